@@ -1,0 +1,49 @@
+# `make help` lists the targets. PYTHON makes the environment, VENV says where it lies.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+
+# With a configuration of the user's, that rules. Without one, `accelerate launch` warns about each default it takes, and
+# would run the demo on one core.
+ACCELERATE_HOME := $(or $(HF_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/huggingface)/accelerate
+CORES = $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+LAUNCH_DEFAULTS = --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+	--num_cpu_threads_per_process $(CORES)
+LAUNCH = $(if $(wildcard $(ACCELERATE_HOME)/default_config.*),,$(LAUNCH_DEFAULTS))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: $(VENV)/.installed  ## train on the embedded data set: about a minute on two CPU cores
+	$(BIN)/accelerate launch $(LAUNCH) recipes/train.py
+
+test: $(VENV)/.installed-dev  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev  ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev  ## check the types
+	$(BIN)/mypy
+
+clean:  ## remove the environment, caches and built packages, never what runs left
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+	find glmc_zoo recipes tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps keep a second `make` from installing again while pyproject.toml is the same.
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(PIP) --editable ".[dev]"
+	touch $@ $(VENV)/.installed

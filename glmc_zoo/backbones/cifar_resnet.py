@@ -1,0 +1,343 @@
+"""CIFAR ResNets, narrow (16, 32, 64 channels) and four times as wide.
+
+Paper: `Deep Residual Learning for Image Recognition` - https://arxiv.org/abs/1512.03385, section 4.2
+
+The small ResNets for 32 x 32 images: a 3 x 3 stem that keeps the resolution, three stages of basic blocks, and
+shortcuts without parameters ("option A"). ``resnet32x4_cifar`` is the network behind the CIFAR results published for
+GLMC (https://arxiv.org/abs/2305.08661). It has 7.4 M parameters, the ResNet-32 that most long-tail papers mean 0.46 M:
+results of the two are not comparable, so the width is part of the name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.layers import LayerType, create_classifier, get_act_layer, get_norm_layer
+from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
+from torch import nn
+
+from glmc_zoo.errors import UserError
+
+__all__ = ["CifarResNet", "resnet20_cifar", "resnet32_cifar", "resnet32x4_cifar", "resnet56_cifar"]
+
+CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR10_STD = (0.2470, 0.2435, 0.2616)
+
+
+class PadShortcut(nn.Module):
+    """Shortcut without parameters: keeps every ``stride``-th pixel and adds channels of zeros, half on each side.
+
+    Option A of He et al. (2016), section 4.1.
+    """
+
+    def __init__(self, in_chs: int, out_chs: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.pad_before = (out_chs - in_chs) // 2
+        self.pad_after = out_chs - in_chs - self.pad_before
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (B, in_chs, H, W) to (B, out_chs, ceil(H / stride), ceil(W / stride))."""
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad_before, self.pad_after))
+
+    def extra_repr(self) -> str:
+        """What ``print(model)`` shows."""
+        return f"stride={self.stride}, pad=({self.pad_before}, {self.pad_after})"
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions around a shortcut that has no parameters."""
+
+    def __init__(
+        self,
+        in_chs: int,
+        out_chs: int,
+        stride: int = 1,
+        act_layer: type[nn.Module] = nn.ReLU,
+        norm_layer: type[nn.Module] = nn.BatchNorm2d,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        dd: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.conv1 = nn.Conv2d(in_chs, out_chs, 3, stride=stride, padding=1, bias=False, **dd)
+        self.bn1 = norm_layer(out_chs, **dd)
+        self.act1 = act_layer(inplace=True)
+        self.conv2 = nn.Conv2d(out_chs, out_chs, 3, padding=1, bias=False, **dd)
+        self.bn2 = norm_layer(out_chs, **dd)
+        identity = stride == 1 and in_chs == out_chs
+        self.shortcut = nn.Identity() if identity else PadShortcut(in_chs, out_chs, stride)
+        self.act2 = act_layer(inplace=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (B, in_chs, H, W) to (B, out_chs, ceil(H / stride), ceil(W / stride))."""
+        shortcut = self.shortcut(x)
+        x = self.act1(self.bn1(self.conv1(x)))
+        x = self.bn2(self.conv2(x))
+        return self.act2(x + shortcut)
+
+
+class CifarResNet(nn.Module):
+    """ResNet for small images (He et al. 2016, section 4.2), with timm's model interface.
+
+    Args:
+        depth: Number of weighted layers, 6n + 2 for n blocks in each of the three stages.
+        width: Channels of the stem and the first stage; the second and third stage have two and four times as many.
+        num_classes: Outputs of the classifier; 0 leaves it out.
+        in_chans: Channels of the input image.
+        global_pool: Pooling before the classifier, as in timm: 'avg', 'max', 'avgmax', 'catavgmax' or '' for none.
+        act_layer: Activation.
+        norm_layer: Normalisation.
+        drop_rate: Dropout probability before the classifier.
+        device: Where the parameters are made.
+        dtype: Type of the parameters.
+
+    Raises:
+        UserError: ``depth`` is not 6n + 2 with n >= 1, or ``width`` is below 1.
+    """
+
+    def __init__(
+        self,
+        depth: int = 32,
+        width: int = 16,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+        act_layer: LayerType = nn.ReLU,
+        norm_layer: LayerType = nn.BatchNorm2d,
+        drop_rate: float = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        num_blocks, rest = divmod(depth - 2, 6)
+        if rest or num_blocks < 1:
+            raise UserError(f"depth={depth} does not fit a CIFAR ResNet: give 6n + 2, such as 20, 32, 44, 56 or 110.")
+        if width < 1:
+            raise UserError(f"width={width} does not fit a CIFAR ResNet: give 1 or more channels, such as 16 or 64.")
+        dd: dict[str, Any] = {"device": device, "dtype": dtype}
+        layers = {"act_layer": get_act_layer(act_layer), "norm_layer": get_norm_layer(norm_layer)}
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.drop_rate = drop_rate
+        self.grad_checkpointing = False
+
+        self.conv1 = nn.Conv2d(in_chans, width, 3, padding=1, bias=False, **dd)
+        self.bn1 = layers["norm_layer"](width, **dd)
+        self.act1 = layers["act_layer"](inplace=True)
+        self.layer1 = _make_stage(num_blocks, width, width, stride=1, **layers, **dd)
+        self.layer2 = _make_stage(num_blocks, width, 2 * width, stride=2, **layers, **dd)
+        self.layer3 = _make_stage(num_blocks, 2 * width, 4 * width, stride=2, **layers, **dd)
+        feature_info: list[dict[str, Any]] = [
+            {"num_chs": width, "reduction": 1, "module": "act1"},
+            {"num_chs": width, "reduction": 1, "module": "layer1"},
+            {"num_chs": 2 * width, "reduction": 2, "module": "layer2"},
+            {"num_chs": 4 * width, "reduction": 4, "module": "layer3"},
+        ]
+        self.feature_info = feature_info
+
+        self.num_features = 4 * width
+        self.global_pool, self.head_drop, self.fc = create_classifier(
+            self.num_features, num_classes, pool_type=global_pool, drop_rate=drop_rate, **dd
+        )
+        self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
+        self.init_weights()
+
+    @torch.jit.ignore
+    def init_weights(self) -> None:
+        """Draw Kaiming-normal weights (fan in, gain sqrt 2) for every convolution and the classifier."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+        self.init_head(self.fc)
+
+    @torch.jit.ignore
+    def init_head(self, module: nn.Module) -> None:
+        """Initialise a head as this network's own classifier: Kaiming-normal weights, biases of zero.
+
+        Args:
+            module: Any module; each ``nn.Linear`` in it, or it itself, is redrawn in place and the rest is left alone.
+        """
+        for layer in module.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Regular expressions that group parameters, by stage when ``coarse`` and else by block."""
+        return {"stem": r"^(?:conv1|bn1)", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Switch gradient checkpointing of the blocks on or off."""
+        self.grad_checkpointing = enable
+
+    @torch.jit.ignore
+    def get_classifier(self, name_only: bool = False) -> str | nn.Module:
+        """The classifier, or its name."""
+        return "fc" if name_only else self.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Put a newly drawn classifier in place of the present one.
+
+        Args:
+            num_classes: Outputs of the new classifier; 0 leaves it out.
+            global_pool: Pooling before it; None keeps the present one.
+        """
+        self.num_classes = num_classes
+        self.global_pool, self.fc = create_classifier(
+            self.num_features,
+            num_classes,
+            pool_type=self.global_pool.pool_type if global_pool is None else global_pool,
+            device=self.conv1.weight.device,
+            dtype=self.conv1.weight.dtype,
+        )
+        self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
+        self.init_head(self.fc)
+        self.global_pool.train(self.training)
+        self.fc.train(self.training)
+
+    @torch.jit.ignore
+    def forward_intermediates(
+        self,
+        x: torch.Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
+        """Run the network without its head and keep what the stem (0) and the stages (1 to 3) put out.
+
+        Args:
+            x: Images (B, in_chans, H, W).
+            indices: The outputs to keep: the last n if an int, all if None, these if a list.
+            norm: Has no effect, each output is normalised already.
+            stop_early: Do not run the stages after the last output that is kept.
+            output_fmt: Only 'NCHW'.
+            intermediates_only: Return the outputs alone, not the final features before them.
+
+        Returns:
+            The final features (B, num_features, H / 4, W / 4) and the list of kept outputs, or that list alone.
+
+        Raises:
+            UserError: ``output_fmt`` is not 'NCHW'.
+        """
+        if output_fmt != "NCHW":
+            raise UserError(f"output_fmt={output_fmt!r} is not one a CIFAR ResNet has: use 'NCHW'.")
+        take_indices, max_index = feature_take_indices(len(self.feature_info), indices)
+        intermediates = []
+        x = self.act1(self.bn1(self.conv1(x)))
+        if 0 in take_indices:
+            intermediates.append(x)
+        for index, stage in enumerate((self.layer1, self.layer2, self.layer3), start=1):
+            if stop_early and index > max_index:
+                break
+            x = checkpoint_seq(stage, x) if self.grad_checkpointing else stage(x)
+            if index in take_indices:
+                intermediates.append(x)
+        return intermediates if intermediates_only else (x, intermediates)
+
+    @torch.jit.ignore
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop what ``forward_intermediates`` with these ``indices`` does not need.
+
+        Args:
+            indices: As in ``forward_intermediates``.
+            prune_norm: Has no effect, there is no norm after the last stage.
+            prune_head: Drop the head too. It goes in any case when a stage goes, since it no longer fits.
+
+        Returns:
+            The indices kept, counted from the front.
+        """
+        take_indices, max_index = feature_take_indices(len(self.feature_info), indices)
+        for info in self.feature_info[max_index + 1 :]:
+            setattr(self, info["module"], nn.Sequential())
+        self.num_features = self.feature_info[max_index]["num_chs"]
+        if prune_head or max_index + 1 < len(self.feature_info):
+            self.reset_classifier(0, "")
+        return take_indices
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """Map images (B, in_chans, H, W) to features (B, num_features, ceil(H / 4), ceil(W / 4))."""
+        x = self.act1(self.bn1(self.conv1(x)))
+        if self.grad_checkpointing and not torch.jit.is_scripting():
+            return checkpoint_seq([self.layer1, self.layer2, self.layer3], x, flatten=True)
+        return self.layer3(self.layer2(self.layer1(x)))
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """Map features to logits (B, num_classes), or to the classifier's input (B, head_hidden_size)."""
+        x = self.head_drop(self.global_pool(x))
+        return x if pre_logits else self.fc(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map images (B, in_chans, H, W) to logits (B, num_classes)."""
+        return self.forward_head(self.forward_features(x))
+
+
+def _make_stage(num_blocks: int, in_chs: int, out_chs: int, stride: int, **kwargs: Any) -> nn.Sequential:
+    first = BasicBlock(in_chs, out_chs, stride, **kwargs)
+    return nn.Sequential(first, *(BasicBlock(out_chs, out_chs, **kwargs) for _ in range(num_blocks - 1)))
+
+
+def _create_cifar_resnet(variant: str, pretrained: bool = False, **kwargs: Any) -> CifarResNet:
+    feature_cfg = {"out_indices": (0, 1, 2, 3)}
+    return build_model_with_cfg(CifarResNet, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
+
+
+def _cfg(**kwargs: Any) -> dict[str, Any]:
+    return {
+        "num_classes": 10,
+        "input_size": (3, 32, 32),
+        "pool_size": (8, 8),
+        "crop_pct": 1.0,
+        "interpolation": "bicubic",
+        "mean": CIFAR10_MEAN,
+        "std": CIFAR10_STD,
+        "first_conv": "conv1",
+        "classifier": "fc",
+        "license": "apache-2.0",
+        **kwargs,
+    }
+
+
+# Untagged and without a source: trained weights are published apart, each with its own tag and configuration.
+default_cfgs = generate_default_cfgs(
+    {
+        "resnet20_cifar": _cfg(),
+        "resnet32_cifar": _cfg(),
+        "resnet56_cifar": _cfg(),
+        "resnet32x4_cifar": _cfg(),
+    }
+)
+
+
+@register_model
+def resnet20_cifar(pretrained: bool = False, **kwargs: Any) -> CifarResNet:
+    """ResNet-20 for CIFAR, 0.27 M parameters."""
+    return _create_cifar_resnet("resnet20_cifar", pretrained, **{"depth": 20, "width": 16, **kwargs})
+
+
+@register_model
+def resnet32_cifar(pretrained: bool = False, **kwargs: Any) -> CifarResNet:
+    """ResNet-32 for CIFAR, 0.46 M parameters."""
+    return _create_cifar_resnet("resnet32_cifar", pretrained, **{"depth": 32, "width": 16, **kwargs})
+
+
+@register_model
+def resnet56_cifar(pretrained: bool = False, **kwargs: Any) -> CifarResNet:
+    """ResNet-56 for CIFAR, 0.85 M parameters."""
+    return _create_cifar_resnet("resnet56_cifar", pretrained, **{"depth": 56, "width": 16, **kwargs})
+
+
+@register_model
+def resnet32x4_cifar(pretrained: bool = False, **kwargs: Any) -> CifarResNet:
+    """ResNet-32 for CIFAR, four times as wide, 7.4 M parameters."""
+    return _create_cifar_resnet("resnet32x4_cifar", pretrained, **{"depth": 32, "width": 64, **kwargs})

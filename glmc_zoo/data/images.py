@@ -1,0 +1,196 @@
+"""Pictures of any kind as 8-bit RGB, and a split of a data set as labels plus pictures."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from glmc_zoo.errors import UserError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["ArrayImages", "ArrowImages", "ImageSource", "ImageSplit", "decode_small", "readable_rows", "to_rgb"]
+
+# What PIL raises on files that are cut short, damaged, of another kind, or absurdly large.
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+
+_LARGEST_SMALL_SIDE = 64
+_CHUNK = 1024
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any PIL image as 8-bit RGB.
+
+    Transparent pictures are laid on white. 16-bit and 32-bit integer grey is scaled from 0..65535 to 0..255 (PIL itself
+    would clip); floating-point grey is taken as 0..1 when it stays there, else as 0..255. The EXIF orientation is
+    applied.
+    """
+    if image.getexif().get(0x0112, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64).clip(0, 65535)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        grey = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        scale = 255.0 if grey.size and grey.max() <= 1 else 1.0
+        return Image.fromarray((grey * scale).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+class ImageSource(Protocol):
+    """Where the pictures of one split lie, addressed by row."""
+
+    name: str
+
+    def read(self, rows: NDArray[np.int64]) -> list[Image.Image]:
+        """The pictures of these rows, RGB."""
+        ...
+
+
+class ArrayImages:
+    """Pictures already decoded: uint8 of shape (N, H, W, 3)."""
+
+    def __init__(self, pixels: NDArray[np.uint8], name: str) -> None:
+        self.pixels = pixels
+        self.name = name
+
+    def read(self, rows: NDArray[np.int64]) -> list[Image.Image]:
+        """The pictures of these rows, RGB."""
+        return [Image.fromarray(self.pixels[row]) for row in rows]
+
+
+class ArrowImages:
+    """Pictures in a column of a ``datasets.Dataset``, decoded here so that an unreadable one can be named.
+
+    Args:
+        dataset: a ``datasets.Dataset``.
+        column: of feature type ``Image``, or binary, or a struct of ``bytes`` and ``path``.
+        name: of the split, for messages: "training" or "test".
+        folder: messages give paths below it.
+    """
+
+    def __init__(self, dataset: Any, column: str, name: str, folder: Path | None = None) -> None:
+        from datasets import Image as ImageFeature
+
+        dataset = dataset.with_format(None).select_columns([column])
+        if isinstance(dataset.features[column], ImageFeature):
+            dataset = dataset.cast_column(column, ImageFeature(decode=False))
+        self.dataset = dataset
+        self.column = column
+        self.name = name
+        self.folder = folder
+
+    def read(self, rows: NDArray[np.int64]) -> list[Image.Image]:
+        """The pictures of these rows, RGB.
+
+        Raises:
+            UserError: a picture cannot be read; the sentence has its row, and its path where there is one.
+        """
+        records = self.dataset[rows.tolist()][self.column]
+        return [self._decode(record, int(row)) for record, row in zip(records, rows, strict=True)]
+
+    def _decode(self, record: Any, row: int) -> Image.Image:
+        data, path = (record.get("bytes"), record.get("path")) if isinstance(record, dict) else (record, None)
+        try:
+            if data is None and not path:
+                raise ValueError("the cell is empty")
+            opened: Any = path if data is None else io.BytesIO(data)
+            with Image.open(opened) as image:
+                image.load()
+                return to_rgb(image)
+        except _UNREADABLE as error:
+            reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else " ".join(str(error).split())
+            raise UserError(
+                f"image {row} of the {self.name} split{self._shown(path)} cannot be read: {reason}; "
+                "remove it or pass --skip-bad-images"
+            ) from error
+
+    def _shown(self, path: str | None) -> str:
+        if not path:
+            return ""
+        if self.folder is not None and Path(path).is_relative_to(self.folder):
+            path = Path(path).relative_to(self.folder).as_posix()
+        return f" ({path})"
+
+
+class ImageSplit:
+    """Labels and pictures of one part (training, validation or test) of a data set.
+
+    Args:
+        source: where the pictures lie.
+        rows: row of each image in ``source``, int64 of shape (N,).
+        labels: class of each image, int64 of shape (N,).
+
+    Attributes:
+        labels: class of each image, int64 of shape (N,).
+        pixels: the decoded pictures, uint8 of shape (N, H, W, 3), where the set is small; else ``None``.
+    """
+
+    def __init__(self, source: ImageSource, rows: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
+        self._source = source
+        self.rows = np.asarray(rows, dtype=np.int64)
+        self.labels = np.asarray(labels, dtype=np.int64)
+        self.pixels: NDArray[np.uint8] | None = source.pixels[self.rows] if isinstance(source, ArrayImages) else None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def images(self, indices: Sequence[int] | NDArray[np.int64]) -> list[Image.Image]:
+        """The pictures at these positions of the split, as PIL RGB.
+
+        Raises:
+            UserError: a picture cannot be read.
+        """
+        positions = np.asarray(indices, dtype=np.int64)
+        if self.pixels is not None:
+            return [Image.fromarray(self.pixels[position]) for position in positions]
+        return self._source.read(self.rows[positions])
+
+
+def readable_rows(source: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Decode every picture once and return the rows, of those given, that can be read."""
+    good = []
+    for row in rows:
+        try:
+            source.read(row.reshape(1))
+        except UserError:
+            continue
+        good.append(row)
+    return np.asarray(good, dtype=np.int64)
+
+
+def decode_small(splits: Sequence[ImageSplit], cache_bytes: int) -> None:
+    """Decode the splits into their ``pixels``, if all pictures have one size of at most 64 pixels a side.
+
+    Nothing is decoded where the pixels of all splits together would pass ``cache_bytes``.
+    """
+    first = splits[0].images([0])[0]
+    if max(first.size) > _LARGEST_SMALL_SIDE:
+        return
+    if sum(map(len, splits)) * first.width * first.height * 3 > cache_bytes:
+        return
+    decoded: list[NDArray[np.uint8]] = []
+    for split in splits:
+        pixels = np.empty((len(split), first.height, first.width, 3), dtype=np.uint8)
+        for start in range(0, len(split), _CHUNK):
+            positions = np.arange(start, min(start + _CHUNK, len(split)))
+            for position, image in zip(positions, split.images(positions), strict=True):
+                if image.size != first.size:
+                    return
+                pixels[position] = np.asarray(image)
+        decoded.append(pixels)
+    for split, pixels in zip(splits, decoded, strict=True):
+        split.pixels = pixels

@@ -1,0 +1,209 @@
+"""Where data sets come from: scikit-learn, a folder, or the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from glmc_zoo.data.columns import find_image_column, find_label_column, read_labels
+from glmc_zoo.data.images import ArrayImages, ArrowImages, ImageSource
+from glmc_zoo.errors import UserError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["RawData", "RawSplit", "open_digits", "open_folder", "open_hub", "raw_from_tables"]
+
+_TRAIN_NAMES = ("train", "training")
+_TEST_NAMES = ("test", "testing")
+_VALIDATION_NAMES = ("validation", "val", "valid", "dev")
+_IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"})
+_DIGITS_TEST_PER_CLASS = 60
+
+
+@dataclass
+class RawSplit:
+    """Pictures and classes of one part, before anything is chosen from it."""
+
+    source: ImageSource
+    labels: NDArray[np.int64]
+    """Class of every row of ``source``, shape (rows,)."""
+    rows: NDArray[np.int64]
+    """The rows of ``source`` that belong to the part."""
+
+
+@dataclass
+class RawData:
+    """A data set as it was found."""
+
+    class_names: list[str]
+    train: RawSplit
+    test: RawSplit | None
+    license: str = "unknown"
+    notes: list[str] = field(default_factory=list)
+    """Decisions taken on the user's behalf, one sentence each."""
+
+
+def open_digits() -> RawData:
+    """The scanned digits of scikit-learn, as uint8 RGB of 8 x 8 pixels; 60 images of each class are the test part."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    grey = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    pixels = np.repeat(grey[..., None], 3, axis=-1)
+    labels = digits.target.astype(np.int64)
+    # The order is fixed, so that results with different options are scored on the same test images.
+    order = np.random.RandomState(0).permutation(len(labels))
+    test = np.concatenate([order[labels[order] == c][:_DIGITS_TEST_PER_CLASS] for c in range(10)])
+    train = np.setdiff1d(np.arange(len(labels)), test)
+    return RawData(
+        class_names=[str(name) for name in digits.target_names],
+        train=RawSplit(ArrayImages(pixels, "training"), labels, train),
+        test=RawSplit(ArrayImages(pixels, "test"), labels, np.sort(test)),
+    )
+
+
+def open_folder(folder: Path, config: str | None = None) -> Mapping[str, Any]:
+    """The ``datasets.Dataset`` of each split of a folder: saved by ``save_to_disk``, parquet files, or pictures.
+
+    Pictures lie as ``CLASS/*.jpg``, or as ``train/CLASS/*.jpg`` beside ``test`` or ``validation``.
+
+    Raises:
+        UserError: no such folder, nothing in it that can be read, or several configurations and none chosen.
+    """
+    import datasets
+
+    if not folder.is_dir():
+        raise UserError(
+            f"the data folder {folder} does not exist: give an existing folder, a Hub id or a catalogue name"
+        )
+    try:
+        if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+            saved = datasets.load_from_disk(str(folder))
+            return saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
+        if _first_kind(folder) == "parquet":
+            known = config if (folder / "README.md").is_file() else None
+            return datasets.load_dataset(str(folder.resolve()), known)
+        return _open_pictures(folder.resolve())
+    except UserError:
+        raise
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise UserError(f"the data folder {folder} cannot be read: {_one_line(error)}") from error
+
+
+def open_hub(hub_id: str, config: str | None = None) -> Mapping[str, Any]:
+    """The ``datasets.Dataset`` of each split of a data set on the Hugging Face Hub.
+
+    Raises:
+        UserError: the Hub cannot be reached, or has no such data set or configuration.
+    """
+    import datasets
+
+    try:
+        return datasets.load_dataset(hub_id, config)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        raise UserError(
+            f"the data set {hub_id} cannot be had from the Hugging Face Hub ({_one_line(error)}): check the name and "
+            "the network, or give a local copy (--data-dir FOLDER for a catalogue set, else the folder as data set)"
+        ) from error
+
+
+def raw_from_tables(
+    tables: Mapping[str, Any],
+    *,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    train_split: str | None = None,
+    test_split: str | None = None,
+    folder: Path | None = None,
+) -> RawData:
+    """Pick the splits and columns, and read the classes.
+
+    Raises:
+        UserError: a split or column that is not there or cannot be told, or labels that cannot be used.
+    """
+    train_name, test_name, notes = _choose_splits(list(tables), train_split, test_split)
+    chosen = [tables[train_name]] + ([tables[test_name]] if test_name else [])
+    features = chosen[0].features
+    images = find_image_column(features, image_column)
+    labels, class_names = read_labels(chosen, find_label_column(features, label_column))
+    parts = []
+    for table, name, label in zip(chosen, ("training", "test"), labels, strict=False):
+        column = images if images in table.features else find_image_column(table.features, None)
+        parts.append(RawSplit(ArrowImages(table, column, name, folder), label, np.arange(len(label))))
+    license_name = getattr(chosen[0].info, "license", None) or "unknown"
+    return RawData(class_names, parts[0], parts[1] if test_name else None, license_name, notes)
+
+
+def _first_kind(folder: Path) -> str:
+    """Whether the first readable file below the folder is a parquet file or a picture; a dataset card may decide it."""
+    card = folder / "README.md"
+    if card.is_file() and "\nconfigs:" in card.read_text(encoding="utf-8", errors="replace"):
+        return "parquet"
+    for _, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            suffix = Path(name).suffix.lower()
+            if suffix == ".parquet":
+                return "parquet"
+            if suffix in _IMAGE_SUFFIXES:
+                return "pictures"
+    raise UserError(
+        f"the data folder {folder} has no images: expected CLASS/*.jpg, train/CLASS/*.jpg with test/CLASS/*.jpg, "
+        "*.parquet, or a folder saved by datasets"
+    )
+
+
+def _open_pictures(folder: Path) -> Mapping[str, Any]:
+    """Pictures in one folder a class. The split folders are named here: left to itself, ``datasets`` takes a class
+    called "test tube", or a file called ``train_1.jpg``, for a split."""
+    import datasets
+
+    inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    splits: dict[str, Path] = {}
+    for split, names in (("train", _TRAIN_NAMES), ("test", _TEST_NAMES), ("validation", _VALIDATION_NAMES)):
+        for path in inner:
+            if path.name.lower() in names and any(child.is_dir() for child in path.iterdir()):
+                splits.setdefault(split, path)
+    if "train" not in splits:
+        if splits:
+            raise UserError(
+                f"the data folder {folder} has {', '.join(splits)} but no train folder: add train/CLASS/*.jpg"
+            )
+        splits = {"train": folder}
+    files = {split: f"{path}/**" for split, path in splits.items()}
+    listed = any((path / f"metadata.{kind}").is_file() for path in splits.values() for kind in ("csv", "jsonl"))
+    return datasets.load_dataset("imagefolder", data_files=files, drop_labels=None if listed else False)
+
+
+def _choose_splits(names: list[str], train: str | None, test: str | None) -> tuple[str, str | None, list[str]]:
+    notes = []
+    for option, wanted in (("train-split", train), ("test-split", test)):
+        if wanted is not None and wanted not in names:
+            raise UserError(f"there is no split {wanted!r}: give one of {', '.join(names)} as --{option}")
+    if train is None:
+        usable = [name for name in names if name != test]
+        train = next((name for name in _TRAIN_NAMES if name in usable), None)
+        if train is None:
+            if len(usable) != 1:
+                raise UserError(f"none of the splits {', '.join(names)} is called train: name it with --train-split")
+            train = usable[0]
+            notes.append(f"The split {train} is the training part.")
+    if test is None:
+        rest = [name for name in names if name != train]
+        test = next((name for name in (*_TEST_NAMES, *_VALIDATION_NAMES) if name in rest), None)
+        if test in _VALIDATION_NAMES:
+            notes.append(f"There is no test split: the split {test} is the test part.")
+    elif test == train:
+        raise UserError(f"the split {train!r} cannot be both training and test part: name another as --test-split")
+    return train, test, notes
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."

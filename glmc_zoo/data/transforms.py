@@ -1,0 +1,240 @@
+"""Training and evaluation transforms, from pictures to uint8 batches; normalisation is done on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from glmc_zoo.errors import UserError
+
+__all__ = [
+    "AUGMENTATIONS",
+    "BatchCrop",
+    "CropDraw",
+    "CropTrainTransform",
+    "EvalTransform",
+    "Images",
+    "LargeTrainTransform",
+    "Normalize",
+    "build_transforms",
+]
+
+AUGMENTATIONS = ("crop_flip", "shift", "large")
+_INTERPOLATIONS = ("bicubic", "bilinear", "nearest")
+
+Images = Tensor | Sequence[Image.Image]
+"""Decoded pictures, uint8 of shape (B, 3, H, W), or PIL RGB pictures of any size."""
+
+
+class Normalize(nn.Module):
+    """uint8 (B, 3, H, W) to float32 ``(x / 255 - mean) / std``, on the device of the images.
+
+    Args:
+        mean: of each channel, in fractions of 1.
+        std: of each channel, in fractions of 1.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        # Not persistent: they belong to the data, and the exported model carries them in its configuration.
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise a batch.
+
+        Raises:
+            TypeError: the images are not uint8 (they would be scaled twice).
+        """
+        if images.dtype != torch.uint8:
+            raise TypeError(f"Normalize takes uint8 images, got {images.dtype}")
+        return (images.float() / 255 - self.mean) / self.std
+
+
+class CropDraw(NamedTuple):
+    """Where each image of a batch is cropped, and whether it is mirrored; all of shape (B,)."""
+
+    top: Tensor
+    left: Tensor
+    flip: Tensor
+
+
+class BatchCrop:
+    """Random crop out of the zero-padded image, and mirroring, drawn for each image and applied as one gather.
+
+    The same as torchvision's ``RandomCrop(size, padding)`` and ``RandomHorizontalFlip()`` on each image by itself.
+
+    Args:
+        size: side of the result in pixels; images of another size are resized to it first.
+        padding: pixels of zeros on each side.
+        flip: mirror left and right with probability a half.
+        interpolation: of the resizing (antialiased): ``bicubic``, ``bilinear`` or ``nearest``.
+    """
+
+    def __init__(self, size: int, padding: int, flip: bool = True, interpolation: str = "bicubic") -> None:
+        self.size = size
+        self.padding = padding
+        self.flip = flip
+        self.interpolation = _interpolation(interpolation)
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Augment uint8 images (B, C, H, W) to (B, C, size, size); the generator is on the CPU."""
+        return self.apply(images, self.draw(len(images), generator))
+
+    def draw(self, count: int, generator: torch.Generator | None = None) -> CropDraw:
+        """Draw the crops of ``count`` images, on the CPU."""
+        top, left = torch.randint(0, 2 * self.padding + 1, (2, count), generator=generator)
+        flip = torch.rand(count, generator=generator) < 0.5 if self.flip else torch.zeros(count, dtype=torch.bool)
+        return CropDraw(top, left, flip)
+
+    def apply(self, images: Tensor, draw: CropDraw) -> Tensor:
+        """Crop and mirror (B, C, H, W) as drawn; the draws may lie on another device than the images."""
+        images = _resized(images, self.size, self.interpolation)
+        count, channels, side, pad = len(images), images.shape[1], self.size, self.padding
+        top, left, flip = (part.to(images.device, non_blocking=True) for part in draw)
+        padded = nn.functional.pad(images, [pad] * 4)
+        steps = torch.arange(side, device=images.device)
+        rows = top[:, None] + steps
+        columns = left[:, None] + torch.where(flip[:, None], steps.flip(0), steps)
+        cells = rows[:, :, None] * (side + 2 * pad) + columns[:, None, :]
+        index = cells.flatten(1)[:, None].expand(-1, channels, -1)
+        return padded.flatten(2).gather(2, index).view(count, channels, side, side)
+
+
+class CropTrainTransform:
+    """Random crop (padding an eighth of the side) and, with ``flip``, mirroring: for small pictures."""
+
+    def __init__(self, size: int, flip: bool, interpolation: str = "bicubic") -> None:
+        self.size = size
+        self.crop = BatchCrop(size, size // 8, flip, interpolation)
+        self._fit = EvalTransform(size, size, interpolation)
+
+    def __call__(self, images: Images, streams: Sequence[int], views: int = 2) -> tuple[Tensor, ...]:
+        """``views`` independent augmentations of each image, uint8 of shape (B, 3, size, size) each.
+
+        Args:
+            images: decoded or PIL pictures.
+            streams: a seed for each image; the first seeds the draws of the batch.
+            views: how many augmentations of each image.
+        """
+        generator = torch.Generator().manual_seed(streams[0])
+        batch = self._fit(images)
+        return tuple(self.crop(batch, generator) for _ in range(views))
+
+
+class LargeTrainTransform:
+    """The augmentation of photographs: random resized crop, colour jitter, grey, blur, mirroring (GLMC, large data)."""
+
+    def __init__(self, size: int, interpolation: str = "bicubic") -> None:
+        from torchvision.transforms import v2
+
+        # The paper gives sigma alone. An odd kernel of about a tenth of the side (23 at 224) holds most of it.
+        kernel = max(3, size // 10 // 2 * 2 + 1)
+        self.size = size
+        self.pipeline: Callable[[Any], Tensor] = v2.Compose(
+            [
+                # Before the conversion: the crop is much smaller than a photograph.
+                v2.RandomResizedCrop(size, interpolation=_interpolation(interpolation), antialias=True),
+                v2.ToImage(),
+                v2.ColorJitter(0.4, 0.4, 0.4, 0.0),
+                v2.RandomGrayscale(p=0.2),
+                v2.RandomApply([v2.GaussianBlur(kernel, sigma=(0.1, 2.0))], p=0.5),
+                v2.RandomHorizontalFlip(),
+                v2.ToPureTensor(),
+            ]
+        )
+
+    def __call__(self, images: Images, streams: Sequence[int], views: int = 2) -> tuple[Tensor, ...]:
+        """``views`` independent augmentations of each image, uint8 of shape (B, 3, size, size) each.
+
+        The draws of an image depend on its own seed in ``streams`` only; torch's global generator is left as it was.
+        """
+        out: list[list[Tensor]] = [[] for _ in range(views)]
+        with torch.random.fork_rng(devices=[]):
+            for image, stream in zip(images, streams, strict=True):
+                # Not torch.manual_seed: that would reseed the generators of the devices too.
+                torch.default_generator.manual_seed(stream)
+                for view in out:
+                    view.append(self.pipeline(image))
+        return tuple(torch.stack(view) for view in out)
+
+
+class EvalTransform:
+    """Resize the shorter side to ``resize`` pixels and cut the centre square of ``size`` pixels; nothing is random.
+
+    Args:
+        size: side of the result in pixels.
+        resize: shorter side before the cut, at least ``size``.
+        interpolation: ``bicubic``, ``bilinear`` or ``nearest``; antialiased.
+    """
+
+    def __init__(self, size: int, resize: int, interpolation: str = "bicubic") -> None:
+        self.size = size
+        self.resize = resize
+        self.interpolation = _interpolation(interpolation)
+
+    def __call__(self, images: Images) -> Tensor:
+        """uint8 of shape (B, 3, size, size), in the order of ``images``."""
+        if isinstance(images, Tensor):
+            return self._cut(images)
+        from torchvision.transforms.v2 import functional
+
+        return torch.stack([self._cut(functional.pil_to_tensor(image)) for image in images])
+
+    def _cut(self, images: Tensor) -> Tensor:
+        from torchvision.transforms.v2 import functional
+
+        if min(images.shape[-2:]) != self.resize:
+            images = functional.resize(images, [self.resize], interpolation=self.interpolation, antialias=True)
+        if images.shape[-2:] != (self.size, self.size):
+            images = functional.center_crop(images, [self.size, self.size])
+        return images.contiguous()
+
+
+def build_transforms(
+    augment: str, image_size: int, *, interpolation: str = "bicubic", crop_pct: float = 0.875
+) -> tuple[CropTrainTransform | LargeTrainTransform, EvalTransform]:
+    """The training augmentation and the evaluation transform of one run.
+
+    Kinds: ``crop_flip`` (padding of an eighth of the side, random crop, mirroring; 4 pixels at 32), ``shift`` (the same
+        without
+    mirroring, for writing) and ``large`` (photographs: evaluation resizes the shorter side to ``image_size / crop_pct``
+    and cuts the centre). Evaluation of the first two resizes pictures of another size and cuts no border off.
+
+    Raises:
+        UserError: an unknown kind or interpolation, or a size or share that makes no picture.
+    """
+    if augment not in AUGMENTATIONS:
+        raise UserError(f"the augmentation {augment!r} is unknown: choose one of {', '.join(AUGMENTATIONS)}")
+    if image_size < 8:
+        raise UserError(f"an image size of {image_size} pixels is too small: give 8 or more")
+    if not 0 < crop_pct <= 1:
+        raise UserError(f"the centre crop share {crop_pct} is not possible: give a number above 0 and up to 1")
+    if augment == "large":
+        resize = round(image_size / crop_pct)
+        return LargeTrainTransform(image_size, interpolation), EvalTransform(image_size, resize, interpolation)
+    train = CropTrainTransform(image_size, flip=augment == "crop_flip", interpolation=interpolation)
+    return train, EvalTransform(image_size, image_size, interpolation)
+
+
+def _interpolation(name: str) -> Any:
+    from torchvision.transforms import InterpolationMode
+
+    if name not in _INTERPOLATIONS:
+        raise UserError(f"the interpolation {name!r} is unknown: choose one of {', '.join(_INTERPOLATIONS)}")
+    return InterpolationMode(name)
+
+
+def _resized(images: Tensor, size: int, interpolation: Any) -> Tensor:
+    if images.shape[-2:] == (size, size):
+        return images
+    from torchvision.transforms.v2 import functional
+
+    return functional.resize(images, [size, size], interpolation=interpolation, antialias=True)

@@ -1,0 +1,143 @@
+"""Checkpoints that are whole or absent, and the choice of the newest one that can be read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.logging import get_logger
+
+from glmc_zoo.errors import UserError
+
+__all__ = ["Checkpoints", "Progress"]
+
+_log = get_logger(__name__)
+_MANIFEST = "manifest.json"
+
+
+@dataclass
+class Progress:
+    """Where a run stands, beside weights and optimiser; saved with every checkpoint.
+
+    Attributes:
+        epoch: Epoch that is under way, from 0; equals the number of finished epochs.
+        batch: Batches of that epoch that are done.
+        step: Batches done in all.
+        seconds: Wall time spent so far, over all parts of an interrupted run.
+        sums: Sums of the loss terms over the batches of the epoch so far.
+        best: Epoch and score of the best validation result, when one is chosen.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
+    best: dict[str, float] = field(default_factory=dict)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The fields as plain values."""
+        return asdict(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        for f in fields(self):
+            setattr(self, f.name, state[f.name])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _digest(file: Any) -> str:  # Python 3.10 has no file_digest
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+class Checkpoints:
+    """The checkpoints of one run, in ``folder``, newest ``keep`` of them.
+
+    A checkpoint is written beside its place, listed in a manifest with the SHA-256 of each file, and moved into place;
+    a process killed at any moment leaves either a whole checkpoint or a scrap that is never taken for one.
+    """
+
+    def __init__(self, accelerator: Accelerator, folder: Path, *, keep: int) -> None:
+        self.accelerator, self.folder, self.keep = accelerator, folder, keep
+
+    def save(self, progress: Progress) -> Path:
+        """Write everything Accelerate knows of, under the name of the step; called by all processes."""
+        target = self.folder / f"step-{progress.step:09d}"
+        scrap = self.folder / f".writing-{target.name}"
+        if self.accelerator.is_main_process:
+            shutil.rmtree(scrap, ignore_errors=True)
+            scrap.mkdir(parents=True)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.save_state(str(scrap), safe_serialization=True)
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            files = {path.name: _sha256(path) for path in sorted(scrap.iterdir())}
+            manifest = {"step": progress.step, "processes": self.accelerator.num_processes, "sha256": files}
+            with (scrap / _MANIFEST).open("w", encoding="utf-8") as file:
+                json.dump(manifest, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            if target.exists():  # the same step again, after resuming from an older checkpoint
+                shutil.rmtree(target)
+            scrap.replace(target)
+            for old in self._all()[self.keep :]:
+                shutil.rmtree(old)
+        self.accelerator.wait_for_everyone()
+        return target
+
+    def _all(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*"), reverse=True)
+
+    def fault(self, checkpoint: Path) -> str | None:
+        """Why ``checkpoint`` cannot be used, or None when it can."""
+        try:
+            manifest = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
+            expected = dict(manifest["sha256"])
+            for name, digest in expected.items():
+                if _sha256(checkpoint / name) != digest:
+                    return f"{name} is damaged"
+            return None
+        except FileNotFoundError as error:
+            return f"{Path(error.filename).name} is missing"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return f"{_MANIFEST} cannot be read ({type(error).__name__})"
+
+    def newest(self) -> Path | None:
+        """The newest readable checkpoint; unreadable newer ones are named in a warning and passed over."""
+        for checkpoint in self._all():
+            fault = self.fault(checkpoint)
+            if fault is None:
+                return checkpoint
+            _log.warning(f"Checkpoint {checkpoint} is passed over: {fault}.")
+        return None
+
+    def load(self, checkpoint: Path) -> None:
+        """Restore weights, optimiser, random states and everything registered.
+
+        Raises:
+            UserError: The checkpoint is damaged, or was written by another number of processes.
+        """
+        fault = self.fault(checkpoint)
+        if fault is not None:
+            raise UserError(f"Checkpoint {str(checkpoint)!r} cannot be used: {fault}; try --resume auto.")
+        there = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))["processes"]
+        here = self.accelerator.num_processes
+        if there != here:
+            raise UserError(
+                f"Checkpoint {str(checkpoint)!r} was written by {there} processes and cannot go on with {here}; "
+                f"launch {there} processes."
+            )
+        self.accelerator.load_state(str(checkpoint))

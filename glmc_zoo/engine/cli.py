@@ -1,0 +1,111 @@
+"""From the command line to a resolved configuration, and from an error to one sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from glmc_zoo.engine.config import TrainConfig, load_config_file, resolve
+from glmc_zoo.errors import UserError, did_you_mean
+
+__all__ = ["build_parser", "parse_config", "run_recipe"]
+
+
+def build_parser(config_class: type, *, description: str) -> Any:
+    """A jsonargparse parser with one ``--option`` for each field of ``config_class``, and ``--config FILE``."""
+    from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
+
+    class OneLine(DefaultHelpFormatter):
+        def __init__(self, prog: str) -> None:
+            super().__init__(prog, max_help_position=36, width=160)
+
+        def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any = None) -> None:
+            super().add_usage("%(prog)s [--option value ...]", [], [], prefix)
+
+        def _expand_help(self, action: Any) -> str:
+            text = action.help or ""
+            default = getattr(action, "default", None)
+            told = default not in (None, False, "==SUPPRESS==") and action.dest != "help"
+            return f"{text} (default: {default})" if told else text
+
+        def _format_action_invocation(self, action: Any) -> str:
+            name = action.option_strings[0]
+            return name if action.nargs == 0 or action.dest in flags else f"{name} {action.dest.upper()}"
+
+    types = get_type_hints(config_class)
+    flags = {f.name for f in dataclasses.fields(config_class) if types[f.name] in (bool, bool | None)} | {"help"}
+    parser = ArgumentParser(
+        description=description, formatter_class=OneLine, exit_on_error=False, allow_abbrev=False, default_env=False
+    )
+    parser.add_argument("--config", type=str, default=None, help="YAML file with options; the command line overrides it")
+    for f in dataclasses.fields(config_class):
+        name, help_text = "--" + f.name.replace("_", "-"), f.metadata["help"]
+        if f.name in flags:
+            action = ActionYesNo(yes_prefix="", no_prefix="no-")
+            parser.add_argument(name, action=action, default=f.default, help=help_text)
+        else:
+            parser.add_argument(name, type=types[f.name], default=f.default, help=help_text)
+    return parser
+
+
+def parse_config(argv: list[str] | None = None, *, description: str) -> TrainConfig:
+    """Read the command line and the file that ``--config`` names, and resolve the run.
+
+    Raises:
+        UserError: An option is unknown or has a value that it does not take.
+    """
+    import argparse
+
+    parser = build_parser(TrainConfig, description=description)
+    try:
+        given = parser.parse_args(argv, defaults=False).clone(with_meta=False).as_dict()
+        path = given.pop("config", None)
+        if path is not None:
+            from_file = load_config_file(path)
+            parser.parse_object(dict(from_file), defaults=False)  # checks the types of the file's values
+            given = from_file | given
+    except argparse.ArgumentError as error:
+        raise UserError(_sentence(str(error), parser)) from error
+    return resolve(given)
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def _allowed(kind: Any) -> str:
+    parts = [part for part in (get_args(kind) or (kind,)) if part is not type(None)]
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    return _allowed(parts[0]) if get_args(kind) else _KINDS.get(parts[0], str(parts[0]))
+
+
+def _sentence(message: str, parser: Any) -> str:
+    """One sentence out of jsonargparse's many lines."""
+    text = " ".join(message.split())
+    known = [string for action in parser._actions for string in action.option_strings]
+    if match := re.search(r"[Uu]nrecognized arguments: (\S+)", text):
+        name = match[1].split("=")[0]
+        return f"Unknown option {name}; --help lists every option.{did_you_mean(name, known)}"
+    key = re.search(r'key "(\w+)"', text)
+    value = re.search(r"(?:value: |Got value: )(\S+)$", text)
+    hints = get_type_hints(TrainConfig)
+    if key and value and key[1] in hints:
+        return f"--{key[1].replace('_', '-')} {value[1]} is not accepted: it must be {_allowed(hints[key[1]])}."
+    return text if text.endswith((".", "?")) else f"{text}; --help lists every option."
+
+
+def run_recipe(main: Callable[[], None]) -> None:
+    """Call a recipe's ``main``; a `UserError` becomes one sentence on standard error and exit status 2."""
+    try:
+        main()
+    except UserError as error:
+        if int(os.environ.get("RANK", "0")) == 0:  # every process finds the same fault; one tells it
+            print(f"{Path(sys.argv[0]).name}: error: {error.sentence}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

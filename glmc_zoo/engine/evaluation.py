@@ -1,0 +1,55 @@
+"""Scores of a model on a split, with every image counted exactly once however many processes share it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from glmc_zoo.metrics import ScoreCounts
+
+__all__ = ["evaluate"]
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    loader: DataLoader,
+    normalize: Callable[[Tensor], Tensor],
+    empty: ScoreCounts,
+    accelerator: Accelerator,
+    *,
+    total: int,
+) -> ScoreCounts:
+    """Counts of a whole split, the same in every process.
+
+    Args:
+        model: Gives logits ``(B, C)``; not wrapped, because the processes' shares may differ in length.
+        loader: This process's own share, batches of (uint8 images, classes, indices).
+        normalize: From uint8 to the network's input, on the device.
+        empty: Counts to add to, with class counts and thresholds.
+        accelerator: For device, precision and the sum over processes.
+        total: Images in the split; the sum must come out as this.
+
+    Raises:
+        RuntimeError: An image was missed or counted twice.
+    """
+    was_training = model.training
+    model.eval()
+    for images, targets, _ in loader:
+        with accelerator.autocast():
+            logits = model(normalize(images.to(accelerator.device, non_blocking=True)))
+        empty.update(targets.numpy(), logits=logits.float().cpu().numpy())
+    model.train(was_training)
+    integers = torch.from_numpy(empty.integers()).to(accelerator.device)
+    floats = torch.from_numpy(empty.floats()).to(accelerator.device)
+    counts = empty.with_state(
+        accelerator.reduce(integers, "sum").cpu().numpy(), accelerator.reduce(floats, "sum").cpu().numpy()
+    )
+    counted = int(counts.support.sum())
+    if counted != total:
+        raise RuntimeError(f"The evaluation counted {counted} images of a split of {total}.")
+    return counts

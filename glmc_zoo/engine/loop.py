@@ -1,0 +1,150 @@
+"""One epoch of training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator, skip_first_batches
+from timm.task import TrainingTask
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from glmc_zoo.data import PairedBatch
+from glmc_zoo.engine.checkpoint import Progress
+from glmc_zoo.errors import UserError
+
+__all__ = ["NotFiniteError", "step_generator", "train_one_epoch"]
+
+_LOOK_EVERY = 25  # steps between looks at the losses: each look waits for the device
+
+
+class NotFiniteError(UserError):
+    """A loss became infinite or not a number."""
+
+
+def step_generator(seed: int, epoch: int, batch: int, rank: int) -> torch.Generator:
+    """Random numbers of one step's mixing: another draw in each process, the same again after a resumption."""
+    word = np.random.SeedSequence([seed, epoch, batch, rank]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(word >> np.uint64(1)))
+
+
+def _inputs(task: TrainingTask, batch: Any, normalize: Callable[[Tensor], Tensor], generator: torch.Generator) -> tuple:
+    if not isinstance(batch, PairedBatch):
+        return normalize(batch.images), batch.targets
+    first, second = (tuple(normalize(view) for view in pair) for pair in (batch.first, batch.second))
+    return (task.mix(first, second, batch.first_targets, batch.second_targets, generator),)
+
+
+class _Losses:
+    """Loss terms of an epoch, kept on the device and looked at now and then."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.names: list[str] = []
+        self.pending: list[Tensor] = []
+
+    def add(self, result: dict[str, Tensor]) -> None:
+        terms = {name: value.detach() for name, value in result.items() if name != "output"}
+        self.names = list(terms)
+        self.pending.append(torch.stack([value.float() for value in terms.values()]))
+
+    def look(self, last_good: str) -> dict[str, float]:
+        """Means so far; every pending step is checked first."""
+        values = torch.stack(self.pending).double().cpu() if self.pending else torch.zeros(0, len(self.names))
+        bad = (~torch.isfinite(values)).any(dim=1).nonzero()
+        if len(bad):
+            row = int(bad[0])
+            step = self.progress.step - len(self.pending) + row
+            terms = ", ".join(f"{n} {float(v):g}" for n, v in zip(self.names, values[row], strict=True))
+            raise NotFiniteError(
+                f"The loss is not finite at step {step} (epoch {self.progress.epoch}): {terms}; the last good "
+                f"checkpoint is {last_good}; lower --lr, set --clip-grad 1, or avoid fp16."
+            )
+        for name, total in zip(self.names, values.sum(dim=0).tolist(), strict=True):
+            self.progress.sums[name] = self.progress.sums.get(name, 0.0) + total
+        self.pending.clear()
+        return {name: total / max(self.progress.batch, 1) for name, total in self.progress.sums.items()}
+
+
+def train_one_epoch(
+    task: nn.Module,
+    loader: Any,
+    optimizer: torch.optim.Optimizer,
+    normalize: Callable[[Tensor], Tensor],
+    accelerator: Accelerator,
+    progress: Progress,
+    *,
+    seed: int,
+    clip_grad: float | None = None,
+    ema: ModelEmaV3 | None = None,
+    checkpoint_steps: int = 0,
+    save: Callable[[], Any] | None = None,
+    last_good: Callable[[], str] = lambda: "none yet",
+) -> dict[str, float]:
+    """Train through the rest of epoch ``progress.epoch`` and return the mean of each loss term.
+
+    Args:
+        task: The prepared task; called once per step.
+        loader: The prepared loader, its sampler already set to the epoch.
+        optimizer: The prepared optimiser.
+        normalize: From uint8 to the network's input, on the device.
+        accelerator: Runs the backward pass, accumulation and clipping.
+        progress: Advanced with every batch; batches it has already are left out.
+        seed: Of the mixing, together with epoch, batch and process.
+        clip_grad: Largest norm of the gradient.
+        ema: Updated after every optimiser step.
+        checkpoint_steps: Call ``save`` every so many steps.
+        save: Writes a checkpoint.
+        last_good: Name of the newest checkpoint, for the message when the loss is not finite.
+
+    Returns:
+        Mean of each loss term over the epoch's batches, and ``images_per_second``: training images drawn by plain
+        shuffling, over all processes, per second of wall time.
+
+    Raises:
+        NotFiniteError: A loss term is infinite or not a number.
+    """
+    plain_task = accelerator.unwrap_model(task, keep_torch_compile=False)
+    epoch, length = progress.epoch, len(loader)
+    done_before, images = progress.batch, 0
+    losses = _Losses(progress)
+    task.train()
+    bar = tqdm(
+        total=length, initial=progress.batch, desc=f"epoch {epoch}", leave=False,
+        disable=None if accelerator.is_main_process else True,
+    )  # fmt: skip
+    start = time.perf_counter()
+    for batch in skip_first_batches(loader, progress.batch) if progress.batch else loader:
+        generator = step_generator(seed, epoch, progress.batch, accelerator.process_index)
+        inputs = _inputs(plain_task, batch, normalize, generator)
+        with accelerator.accumulate(task):
+            result = task(*inputs)
+            accelerator.backward(result["loss"])
+            if clip_grad is not None and accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(task.parameters(), clip_grad)
+            optimizer.step()
+            optimizer.zero_grad()
+        if ema is not None and accelerator.sync_gradients:
+            ema.update(plain_task.trainable_module, step=progress.step)
+        losses.add(result)
+        progress.batch += 1
+        progress.step += 1
+        images += len(result["output"])
+        stop = checkpoint_steps and progress.step % checkpoint_steps == 0 and progress.batch < length
+        if progress.batch % _LOOK_EVERY == 0 or progress.batch == length or stop:
+            means = losses.look(last_good())
+            speed = images * accelerator.num_processes / (time.perf_counter() - start)
+            bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()} | {"images/s": f"{speed:.0f}"})
+            bar.update(progress.batch - bar.n)
+            if stop and accelerator.sync_gradients and save is not None:
+                save()
+    bar.close()
+    elapsed = time.perf_counter() - start
+    trained = (progress.batch - done_before) and images * accelerator.num_processes
+    means = {name: total / length for name, total in progress.sums.items()}
+    return means | {"images_per_second": trained / elapsed if trained else 0.0}

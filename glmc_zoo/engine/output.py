@@ -1,0 +1,121 @@
+"""The run's folder: whose it is, and what is written there line by line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from glmc_zoo.engine.config import TrainConfig, differing_fields, load_config_file, save_config
+from glmc_zoo.errors import UserError
+
+__all__ = ["RunFolder", "on_main_process", "write_json"]
+
+
+def on_main_process(accelerator: Accelerator, function: Any) -> Any:
+    """Result of ``function()`` run by the main process alone, given to all; a `UserError` is raised in all."""
+    answer: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            answer[0] = function()
+        except UserError as error:
+            answer[1] = str(error)
+    broadcast_object_list(answer)
+    if answer[1] is not None:
+        raise UserError(answer[1])
+    return answer[0]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` so that ``path`` holds the old text or the new one, never half of it."""
+    scrap = path.with_name(f".writing-{path.name}")
+    scrap.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    scrap.replace(path)
+
+
+class RunFolder:
+    """The folder ``--output-dir``, claimed for one run by all its processes.
+
+    A folder that holds anything is another run's, unless ``--resume`` says that it is this one and its ``config.yaml``
+    agrees in everything that changes the result.
+
+    Raises:
+        UserError: The folder is taken, or the configurations differ; nothing in it is touched.
+    """
+
+    def __init__(self, accelerator: Accelerator, config: TrainConfig) -> None:
+        self.accelerator = accelerator
+        self.path = Path(on_main_process(accelerator, lambda: str(_claim(config))))
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON line an epoch."""
+        return self.path / "metrics.jsonl"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The epochs written so far."""
+        if not self.metrics.exists():
+            return []
+        lines = self.metrics.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines if line.endswith("}")]  # a killed run may leave half a line
+
+    def keep_epochs(self, finished: int) -> None:
+        """Drop the lines of epochs that a resumed run will do again."""
+        if self.accelerator.is_main_process and self.metrics.exists():
+            kept = [json.dumps(row) + "\n" for row in self.rows() if row["epoch"] < finished]
+            scrap = self.metrics.with_name(".writing-metrics.jsonl")
+            scrap.write_text("".join(kept), encoding="utf-8")
+            scrap.replace(self.metrics)
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add one epoch's line."""
+        if self.accelerator.is_main_process:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+def _default_folder(config: TrainConfig) -> Path:
+    data = Path(config.data).name or "data"
+    backbone = (config.backbone or "backbone").replace(":", "_").replace("/", "_")
+    base = Path("runs") / f"{backbone}.{config.method}_{data}.seed{config.seed}"
+    taken = [base, *(base.with_name(f"{base.name}-{i}") for i in range(2, 10_000))]
+    free = next(i for i, path in enumerate(taken) if not path.exists())
+    return taken[max(free - 1, 0)] if config.resume == "auto" else taken[free]
+
+
+def _claim(config: TrainConfig) -> Path:
+    folder = Path(config.output_dir) if config.output_dir else _default_folder(config)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output-dir {str(folder)!r} is a file; name a folder.")
+    holds = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    saved = folder / "config.yaml"
+    if holds and config.resume is None:
+        raise UserError(
+            f"--output-dir {str(folder)!r} already holds files ({', '.join(holds[:3])}{', ...' if holds[3:] else ''}); "
+            "choose another folder, or go on with that run by --resume auto."
+        )
+    if holds and not saved.exists():
+        raise UserError(f"--output-dir {str(folder)!r} holds files but no config.yaml of a run; choose another folder.")
+    if saved.exists():
+        differing = differing_fields(load_config_file(saved), config)
+        if differing:
+            raise UserError(
+                f"--resume: the run in {str(folder)!r} was configured differently ({'; '.join(differing)}); "
+                "give the same options, or another --output-dir."
+            )
+        return folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_config(dataclasses.replace(config, output_dir=None, resume=None), saved)
+    except OSError as error:
+        raise UserError(f"--output-dir {str(folder)!r} cannot be written: {error.strerror or error}.") from error
+    return folder

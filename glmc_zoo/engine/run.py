@@ -1,0 +1,316 @@
+"""The pieces of one training run, in the order in which a recipe uses them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.logging import get_logger
+from accelerate.utils import set_seed
+from safetensors.torch import load_file, save_file
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from glmc_zoo.data import (
+    EpochSampler,
+    ImageSplit,
+    LongTailData,
+    Normalize,
+    build_transforms,
+    eval_loader,
+    load_data,
+    train_loader,
+)
+from glmc_zoo.engine.build import input_spec, make_accelerator, make_optimizer, make_scheduler, make_task
+from glmc_zoo.engine.checkpoint import Checkpoints, Progress
+from glmc_zoo.engine.config import TrainConfig, save_config
+from glmc_zoo.engine.evaluation import evaluate
+from glmc_zoo.engine.loop import train_one_epoch
+from glmc_zoo.engine.output import RunFolder, on_main_process
+from glmc_zoo.engine.report import describe_run, percent, result_table, write_outputs
+from glmc_zoo.errors import UserError
+from glmc_zoo.method import sampling_weights
+from glmc_zoo.metrics import ScoreCounts
+
+__all__ = ["TrainingRun"]
+
+_log = get_logger(__name__)
+
+
+class TrainingRun:
+    """A training run, built from a resolved configuration; `recipes/train.py` shows its use.
+
+    Raises:
+        UserError: Data, backbone, options or output folder do not fit; nothing already on disk is touched.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.accelerator = make_accelerator(config)
+        # The same seed in every process: weights start equal, and what must differ has generators of its own.
+        set_seed(config.seed)
+        self.data = self._load_data(config)
+        self.spec = input_spec(config, self.data)
+        self.config = config = dataclasses.replace(
+            config, image_size=self.spec.size, augment=self.spec.augment  # as resolved, so that config.yaml says it
+        )
+        self.task = make_task(config, self.data, self.spec)
+        # The faster layout for convolutions on GPUs and CPUs alike; weights of other kinds are not changed by it.
+        self.task.to(memory_format=torch.channels_last)
+        if config.compile:
+            self.task.compile()
+        self.normalize = Normalize(self.spec.mean, self.spec.std).to(self.accelerator.device)
+        self.train_transform, self.eval_transform = build_transforms(
+            self.spec.augment, self.spec.size, interpolation=self.spec.interpolation, crop_pct=self.spec.crop_pct
+        )
+        loader = self._train_loader()
+        optimizer = make_optimizer(config, self.task)
+        self.scheduler = make_scheduler(config, optimizer)
+        self.folder = RunFolder(self.accelerator, config)
+        self.prepared, self.optimizer, self.loader = self.accelerator.prepare(self.task, optimizer, loader)
+        self.progress = Progress()
+        self.accelerator.register_for_checkpointing(self.progress)
+        self.ema = None
+        if config.ema_decay is not None:
+            self.ema = ModelEmaV3(self.task.trainable_module, decay=config.ema_decay, use_warmup=True)
+            self.accelerator.register_for_checkpointing(self.ema)
+        self.checkpoints = Checkpoints(self.accelerator, self.folder.checkpoints, keep=config.keep_checkpoints)
+        self._newest = "none yet"
+        self._clock = time.perf_counter()
+        if config.tracker is not None:
+            options = {key: value for key, value in dataclasses.asdict(config).items() if value is not None}
+            self.accelerator.init_trackers("glmc_zoo", config=options)
+
+    # ------------------------------------------------------------------ input
+    def _load_data(self, config: TrainConfig) -> LongTailData:
+        # Main process first: whatever `datasets` prepares on disk is then ready for the others.
+        with self.accelerator.main_process_first():
+            return load_data(
+                config.data,
+                data_dir=config.data_dir,
+                imbalance_factor=config.imbalance_factor,
+                max_count=config.max_count,
+                profile=config.profile,
+                selection=config.selection,
+                data_seed=config.data_seed,
+                val_fraction=config.val_fraction,
+                image_column=config.image_column,
+                label_column=config.label_column,
+                train_split=config.train_split,
+                test_split=config.test_split,
+                skip_bad_images=config.skip_bad_images,
+            )
+
+    def _train_loader(self) -> Any:
+        config, split = self.config, self.data.train
+        assert config.batch_size is not None
+        weights = None
+        if config.method == "glmc":
+            assert config.sampler_power is not None
+            weights = sampling_weights(split.labels.tolist(), self.data.class_counts, config.sampler_power)
+        processes = self.accelerator.num_processes
+        if config.batch_size * processes > len(split):
+            raise UserError(
+                f"--batch-size {config.batch_size}{f' on {processes} processes' if processes > 1 else ''} is larger "
+                f"than the training set of {len(split)} images; give at most {len(split) // processes}."
+            )
+        # Several processes: dropping the tail keeps their shards disjoint and of equal length. One process: only a
+        # last batch of a single image is dropped, which batch-norm cannot use.
+        drop_last = processes > 1 or len(split) % config.batch_size == 1
+        loader = train_loader(
+            split,
+            self.train_transform,
+            batch_size=config.batch_size,
+            second_weights=weights,
+            views=2 if config.method == "glmc" else 1,
+            seed=config.seed,
+            workers=config.workers,
+            drop_last=drop_last,
+        )
+        assert isinstance(loader.sampler, EpochSampler)
+        self.sampler = loader.sampler
+        return loader
+
+    # ------------------------------------------------------------- checkpoint
+    def resume(self) -> None:
+        """Go on where the checkpoint that ``--resume`` names left off; from the start when there is none yet."""
+        asked = self.config.resume
+        if asked is None:
+            return
+        newest = on_main_process(self.accelerator, self.checkpoints.newest) if asked == "auto" else Path(asked)
+        if newest is None:
+            self.say("No checkpoint to resume from yet; the run starts at its beginning.")
+            return
+        if not newest.is_dir():
+            raise UserError(f"--resume {asked!r} is no folder; give 'auto' or a folder below checkpoints/.")
+        self.checkpoints.load(newest)
+        self._newest = str(newest)
+        self.folder.keep_epochs(self.progress.epoch)
+        self.say(f"Resumed from {newest}: epoch {self.progress.epoch}, batch {self.progress.batch}.")
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment."""
+        now = time.perf_counter()
+        self.progress.seconds += now - self._clock
+        self._clock = now
+        self._newest = str(self.checkpoints.save(self.progress))
+
+    # ------------------------------------------------------------------ epoch
+    def epochs(self) -> Iterator[int]:
+        """Epochs still to do; each begins by setting order, learning rate and the cumulative schedule."""
+        assert self.config.epochs is not None
+        while self.progress.epoch < self.config.epochs:
+            epoch = self.progress.epoch
+            self.sampler.set_epoch(epoch)
+            self.scheduler.step(epoch)
+            if hasattr(self.task, "set_epoch"):
+                self.task.set_epoch(epoch)
+            yield epoch
+
+    def train_epoch(self) -> dict[str, float]:
+        """Train through one epoch; mean of each loss term and images per second."""
+        return train_one_epoch(
+            self.prepared,
+            self.loader,
+            self.optimizer,
+            self.normalize,
+            self.accelerator,
+            self.progress,
+            seed=self.config.seed,
+            clip_grad=self.config.clip_grad,
+            ema=self.ema,
+            checkpoint_steps=self.config.checkpoint_steps,
+            save=self.save,
+            last_good=lambda: self._newest,
+        )
+
+    def finish_epoch(self, losses: dict[str, float]) -> None:
+        """Evaluate when it is time, write the epoch's line, and save."""
+        config, epoch = self.config, self.progress.epoch
+        assert config.epochs is not None
+        row: dict[str, Any] = {"epoch": epoch, **losses, "lr": self.optimizer.param_groups[0]["lr"]}
+        last = epoch + 1 == config.epochs
+        if last or (epoch + 1) % config.eval_every == 0:
+            name = "test" if self.data.val is None else "validation"
+            counts = self.evaluate(self.data.test if self.data.val is None else self.data.val)
+            row[name] = counts.scores()
+            self._keep_best(epoch, row[name])
+        self.folder.append(row)
+        self._tell(row)
+        self.progress.epoch, self.progress.batch, self.progress.sums = epoch + 1, 0, {}
+        if last or (epoch + 1) % config.checkpoint_every == 0:
+            self.save()
+
+    def _tell(self, row: dict[str, Any]) -> None:
+        scores = row.get("test") or row.get("validation") or {}
+        text = f"epoch {row['epoch'] + 1}/{self.config.epochs}  loss {row['loss']:.3f}  lr {row['lr']:.4f}"
+        if scores:
+            shown = ("top1", "balanced_accuracy", "many", "medium", "few")
+            text += "  " + "  ".join(f"{name} {percent(scores[name])}" for name in shown)
+        self.say(f"{text}  ({row['images_per_second']:.0f} images/s)")
+        flat = {key: value for key, value in row.items() if isinstance(value, float)}
+        flat |= {f"score/{key}": value for key, value in scores.items() if value is not None}
+        if self.config.tracker is not None:
+            self.accelerator.log(flat, step=row["epoch"])
+
+    # ------------------------------------------------------------------ score
+    @property
+    def model(self) -> nn.Module:
+        """The model that is scored and exported: the moving average of the weights where one is kept."""
+        return self.task.trainable_module if self.ema is None else self.ema.module
+
+    @property
+    def timm_model(self) -> nn.Module:
+        """The plain timm model inside `model`."""
+        return getattr(self.model, "timm_model", self.model)
+
+    def evaluate(self, split: ImageSplit) -> ScoreCounts:
+        """Counts of ``split``, each image once, over all processes."""
+        assert self.config.batch_size is not None
+        loader = eval_loader(
+            split,
+            self.eval_transform,
+            batch_size=max(self.config.batch_size, 128),
+            workers=self.config.workers,
+            rank=self.accelerator.process_index,
+            world_size=self.accelerator.num_processes,
+        )
+        thresholds = {"many": self.config.many_threshold, "few": self.config.few_threshold}
+        empty = ScoreCounts.empty(self.data.class_counts, **thresholds)
+        return evaluate(self.model, loader, self.normalize, empty, self.accelerator, total=len(split))
+
+    def _keep_best(self, epoch: int, scores: dict[str, Any]) -> None:
+        if self.config.select != "best" or scores["balanced_accuracy"] <= self.progress.best.get("score", -1.0):
+            return
+        old = self.progress.best.get("epoch")
+        self.progress.best = {"epoch": epoch, "score": scores["balanced_accuracy"]}
+        if self.accelerator.is_main_process:
+            state = {key: value.detach().cpu().contiguous() for key, value in self.model.state_dict().items()}
+            target = self._best_file(epoch)
+            scrap = target.with_name(f".writing-{target.name}")
+            target.parent.mkdir(exist_ok=True)
+            save_file(state, scrap)
+            scrap.replace(target)
+            # The one before stays until the next: the newest checkpoint may still refer to it.
+            for path in target.parent.glob("best-*.safetensors"):
+                if old is None or path not in (target, self._best_file(int(old))):
+                    path.unlink()
+
+    def _best_file(self, epoch: int) -> Path:
+        return self.folder.checkpoints / f"best-{epoch:06d}.safetensors"
+
+    # ----------------------------------------------------------------- finish
+    def finish(self) -> dict[str, Any]:
+        """Score the chosen epoch on the test part, export, and write everything that a run leaves."""
+        config = self.config
+        if config.select == "best":
+            epoch, how = int(self.progress.best["epoch"]), "best epoch on the held-out validation part"
+            self.accelerator.wait_for_everyone()
+            self.model.load_state_dict(load_file(self._best_file(epoch)))
+        else:
+            epoch, how = self.progress.epoch - 1, "last epoch"
+        # Scored in the layout in which it is exported: layouts differ in the last bits of what they compute.
+        self.model.to(memory_format=torch.contiguous_format)
+        counts = self.evaluate(self.data.test)
+        self.progress.seconds += time.perf_counter() - self._clock
+        results = describe_run(config, self.data, self.spec, self.timm_model, self.accelerator)
+        results["selection"] = {"epoch": epoch, "how": how}
+        results["wall_time_s"] = round(self.progress.seconds, 1)
+        if self.accelerator.is_main_process:
+            save_config(dataclasses.replace(config, output_dir=None, resume=None), self.folder.path / "config.yaml")
+            heads: dict[str, Tensor] = getattr(self.model, "training_heads", dict)()
+            results = write_outputs(
+                self.folder.path, results, counts, self.folder.rows(), self.timm_model, heads, self.spec
+            )
+            print(result_table(results, self.folder.path))
+            if config.push_to_hub is not None:
+                self._push(config.push_to_hub)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+        return results
+
+    def _push(self, repo_id: str) -> None:
+        from glmc_zoo.hub import push_folder
+
+        print(f"pushed  {push_folder(self.folder.path / 'model', repo_id)}")
+
+    def say(self, text: str) -> None:
+        """One line on the screen, once."""
+        self.accelerator.print(text)
+
+    def describe(self) -> None:
+        """Say what is about to be trained."""
+        info, config = self.data.info, self.config
+        model = self.timm_model
+        self.say(
+            f"{config.method}{f' ({config.preset})' if config.method == 'glmc' else ''}: {config.backbone}, "
+            f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {self.spec.size} x {self.spec.size} "
+            f"pixels; {config.data}: {len(self.data.train)} training images in {len(self.data.class_names)} classes "
+            f"({max(self.data.class_counts)} to {min(self.data.class_counts)} each), {len(self.data.test)} test images"
+        )
+        for note in info.get("notes", []):
+            self.say(f"note: {note}")
+        self.say(f"{config.epochs} epochs of batch {config.batch_size}, lr {config.lr}; results in {self.folder.path}")

@@ -1,0 +1,27 @@
+"""The one exception for what a user can put right."""
+
+from __future__ import annotations
+
+__all__ = ["UserError", "did_you_mean"]
+
+
+class UserError(ValueError):
+    """Bad input. The message is one sentence: the value, what is allowed, and the fix.
+
+    Recipes print the sentence and exit with status 2; library callers see an ordinary ``ValueError``.
+    """
+
+    @property
+    def sentence(self) -> str:
+        """The message in one line, without the traceback that a ``DataLoader`` worker puts before it."""
+        last = str(self).rstrip().splitlines()[-1]
+        prefix = f"{type(self).__module__}.{type(self).__qualname__}: "
+        return last.removeprefix(prefix)
+
+
+def did_you_mean(name: str, known: list[str], *, most: int = 3) -> str:
+    """``" Did you mean a, b?"`` for the names nearest to ``name``, or an empty string when none is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, n=most, cutoff=0.6)
+    return f" Did you mean {', '.join(near)}?" if near else ""

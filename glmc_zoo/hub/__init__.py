@@ -1,0 +1,9 @@
+"""What a trained model becomes for other people: a timm folder, a model card, a repository on the Hub."""
+
+from __future__ import annotations
+
+from glmc_zoo.hub.card import render_card
+from glmc_zoo.hub.export import GLMC_PAPER, export_model, write_heads
+from glmc_zoo.hub.push import push_folder
+
+__all__ = ["GLMC_PAPER", "export_model", "push_folder", "render_card", "write_heads"]

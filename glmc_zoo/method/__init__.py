@@ -1,0 +1,30 @@
+"""The algorithm as plain PyTorch on tensors; knows nothing of data sets, files or the Hub."""
+
+from glmc_zoo.method.losses import BalancedSoftmaxLoss, GLMCOutput, cumulative_alpha, glmc_loss
+from glmc_zoo.method.maxnorm import MaxNorm, tau_normalize
+from glmc_zoo.method.mixing import Mix, MixedViews, cut_box, draw_mix, mix_views
+from glmc_zoo.method.model import GLMCModel, check_backbone, create_backbone, native_size
+from glmc_zoo.method.task import GLMCTask
+from glmc_zoo.method.weights import class_weights, log_prior, sampling_weights
+
+__all__ = [
+    "BalancedSoftmaxLoss",
+    "GLMCModel",
+    "GLMCOutput",
+    "GLMCTask",
+    "MaxNorm",
+    "Mix",
+    "MixedViews",
+    "check_backbone",
+    "class_weights",
+    "create_backbone",
+    "cumulative_alpha",
+    "cut_box",
+    "draw_mix",
+    "glmc_loss",
+    "log_prior",
+    "mix_views",
+    "native_size",
+    "sampling_weights",
+    "tau_normalize",
+]

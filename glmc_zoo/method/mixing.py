@@ -1,0 +1,151 @@
+"""The two mixed views of a batch: MixUp as the global view, CutMix as the local one (GLMC, section 3.1)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["Box", "Mix", "MixedViews", "area_lam", "cut_box", "draw_mix", "mix_views"]
+
+Box = tuple[int, int, int, int]
+
+
+def area_lam(box: Box, height: int, width: int) -> float:
+    """Share of a ``height`` x ``width`` image that stays outside ``box = (top, bottom, left, right)``."""
+    top, bottom, left, right = box
+    return 1.0 - (bottom - top) * (right - left) / (height * width)
+
+
+class Mix(NamedTuple):
+    """One draw, used for the whole batch.
+
+    ``lam`` is the share of the first image; ``box`` the CutMix rectangle in pixels, ends excluded; ``size`` the height
+    and width it was drawn for.
+    """
+
+    lam: float
+    box: Box
+    size: tuple[int, int] | None = None
+
+    @property
+    def area_lam(self) -> float:
+        """Share of the first image that is left after pasting, from the clipped box."""
+        if self.size is None:
+            raise ValueError("Mix was made without its image size; pass size=(height, width) to ask for area_lam.")
+        return area_lam(self.box, *self.size)
+
+
+class MixedViews(NamedTuple):
+    """Both views of a batch with their soft labels: images ``(B, channels, H, W)``, labels ``(B, C)``."""
+
+    global_images: Tensor
+    local_images: Tensor
+    global_labels: Tensor
+    local_labels: Tensor
+    global_weighted_labels: Tensor
+    local_weighted_labels: Tensor
+
+
+def cut_box(height: int, width: int, lam: float, centre: tuple[int, int]) -> Box:
+    """The CutMix box around ``centre = (row, column)``, clipped to the image.
+
+    Each half side is ``ceil(side * sqrt(1 - lam)) // 2`` pixels, so a ``lam`` near 1 gives an empty box.
+
+    Returns:
+        ``(top, bottom, left, right)`` in pixels, ends excluded.
+    """
+    ratio = math.sqrt(1.0 - lam)
+    half_height, half_width = math.ceil(height * ratio) // 2, math.ceil(width * ratio) // 2
+    row, column = centre
+    return (
+        max(row - half_height, 0),
+        min(row + half_height, height),
+        max(column - half_width, 0),
+        min(column + half_width, width),
+    )
+
+
+def draw_mix(height: int, width: int, *, beta: float = 1.0, generator: torch.Generator | None = None) -> Mix:
+    """Draw ``lam`` from Beta(beta, beta) and a box whose centre is uniform over the pixels.
+
+    Args:
+        height: Image height in pixels.
+        width: Image width in pixels.
+        beta: Both parameters of the Beta distribution, positive; 1 is uniform.
+        generator: CPU generator that the draw is taken from; torch's global one when absent.
+
+    Raises:
+        ValueError: ``beta`` is not positive.
+    """
+    if beta <= 0:
+        raise ValueError(f"beta must be positive, got {beta}.")
+    # torch has no Beta distribution that takes a generator; one torch draw seeds NumPy's.
+    rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+    lam = float(rng.beta(beta, beta))
+    centre = (int(rng.integers(height)), int(rng.integers(width)))
+    return Mix(lam, cut_box(height, width, lam, centre), (height, width))
+
+
+def _mix_labels(targets: Tensor, second_targets: Tensor, lam: float, scale: Tensor) -> Tensor:
+    # Rows of diag(scale) are one-hots times their weight; building them by one_hot keeps (C, C) out of memory.
+    num_classes = len(scale)
+    first = F.one_hot(targets, num_classes).to(scale.dtype) * scale
+    second = F.one_hot(second_targets, num_classes).to(scale.dtype) * scale
+    return first.mul_(lam).add_(second, alpha=1.0 - lam)
+
+
+def mix_views(
+    first: tuple[Tensor, Tensor],
+    second: tuple[Tensor, Tensor],
+    targets: Tensor,
+    second_targets: Tensor,
+    mix: Mix,
+    *,
+    num_classes: int,
+    class_weights: Tensor | None = None,
+    correct_lam: bool = False,
+) -> MixedViews:
+    """Mix two batches into the global and the local view, with plain and re-weighted soft labels.
+
+    The inputs are not changed. Source: GLMC, section 3.1, equations 1 to 4.
+
+    Args:
+        first: The plainly shuffled batch as a pair (for the global view, for the local view), each float
+            ``(B, channels, H, W)``.
+        second: The re-balanced batch, likewise.
+        targets: Classes of ``first``, int64 ``(B,)``.
+        second_targets: Classes of ``second``, int64 ``(B,)``.
+        mix: ``lam`` and box, for all images of the batch.
+        num_classes: ``C``.
+        class_weights: Weight of each class ``(C,)`` for the re-weighted labels; all 1 when absent.
+        correct_lam: Label the local view by the area that was really pasted. The published numbers keep the nominal
+            ``lam`` although the box is clipped at the border.
+    """
+    lam = mix.lam
+    top, bottom, left, right = mix.box
+    global_images = first[0].mul(lam).add_(second[0], alpha=1.0 - lam)
+    local_images = first[1].clone()
+    local_images[..., top:bottom, left:right] = second[1][..., top:bottom, left:right]
+
+    ones = torch.ones(num_classes, device=targets.device, dtype=global_images.dtype)
+    weights = ones if class_weights is None else class_weights.to(ones)
+    global_labels = _mix_labels(targets, second_targets, lam, ones)
+    global_weighted = _mix_labels(targets, second_targets, lam, weights)
+    if not correct_lam:
+        return MixedViews(
+            global_images, local_images, global_labels, global_labels, global_weighted, global_weighted
+        )
+    local_lam = area_lam(mix.box, *local_images.shape[-2:])
+    return MixedViews(
+        global_images,
+        local_images,
+        global_labels,
+        _mix_labels(targets, second_targets, local_lam, ones),
+        global_weighted,
+        _mix_labels(targets, second_targets, local_lam, weights),
+    )

@@ -1,0 +1,208 @@
+"""Any timm model with GLMC's training heads around it (GLMC, section 3.2)."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from glmc_zoo.errors import UserError, did_you_mean
+from glmc_zoo.method.losses import GLMCOutput
+
+__all__ = ["GLMCModel", "check_backbone", "create_backbone", "native_size"]
+
+
+def native_size(backbone: str) -> int:
+    """Side in pixels of the square input that timm's configuration of ``backbone`` names.
+
+    Raises:
+        UserError: timm does not know the name.
+    """
+    return int(_pretrained_cfg(backbone).input_size[-1])
+
+
+def _pretrained_cfg(backbone: str) -> Any:
+    cfg = timm.models.get_pretrained_cfg(backbone, allow_unregistered=False) if timm.is_model(backbone) else None
+    if cfg is None:
+        near = did_you_mean(backbone, timm.list_models())
+        raise UserError(f"Unknown backbone {backbone!r}: it must be a name that timm.list_models() gives.{near}")
+    return cfg
+
+
+def create_backbone(
+    backbone: str,
+    num_classes: int,
+    *,
+    pretrained: bool = False,
+    image_size: int | None = None,
+    **timm_kwargs: Any,
+) -> nn.Module:
+    """A timm model with a fresh classifier, built for square images of ``image_size`` pixels.
+
+    Models whose weights depend on the image size (transformers, mixers) get timm's ``img_size``; the others take any
+    size as they are. Names with a source prefix (``hf-hub:org/name``, ``local-dir:folder``) go to timm unchanged.
+
+    Raises:
+        UserError: The name is unknown, pretrained weights do not exist or cannot be had, or the size is refused.
+    """
+    fixed_size = True
+    if ":" not in backbone:
+        fixed_size = bool(_pretrained_cfg(backbone).fixed_input_size)
+    if image_size is not None and fixed_size:
+        timm_kwargs.setdefault("img_size", image_size)
+    try:
+        return timm.create_model(backbone, pretrained=pretrained, num_classes=num_classes, **timm_kwargs)
+    except TypeError as error:
+        if "img_size" not in str(error):
+            raise
+        timm_kwargs.pop("img_size")
+        return timm.create_model(backbone, pretrained=pretrained, num_classes=num_classes, **timm_kwargs)
+    except (AssertionError, RuntimeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        size = f" for images of {image_size} pixels" if image_size else ""
+        raise UserError(f"Backbone {backbone!r} cannot be built{size}: {reason}") from error
+
+
+@torch.no_grad()
+def check_backbone(model: nn.Module, image_size: int) -> None:
+    """Refuse a timm model that cannot carry GLMC's heads, before any training.
+
+    The heads read ``forward_head(forward_features(x), pre_logits=True)``; the model's own classifier applied to that
+    must give the model's output, or what is trained would not be what is exported.
+
+    Raises:
+        UserError: The classifier is not one linear layer, the size is refused, or the identity above does not hold.
+    """
+    name = model.default_cfg.get("architecture", type(model).__name__)
+    classifier = model.get_classifier()
+    if not isinstance(classifier, nn.Linear):
+        kind = f"{len(classifier)} classifiers" if isinstance(classifier, tuple) else type(classifier).__name__
+        raise UserError(
+            f"Backbone {name!r} cannot carry the heads of GLMC: get_classifier() gives {kind} where one linear layer "
+            "is needed; choose a variant without distillation or another family, or train it with --method ce."
+        )
+    training = model.training
+    model.eval()
+    try:
+        # A fixed pattern rather than random numbers: building a model must not move the global generator further.
+        shape = (2, model.default_cfg["input_size"][0], image_size, image_size)
+        parameter = next(model.parameters())
+        probe = torch.linspace(-1, 1, torch.Size(shape).numel()).reshape(shape).to(parameter)
+        expected = model(probe)
+        pre_logits = model.forward_head(model.forward_features(probe), pre_logits=True)
+        matches = (
+            pre_logits.ndim == 2
+            and pre_logits.shape[1] == classifier.in_features
+            and torch.allclose(classifier(pre_logits), expected, rtol=1e-4, atol=1e-5)
+        )
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"Backbone {name!r} refuses images of {image_size} x {image_size} pixels ({reason}); "
+            f"give an --image-size that it takes, such as its own {model.default_cfg['input_size'][-1]}."
+        ) from error
+    finally:
+        model.train(training)
+    if not matches:
+        raise UserError(
+            f"Backbone {name!r} cannot carry the heads of GLMC: its classifier does not read the pre-logits of "
+            "forward_head, so the trained classifier would not be the exported one; choose another family."
+        )
+
+
+class GLMCModel(nn.Module):
+    """A timm model, whole, with the three heads that GLMC adds for training.
+
+    timm's own classifier is the re-balanced one, the only one used at inference, so `timm_model` is the export as it
+    stands. The wrapper owns the conventional classifier, the projection ``Linear(d, p)`` and the prediction
+    ``Linear(p, p)`` (biases, no norm, no activation).
+
+    Args:
+        backbone: Name of a timm model, or a timm model with a classifier.
+        num_classes: Number of classes ``C``.
+        projection_dim: ``p``; by default 128 for networks made for images up to 32 pixels, else 256.
+        pretrained: Start from timm's pretrained weights, classifier aside.
+        image_size: Side of the square images in pixels; the backbone's own when absent.
+        timm_kwargs: Passed on to ``timm.create_model``.
+
+    Raises:
+        UserError: The backbone is unknown, refuses the size, or cannot carry the heads (see `check_backbone`).
+    """
+
+    def __init__(
+        self,
+        backbone: str | nn.Module,
+        num_classes: int,
+        *,
+        projection_dim: int | None = None,
+        pretrained: bool = False,
+        image_size: int | None = None,
+        **timm_kwargs: Any,
+    ) -> None:
+        super().__init__()
+        if isinstance(backbone, str):
+            size = image_size if image_size is not None else timm_kwargs.get("img_size")
+            backbone = create_backbone(
+                backbone, num_classes, pretrained=pretrained, image_size=size, **timm_kwargs
+            )
+            image_size = size
+        elif timm_kwargs or pretrained:
+            warnings.warn("A model that is already built takes no pretrained or timm arguments.", stacklevel=2)
+        native = int(backbone.default_cfg["input_size"][-1])
+        check_backbone(backbone, image_size or native)
+        if backbone.num_classes != num_classes:
+            raise UserError(
+                f"The backbone has {backbone.num_classes} classes where {num_classes} are asked for; "
+                f"call reset_classifier({num_classes}) on it first."
+            )
+        self.timm_model = backbone
+        self.num_classes = num_classes
+        width = backbone.get_classifier().in_features
+        dim = projection_dim or (128 if native <= 32 else 256)
+        self.conventional_classifier = nn.Linear(width, num_classes)
+        self.projector = nn.Linear(width, dim)
+        self.predictor = nn.Linear(dim, dim)
+        # A backbone that initialises its linear layers in its own way says so, and the heads follow it.
+        init_head = getattr(backbone, "init_head", None)
+        if init_head is not None:
+            for head in (self.conventional_classifier, self.projector, self.predictor):
+                init_head(head)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Re-balanced logits ``(B, C)`` of images ``(B, channels, H, W)``."""
+        return self.timm_model(x)
+
+    def _heads(self, features: Tensor) -> GLMCOutput:
+        projection = self.projector(features)
+        return GLMCOutput(
+            logits=self.conventional_classifier(features),
+            balanced_logits=self.timm_model.get_classifier()(features),
+            projection=projection,
+            prediction=self.predictor(projection),
+        )
+
+    def _pre_logits(self, x: Tensor) -> Tensor:
+        return self.timm_model.forward_head(self.timm_model.forward_features(x), pre_logits=True)
+
+    def forward_views(self, x_global: Tensor, x_local: Tensor, *, joint: bool = False) -> tuple[GLMCOutput, GLMCOutput]:
+        """Heads of both views.
+
+        Args:
+            x_global: Images of the global view, ``(B, channels, H, W)``.
+            x_local: Images of the local view, likewise.
+            joint: Send both through the encoder in one batch. Faster, but batch-norm then sees the views together,
+                which is another algorithm than the published one.
+        """
+        if joint:
+            features = self._pre_logits(torch.cat((x_global, x_local)))
+            global_features, local_features = features.chunk(2)
+        else:
+            global_features, local_features = self._pre_logits(x_global), self._pre_logits(x_local)
+        return self._heads(global_features), self._heads(local_features)
+
+    def training_heads(self) -> dict[str, Tensor]:
+        """State of the heads that the exported timm model does not hold, to continue pre-training with."""
+        return {key: value for key, value in self.state_dict().items() if not key.startswith("timm_model.")}

@@ -1,0 +1,82 @@
+"""Weights that turn class counts into re-balancing: of a class in the loss, of a sample in the sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from glmc_zoo.errors import UserError
+
+__all__ = ["class_weights", "log_prior", "sampling_weights"]
+
+
+def _counts(counts: Sequence[int] | Tensor) -> Tensor:
+    tensor = torch.as_tensor(counts, dtype=torch.float64)
+    if tensor.ndim != 1 or tensor.numel() == 0 or bool((tensor <= 0).any()):
+        raise UserError(
+            f"Class counts {tensor.tolist()} must be a list of positive numbers, one for each class; "
+            "leave out the classes that have no training image."
+        )
+    return tensor
+
+
+def _scaled_power(counts: Tensor, power: float) -> Tensor:
+    # Relative to the largest class, so that neither a big count nor a big power overflows.
+    weights = (counts / counts.max()) ** -power
+    return weights * (len(counts) / weights.sum())
+
+
+def class_weights(counts: Sequence[int] | Tensor, power: float) -> Tensor:
+    """Weight of each class in the re-balanced loss: ``n_c ** -power``, scaled to sum to the number of classes.
+
+    Source: GLMC (arXiv 2305.08661), section 3.3, cumulative class-balanced learning.
+
+    Args:
+        counts: Training images of each class, ``(C,)``, all positive.
+        power: 0 weighs all classes alike, 1 by inverse frequency; the published recipes use 1.0 to 1.2.
+
+    Returns:
+        float32 tensor ``(C,)``.
+
+    Raises:
+        UserError: A count is zero or negative.
+    """
+    return _scaled_power(_counts(counts), power).float()
+
+
+def sampling_weights(labels: Sequence[int] | Tensor, counts: Sequence[int] | Tensor, power: float) -> Tensor:
+    """Weight of each sample for the re-balanced sampler: ``n ** -power`` of its class.
+
+    The class values are scaled to sum to the number of classes; a sampler that draws with replacement in proportion to
+    them is plain at ``power=0``, class-balanced at 1, and favours rare classes at 2 (GLMC, section 3.1).
+
+    Args:
+        labels: Class of each training sample, ``(N,)`` integers in ``[0, C)``.
+        counts: Training images of each class, ``(C,)``, all positive.
+        power: Exponent of the inverse class frequency.
+
+    Returns:
+        float64 tensor ``(N,)``.
+
+    Raises:
+        UserError: A count is not positive or a label lies outside the classes.
+    """
+    per_class = _scaled_power(_counts(counts), power)
+    index = torch.as_tensor(labels, dtype=torch.long)
+    if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < len(per_class):
+        raise UserError(
+            f"Labels from {int(index.min())} to {int(index.max())} do not fit {len(per_class)} class counts; "
+            f"labels must lie in 0 to {len(per_class) - 1}."
+        )
+    return per_class[index]
+
+
+def log_prior(counts: Sequence[int] | Tensor) -> Tensor:
+    """Logarithm of the training class frequencies, float32 ``(C,)``: what balanced softmax adds to the logits.
+
+    Source: Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020, equation 4.
+    """
+    tensor = _counts(counts)
+    return (tensor / tensor.sum()).log().float()

@@ -1,0 +1,101 @@
+"""Input checks of the metrics, each with one clear sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from glmc_zoo.errors import UserError
+
+__all__ = ["check_class_counts", "check_labels", "check_logits", "check_probabilities", "check_thresholds"]
+
+# Rows of softmax in bfloat16 are off 1 by up to some thousandths; logits are off by far more.
+_ROW_SUM_TOLERANCE = 1e-2
+
+
+def check_class_counts(class_counts: ArrayLike) -> NDArray[np.int64]:
+    """``class_counts`` as int64 (C,), at least one class, no count negative."""
+    counts = np.asarray(class_counts)
+    if counts.ndim != 1 or counts.size == 0:
+        raise UserError(
+            f"class_counts has shape {counts.shape}: give one number of training images for each class, shape (C,)."
+        )
+    whole = np.issubdtype(counts.dtype, np.integer) or (
+        np.issubdtype(counts.dtype, np.floating) and np.isfinite(counts).all() and (counts == np.trunc(counts)).all()
+    )
+    if not whole or counts.min() < 0:
+        raise UserError(f"class_counts holds {_first_bad_count(counts)}: give whole numbers of images, 0 or more.")
+    return counts.astype(np.int64)
+
+
+def _first_bad_count(counts: NDArray[Any]) -> Any:
+    for count in counts.tolist():
+        if not isinstance(count, (int, float)) or isinstance(count, bool) or not count >= 0 or count % 1:
+            return repr(count)
+    return f"values of type {counts.dtype}"
+
+
+def check_thresholds(many: int, few: int) -> None:
+    """``0 <= few <= many``, in training images per class."""
+    if not 0 <= few <= many:
+        raise UserError(
+            f"few={few} and many={many} do not order the groups: choose 0 <= few <= many, for example few=20, many=100."
+        )
+
+
+def check_labels(name: str, labels: ArrayLike, num_classes: int) -> NDArray[np.int64]:
+    """``labels`` as int64 (B,), each from 0 to ``num_classes - 1``; an empty batch is fine."""
+    array = np.asarray(labels)
+    if array.size == 0:
+        return np.zeros(0, np.int64)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise UserError(
+            f"{name} has shape {array.shape} and type {array.dtype}: give one whole-number class index for each image, "
+            f"shape (B,)."
+        )
+    outside = np.flatnonzero((array < 0) | (array >= num_classes))
+    if outside.size:
+        raise UserError(
+            f"{name} holds class {array[outside[0]]} at position {outside[0]}, but class_counts has {num_classes} "
+            f"classes: labels run from 0 to {num_classes - 1}, so use the same class list for both."
+        )
+    return array.astype(np.int64)
+
+
+def check_logits(logits: ArrayLike, images: int, num_classes: int) -> NDArray[Any]:
+    """``logits`` as a float array (images, num_classes) without NaN or +inf; -inf (a masked class) is fine."""
+    array = _check_table("logits", logits, images, num_classes)
+    if np.isnan(array).any() or np.isposinf(array).any():
+        raise UserError("logits hold NaN or +inf: the model has diverged, so score a checkpoint from before that.")
+    return array
+
+
+def check_probabilities(probabilities: ArrayLike, images: int, num_classes: int) -> NDArray[Any]:
+    """``probabilities`` as a float array (images, num_classes) of rows in 0..1 that sum to 1."""
+    array = _check_table("probabilities", probabilities, images, num_classes)
+    inside = (array >= 0) & (array <= 1 + _ROW_SUM_TOLERANCE)  # False for NaN, too
+    sums = array.sum(axis=1, dtype=np.float64)
+    bad = np.flatnonzero(~inside.all(axis=1) | (np.abs(sums - 1) > _ROW_SUM_TOLERANCE))
+    if bad.size:
+        row = array[bad[0]]
+        raise UserError(
+            f"probabilities at position {bad[0]} run from {row.min():.4g} to {row.max():.4g} and sum to "
+            f"{sums[bad[0]]:.4g}: rows must be from 0 to 1 and sum to 1, so take a softmax of the logits first."
+        )
+    return array
+
+
+def _check_table(name: str, table: ArrayLike, images: int, num_classes: int) -> NDArray[Any]:
+    array = np.asarray(table)
+    if array.size == 0 and images == 0:
+        return np.zeros((0, num_classes))
+    if array.shape != (images, num_classes):
+        raise UserError(
+            f"{name} has shape {array.shape}: give one row for each of the {images} references and one column for each "
+            f"of the {num_classes} classes, shape ({images}, {num_classes})."
+        )
+    if not np.issubdtype(array.dtype, np.floating):
+        array = array.astype(np.float64)
+    return array

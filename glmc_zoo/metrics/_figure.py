@@ -1,0 +1,42 @@
+"""What the plots share: one palette, one look, no pyplot and no global state.
+
+Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from textwrap import fill
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+__all__ = ["GREEN", "GREY", "GROUP_COLOURS", "INK", "SKY", "VERMILION", "new_figure", "save"]
+
+INK, GREY = "#222222", "#6B6B6B"
+BLUE, GREEN, VERMILION, SKY = "#0072B2", "#009E73", "#D55E00", "#56B4E9"
+GROUP_COLOURS = (BLUE, GREEN, VERMILION)
+
+
+def new_figure(title: str, *, width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of ``width`` by ``height`` inches with a heading and a row of open-framed axes."""
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+    figure.suptitle(fill(title, int(9.5 * width)), fontsize=13, fontweight="bold", color=INK)
+    axes = list(figure.subplots(1, columns, squeeze=False)[0])
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.spines[["left", "bottom"]].set_color(GREY)
+        axis.tick_params(colors=INK, labelsize=9, color=GREY)
+        axis.grid(axis="y", color="#DDDDDD", linewidth=0.7)
+        axis.set_axisbelow(True)
+        axis.title.set_fontsize(11)
+    return figure, axes
+
+
+def save(figure: Figure, path: str | PathLike[str]) -> Figure:
+    """Write ``figure`` to ``path``, make the folder when it is missing, and hand the figure back."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150, facecolor="white")
+    return figure

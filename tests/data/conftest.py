@@ -1,0 +1,42 @@
+"""Builders of small data sets on disk, and a throw-away cache for those that ``datasets`` converts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Draw = Callable[[int], Image.Image]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+
+
+def noise(seed: int, size: tuple[int, int] = (16, 16)) -> Image.Image:
+    """An RGB picture that differs from seed to seed."""
+    pixels = np.random.RandomState(seed).randint(0, 256, (size[1], size[0], 3))
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+@pytest.fixture
+def write_images() -> Callable[..., Path]:
+    """Write ``counts[c]`` pictures of each class as ``FOLDER/CLASS/NUMBER.png``."""
+
+    def write(folder: Path, counts: Sequence[int], *, draw: Draw = noise, names: Sequence[str] | None = None) -> Path:
+        number = 0
+        for name, count in zip(names or [f"class_{index}" for index in range(len(counts))], counts, strict=True):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            for index in range(count):
+                draw(number).save(folder / name / f"{index:03d}.png")
+                number += 1
+        return folder
+
+    return write

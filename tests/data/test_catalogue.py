@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glmc_zoo.data.catalogue import list_data
+from glmc_zoo.data.longtail import longtail_counts
+
+NAMES = ["digits_lt", "cifar10_lt", "cifar100_lt", "imagenet_lt", "inat18", "places_lt"]
+RECIPE_FIELDS = {
+    "backbone",
+    "epochs",
+    "batch_size",
+    "lr",
+    "weight_decay",
+    "sampler_power",
+    "class_weight_power",
+    "consistency_weight",
+    "warmup_epochs",
+    "image_size",
+}
+
+
+def test_names_and_availability() -> None:
+    catalogue = list_data()
+    assert list(catalogue) == NAMES
+    assert [name for name in NAMES if catalogue[name].available] == NAMES[:3]
+    assert all(catalogue[name].needs for name in NAMES[3:])
+
+
+def test_the_catalogue_cannot_be_changed() -> None:
+    list_data().clear()
+    assert list(list_data()) == NAMES
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        list_data()["digits_lt"].max_count = 7  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "expected"),
+    [
+        ("cifar10_lt", 100, (0.0, 1.2, 1)),
+        ("cifar10_lt", 50, (0.0, 1.2, 1)),
+        ("cifar10_lt", 10, (0.2, 1.0, 2)),
+        ("cifar100_lt", 100, (0.0, 1.2, 4)),
+        ("cifar100_lt", 50, (0.2, 1.2, 6)),
+        ("cifar100_lt", 10, (0.2, 1.2, 4)),
+        ("cifar100_lt", 200, (0.0, 1.2, 4)),
+        ("cifar100_lt", 20, (0.2, 1.2, 4)),
+        ("cifar100_lt", 25, (0.2, 1.2, 6)),
+        ("cifar100_lt", None, (0.0, 1.2, 4)),
+    ],
+)
+def test_published_rows(name: str, factor: float | None, expected: tuple[float, float, float]) -> None:
+    recipe = list_data()[name].recipe(factor)
+    assert (recipe["sampler_power"], recipe["class_weight_power"], recipe["consistency_weight"]) == expected
+    assert (recipe["lr"], recipe["batch_size"], recipe["epochs"], recipe["weight_decay"]) == (0.01, 64, 200, 5e-3)
+    assert recipe["backbone"] == "resnet32x4_cifar"
+
+
+def test_every_recipe_has_the_same_fields_and_is_a_copy() -> None:
+    for entry in list_data().values():
+        for factor in entry.recipes:
+            assert set(entry.recipe(factor)) == RECIPE_FIELDS
+            entry.recipe(factor).clear()
+            assert entry.recipe(factor)
+    assert list_data()["places_lt"].recipe() == {}
+
+
+def test_default_tails_can_be_made() -> None:
+    for entry in list_data().values():
+        if entry.default_imbalance_factor is not None:
+            counts = longtail_counts(entry.num_classes, entry.max_count, entry.default_imbalance_factor, entry.profile)
+            assert counts[0] == entry.max_count
+
+
+def test_statistics_of_the_digits() -> None:
+    from sklearn.datasets import load_digits
+
+    pixels = load_digits().images / 16
+    assert list_data()["digits_lt"].mean[0] == pytest.approx(pixels.mean(), abs=1e-3)
+    assert list_data()["digits_lt"].std[0] == pytest.approx(pixels.std(), abs=1e-3)
+
+
+def test_importing_the_room_is_cheap() -> None:
+    code = (
+        "import sys, json, glmc_zoo.data as d; d.list_data(); d.longtail_counts(3, 9, 3); "
+        "print(json.dumps([m for m in ('torch', 'datasets', 'torchvision', 'sklearn', 'PIL') if m in sys.modules]))"
+    )
+    root = Path(__file__).parents[2]
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert json.loads(out.stdout) == []
+
+
+def test_every_public_name_is_there() -> None:
+    import glmc_zoo.data as room
+
+    assert all(getattr(room, name) is not None for name in room.__all__)
+    assert set(room.__all__) <= set(dir(room))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = room.nothing
+
+
+def test_large_sets_state_their_known_sizes(shared: Path) -> None:
+    for name in ("imagenet_lt", "inat18"):
+        counts = np.loadtxt(shared / "data" / name / "train_class_counts.txt", dtype=int)
+        entry = list_data()[name]
+        assert (len(counts), counts.max()) == (entry.num_classes, entry.max_count)
+        assert f"{counts.sum():,}" in entry.description

@@ -1,0 +1,123 @@
+"""What the plots draw, read back from the figures."""
+
+# mypy: disable-error-code="union-attr,arg-type,index,assignment"
+# (matplotlib declares what artists hold far wider than what was drawn)
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.metrics import plot_class_accuracy, plot_group_confusion, plot_training
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def glmc_rows() -> list[dict]:
+    rows = []
+    for epoch in range(6):
+        row = {"epoch": epoch, "loss": -epoch, "conventional": 2.0, "rebalanced": 3.0, "consistency": -1.5, "lr": 0.1}
+        if epoch % 2:
+            scores = {"top1": 0.1 * epoch, "balanced_accuracy": 0.05 * epoch, "many": 0.8, "medium": 0.5, "few": None}
+            row["test"] = scores
+        rows.append(row)
+    return rows
+
+
+def test_training_curves(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "training.png"
+    figure = plot_training(glmc_rows(), path, title="GLMC, resnet on digits_lt")
+    assert path.read_bytes().startswith(PNG)
+    loss, score, rate = figure.axes
+    assert figure.get_suptitle() == "GLMC, resnet on digits_lt"
+    assert [text.get_text().split("  ")[0] for text in loss.get_legend().get_texts()] == [
+        "total",
+        "conventional",
+        "re-balanced",
+        "consistency",
+    ]
+    labels = [text.get_text() for text in score.get_legend().get_texts()]
+    assert labels == ["top-1  50.0", "balanced accuracy  25.0", "many  80.0", "medium  50.0"]  # no line for None
+    np.testing.assert_allclose(score.lines[0].get_xydata(), [[1, 10], [3, 30], [5, 50]])
+    assert "test" in score.get_title()
+    np.testing.assert_allclose(rate.lines[0].get_ydata(), 0.1)
+
+
+def test_baseline_with_validation_and_equal_scores(tmp_path: Path) -> None:
+    rows = [{"epoch": e, "loss": 1.0, "validation": {"top1": 0.5, "balanced_accuracy": 0.5}} for e in range(2)]
+    loss, score = plot_training(rows, tmp_path / "t.png", title="CE").axes
+    assert len(loss.lines) == 1
+    assert [line.get_label() for line in score.lines] == ["top-1 = balanced  50.0"]
+    assert "validation" in score.get_title()
+
+
+@pytest.mark.parametrize("rows", [[], [{"epoch": 0}]])
+def test_nothing_to_draw(tmp_path: Path, rows: list[dict]) -> None:
+    with pytest.raises(UserError, match=r"metrics\.jsonl"):
+        plot_training(rows, tmp_path / "t.png", title="")
+
+
+def test_class_accuracy_is_sorted_by_training_images(tmp_path: Path) -> None:
+    path = tmp_path / "classes.png"
+    names = ["rare", "common", "middle", "untested"]
+    figure = plot_class_accuracy([5, 500, 50, 60], [0.2, 0.9, 0.5, np.nan], path, class_names=names, title="t")
+    axis, twin = figure.axes
+    assert path.read_bytes().startswith(PNG)
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["common", "untested", "middle", "rare"]
+    assert [bar.get_height() for bar in axis.containers[0]] == [90, 0, 50, 20]
+    assert {"many: 90.0 %", "medium: 50.0 %", "few: 20.0 %"} <= {text.get_text() for text in axis.texts}
+    assert [text.get_text() for text in axis.texts].count("not tested") == 1
+    np.testing.assert_array_equal(twin.lines[0].get_ydata(), [500, 60, 50, 5])
+    assert twin.get_yscale() == "log"
+
+
+@pytest.mark.parametrize("classes", [100, 1000, 8142])
+def test_many_classes_are_dots_without_names(tmp_path: Path, classes: int) -> None:
+    counts = np.linspace(300, 0, classes).astype(int)  # some classes have no training image
+    recalls = np.linspace(1, 0, classes)
+    names = [f"class {index}" for index in range(classes)]
+    axis, _ = plot_class_accuracy(counts, recalls, tmp_path / "c.png", class_names=names, title="t").axes
+    np.testing.assert_allclose(axis.collections[-2].get_offsets()[:, 1], 100 * recalls)
+    assert not any("class" in label.get_text() for label in axis.get_xticklabels())
+    headings = [text.get_text() for text in axis.texts if "%" in text.get_text()]
+    means = [100 * recalls[part].mean() for part in (counts > 100, (counts >= 20) & (counts <= 100), counts < 20)]
+    assert headings == [f"{name}: {mean:.1f} %" for name, mean in zip(("many", "medium", "few"), means, strict=True)]
+
+
+def test_official_threshold_is_in_the_label(tmp_path: Path) -> None:
+    axis, _ = plot_class_accuracy([20, 50], [0.5, 1], tmp_path / "c.png", few_inclusive=True, title="t").axes
+    assert "1 class of ≤ 20 images" in [text.get_text() for text in axis.texts]
+
+
+@pytest.mark.parametrize(
+    ("recalls", "names", "words"),
+    [([0.5], None, "class_recalls has 1"), ([0.5, 1], ["a"], "class_names has 1"), ([50, 1], None, "holds 50")],
+)
+def test_class_accuracy_errors(tmp_path: Path, recalls: list[float], names: list[str] | None, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        plot_class_accuracy([5, 6], recalls, tmp_path / "c.png", class_names=names, title="t")
+
+
+def test_group_confusion_shows_row_shares_and_drops_empty_groups(tmp_path: Path) -> None:
+    path = tmp_path / "confusion.png"
+    figure = plot_group_confusion([[1500, 500, 0], [250, 750, 0], [0, 0, 0]], path, title="t")
+    (axis,) = figure.axes
+    assert path.read_bytes().startswith(PNG)
+    np.testing.assert_allclose(axis.images[0].get_array(), [[75, 25], [25, 75]])
+    assert [text.get_text() for text in axis.texts[:4]] == ["75.0 %", "1,500", "25.0 %", "500"]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["many", "medium"]
+
+
+def test_untested_group_keeps_its_column_when_predicted(tmp_path: Path) -> None:
+    (axis,) = plot_group_confusion([[8, 0, 2], [0, 0, 0], [0, 0, 0]], tmp_path / "c.png", title="t").axes
+    np.testing.assert_allclose(axis.images[0].get_array(), [[80, 20]])
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["many", "few"]
+
+
+@pytest.mark.parametrize("confusion", [np.zeros((3, 3), int), np.ones((2, 2), int)])
+def test_group_confusion_errors(tmp_path: Path, confusion: np.ndarray) -> None:
+    with pytest.raises(UserError, match=r"\(3, 3\)"):
+        plot_group_confusion(confusion, tmp_path / "c.png", title="t")
