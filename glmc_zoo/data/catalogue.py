@@ -111,9 +111,6 @@ _DIGITS_RECIPE: dict[str, Any] = {
     "batch_size": 64,
     "lr": 0.05,
     "weight_decay": 5e-4,
-    "sampler_power": 0.2,
-    "class_weight_power": 1.0,
-    "consistency_weight": 1.0,
     "warmup_epochs": 0,
     "image_size": 16,
 }

@@ -94,20 +94,17 @@ def _only(kind: str, found: list[str], features: Mapping[str, Any], wanted: str 
 
 
 def _column_values(table: Any, column: str) -> NDArray[Any]:
-    import pyarrow.types as types
-
     # The arrow format follows the index mapping of a table that was filtered or shuffled; the raw table does not.
     values = table.select_columns([column]).with_format("arrow")[:].column(column)
     if values.null_count:
-        raise UserError(
-            f"{values.null_count} images have no value in the label column {column!r}: remove or label them"
-        )
-    if types.is_integer(values.type) or types.is_boolean(values.type):
+        raise UserError(f"{values.null_count} images have no value in label column {column!r}: remove or label them")
+    kind = str(values.type)
+    if kind == "bool" or kind.startswith(("int", "uint")):
         return values.to_numpy().astype(np.int64)
-    if types.is_string(values.type) or types.is_large_string(values.type):
+    if kind in ("string", "large_string"):
         return np.asarray(values.to_pylist(), dtype=np.str_)
     raise UserError(
-        f"the label column {column!r} holds {values.type}: it must hold one class an image, as text, an integer or a "
+        f"the label column {column!r} holds {kind}: it must hold one class an image, as text, an integer or a "
         "ClassLabel, so give another one as --label-column"
     )
 

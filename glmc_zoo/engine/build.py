@@ -3,21 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import LoggerType, ProjectConfiguration
 from timm.optim import create_optimizer_v2, list_optimizers
 from timm.scheduler import create_scheduler_v2
 from timm.task import ClassificationTask, TrainingTask
 from torch import nn
+from torch.utils.data import DataLoader
 
-from glmc_zoo.data import LongTailData
+from glmc_zoo.data import LongTailData, load_data, train_loader
 from glmc_zoo.engine.config import TrainConfig
+from glmc_zoo.engine.output import main_process_first
 from glmc_zoo.errors import UserError, did_you_mean
-from glmc_zoo.method import BalancedSoftmaxLoss, GLMCModel, GLMCTask, check_backbone, create_backbone, native_size
+from glmc_zoo.method import (
+    BalancedSoftmaxLoss,
+    GLMCModel,
+    GLMCTask,
+    check_backbone,
+    create_backbone,
+    native_size,
+    sampling_weights,
+)
 
-__all__ = ["InputSpec", "input_spec", "make_accelerator", "make_optimizer", "make_scheduler", "make_task"]
+__all__ = [
+    "InputSpec",
+    "input_spec",
+    "load_run_data",
+    "make_accelerator",
+    "make_optimizer",
+    "make_scheduler",
+    "make_task",
+    "make_train_loader",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,17 +54,80 @@ class InputSpec:
     augment: str
 
 
-def make_accelerator(config: TrainConfig, project_dir: str | None = None) -> Accelerator:
-    """Accelerate as the user configured it; only what this run says by itself is overridden."""
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """Accelerate as the user configured it; only what this run says by itself is overridden.
+
+    Raises:
+        UserError: the tracker is unknown or not installed, or the precision does not fit the device.
+    """
+    if config.tracker is not None:
+        _check_tracker(config.tracker)
     try:
         return Accelerator(
             mixed_precision=config.mixed_precision,
             gradient_accumulation_steps=config.grad_accum_steps,
             log_with=config.tracker,
-            project_dir=project_dir,
+            # Trackers that write files ask for a folder now; the run puts its own here once it has claimed one.
+            project_config=ProjectConfiguration(logging_dir="."),
         )
     except ValueError as error:
         raise UserError(f"Accelerate refuses the options: {' '.join(str(error).split())}") from error
+
+
+def _check_tracker(name: str) -> None:
+    # Accelerate leaves a tracker that is not installed out without a word.
+    known = [str(kind) for kind in LoggerType.list()]
+    if name not in known:
+        raise UserError(f"Unknown tracker {name!r}: choose one of {', '.join(known)}.{did_you_mean(name, known)}")
+    if name != "all" and name not in [str(kind) for kind in get_available_trackers()]:
+        raise UserError(f"--tracker {name} needs a package that is not installed: pip install {name}.")
+
+
+def load_run_data(config: TrainConfig, accelerator: Accelerator) -> LongTailData:
+    """The data set of the run; the main process loads first, so that what is prepared on disk is there for the others.
+
+    Raises:
+        UserError: as of `load_data`, in all processes.
+    """
+    names = (
+        *("data_dir", "imbalance_factor", "max_count", "profile", "selection", "data_seed", "val_fraction"),
+        *("image_column", "label_column", "train_split", "test_split", "skip_bad_images"),
+    )
+    options = {name: getattr(config, name) for name in names}
+    return main_process_first(accelerator, lambda: load_data(config.data, **options))
+
+
+def make_train_loader(
+    config: TrainConfig, data: LongTailData, transform: Callable[..., Any], processes: int
+) -> DataLoader[Any]:
+    """Pairs of batches for GLMC, single ones for the baselines.
+
+    Raises:
+        UserError: a batch, in all processes together, is larger than the training set.
+    """
+    split = data.train
+    assert config.batch_size is not None
+    weights = None
+    if config.method == "glmc":
+        assert config.sampler_power is not None
+        weights = sampling_weights(split.labels.tolist(), data.class_counts, config.sampler_power)
+    if config.batch_size * processes > len(split):
+        raise UserError(
+            f"--batch-size {config.batch_size}{f' on {processes} processes' if processes > 1 else ''} is larger "
+            f"than the training set of {len(split)} images; give at most {len(split) // processes}."
+        )
+    return train_loader(
+        split,
+        transform,
+        batch_size=config.batch_size,
+        second_weights=weights,
+        views=2 if config.method == "glmc" else 1,
+        seed=config.seed,
+        workers=config.workers,
+        # Several processes: dropping the tail keeps their shards disjoint and of equal length. One process: only a
+        # last batch of a single image is dropped, which batch-norm cannot use.
+        drop_last=processes > 1 or len(split) % config.batch_size == 1,
+    )
 
 
 def input_spec(config: TrainConfig, data: LongTailData) -> InputSpec:
@@ -53,7 +138,8 @@ def input_spec(config: TrainConfig, data: LongTailData) -> InputSpec:
     source: dict[str, Any] = {}
     if ":" not in config.backbone:
         native = native_size(config.backbone)
-        source = timm.get_pretrained_cfg(config.backbone).to_dict()
+        registered = timm.get_pretrained_cfg(config.backbone)
+        source = registered.to_dict() if registered is not None else {}
     else:
         native = 224
     # Pretrained weights expect the statistics they were trained with; from scratch the data's own are better.
@@ -61,7 +147,7 @@ def input_spec(config: TrainConfig, data: LongTailData) -> InputSpec:
     mean = own or source.get("mean") or timm.data.IMAGENET_DEFAULT_MEAN
     std = (data.std if own else source.get("std")) or timm.data.IMAGENET_DEFAULT_STD
     size = config.image_size or data.image_size or native
-    augment = config.augment or data.augment or ("large" if size >= 64 else "crop_flip")
+    augment = config.augment or data.augment
     return InputSpec(
         size=size,
         mean=tuple(mean),
@@ -73,20 +159,27 @@ def input_spec(config: TrainConfig, data: LongTailData) -> InputSpec:
 
 
 def make_task(config: TrainConfig, data: LongTailData, spec: InputSpec) -> TrainingTask:
-    """The model inside the task of ``config.method``; GLMC and the baselines share backbone, data and schedule."""
+    """The model inside the task of ``config.method``; GLMC and the baselines share backbone, data and schedule.
+
+    Raises:
+        UserError: the backbone is unknown, or refuses the size, an option or the heads.
+    """
     assert config.backbone is not None and config.epochs is not None
     classes = len(data.class_names)
     kwargs: dict[str, Any] = {"drop_rate": config.drop_rate} if config.drop_rate else {}
     if config.drop_path_rate is not None:
         kwargs["drop_path_rate"] = config.drop_path_rate
     if config.method != "glmc":
-        model = create_backbone(
-            config.backbone, classes, pretrained=config.pretrained, image_size=spec.size, **kwargs
-        )
+        model = create_backbone(config.backbone, classes, pretrained=config.pretrained, image_size=spec.size, **kwargs)
         check_backbone(model, spec.size)
         balanced = config.method == "balanced_softmax"
         criterion: nn.Module = BalancedSoftmaxLoss(data.class_counts) if balanced else nn.CrossEntropyLoss()
         return ClassificationTask(model, criterion=criterion, verbose=False)
+    switches = (
+        *("consistency_weight", "class_weight_power", "rebalanced_loss", "reduction", "beta", "correct_lam"),
+        *("sampler_power", "cumulative_power", "joint_views"),
+    )
+    options: dict[str, Any] = {name: getattr(config, name) for name in switches}
     return GLMCTask(
         GLMCModel(
             config.backbone,
@@ -98,36 +191,38 @@ def make_task(config: TrainConfig, data: LongTailData, spec: InputSpec) -> Train
         ),
         class_counts=data.class_counts,
         epochs=config.epochs,
-        consistency_weight=config.consistency_weight,
-        class_weight_power=config.class_weight_power,
-        rebalanced_loss=config.rebalanced_loss,
-        reduction=config.reduction,
-        beta=config.beta,
-        correct_lam=config.correct_lam,
-        joint_views=config.joint_views,
+        **options,
         verbose=False,
     )
 
 
 def make_optimizer(config: TrainConfig, task: nn.Module) -> torch.optim.Optimizer:
-    """Plain SGD with weight decay on every parameter, as published, or any optimiser of timm by name."""
+    """Plain SGD with weight decay on every parameter, as published, or any optimiser of timm by name.
+
+    Raises:
+        UserError: timm does not know the name, or cannot make the optimiser.
+    """
+    assert config.lr is not None and config.weight_decay is not None
     if config.opt == "sgd":  # timm's "sgd" is Nesterov
         return torch.optim.SGD(
             task.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
         )
-    if config.opt.split("_")[-1] not in (known := list_optimizers(exclude_filters=["*_*"])):
+    if config.opt.split("_")[-1] not in (known := [str(n) for n in list_optimizers(exclude_filters=["*_*"])]):
         raise UserError(
             f"Unknown optimiser {config.opt!r}: it must be one of timm.optim.list_optimizers()."
             f"{did_you_mean(config.opt, known)}"
         )
-    return create_optimizer_v2(
-        task,
-        opt=config.opt,
-        lr=config.lr,
-        weight_decay=config.weight_decay,
-        momentum=config.momentum,
-        filter_bias_and_bn=False,
-    )
+    try:
+        return create_optimizer_v2(
+            task,
+            opt=config.opt,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            momentum=config.momentum,
+            filter_bias_and_bn=False,
+        )
+    except (AssertionError, ImportError, RuntimeError, ValueError) as error:
+        raise UserError(f"--opt {config.opt} is refused: {' '.join(str(error).split())}.") from error
 
 
 def make_scheduler(config: TrainConfig, optimizer: torch.optim.Optimizer) -> Any:

@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.logging import get_logger
 
 from glmc_zoo.errors import UserError
 
-__all__ = ["Checkpoints", "Progress"]
+__all__ = ["Best", "Checkpoints", "Progress"]
 
 _log = get_logger(__name__)
 _MANIFEST = "manifest.json"
@@ -31,7 +32,6 @@ class Progress:
         step: Batches done in all.
         seconds: Wall time spent so far, over all parts of an interrupted run.
         sums: Sums of the loss terms over the batches of the epoch so far.
-        best: Epoch and score of the best validation result, when one is chosen.
     """
 
     epoch: int = 0
@@ -39,7 +39,6 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
-    best: dict[str, float] = field(default_factory=dict)
 
     def state_dict(self) -> dict[str, Any]:
         """The fields as plain values."""
@@ -49,6 +48,31 @@ class Progress:
         """Take over what `state_dict` gave."""
         for f in fields(self):
             setattr(self, f.name, state[f.name])
+
+
+class Best:
+    """The best epoch so far on the held-out part, with its weights; saved with every checkpoint.
+
+    The weights lie in the checkpoint and not beside it, so that none ever refers to a file that is gone.
+    """
+
+    def __init__(self) -> None:
+        self.epoch, self.score = -1, -1.0
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def offer(self, epoch: int, score: float, model: torch.nn.Module) -> None:
+        """Take ``epoch`` when its score is the highest so far; of equal ones the first stays."""
+        if score > self.score:
+            self.epoch, self.score = epoch, score
+            self.weights = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The fields as they are."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        vars(self).update(state)
 
 
 def _sha256(path: Path) -> str:
@@ -78,13 +102,15 @@ class Checkpoints:
         target = self.folder / f"step-{progress.step:09d}"
         scrap = self.folder / f".writing-{target.name}"
         if self.accelerator.is_main_process:
-            shutil.rmtree(scrap, ignore_errors=True)
+            for left in self.folder.glob(".writing-*"):  # by a process that was killed
+                shutil.rmtree(left)
             scrap.mkdir(parents=True)
         self.accelerator.wait_for_everyone()
         self.accelerator.save_state(str(scrap), safe_serialization=True)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            files = {path.name: _sha256(path) for path in sorted(scrap.iterdir())}
+            found = sorted(path for path in scrap.rglob("*") if path.is_file())
+            files = {path.relative_to(scrap).as_posix(): _sha256(path) for path in found}
             manifest = {"step": progress.step, "processes": self.accelerator.num_processes, "sha256": files}
             with (scrap / _MANIFEST).open("w", encoding="utf-8") as file:
                 json.dump(manifest, file, indent=1)
@@ -93,10 +119,19 @@ class Checkpoints:
             if target.exists():  # the same step again, after resuming from an older checkpoint
                 shutil.rmtree(target)
             scrap.replace(target)
-            for old in self._all()[self.keep :]:
+            # Newer ones than this can only be damaged ones that were passed over: they must not push out the good.
+            for old in [path for path in self._all() if path <= target][self.keep :]:
                 shutil.rmtree(old)
         self.accelerator.wait_for_everyone()
         return target
+
+    def drop_newer(self, checkpoint: Path) -> None:
+        """Remove what is newer than ``checkpoint``: a run that goes back to it goes through those steps again."""
+        if self.accelerator.is_main_process:
+            for path in self._all():
+                if path.name > checkpoint.name:
+                    shutil.rmtree(path)
+        self.accelerator.wait_for_everyone()
 
     def _all(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"), reverse=True)

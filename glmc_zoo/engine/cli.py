@@ -35,14 +35,17 @@ def build_parser(config_class: type, *, description: str) -> Any:
 
         def _format_action_invocation(self, action: Any) -> str:
             name = action.option_strings[0]
-            return name if action.nargs == 0 or action.dest in flags else f"{name} {action.dest.upper()}"
+            takes_none = action.nargs == 0 or action.dest in flags
+            return name if takes_none else f"{name} {action.dest.rpartition('_')[2].upper()}"  # short: one line each
 
     types = get_type_hints(config_class)
     flags = {f.name for f in dataclasses.fields(config_class) if types[f.name] in (bool, bool | None)} | {"help"}
     parser = ArgumentParser(
         description=description, formatter_class=OneLine, exit_on_error=False, allow_abbrev=False, default_env=False
     )
-    parser.add_argument("--config", type=str, default=None, help="YAML file with options; the command line overrides it")
+    parser.add_argument(
+        "--config", type=str, default=None, help="YAML file of options, which the command line overrides"
+    )
     for f in dataclasses.fields(config_class):
         name, help_text = "--" + f.name.replace("_", "-"), f.metadata["help"]
         if f.name in flags:
@@ -66,9 +69,9 @@ def parse_config(argv: list[str] | None = None, *, description: str) -> TrainCon
         given = parser.parse_args(argv, defaults=False).clone(with_meta=False).as_dict()
         path = given.pop("config", None)
         if path is not None:
-            from_file = load_config_file(path)
-            parser.parse_object(dict(from_file), defaults=False)  # checks the types of the file's values
-            given = from_file | given
+            # Through the parser as well: YAML reads 1e-3 as text.
+            from_file = parser.parse_object(load_config_file(path), defaults=False)
+            given = from_file.clone(with_meta=False).as_dict() | given
     except argparse.ArgumentError as error:
         raise UserError(_sentence(str(error), parser)) from error
     return resolve(given)
@@ -100,11 +103,15 @@ def _sentence(message: str, parser: Any) -> str:
 
 
 def run_recipe(main: Callable[[], None]) -> None:
-    """Call a recipe's ``main``; a `UserError` becomes one sentence on standard error and exit status 2."""
+    """Call a recipe's ``main``; a `UserError` becomes one sentence on standard error and exit status 2.
+
+    Where several processes find the same fault the first of them tells it; what only one of them can meet, it has told
+    by itself (see `glmc_zoo.engine.output.own_share`).
+    """
     try:
         main()
     except UserError as error:
-        if int(os.environ.get("RANK", "0")) == 0:  # every process finds the same fault; one tells it
+        if int(os.environ.get("RANK", "0")) == 0:
             print(f"{Path(sys.argv[0]).name}: error: {error.sentence}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:

@@ -52,6 +52,7 @@ class TrainConfig:
     )
     sampler_power: float | None = option(None, "q: images of the second loader drawn with weight n ** -q")
     class_weight_power: float | None = option(None, "k: re-weighted labels use class weights n ** -k")
+    cumulative_power: float | None = option(None, "re-balanced loss takes over as (epoch / epochs) ** this")
     consistency_weight: float | None = option(None, "gamma: weight of the consistency loss")
     beta: float | None = option(None, "both parameters of the Beta distribution of the mixing share")
     correct_lam: bool | None = option(None, "label the CutMix view by the area really pasted")
@@ -94,12 +95,20 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not value >= low:
                 raise UserError(f"--{name.replace('_', '-')} {value} is too small: it must be at least {low}.")
-        for name in ("lr", "beta", "clip_grad"):
+        for name in ("lr", "beta", "clip_grad", "cumulative_power"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"--{name.replace('_', '-')} {value} must be above 0.")
         if not 0 <= self.val_fraction < 1:
             raise UserError(f"--val-fraction {self.val_fraction} must lie in 0 to 1, 1 excluded.")
+        for name in ("drop_rate", "drop_path_rate", "momentum"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise UserError(f"--{name.replace('_', '-')} {value} must lie in 0 to 1, 1 excluded.")
+        for name in ("seed", "data_seed"):
+            value = getattr(self, name)
+            if value >= 2**32:
+                raise UserError(f"--{name.replace('_', '-')} {value} is too large: it must be below 2 ** 32.")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise UserError(f"--ema-decay {self.ema_decay} must lie between 0 and 1, for instance 0.999.")
         if self.warmup_epochs and self.epochs and self.warmup_epochs > self.epochs:
@@ -121,7 +130,7 @@ _AT_LEAST: dict[str, float] = {
     **dict.fromkeys(("epochs", "projection_dim", "max_count", "imbalance_factor"), 1),
     **dict.fromkeys(("workers", "warmup_epochs", "checkpoint_steps", "data_seed", "seed", "weight_decay"), 0),
     **dict.fromkeys(("min_lr", "consistency_weight", "class_weight_power", "sampler_power"), 0),
-    **dict.fromkeys(("drop_rate", "drop_path_rate", "momentum", "few_threshold"), 0),
+    "few_threshold": 0,
 }
 
 # Data sets without a recipe of their own: the usual schedule for large images from scratch, at a modest length.
@@ -136,8 +145,10 @@ GENERIC_RECIPE: dict[str, Any] = {
 
 # What may differ between a run and its resumption without changing what is computed.
 _FREE_ON_RESUME = frozenset(
-    ("output_dir", "resume", "workers", "data_dir", "tracker", "push_to_hub", "keep_checkpoints")
-    + ("checkpoint_every", "checkpoint_steps")
+    {
+        *("output_dir", "resume", "workers", "data_dir", "tracker", "push_to_hub"),
+        *("keep_checkpoints", "checkpoint_every", "checkpoint_steps"),
+    }
 )
 
 
@@ -184,7 +195,9 @@ def load_config_file(path: str | Path) -> dict[str, Any]:
     if loaded is None:
         loaded = {}
     if not isinstance(loaded, dict):
-        raise UserError(f"Config file {str(path)!r} must hold 'option: value' lines, but holds a {type(loaded).__name__}.")
+        raise UserError(
+            f"Config file {str(path)!r} must hold 'option: value' lines, but holds a {type(loaded).__name__}."
+        )
     known = [f.name for f in dataclasses.fields(TrainConfig)]
     values = {str(key).replace("-", "_"): value for key, value in loaded.items()}
     for key in values:
@@ -200,7 +213,9 @@ def save_config(config: TrainConfig, path: Path) -> None:
     """Write the resolved options, one a line; reading them back repeats the run."""
     import yaml
 
-    path.write_text(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False), encoding="utf-8")
+    scrap = path.with_name(f".writing-{path.name}")
+    scrap.write_text(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False), encoding="utf-8")
+    scrap.replace(path)
 
 
 def differing_fields(before: dict[str, Any], now: TrainConfig) -> list[str]:

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from glmc_zoo.engine.output import own_share
 from glmc_zoo.metrics import ScoreCounts
 
 __all__ = ["evaluate"]
@@ -39,7 +40,7 @@ def evaluate(
     """
     was_training = model.training
     model.eval()
-    for images, targets, _ in loader:
+    for images, targets, _ in own_share(loader, accelerator):
         with accelerator.autocast():
             logits = model(normalize(images.to(accelerator.device, non_blocking=True)))
         empty.update(targets.numpy(), logits=logits.float().cpu().numpy())

@@ -16,7 +16,9 @@ from tqdm.auto import tqdm
 
 from glmc_zoo.data import PairedBatch
 from glmc_zoo.engine.checkpoint import Progress
+from glmc_zoo.engine.output import own_share
 from glmc_zoo.errors import UserError
+from glmc_zoo.method import GLMCTask
 
 __all__ = ["NotFiniteError", "step_generator", "train_one_epoch"]
 
@@ -36,15 +38,16 @@ def step_generator(seed: int, epoch: int, batch: int, rank: int) -> torch.Genera
 def _inputs(task: TrainingTask, batch: Any, normalize: Callable[[Tensor], Tensor], generator: torch.Generator) -> tuple:
     if not isinstance(batch, PairedBatch):
         return normalize(batch.images), batch.targets
-    first, second = (tuple(normalize(view) for view in pair) for pair in (batch.first, batch.second))
+    assert isinstance(task, GLMCTask) and batch.second is not None and batch.second_targets is not None
+    first, second = ((normalize(pair[0]), normalize(pair[1])) for pair in (batch.first, batch.second))
     return (task.mix(first, second, batch.first_targets, batch.second_targets, generator),)
 
 
 class _Losses:
-    """Loss terms of an epoch, kept on the device and looked at now and then."""
+    """Loss terms of an epoch, means over the processes, kept on the device and looked at now and then."""
 
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
+    def __init__(self, accelerator: Accelerator, progress: Progress) -> None:
+        self.accelerator, self.progress = accelerator, progress
         self.names: list[str] = []
         self.pending: list[Tensor] = []
 
@@ -55,7 +58,10 @@ class _Losses:
 
     def look(self, last_good: str) -> dict[str, float]:
         """Means so far; every pending step is checked first."""
-        values = torch.stack(self.pending).double().cpu() if self.pending else torch.zeros(0, len(self.names))
+        if not self.pending:
+            return self._means()
+        # What is not finite in one process is so in the mean: all of them stop together.
+        values = self.accelerator.reduce(torch.stack(self.pending), "mean").cpu().double()
         bad = (~torch.isfinite(values)).any(dim=1).nonzero()
         if len(bad):
             row = int(bad[0])
@@ -68,6 +74,9 @@ class _Losses:
         for name, total in zip(self.names, values.sum(dim=0).tolist(), strict=True):
             self.progress.sums[name] = self.progress.sums.get(name, 0.0) + total
         self.pending.clear()
+        return self._means()
+
+    def _means(self) -> dict[str, float]:
         return {name: total / max(self.progress.batch, 1) for name, total in self.progress.sums.items()}
 
 
@@ -112,14 +121,16 @@ def train_one_epoch(
     plain_task = accelerator.unwrap_model(task, keep_torch_compile=False)
     epoch, length = progress.epoch, len(loader)
     done_before, images = progress.batch, 0
-    losses = _Losses(progress)
+    losses = _Losses(accelerator, progress)
     task.train()
     bar = tqdm(
         total=length, initial=progress.batch, desc=f"epoch {epoch}", leave=False,
         disable=None if accelerator.is_main_process else True,
     )  # fmt: skip
     start = time.perf_counter()
-    for batch in skip_first_batches(loader, progress.batch) if progress.batch else loader:
+    rest = skip_first_batches(loader, progress.batch) if progress.batch else loader
+    due = False
+    for batch in own_share(rest, accelerator):
         generator = step_generator(seed, epoch, progress.batch, accelerator.process_index)
         inputs = _inputs(plain_task, batch, normalize, generator)
         with accelerator.accumulate(task):
@@ -135,14 +146,17 @@ def train_one_epoch(
         progress.batch += 1
         progress.step += 1
         images += len(result["output"])
-        stop = checkpoint_steps and progress.step % checkpoint_steps == 0 and progress.batch < length
+        # Between two optimiser steps only: gradients that are still being added up are in no checkpoint.
+        due = due or bool(checkpoint_steps and progress.step % checkpoint_steps == 0)
+        stop = due and accelerator.sync_gradients and progress.batch < length
         if progress.batch % _LOOK_EVERY == 0 or progress.batch == length or stop:
             means = losses.look(last_good())
             speed = images * accelerator.num_processes / (time.perf_counter() - start)
             bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()} | {"images/s": f"{speed:.0f}"})
             bar.update(progress.batch - bar.n)
-            if stop and accelerator.sync_gradients and save is not None:
+            if stop and save is not None:
                 save()
+                due = False
     bar.close()
     elapsed = time.perf_counter() - start
     trained = (progress.batch - done_before) and images * accelerator.num_processes

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -13,10 +16,12 @@ from accelerate.utils import broadcast_object_list
 from glmc_zoo.engine.config import TrainConfig, differing_fields, load_config_file, save_config
 from glmc_zoo.errors import UserError
 
-__all__ = ["RunFolder", "on_main_process", "write_json"]
+__all__ = ["RunFolder", "main_process_first", "on_main_process", "own_share", "write_json"]
+
+_T = TypeVar("_T")
 
 
-def on_main_process(accelerator: Accelerator, function: Any) -> Any:
+def on_main_process(accelerator: Accelerator, function: Callable[[], Any]) -> Any:
     """Result of ``function()`` run by the main process alone, given to all; a `UserError` is raised in all."""
     answer: list[Any] = [None, None]
     if accelerator.is_main_process:
@@ -28,6 +33,26 @@ def on_main_process(accelerator: Accelerator, function: Any) -> Any:
     if answer[1] is not None:
         raise UserError(answer[1])
     return answer[0]
+
+
+def main_process_first(accelerator: Accelerator, function: Callable[[], _T]) -> _T:
+    """Result of ``function()``, run by all processes, the main one first; its `UserError` is raised in all.
+
+    With Accelerate's context manager of this name the others would wait for ever for a main process that failed.
+    """
+    results: list[_T] = []
+    on_main_process(accelerator, lambda: results.append(function()))
+    return results[0] if results else function()
+
+
+def own_share(loader: Iterable[_T], accelerator: Accelerator) -> Iterator[_T]:
+    """The batches of this process; a picture that cannot be read is told here, for no other process meets it."""
+    try:
+        yield from loader
+    except UserError as error:
+        if not accelerator.is_main_process:
+            print(f"{Path(sys.argv[0]).name}: error: {error.sentence}", file=sys.stderr)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -65,8 +90,11 @@ class RunFolder:
         """The epochs written so far."""
         if not self.metrics.exists():
             return []
-        lines = self.metrics.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines if line.endswith("}")]  # a killed run may leave half a line
+        rows = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):  # a killed run may leave half a line
+                rows.append(json.loads(line))
+        return rows
 
     def keep_epochs(self, finished: int) -> None:
         """Drop the lines of epochs that a resumed run will do again."""
@@ -92,8 +120,28 @@ def _default_folder(config: TrainConfig) -> Path:
     return taken[max(free - 1, 0)] if config.resume == "auto" else taken[free]
 
 
+def _folder_of(checkpoint: Path, output_dir: str | None) -> Path:
+    """Folder of the run that ``checkpoint`` belongs to: the run goes on there, with its configuration to compare."""
+    if not checkpoint.is_dir():
+        raise UserError(f"--resume {str(checkpoint)!r} is no folder; give 'auto' or a folder below checkpoints/.")
+    folder = checkpoint.absolute().parent.parent
+    if not (folder / "config.yaml").is_file():
+        raise UserError(
+            f"--resume {str(checkpoint)!r} belongs to no run; give 'auto' or a folder below a run's checkpoints/."
+        )
+    if output_dir is not None and Path(output_dir).resolve() != folder.resolve():
+        raise UserError(
+            f"--resume {str(checkpoint)!r} belongs to the run in {str(folder)!r} and goes on there; "
+            f"leave --output-dir {output_dir} out."
+        )
+    return Path(output_dir) if output_dir is not None else folder
+
+
 def _claim(config: TrainConfig) -> Path:
-    folder = Path(config.output_dir) if config.output_dir else _default_folder(config)
+    if config.resume not in (None, "auto"):
+        folder = _folder_of(Path(str(config.resume)), config.output_dir)
+    else:
+        folder = Path(config.output_dir) if config.output_dir else _default_folder(config)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output-dir {str(folder)!r} is a file; name a folder.")
     holds = sorted(path.name for path in folder.iterdir()) if folder.exists() else []

@@ -41,8 +41,8 @@ def _versions() -> dict[str, str]:
 
 def _hardware(accelerator: Accelerator) -> str:
     if accelerator.device.type == "cuda":
-        return f"{accelerator.num_processes} x {torch.cuda.get_device_name()}"
-    return f"{os.cpu_count()} CPU cores ({platform.machine()}), {accelerator.num_processes} process(es)"
+        return f"{torch.cuda.get_device_name()}"
+    return f"{os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} threads a process"
 
 
 def _command(config: TrainConfig) -> str:
@@ -58,10 +58,11 @@ def describe_run(
     accelerator: Accelerator,
 ) -> dict[str, Any]:
     """Everything about a run that is known before its scores."""
-    thresholds = {"many": config.many_threshold, "few": config.few_threshold, "few_inclusive": False}
+    thresholds: dict[str, Any] = {"many": config.many_threshold, "few": config.few_threshold, "few_inclusive": False}
     groups = group_of_classes(data.class_counts, **thresholds)
     tag = f"{config.method}_{_slug(data.name)}"
-    architecture = timm_model.default_cfg.get("architecture", config.backbone)
+    registered: Any = timm_model.default_cfg
+    architecture = registered.get("architecture", config.backbone)
     return {
         "class_names": data.class_names,
         "class_counts": data.class_counts,
@@ -110,8 +111,8 @@ def result_table(results: dict[str, Any], folder: Path) -> str:
     cells = [percent(test[column]) for column in columns]
     widths = [max(len(h), len(c)) for h, c in zip(heads, cells, strict=True)]
     lines = [
-        f"{results['model']['name']} on {results['data']['name']}: test scores in %, {results['selection']['how']} "
-        f"({results['selection']['epoch']}), seed {results['seeds']['seed']}",
+        f"{results['model']['name']} on {results['data']['name']}: test scores in %, {results['selection']['how']}, "
+        f"seed {results['seeds']['seed']}",
         "  ".join(h.rjust(w) for h, w in zip(heads, widths, strict=True)),
         "  ".join(c.rjust(w) for c, w in zip(cells, widths, strict=True)),
         f"scores  {folder / 'results.json'}",
@@ -134,7 +135,7 @@ def write_outputs(
     spec: InputSpec,
 ) -> dict[str, Any]:
     """Write scores, plots, model and card below ``folder`` and return the results; by the main process alone."""
-    from glmc_zoo.hub import export_model, render_card, write_heads
+    from glmc_zoo.hub import GLMC_PAPER, export_model, render_card, write_heads
     from glmc_zoo.metrics import plots
 
     results["test"] = counts.scores()
@@ -166,9 +167,13 @@ def write_outputs(
         interpolation=spec.interpolation,
         crop_pct=spec.crop_pct,
         tag=model_info["tag"],
+        description=results["data"].get("description"),
+        **(GLMC_PAPER if results["method"] == "glmc" else {}),
     )
     if heads:
         write_heads(heads, folder / "model")
     shutil.copytree(drawn, folder / "model" / "plots", dirs_exist_ok=True)  # the card shows them
-    (folder / "model" / "README.md").write_text(render_card(results), encoding="utf-8")
+    (folder / "model" / "README.md").write_text(
+        render_card(results, repo_id=results["config"]["push_to_hub"]), encoding="utf-8"
+    )
     return results

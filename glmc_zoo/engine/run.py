@@ -11,29 +11,26 @@ from typing import Any
 import torch
 from accelerate.logging import get_logger
 from accelerate.utils import set_seed
-from safetensors.torch import load_file, save_file
-from timm.utils import ModelEmaV3
+from timm.utils import ModelEmaV3, distribute_bn, unwrap_model
 from torch import Tensor, nn
 
-from glmc_zoo.data import (
-    EpochSampler,
-    ImageSplit,
-    LongTailData,
-    Normalize,
-    build_transforms,
-    eval_loader,
-    load_data,
-    train_loader,
+from glmc_zoo.data import ImageSplit, Normalize, build_transforms, eval_loader
+from glmc_zoo.engine.build import (
+    input_spec,
+    load_run_data,
+    make_accelerator,
+    make_optimizer,
+    make_scheduler,
+    make_task,
+    make_train_loader,
 )
-from glmc_zoo.engine.build import input_spec, make_accelerator, make_optimizer, make_scheduler, make_task
-from glmc_zoo.engine.checkpoint import Checkpoints, Progress
-from glmc_zoo.engine.config import TrainConfig, save_config
+from glmc_zoo.engine.checkpoint import Best, Checkpoints, Progress
+from glmc_zoo.engine.config import TrainConfig
 from glmc_zoo.engine.evaluation import evaluate
-from glmc_zoo.engine.loop import train_one_epoch
+from glmc_zoo.engine.loop import NotFiniteError, train_one_epoch
 from glmc_zoo.engine.output import RunFolder, on_main_process
 from glmc_zoo.engine.report import describe_run, percent, result_table, write_outputs
-from glmc_zoo.errors import UserError
-from glmc_zoo.method import sampling_weights
+from glmc_zoo.method import GLMCTask
 from glmc_zoo.metrics import ScoreCounts
 
 __all__ = ["TrainingRun"]
@@ -52,11 +49,11 @@ class TrainingRun:
         self.accelerator = make_accelerator(config)
         # The same seed in every process: weights start equal, and what must differ has generators of its own.
         set_seed(config.seed)
-        self.data = self._load_data(config)
+        self.data = load_run_data(config, self.accelerator)
         self.spec = input_spec(config, self.data)
-        self.config = config = dataclasses.replace(
-            config, image_size=self.spec.size, augment=self.spec.augment  # as resolved, so that config.yaml says it
-        )
+        # As resolved, so that config.yaml says it.
+        resolved: dict[str, Any] = {"image_size": self.spec.size, "augment": self.spec.augment}
+        self.config = config = dataclasses.replace(config, **resolved)
         self.task = make_task(config, self.data, self.spec)
         # The faster layout for convolutions on GPUs and CPUs alike; weights of other kinds are not changed by it.
         self.task.to(memory_format=torch.channels_last)
@@ -66,13 +63,17 @@ class TrainingRun:
         self.train_transform, self.eval_transform = build_transforms(
             self.spec.augment, self.spec.size, interpolation=self.spec.interpolation, crop_pct=self.spec.crop_pct
         )
-        loader = self._train_loader()
+        loader = make_train_loader(config, self.data, self.train_transform, self.accelerator.num_processes)
         optimizer = make_optimizer(config, self.task)
         self.scheduler = make_scheduler(config, optimizer)
         self.folder = RunFolder(self.accelerator, config)
         self.prepared, self.optimizer, self.loader = self.accelerator.prepare(self.task, optimizer, loader)
-        self.progress = Progress()
+        # Weights are equal now; dropout is not to be.
+        set_seed(config.seed, device_specific=True)
+        self.progress, self.best = Progress(), Best()
         self.accelerator.register_for_checkpointing(self.progress)
+        if config.select == "best":
+            self.accelerator.register_for_checkpointing(self.best)
         self.ema = None
         if config.ema_decay is not None:
             self.ema = ModelEmaV3(self.task.trainable_module, decay=config.ema_decay, use_warmup=True)
@@ -81,58 +82,9 @@ class TrainingRun:
         self._newest = "none yet"
         self._clock = time.perf_counter()
         if config.tracker is not None:
+            self.accelerator.project_configuration.logging_dir = str(self.folder.path / "logs")
             options = {key: value for key, value in dataclasses.asdict(config).items() if value is not None}
             self.accelerator.init_trackers("glmc_zoo", config=options)
-
-    # ------------------------------------------------------------------ input
-    def _load_data(self, config: TrainConfig) -> LongTailData:
-        # Main process first: whatever `datasets` prepares on disk is then ready for the others.
-        with self.accelerator.main_process_first():
-            return load_data(
-                config.data,
-                data_dir=config.data_dir,
-                imbalance_factor=config.imbalance_factor,
-                max_count=config.max_count,
-                profile=config.profile,
-                selection=config.selection,
-                data_seed=config.data_seed,
-                val_fraction=config.val_fraction,
-                image_column=config.image_column,
-                label_column=config.label_column,
-                train_split=config.train_split,
-                test_split=config.test_split,
-                skip_bad_images=config.skip_bad_images,
-            )
-
-    def _train_loader(self) -> Any:
-        config, split = self.config, self.data.train
-        assert config.batch_size is not None
-        weights = None
-        if config.method == "glmc":
-            assert config.sampler_power is not None
-            weights = sampling_weights(split.labels.tolist(), self.data.class_counts, config.sampler_power)
-        processes = self.accelerator.num_processes
-        if config.batch_size * processes > len(split):
-            raise UserError(
-                f"--batch-size {config.batch_size}{f' on {processes} processes' if processes > 1 else ''} is larger "
-                f"than the training set of {len(split)} images; give at most {len(split) // processes}."
-            )
-        # Several processes: dropping the tail keeps their shards disjoint and of equal length. One process: only a
-        # last batch of a single image is dropped, which batch-norm cannot use.
-        drop_last = processes > 1 or len(split) % config.batch_size == 1
-        loader = train_loader(
-            split,
-            self.train_transform,
-            batch_size=config.batch_size,
-            second_weights=weights,
-            views=2 if config.method == "glmc" else 1,
-            seed=config.seed,
-            workers=config.workers,
-            drop_last=drop_last,
-        )
-        assert isinstance(loader.sampler, EpochSampler)
-        self.sampler = loader.sampler
-        return loader
 
     # ------------------------------------------------------------- checkpoint
     def resume(self) -> None:
@@ -141,22 +93,36 @@ class TrainingRun:
         if asked is None:
             return
         newest = on_main_process(self.accelerator, self.checkpoints.newest) if asked == "auto" else Path(asked)
+        if newest is not None:
+            self.checkpoints.load(newest)
+            self._newest = str(newest)
+        if asked != "auto":
+            self.checkpoints.drop_newer(Path(asked))
+        self.folder.keep_epochs(self.progress.epoch)
         if newest is None:
             self.say("No checkpoint to resume from yet; the run starts at its beginning.")
             return
-        if not newest.is_dir():
-            raise UserError(f"--resume {asked!r} is no folder; give 'auto' or a folder below checkpoints/.")
-        self.checkpoints.load(newest)
-        self._newest = str(newest)
-        self.folder.keep_epochs(self.progress.epoch)
         self.say(f"Resumed from {newest}: epoch {self.progress.epoch}, batch {self.progress.batch}.")
 
     def save(self) -> None:
-        """Write a checkpoint of this moment."""
+        """Write a checkpoint of this moment.
+
+        Raises:
+            NotFiniteError: The last step left weights that are not finite; no checkpoint is made of them.
+        """
+        self._check_weights()
         now = time.perf_counter()
         self.progress.seconds += now - self._clock
         self._clock = now
         self._newest = str(self.checkpoints.save(self.progress))
+
+    def _check_weights(self) -> None:
+        # The losses were checked as they came; of what the last step did to the weights there is no loss yet.
+        if not torch.stack([parameter.isfinite().all() for parameter in self.task.parameters()]).all():
+            raise NotFiniteError(
+                f"The weights are not finite after step {self.progress.step - 1} (epoch {self.progress.epoch}); "
+                f"the last good checkpoint is {self._newest}; lower --lr or set --clip-grad 1."
+            )
 
     # ------------------------------------------------------------------ epoch
     def epochs(self) -> Iterator[int]:
@@ -164,9 +130,10 @@ class TrainingRun:
         assert self.config.epochs is not None
         while self.progress.epoch < self.config.epochs:
             epoch = self.progress.epoch
-            self.sampler.set_epoch(epoch)
+            # Not on the sampler itself: the prepared loader counts its own epochs, and sets the sampler to its count.
+            self.loader.set_epoch(epoch)
             self.scheduler.step(epoch)
-            if hasattr(self.task, "set_epoch"):
+            if isinstance(self.task, GLMCTask):
                 self.task.set_epoch(epoch)
             yield epoch
 
@@ -188,7 +155,12 @@ class TrainingRun:
         )
 
     def finish_epoch(self, losses: dict[str, float]) -> None:
-        """Evaluate when it is time, write the epoch's line, and save."""
+        """Evaluate when it is time, write the epoch's line, and save.
+
+        Raises:
+            NotFiniteError: The last step left weights that are not finite.
+        """
+        self._check_weights()
         config, epoch = self.config, self.progress.epoch
         assert config.epochs is not None
         row: dict[str, Any] = {"epoch": epoch, **losses, "lr": self.optimizer.param_groups[0]["lr"]}
@@ -197,7 +169,8 @@ class TrainingRun:
             name = "test" if self.data.val is None else "validation"
             counts = self.evaluate(self.data.test if self.data.val is None else self.data.val)
             row[name] = counts.scores()
-            self._keep_best(epoch, row[name])
+            if config.select == "best":
+                self.best.offer(epoch, row[name]["balanced_accuracy"], self.model)
         self.folder.append(row)
         self._tell(row)
         self.progress.epoch, self.progress.batch, self.progress.sums = epoch + 1, 0, {}
@@ -220,16 +193,22 @@ class TrainingRun:
     @property
     def model(self) -> nn.Module:
         """The model that is scored and exported: the moving average of the weights where one is kept."""
-        return self.task.trainable_module if self.ema is None else self.ema.module
+        model: nn.Module | None = self.task.get_trainable_module() if self.ema is None else self.ema.module
+        assert model is not None
+        return model
 
     @property
     def timm_model(self) -> nn.Module:
         """The plain timm model inside `model`."""
-        return getattr(self.model, "timm_model", self.model)
+        model = unwrap_model(self.model)  # of the baselines the model itself is what is compiled
+        return getattr(model, "timm_model", model)
 
     def evaluate(self, split: ImageSplit) -> ScoreCounts:
         """Counts of ``split``, each image once, over all processes."""
         assert self.config.batch_size is not None
+        if self.accelerator.num_processes > 1:
+            # Each process has batch-norm statistics of its own; the main one's are saved and exported, so they count.
+            distribute_bn(self.model, self.accelerator.num_processes, reduce=False)
         loader = eval_loader(
             split,
             self.eval_transform,
@@ -238,49 +217,29 @@ class TrainingRun:
             rank=self.accelerator.process_index,
             world_size=self.accelerator.num_processes,
         )
-        thresholds = {"many": self.config.many_threshold, "few": self.config.few_threshold}
-        empty = ScoreCounts.empty(self.data.class_counts, **thresholds)
+        config = self.config
+        empty = ScoreCounts.empty(self.data.class_counts, many=config.many_threshold, few=config.few_threshold)
         return evaluate(self.model, loader, self.normalize, empty, self.accelerator, total=len(split))
-
-    def _keep_best(self, epoch: int, scores: dict[str, Any]) -> None:
-        if self.config.select != "best" or scores["balanced_accuracy"] <= self.progress.best.get("score", -1.0):
-            return
-        old = self.progress.best.get("epoch")
-        self.progress.best = {"epoch": epoch, "score": scores["balanced_accuracy"]}
-        if self.accelerator.is_main_process:
-            state = {key: value.detach().cpu().contiguous() for key, value in self.model.state_dict().items()}
-            target = self._best_file(epoch)
-            scrap = target.with_name(f".writing-{target.name}")
-            target.parent.mkdir(exist_ok=True)
-            save_file(state, scrap)
-            scrap.replace(target)
-            # The one before stays until the next: the newest checkpoint may still refer to it.
-            for path in target.parent.glob("best-*.safetensors"):
-                if old is None or path not in (target, self._best_file(int(old))):
-                    path.unlink()
-
-    def _best_file(self, epoch: int) -> Path:
-        return self.folder.checkpoints / f"best-{epoch:06d}.safetensors"
 
     # ----------------------------------------------------------------- finish
     def finish(self) -> dict[str, Any]:
         """Score the chosen epoch on the test part, export, and write everything that a run leaves."""
         config = self.config
         if config.select == "best":
-            epoch, how = int(self.progress.best["epoch"]), "best epoch on the held-out validation part"
-            self.accelerator.wait_for_everyone()
-            self.model.load_state_dict(load_file(self._best_file(epoch)))
+            epoch, how = self.best.epoch, "best on the held-out validation part"
+            self.model.load_state_dict(self.best.weights)
         else:
-            epoch, how = self.progress.epoch - 1, "last epoch"
+            epoch, how = self.progress.epoch - 1, f"last of {config.epochs} epochs"
         # Scored in the layout in which it is exported: layouts differ in the last bits of what they compute.
         self.model.to(memory_format=torch.contiguous_format)
         counts = self.evaluate(self.data.test)
         self.progress.seconds += time.perf_counter() - self._clock
         results = describe_run(config, self.data, self.spec, self.timm_model, self.accelerator)
         results["selection"] = {"epoch": epoch, "how": how}
+        if self.data.val is not None:
+            results["validation"] = self.evaluate(self.data.val).scores()
         results["wall_time_s"] = round(self.progress.seconds, 1)
         if self.accelerator.is_main_process:
-            save_config(dataclasses.replace(config, output_dir=None, resume=None), self.folder.path / "config.yaml")
             heads: dict[str, Tensor] = getattr(self.model, "training_heads", dict)()
             results = write_outputs(
                 self.folder.path, results, counts, self.folder.rows(), self.timm_model, heads, self.spec

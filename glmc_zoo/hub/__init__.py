@@ -5,5 +5,6 @@ from __future__ import annotations
 from glmc_zoo.hub.card import render_card
 from glmc_zoo.hub.export import GLMC_PAPER, export_model, write_heads
 from glmc_zoo.hub.push import push_folder
+from glmc_zoo.hub.zoo import PublishedModel, list_models
 
-__all__ = ["GLMC_PAPER", "export_model", "push_folder", "render_card", "write_heads"]
+__all__ = ["GLMC_PAPER", "PublishedModel", "export_model", "list_models", "push_folder", "render_card", "write_heads"]

@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glmc_zoo.method.mixing import MixedViews
 from glmc_zoo.method import weights
+from glmc_zoo.method.mixing import MixedViews
 
 __all__ = ["BalancedSoftmaxLoss", "GLMCOutput", "Reduction", "cumulative_alpha", "glmc_loss"]
 
@@ -24,15 +24,18 @@ class GLMCOutput(NamedTuple):
     prediction: Tensor
 
 
-def cumulative_alpha(epoch: int, epochs: int) -> float:
+def cumulative_alpha(epoch: int, epochs: int, *, power: float = 2.0) -> float:
     """Share of the conventional loss in epoch ``epoch`` of ``epochs``, counted from 0: ``1 - (epoch / epochs) ** 2``.
 
+    ``power`` in place of the published 2 moves the point where the re-balanced loss takes over: 1 is a straight line,
+    less than 1 an early take-over.
+
     Raises:
-        ValueError: ``epochs`` is not positive.
+        ValueError: ``epochs`` or ``power`` is not positive.
     """
-    if epochs <= 0:
-        raise ValueError(f"epochs must be positive, got {epochs}.")
-    return 1.0 - (epoch / epochs) ** 2
+    if epochs <= 0 or power <= 0:
+        raise ValueError(f"epochs and power must be positive, got {epochs} and {power}.")
+    return 1.0 - (epoch / epochs) ** power
 
 
 def _consistency(prediction: Tensor, projection: Tensor) -> Tensor:
@@ -106,4 +109,3 @@ class BalancedSoftmaxLoss(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Mean loss of logits ``(B, C)`` against classes ``(B,)``."""
         return F.cross_entropy(logits + self.log_prior.to(logits), target)
-

@@ -45,8 +45,8 @@ class MaxNorm:
 
 
 def tau_normalize(weight: Tensor, tau: float = 1.0) -> Tensor:
-    """Rows of ``weight`` ``(C, D)`` divided by their 2-norm to the power ``tau``, as a new tensor.
+    """Rows of ``weight`` ``(C, D)`` divided by their 2-norm to the power ``tau``, as a new tensor; zero rows stay zero.
 
     Source: Kang et al., Decoupling Representation and Classifier for Long-Tailed Recognition, ICLR 2020, equation 3.
     """
-    return weight / _powered_norms(weight, 2, tau).unsqueeze(1)
+    return weight / _powered_norms(weight, 2, tau).clamp_min(1e-12).unsqueeze(1)

@@ -137,9 +137,7 @@ def mix_views(
     global_labels = _mix_labels(targets, second_targets, lam, ones)
     global_weighted = _mix_labels(targets, second_targets, lam, weights)
     if not correct_lam:
-        return MixedViews(
-            global_images, local_images, global_labels, global_labels, global_weighted, global_weighted
-        )
+        return MixedViews(global_images, local_images, global_labels, global_labels, global_weighted, global_weighted)
     local_lam = area_lam(mix.box, *local_images.shape[-2:])
     return MixedViews(
         global_images,

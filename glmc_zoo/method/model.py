@@ -7,6 +7,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.models import get_model_input_config
 from torch import Tensor, nn
 
 from glmc_zoo.errors import UserError, did_you_mean
@@ -25,11 +26,17 @@ def native_size(backbone: str) -> int:
 
 
 def _pretrained_cfg(backbone: str) -> Any:
-    cfg = timm.models.get_pretrained_cfg(backbone, allow_unregistered=False) if timm.is_model(backbone) else None
-    if cfg is None:
+    if not timm.is_model(backbone):
         near = did_you_mean(backbone, timm.list_models())
         raise UserError(f"Unknown backbone {backbone!r}: it must be a name that timm.list_models() gives.{near}")
-    return cfg
+    try:
+        return timm.models.get_pretrained_cfg(backbone, allow_unregistered=False)
+    except RuntimeError as error:
+        architecture, _, tag = backbone.partition(".")
+        raise UserError(
+            f"Backbone {backbone!r} has an unknown pretrained tag {tag!r}; leave it out, or take a name that "
+            f"timm.list_pretrained({architecture + '*'!r}) gives."
+        ) from error
 
 
 def create_backbone(
@@ -46,7 +53,8 @@ def create_backbone(
     size as they are. Names with a source prefix (``hf-hub:org/name``, ``local-dir:folder``) go to timm unchanged.
 
     Raises:
-        UserError: The name is unknown, pretrained weights do not exist or cannot be had, or the size is refused.
+        UserError: The name is unknown, pretrained weights do not exist or cannot be had, or the size or an option is
+            refused.
     """
     fixed_size = True
     if ":" not in backbone:
@@ -56,10 +64,13 @@ def create_backbone(
     try:
         return timm.create_model(backbone, pretrained=pretrained, num_classes=num_classes, **timm_kwargs)
     except TypeError as error:
-        if "img_size" not in str(error):
+        if "img_size" in str(error) and timm_kwargs.pop("img_size", None) is not None:
+            return create_backbone(backbone, num_classes, pretrained=pretrained, **timm_kwargs)
+        if "unexpected keyword argument" not in str(error):
             raise
-        timm_kwargs.pop("img_size")
-        return timm.create_model(backbone, pretrained=pretrained, num_classes=num_classes, **timm_kwargs)
+        raise UserError(
+            f"Backbone {backbone!r} does not take one of the options given ({error}); leave it out."
+        ) from error
     except (AssertionError, RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         size = f" for images of {image_size} pixels" if image_size else ""
@@ -67,28 +78,35 @@ def create_backbone(
 
 
 @torch.no_grad()
-def check_backbone(model: nn.Module, image_size: int) -> None:
+def check_backbone(model: Any, image_size: int) -> None:
     """Refuse a timm model that cannot carry GLMC's heads, before any training.
 
     The heads read ``forward_head(forward_features(x), pre_logits=True)``; the model's own classifier applied to that
     must give the model's output, or what is trained would not be what is exported.
 
     Raises:
-        UserError: The classifier is not one linear layer, the size is refused, or the identity above does not hold.
+        UserError: The model is not timm's, its classifier is not one linear layer, the size is refused, or the identity
+            above does not hold.
     """
+    if not hasattr(model, "default_cfg"):
+        raise UserError(
+            f"Backbone {type(model).__name__!r} is not a timm model: give what timm.create_model returns, or a name."
+        )
     name = model.default_cfg.get("architecture", type(model).__name__)
     classifier = model.get_classifier()
     if not isinstance(classifier, nn.Linear):
-        kind = f"{len(classifier)} classifiers" if isinstance(classifier, tuple) else type(classifier).__name__
+        several = isinstance(classifier, tuple)
+        kind = f"{len(classifier)} classifiers" if several else type(classifier).__name__
         raise UserError(
             f"Backbone {name!r} cannot carry the heads of GLMC: get_classifier() gives {kind} where one linear layer "
-            "is needed; choose a variant without distillation or another family, or train it with --method ce."
+            f"is needed; choose {'a variant without distillation or ' if several else ''}another family."
         )
     training = model.training
     model.eval()
+    channels, _, native = get_model_input_config(model)["input_size"]
     try:
         # A fixed pattern rather than random numbers: building a model must not move the global generator further.
-        shape = (2, model.default_cfg["input_size"][0], image_size, image_size)
+        shape = (2, channels, image_size, image_size)
         parameter = next(model.parameters())
         probe = torch.linspace(-1, 1, torch.Size(shape).numel()).reshape(shape).to(parameter)
         expected = model(probe)
@@ -102,7 +120,7 @@ def check_backbone(model: nn.Module, image_size: int) -> None:
         reason = " ".join(str(error).split())
         raise UserError(
             f"Backbone {name!r} refuses images of {image_size} x {image_size} pixels ({reason}); "
-            f"give an --image-size that it takes, such as its own {model.default_cfg['input_size'][-1]}."
+            f"give an --image-size that it takes, such as its own {native}."
         ) from error
     finally:
         model.train(training)
@@ -129,8 +147,11 @@ class GLMCModel(nn.Module):
         timm_kwargs: Passed on to ``timm.create_model``.
 
     Raises:
-        UserError: The backbone is unknown, refuses the size, or cannot carry the heads (see `check_backbone`).
+        UserError: The backbone is unknown, refuses the size, has another number of classes, or cannot carry the heads
+            (see `check_backbone`).
     """
+
+    timm_model: Any
 
     def __init__(
         self,
@@ -145,28 +166,27 @@ class GLMCModel(nn.Module):
         super().__init__()
         if isinstance(backbone, str):
             size = image_size if image_size is not None else timm_kwargs.get("img_size")
-            backbone = create_backbone(
-                backbone, num_classes, pretrained=pretrained, image_size=size, **timm_kwargs
-            )
+            backbone = create_backbone(backbone, num_classes, pretrained=pretrained, image_size=size, **timm_kwargs)
             image_size = size
         elif timm_kwargs or pretrained:
             warnings.warn("A model that is already built takes no pretrained or timm arguments.", stacklevel=2)
-        native = int(backbone.default_cfg["input_size"][-1])
-        check_backbone(backbone, image_size or native)
-        if backbone.num_classes != num_classes:
+        model: Any = backbone  # a type checker takes each submodule of a module for a possible tensor
+        classes = getattr(model, "num_classes", num_classes)
+        if classes != num_classes:
             raise UserError(
-                f"The backbone has {backbone.num_classes} classes where {num_classes} are asked for; "
+                f"The backbone has {classes} classes where {num_classes} are asked for; "
                 f"call reset_classifier({num_classes}) on it first."
             )
-        self.timm_model = backbone
+        check_backbone(model, image_size or get_model_input_config(model)["input_size"][-1])
+        self.timm_model = model
         self.num_classes = num_classes
-        width = backbone.get_classifier().in_features
-        dim = projection_dim or (128 if native <= 32 else 256)
+        width = model.get_classifier().in_features
+        dim = projection_dim or (128 if model.default_cfg["input_size"][-1] <= 32 else 256)
         self.conventional_classifier = nn.Linear(width, num_classes)
         self.projector = nn.Linear(width, dim)
         self.predictor = nn.Linear(dim, dim)
         # A backbone that initialises its linear layers in its own way says so, and the heads follow it.
-        init_head = getattr(backbone, "init_head", None)
+        init_head = getattr(model, "init_head", None)
         if init_head is not None:
             for head in (self.conventional_classifier, self.projector, self.predictor):
                 init_head(head)

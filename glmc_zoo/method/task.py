@@ -34,6 +34,8 @@ class GLMCTask(TrainingTask):
         reduction: Cross-entropies of the two views summed (``"sum"``) or halved (``"mean"``).
         beta: Both parameters of the Beta distribution of ``lam``.
         correct_lam: Label the local view by the pasted area in place of the nominal ``lam``.
+        sampler_power: q of the sampler that the partners are drawn with; balanced softmax accounts for it.
+        cumulative_power: Power of the cumulative schedule; the published one is 2, see `cumulative_alpha`.
         joint_views: Both views in one batch through the encoder; another algorithm where there is batch-norm.
         kwargs: ``device``, ``dtype``, ``verbose`` of `timm.task.TrainingTask`.
     """
@@ -54,6 +56,8 @@ class GLMCTask(TrainingTask):
         reduction: Reduction = "sum",
         beta: float = 1.0,
         correct_lam: bool = False,
+        sampler_power: float = 0.0,
+        cumulative_power: float = 2.0,
         joint_views: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -61,14 +65,14 @@ class GLMCTask(TrainingTask):
         if len(class_counts) != model.num_classes:
             raise ValueError(f"{len(class_counts)} class counts do not fit a model of {model.num_classes} classes.")
         self.trainable_module = model
-        self.epochs = epochs
+        self.epochs, self.cumulative_power = epochs, cumulative_power
         self.consistency_weight = consistency_weight
         self.rebalanced_loss = rebalanced_loss
         self.reduction: Reduction = reduction
         self.beta, self.correct_lam, self.joint_views = beta, correct_lam, joint_views
         for name, value in (
             ("class_weights", weights.class_weights(class_counts, class_weight_power)),
-            ("log_prior", weights.log_prior(class_counts)),
+            ("log_prior", weights.log_prior(class_counts, sampler_power)),
             # A buffer and not a number: a compiled step is then not recompiled when an epoch begins.
             ("alpha", torch.tensor(1.0)),
         ):
@@ -76,11 +80,13 @@ class GLMCTask(TrainingTask):
 
     def set_epoch(self, epoch: int) -> None:
         """Set alpha for ``epoch``, counted from 0."""
-        self.alpha.fill_(cumulative_alpha(epoch, self.epochs))
+        self.alpha.fill_(cumulative_alpha(epoch, self.epochs, power=self.cumulative_power))
 
-    def compile(self, backend: str = "inductor", mode: str | None = None, **compile_kwargs: Any) -> nn.Module:
+    def compile(  # type: ignore[override]  # the signature is timm's
+        self, backend: str = "inductor", mode: str | None = None, **compile_kwargs: Any
+    ) -> nn.Module:
         """Compile what the step runs; keys of the state dict stay as they are."""
-        model = self.trainable_module
+        model: Any = self.trainable_module
         model.forward_views = torch.compile(model.forward_views, backend=backend, mode=mode, **compile_kwargs)
         return model
 
@@ -105,7 +111,7 @@ class GLMCTask(TrainingTask):
             correct_lam=self.correct_lam,
         )
 
-    def forward(self, input: MixedViews) -> dict[str, Tensor]:
+    def forward(self, input: MixedViews) -> dict[str, Tensor]:  # type: ignore[override]  # the targets are inside
         """Loss of one step.
 
         Returns:

@@ -23,8 +23,8 @@ def _counts(counts: Sequence[int] | Tensor) -> Tensor:
 
 
 def _scaled_power(counts: Tensor, power: float) -> Tensor:
-    # Relative to the largest class, so that neither a big count nor a big power overflows.
-    weights = (counts / counts.max()) ** -power
+    # Relative to the smallest class, so that neither a big count nor a big power overflows.
+    weights = (counts / counts.min()) ** -power
     return weights * (len(counts) / weights.sum())
 
 
@@ -73,10 +73,23 @@ def sampling_weights(labels: Sequence[int] | Tensor, counts: Sequence[int] | Ten
     return per_class[index]
 
 
-def log_prior(counts: Sequence[int] | Tensor) -> Tensor:
-    """Logarithm of the training class frequencies, float32 ``(C,)``: what balanced softmax adds to the logits.
+def log_prior(counts: Sequence[int] | Tensor, sampler_power: float | None = None) -> Tensor:
+    """Logarithm of the class frequencies that training sees: what balanced softmax adds to the logits.
 
     Source: Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020, equation 4.
+
+    Args:
+        counts: Training images of each class, ``(C,)``, all positive.
+        sampler_power: When given, half of what is seen comes from a second sampler that draws images with weight
+            ``n ** -sampler_power``, as in GLMC, where the mixing share is 1/2 on average; the frequencies are then the
+            mean of both samplers' (at 0 they are the plain ones).
+
+    Returns:
+        float32 tensor ``(C,)``.
     """
     tensor = _counts(counts)
-    return (tensor / tensor.sum()).log().float()
+    frequency = tensor / tensor.sum()
+    if sampler_power is not None:
+        second = tensor * _scaled_power(tensor, sampler_power)
+        frequency = (frequency + second / second.sum()) / 2
+    return frequency.log().float()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,20 @@ def noise(seed: int, size: tuple[int, int] = (16, 16)) -> Image.Image:
     """An RGB picture that differs from seed to seed."""
     pixels = np.random.RandomState(seed).randint(0, 256, (size[1], size[0], 3))
     return Image.fromarray(pixels.astype(np.uint8))
+
+
+@pytest.fixture
+def make_table() -> Callable[..., Any]:
+    """A ``datasets.Dataset`` with one picture for each label."""
+
+    def make(labels: Sequence[int], names: Sequence[str] = ("a", "b"), *, image: str = "image") -> Any:
+        import datasets
+
+        columns = {image: [noise(index) for index in range(len(labels))], "label": list(labels)}
+        features = {image: datasets.Image(), "label": datasets.ClassLabel(names=list(names))}
+        return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+
+    return make
 
 
 @pytest.fixture

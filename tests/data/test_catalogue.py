@@ -25,6 +25,7 @@ RECIPE_FIELDS = {
     "warmup_epochs",
     "image_size",
 }
+SWITCHES = {"sampler_power", "class_weight_power", "consistency_weight"}
 
 
 def test_names_and_availability() -> None:
@@ -63,10 +64,11 @@ def test_published_rows(name: str, factor: float | None, expected: tuple[float, 
     assert recipe["backbone"] == "resnet32x4_cifar"
 
 
-def test_every_recipe_has_the_same_fields_and_is_a_copy() -> None:
+def test_published_recipes_have_the_same_fields_and_a_recipe_is_a_copy() -> None:
     for entry in list_data().values():
         for factor in entry.recipes:
-            assert set(entry.recipe(factor)) == RECIPE_FIELDS
+            # Nobody published settings of the method for the digits: only their schedule is a recipe.
+            assert set(entry.recipe(factor)) == RECIPE_FIELDS - (SWITCHES if entry.name == "digits_lt" else set())
             entry.recipe(factor).clear()
             assert entry.recipe(factor)
     assert list_data()["places_lt"].recipe() == {}

@@ -32,8 +32,8 @@ def test_16_bit_is_scaled_not_clipped(dtype: type, tmp_path: Path) -> None:
     values = np.array([[0, 257], [32768, 65535]], dtype=dtype)
     image = Image.fromarray(values)
     assert array(image)[..., 0].tolist() == [[0, 1], [128, 255]]
-    image.save(tmp_path / "deep.png")
-    assert array(Image.open(tmp_path / "deep.png"))[..., 0].tolist() == [[0, 1], [128, 255]]
+    image.save(tmp_path / "deep.tiff")
+    assert array(Image.open(tmp_path / "deep.tiff"))[..., 0].tolist() == [[0, 1], [128, 255]]
 
 
 def test_float_grey() -> None:

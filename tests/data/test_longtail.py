@@ -37,7 +37,9 @@ def test_digits_counts() -> None:
 
 
 @pytest.mark.parametrize(("classes", "head", "factor", "expected"), [(2, 49, 49, [49, 1]), (4, 1000, 1000, None)])
-def test_whole_numbers_survive_rounding_errors(classes: int, head: int, factor: int, expected: list[int] | None) -> None:
+def test_whole_numbers_survive_rounding_errors(
+    classes: int, head: int, factor: int, expected: list[int] | None
+) -> None:
     # 49 * 49 ** -1.0 is 0.9999999999999999 in floating point, and 1000 ** (1 / 3) is not 10.
     assert longtail_counts(classes, head, factor) == (expected or [1000, 100, 10, 1])
 
@@ -130,7 +132,9 @@ def test_selection_depends_on_its_seed_and_not_on_the_global_one(labels: np.ndar
         ([5, 5, 5, 5], {"seed": -1}, ["-1", "4294967295"]),
     ],
 )
-def test_impossible_selections_are_refused(labels: np.ndarray, counts: list[int], options: dict, parts: list[str]) -> None:
+def test_impossible_selections_are_refused(
+    labels: np.ndarray, counts: list[int], options: dict, parts: list[str]
+) -> None:
     with pytest.raises(UserError) as caught:
         longtail_indices(labels, counts, **options)
     assert all(part in str(caught.value) for part in parts)

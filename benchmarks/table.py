@@ -1,0 +1,111 @@
+"""Render the result tables of README.md and benchmarks/README.md from the runs in benchmarks/results/.
+
+    python benchmarks/table.py            # print every table
+    python benchmarks/table.py --write    # put them between the markers of the two files
+
+A suite is a folder of `results.json` files, one a run, all with the same data, backbone and schedule. Between
+`<!-- table: SUITE -->` (or `<!-- classes: SUITE -->`) and `<!-- end -->` stands what this script makes of the suite.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
+SCORES = {"top1": "top-1", "balanced_accuracy": "balanced", "many": "many", "medium": "medium", "few": "few"}
+MARKED = re.compile(r"<!-- (table|classes): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+
+Runs = dict[str, list[dict[str, Any]]]
+
+
+def label(results: dict[str, Any]) -> str:
+    """Name of a run's row: the method, and for GLMC the switches that make it this one."""
+    config = results["config"]
+    if results["method"] != "glmc":
+        return {"ce": "cross-entropy", "balanced_softmax": "balanced softmax"}[results["method"]]
+    branch = (
+        "balanced softmax" if config["rebalanced_loss"] == "balanced_softmax" else f"k {config['class_weight_power']:g}"
+    )
+    return f"GLMC {results['preset']} ({branch}, q {config['sampler_power']:g}, gamma {config['consistency_weight']:g})"
+
+
+def load(suite: str) -> Runs:
+    """Runs of a suite by label, each list in the order of the seeds."""
+    runs: Runs = {}
+    for path in sorted((RESULTS / suite).glob("*.json")):
+        results = json.loads(path.read_text(encoding="utf-8"))
+        runs.setdefault(label(results), []).append(results)
+    if not runs:
+        raise SystemExit(f"table.py: error: no results in {RESULTS / suite}; name a folder of results.json files.")
+    return dict(sorted(runs.items(), key=lambda item: item[0].startswith("GLMC")))
+
+
+def cell(values: list[float | None]) -> str:
+    """Mean in percent, and the standard deviation over the seeds where there are several."""
+    known = [100 * value for value in values if value is not None]
+    if not known:
+        return "–"
+    return f"{mean(known):.1f}" + (f" ± {stdev(known):.1f}" if len(known) > 1 else "")
+
+
+def scores_of(results: dict[str, Any]) -> dict[str, Any]:
+    """What the table shows of a run: the scores of the held-out part where the run was made to choose by it."""
+    return results.get("validation") or results["test"]
+
+
+def score_table(runs: Runs) -> str:
+    """Scores by method: mean and standard deviation over seeds."""
+    lines = [
+        f"| method | {' | '.join(SCORES.values())} | seeds | seconds a run |",
+        f"|---|{'---:|' * len(SCORES)}---|---:|",
+    ]
+    for name, group in runs.items():
+        cells = [cell([scores_of(run)[score] for run in group]) for score in SCORES]
+        seeds = ", ".join(str(run["seeds"]["seed"]) for run in group)
+        lines.append(f"| {name} | {' | '.join(cells)} | {seeds} | {mean(run['wall_time_s'] for run in group):.0f} |")
+    return "\n".join(lines)
+
+
+def class_table(runs: Runs) -> str:
+    """Recall of every class, most training images first."""
+    first = next(iter(runs.values()))[0]
+    heads = [f"{n} ({c})" for n, c in zip(first["class_names"], first["class_counts"], strict=True)]
+    lines = [f"| method | {' | '.join(heads)} |", f"|---|{'---:|' * len(heads)}"]
+    for name, group in runs.items():
+        columns = zip(*(run["class_recalls"] for run in group), strict=True)
+        lines.append(f"| {name} | {' | '.join(cell(list(column)) for column in columns)} |")
+    return "\n".join(lines)
+
+
+def render(page: str) -> str:
+    """The page with every marked block made anew."""
+
+    def block(match: re.Match[str]) -> str:
+        kind, suite = match.groups()
+        table = {"table": score_table, "classes": class_table}[kind](load(suite))
+        return f"<!-- {kind}: {suite} -->\n{table}\n<!-- end -->"
+
+    return MARKED.sub(block, page)
+
+
+def main() -> None:
+    """Print the tables of all suites, or write them into the pages."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="put the tables into README.md and benchmarks/README.md")
+    if parser.parse_args().write:
+        for page in PAGES:
+            page.write_text(render(page.read_text(encoding="utf-8")), encoding="utf-8")
+        return
+    for suite in sorted(path.name for path in RESULTS.iterdir() if path.is_dir()):
+        print(f"\n{suite}\n\n{score_table(load(suite))}")
+
+
+if __name__ == "__main__":
+    main()

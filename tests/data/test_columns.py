@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import datasets
+import numpy as np
+import pytest
+
+from glmc_zoo.data.columns import find_image_column, find_label_column, read_labels
+from glmc_zoo.errors import UserError
+
+PICTURE = datasets.Image()
+CLASSES = datasets.ClassLabel(names=["a", "b"])
+TEXT = datasets.Value("string")
+
+
+def table(values: list, feature: object, column: str = "label") -> datasets.Dataset:
+    return datasets.Dataset.from_dict({column: values}, features=datasets.Features({column: feature}))
+
+
+@pytest.mark.parametrize(
+    ("features", "image", "label"),
+    [
+        ({"img": PICTURE, "label": CLASSES}, "img", "label"),
+        ({"id": TEXT, "species": CLASSES, "photo": PICTURE}, "photo", "species"),
+        ({"image": PICTURE, "label": TEXT, "caption": TEXT}, "image", "label"),
+        (
+            {"picture": {"bytes": datasets.Value("binary"), "path": TEXT}, "target": datasets.Value("int64")},
+            "picture",
+            "target",
+        ),
+    ],
+)
+def test_columns_are_found_by_type(features: dict, image: str, label: str) -> None:
+    assert find_image_column(features) == image
+    assert find_label_column(features) == label
+
+
+def test_the_column_asked_for_is_taken() -> None:
+    features = {"img": PICTURE, "fine_label": CLASSES, "coarse_label": CLASSES}
+    assert find_label_column(features, "coarse_label") == "coarse_label"
+    with pytest.raises(UserError, match=r"fine_label and coarse_label may each be the label column: .*--label-column"):
+        find_label_column(features)
+
+
+@pytest.mark.parametrize(
+    ("features", "wanted", "parts"),
+    [
+        ({"img": PICTURE, "kind": TEXT}, None, ["no column", "label", "img, kind", "--label-column"]),
+        ({"img": PICTURE, "label": CLASSES}, "class", ["'class'", "img, label", "--label-column"]),
+    ],
+)
+def test_a_missing_label_column_lists_the_columns(features: dict, wanted: str | None, parts: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        find_label_column(features, wanted)
+    assert all(part in str(caught.value) for part in parts)
+
+
+def test_no_image_column_lists_the_columns() -> None:
+    with pytest.raises(UserError, match=r"no column .*image column: the columns are label, text; .*--image-column"):
+        find_image_column({"label": CLASSES, "text": TEXT})
+
+
+def test_class_labels_keep_their_order() -> None:
+    labels, names = read_labels([table([1, 0, 1], CLASSES), table([0], CLASSES)], "label")
+    assert names == ["a", "b"]
+    assert [part.tolist() for part in labels] == [[1, 0, 1], [0]]
+    assert all(part.dtype == np.int64 for part in labels)
+
+
+def test_text_is_sorted_over_all_splits() -> None:
+    labels, names = read_labels([table(["dog", "cat"], TEXT), table(["ant"], TEXT)], "label")
+    assert names == ["ant", "cat", "dog"]
+    assert [part.tolist() for part in labels] == [[2, 1], [0]]
+
+
+def test_integers_become_positions() -> None:
+    labels, names = read_labels([table([30, 4, 100, 4], datasets.Value("int32"))], "label")
+    assert names == ["4", "30", "100"]
+    assert labels[0].tolist() == [1, 0, 2, 0]
+
+
+def test_splits_that_number_their_classes_differently_meet_by_name() -> None:
+    other = datasets.ClassLabel(names=["b", "a"])
+    labels, names = read_labels([table([0, 1], CLASSES), table([0, 1], other)], "label")
+    assert names == ["a", "b"]
+    assert [part.tolist() for part in labels] == [[0, 1], [1, 0]]
+
+
+def test_labels_follow_select_and_decode_nothing() -> None:
+    records = {"image": [{"bytes": b"broken", "path": None}] * 4, "label": [0, 1, 1, 0]}
+    features = datasets.Features({"image": PICTURE, "label": CLASSES})
+    chosen = datasets.Dataset.from_dict(records, features=features).select([3, 1])
+    assert read_labels([chosen], "label")[0][0].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "feature", "parts"),
+    [
+        ([0, None], CLASSES, ["1 images", "'label'"]),
+        ([0, -1], CLASSES, ["row 1", "-1", "2 classes"]),
+        ([0.5, 1.0], datasets.Value("float32"), ["float", "--label-column"]),
+        ([[0], [1]], datasets.List(datasets.Value("int64")), ["one class an image"]),
+    ],
+)
+def test_labels_that_cannot_be_used(values: list, feature: object, parts: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        read_labels([table(values, feature)], "label")
+    assert all(part in str(caught.value) for part in parts)
+
+
+def test_a_split_without_the_column() -> None:
+    with pytest.raises(UserError, match=r"'label'.*other"):
+        read_labels([table([0], CLASSES), table([0], CLASSES, "other")], "label")

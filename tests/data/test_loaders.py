@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from glmc_zoo.data.images import ArrayImages, ImageSplit
+from glmc_zoo.data.loaders import (
+    EpochSampler,
+    PairedBatch,
+    PairIndex,
+    SingleBatch,
+    TrainDataset,
+    eval_loader,
+    train_loader,
+)
+from glmc_zoo.data.transforms import build_transforms
+from glmc_zoo.errors import UserError
+
+
+def make_split(count: int = 50, side: int = 16) -> ImageSplit:
+    pixels = np.random.RandomState(0).randint(0, 256, (count, side, side, 3)).astype(np.uint8)
+    return ImageSplit(ArrayImages(pixels, "training"), np.arange(count), np.arange(count) % 5)
+
+
+class Photographs:
+    """A source that decodes when asked, and counts how often."""
+
+    name = "training"
+
+    def __init__(self, bad: int | None = None) -> None:
+        self.bad = bad
+        self.reads = 0
+
+    def read(self, rows: np.ndarray) -> list[Image.Image]:
+        self.reads += len(rows)
+        if self.bad in rows.tolist():
+            raise UserError(f"image {self.bad} of the training split cannot be read: broken; remove it")
+        return [Image.new("RGB", (20 + int(row), 30), (int(row), 0, 0)) for row in rows]
+
+
+def flat(batch: PairedBatch) -> list[torch.Tensor]:
+    assert batch.second is not None
+    assert batch.second_targets is not None
+    return [*batch.first, batch.first_targets, *batch.second, batch.second_targets]
+
+
+def test_order_is_a_permutation_fixed_by_seed_and_epoch() -> None:
+    sampler = EpochSampler(100, second_weights=None, seed=3)
+    first = list(sampler)
+    assert sorted(pair.first for pair in first) == list(range(100))
+    assert [pair.first for pair in first] != list(range(100))
+    assert {pair.second for pair in first} == {-1}
+    assert list(sampler) == first
+    sampler.set_epoch(1)
+    assert [pair.first for pair in sampler] != [pair.first for pair in first]
+    fresh = EpochSampler(100, second_weights=None, seed=3)
+    fresh.set_epoch(1)
+    assert list(fresh) == list(sampler)
+    assert list(EpochSampler(100, second_weights=None, seed=4)) != first
+    assert len(sampler) == 100
+
+
+def test_sampler_leaves_global_generators_alone() -> None:
+    state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    list(EpochSampler(100, second_weights=torch.ones(100), seed=0))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (np.random.get_state()[1] == numpy_state).all()
+
+
+def test_streams_are_unique_63_bit_seeds() -> None:
+    sampler = EpochSampler(500, second_weights=None, seed=0)
+    streams = []
+    for epoch in range(4):
+        sampler.set_epoch(epoch)
+        streams += [pair.stream for pair in sampler]
+    assert len(set(streams)) == 2000
+    assert all(0 <= stream < 2**63 for stream in streams)
+    # Every bit is used: about half of the streams have it.
+    bits = [sum(stream >> bit & 1 for stream in streams) / 2000 for bit in range(63)]
+    assert min(bits) > 0.44
+    assert max(bits) < 0.56
+
+
+def test_partners_follow_the_weights() -> None:
+    weights = torch.tensor([0.0, 1.0, 2.0, 5.0]).repeat(250)
+    sampler = EpochSampler(1000, second_weights=weights, seed=0)
+    counts = np.zeros(1000)
+    for epoch in range(50):
+        sampler.set_epoch(epoch)
+        counts += np.bincount([pair.second for pair in sampler], minlength=1000)
+    kinds = counts.reshape(250, 4).sum(0)
+    assert kinds[0] == 0
+    expected = 50_000 * np.array([1, 2, 5]) / 8
+    # Chi-square with 2 degrees of freedom: above 13.8 once in a thousand.
+    assert ((kinds[1:] - expected) ** 2 / expected).sum() < 13.8
+
+
+def test_order_does_not_depend_on_the_partners() -> None:
+    plain = EpochSampler(64, second_weights=None, seed=5)
+    paired = EpochSampler(64, second_weights=torch.arange(64), seed=5)
+    assert [(p.first, p.stream) for p in plain] == [(p.first, p.stream) for p in paired]
+
+
+@pytest.mark.parametrize(
+    ("weights", "seed", "parts"),
+    [
+        (torch.ones(9), 0, ["(9,)", "10 images"]),
+        (torch.zeros(10), 0, ["not all 0"]),
+        (-torch.ones(10), 0, ["0 or more"]),
+        (torch.full((10,), float("inf")), 0, ["finite"]),
+        (None, -1, ["-1", "0 or more"]),
+    ],
+)
+def test_bad_sampler_options(weights: torch.Tensor | None, seed: int, parts: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        EpochSampler(10, second_weights=weights, seed=seed)
+    assert all(part in str(caught.value) for part in parts)
+
+
+def test_a_paired_batch_holds_the_images_of_its_indices() -> None:
+    split = make_split()
+    loader = train_loader(
+        split, build_transforms("crop_flip", 16)[0], batch_size=8, second_weights=torch.ones(50), seed=1
+    )
+    assert len(loader) == 6
+    pairs = list(loader.sampler)
+    for number, batch in enumerate(loader):
+        chunk = pairs[number * 8 : number * 8 + 8]
+        assert isinstance(batch, PairedBatch)
+        assert batch.first_targets.tolist() == [p.first % 5 for p in chunk]
+        assert batch.second_targets.tolist() == [p.second % 5 for p in chunk]
+        assert batch.first_targets.dtype == torch.int64
+        for view in (*batch.first, *batch.second):
+            assert view.shape == (8, 3, 16, 16)
+            assert view.dtype == torch.uint8
+
+
+def test_four_augmentations_of_one_image_are_independent() -> None:
+    # The image says where a pixel came from: row number in red, column number in green; no zero but the padding.
+    pixels = np.zeros((64, 32, 32, 3), dtype=np.uint8)
+    pixels[..., 0] = np.arange(1, 33)[:, None]
+    pixels[..., 1] = np.arange(1, 33)
+    split = ImageSplit(ArrayImages(pixels, "training"), np.arange(64), np.zeros(64, dtype=np.int64))
+    loader = train_loader(split, build_transforms("crop_flip", 32)[0], batch_size=64, second_weights=torch.ones(64))
+    batch = next(iter(loader))
+    # The middle of a shifted image is never padding, so its row number is the vertical shift.
+    shifts = [view[:, 0, 16, 16].double() for view in (*batch.first, *batch.second)]
+    for one, other in itertools.combinations(shifts, 2):
+        assert abs(np.corrcoef(one, other)[0, 1]) < 0.4
+    assert all(len(shift.unique()) == 9 for shift in shifts)
+
+
+def test_one_view_without_partners_is_a_single_batch() -> None:
+    split = make_split()
+    loader = train_loader(split, build_transforms("shift", 16)[0], batch_size=20, views=1, drop_last=False)
+    batches = list(loader)
+    assert [len(batch.images) for batch in batches] == [20, 20, 10]
+    assert all(isinstance(batch, SingleBatch) for batch in batches)
+    assert torch.cat([batch.targets for batch in batches]).bincount().tolist() == [10] * 5
+
+
+def test_two_views_without_partners() -> None:
+    batch = next(iter(train_loader(make_split(), build_transforms("shift", 16)[0], batch_size=20)))
+    assert isinstance(batch, PairedBatch)
+    assert len(batch.first) == 2
+    assert batch.second is None
+    assert batch.second_targets is None
+
+
+@pytest.mark.parametrize("augment", ["crop_flip", "large"])
+def test_batches_do_not_depend_on_workers_or_global_generators(augment: str) -> None:
+    split = make_split()
+    transform = build_transforms(augment, 16)[0]
+
+    def epoch(workers: int, number: int) -> list[torch.Tensor]:
+        loader = train_loader(split, transform, batch_size=16, second_weights=torch.arange(50), seed=2, workers=workers)
+        loader.sampler.set_epoch(number)
+        return [tensor for batch in loader for tensor in flat(batch)]
+
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    first = epoch(0, 3)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(1)
+    second = epoch(2, 3)
+    assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))
+    assert not all(torch.equal(*pair) for pair in zip(first, epoch(0, 4), strict=True))
+
+
+def test_persistent_workers_follow_the_epoch() -> None:
+    transform = build_transforms("shift", 16)[0]
+    loaders = [
+        train_loader(make_split(), transform, batch_size=16, second_weights=torch.ones(50), workers=w) for w in (0, 1)
+    ]
+    for number in (0, 1, 0):
+        for loader in loaders:
+            loader.sampler.set_epoch(number)
+        for one, other in zip(*loaders, strict=True):
+            assert all(torch.equal(*pair) for pair in zip(flat(one), flat(other), strict=True))
+
+
+def test_one_decode_serves_both_views() -> None:
+    source = Photographs()
+    split = ImageSplit(source, np.arange(10), np.zeros(10, dtype=np.int64))
+    dataset = TrainDataset(split, build_transforms("large", 16)[0])
+    batch = dataset.__getitems__([PairIndex(0, 5, 1), PairIndex(1, 6, 2)])
+    assert isinstance(batch, PairedBatch)
+    assert source.reads == 4
+    assert dataset[PairIndex(3, -1, 1)].first_targets.tolist() == [0]
+    assert len(dataset) == 10
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_sentence_of_an_error_survives_a_worker(workers: int) -> None:
+    split = ImageSplit(Photographs(bad=7), np.arange(10), np.zeros(10, dtype=np.int64))
+    loader = train_loader(split, build_transforms("large", 16)[0], batch_size=5, workers=workers)
+    with pytest.raises(UserError) as caught:
+        list(loader)
+    assert caught.value.sentence == "image 7 of the training split cannot be read: broken; remove it"
+
+
+@pytest.mark.parametrize("world_size", [1, 3, 4])
+def test_ranks_share_the_evaluation_without_overlap(world_size: int) -> None:
+    split = make_split()
+    assert split.pixels is not None
+    evaluate = build_transforms("shift", 16)[1]
+    seen: list[int] = []
+    for rank in range(world_size):
+        for images, targets, positions in eval_loader(split, evaluate, batch_size=7, rank=rank, world_size=world_size):
+            assert torch.equal(images, torch.from_numpy(split.pixels[positions.numpy()]).permute(0, 3, 1, 2))
+            assert torch.equal(targets, positions % 5)
+            seen += positions.tolist()
+    assert sorted(seen) == list(range(50))
+
+
+def test_evaluation_with_workers_keeps_order_and_generators() -> None:
+    state = torch.get_rng_state()
+    loader = eval_loader(make_split(), build_transforms("shift", 16)[1], batch_size=8, workers=2)
+    assert torch.cat([positions for _, _, positions in loader]).tolist() == list(range(50))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ({"batch_size": 51}, ["51", "50 images", "--batch-size 50"]),
+        ({"batch_size": 0}, ["0", "1 or more"]),
+        ({"batch_size": 5, "workers": -1}, ["-1 workers"]),
+    ],
+)
+def test_bad_loader_options(options: dict, parts: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        train_loader(make_split(), build_transforms("shift", 16)[0], **options)
+    assert all(part in str(caught.value) for part in parts)
+
+
+def test_accelerate_keeps_the_sampler_and_the_batches() -> None:
+    accelerate = pytest.importorskip("accelerate")
+    transform = build_transforms("shift", 16)[0]
+    expected = train_loader(make_split(), transform, batch_size=16, second_weights=torch.ones(50))
+    expected.sampler.set_epoch(2)
+    accelerator = accelerate.Accelerator(cpu=True)
+    loader = accelerator.prepare(train_loader(make_split(), transform, batch_size=16, second_weights=torch.ones(50)))
+    loader.set_epoch(2)
+    for one, other in zip(loader, expected, strict=True):
+        assert isinstance(one, PairedBatch)
+        assert all(torch.equal(*pair) for pair in zip(flat(one), flat(other), strict=True))
+    loader.set_epoch(2)
+    skipped = accelerator.skip_first_batches(loader, 1)
+    skipped.set_epoch(2)
+    assert torch.equal(next(iter(skipped)).first[0], list(expected)[1].first[0])

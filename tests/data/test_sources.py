@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+
+from glmc_zoo.data.sources import open_digits, open_folder, open_hub, raw_from_tables
+from glmc_zoo.errors import UserError
+
+Write = Callable[..., Path]
+Make = Callable[..., Any]
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    from sklearn.datasets import load_digits
+
+    raw = open_digits()
+    assert raw.test is not None
+    assert np.bincount(raw.test.labels[raw.test.rows]).tolist() == [60] * 10
+    assert len(raw.train.rows) + len(raw.test.rows) == 1797
+    assert not set(raw.train.rows) & set(raw.test.rows)
+    digits = load_digits()
+    rows = raw.test.rows[:20]
+    got = np.stack([np.asarray(image) for image in raw.test.source.read(rows)])
+    assert got.shape == (20, 8, 8, 3)
+    np.testing.assert_allclose(got[..., 0] / 255, digits.images[rows] / 16, atol=0.5 / 255 + 1e-9)
+    assert (got == got[..., :1]).all()
+    assert (raw.test.labels == digits.target).all()
+
+
+def test_class_folders(write_images: Write, tmp_path: Path) -> None:
+    # The class names are those that a reader guessing splits from file names stumbles over.
+    write_images(tmp_path / "set", [2, 3, 1], names=["test tube", "train", "validation"])
+    tables = open_folder(tmp_path / "set")
+    raw = raw_from_tables(tables)
+    assert list(tables) == ["train"]
+    assert raw.class_names == ["test tube", "train", "validation"]
+    assert np.bincount(raw.train.labels).tolist() == [2, 3, 1]
+    assert raw.test is None
+
+
+@pytest.mark.parametrize(("other", "noted"), [("test", False), ("val", True), ("validation", True)])
+def test_split_folders(write_images: Write, tmp_path: Path, other: str, noted: bool) -> None:
+    write_images(tmp_path / "set" / "train", [3, 2])
+    write_images(tmp_path / "set" / other, [1, 2])
+    raw = raw_from_tables(open_folder(tmp_path / "set"))
+    assert raw.test is not None
+    assert np.bincount(raw.train.labels).tolist() == [3, 2]
+    assert np.bincount(raw.test.labels).tolist() == [1, 2]
+    assert bool(raw.notes) == noted
+    assert all("validation" in note and "test part" in note for note in raw.notes)
+
+
+def test_test_is_preferred_to_validation(write_images: Write, tmp_path: Path) -> None:
+    for split, count in (("train", 4), ("val", 2), ("test", 1)):
+        write_images(tmp_path / "set" / split, [count, count])
+    raw = raw_from_tables(open_folder(tmp_path / "set"))
+    assert raw.test is not None
+    assert len(raw.test.labels) == 2
+    assert raw.notes == []
+
+
+def test_one_class_and_metadata_are_read(write_images: Write, tmp_path: Path) -> None:
+    write_images(tmp_path / "one", [2], names=["only"])
+    assert raw_from_tables(open_folder(tmp_path / "one")).class_names == ["only"]
+    folder = write_images(tmp_path / "listed", [2], names=["images"])
+    lines = "file_name,label\nimages/000.png,cat\nimages/001.png,dog\n"
+    (folder / "metadata.csv").write_text(lines)
+    assert raw_from_tables(open_folder(folder)).class_names == ["cat", "dog"]
+
+
+def test_saved_folders(make_table: Make, tmp_path: Path) -> None:
+    table = make_table([0, 1, 1])
+    table.save_to_disk(str(tmp_path / "one"))
+    datasets.DatasetDict({"train": table, "test": table}).save_to_disk(str(tmp_path / "two"))
+    assert raw_from_tables(open_folder(tmp_path / "one")).train.labels.tolist() == [0, 1, 1]
+    raw = raw_from_tables(open_folder(tmp_path / "two"))
+    assert raw.test is not None
+    assert raw.test.labels.tolist() == [0, 1, 1]
+
+
+def test_parquet_anywhere_below(make_table: Make, tmp_path: Path) -> None:
+    deep = tmp_path / "set" / "data"
+    deep.mkdir(parents=True)
+    make_table([0, 1, 1]).to_parquet(str(deep / "train-00000-of-00001.parquet"))
+    make_table([1, 0]).to_parquet(str(deep / "test-00000-of-00001.parquet"))
+    raw = raw_from_tables(open_folder(tmp_path / "set"))
+    assert raw.test is not None
+    assert raw.class_names == ["a", "b"]
+    assert (raw.train.labels.tolist(), raw.test.labels.tolist()) == ([0, 1, 1], [1, 0])
+
+
+def test_configurations_of_a_dataset_card(make_table: Make, tmp_path: Path) -> None:
+    card = "configs:\n"
+    for config in ("small", "big"):
+        (tmp_path / config).mkdir()
+        make_table([0, 1] * (1 if config == "small" else 3)).to_parquet(str(tmp_path / config / "train-0.parquet"))
+        card += f"- config_name: {config}\n  data_files:\n  - split: train\n    path: {config}/train-*\n"
+    (tmp_path / "README.md").write_text(f"---\n{card}---\n")
+    assert len(open_folder(tmp_path, "big")["train"]) == 6
+    with pytest.raises(UserError, match="small"):
+        open_folder(tmp_path)
+
+
+def test_parquet_by_other_libraries(tmp_path: Path) -> None:
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(data, "PNG")
+    records = [{"bytes": data.getvalue(), "path": "x.png"}] * 2
+    pq.write_table(pa.table({"image": records, "label": ["dog", "cat"]}), tmp_path / "some.parquet")
+    raw = raw_from_tables(open_folder(tmp_path))
+    assert raw.class_names == ["cat", "dog"]
+    assert raw.train.source.read(np.array([1]))[0].getpixel((0, 0)) == (1, 2, 3)
+
+
+def test_named_splits_and_columns(make_table: Make) -> None:
+    tables = {"large": make_table([0, 1, 1], image="img"), "small": make_table([0, 1], image="img")}
+    raw = raw_from_tables(tables, train_split="large", test_split="small", image_column="img", label_column="label")
+    assert raw.test is not None
+    assert (len(raw.train.labels), len(raw.test.labels)) == (3, 2)
+    only = raw_from_tables({"everything": make_table([0, 1])})
+    assert only.notes == ["The split everything is the training part."]
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "parts"),
+    [
+        (["train"], {"test_split": "tset"}, ["'tset'", "train", "--test-split"]),
+        (["train"], {"train_split": "x"}, ["'x'", "--train-split"]),
+        (["one", "two"], {}, ["one, two", "--train-split"]),
+        (["train"], {"train_split": "train", "test_split": "train"}, ["'train'", "both"]),
+    ],
+)
+def test_splits_that_cannot_be_told(make_table: Make, names: list[str], options: dict, parts: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        raw_from_tables({name: make_table([0, 1]) for name in names}, **options)
+    assert all(part in str(caught.value) for part in parts)
+
+
+def test_folders_that_cannot_be_read(write_images: Write, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone does not exist"):
+        open_folder(tmp_path / "gone")
+    (tmp_path / "empty" / "class").mkdir(parents=True)
+    (tmp_path / "empty" / "class" / "notes.txt").write_text("nothing")
+    with pytest.raises(UserError, match=r"empty has no images: expected CLASS/\*\.jpg"):
+        open_folder(tmp_path / "empty")
+    write_images(tmp_path / "halves" / "test", [1, 1])
+    with pytest.raises(UserError, match=r"test but no train"):
+        open_folder(tmp_path / "halves")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "x.parquet").write_bytes(b"no parquet")
+    with pytest.raises(UserError, match=r"broken cannot be read"):
+        open_folder(tmp_path / "broken")
+
+
+def test_the_hub_out_of_reach_is_one_sentence() -> None:
+    with pytest.raises(UserError) as caught:
+        open_hub("nobody/nothing")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(part in message for part in ["nobody/nothing", "network", "--data-dir FOLDER"])

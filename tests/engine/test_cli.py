@@ -1,0 +1,143 @@
+"""The command line: its surface, its help, and what it says about values that it does not take."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glmc_zoo.engine.cli import build_parser, parse_config, run_recipe
+from glmc_zoo.engine.config import TrainConfig
+from glmc_zoo.errors import UserError
+
+# People's scripts call these; one may be added, none may go.
+SURFACE = """
+augment backbone batch-size beta checkpoint-every checkpoint-steps class-weight-power clip-grad compile config
+consistency-weight correct-lam cumulative-power data data-dir data-seed drop-path-rate drop-rate ema-decay epochs
+eval-every few-threshold grad-accum-steps image-column image-size imbalance-factor joint-views keep-checkpoints
+label-column lr many-threshold max-count method min-lr mixed-precision momentum opt output-dir preset pretrained
+profile projection-dim push-to-hub rebalanced-loss reduction resume sampler-power sched seed select selection
+skip-bad-images test-split tracker train-split val-fraction warmup-epochs weight-decay workers
+"""
+
+
+def options(parser: Any) -> set[str]:
+    return {string for action in parser._actions for string in action.option_strings if string.startswith("--")}
+
+
+def test_the_surface_is_held() -> None:
+    found = options(build_parser(TrainConfig, description=""))
+    assert {f"--{name}" for name in SURFACE.split()} <= found
+    switches = {"--compile", "--correct-lam", "--joint-views", "--pretrained", "--skip-bad-images"}
+    assert found - {f"--{name}" for name in SURFACE.split()} == {"--help", *(f"--no-{name[2:]}" for name in switches)}
+
+
+def test_help_is_one_line_an_option_and_imports_nothing_heavy(lab: Any, tmp_path: Path) -> None:
+    code = f"""
+import runpy, sys
+sys.argv = [{str(lab.recipe)!r}, "--help"]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as stop:
+    assert not stop.code, stop.code
+heavy = {{"torch", "timm", "datasets", "evaluate", "accelerate", "matplotlib", "sklearn"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    outcome = lab.run_python("-c", code, cwd=tmp_path)
+    assert outcome.status == 0, outcome.err
+    listed = [line for line in outcome.out.splitlines() if re.match(r"  -", line)]
+    assert len(listed) == len(dataclasses.fields(TrainConfig)) + 2  # --config and -h
+    assert outcome.out.split("options:\n")[1].strip().count("\n") == len(listed) - 1
+    assert all(len(line.split(None, 2)) == 3 for line in listed)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--lr", "abc"], "--lr abc is not accepted: it must be a number."),
+        (["--lr", "nan"], "--lr nan"),
+        (["--lr", "0"], "--lr 0.0 must be above 0."),
+        (["--epochs", "2.5"], "--epochs 2.5 is not accepted: it must be a whole number."),
+        (["--epochs", "0"], "--epochs 0 is too small: it must be at least 1."),
+        (["--method", "foo"], "--method foo is not accepted: it must be one of glmc, ce, balanced_softmax."),
+        (["--preset", "x"], "--preset x is not accepted: it must be one of official, paper, tuned."),
+        (["--batch-sise", "3"], "Unknown option --batch-sise; --help lists every option. Did you mean --batch-size"),
+        (["digits"], "Unknown option digits"),
+        (["--lr"], "--lr: expected one argument"),
+        (["--drop-rate", "1"], "--drop-rate 1.0 must lie in 0 to 1, 1 excluded."),
+        (["--ema-decay", "2"], "--ema-decay 2.0 must lie between 0 and 1"),
+        (["--seed", "99999999999"], "--seed 99999999999 is too large"),
+        (["--select", "best"], "give --val-fraction"),
+        (["--warmup-epochs", "50", "--epochs", "5"], "--warmup-epochs 50 must not exceed --epochs 5."),
+        (["--config", "nowhere.yaml"], "'nowhere.yaml' cannot be read"),
+    ],
+)
+def test_one_sentence_about_a_value(argv: list[str], says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_config(argv, description="")
+    assert says in caught.value.sentence
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("epoch: 3\n", "unknown key 'epoch'; allowed are the options of --help. Did you mean epochs"),
+        ("lr: abc\n", "--lr abc is not accepted: it must be a number."),
+        ("method: foo\n", "it must be one of glmc, ce, balanced_softmax."),
+        ("- a\n- b\n", "must hold 'option: value' lines"),
+        ("a: [\n", "is not YAML"),
+    ],
+)
+def test_one_sentence_about_a_config_file(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        parse_config(["--config", str(path)], description="")
+    assert says in caught.value.sentence
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_line_overrides_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("lr: 1e-3\nepochs: '7'\nbatch-size: 8\ncompile: true\n")  # YAML reads 1e-3 as text
+    config = parse_config(["--config", str(path), "--epochs", "9", "--no-compile"], description="")
+    assert (config.lr, config.epochs, config.batch_size, config.compile) == (1e-3, 9, 8, False)
+
+
+def test_other_errors_keep_their_traceback() -> None:
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_recipe(broken)
+
+
+def test_one_process_of_several_tells_what_all_find(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wrong() -> None:
+        raise UserError("this is wrong")
+
+    _expect_exit(wrong, 2)
+    assert capsys.readouterr().err.endswith(": error: this is wrong\n")
+    monkeypatch.setenv("RANK", "1")
+    _expect_exit(wrong, 2)
+    assert capsys.readouterr().err == ""
+
+
+def test_interrupting_is_no_traceback() -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    _expect_exit(interrupted, 130)
+
+
+def _expect_exit(main: Callable[[], None], status: int) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_recipe(main)
+    assert stop.value.code == status

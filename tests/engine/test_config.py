@@ -1,0 +1,50 @@
+"""How a run is resolved, saved, and compared with the one that it resumes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from glmc_zoo.engine.cli import parse_config
+from glmc_zoo.engine.config import TrainConfig, differing_fields, load_config_file, resolve, save_config
+
+
+def test_published_rows() -> None:
+    cifar100 = resolve({"data": "cifar100_lt", "imbalance_factor": 50.0})
+    assert cifar100.backbone == "resnet32x4_cifar" and cifar100.preset == "official"
+    assert (cifar100.lr, cifar100.batch_size, cifar100.epochs, cifar100.weight_decay) == (0.01, 64, 200, 5e-3)
+    assert (cifar100.sampler_power, cifar100.class_weight_power, cifar100.consistency_weight) == (0.2, 1.2, 6)
+    inat = resolve({"data": "inat18"})
+    assert (inat.lr, inat.batch_size, inat.epochs, inat.weight_decay, inat.warmup_epochs) == (0.1, 128, 120, 1e-4, 10)
+
+
+def test_explicit_beats_recipe_beats_preset() -> None:
+    paper = resolve({"data": "cifar10_lt", "preset": "paper", "lr": 0.5})
+    # A published row's method switches belong to the official preset; its schedule stays.
+    assert (paper.sampler_power, paper.beta, paper.consistency_weight) == (2.0, 0.5, 10.0)
+    assert (paper.lr, paper.epochs) == (0.5, 200)
+    assert resolve({"data": "cifar10_lt", "preset": "paper", "beta": 0.7}).beta == 0.7
+
+
+def test_saving_and_reading_back_repeats_it(tmp_path: Path) -> None:
+    config = resolve({"data": "cifar10_lt", "lr": 1e-5, "ema_decay": 0.999, "compile": True})
+    save_config(config, tmp_path / "config.yaml")
+    assert parse_config(["--config", str(tmp_path / "config.yaml")], description="") == config
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.parametrize(("change", "shown"), [({"lr": 0.5}, "lr: 0.05 -> 0.5"), ({"seed": 4}, "seed: 0 -> 4")])
+def test_what_changes_the_result_is_named(tmp_path: Path, change: dict[str, float], shown: str) -> None:
+    config = dataclasses.replace(resolve({}), lr=0.05)
+    save_config(config, tmp_path / "config.yaml")
+    before = load_config_file(tmp_path / "config.yaml")
+    assert differing_fields(before, config) == []
+    assert differing_fields(before, dataclasses.replace(config, workers=2, keep_checkpoints=5)) == []
+    assert differing_fields(before, dataclasses.replace(config, **change)) == [shown]
+
+
+def test_every_option_has_help() -> None:
+    for field in dataclasses.fields(TrainConfig):
+        assert field.metadata["help"] and "\n" not in field.metadata["help"], field.name
