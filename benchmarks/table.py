@@ -51,7 +51,7 @@ def cell(values: list[float | None]) -> str:
     """Mean in percent, and the standard deviation over the seeds where there are several."""
     known = [100 * value for value in values if value is not None]
     if not known:
-        return "–"
+        return "-"
     return f"{mean(known):.1f}" + (f" ± {stdev(known):.1f}" if len(known) > 1 else "")
 
 

@@ -90,8 +90,8 @@ def load_run_data(config: TrainConfig, accelerator: Accelerator) -> LongTailData
         UserError: as of `load_data`, in all processes.
     """
     names = (
-        *("data_dir", "imbalance_factor", "max_count", "profile", "selection", "data_seed", "val_fraction"),
-        *("image_column", "label_column", "train_split", "test_split", "skip_bad_images"),
+        *("data_dir", "data_config", "imbalance_factor", "max_count", "profile", "selection", "data_seed"),
+        *("val_fraction", "image_column", "label_column", "train_split", "test_split", "skip_bad_images"),
     )
     options = {name: getattr(config, name) for name in names}
     return main_process_first(accelerator, lambda: load_data(config.data, **options))

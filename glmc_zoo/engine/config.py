@@ -24,6 +24,7 @@ class TrainConfig:
     # ---- data
     data: str = option("digits_lt", "catalogue name, Hub id, image folder, parquet folder or saved datasets folder")
     data_dir: str | None = option(None, "folder with a local copy of a catalogue data set")
+    data_config: str | None = option(None, "configuration of a Hub data set or folder that has several")
     imbalance_factor: float | None = option(None, "thin the training part to largest class / smallest class = this")
     max_count: int | None = option(None, "images of the largest class when thinning; all it has by default")
     profile: Literal["exp", "step", "pareto"] = option("exp", "shape of the thinned class counts: exp, step or pareto")

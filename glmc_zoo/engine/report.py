@@ -45,9 +45,29 @@ def _hardware(accelerator: Accelerator) -> str:
     return f"{os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} threads a process"
 
 
-def _command(config: TrainConfig) -> str:
-    launcher = "accelerate launch" if int(os.environ.get("WORLD_SIZE", "1")) == 1 else "torchrun"
-    return shlex.join([*launcher.split(), "recipes/" + Path(sys.argv[0]).name, *sys.argv[1:]])
+def _command() -> str:
+    """The command as it was given, by the mark that each launcher leaves in the environment."""
+    here = os.environ
+    launcher = ["python"]
+    if "ACCELERATE_MIXED_PRECISION" in here:
+        launcher = ["accelerate", "launch", "--num_processes", here.get("WORLD_SIZE", "1")]
+    elif "TORCHELASTIC_RUN_ID" in here:
+        nodes = int(here["WORLD_SIZE"]) // int(here["LOCAL_WORLD_SIZE"])
+        place = ["--standalone"] if nodes == 1 else ["--nnodes", str(nodes)]
+        launcher = ["torchrun", "--nproc_per_node", here["LOCAL_WORLD_SIZE"], *place]
+    return shlex.join([*launcher, "recipes/" + Path(sys.argv[0]).name, *map(_without_place, sys.argv[1:])])
+
+
+def _without_place(argument: str) -> str:
+    # It goes into model cards: of an absolute path its last part alone, not where it lies on this machine.
+    option, equals, value = argument.rpartition("=")
+    path = Path(value)
+    return f"{option}{equals}path/to/{path.name}" if path.is_absolute() else argument
+
+
+def _public(config: TrainConfig) -> dict[str, Any]:
+    values = dataclasses.asdict(dataclasses.replace(config, output_dir=None, resume=None))
+    return {name: _without_place(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def describe_run(
@@ -85,9 +105,9 @@ def describe_run(
         },
         "method": config.method,
         "preset": config.preset if config.method == "glmc" else None,
-        "config": dataclasses.asdict(config),
+        "config": _public(config),
         "seeds": {"seed": config.seed, "data_seed": config.data_seed},
-        "command": _command(config),
+        "command": _command(),
         "versions": _versions(),
         "hardware": _hardware(accelerator),
         "processes": accelerator.num_processes,

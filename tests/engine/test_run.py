@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import math
 from collections.abc import Callable
@@ -67,7 +68,7 @@ def _check_results(found: dict[str, Any], last: dict[str, Any]) -> None:
     assert found["data"]["selection"] == "ldam" and found["data"]["name"] == "digits_lt"
     assert found["selection"]["epoch"] == 2 and "last" in found["selection"]["how"]
     assert found["wall_time_s"] > 0
-    assert found["versions"]["torch"] == torch.__version__
+    assert found["versions"]["torch"] == importlib.metadata.version("torch")
     assert found["command"].startswith("python recipes/train.py --epochs 3")
     assert found["model"]["input_size"] == [3, 16, 16] and found["model"]["needs_glmc_zoo"] is True
 

@@ -67,7 +67,7 @@ def test_the_files_are_those_of_one_run(lab: Any, data: Path, whole: Path) -> No
     assert sum(map(sum, found["group_confusion"])) == 21
     assert found["command"].startswith("torchrun --nproc_per_node 2 --standalone recipes/train.py --data")
     checkpoints = sorted(path.name for path in (whole / "run" / "checkpoints").iterdir())
-    assert checkpoints == ["step-000000005", "step-000000006"]
+    assert checkpoints == ["step-000000004", "step-000000006"]
 
 
 def test_killed_and_resumed_is_the_same(
@@ -81,11 +81,11 @@ def test_killed_and_resumed_is_the_same(
     assert not (tmp_path / "rank-0.pt").exists()
     outcome = lab.torchrun(SCRIPT, tmp_path, *options, "--resume", "auto", cwd=tmp_path)
     assert outcome.status == 0, outcome.err
-    assert outcome.out.count("Resumed from") == 1 and "epoch 1, batch 2." in outcome.out
+    assert outcome.out.count("Resumed from") == 1 and "epoch 1, batch 1." in outcome.out
     assert lab.same_weights(lab.weights(whole / "run"), lab.weights(tmp_path / "run"))
     for rank in (0, 1):
         resumed = torch.load(tmp_path / f"rank-{rank}.pt", weights_only=True)
-        assert resumed["train"] == [ranks[rank]["train"][1][8:]]
+        assert resumed["train"] == [ranks[rank]["train"][1][4:]]
         for key, value in ranks[rank]["weights"].items():
             assert torch.equal(value, resumed["weights"][key]), key
     assert [row["epoch"] for row in lab.rows(tmp_path / "run")] == [0, 1]

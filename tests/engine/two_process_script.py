@@ -53,7 +53,6 @@ def main() -> None:
         seen["test"].append([])
         result = finish(self)
         seen["weights"] = {key: value.clone() for key, value in self.model.state_dict().items()}
-        seen["result"] = result["test"] if "test" in result else None
         torch.save(seen, out / f"rank-{rank}.pt")
         return result
 
