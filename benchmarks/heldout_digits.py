@@ -2,8 +2,8 @@
 
     python benchmarks/heldout_digits.py < settings.txt > benchmarks/results/digits_heldout.jsonl
 
-Each line of standard input is a set of options of recipes/train.py; it is trained with seeds 0, 1 and 2. Each line of the
-output has the options and, in percent, mean and standard deviation over the seeds.
+Each line of standard input is a set of options of recipes/train.py; it is trained with seeds 0, 1 and 2. Each line of
+the output has the options and, in percent, mean and standard deviation over the seeds.
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ from glmc_zoo.method import (
     BalancedSoftmaxLoss,
     GLMCModel,
     GLMCTask,
+    backbone_config,
     check_backbone,
     create_backbone,
-    native_size,
     sampling_weights,
 )
 
@@ -132,21 +132,11 @@ def make_train_loader(
 
 def input_spec(config: TrainConfig, data: LongTailData) -> InputSpec:
     """Size, statistics and interpolation: from the options, else the data set, else the backbone's configuration."""
-    import timm
-
     assert config.backbone is not None
-    source: dict[str, Any] = {}
-    if ":" not in config.backbone:
-        native = native_size(config.backbone)
-        registered = timm.get_pretrained_cfg(config.backbone)
-        source = registered.to_dict() if registered is not None else {}
-    else:
-        native = 224
+    source = backbone_config(config.backbone)
     # Pretrained weights expect the statistics they were trained with; from scratch the data's own are better.
-    own = None if config.pretrained else data.mean
-    mean = own or source.get("mean") or timm.data.IMAGENET_DEFAULT_MEAN
-    std = (data.std if own else source.get("std")) or timm.data.IMAGENET_DEFAULT_STD
-    size = config.image_size or data.image_size or native
+    mean, std = (source["mean"], source["std"]) if config.pretrained else (data.mean, data.std)
+    size = config.image_size or data.image_size or source["input_size"][-1]
     augment = config.augment or data.augment
     return InputSpec(
         size=size,

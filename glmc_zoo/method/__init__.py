@@ -3,7 +3,7 @@
 from glmc_zoo.method.losses import BalancedSoftmaxLoss, GLMCOutput, cumulative_alpha, glmc_loss
 from glmc_zoo.method.maxnorm import MaxNorm, tau_normalize
 from glmc_zoo.method.mixing import Mix, MixedViews, cut_box, draw_mix, mix_views
-from glmc_zoo.method.model import GLMCModel, check_backbone, create_backbone, native_size
+from glmc_zoo.method.model import GLMCModel, backbone_config, check_backbone, create_backbone
 from glmc_zoo.method.task import GLMCTask
 from glmc_zoo.method.weights import class_weights, log_prior, sampling_weights
 
@@ -15,6 +15,7 @@ __all__ = [
     "MaxNorm",
     "Mix",
     "MixedViews",
+    "backbone_config",
     "check_backbone",
     "class_weights",
     "create_backbone",
@@ -24,7 +25,6 @@ __all__ = [
     "glmc_loss",
     "log_prior",
     "mix_views",
-    "native_size",
     "sampling_weights",
     "tau_normalize",
 ]

@@ -8,35 +8,51 @@ from typing import Any
 import timm
 import torch
 from timm.models import get_model_input_config
+from timm.models._hub import load_model_config_from_hf, load_model_config_from_path
 from torch import Tensor, nn
 
 from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.method.losses import GLMCOutput
 
-__all__ = ["GLMCModel", "check_backbone", "create_backbone", "native_size"]
+__all__ = ["GLMCModel", "backbone_config", "check_backbone", "create_backbone"]
 
 
-def native_size(backbone: str) -> int:
-    """Side in pixels of the square input that timm's configuration of ``backbone`` names.
+def backbone_config(backbone: str) -> dict[str, Any]:
+    """timm's configuration of a model name: ``input_size``, ``mean``, ``std``, ``interpolation`` and so on.
+
+    Of a name with a source prefix (``hf-hub:org/name``, ``local-dir:folder``) it is what lies beside the weights.
 
     Raises:
-        UserError: timm does not know the name.
+        UserError: timm does not know the name or its tag, or the prefixed source cannot be read.
     """
-    return int(_pretrained_cfg(backbone).input_size[-1])
-
-
-def _pretrained_cfg(backbone: str) -> Any:
+    source, name = _parse_name(backbone)
+    if source is not None:
+        try:
+            read = load_model_config_from_path if source == "local-dir" else load_model_config_from_hf
+            return dict(read(name)[0])
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"Backbone {backbone!r} cannot be read: {reason}; check the name and the network."
+            ) from error
     if not timm.is_model(backbone):
         near = did_you_mean(backbone, timm.list_models())
         raise UserError(f"Unknown backbone {backbone!r}: it must be a name that timm.list_models() gives.{near}")
     try:
-        return timm.models.get_pretrained_cfg(backbone, allow_unregistered=False)
+        return timm.models.get_pretrained_cfg(backbone, allow_unregistered=False).to_dict()
     except RuntimeError as error:
         architecture, _, tag = backbone.partition(".")
         raise UserError(
             f"Backbone {backbone!r} has an unknown pretrained tag {tag!r}; leave it out, or take a name that "
             f"timm.list_pretrained({architecture + '*'!r}) gives."
         ) from error
+
+
+def _parse_name(backbone: str) -> tuple[str | None, str]:
+    try:
+        return timm.models.parse_model_name(backbone)
+    except ValueError as error:
+        raise UserError(f"Backbone {backbone!r} is no model name: {error}") from error
 
 
 def create_backbone(
@@ -56,9 +72,7 @@ def create_backbone(
         UserError: The name is unknown, pretrained weights do not exist or cannot be had, or the size or an option is
             refused.
     """
-    fixed_size = True
-    if ":" not in backbone:
-        fixed_size = bool(_pretrained_cfg(backbone).fixed_input_size)
+    fixed_size = bool(backbone_config(backbone).get("fixed_input_size"))
     if image_size is not None and fixed_size:
         timm_kwargs.setdefault("img_size", image_size)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 import glmc_zoo  # noqa: F401  # registers the CIFAR networks
 from glmc_zoo.errors import UserError
-from glmc_zoo.method import GLMCModel, GLMCTask, check_backbone, create_backbone, native_size
+from glmc_zoo.method import GLMCModel, GLMCTask, backbone_config, check_backbone, create_backbone
 
 CLASSES = 5
 # One small member of each family; 64 pixels but for the networks made for 32.
@@ -149,7 +150,7 @@ def test_unknown_name() -> None:
     with pytest.raises(UserError, match=r"Unknown backbone 'resnet81': .* Did you mean .*resnet18"):
         GLMCModel("resnet81", CLASSES)
     with pytest.raises(UserError, match=r"Unknown backbone 'resnet20_cfar': .* Did you mean resnet20_cifar"):
-        native_size("resnet20_cfar")
+        backbone_config("resnet20_cfar")
     with pytest.raises(UserError, match=r"unknown pretrained tag 'nosuch'.*list_pretrained\('test_resnet\*'\)"):
         GLMCModel("test_resnet.nosuch", CLASSES)
 
@@ -246,12 +247,23 @@ def test_projection_dim(name: str, given: int | None, dim: int) -> None:
     assert [tuple(head.shape) for head in out] == [(2, CLASSES), (2, CLASSES), (2, dim), (2, dim)]
 
 
-def test_native_size() -> None:
-    assert (native_size("resnet20_cifar"), native_size("vit_tiny_patch16_224"), native_size("test_vit")) == (
-        32,
-        224,
-        160,
-    )
+def test_backbone_config_of_registered_names() -> None:
+    sizes = [backbone_config(name)["input_size"][-1] for name in ("resnet20_cifar", "vit_tiny_patch16_224", "test_vit")]
+    assert sizes == [32, 224, 160]
+
+
+def test_backbone_config_of_a_folder_is_what_lies_in_it(tmp_path) -> None:
+    config = {
+        "architecture": "test_vit",
+        "num_classes": 3,
+        "pretrained_cfg": {"mean": [0.1, 0.2, 0.3], "std": [1, 1, 2]},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert backbone_config(f"local-dir:{tmp_path}")["mean"] == [0.1, 0.2, 0.3]
+    with pytest.raises(UserError, match=r"'local-dir:.*absent' cannot be read"):
+        backbone_config(f"local-dir:{tmp_path / 'absent'}")
+    with pytest.raises(UserError, match=r"'org/name' is no model name"):
+        backbone_config("org/name")
 
 
 def test_heads_are_linear_layers_on_the_pre_logits(small: GLMCModel) -> None:
