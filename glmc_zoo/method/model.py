@@ -39,7 +39,8 @@ def backbone_config(backbone: str) -> dict[str, Any]:
         near = did_you_mean(backbone, timm.list_models())
         raise UserError(f"Unknown backbone {backbone!r}: it must be a name that timm.list_models() gives.{near}")
     try:
-        return timm.models.get_pretrained_cfg(backbone, allow_unregistered=False).to_dict()
+        config = timm.models.get_pretrained_cfg(backbone, allow_unregistered=False)
+        return (config or timm.models.PretrainedCfg()).to_dict()
     except RuntimeError as error:
         architecture, _, tag = backbone.partition(".")
         raise UserError(

@@ -17,8 +17,8 @@ from glmc_zoo.errors import UserError
 # People's scripts call these; one may be added, none may go.
 SURFACE = """
 augment backbone batch-size beta checkpoint-every checkpoint-steps class-weight-power clip-grad compile config
-consistency-weight correct-lam cumulative-power data data-config data-dir data-seed drop-path-rate drop-rate ema-decay epochs
-eval-every few-threshold grad-accum-steps image-column image-size imbalance-factor joint-views keep-checkpoints
+consistency-weight correct-lam cumulative-power data data-config data-dir data-seed drop-path-rate drop-rate ema-decay
+epochs eval-every few-threshold grad-accum-steps image-column image-size imbalance-factor joint-views keep-checkpoints
 label-column lr many-threshold max-count method min-lr mixed-precision momentum opt output-dir preset pretrained
 profile projection-dim push-to-hub rebalanced-loss reduction resume sampler-power sched seed select selection
 skip-bad-images test-split tracker train-split val-fraction warmup-epochs weight-decay workers

@@ -176,7 +176,7 @@ def test_refused_options() -> None:
         create_backbone("vgg11", CLASSES, drop_path_rate=0.1)
     with pytest.raises(UserError, match=r"'resnet20_cifar' cannot be built: No pretrained weights"):
         GLMCModel("resnet20_cifar", CLASSES, pretrained=True)
-    with pytest.raises(UserError, match="'local-dir:nowhere' cannot be built"):
+    with pytest.raises(UserError, match="'local-dir:nowhere' cannot be read"):
         GLMCModel("local-dir:nowhere", CLASSES)
 
 
