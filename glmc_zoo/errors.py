@@ -13,10 +13,10 @@ class UserError(ValueError):
 
     @property
     def sentence(self) -> str:
-        """The message in one line, without the traceback that a ``DataLoader`` worker puts before it."""
+        """The message in one line, ending in a full stop, without the traceback that a ``DataLoader`` worker adds."""
         last = str(self).rstrip().splitlines()[-1]
-        prefix = f"{type(self).__module__}.{type(self).__qualname__}: "
-        return last.removeprefix(prefix)
+        text = last.removeprefix(f"{type(self).__module__}.{type(self).__qualname__}: ")
+        return text if text.endswith((".", "?")) else f"{text}."
 
 
 def did_you_mean(name: str, known: list[str], *, most: int = 3) -> str:

@@ -34,7 +34,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tuned": {
         "beta": 1.0,
         "correct_lam": False,
-        "sampler_power": 1.0,
+        "sampler_power": 1.5,
         "class_weight_power": 1.0,
         "cumulative_power": 2.0,
         "consistency_weight": 1.0,
