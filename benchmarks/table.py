@@ -4,7 +4,8 @@
     python benchmarks/table.py --write    # put them between the markers of the two files
 
 A suite is a folder of `results.json` files, one a run, all with the same data, backbone and schedule. Between
-`<!-- table: SUITE -->` (or `<!-- classes: SUITE -->`) and `<!-- end -->` stands what this script makes of the suite.
+`<!-- table: SUITE -->` (or `classes`, or `settings` for a file of benchmarks/heldout_digits.py) and `<!-- end -->`
+stands what this script makes of the suite.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
 SCORES = {"top1": "top-1", "balanced_accuracy": "balanced", "many": "many", "medium": "medium", "few": "few"}
-MARKED = re.compile(r"<!-- (table|classes): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+MARKED = re.compile(r"<!-- (table|classes|settings): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 
 Runs = dict[str, list[dict[str, Any]]]
 
@@ -33,7 +34,10 @@ def label(results: dict[str, Any]) -> str:
     branch = (
         "balanced softmax" if config["rebalanced_loss"] == "balanced_softmax" else f"k {config['class_weight_power']:g}"
     )
-    return f"GLMC {results['preset']} ({branch}, q {config['sampler_power']:g}, gamma {config['consistency_weight']:g})"
+    power = config.get("cumulative_power", 2)
+    takeover = "" if power == 2 else f", take-over power {power:g}"
+    numbers = f"q {config['sampler_power']:g}, gamma {config['consistency_weight']:g}"
+    return f"GLMC {results['preset']} ({branch}, {numbers}{takeover})"
 
 
 def load(suite: str) -> Runs:
@@ -84,12 +88,28 @@ def class_table(runs: Runs) -> str:
     return "\n".join(lines)
 
 
+def settings_table(suite: str) -> str:
+    """What benchmarks/heldout_digits.py found, a line a setting."""
+    lines = ["| options | balanced | medium | few | seeds |", "|---|---:|---:|---:|---|"]
+    for line in (RESULTS / f"{suite}.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        cells = [
+            f"{score['mean']:.1f}" + (f" ± {score['std']:.1f}" if "std" in score else "")
+            for score in (row["balanced_accuracy"], row["medium"], row["few"])
+        ]
+        lines.append(f"| `{row['options']}` | {' | '.join(cells)} | {', '.join(map(str, row['seeds']))} |")
+    return "\n".join(lines)
+
+
 def render(page: str) -> str:
     """The page with every marked block made anew."""
 
     def block(match: re.Match[str]) -> str:
         kind, suite = match.groups()
-        table = {"table": score_table, "classes": class_table}[kind](load(suite))
+        if kind == "settings":
+            table = settings_table(suite)
+        else:
+            table = {"table": score_table, "classes": class_table}[kind](load(suite))
         return f"<!-- {kind}: {suite} -->\n{table}\n<!-- end -->"
 
     return MARKED.sub(block, page)
