@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import LoggerType, ProjectConfiguration
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, LoggerType, ProjectConfiguration
 from timm.optim import create_optimizer_v2, list_optimizers
 from timm.scheduler import create_scheduler_v2
 from timm.task import ClassificationTask, TrainingTask
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 from glmc_zoo.data import LongTailData, load_data, train_loader
@@ -63,15 +65,26 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     if config.tracker is not None:
         _check_tracker(config.tracker)
     try:
-        return Accelerator(
+        accelerator = Accelerator(
             mixed_precision=config.mixed_precision,
             gradient_accumulation_steps=config.grad_accum_steps,
             log_with=config.tracker,
             # Trackers that write files ask for a folder now; the run puts its own here once it has claimed one.
             project_config=ProjectConfiguration(logging_dir="."),
+            # The others wait while the main process prepares a data set, which takes longer than the default.
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=3))],
         )
     except ValueError as error:
         raise UserError(f"Accelerate refuses the options: {' '.join(str(error).split())}") from error
+    kind = accelerator.distributed_type
+    if kind not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
+        raise UserError(
+            f"`accelerate config` asks for {kind.value}, which splits the model; this recipe runs in one process or "
+            "with data parallelism (MULTI_GPU, MULTI_CPU)."
+        )
+    if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise UserError("--mixed-precision fp16 needs a GPU; on a CPU give bf16 or no.")
+    return accelerator
 
 
 def _check_tracker(name: str) -> None:
@@ -154,6 +167,13 @@ def make_task(config: TrainConfig, data: LongTailData, spec: InputSpec) -> Train
     Raises:
         UserError: the backbone is unknown, or refuses the size, an option or the heads.
     """
+    task = _make_task(config, data, spec)
+    if config.batch_size == 1 and any(isinstance(layer, _BatchNorm) for layer in task.modules()):
+        raise UserError(f"--batch-size 1 is too small for the batch-norm of {config.backbone!r}; give at least 2.")
+    return task
+
+
+def _make_task(config: TrainConfig, data: LongTailData, spec: InputSpec) -> TrainingTask:
     assert config.backbone is not None and config.epochs is not None
     classes = len(data.class_names)
     kwargs: dict[str, Any] = {"drop_rate": config.drop_rate} if config.drop_rate else {}

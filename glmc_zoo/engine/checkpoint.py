@@ -111,7 +111,7 @@ class Checkpoints:
         if self.accelerator.is_main_process:
             found = sorted(path for path in scrap.rglob("*") if path.is_file())
             files = {path.relative_to(scrap).as_posix(): _sha256(path) for path in found}
-            manifest = {"step": progress.step, "processes": self.accelerator.num_processes, "sha256": files}
+            manifest = {"step": progress.step, **self._setting(), "sha256": files}
             with (scrap / _MANIFEST).open("w", encoding="utf-8") as file:
                 json.dump(manifest, file, indent=1)
                 file.flush()
@@ -163,16 +163,21 @@ class Checkpoints:
         """Restore weights, optimiser, random states and everything registered.
 
         Raises:
-            UserError: The checkpoint is damaged, or was written by another number of processes.
+            UserError: The checkpoint is damaged, or was written by another number of processes or in another
+                precision.
         """
         fault = self.fault(checkpoint)
         if fault is not None:
             raise UserError(f"Checkpoint {str(checkpoint)!r} cannot be used: {fault}; try --resume auto.")
-        there = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))["processes"]
-        here = self.accelerator.num_processes
-        if there != here:
-            raise UserError(
-                f"Checkpoint {str(checkpoint)!r} was written by {there} processes and cannot go on with {here}; "
-                f"launch {there} processes."
-            )
+        there = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
+        for name, here in self._setting().items():
+            if there[name] != here:
+                raise UserError(
+                    f"Checkpoint {str(checkpoint)!r} was written with {name} {there[name]} and cannot go on with "
+                    f"{here}; launch as before."
+                )
         self.accelerator.load_state(str(checkpoint))
+
+    def _setting(self) -> dict[str, Any]:
+        """What the launcher decides and a resumed run must share."""
+        return {"processes": self.accelerator.num_processes, "precision": self.accelerator.mixed_precision}

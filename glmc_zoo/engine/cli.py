@@ -67,14 +67,14 @@ def parse_config(argv: list[str] | None = None, *, description: str) -> TrainCon
     parser = build_parser(TrainConfig, description=description)
     try:
         given = parser.parse_args(argv, defaults=False).clone(with_meta=False).as_dict()
-        path = given.pop("config", None)
+        path, filed = given.pop("config", None), {}
         if path is not None:
             # Through the parser as well: YAML reads 1e-3 as text.
             from_file = parser.parse_object(load_config_file(path), defaults=False)
-            given = from_file.clone(with_meta=False).as_dict() | given
+            filed = from_file.clone(with_meta=False).as_dict()
     except argparse.ArgumentError as error:
         raise UserError(_sentence(str(error), parser)) from error
-    return resolve(given)
+    return resolve(given, filed)
 
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}

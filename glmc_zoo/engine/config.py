@@ -153,17 +153,30 @@ _FREE_ON_RESUME = frozenset(
 )
 
 
-def resolve(explicit: dict[str, Any]) -> TrainConfig:
-    """Fill what was not said: preset first, then the data set's recipe, then ``explicit`` (file and command line).
+def resolve(command_line: dict[str, Any], from_file: dict[str, Any] | None = None) -> TrainConfig:
+    """Fill what was not said: preset first, then the data set's recipe, then the file, then the command line.
 
-    A published recipe's own method switches count for the ``official`` preset only; its schedule always does.
+    A published recipe's own method switches count for the ``official`` preset only; its schedule always does. A preset
+    on the command line takes the place of the switches in the file, which belong to the preset there. A warm-up that
+    nobody asked for takes at most a tenth of the epochs.
 
     Raises:
-        UserError: A value is out of its range.
+        UserError: A value is out of its range, or has no effect on the method chosen.
     """
     from glmc_zoo.data import list_data
     from glmc_zoo.method.presets import METHOD_SWITCHES, PRESETS
 
+    filed = dict(from_file or {})
+    if command_line.get("preset") is not None:
+        filed = {key: value for key, value in filed.items() if key not in METHOD_SWITCHES}
+    explicit = filed | command_line
+    switches = {"preset", "projection_dim", "joint_views"} | METHOD_SWITCHES
+    idle = [key for key, value in command_line.items() if key in switches and value is not None]
+    if idle and (method := explicit.get("method", TrainConfig.method)) != "glmc":
+        raise UserError(
+            f"--{idle[0].replace('_', '-')} belongs to --method glmc and has no effect on --method {method}; "
+            "leave it out."
+        )
     entry = list_data().get(explicit.get("data", TrainConfig.data))
     recipe = dict(GENERIC_RECIPE)
     factor = explicit.get("imbalance_factor")
@@ -175,6 +188,8 @@ def resolve(explicit: dict[str, Any]) -> TrainConfig:
     if preset != "official":
         recipe = {key: value for key, value in recipe.items() if key not in METHOD_SWITCHES}
     said = {key: value for key, value in explicit.items() if value is not None}
+    epochs = said.get("epochs", recipe["epochs"])
+    recipe["warmup_epochs"] = min(recipe["warmup_epochs"], max(epochs // 10, 0))
     values = PRESETS[preset] | recipe | {"preset": preset, "imbalance_factor": factor} | said
     return TrainConfig(**values)
 

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 import os
 import platform
+import re
 import shlex
 import shutil
 import sys
@@ -60,9 +61,10 @@ def _command() -> str:
 
 def _without_place(argument: str) -> str:
     # It goes into model cards: of an absolute path its last part alone, not where it lies on this machine.
-    option, equals, value = argument.rpartition("=")
-    path = Path(value)
-    return f"{option}{equals}path/to/{path.name}" if path.is_absolute() else argument
+    mark = re.match(r"(?:--[\w-]+=)?(?:local-dir:)?", argument)
+    before = mark[0] if mark else ""
+    path = Path(argument.removeprefix(before))
+    return f"{before}path/to/{path.name}" if path.is_absolute() else argument
 
 
 def _public(config: TrainConfig) -> dict[str, Any]:
@@ -92,14 +94,15 @@ def describe_run(
         "model": {
             "name": f"{architecture}.{tag}",
             "tag": tag,
-            "backbone": config.backbone,
+            # Of a name with a source prefix, which may be a place on this machine, the architecture.
+            "backbone": architecture if ":" in str(config.backbone) else config.backbone,
             "parameters": sum(p.numel() for p in timm_model.parameters()),
             "input_size": [3, spec.size, spec.size],
             "mean": list(spec.mean),
             "std": list(spec.std),
             "interpolation": spec.interpolation,
             "crop_pct": spec.crop_pct,
-            "pretrained_from": config.backbone if config.pretrained else None,
+            "pretrained_from": _without_place(str(config.backbone)) if config.pretrained else None,
             "ema": config.ema_decay,
             "needs_glmc_zoo": type(timm_model).__module__.startswith("glmc_zoo."),
         },
@@ -110,12 +113,13 @@ def describe_run(
         "command": _command(),
         "versions": _versions(),
         "hardware": _hardware(accelerator),
+        "precision": accelerator.mixed_precision,
         "processes": accelerator.num_processes,
     }
 
 
 def _slug(name: str) -> str:
-    return "".join(c if c.isalnum() else "_" for c in Path(name).name.lower()).strip("_") or "data"
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in Path(name).name.lower()).strip("_") or "data"
 
 
 def percent(score: float | None) -> str:

@@ -30,6 +30,7 @@ from glmc_zoo.engine.evaluation import evaluate
 from glmc_zoo.engine.loop import NotFiniteError, train_one_epoch
 from glmc_zoo.engine.output import RunFolder, on_main_process
 from glmc_zoo.engine.report import describe_run, percent, result_table, write_outputs
+from glmc_zoo.hub import check_push
 from glmc_zoo.method import GLMCTask
 from glmc_zoo.metrics import ScoreCounts
 
@@ -46,6 +47,8 @@ class TrainingRun:
     """
 
     def __init__(self, config: TrainConfig) -> None:
+        if config.push_to_hub is not None:
+            check_push(config.push_to_hub)
         self.accelerator = make_accelerator(config)
         # The same seed in every process: weights start equal, and what must differ has generators of its own.
         set_seed(config.seed)

@@ -130,7 +130,7 @@ def _context(results: Mapping[str, Any], repo_id: str | None) -> dict[str, Any]:
         "classes": _class_rows(results),
         "source": f"hf-hub:{repo_id}" if repo_id else "local-dir:.",
         "repo_id": repo_id,
-        "needs_package": _needs_package(model["backbone"]),
+        "needs_package": _needs_package(model),
         "colour_mode": {1: "L", 4: "RGBA"}.get(model["input_size"][0], "RGB"),
     }
 
@@ -155,7 +155,7 @@ def _front_matter(results: Mapping[str, Any], model: Mapping[str, Any], data: Ma
         if test.get(key) is not None
     ]
     tags = ["image-classification", "timm", "glmc_zoo", "long-tailed", "imbalanced-data", method.replace("_", "-")]
-    if not _needs_package(model["backbone"]):
+    if not _needs_package(model):
         tags.insert(2, "transformers")
     return ModelCardData(
         library_name="timm",
@@ -178,10 +178,13 @@ def _base_model(source: str | None) -> str | None:
     return repository if "/" in repository else f"timm/{repository}"
 
 
-def _needs_package(backbone: str) -> bool:
+def _needs_package(model: Mapping[str, Any]) -> bool:
     """Whether timm alone does not know the architecture."""
     import timm
 
+    if model.get("needs_glmc_zoo") is not None:
+        return bool(model["needs_glmc_zoo"])
+    backbone = model["backbone"]
     return not (timm.is_model(backbone) and timm.model_entrypoint(backbone).__module__.startswith("timm."))
 
 

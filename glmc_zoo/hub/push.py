@@ -8,7 +8,24 @@ from typing import Any
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.export import CONFIG_FILE, WEIGHTS_FILE, one_line
 
-__all__ = ["push_folder"]
+__all__ = ["check_push", "push_folder"]
+
+
+def check_push(repo_id: str) -> None:
+    """Refuse, before any work is done, a push that cannot succeed; asks nothing of the network.
+
+    Raises:
+        UserError: ``repo_id`` is no name of a repository, or nobody is logged in.
+    """
+    from huggingface_hub import get_token
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise UserError(f"{repo_id!r} is no repository: {one_line(error)} Give ORG/NAME.") from error
+    if get_token() is None:
+        raise UserError(f"Nobody is logged in to push to {repo_id}: run `hf auth login`, or set HF_TOKEN.")
 
 
 def push_folder(

@@ -42,6 +42,10 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["--backbone", "volo_d1_224", "--image-size", 32], ["'volo_d1_224' cannot carry the heads"]),
         (["--imbalance-factor", 500], ["500"]),
         (["--resume", "nowhere"], ["--resume 'nowhere' is no folder"]),
+        (["--method", "ce", "--beta", 0.5], ["--beta belongs to --method glmc", "--method ce"]),
+        (["--mixed-precision", "fp16"], ["fp16 needs a GPU"]),
+        (["--batch-size", 1], ["--batch-size 1 is too small for the batch-norm of 'resnet20_cifar'"]),
+        (["--push-to-hub", "bad name"], ["'bad name' is no repository", "ORG/NAME"]),
         (["--output-dir", "a_file"], ["'a_file' is a file"]),
     ],
 )

@@ -110,7 +110,7 @@ def test_another_number_of_processes_is_refused(saved: tuple[Checkpoints, nn.Lin
     checkpoints, _, _ = saved
     path = checkpoints.folder / "step-000000003" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "processes": 4}))
-    with pytest.raises(UserError, match="written by 4 processes and cannot go on with 1"):
+    with pytest.raises(UserError, match="written with processes 4 and cannot go on with 1"):
         checkpoints.load(path.parent)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from glmc_zoo.engine.cli import parse_config
 from glmc_zoo.engine.config import TrainConfig, differing_fields, load_config_file, resolve, save_config
+from glmc_zoo.errors import UserError
 
 
 def test_published_rows() -> None:
@@ -48,3 +49,23 @@ def test_what_changes_the_result_is_named(tmp_path: Path, change: dict[str, floa
 def test_every_option_has_help() -> None:
     for field in dataclasses.fields(TrainConfig):
         assert field.metadata["help"] and "\n" not in field.metadata["help"], field.name
+
+
+def test_a_preset_on_the_command_line_replaces_the_switches_of_the_file() -> None:
+    filed = dataclasses.asdict(resolve({"data": "cifar10_lt", "lr": 0.5}))
+    paper = resolve({"preset": "paper"}, filed)
+    assert (paper.preset, paper.beta, paper.reduction, paper.sampler_power) == ("paper", 0.5, "mean", 2.0)
+    assert (paper.data, paper.lr) == ("cifar10_lt", 0.5)
+    assert resolve({"beta": 0.7}, filed).beta == 0.7
+
+
+def test_a_warm_up_that_nobody_asked_for_is_a_tenth_at_most() -> None:
+    assert [resolve({"data": "folder", "epochs": n}).warmup_epochs for n in (3, 20, 100)] == [0, 2, 5]
+    assert resolve({"data": "folder", "epochs": 3, "warmup_epochs": 3}).warmup_epochs == 3
+
+
+def test_switches_of_glmc_in_a_file_do_not_stop_a_baseline() -> None:
+    filed = dataclasses.asdict(resolve({}))
+    assert resolve({"method": "ce"}, filed).method == "ce"
+    with pytest.raises(UserError, match=r"--preset belongs to --method glmc .* --method ce"):
+        resolve({"method": "ce", "preset": "paper"}, filed)

@@ -201,7 +201,7 @@ def test_many_classes_get_no_table() -> None:
 def test_snippets_name_the_repository_when_there_is_one() -> None:
     text = render_card(RESULTS, repo_id="org/resnet18.glmc_cifar10_lt")
     assert text.count('"hf-hub:org/resnet18.glmc_cifar10_lt"') == 3
-    assert "--model hf-hub:org/resnet18.glmc_cifar10_lt --data" in text
+    assert "--backbone hf-hub:org/resnet18.glmc_cifar10_lt --pretrained --data" in text
     assert "local-dir" not in text
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.hub.push import push_folder
+from glmc_zoo.hub.push import check_push, push_folder
 
 
 class StubApi:
@@ -63,3 +63,15 @@ def test_push_refuses_a_bad_name_before_it_asks_the_hub(tmp_path: Path) -> None:
 def test_push_wants_an_exported_model(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"config\.json and model\.safetensors is missing"):
         push_folder(tmp_path, "org/name", api=StubApi())
+
+
+def test_what_cannot_succeed_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+    with pytest.raises(UserError, match="Nobody is logged in to push to org/name"):
+        check_push("org/name")
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: "x")
+    check_push("org/name")
+    with pytest.raises(UserError, match="'org/na me' is no repository"):
+        check_push("org/na me")
