@@ -13,9 +13,11 @@ class UserError(ValueError):
 
     @property
     def sentence(self) -> str:
-        """The message in one line, ending in a full stop, without the traceback that a ``DataLoader`` worker adds."""
+        """The message as one line with a capital and a full stop, without the traceback of a ``DataLoader`` worker."""
         last = str(self).rstrip().splitlines()[-1]
         text = last.removeprefix(f"{type(self).__module__}.{type(self).__qualname__}: ")
+        if text.split(" ")[0].isalpha():  # a word, and not the name of a data set or an option
+            text = text[0].upper() + text[1:]
         return text if text.endswith((".", "?")) else f"{text}."
 
 

@@ -6,14 +6,15 @@ from glmc_zoo.errors import UserError, did_you_mean
 
 
 def test_a_sentence_ends_with_a_full_stop_once():
-    assert UserError("no image: give one").sentence == "no image: give one."
+    assert UserError("no image: give one").sentence == "No image: give one."
+    assert UserError("imagenet_lt needs more").sentence == "imagenet_lt needs more."
     assert UserError("No image; give one.").sentence == "No image; give one."
     assert UserError("Unknown. Did you mean a?").sentence == "Unknown. Did you mean a?"
 
 
 def test_the_traceback_of_a_worker_is_left_out():
     told = "Caught UserError in worker 0.\nTraceback:\n  line\nglmc_zoo.errors.UserError: image 3 is broken\n"
-    assert UserError(told).sentence == "image 3 is broken."
+    assert UserError(told).sentence == "Image 3 is broken."
 
 
 def test_near_names_are_offered():

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from glmc_zoo.errors import UserError
+
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "DataEntry", "list_data"]
 
 Statistics = tuple[float, float, float]
@@ -65,7 +67,12 @@ class DataEntry:
 
         Returns:
             A fresh dictionary; empty for a set without a published recipe.
+
+        Raises:
+            UserError: a factor below 1.
         """
+        if imbalance_factor is not None and not imbalance_factor >= 1:
+            raise UserError(f"the imbalance factor {imbalance_factor} is not possible: give 1 (balanced) or more")
         if not self.recipes:
             return {}
         wanted = imbalance_factor or self.default_imbalance_factor or 1.0

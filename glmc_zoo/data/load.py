@@ -122,6 +122,11 @@ def load_data(
     if len(raw.class_names) < 2:
         raise UserError(f"the data set {name} has only one class ({raw.class_names[0]}): give a set with at least two")
     test = make_test_part(raw)
+    if imbalance_factor is None and (max_count is not None or profile != "exp"):
+        raise UserError(
+            f"{'--max-count' if max_count is not None else '--profile'} shapes a long tail, and {name} is used as it "
+            "is: give --imbalance-factor as well, or leave it out"
+        )
     if imbalance_factor is not None:
         thin(raw, imbalance_factor, max_count, profile, selection, data_seed, strict=entry is not None)
     val_rows = hold_out(raw.train, val_fraction, data_seed)

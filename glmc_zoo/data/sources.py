@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -160,8 +161,11 @@ def _first_kind(folder: Path) -> str:
 
 
 def _open_pictures(folder: Path) -> Mapping[str, Any]:
-    """Pictures in one folder a class. The split folders are named here: left to itself, ``datasets`` takes a class
-    called "test tube", or a file called ``train_1.jpg``, for a split."""
+    """Pictures in one folder a class, however deep below it; or as a metadata file beside them lists them.
+
+    Not left to ``datasets``, which takes the folder next to the file for the class (``cat/2020/1.jpg`` would be a
+    "2020"), and a class called "test tube" or a file called ``train_1.jpg`` for a split.
+    """
     import datasets
 
     inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -176,9 +180,38 @@ def _open_pictures(folder: Path) -> Mapping[str, Any]:
                 f"the data folder {folder} has {', '.join(splits)} but no train folder: add train/CLASS/*.jpg"
             )
         splits = {"train": folder}
-    files = {split: f"{path}/**" for split, path in splits.items()}
-    listed = any((path / f"metadata.{kind}").is_file() for path in splits.values() for kind in ("csv", "jsonl"))
-    return datasets.load_dataset("imagefolder", data_files=files, drop_labels=None if listed else False)
+    if any((path / f"metadata.{kind}").is_file() for path in splits.values() for kind in ("csv", "jsonl")):
+        files = {split: f"{glob.escape(str(path))}/**" for split, path in splits.items()}
+        return datasets.load_dataset("imagefolder", data_files=files)
+    pictures = {split: _pictures_by_class(path) for split, path in splits.items()}
+    classes = sorted({name for found in pictures.values() for name, _ in found})
+    number = {name: i for i, name in enumerate(classes)}
+    features = datasets.Features({"image": datasets.Image(decode=False), "label": datasets.ClassLabel(names=classes)})
+    return {
+        split: datasets.Dataset.from_dict(
+            {"image": [str(path) for _, path in found], "label": [number[name] for name, _ in found]},
+            features=features,
+        )
+        for split, found in pictures.items()
+    }
+
+
+def _pictures_by_class(root: Path) -> list[tuple[str, Path]]:
+    """Class and file of each picture below ``root``, in the order of their paths; the class is the first folder."""
+    found = []
+    for here, folders, files in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if name.startswith(".") or Path(name).suffix.lower() not in _IMAGE_SUFFIXES:
+                continue
+            path = Path(here, name)
+            if path.parent == root:
+                raise UserError(
+                    f"the picture {name} lies in {root} itself and so has no class: move it into a folder named as its "
+                    "class, or away"
+                )
+            found.append((path.relative_to(root).parts[0], path))
+    return found
 
 
 def _choose_splits(names: list[str], train: str | None, test: str | None) -> tuple[str, str | None, list[str]]:
@@ -199,6 +232,8 @@ def _choose_splits(names: list[str], train: str | None, test: str | None) -> tup
         test = next((name for name in (*_TEST_NAMES, *_VALIDATION_NAMES) if name in rest), None)
         if test in _VALIDATION_NAMES:
             notes.append(f"There is no test split: the split {test} is the test part.")
+        elif test is not None and (idle := [name for name in _VALIDATION_NAMES if name in rest]):
+            notes.append(f"The split {idle[0]} is not used; --val-fraction holds out a part of the training split.")
     elif test == train:
         raise UserError(f"the split {train!r} cannot be both training and test part: name another as --test-split")
     return train, test, notes

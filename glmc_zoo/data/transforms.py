@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -218,7 +219,7 @@ def build_transforms(
     if not 0 < crop_pct <= 1:
         raise UserError(f"the centre crop share {crop_pct} is not possible: give a number above 0 and up to 1")
     if augment == "large":
-        resize = round(image_size / crop_pct)
+        resize = math.floor(image_size / crop_pct)  # as timm does, so that an exported model is fed the same pixels
         return LargeTrainTransform(image_size, interpolation), EvalTransform(image_size, resize, interpolation)
     train = CropTrainTransform(image_size, flip=augment == "crop_flip", interpolation=interpolation)
     return train, EvalTransform(image_size, image_size, interpolation)

@@ -220,7 +220,7 @@ def test_the_sentence_of_an_error_survives_a_worker(workers: int) -> None:
     loader = train_loader(split, build_transforms("large", 16)[0], batch_size=5, workers=workers)
     with pytest.raises(UserError) as caught:
         list(loader)
-    assert caught.value.sentence == "image 7 of the training split cannot be read: broken; remove it."
+    assert caught.value.sentence == "Image 7 of the training split cannot be read: broken; remove it."
 
 
 @pytest.mark.parametrize("world_size", [1, 3, 4])

@@ -61,7 +61,7 @@ def test_test_is_preferred_to_validation(write_images: Write, tmp_path: Path) ->
     raw = raw_from_tables(open_folder(tmp_path / "set"))
     assert raw.test is not None
     assert len(raw.test.labels) == 2
-    assert raw.notes == []
+    assert len(raw.notes) == 1 and "The split validation is not used" in raw.notes[0]
 
 
 def test_one_class_and_metadata_are_read(write_images: Write, tmp_path: Path) -> None:
@@ -71,6 +71,24 @@ def test_one_class_and_metadata_are_read(write_images: Write, tmp_path: Path) ->
     lines = "file_name,label\nimages/000.png,cat\nimages/001.png,dog\n"
     (folder / "metadata.csv").write_text(lines)
     assert raw_from_tables(open_folder(folder)).class_names == ["cat", "dog"]
+
+
+def test_the_class_is_the_first_folder_however_deep(write_images: Write, tmp_path: Path) -> None:
+    for year, names in (("2020", ["lynx", "données"]), ("2021", ["lynx"])):
+        for name in names:
+            write_images(tmp_path / "set [v1]" / "train" / name, [2], names=[year])
+    write_images(tmp_path / "set [v1]" / "test", [1, 1], names=["données", "lynx"])
+    raw = raw_from_tables(open_folder(tmp_path / "set [v1]"))
+    assert raw.class_names == ["données", "lynx"]
+    assert np.bincount(raw.train.labels).tolist() == [2, 4]
+    assert raw.test is not None and np.bincount(raw.test.labels).tolist() == [1, 1]
+
+
+def test_a_picture_beside_the_class_folders_is_named(write_images: Write, tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "set", [2, 2], names=["lynx", "roe deer"])
+    next((folder / "lynx").iterdir()).rename(folder / "stray.png")
+    with pytest.raises(UserError, match=r"the picture stray\.png lies in .*set itself and so has no class"):
+        open_folder(folder)
 
 
 def test_saved_folders(make_table: Make, tmp_path: Path) -> None:

@@ -175,3 +175,17 @@ def test_bad_options(arguments: tuple, options: dict, parts: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         build_transforms(*arguments, **options)
     assert all(part in str(caught.value) for part in parts)
+
+
+@pytest.mark.parametrize("size", [64, 96, 160, 224, 256])
+def test_large_evaluation_sees_what_timm_feeds_an_exported_model(size: int) -> None:
+    import timm
+
+    image = Image.fromarray(np.random.RandomState(size).randint(0, 256, (300, 400, 3)).astype(np.uint8))
+    # Soft edges, as in photographs: on noise the two antialiasing filters differ by more than rounding.
+    image = image.resize((50, 40)).resize((400, 300), Image.Resampling.BICUBIC)
+    theirs = timm.data.create_transform(
+        (3, size, size), interpolation="bicubic", crop_pct=0.875, mean=(0, 0, 0), std=(1, 1, 1)
+    )(image)
+    ours = build_transforms("large", size, crop_pct=0.875)[1]([image])[0]
+    assert (ours / 255 - theirs).abs().max() < 0.02

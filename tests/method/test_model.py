@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 import glmc_zoo  # noqa: F401  # registers the CIFAR networks
 from glmc_zoo.errors import UserError
+from glmc_zoo.hub import export_model
 from glmc_zoo.method import GLMCModel, GLMCTask, backbone_config, check_backbone, create_backbone
 
 CLASSES = 5
@@ -74,7 +76,7 @@ def small() -> GLMCModel:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_family(name: str) -> None:
+def test_family(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     size = side(name)
     model = GLMCModel(name, CLASSES, image_size=size)
@@ -102,6 +104,18 @@ def test_family(name: str) -> None:
     losses["loss"].backward()
     assert losses["loss"].isfinite()
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+    # Exported after the step, timm gives the same logits bit for bit, and the encoder without them.
+    torch.optim.SGD(model.parameters(), lr=0.01).step()
+    model.eval()
+    statistics = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "input_size": (3, size, size)}
+    folder = export_model(timm_model, tmp_path / "model", class_names=list("abcde"), tag="glmc_test", **statistics)
+    loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    encoder = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
+    with torch.no_grad():
+        logits = model(x)
+        assert torch.equal(loaded(x), logits)
+        torch.testing.assert_close(timm_model.get_classifier()(encoder(x)), logits, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["deit_tiny_distilled_patch16_224", "levit_128s", "efficientformer_l1"])
