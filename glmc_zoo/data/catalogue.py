@@ -72,7 +72,7 @@ class DataEntry:
             UserError: a factor below 1.
         """
         if imbalance_factor is not None and not imbalance_factor >= 1:
-            raise UserError(f"the imbalance factor {imbalance_factor} is not possible: give 1 (balanced) or more")
+            raise UserError(f"The imbalance factor {imbalance_factor} is not possible: give 1 (balanced) or more.")
         if not self.recipes:
             return {}
         wanted = imbalance_factor or self.default_imbalance_factor or 1.0

@@ -58,7 +58,7 @@ def read_labels(tables: Sequence[Any], column: str) -> tuple[list[NDArray[np.int
     for table, feature in zip(tables, features, strict=True):
         if feature is None:
             raise UserError(
-                f"a split has no column {column!r}, only {', '.join(table.column_names)}: give --label-column"
+                f"A split has no column {column!r}, only {', '.join(table.column_names)}: give --label-column."
             )
     values = [_column_values(table, column) for table in tables]
     names = [list(feature.names) if isinstance(feature, ClassLabel) else None for feature in features]
@@ -84,12 +84,16 @@ def _only(kind: str, found: list[str], features: Mapping[str, Any], wanted: str 
     columns = f"the columns are {', '.join(features)}"
     if wanted is not None:
         if wanted not in features:
-            raise UserError(f"there is no {kind} column {wanted!r}: {columns}; give one of them as --{kind}-column")
+            raise UserError(f"There is no {kind} column {wanted!r}: {columns}; give one of them as --{kind}-column.")
         return wanted
     if not found:
-        raise UserError(f"no column is recognised as the {kind} column: {columns}; give one of them as --{kind}-column")
+        raise UserError(
+            f"No column is recognised as the {kind} column: {columns}; give one of them as --{kind}-column."
+        )
     if len(found) > 1:
-        raise UserError(f"{' and '.join(found)} may each be the {kind} column: give one of them as --{kind}-column")
+        raise UserError(
+            f"The columns {' and '.join(found)} may each be the {kind} column: give one of them as --{kind}-column."
+        )
     return found[0]
 
 
@@ -97,15 +101,15 @@ def _column_values(table: Any, column: str) -> NDArray[Any]:
     # The arrow format follows the index mapping of a table that was filtered or shuffled; the raw table does not.
     values = table.select_columns([column]).with_format("arrow")[:].column(column)
     if values.null_count:
-        raise UserError(f"{values.null_count} images have no value in label column {column!r}: remove or label them")
+        raise UserError(f"The label column {column!r} is empty for {values.null_count} images: remove or label them.")
     kind = str(values.type)
     if kind == "bool" or kind.startswith(("int", "uint")):
         return values.to_numpy().astype(np.int64)
     if kind in ("string", "large_string"):
         return np.asarray(values.to_pylist(), dtype=np.str_)
     raise UserError(
-        f"the label column {column!r} holds {kind}: it must hold one class an image, as text, an integer or a "
-        "ClassLabel, so give another one as --label-column"
+        f"The label column {column!r} holds {kind}: it must hold one class an image, as text, an integer or a "
+        "ClassLabel, so give another one as --label-column."
     )
 
 
@@ -113,7 +117,7 @@ def _checked(values: NDArray[Any], num_classes: int, column: str) -> NDArray[np.
     bad = np.flatnonzero((values < 0) | (values >= num_classes))
     if len(bad):
         raise UserError(
-            f"row {bad[0]} has the label {values[bad[0]]} in column {column!r}, outside its {num_classes} classes: "
-            "choose a split whose labels are published, or remove such rows"
+            f"Row {bad[0]} has the label {values[bad[0]]} in column {column!r}, outside its {num_classes} classes: "
+            "choose a split whose labels are published, or remove such rows."
         )
     return values.astype(np.int64)

@@ -112,10 +112,14 @@ class ArrowImages:
                 image.load()
                 return to_rgb(image)
         except _UNREADABLE as error:
-            reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else " ".join(str(error).split())
+            reason = (
+                "not an image"
+                if isinstance(error, Image.UnidentifiedImageError)
+                else " ".join(str(error).split()).rstrip(".")
+            )
             raise UserError(
-                f"image {row} of the {self.name} split{self._shown(path)} cannot be read: {reason}; "
-                "remove it or pass --skip-bad-images"
+                f"Image {row} of the {self.name} split{self._shown(path)} cannot be read: {reason}; "
+                "remove it or pass --skip-bad-images."
             ) from error
 
     def _shown(self, path: str | None) -> str:

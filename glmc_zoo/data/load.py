@@ -12,7 +12,7 @@ import numpy as np
 from glmc_zoo.data.catalogue import IMAGENET_MEAN, IMAGENET_STD, DataEntry, Statistics, list_data
 from glmc_zoo.data.images import ImageSplit, decode_small
 from glmc_zoo.data.parts import as_split, hold_out, make_test_part, settle_classes, skip_unreadable, thin
-from glmc_zoo.data.sources import RawData, open_digits, open_folder, open_hub, raw_from_tables
+from glmc_zoo.data.sources import RawData, has_configurations, open_digits, open_folder, open_hub, raw_from_tables
 from glmc_zoo.errors import UserError, did_you_mean
 
 __all__ = ["LongTailData", "load_data"]
@@ -99,14 +99,24 @@ def load_data(
 
     Raises:
         UserError: anything the caller can put right: an unknown set, a missing folder, column, split or class, a factor
-            that the set cannot give, or a picture that cannot be read.
+            that the set cannot give, an option that would have no effect, or a picture that cannot be read.
     """
     if not 0 <= val_fraction < 1:
-        raise UserError(f"the validation fraction {val_fraction} is not possible: give a number from 0 to below 1")
+        raise UserError(f"The validation fraction {val_fraction} is not possible: give a number from 0 to below 1.")
     name = str(name_or_path)
     entry = list_data().get(name)
     if entry is None and data_dir is not None:
-        raise UserError(f"--data-dir is for catalogue sets, and {name} is none: give the folder itself as the data set")
+        raise UserError(
+            f"--data-dir is for catalogue sets, and {name} is none: give the folder itself as the data set."
+        )
+    if entry is not None and data_config is not None:
+        raise UserError(f"--data-config is for sets outside the catalogue, and {name} is in it: leave --data-config out.")
+    if entry is None and imbalance_factor is None and (max_count is not None or profile not in (None, "exp")):
+        option = "--profile" if max_count is None else "--max-count"
+        raise UserError(
+            f"{option} shapes a long tail, and {name} is used as it is: give --imbalance-factor as well, or leave "
+            f"{option} out."
+        )
     columns = {"image_column": image_column, "label_column": label_column}
     splits = {"train_split": train_split, "test_split": test_split}
     if entry is not None:
@@ -120,13 +130,8 @@ def load_data(
     skipped = skip_unreadable(raw) if skip_bad_images else 0
     settle_classes(raw)
     if len(raw.class_names) < 2:
-        raise UserError(f"the data set {name} has only one class ({raw.class_names[0]}): give a set with at least two")
+        raise UserError(f"The data set {name} has only one class ({raw.class_names[0]}): give a set with at least two.")
     test = make_test_part(raw)
-    if imbalance_factor is None and (max_count is not None or profile != "exp"):
-        raise UserError(
-            f"{'--max-count' if max_count is not None else '--profile'} shapes a long tail, and {name} is used as it "
-            "is: give --imbalance-factor as well, or leave it out"
-        )
     if imbalance_factor is not None:
         thin(raw, imbalance_factor, max_count, profile, selection, data_seed, strict=entry is not None)
     val_rows = hold_out(raw.train, val_fraction, data_seed)
@@ -192,18 +197,21 @@ def _open_entry(
         ready = ", ".join(name for name, other in list_data().items() if other.available)
         raise UserError(
             f"{entry.name} needs {entry.needs}, which this version does not read yet: give a folder of images as the "
-            f"data set, or one of {ready}"
+            f"data set, or one of {ready}."
         )
     if entry.hub_id is None:
         if data_dir is not None:
             raise UserError(
-                f"{entry.name} comes with scikit-learn and is not read from {data_dir}: leave --data-dir out"
+                f"{entry.name} comes with scikit-learn and is not read from {data_dir}: leave --data-dir out."
             )
         return open_digits()
     folder = None if data_dir is None else Path(data_dir).expanduser()
     if folder is not None and not folder.is_dir():
-        raise UserError(f"the folder {folder} for {entry.name} does not exist: give {entry.local_layout}")
-    tables = open_hub(entry.hub_id, entry.hub_config) if folder is None else open_folder(folder, entry.hub_config)
+        raise UserError(f"The folder {folder} for {entry.name} does not exist: give {entry.local_layout}.")
+    if folder is None:
+        tables = open_hub(entry.hub_id, entry.hub_config)
+    else:
+        tables = open_folder(folder, entry.hub_config if has_configurations(folder) else None)
     features = next(iter(tables.values())).features
     raw = raw_from_tables(
         tables,
@@ -216,7 +224,7 @@ def _open_entry(
     if len(raw.class_names) != entry.num_classes:
         raise UserError(
             f"{entry.name} has {entry.num_classes} classes but {data_dir or entry.hub_id} has {len(raw.class_names)}: "
-            f"give {entry.local_layout}"
+            f"give {entry.local_layout}."
         )
     return raw
 
@@ -228,13 +236,15 @@ def _open_other(name: str, config: str | None, **options: Any) -> RawData:
     if _HUB_ID.fullmatch(name) and not name.startswith("."):
         return raw_from_tables(open_hub(name, config), **options)
     if "/" in name or name.startswith(("~", ".")):
-        raise UserError(f"the data folder {name} does not exist: give an existing folder, a Hub id or a catalogue name")
+        raise UserError(
+            f"The data folder {name} does not exist: give an existing folder, a Hub id or a catalogue name."
+        )
     known = list(list_data())
     hint = did_you_mean(name, known).strip().rstrip("?")
     raise UserError(
-        f"the data set {name!r} is unknown"
+        f"The data set {name!r} is unknown"
         + (f" ({hint[0].lower()}{hint[1:]}?)" if hint else "")
-        + f": give one of {', '.join(known)}, a Hub id (org/name), or an existing folder"
+        + f": give one of {', '.join(known)}, a Hub id (org/name), or an existing folder."
     )
 
 

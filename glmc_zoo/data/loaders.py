@@ -76,17 +76,17 @@ class EpochSampler(Sampler[PairIndex]):
 
     def __init__(self, num_samples: int, *, second_weights: Tensor | None, seed: int) -> None:
         if seed < 0:
-            raise UserError(f"the seed {seed} is negative: give 0 or more")
+            raise UserError(f"The seed {seed} is negative: give 0 or more.")
         if second_weights is not None:
             second_weights = torch.as_tensor(second_weights, dtype=torch.float64).cpu()
             if second_weights.shape != (num_samples,):
                 raise UserError(
-                    f"sampling weights of shape {tuple(second_weights.shape)} do not fit {num_samples} images: "
-                    "give one for each image"
+                    f"Sampling weights of shape {tuple(second_weights.shape)} do not fit {num_samples} images: "
+                    "give one for each image."
                 )
             if not (torch.isfinite(second_weights).all() and (second_weights >= 0).all() and second_weights.sum() > 0):
                 raise UserError(
-                    "the sampling weights cannot be drawn from: give finite numbers of 0 or more, not all 0"
+                    "The sampling weights cannot be drawn from: give finite numbers of 0 or more, not all 0."
                 )
         self.num_samples = num_samples
         self.second_weights = second_weights
@@ -200,8 +200,8 @@ def train_loader(
     """
     if batch_size > len(split):
         raise UserError(
-            f"a batch of {batch_size} is larger than the training part of {len(split)} images: "
-            f"give --batch-size {len(split)} or less"
+            f"A batch of {batch_size} is larger than the training part of {len(split)} images: "
+            f"give --batch-size {len(split)} or less."
         )
     sampler = EpochSampler(len(split), second_weights=second_weights, seed=seed)
     return _loader(TrainDataset(split, transform, views), sampler, batch_size, workers, drop_last)
@@ -226,9 +226,9 @@ def eval_loader(
 
 def _loader(dataset: Dataset[Any], sampler: Any, batch_size: int, workers: int, drop_last: bool) -> DataLoader[Any]:
     if batch_size < 1:
-        raise UserError(f"a batch size of {batch_size} is not possible: give 1 or more")
+        raise UserError(f"A batch size of {batch_size} is not possible: give 1 or more.")
     if workers < 0:
-        raise UserError(f"{workers} workers are not possible: give 0 (load in the main process) or more")
+        raise UserError(f"A number of workers of {workers} is not possible: give 0 (load in the main process) or more.")
     return DataLoader(
         dataset,
         batch_size=batch_size,

@@ -38,18 +38,18 @@ def longtail_counts(num_classes: int, max_count: int, imbalance_factor: float, p
         UserError: an unknown profile, fewer than two classes, a factor below 1, or a tail class left without an image.
     """
     if profile not in PROFILES:
-        raise UserError(f"the long-tail profile {profile!r} is unknown: choose one of {', '.join(PROFILES)}")
+        raise UserError(f"The long-tail profile {profile!r} is unknown: choose one of {', '.join(PROFILES)}.")
     if num_classes < 2:
-        raise UserError(f"a long tail needs at least 2 classes, not {num_classes}: give a set with more classes")
+        raise UserError(f"A long tail needs at least 2 classes, not {num_classes}: give a set with more classes.")
     if not 1 <= imbalance_factor < math.inf:
         raise UserError(
-            f"the imbalance factor {imbalance_factor} is not possible: it is the largest class count over the "
-            "smallest, so give a number of 1 (balanced) or more"
+            f"The imbalance factor {imbalance_factor} is not possible: it is the largest class count over the "
+            "smallest, so give a number of 1 (balanced) or more."
         )
     if max_count < imbalance_factor:
         raise UserError(
-            f"an imbalance factor of {imbalance_factor} leaves the last class without an image when the first has "
-            f"{max_count}: give a factor of at most {max_count}, or a larger first class"
+            f"An imbalance factor of {imbalance_factor} leaves the last class without an image when the first has "
+            f"{max_count}: give a factor of at most {max_count}, or a larger first class."
         )
     positions = [c / (num_classes - 1) for c in range(num_classes)]
     if profile == "exp":
@@ -93,14 +93,14 @@ def longtail_indices(
         UserError: an unknown selection, a label outside ``counts``, or a class with fewer images than wanted.
     """
     if selection not in SELECTIONS:
-        raise UserError(f"the selection {selection!r} is unknown: choose one of {', '.join(SELECTIONS)}")
+        raise UserError(f"The selection {selection!r} is unknown: choose one of {', '.join(SELECTIONS)}.")
     if not 0 <= seed < 2**32:
-        raise UserError(f"the data seed {seed} is not possible: give a number from 0 to 4294967295")
+        raise UserError(f"The data seed {seed} is not possible: give a number from 0 to 4294967295.")
     classes = np.asarray(labels)
     if classes.size and (classes.min() < 0 or classes.max() >= len(counts)):
         raise UserError(
-            f"{len(counts)} class counts do not fit labels from {classes.min()} to {classes.max()}: "
-            "give one count for each class"
+            f"Class counts of {len(counts)} classes do not fit labels from {classes.min()} to {classes.max()}: "
+            "give one count for each class."
         )
     rng = np.random.RandomState(seed)
     chosen: list[NDArray[np.int64]] = []
@@ -108,8 +108,8 @@ def longtail_indices(
         members = np.flatnonzero(classes == label)
         if not 0 <= wanted <= len(members):
             raise UserError(
-                f"class {label} has {len(members)} images but {wanted} are wanted: "
-                "lower the largest class count, or raise the imbalance factor"
+                f"Class {label} has {len(members)} images but {wanted} are wanted: "
+                "lower the largest class count, or raise the imbalance factor."
             )
         if selection == "ldam":
             rng.shuffle(members)

@@ -28,7 +28,7 @@ def skip_unreadable(raw: RawData) -> int:
         skipped += len(part.rows) - len(good)
         part.rows = good
     if not len(raw.train.rows):
-        raise UserError("no image of the training split can be read: check that the files are images")
+        raise UserError("No image of the training split can be read: check that the files are images.")
     return skipped
 
 
@@ -39,10 +39,10 @@ def settle_classes(raw: RawData) -> None:
     if raw.test is not None:
         test = np.bincount(raw.test.labels[raw.test.rows], minlength=len(raw.class_names))
         _refuse(
-            raw.class_names, (train == 0) & (test > 0), "no training image: add some, or remove it from the test part"
+            raw.class_names, (train == 0) & (test > 0), "no training image: add some, or remove it from the test part."
         )
         _refuse(
-            raw.class_names, (train > 0) & (test == 0), "no test image: add some, or remove it from the training part"
+            raw.class_names, (train > 0) & (test == 0), "no test image: add some, or remove it from the training part."
         )
     used = np.flatnonzero(train > 0)
     if len(used) == len(raw.class_names):
@@ -59,7 +59,7 @@ def settle_classes(raw: RawData) -> None:
 def _refuse(class_names: list[str], bad: NDArray[np.bool_], problem: str) -> None:
     if bad.any():
         more = f" (and {bad.sum() - 1} more)" if bad.sum() > 1 else ""
-        raise UserError(f"class {class_names[int(np.argmax(bad))]!r}{more} has {problem}")
+        raise UserError(f"Class {class_names[int(np.argmax(bad))]!r}{more} has {problem}")
 
 
 def make_test_part(raw: RawData) -> ImageSplit:
@@ -68,7 +68,7 @@ def make_test_part(raw: RawData) -> ImageSplit:
         return as_split(raw.test)
     rows, labels = raw.train.rows, raw.train.labels[raw.train.rows]
     counts = np.bincount(labels, minlength=len(raw.class_names))
-    _refuse(raw.class_names, counts < 2, "a single image and there is no test split: add images, or a test split")
+    _refuse(raw.class_names, counts < 2, "a single image and there is no test split: add images, or a test split.")
     aside = _stratified(labels, _TEST_FRACTION, seed=0)
     raw.train.rows = np.delete(rows, aside)
     raw.notes.append(
@@ -104,8 +104,8 @@ def thin(
     for name, wanted, found in zip(raw.class_names, counts, have.tolist(), strict=True):
         if wanted > found:
             raise UserError(
-                f"class {name!r} has {found} images but a long tail of factor {imbalance_factor:g} from "
-                f"{head} wants {wanted}: raise --imbalance-factor or lower --max-count"
+                f"Class {name!r} has {found} images but a long tail of factor {imbalance_factor:g} from "
+                f"{head} wants {wanted}: raise --imbalance-factor or lower --max-count."
             )
     raw.train.rows = raw.train.rows[longtail_indices(labels, counts, seed=seed, selection=selection)]
 
@@ -116,7 +116,7 @@ def hold_out(part: RawSplit, fraction: float, seed: int) -> NDArray[np.int64]:
         return np.empty(0, dtype=np.int64)
     held = _stratified(part.labels[part.rows], fraction, seed)
     if not len(held):
-        raise UserError(f"no class has two images, so a validation fraction of {fraction} cannot be held out: give 0")
+        raise UserError(f"No class has two images, so a validation fraction of {fraction} cannot be held out: give 0.")
     rows = part.rows[held]
     part.rows = np.delete(part.rows, held)
     return rows

@@ -18,7 +18,7 @@ from glmc_zoo.errors import UserError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["RawData", "RawSplit", "open_digits", "open_folder", "open_hub", "raw_from_tables"]
+__all__ = ["RawData", "RawSplit", "has_configurations", "open_digits", "open_folder", "open_hub", "raw_from_tables"]
 
 _TRAIN_NAMES = ("train", "training")
 _TEST_NAMES = ("test", "testing")
@@ -72,29 +72,40 @@ def open_digits() -> RawData:
 def open_folder(folder: Path, config: str | None = None) -> Mapping[str, Any]:
     """The ``datasets.Dataset`` of each split of a folder: saved by ``save_to_disk``, parquet files, or pictures.
 
-    Pictures lie as ``CLASS/*.jpg``, or as ``train/CLASS/*.jpg`` beside ``test`` or ``validation``.
+    Pictures lie as ``CLASS/*.jpg``, or as ``train/CLASS/*.jpg`` beside ``test`` or ``validation``, at any depth below
+    the folder of their class; or a ``metadata.csv`` or ``metadata.jsonl`` beside them gives their labels.
 
     Raises:
-        UserError: no such folder, nothing in it that can be read, or several configurations and none chosen.
+        UserError: no such folder, nothing in it that can be read, pictures outside the class folders, several
+            configurations and none chosen, or one chosen where there is none.
     """
     import datasets
 
     if not folder.is_dir():
         raise UserError(
-            f"the data folder {folder} does not exist: give an existing folder, a Hub id or a catalogue name"
+            f"The data folder {folder} does not exist: give an existing folder, a Hub id or a catalogue name."
         )
+    if config is not None and not has_configurations(folder):
+        raise UserError(f"The data folder {folder} has no configuration {config!r}, nor any other: leave --data-config out.")
     try:
-        if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        if _is_saved(folder):
             saved = datasets.load_from_disk(str(folder))
             return saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
         if _first_kind(folder) == "parquet":
-            known = config if (folder / "README.md").is_file() else None
-            return datasets.load_dataset(str(folder.resolve()), known)
+            return _open_parquet(folder.resolve(), config)
         return _open_pictures(folder.resolve())
     except UserError:
         raise
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise UserError(f"the data folder {folder} cannot be read: {_one_line(error)}") from error
+        raise UserError(f"The data folder {folder} cannot be read: {_one_line(error)}.") from error
+
+
+def has_configurations(folder: Path) -> bool:
+    """Whether a dataset card in the folder lists configurations to choose from."""
+    card = folder / "README.md"
+    if _is_saved(folder) or not card.is_file():
+        return False
+    return "\nconfigs:" in card.read_text(encoding="utf-8", errors="replace")
 
 
 def open_hub(hub_id: str, config: str | None = None) -> Mapping[str, Any]:
@@ -109,8 +120,8 @@ def open_hub(hub_id: str, config: str | None = None) -> Mapping[str, Any]:
         return datasets.load_dataset(hub_id, config)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise UserError(
-            f"the data set {hub_id} cannot be had from the Hugging Face Hub ({_one_line(error)}): check the name and "
-            "the network, or give a local copy (--data-dir FOLDER for a catalogue set, else the folder as data set)"
+            f"The data set {hub_id} cannot be had from the Hugging Face Hub ({_one_line(error)}): check the name and "
+            "the network, or give a local copy (--data-dir FOLDER for a catalogue set, else the folder as data set)."
         ) from error
 
 
@@ -141,10 +152,13 @@ def raw_from_tables(
     return RawData(class_names, parts[0], parts[1] if test_name else None, license_name, notes)
 
 
+def _is_saved(folder: Path) -> bool:
+    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
+
+
 def _first_kind(folder: Path) -> str:
     """Whether the first readable file below the folder is a parquet file or a picture; a dataset card may decide it."""
-    card = folder / "README.md"
-    if card.is_file() and "\nconfigs:" in card.read_text(encoding="utf-8", errors="replace"):
+    if has_configurations(folder):
         return "parquet"
     for _, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -155,9 +169,21 @@ def _first_kind(folder: Path) -> str:
             if suffix in _IMAGE_SUFFIXES:
                 return "pictures"
     raise UserError(
-        f"the data folder {folder} has no images: expected CLASS/*.jpg, train/CLASS/*.jpg with test/CLASS/*.jpg, "
-        "*.parquet, or a folder saved by datasets"
+        f"The data folder {folder} has no images: expected CLASS/*.jpg, train/CLASS/*.jpg with test/CLASS/*.jpg, "
+        "*.parquet, or a folder saved by datasets."
     )
+
+
+def _open_parquet(folder: Path, config: str | None) -> Mapping[str, Any]:
+    import datasets
+
+    path = str(folder)
+    if glob.escape(path) == path:
+        return datasets.load_dataset(path, config)
+    # ``datasets`` makes a pattern of the folder's path as it stands.
+    if has_configurations(folder):
+        raise UserError(f"The path of the data folder {folder} has one of the characters *?[ in it: rename the folder.")
+    return datasets.load_dataset("parquet", data_dir=glob.escape(path))
 
 
 def _open_pictures(folder: Path) -> Mapping[str, Any]:
@@ -168,22 +194,13 @@ def _open_pictures(folder: Path) -> Mapping[str, Any]:
     """
     import datasets
 
-    inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    splits: dict[str, Path] = {}
-    for split, names in (("train", _TRAIN_NAMES), ("test", _TEST_NAMES), ("validation", _VALIDATION_NAMES)):
-        for path in inner:
-            if path.name.lower() in names and any(child.is_dir() for child in path.iterdir()):
-                splits.setdefault(split, path)
-    if "train" not in splits:
-        if splits:
-            raise UserError(
-                f"the data folder {folder} has {', '.join(splits)} but no train folder: add train/CLASS/*.jpg"
-            )
-        splits = {"train": folder}
-    if any((path / f"metadata.{kind}").is_file() for path in splits.values() for kind in ("csv", "jsonl")):
+    splits = _split_folders(folder)
+    if any(_has_metadata(path) for path in splits.values()):
+        _refuse_without_train(folder, list(splits))
         files = {split: f"{glob.escape(str(path))}/**" for split, path in splits.items()}
         return datasets.load_dataset("imagefolder", data_files=files)
-    pictures = {split: _pictures_by_class(path) for split, path in splits.items()}
+    pictures = {split: found for split, path in splits.items() if (found := _pictures_by_class(path))}
+    _refuse_without_train(folder, list(pictures))
     classes = sorted({name for found in pictures.values() for name, _ in found})
     number = {name: i for i, name in enumerate(classes)}
     features = datasets.Features({"image": datasets.Image(decode=False), "label": datasets.ClassLabel(names=classes)})
@@ -194,6 +211,42 @@ def _open_pictures(folder: Path) -> Mapping[str, Any]:
         )
         for split, found in pictures.items()
     }
+
+
+def _split_folders(folder: Path) -> dict[str, Path]:
+    """The folder of each split; the whole folder is the training split when none of those in it is one.
+
+    A folder called "train" may be a class, beside others that are called otherwise: it is a split when it has folders
+    or a metadata file in it.
+    """
+    inner = _visible_folders(folder)
+    named: dict[str, Path] = {}
+    for split, names in (("train", _TRAIN_NAMES), ("test", _TEST_NAMES), ("validation", _VALIDATION_NAMES)):
+        for path in inner:
+            if path.name.lower() in names:
+                named.setdefault(split, path)
+    sure = {split: path for split, path in named.items() if _has_metadata(path) or _visible_folders(path)}
+    if "train" in sure:
+        return named
+    if _has_metadata(folder):
+        return {"train": folder}
+    only_splits = all(path.name.lower() in (*_TRAIN_NAMES, *_TEST_NAMES, *_VALIDATION_NAMES) for path in inner)
+    return sure or (named if only_splits else {}) or {"train": folder}
+
+
+def _visible_folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _has_metadata(folder: Path) -> bool:
+    return any((folder / f"metadata.{kind}").is_file() for kind in ("csv", "jsonl"))
+
+
+def _refuse_without_train(folder: Path, splits: list[str]) -> None:
+    if "train" not in splits:
+        raise UserError(
+            f"The data folder {folder} has {', '.join(splits)} but no train pictures: add train/CLASS/*.jpg."
+        )
 
 
 def _pictures_by_class(root: Path) -> list[tuple[str, Path]]:
@@ -207,8 +260,8 @@ def _pictures_by_class(root: Path) -> list[tuple[str, Path]]:
             path = Path(here, name)
             if path.parent == root:
                 raise UserError(
-                    f"the picture {name} lies in {root} itself and so has no class: move it into a folder named as its "
-                    "class, or away"
+                    f"The picture {name} lies in {root} itself and so has no class: move it into a folder named as its "
+                    "class, or away."
                 )
             found.append((path.relative_to(root).parts[0], path))
     return found
@@ -218,24 +271,25 @@ def _choose_splits(names: list[str], train: str | None, test: str | None) -> tup
     notes = []
     for option, wanted in (("train-split", train), ("test-split", test)):
         if wanted is not None and wanted not in names:
-            raise UserError(f"there is no split {wanted!r}: give one of {', '.join(names)} as --{option}")
+            raise UserError(f"There is no split {wanted!r}: give one of {', '.join(names)} as --{option}.")
     if train is None:
         usable = [name for name in names if name != test]
         train = next((name for name in _TRAIN_NAMES if name in usable), None)
         if train is None:
             if len(usable) != 1:
-                raise UserError(f"none of the splits {', '.join(names)} is called train: name it with --train-split")
+                raise UserError(f"None of the splits {', '.join(names)} is called train: name it with --train-split.")
             train = usable[0]
             notes.append(f"The split {train} is the training part.")
+    if test == train:
+        raise UserError(f"The split {train!r} cannot be both training and test part: name another as --test-split.")
+    rest = [name for name in names if name != train]
     if test is None:
-        rest = [name for name in names if name != train]
         test = next((name for name in (*_TEST_NAMES, *_VALIDATION_NAMES) if name in rest), None)
         if test in _VALIDATION_NAMES:
             notes.append(f"There is no test split: the split {test} is the test part.")
-        elif test is not None and (idle := [name for name in _VALIDATION_NAMES if name in rest]):
-            notes.append(f"The split {idle[0]} is not used; --val-fraction holds out a part of the training split.")
-    elif test == train:
-        raise UserError(f"the split {train!r} cannot be both training and test part: name another as --test-split")
+    idle = [name for name in _VALIDATION_NAMES if name in rest and name != test]
+    if idle:
+        notes.append(f"The split {idle[0]} is not used: --val-fraction holds out a part of the training split.")
     return train, test, notes
 
 

@@ -205,19 +205,19 @@ def build_transforms(
     """The training augmentation and the evaluation transform of one run.
 
     Kinds: ``crop_flip`` (padding of an eighth of the side, random crop, mirroring; 4 pixels at 32), ``shift`` (the same
-        without
-    mirroring, for writing) and ``large`` (photographs: evaluation resizes the shorter side to ``image_size / crop_pct``
-    and cuts the centre). Evaluation of the first two resizes pictures of another size and cuts no border off.
+    without mirroring, for writing) and ``large`` (photographs: evaluation resizes the shorter side to
+    ``floor(image_size / crop_pct)`` and cuts the centre). Evaluation of the first two resizes pictures of another size
+    and cuts no border off.
 
     Raises:
         UserError: an unknown kind or interpolation, or a size or share that makes no picture.
     """
     if augment not in AUGMENTATIONS:
-        raise UserError(f"the augmentation {augment!r} is unknown: choose one of {', '.join(AUGMENTATIONS)}")
+        raise UserError(f"The augmentation {augment!r} is unknown: choose one of {', '.join(AUGMENTATIONS)}.")
     if image_size < 8:
-        raise UserError(f"an image size of {image_size} pixels is too small: give 8 or more")
+        raise UserError(f"An image size of {image_size} pixels is too small: give 8 or more.")
     if not 0 < crop_pct <= 1:
-        raise UserError(f"the centre crop share {crop_pct} is not possible: give a number above 0 and up to 1")
+        raise UserError(f"The centre crop share {crop_pct} is not possible: give a number above 0 and up to 1.")
     if augment == "large":
         resize = math.floor(image_size / crop_pct)  # as timm does, so that an exported model is fed the same pixels
         return LargeTrainTransform(image_size, interpolation), EvalTransform(image_size, resize, interpolation)
@@ -229,7 +229,7 @@ def _interpolation(name: str) -> Any:
     from torchvision.transforms import InterpolationMode
 
     if name not in _INTERPOLATIONS:
-        raise UserError(f"the interpolation {name!r} is unknown: choose one of {', '.join(_INTERPOLATIONS)}")
+        raise UserError(f"The interpolation {name!r} is unknown: choose one of {', '.join(_INTERPOLATIONS)}.")
     return InterpolationMode(name)
 
 

@@ -37,7 +37,7 @@ def test_columns_are_found_by_type(features: dict, image: str, label: str) -> No
 def test_the_column_asked_for_is_taken() -> None:
     features = {"img": PICTURE, "fine_label": CLASSES, "coarse_label": CLASSES}
     assert find_label_column(features, "coarse_label") == "coarse_label"
-    with pytest.raises(UserError, match=r"fine_label and coarse_label may each be the label column: .*--label-column"):
+    with pytest.raises(UserError, match=r"^The columns fine_label and coarse_label may each be the label column: .*--label-column"):
         find_label_column(features)
 
 
@@ -55,7 +55,7 @@ def test_a_missing_label_column_lists_the_columns(features: dict, wanted: str | 
 
 
 def test_no_image_column_lists_the_columns() -> None:
-    with pytest.raises(UserError, match=r"no column .*image column: the columns are label, text; .*--image-column"):
+    with pytest.raises(UserError, match=r"^No column .*image column: the columns are label, text; .*--image-column"):
         find_image_column({"label": CLASSES, "text": TEXT})
 
 

@@ -119,7 +119,7 @@ def test_truncated_file_is_bad(pictures: np.ndarray, tmp_path: Path) -> None:
     big = np.random.RandomState(1).randint(0, 256, (64, 64, 3)).astype(np.uint8)
     (tmp_path / "cut.png").write_bytes(png(big)[:2000])
     source = arrow([{"bytes": None, "path": str(tmp_path / "cut.png")}], folder=tmp_path)
-    with pytest.raises(UserError, match=r"image 0 of the training split \(cut\.png\) cannot be read"):
+    with pytest.raises(UserError, match=r"^Image 0 of the training split \(cut\.png\) cannot be read"):
         source.read(np.array([0]))
 
 

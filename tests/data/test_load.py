@@ -77,7 +77,7 @@ def test_cifar_pixels_are_those_of_the_rows(shared: Path) -> None:
 
 
 def test_thinned_cifar100_copy_is_too_small_for_factor_5(shared: Path) -> None:
-    with pytest.raises(UserError, match=r"class 'aquarium_fish' has \d+ images .* raise --imbalance-factor"):
+    with pytest.raises(UserError, match=r"^Class 'aquarium_fish' has \d+ images .* raise --imbalance-factor"):
         load_data("cifar100_lt", data_dir=shared / "data" / "cifar100", imbalance_factor=5)
 
 
@@ -158,7 +158,7 @@ def test_a_bad_picture_is_named_or_left_out(write_images: Write, tmp_path: Path)
     (folder / "class_1" / "001.png").write_bytes(b"not a picture")
     with pytest.raises(UserError) as caught:
         load_data(tmp_path / "set")
-    assert "image 5 of the training split (train/class_1/001.png) cannot be read: not an image" in str(caught.value)
+    assert "Image 5 of the training split (train/class_1/001.png) cannot be read: not an image" in str(caught.value)
     data = load_data(tmp_path / "set", skip_bad_images=True)
     assert data.class_counts == [4, 2]
     assert data.info["skipped_images"] == 1
@@ -189,6 +189,9 @@ def test_a_bad_picture_is_named_or_left_out(write_images: Write, tmp_path: Path)
         ("digits_lt", {"max_count": 150}, ["'0'", "118", "150", "--max-count"]),
         ("digits_lt", {"profile": "flat"}, ["'flat'"]),
         ("digits_lt", {"selection": "best"}, ["'best'"]),
+        ("digits_lt", {"data_config": "big"}, ["--data-config", "digits_lt", "leave"]),
+        ("nobody/nothing", {"max_count": 9}, ["--max-count", "nobody/nothing", "--imbalance-factor"]),
+        ("nobody/nothing", {"profile": "step"}, ["--profile", "nobody/nothing", "--imbalance-factor"]),
     ],
 )
 def test_bad_requests(
@@ -198,7 +201,18 @@ def test_bad_requests(
     with pytest.raises(UserError) as caught:
         load_data(name, **options)
     assert all(part in str(caught.value) for part in parts), str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value) == caught.value.sentence
+
+
+def test_options_without_effect_on_a_folder(write_images: Write, tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "set", [8, 4])
+    assert load_data(folder, profile="exp").class_counts == [6, 3]
+    with pytest.raises(UserError, match=r"^--max-count shapes a long tail, .* or leave --max-count out\.$"):
+        load_data(folder, max_count=4)
+    with pytest.raises(UserError, match=r"^--profile shapes a long tail, .* or leave --profile out\.$"):
+        load_data(folder, profile="step")
+    with pytest.raises(UserError, match=r"set has no configuration 'big', nor any other: leave --data-config out\.$"):
+        load_data(folder, data_config="big")
 
 
 def test_sets_that_cannot_be_used(write_images: Write, tmp_path: Path) -> None:
@@ -208,5 +222,5 @@ def test_sets_that_cannot_be_used(write_images: Write, tmp_path: Path) -> None:
     write_images(tmp_path / "half" / "test", [2, 0])
     with pytest.raises(UserError, match="'class_1' has no test image"):
         load_data(tmp_path / "half")
-    with pytest.raises(UserError, match="there is no label column 'kind': the columns are image, label"):
+    with pytest.raises(UserError, match="^There is no label column 'kind': the columns are image, label"):
         load_data(tmp_path / "half", label_column="kind")

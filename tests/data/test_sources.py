@@ -8,7 +8,7 @@ import datasets
 import numpy as np
 import pytest
 
-from glmc_zoo.data.sources import open_digits, open_folder, open_hub, raw_from_tables
+from glmc_zoo.data.sources import has_configurations, open_digits, open_folder, open_hub, raw_from_tables
 from glmc_zoo.errors import UserError
 
 Write = Callable[..., Path]
@@ -62,6 +62,8 @@ def test_test_is_preferred_to_validation(write_images: Write, tmp_path: Path) ->
     assert raw.test is not None
     assert len(raw.test.labels) == 2
     assert len(raw.notes) == 1 and "The split validation is not used" in raw.notes[0]
+    assert raw_from_tables(open_folder(tmp_path / "set"), test_split="test").notes == raw.notes
+    assert raw_from_tables(open_folder(tmp_path / "set"), test_split="validation").notes == []
 
 
 def test_one_class_and_metadata_are_read(write_images: Write, tmp_path: Path) -> None:
@@ -87,8 +89,66 @@ def test_the_class_is_the_first_folder_however_deep(write_images: Write, tmp_pat
 def test_a_picture_beside_the_class_folders_is_named(write_images: Write, tmp_path: Path) -> None:
     folder = write_images(tmp_path / "set", [2, 2], names=["lynx", "roe deer"])
     next((folder / "lynx").iterdir()).rename(folder / "stray.png")
-    with pytest.raises(UserError, match=r"the picture stray\.png lies in .*set itself and so has no class"):
+    with pytest.raises(UserError, match=r"^The picture stray\.png lies in .*set itself and so has no class"):
         open_folder(folder)
+
+
+@pytest.mark.parametrize("place", ["train", "test", "Val"])
+def test_a_picture_beside_the_class_folders_of_a_split_is_named(
+    write_images: Write, tmp_path: Path, place: str
+) -> None:
+    write_images(tmp_path / "set", [2], names=[place])
+    if place != "train":
+        write_images(tmp_path / "set" / "train", [2, 2])
+    with pytest.raises(UserError, match=rf"^The picture 000\.png lies in .*{place} itself .* move it into a folder"):
+        open_folder(tmp_path / "set")
+
+
+def test_hidden_folders_empty_splits_and_other_files_are_passed_over(write_images: Write, tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "set" / "train", [2, 1])
+    write_images(folder, [1], names=[".thumbnails"])
+    write_images(folder / "class_0", [1], names=[".ipynb_checkpoints"])
+    (folder / "class_0" / "000.png").rename(folder / "class_0" / "000.PNG")
+    (folder / "class_0" / ".001.png").write_bytes(b"a fork of macOS")
+    (folder / "notes.txt").write_text("beside the classes, but no picture")
+    (tmp_path / "set" / "validation" / "class_0").mkdir(parents=True)
+    tables = open_folder(tmp_path / "set")
+    raw = raw_from_tables(tables)
+    assert list(tables) == ["train"]
+    assert (raw.class_names, raw.train.labels.tolist()) == (["class_0", "class_1"], [0, 0, 1])
+    assert [image.size for image in raw.train.source.read(np.arange(3))] == [(16, 16)] * 3
+    # A class called "train" is no split for having a hidden folder in it.
+    write_images(tmp_path / "rail", [1, 1], names=["train", "tram"])
+    write_images(tmp_path / "rail" / "train", [1], names=[".thumbnails"])
+    assert raw_from_tables(open_folder(tmp_path / "rail")).class_names == ["train", "tram"]
+
+
+@pytest.mark.parametrize("name", ["set [v1]", "s*t"])
+def test_names_that_look_like_patterns(make_table: Make, write_images: Write, tmp_path: Path, name: str) -> None:
+    make_table([0, 1, 1]).save_to_disk(str(tmp_path / "saved" / name))
+    (tmp_path / "parquet" / name).mkdir(parents=True)
+    make_table([0, 1, 1]).to_parquet(str(tmp_path / "parquet" / name / "train-0.parquet"))
+    write_images(tmp_path / "pictures" / name, [1, 2], names=["a", "b"])
+    for split in ("train", "test"):
+        folder = write_images(tmp_path / "listed" / name, [3], names=[split])
+        (folder / split / "metadata.csv").write_text("file_name,label\n000.png,a\n001.png,b\n002.png,b\n")
+    for kind in ("saved", "parquet", "pictures", "listed"):
+        raw = raw_from_tables(open_folder(tmp_path / kind / name))
+        assert (raw.class_names, raw.train.labels.tolist()) == (["a", "b"], [0, 1, 1]), kind
+    assert raw.test is not None and raw.test.labels.tolist() == [0, 1, 1]
+
+
+def test_a_configuration_is_asked_for_where_there_is_none(
+    make_table: Make, write_images: Write, tmp_path: Path
+) -> None:
+    make_table([0, 1]).save_to_disk(str(tmp_path / "saved"))
+    (tmp_path / "parquet").mkdir()
+    make_table([0, 1]).to_parquet(str(tmp_path / "parquet" / "train-0.parquet"))
+    write_images(tmp_path / "pictures", [1, 1])
+    for kind in ("saved", "parquet", "pictures"):
+        assert not has_configurations(tmp_path / kind)
+        with pytest.raises(UserError, match=rf"{kind} has no configuration 'big'.*: leave --data-config out\.$"):
+            open_folder(tmp_path / kind, "big")
 
 
 def test_saved_folders(make_table: Make, tmp_path: Path) -> None:
@@ -119,9 +179,13 @@ def test_configurations_of_a_dataset_card(make_table: Make, tmp_path: Path) -> N
         make_table([0, 1] * (1 if config == "small" else 3)).to_parquet(str(tmp_path / config / "train-0.parquet"))
         card += f"- config_name: {config}\n  data_files:\n  - split: train\n    path: {config}/train-*\n"
     (tmp_path / "README.md").write_text(f"---\n{card}---\n")
+    assert has_configurations(tmp_path)
     assert len(open_folder(tmp_path, "big")["train"]) == 6
     with pytest.raises(UserError, match="small"):
         open_folder(tmp_path)
+    odd = tmp_path.rename(tmp_path.with_name("set [v1]"))
+    with pytest.raises(UserError, match=r"set \[v1\] has one of the characters .*: rename the folder\.$"):
+        open_folder(odd, "big")
 
 
 def test_parquet_by_other_libraries(tmp_path: Path) -> None:
@@ -162,6 +226,7 @@ def test_splits_that_cannot_be_told(make_table: Make, names: list[str], options:
     with pytest.raises(UserError) as caught:
         raw_from_tables({name: make_table([0, 1]) for name in names}, **options)
     assert all(part in str(caught.value) for part in parts)
+    assert str(caught.value) == caught.value.sentence
 
 
 def test_folders_that_cannot_be_read(write_images: Write, tmp_path: Path) -> None:
@@ -184,5 +249,5 @@ def test_the_hub_out_of_reach_is_one_sentence() -> None:
     with pytest.raises(UserError) as caught:
         open_hub("nobody/nothing")
     message = str(caught.value)
-    assert "\n" not in message
+    assert message == caught.value.sentence
     assert all(part in message for part in ["nobody/nothing", "network", "--data-dir FOLDER"])

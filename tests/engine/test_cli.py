@@ -124,7 +124,7 @@ def test_one_process_of_several_tells_what_all_find(
         raise UserError("this is wrong")
 
     _expect_exit(wrong, 2)
-    assert capsys.readouterr().err.endswith(": error: this is wrong.\n")
+    assert capsys.readouterr().err.endswith(": error: This is wrong.\n")
     monkeypatch.setenv("RANK", "1")
     _expect_exit(wrong, 2)
     assert capsys.readouterr().err == ""

@@ -38,7 +38,7 @@ def test_a_run_leaves_everything(train: Train, lab: Any, tmp_path: Path) -> None
     assert "local-dir:" in outcome.out and "top-1" in outcome.out
     _check_metrics(lab.rows(out))
     _check_results(lab.results(out), lab.rows(out)[-1])
-    assert f"{100 * lab.results(out)['test']['top1']:.1f}" in (out / "model" / "README.md").read_text()
+    assert f"{100 * lab.results(out)['test']['top1']:.2f} %" in (out / "model" / "README.md").read_text()
 
 
 def _check_metrics(lines: list[dict[str, Any]]) -> None:
@@ -56,10 +56,10 @@ def _check_metrics(lines: list[dict[str, Any]]) -> None:
 def _check_results(found: dict[str, Any], last: dict[str, Any]) -> None:
     assert found["test"].keys() >= SCORES
     assert found["class_counts"] == [int(10 * 2 ** (-c / 9) + 1e-9) for c in range(10)]
-    # The final scores are taken in the layout of the export, which moves the last bits.
+    # The final scores are taken in the layout of the export, which moves the last bits, and with them an image or two.
     assert found["test"].keys() == last["test"].keys()
     for name, score in last["test"].items():
-        assert found["test"][name] == (None if score is None else pytest.approx(score, rel=1e-4)), name
+        assert found["test"][name] == (None if score is None else pytest.approx(score, rel=1e-3, abs=0.005)), name
     assert np.mean(found["class_recalls"]) == pytest.approx(found["test"]["balanced_accuracy"])
     assert np.sum(found["group_confusion"]) == 600
     assert found["test"]["many"] is None and found["groups"] == {"many": 0, "medium": 0, "few": 10}
