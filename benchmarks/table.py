@@ -11,11 +11,15 @@ stands what this script makes of the suite.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import re
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
+
+from glmc_zoo.engine.config import resolve
+from glmc_zoo.method.presets import METHOD_SWITCHES
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -27,17 +31,19 @@ Runs = dict[str, list[dict[str, Any]]]
 
 
 def label(results: dict[str, Any]) -> str:
-    """Name of a run's row: the method, and for GLMC the switches that make it this one."""
+    """Name of a run's row: the method, and for GLMC its switches, with the preset's name where they are just its."""
     config = results["config"]
     if results["method"] != "glmc":
         return {"ce": "cross-entropy", "balanced_softmax": "balanced softmax"}[results["method"]]
-    branch = (
-        "balanced softmax" if config["rebalanced_loss"] == "balanced_softmax" else f"k {config['class_weight_power']:g}"
-    )
+    asked = {"data": results["data"]["name"], "imbalance_factor": results["data"]["imbalance_factor"]}
+    plain = dataclasses.asdict(resolve(asked | {"preset": results["preset"]}))
     power = config.get("cumulative_power", 2)
-    takeover = "" if power == 2 else f", take-over power {power:g}"
+    switches = config | {"cumulative_power": power}
+    name = f" {results['preset']}" if all(switches[key] == plain[key] for key in METHOD_SWITCHES) else ""
+    balanced = config["rebalanced_loss"] == "balanced_softmax"
+    branch = "balanced softmax" if balanced else f"k {config['class_weight_power']:g}"
     numbers = f"q {config['sampler_power']:g}, gamma {config['consistency_weight']:g}"
-    return f"GLMC {results['preset']} ({branch}, {numbers}{takeover})"
+    return f"GLMC{name} ({branch}, {numbers}, take-over {power:g})"
 
 
 def load(suite: str) -> Runs:

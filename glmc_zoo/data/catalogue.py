@@ -69,9 +69,9 @@ class DataEntry:
             A fresh dictionary; empty for a set without a published recipe.
 
         Raises:
-            UserError: a factor below 1.
+            UserError: a factor below 1, infinite, or not a number.
         """
-        if imbalance_factor is not None and not imbalance_factor >= 1:
+        if imbalance_factor is not None and not 1 <= imbalance_factor < math.inf:
             raise UserError(f"The imbalance factor {imbalance_factor} is not possible: give 1 (balanced) or more.")
         if not self.recipes:
             return {}

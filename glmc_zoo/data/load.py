@@ -110,7 +110,7 @@ def load_data(
             f"--data-dir is for catalogue sets, and {name} is none: give the folder itself as the data set."
         )
     if entry is not None and data_config is not None:
-        raise UserError(f"--data-config is for sets outside the catalogue, and {name} is in it: leave --data-config out.")
+        raise UserError(f"--data-config is for sets outside the catalogue: leave it out with {name}.")
     if entry is None and imbalance_factor is None and (max_count is not None or profile not in (None, "exp")):
         option = "--profile" if max_count is None else "--max-count"
         raise UserError(

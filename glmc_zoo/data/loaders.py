@@ -228,7 +228,7 @@ def _loader(dataset: Dataset[Any], sampler: Any, batch_size: int, workers: int, 
     if batch_size < 1:
         raise UserError(f"A batch size of {batch_size} is not possible: give 1 or more.")
     if workers < 0:
-        raise UserError(f"A number of workers of {workers} is not possible: give 0 (load in the main process) or more.")
+        raise UserError(f"The number of workers is {workers}: give 0 (load in the main process) or more.")
     return DataLoader(
         dataset,
         batch_size=batch_size,

@@ -99,7 +99,7 @@ def longtail_indices(
     classes = np.asarray(labels)
     if classes.size and (classes.min() < 0 or classes.max() >= len(counts)):
         raise UserError(
-            f"Class counts of {len(counts)} classes do not fit labels from {classes.min()} to {classes.max()}: "
+            f"The {len(counts)} class counts do not fit labels from {classes.min()} to {classes.max()}: "
             "give one count for each class."
         )
     rng = np.random.RandomState(seed)

@@ -86,7 +86,7 @@ def open_folder(folder: Path, config: str | None = None) -> Mapping[str, Any]:
             f"The data folder {folder} does not exist: give an existing folder, a Hub id or a catalogue name."
         )
     if config is not None and not has_configurations(folder):
-        raise UserError(f"The data folder {folder} has no configuration {config!r}, nor any other: leave --data-config out.")
+        raise UserError(f"The data folder {folder} has no configurations, so no {config!r}: leave --data-config out.")
     try:
         if _is_saved(folder):
             saved = datasets.load_from_disk(str(folder))

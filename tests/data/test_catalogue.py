@@ -11,6 +11,7 @@ import pytest
 
 from glmc_zoo.data.catalogue import list_data
 from glmc_zoo.data.longtail import longtail_counts
+from glmc_zoo.errors import UserError
 
 NAMES = ["digits_lt", "cifar10_lt", "cifar100_lt", "imagenet_lt", "inat18", "places_lt"]
 RECIPE_FIELDS = {
@@ -62,6 +63,13 @@ def test_published_rows(name: str, factor: float | None, expected: tuple[float, 
     assert (recipe["sampler_power"], recipe["class_weight_power"], recipe["consistency_weight"]) == expected
     assert (recipe["lr"], recipe["batch_size"], recipe["epochs"], recipe["weight_decay"]) == (0.01, 64, 200, 5e-3)
     assert recipe["backbone"] == "resnet32x4_cifar"
+
+
+@pytest.mark.parametrize("factor", [0, 0.5, -3, float("nan"), float("inf")])
+def test_an_impossible_factor_has_no_recipe(factor: float) -> None:
+    for name in ("digits_lt", "places_lt"):
+        with pytest.raises(UserError, match=rf"^The imbalance factor {factor} is not possible: .* or more\.$"):
+            list_data()[name].recipe(factor)
 
 
 def test_published_recipes_have_the_same_fields_and_a_recipe_is_a_copy() -> None:

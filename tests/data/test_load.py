@@ -211,7 +211,7 @@ def test_options_without_effect_on_a_folder(write_images: Write, tmp_path: Path)
         load_data(folder, max_count=4)
     with pytest.raises(UserError, match=r"^--profile shapes a long tail, .* or leave --profile out\.$"):
         load_data(folder, profile="step")
-    with pytest.raises(UserError, match=r"set has no configuration 'big', nor any other: leave --data-config out\.$"):
+    with pytest.raises(UserError, match=r"set has no configurations, so no 'big': leave --data-config out\.$"):
         load_data(folder, data_config="big")
 
 
@@ -222,5 +222,5 @@ def test_sets_that_cannot_be_used(write_images: Write, tmp_path: Path) -> None:
     write_images(tmp_path / "half" / "test", [2, 0])
     with pytest.raises(UserError, match="'class_1' has no test image"):
         load_data(tmp_path / "half")
-    with pytest.raises(UserError, match="^There is no label column 'kind': the columns are image, label"):
+    with pytest.raises(UserError, match=r"^There is no label column 'kind': the columns are image, label"):
         load_data(tmp_path / "half", label_column="kind")

@@ -119,6 +119,7 @@ def test_bad_sampler_options(weights: torch.Tensor | None, seed: int, parts: lis
     with pytest.raises(UserError) as caught:
         EpochSampler(10, second_weights=weights, seed=seed)
     assert all(part in str(caught.value) for part in parts)
+    assert str(caught.value) == caught.value.sentence
 
 
 def test_a_paired_batch_holds_the_images_of_its_indices() -> None:
@@ -249,13 +250,14 @@ def test_evaluation_with_workers_keeps_order_and_generators() -> None:
     [
         ({"batch_size": 51}, ["51", "50 images", "--batch-size 50"]),
         ({"batch_size": 0}, ["0", "1 or more"]),
-        ({"batch_size": 5, "workers": -1}, ["-1 workers"]),
+        ({"batch_size": 5, "workers": -1}, ["-1", "workers"]),
     ],
 )
 def test_bad_loader_options(options: dict, parts: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         train_loader(make_split(), build_transforms("shift", 16)[0], **options)
     assert all(part in str(caught.value) for part in parts)
+    assert str(caught.value) == caught.value.sentence
 
 
 def test_accelerate_keeps_the_sampler_and_the_batches() -> None:

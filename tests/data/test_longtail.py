@@ -79,6 +79,7 @@ def test_impossible_tails_are_refused(arguments: tuple, parts: list[str]) -> Non
     with pytest.raises(UserError) as caught:
         longtail_counts(*arguments)
     assert all(part in str(caught.value) for part in parts)
+    assert str(caught.value) == caught.value.sentence
 
 
 @pytest.fixture
@@ -125,8 +126,8 @@ def test_selection_depends_on_its_seed_and_not_on_the_global_one(labels: np.ndar
 @pytest.mark.parametrize(
     ("counts", "options", "parts"),
     [
-        ([5, 5, 999, 5], {}, ["class 2", "999"]),
-        ([5, 5, -1, 5], {}, ["class 2", "-1"]),
+        ([5, 5, 999, 5], {}, ["Class 2", "999"]),
+        ([5, 5, -1, 5], {}, ["Class 2", "-1"]),
         ([5, 5], {}, ["2 class counts", "from 0 to 3"]),
         ([5, 5, 5, 5], {"selection": "random"}, ["'random'", "ldam, glmc, first"]),
         ([5, 5, 5, 5], {"seed": -1}, ["-1", "4294967295"]),
@@ -138,3 +139,4 @@ def test_impossible_selections_are_refused(
     with pytest.raises(UserError) as caught:
         longtail_indices(labels, counts, **options)
     assert all(part in str(caught.value) for part in parts)
+    assert str(caught.value) == caught.value.sentence

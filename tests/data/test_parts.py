@@ -91,7 +91,7 @@ def test_names_without_images_are_no_classes() -> None:
 @pytest.mark.parametrize(
     ("train", "test", "message"),
     [
-        ([4, 2, 2], [2, 0, 0], r"'class_1' \(and 1 more\) has no test image"),
+        ([4, 2, 2], [2, 0, 0], r"^Class 'class_1' \(and 1 more\) has no test image: .*\.$"),
         ([4, 0], [2, 2], "'class_1' has no training image"),
     ],
 )

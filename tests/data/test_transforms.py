@@ -175,6 +175,7 @@ def test_bad_options(arguments: tuple, options: dict, parts: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         build_transforms(*arguments, **options)
     assert all(part in str(caught.value) for part in parts)
+    assert str(caught.value) == caught.value.sentence
 
 
 @pytest.mark.parametrize("size", [64, 96, 160, 224, 256])

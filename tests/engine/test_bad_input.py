@@ -78,7 +78,7 @@ def test_class_without_test_images(train: Train, lab: Any, tmp_path: Path) -> No
     folder = lab.images(tmp_path / "data")
     for path in (folder / "test" / "bee").iterdir():
         path.unlink()
-    assert "class 'bee' has no test image" in train("--data", folder).sentence
+    assert "Class 'bee' has no test image" in train("--data", folder).sentence
 
 
 def test_one_class_only(train: Train, lab: Any, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_unreadable_image_is_named_or_left_out(train: Train, lab: Any, tmp_path:
     broken = folder / "train" / "ant" / "003.png"
     broken.write_bytes(broken.read_bytes()[:60])
     sentence = train("--data", folder, *SMALL, "--output-dir", tmp_path / "run").sentence
-    assert "image 3 of the training split" in sentence and "train/ant/003.png" in sentence
+    assert "Image 3 of the training split" in sentence and "train/ant/003.png" in sentence
     assert "--skip-bad-images" in sentence
     outcome = train("--data", folder, *SMALL, "--skip-bad-images", "--output-dir", tmp_path / "good")
     assert outcome.status == 0, outcome.err
@@ -126,7 +126,7 @@ def test_unreadable_image_met_in_training_by_a_worker(train: Train, lab: Any, tm
     folder = lab.images(tmp_path / "data", {"ant": 12, "bee": 8}, size=70)  # too large to be decoded ahead
     (folder / "train" / "bee" / "002.png").write_text("no image")
     sentence = train("--data", folder, *SMALL, "--workers", 1, "--output-dir", tmp_path / "run").sentence
-    assert "image 14 of the training split" in sentence and "train/bee/002.png" in sentence
+    assert "Image 14 of the training split" in sentence and "train/bee/002.png" in sentence
 
 
 def contents(folder: Path) -> dict[str, bytes]:
