@@ -109,4 +109,4 @@ def test_an_image_that_one_process_meets_is_told_by_it(lab: Any, tmp_path: Path)
         lab.recipe, "--data", folder, *OPTIONS, "--epochs", 1, "--output-dir", tmp_path / "run", cwd=tmp_path
     )
     assert outcome.status != 0
-    assert "error: image 7 of the test split (test/bee/002.png) cannot be read" in outcome.err
+    assert "error: Image 7 of the test split (test/bee/002.png) cannot be read" in outcome.err
