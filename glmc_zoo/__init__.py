@@ -13,7 +13,7 @@ import wrapt
 
 if TYPE_CHECKING:
     from glmc_zoo.data import list_data, load_data, longtail_counts, longtail_indices
-    from glmc_zoo.hub import list_models
+    from glmc_zoo.hub import create_model, list_models
     from glmc_zoo.method import (
         GLMCModel,
         GLMCOutput,
@@ -42,6 +42,7 @@ __all__ = [
     "Mix",
     "MixedViews",
     "class_weights",
+    "create_model",
     "cumulative_alpha",
     "cut_box",
     "draw_mix",
@@ -55,7 +56,7 @@ __all__ = [
     "sampling_weights",
 ]
 
-_ROOMS = {"LongTailMetrics": "metrics", "list_models": "hub"} | dict.fromkeys(
+_ROOMS = {"LongTailMetrics": "metrics", "create_model": "hub", "list_models": "hub"} | dict.fromkeys(
     ("list_data", "load_data", "longtail_counts", "longtail_indices"), "data"
 )
 

@@ -19,7 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 CONTRACT = {
     *("class_weights", "sampling_weights", "draw_mix", "cut_box", "Mix", "mix_views", "cumulative_alpha"),
     *("GLMCOutput", "glmc_loss", "GLMCModel", "MaxNorm", "longtail_counts", "longtail_indices", "LongTailMetrics"),
-    *("list_data", "load_data", "list_models"),
+    *("list_data", "load_data", "list_models", "create_model"),
 }
 LIGHT = {"numpy", "wrapt", "yaml"}
 # Third-party packages of each room: those of its own trade, and what these bring with them.
@@ -30,7 +30,7 @@ LIBRARIES = {
     "metrics": {"evaluate", "datasets", "matplotlib"},
     "hub": {"timm", "torch", "huggingface_hub", "safetensors", "jinja2"},
 }
-LIBRARIES["engine"] = {"accelerate", "jsonargparse", "tqdm", "safetensors"}.union(*LIBRARIES.values())
+LIBRARIES["engine"] = {"accelerate", "jsonargparse", "tqdm", "safetensors", "peft"}.union(*LIBRARIES.values())
 ROOMS = set(LIBRARIES)
 
 

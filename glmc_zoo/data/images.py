@@ -16,10 +16,23 @@ from glmc_zoo.errors import UserError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ArrayImages", "ArrowImages", "ImageSource", "ImageSplit", "decode_small", "readable_rows", "to_rgb"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "UNREADABLE",
+    "ArrayImages",
+    "ArrowImages",
+    "ImageSource",
+    "ImageSplit",
+    "decode_small",
+    "readable_rows",
+    "to_rgb",
+]
+
+# Of files that are taken for pictures, in lower case.
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"})
 
 # What PIL raises on files that are cut short, damaged, of another kind, or absurdly large.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 _LARGEST_SMALL_SIDE = 64
 _CHUNK = 1024
@@ -111,7 +124,7 @@ class ArrowImages:
             with Image.open(opened) as image:
                 image.load()
                 return to_rgb(image)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             reason = (
                 "not an image"
                 if isinstance(error, Image.UnidentifiedImageError)
@@ -121,6 +134,28 @@ class ArrowImages:
                 f"Image {row} of the {self.name} split{self._shown(path)} cannot be read: {reason}; "
                 "remove it or pass --skip-bad-images."
             ) from error
+
+    def paths(self, rows: NDArray[np.int64]) -> list[str | None]:
+        """The file of each of these rows, below the data set's folder; of one elsewhere its last part alone.
+
+        ``None`` for a picture that is no file.
+        """
+        import pyarrow
+
+        table, found = self.dataset.with_format("arrow"), []
+        for start in range(0, len(rows), _CHUNK):
+            column = table[rows[start : start + _CHUNK].tolist()].column(self.column).combine_chunks()
+            if not pyarrow.types.is_struct(column.type) or column.type.get_field_index("path") < 0:
+                return [None] * len(rows)
+            found += column.field("path").to_pylist()
+        return [self._below(path) for path in found]
+
+    def _below(self, path: str | None) -> str | None:
+        if path is None or not Path(path).is_absolute():
+            return path
+        if self.folder is not None and Path(path).is_relative_to(self.folder):
+            return Path(path).relative_to(self.folder).as_posix()
+        return Path(path).name
 
     def _shown(self, path: str | None) -> str:
         if not path:
@@ -162,6 +197,11 @@ class ImageSplit:
         if self.pixels is not None:
             return [Image.fromarray(self.pixels[position]) for position in positions]
         return self._source.read(self.rows[positions])
+
+    def paths(self) -> list[str | None] | None:
+        """The file of each picture, below the data set's folder; ``None`` where the pictures are no files."""
+        found = self._source.paths(self.rows) if isinstance(self._source, ArrowImages) else []
+        return found if any(found) else None
 
 
 def readable_rows(source: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glmc_zoo.data.columns import find_image_column, find_label_column, read_labels
-from glmc_zoo.data.images import ArrayImages, ArrowImages, ImageSource
+from glmc_zoo.data.images import IMAGE_SUFFIXES, ArrayImages, ArrowImages, ImageSource
 from glmc_zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ __all__ = ["RawData", "RawSplit", "has_configurations", "open_digits", "open_fol
 _TRAIN_NAMES = ("train", "training")
 _TEST_NAMES = ("test", "testing")
 _VALIDATION_NAMES = ("validation", "val", "valid", "dev")
-_IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"})
 _DIGITS_TEST_PER_CLASS = 60
 
 
@@ -166,7 +165,7 @@ def _first_kind(folder: Path) -> str:
             suffix = Path(name).suffix.lower()
             if suffix == ".parquet":
                 return "parquet"
-            if suffix in _IMAGE_SUFFIXES:
+            if suffix in IMAGE_SUFFIXES:
                 return "pictures"
     raise UserError(
         f"The data folder {folder} has no images: expected CLASS/*.jpg, train/CLASS/*.jpg with test/CLASS/*.jpg, "
@@ -255,7 +254,7 @@ def _pictures_by_class(root: Path) -> list[tuple[str, Path]]:
     for here, folders, files in os.walk(root, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if name.startswith(".") or Path(name).suffix.lower() not in _IMAGE_SUFFIXES:
+            if name.startswith(".") or Path(name).suffix.lower() not in IMAGE_SUFFIXES:
                 continue
             path = Path(here, name)
             if path.parent == root:

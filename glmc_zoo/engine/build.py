@@ -20,6 +20,8 @@ from torch.utils.data import DataLoader
 
 from glmc_zoo.data import LongTailData, load_data, train_loader
 from glmc_zoo.engine.config import TrainConfig
+from glmc_zoo.engine.finetune import FinetuneConfig
+from glmc_zoo.engine.options import DataOptions
 from glmc_zoo.engine.output import main_process_first
 from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.method import (
@@ -96,17 +98,13 @@ def _check_tracker(name: str) -> None:
         raise UserError(f"--tracker {name} needs a package that is not installed: pip install {name}.")
 
 
-def load_run_data(config: TrainConfig, accelerator: Accelerator) -> LongTailData:
+def load_run_data(config: DataOptions, accelerator: Accelerator) -> LongTailData:
     """The data set of the run; the main process loads first, so that what is prepared on disk is there for the others.
 
     Raises:
         UserError: as of `load_data`, in all processes.
     """
-    names = (
-        *("data_dir", "data_config", "imbalance_factor", "max_count", "profile", "selection", "data_seed"),
-        *("val_fraction", "image_column", "label_column", "train_split", "test_split", "skip_bad_images"),
-    )
-    options = {name: getattr(config, name) for name in names}
+    options = {f.name: getattr(config, f.name) for f in dataclasses.fields(DataOptions) if f.name != "data"}
     return main_process_first(accelerator, lambda: load_data(config.data, **options))
 
 
@@ -144,12 +142,17 @@ def make_train_loader(
 
 
 def input_spec(config: TrainConfig, data: LongTailData) -> InputSpec:
-    """Size, statistics and interpolation: from the options, else the data set, else the backbone's configuration."""
+    """Size, statistics and interpolation: from the options, else the data set, else the backbone's configuration.
+
+    Where a trained model is fine-tuned, its own size goes before the data set's.
+    """
     assert config.backbone is not None
     source = backbone_config(config.backbone)
     # Pretrained weights expect the statistics they were trained with; from scratch the data's own are better.
     mean, std = (source["mean"], source["std"]) if config.pretrained else (data.mean, data.std)
-    size = config.image_size or data.image_size or source["input_size"][-1]
+    native = source["input_size"][-1]
+    usual = native if isinstance(config, FinetuneConfig) else data.image_size or native
+    size = config.image_size or usual
     augment = config.augment or data.augment
     return InputSpec(
         size=size,
@@ -206,17 +209,24 @@ def _make_task(config: TrainConfig, data: LongTailData, spec: InputSpec) -> Trai
     )
 
 
-def make_optimizer(config: TrainConfig, task: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(
+    config: TrainConfig, task: nn.Module, groups: list[dict[str, Any]] | None = None
+) -> torch.optim.Optimizer:
     """Plain SGD with weight decay on every parameter, as published, or any optimiser of timm by name.
+
+    Args:
+        config: names optimiser, learning rate, momentum and weight decay.
+        task: what is trained; parameters that need no gradient are left out.
+        groups: parameter groups of the task, each with its weight decay, in place of one group of all.
 
     Raises:
         UserError: timm does not know the name, or cannot make the optimiser.
     """
     assert config.lr is not None and config.weight_decay is not None
     if config.opt == "sgd":  # timm's "sgd" is Nesterov
-        return torch.optim.SGD(
-            task.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-        )
+        trained: list[Any] = [parameter for parameter in task.parameters() if parameter.requires_grad]
+        shared: dict[str, Any] = {"lr": config.lr, "momentum": config.momentum, "weight_decay": config.weight_decay}
+        return torch.optim.SGD(groups or trained, **shared)
     if config.opt.split("_")[-1] not in (known := [str(n) for n in list_optimizers(exclude_filters=["*_*"])]):
         raise UserError(
             f"Unknown optimiser {config.opt!r}: it must be one of timm.optim.list_optimizers()."
@@ -224,7 +234,7 @@ def make_optimizer(config: TrainConfig, task: nn.Module) -> torch.optim.Optimize
         )
     try:
         return create_optimizer_v2(
-            task,
+            groups or task,
             opt=config.opt,
             lr=config.lr,
             weight_decay=config.weight_decay,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.logging import get_logger
 
 from glmc_zoo.errors import UserError
+from glmc_zoo.hub._weights import file_sha256
 
 __all__ = ["Best", "Checkpoints", "Progress"]
 
@@ -75,18 +75,6 @@ class Best:
         vars(self).update(state)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-
-
-def _digest(file: Any) -> str:  # Python 3.10 has no file_digest
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
-
-
 class Checkpoints:
     """The checkpoints of one run, in ``folder``, newest ``keep`` of them.
 
@@ -110,7 +98,7 @@ class Checkpoints:
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             found = sorted(path for path in scrap.rglob("*") if path.is_file())
-            files = {path.relative_to(scrap).as_posix(): _sha256(path) for path in found}
+            files = {path.relative_to(scrap).as_posix(): file_sha256(path) for path in found}
             manifest = {"step": progress.step, **self._setting(), "sha256": files}
             with (scrap / _MANIFEST).open("w", encoding="utf-8") as file:
                 json.dump(manifest, file, indent=1)
@@ -142,7 +130,7 @@ class Checkpoints:
             manifest = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
             expected = dict(manifest["sha256"])
             for name, digest in expected.items():
-                if _sha256(checkpoint / name) != digest:
+                if file_sha256(checkpoint / name) != digest:
                     return f"{name} is damaged"
             return None
         except FileNotFoundError as error:

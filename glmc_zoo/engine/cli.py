@@ -8,12 +8,16 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from glmc_zoo.engine.config import TrainConfig, load_config_file, resolve
+from glmc_zoo.engine.config import TrainConfig, resolve
+from glmc_zoo.engine.finetune import FinetuneConfig, resolve_finetune
+from glmc_zoo.engine.options import load_config_file, shown_fields
 from glmc_zoo.errors import UserError, did_you_mean
 
-__all__ = ["build_parser", "parse_config", "run_recipe"]
+__all__ = ["build_parser", "parse_config", "parse_finetune_config", "parse_options", "run_recipe"]
+
+_C = TypeVar("_C")
 
 
 def build_parser(config_class: type, *, description: str) -> Any:
@@ -46,14 +50,43 @@ def build_parser(config_class: type, *, description: str) -> Any:
     parser.add_argument(
         "--config", type=str, default=None, help="YAML file of options, which the command line overrides"
     )
-    for f in dataclasses.fields(config_class):
+    for f in shown_fields(config_class):
         name, help_text = "--" + f.name.replace("_", "-"), f.metadata["help"]
         if f.name in flags:
             action = ActionYesNo(yes_prefix="", no_prefix="no-")
             parser.add_argument(name, action=action, default=f.default, help=help_text)
+        elif types[f.name] == list[str] | None:  # one or more values after the option
+            parser.add_argument(name, type=str, nargs="+", default=f.default, help=help_text)
         else:
             parser.add_argument(name, type=types[f.name], default=f.default, help=help_text)
     return parser
+
+
+def _read(argv: list[str] | None, config_class: type, description: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the command line says, and what the file says that ``--config`` names; nothing that neither said."""
+    import argparse
+
+    parser = build_parser(config_class, description=description)
+    try:
+        given = parser.parse_args(argv, defaults=False).clone(with_meta=False).as_dict()
+        path, filed = given.pop("config", None), {}
+        if path is not None:
+            # Through the parser as well: YAML reads 1e-3 as text.
+            from_file = parser.parse_object(load_config_file(path, config_class), defaults=False)
+            filed = from_file.clone(with_meta=False).as_dict()
+    except argparse.ArgumentError as error:
+        raise UserError(_sentence(str(error), parser, config_class)) from error
+    return given, filed
+
+
+def parse_options(config_class: type[_C], argv: list[str] | None = None, *, description: str) -> _C:
+    """The configuration that the command line and the file that ``--config`` names describe; the command line rules.
+
+    Raises:
+        UserError: An option is unknown or has a value that it does not take.
+    """
+    given, filed = _read(argv, config_class, description)
+    return config_class(**filed | given)
 
 
 def parse_config(argv: list[str] | None = None, *, description: str) -> TrainConfig:
@@ -62,19 +95,16 @@ def parse_config(argv: list[str] | None = None, *, description: str) -> TrainCon
     Raises:
         UserError: An option is unknown or has a value that it does not take.
     """
-    import argparse
+    return resolve(*_read(argv, TrainConfig, description))
 
-    parser = build_parser(TrainConfig, description=description)
-    try:
-        given = parser.parse_args(argv, defaults=False).clone(with_meta=False).as_dict()
-        path, filed = given.pop("config", None), {}
-        if path is not None:
-            # Through the parser as well: YAML reads 1e-3 as text.
-            from_file = parser.parse_object(load_config_file(path), defaults=False)
-            filed = from_file.clone(with_meta=False).as_dict()
-    except argparse.ArgumentError as error:
-        raise UserError(_sentence(str(error), parser)) from error
-    return resolve(given, filed)
+
+def parse_finetune_config(argv: list[str] | None = None, *, description: str) -> FinetuneConfig:
+    """Likewise for a fine-tuning run.
+
+    Raises:
+        UserError: An option is unknown or has a value that it does not take, or ``--model`` is missing.
+    """
+    return resolve_finetune(*_read(argv, FinetuneConfig, description))
 
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
@@ -83,11 +113,11 @@ _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 def _allowed(kind: Any) -> str:
     parts = [part for part in (get_args(kind) or (kind,)) if part is not type(None)]
     if get_origin(kind) is Literal:
-        return f"one of {', '.join(map(str, parts))}"
-    return _allowed(parts[0]) if get_args(kind) else _KINDS.get(parts[0], str(parts[0]))
+        return f"one of {', '.join(map(str, parts))}" if len(parts) > 1 else str(parts[0])
+    return " or ".join(map(_allowed, parts)) if get_args(kind) else _KINDS.get(parts[0], str(parts[0]))
 
 
-def _sentence(message: str, parser: Any) -> str:
+def _sentence(message: str, parser: Any, config_class: type) -> str:
     """One sentence out of jsonargparse's many lines."""
     text = " ".join(message.split())
     known = [string for action in parser._actions for string in action.option_strings]
@@ -96,7 +126,7 @@ def _sentence(message: str, parser: Any) -> str:
         return f"Unknown option {name}; --help lists every option.{did_you_mean(name, known)}"
     key = re.search(r'key "(\w+)"', text)
     value = re.search(r"(?:value: |Got value: )(\S+)$", text)
-    hints = get_type_hints(TrainConfig)
+    hints = get_type_hints(config_class)
     if key and value and key[1] in hints:
         return f"--{key[1].replace('_', '-')} {value[1]} is not accepted: it must be {_allowed(hints[key[1]])}."
     return text if text.endswith((".", "?")) else f"{text}; --help lists every option."
@@ -108,6 +138,7 @@ def run_recipe(main: Callable[[], None]) -> None:
     Where several processes find the same fault the first of them tells it; what only one of them can meet, it has told
     by itself (see `glmc_zoo.engine.output.own_share`).
     """
+    _hide_own_folder()
     try:
         main()
     except UserError as error:
@@ -116,3 +147,10 @@ def run_recipe(main: Callable[[], None]) -> None:
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def _hide_own_folder() -> None:
+    """Take the recipes' folder off the path: Python puts it first, and evaluate.py in it hides the library's name."""
+    folder = Path(sys.argv[0]).resolve().parent
+    if (folder / "evaluate.py").is_file():
+        sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != folder]

@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from glmc_zoo.errors import UserError, did_you_mean
+from glmc_zoo.engine.options import DataOptions, GroupOptions, PushOptions, check_minimum, option, shown_options
+from glmc_zoo.errors import UserError
 
-__all__ = ["GENERIC_RECIPE", "TrainConfig", "differing_fields", "load_config_file", "resolve", "save_config"]
+if TYPE_CHECKING:
+    from glmc_zoo.data import DataEntry
 
-
-def option(default: Any, help: str) -> Any:
-    """A dataclass field with the one line that ``--help`` shows for it."""
-    return field(default=default, metadata={"help": help})
+__all__ = ["GENERIC_RECIPE", "TrainConfig", "differing_fields", "published_recipe", "resolve", "save_config"]
 
 
 @dataclass(kw_only=True)
-class TrainConfig:
+class TrainConfig(PushOptions, GroupOptions, DataOptions):
     """Every option of a run; ``None`` means: taken from preset, recipe or backbone when the run is resolved."""
 
-    # ---- data
-    data: str = option("digits_lt", "catalogue name, Hub id, image folder, parquet folder or saved datasets folder")
-    data_dir: str | None = option(None, "folder with a local copy of a catalogue data set")
-    data_config: str | None = option(None, "configuration of a Hub data set or folder that has several")
-    imbalance_factor: float | None = option(None, "thin the training part to largest class / smallest class = this")
-    max_count: int | None = option(None, "images of the largest class when thinning; all it has by default")
-    profile: Literal["exp", "step", "pareto"] = option("exp", "shape of the thinned class counts: exp, step or pareto")
-    selection: Literal["ldam", "glmc", "first"] = option("ldam", "which images stay when thinning: ldam, glmc or first")
-    data_seed: int = option(0, "seed of the long-tail subset and the held-out split, apart from --seed")
-    val_fraction: float = option(0.0, "share of each training class held out for validation")
-    image_column: str | None = option(None, "column with the images; detected by its type by default")
-    label_column: str | None = option(None, "column with the classes; detected by its type by default")
-    train_split: str | None = option(None, "name of the training split, where it is not the usual one")
-    test_split: str | None = option(None, "name of the test split, where it is not the usual one")
-    skip_bad_images: bool = option(False, "leave out images that cannot be read, and count them")
+    # ---- images
     augment: Literal["crop_flip", "shift", "large"] | None = option(None, "augmentation: crop_flip, shift or large")
     image_size: int | None = option(None, "side of the training and test images in pixels")
     workers: int = option(0, "processes that load images, per training process; 0 loads in the process itself")
@@ -86,38 +72,28 @@ class TrainConfig:
     keep_checkpoints: int = option(2, "newest checkpoints to keep")
     eval_every: int = option(1, "epochs between evaluations; the last epoch is always evaluated")
     select: Literal["last", "best"] = option("last", "epoch to report: last, or best on --val-fraction (never on test)")
-    many_threshold: int = option(100, "classes with more training images than this are many-shot")
-    few_threshold: int = option(20, "classes with fewer training images than this are few-shot")
+    export_half: bool = option(False, "store the exported weights in half precision")
+    export_encoder: bool = option(False, "also export the model without its classifier, to encoder/")
     tracker: str | None = option(None, "tracker of Accelerate, e.g. tensorboard, wandb, trackio")
-    push_to_hub: str | None = option(None, "ORG/NAME of the Hub repository that the finished model goes to")
 
     def __post_init__(self) -> None:
-        for name, low in _AT_LEAST.items():
-            value = getattr(self, name)
-            if value is not None and not value >= low:
-                raise UserError(f"--{name.replace('_', '-')} {value} is too small: it must be at least {low}.")
+        for owner in (DataOptions, GroupOptions, PushOptions):
+            owner.__post_init__(self)
+        check_minimum(self, _AT_LEAST)
         for name in ("lr", "beta", "clip_grad", "cumulative_power"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"--{name.replace('_', '-')} {value} must be above 0.")
-        if not 0 <= self.val_fraction < 1:
-            raise UserError(f"--val-fraction {self.val_fraction} must lie in 0 to 1, 1 excluded.")
         for name in ("drop_rate", "drop_path_rate", "momentum"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise UserError(f"--{name.replace('_', '-')} {value} must lie in 0 to 1, 1 excluded.")
-        for name in ("seed", "data_seed"):
-            value = getattr(self, name)
-            if value >= 2**32:
-                raise UserError(f"--{name.replace('_', '-')} {value} is too large: it must be below 2 ** 32.")
+        if self.seed >= 2**32:
+            raise UserError(f"--seed {self.seed} is too large: it must be below 2 ** 32.")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise UserError(f"--ema-decay {self.ema_decay} must lie between 0 and 1, for instance 0.999.")
         if self.warmup_epochs and self.epochs and self.warmup_epochs > self.epochs:
             raise UserError(f"--warmup-epochs {self.warmup_epochs} must not exceed --epochs {self.epochs}.")
-        if self.few_threshold > self.many_threshold:
-            raise UserError(
-                f"--few-threshold {self.few_threshold} must not exceed --many-threshold {self.many_threshold}."
-            )
         if self.select == "best" and not self.val_fraction:
             raise UserError(
                 "--select best needs images to choose on that are not test images: give --val-fraction, e.g. 0.1."
@@ -128,10 +104,9 @@ _AT_LEAST: dict[str, float] = {
     **dict.fromkeys(
         ("batch_size", "image_size", "grad_accum_steps", "checkpoint_every", "keep_checkpoints", "eval_every"), 1
     ),
-    **dict.fromkeys(("epochs", "projection_dim", "max_count", "imbalance_factor"), 1),
-    **dict.fromkeys(("workers", "warmup_epochs", "checkpoint_steps", "data_seed", "seed", "weight_decay"), 0),
+    **dict.fromkeys(("epochs", "projection_dim"), 1),
+    **dict.fromkeys(("workers", "warmup_epochs", "checkpoint_steps", "seed", "weight_decay"), 0),
     **dict.fromkeys(("min_lr", "consistency_weight", "class_weight_power", "sampler_power"), 0),
-    "few_threshold": 0,
 }
 
 # Data sets without a recipe of their own: the usual schedule for large images from scratch, at a modest length.
@@ -147,18 +122,39 @@ GENERIC_RECIPE: dict[str, Any] = {
 # What may differ between a run and its resumption without changing what is computed.
 _FREE_ON_RESUME = frozenset(
     {
-        *("output_dir", "resume", "workers", "data_dir", "tracker", "push_to_hub"),
-        *("keep_checkpoints", "checkpoint_every", "checkpoint_steps"),
+        *("output_dir", "resume", "workers", "data_dir", "tracker"),
+        *("keep_checkpoints", "checkpoint_every", "checkpoint_steps", "export_half", "export_encoder"),
+        *(f.name for f in dataclasses.fields(PushOptions)),
     }
 )
 
 
-def resolve(command_line: dict[str, Any], from_file: dict[str, Any] | None = None) -> TrainConfig:
+_C = TypeVar("_C", bound=TrainConfig)
+
+
+def published_recipe(entry: DataEntry | None, imbalance_factor: float | None) -> dict[str, Any]:
+    """Options for training from scratch: the data set's own recipe over the generic one."""
+    return GENERIC_RECIPE | ({} if entry is None else entry.recipe(imbalance_factor))
+
+
+def resolve(
+    command_line: dict[str, Any],
+    from_file: dict[str, Any] | None = None,
+    *,
+    config_class: type[_C] = TrainConfig,  # type: ignore[assignment]  # the bound itself
+    recipe_of: Callable[[DataEntry | None, float | None], dict[str, Any]] = published_recipe,
+) -> _C:
     """Fill what was not said: preset first, then the data set's recipe, then the file, then the command line.
 
     A published recipe's own method switches count for the ``official`` preset only; its schedule always does. A preset
     on the command line takes the place of the switches in the file, which belong to the preset there. A warm-up that
     nobody asked for takes at most a tenth of the epochs.
+
+    Args:
+        command_line: options that were given, by field name.
+        from_file: likewise, of a file that the command line overrides.
+        config_class: what to make.
+        recipe_of: options for a catalogue entry (``None`` for other data) and an imbalance factor.
 
     Raises:
         UserError: A value is out of its range, or has no effect on the method chosen.
@@ -178,11 +174,10 @@ def resolve(command_line: dict[str, Any], from_file: dict[str, Any] | None = Non
             "leave it out."
         )
     entry = list_data().get(explicit.get("data", TrainConfig.data))
-    recipe = dict(GENERIC_RECIPE)
     factor = explicit.get("imbalance_factor")
     if entry is not None:
         factor = factor if factor is not None else entry.default_imbalance_factor
-        recipe |= entry.recipe(factor)
+    recipe = recipe_of(entry, factor)
     published = bool(METHOD_SWITCHES & recipe.keys())
     preset = explicit.get("preset") or ("official" if published else "tuned")
     if preset != "official":
@@ -191,38 +186,7 @@ def resolve(command_line: dict[str, Any], from_file: dict[str, Any] | None = Non
     epochs = said.get("epochs", recipe["epochs"])
     recipe["warmup_epochs"] = min(recipe["warmup_epochs"], max(epochs // 10, 0))
     values = PRESETS[preset] | recipe | {"preset": preset, "imbalance_factor": factor} | said
-    return TrainConfig(**values)
-
-
-def load_config_file(path: str | Path) -> dict[str, Any]:
-    """Read a YAML file of options, by field name.
-
-    Raises:
-        UserError: The file is missing, is no mapping, or has a key that is no option.
-    """
-    import yaml
-
-    try:
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"Config file {str(path)!r} cannot be read: {error.strerror or error}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"Config file {str(path)!r} is not YAML: {' '.join(str(error).split())}.") from error
-    if loaded is None:
-        loaded = {}
-    if not isinstance(loaded, dict):
-        raise UserError(
-            f"Config file {str(path)!r} must hold 'option: value' lines, but holds a {type(loaded).__name__}."
-        )
-    known = [f.name for f in dataclasses.fields(TrainConfig)]
-    values = {str(key).replace("-", "_"): value for key, value in loaded.items()}
-    for key in values:
-        if key not in known:
-            raise UserError(
-                f"Config file {str(path)!r} has the unknown key {key!r}; allowed are the options of --help."
-                f"{did_you_mean(key, known)}"
-            )
-    return values
+    return config_class(**values)
 
 
 def save_config(config: TrainConfig, path: Path) -> None:
@@ -230,7 +194,7 @@ def save_config(config: TrainConfig, path: Path) -> None:
     import yaml
 
     scrap = path.with_name(f".writing-{path.name}")
-    scrap.write_text(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False), encoding="utf-8")
+    scrap.write_text(yaml.safe_dump(shown_options(config), sort_keys=False), encoding="utf-8")
     scrap.replace(path)
 
 
@@ -238,6 +202,6 @@ def differing_fields(before: dict[str, Any], now: TrainConfig) -> list[str]:
     """``name: before -> now`` for each option that changes what a resumed run computes."""
     return [
         f"{name}: {before.get(name)} -> {value}"
-        for name, value in dataclasses.asdict(now).items()
+        for name, value in shown_options(now).items()
         if name not in _FREE_ON_RESUME and before.get(name) != value
     ]

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from glmc_zoo.engine.output import own_share
 from glmc_zoo.metrics import ScoreCounts
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "sum_counts"]
 
 
 @torch.inference_mode()
@@ -45,12 +45,18 @@ def evaluate(
             logits = model(normalize(images.to(accelerator.device, non_blocking=True)))
         empty.update(targets.numpy(), logits=logits.float().cpu().numpy())
     model.train(was_training)
-    integers = torch.from_numpy(empty.integers()).to(accelerator.device)
-    floats = torch.from_numpy(empty.floats()).to(accelerator.device)
-    counts = empty.with_state(
-        accelerator.reduce(integers, "sum").cpu().numpy(), accelerator.reduce(floats, "sum").cpu().numpy()
-    )
-    counted = int(counts.support.sum())
-    if counted != total:
-        raise RuntimeError(f"The evaluation counted {counted} images of a split of {total}.")
-    return counts
+    return sum_counts(empty, accelerator, total)
+
+
+def sum_counts(counts: ScoreCounts, accelerator: Accelerator, total: int) -> ScoreCounts:
+    """Counts of all processes together, the same in each.
+
+    Raises:
+        RuntimeError: they are not ``total`` images: one was missed or counted twice.
+    """
+    parts = [torch.from_numpy(part).to(accelerator.device) for part in (counts.integers(), counts.floats())]
+    integers, floats = (accelerator.reduce(part, "sum").cpu().numpy() for part in parts)
+    summed = counts.with_state(integers, floats)
+    if summed.total != total:
+        raise RuntimeError(f"The evaluation counted {summed.total} images of a split of {total}.")
+    return summed

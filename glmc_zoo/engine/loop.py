@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,7 @@ def train_one_epoch(
     progress: Progress,
     *,
     seed: int,
+    frozen: Sequence[nn.Module] = (),
     clip_grad: float | None = None,
     ema: ModelEmaV3 | None = None,
     checkpoint_steps: int = 0,
@@ -105,6 +106,7 @@ def train_one_epoch(
         accelerator: Runs the backward pass, accumulation and clipping.
         progress: Advanced with every batch; batches it has already are left out.
         seed: Of the mixing, together with epoch, batch and process.
+        frozen: Modules that stay as in evaluation, statistics and dropout included.
         clip_grad: Largest norm of the gradient.
         ema: Updated after every optimiser step.
         checkpoint_steps: Call ``save`` every so many steps.
@@ -123,6 +125,8 @@ def train_one_epoch(
     done_before, images = progress.batch, 0
     losses = _Losses(accelerator, progress)
     task.train()
+    for module in frozen:
+        module.eval()
     bar = tqdm(
         total=length, initial=progress.batch, desc=f"epoch {epoch}", leave=False,
         disable=None if accelerator.is_main_process else True,

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from glmc_zoo.engine.config import TrainConfig, differing_fields, load_config_file, save_config
+from glmc_zoo.engine.config import TrainConfig, differing_fields, save_config
+from glmc_zoo.engine.options import load_config_file
 from glmc_zoo.errors import UserError
 
 __all__ = ["RunFolder", "main_process_first", "on_main_process", "own_share", "write_json"]
@@ -154,7 +155,7 @@ def _claim(config: TrainConfig) -> Path:
     if holds and not saved.exists():
         raise UserError(f"--output-dir {str(folder)!r} holds files but no config.yaml of a run; choose another folder.")
     if saved.exists():
-        differing = differing_fields(load_config_file(saved), config)
+        differing = differing_fields(load_config_file(saved, type(config)), config)
         if differing:
             raise UserError(
                 f"--resume: the run in {str(folder)!r} was configured differently ({'; '.join(differing)}); "

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
-import os
-import platform
-import re
-import shlex
-import shutil
-import sys
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,56 +14,25 @@ from torch import nn
 from glmc_zoo.data import LongTailData
 from glmc_zoo.engine.build import InputSpec
 from glmc_zoo.engine.config import TrainConfig
+from glmc_zoo.engine.options import GroupOptions, shown_options
 from glmc_zoo.engine.output import write_json
+from glmc_zoo.engine.provenance import command_line, hardware, package_versions, slug, without_place
 from glmc_zoo.metrics import GROUPS, ScoreCounts, group_of_classes, recalls
 
-__all__ = ["describe_run", "percent", "result_table", "write_outputs"]
-
-_PACKAGES = ("glmc_zoo", "torch", "torchvision", "timm", "accelerate", "datasets", "huggingface_hub", "numpy")
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            from glmc_zoo import __version__
-
-            found[name] = f"{__version__} (not installed)" if name == "glmc_zoo" else "not installed"
-    return found
-
-
-def _hardware(accelerator: Accelerator) -> str:
-    if accelerator.device.type == "cuda":
-        return f"{torch.cuda.get_device_name()}"
-    return f"{os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} threads a process"
-
-
-def _command() -> str:
-    """The command as it was given, by the mark that each launcher leaves in the environment."""
-    here = os.environ
-    launcher = ["python"]
-    if "ACCELERATE_MIXED_PRECISION" in here:
-        launcher = ["accelerate", "launch", "--num_processes", here.get("WORLD_SIZE", "1")]
-    elif "TORCHELASTIC_RUN_ID" in here:
-        nodes = int(here["WORLD_SIZE"]) // int(here["LOCAL_WORLD_SIZE"])
-        place = ["--standalone"] if nodes == 1 else ["--nnodes", str(nodes)]
-        launcher = ["torchrun", "--nproc_per_node", here["LOCAL_WORLD_SIZE"], *place]
-    return shlex.join([*launcher, "recipes/" + Path(sys.argv[0]).name, *map(_without_place, sys.argv[1:])])
-
-
-def _without_place(argument: str) -> str:
-    # It goes into model cards: of an absolute path its last part alone, not where it lies on this machine.
-    mark = re.match(r"(?:--[\w-]+=)?(?:local-dir:)?", argument)
-    before = mark[0] if mark else ""
-    path = Path(argument.removeprefix(before))
-    return f"{before}path/to/{path.name}" if path.is_absolute() else argument
+__all__ = [
+    "describe_run",
+    "epoch_line",
+    "one_group_note",
+    "opening_lines",
+    "percent",
+    "result_table",
+    "write_outputs",
+]
 
 
 def _public(config: TrainConfig) -> dict[str, Any]:
-    values = dataclasses.asdict(dataclasses.replace(config, output_dir=None, resume=None))
-    return {name: _without_place(value) if isinstance(value, str) else value for name, value in values.items()}
+    values = shown_options(dataclasses.replace(config, output_dir=None, resume=None))
+    return {name: without_place(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def describe_run(
@@ -82,9 +45,10 @@ def describe_run(
     """Everything about a run that is known before its scores."""
     thresholds: dict[str, Any] = {"many": config.many_threshold, "few": config.few_threshold, "few_inclusive": False}
     groups = group_of_classes(data.class_counts, **thresholds)
-    tag = f"{config.method}_{_slug(data.name)}"
+    tag = f"{config.method}_{slug(data.name)}"
     registered: Any = timm_model.default_cfg
     architecture = registered.get("architecture", config.backbone)
+    named = config.backbone is not None and ":" not in config.backbone
     return {
         "class_names": data.class_names,
         "class_counts": data.class_counts,
@@ -95,14 +59,14 @@ def describe_run(
             "name": f"{architecture}.{tag}",
             "tag": tag,
             # Of a name with a source prefix, which may be a place on this machine, the architecture.
-            "backbone": architecture if ":" in str(config.backbone) else config.backbone,
+            "backbone": config.backbone if named else architecture,
             "parameters": sum(p.numel() for p in timm_model.parameters()),
             "input_size": [3, spec.size, spec.size],
             "mean": list(spec.mean),
             "std": list(spec.std),
             "interpolation": spec.interpolation,
             "crop_pct": spec.crop_pct,
-            "pretrained_from": _without_place(str(config.backbone)) if config.pretrained else None,
+            "pretrained_from": without_place(str(config.backbone)) if config.pretrained else None,
             "ema": config.ema_decay,
             "needs_glmc_zoo": type(timm_model).__module__.startswith("glmc_zoo."),
         },
@@ -110,16 +74,49 @@ def describe_run(
         "preset": config.preset if config.method == "glmc" else None,
         "config": _public(config),
         "seeds": {"seed": config.seed, "data_seed": config.data_seed},
-        "command": _command(),
-        "versions": _versions(),
-        "hardware": _hardware(accelerator),
+        "command": command_line(),
+        "versions": package_versions(),
+        "hardware": hardware(accelerator),
         "precision": accelerator.mixed_precision,
         "processes": accelerator.num_processes,
     }
 
 
-def _slug(name: str) -> str:
-    return "".join(c if c.isascii() and c.isalnum() else "_" for c in Path(name).name.lower()).strip("_") or "data"
+def opening_lines(
+    config: TrainConfig, data: LongTailData, spec: InputSpec, timm_model: nn.Module, folder: Path
+) -> list[str]:
+    """What is about to be trained, on what, and where the results go."""
+    registered: Any = timm_model.default_cfg
+    method = config.method + (f" ({config.preset})" if config.method == "glmc" else "")
+    return [
+        f"{method}: {config.backbone or registered['architecture']}, "
+        f"{sum(p.numel() for p in timm_model.parameters()) / 1e6:.2f} M parameters, {spec.size} x {spec.size} "
+        f"pixels; {config.data}: {len(data.train)} training images in {len(data.class_names)} classes "
+        f"({max(data.class_counts)} to {min(data.class_counts)} each), {len(data.test)} test images",
+        *(f"note: {note}" for note in [*data.notes, *one_group_note(data.class_counts, config)]),
+        f"{config.epochs} epochs of batch {config.batch_size}, lr {config.lr}; results in {folder}",
+    ]
+
+
+def epoch_line(row: dict[str, Any], config: TrainConfig) -> str:
+    """An epoch's losses and scores in one line."""
+    scores = row.get("test") or row.get("validation") or {}
+    text = f"epoch {row['epoch'] + 1}/{config.epochs}  loss {row['loss']:.3f}  lr {row['lr']:.4f}"
+    shown = ("top1", "balanced_accuracy", *GROUPS) if scores else ()
+    text += "".join(f"  {name} {percent(scores[name])}" for name in shown)
+    return f"{text}  ({row['images_per_second']:.0f} images/s)"
+
+
+def one_group_note(class_counts: list[int], config: GroupOptions) -> list[str]:
+    """What to say where the thresholds put every class into one group, so that two of the three scores are null."""
+    groups = group_of_classes(class_counts, many=config.many_threshold, few=config.few_threshold)
+    found = {GROUPS[group] for group in groups}
+    if len(found) > 1 or config.groups == "terciles":
+        return []
+    return [
+        f"All classes are {found.pop()}-shot by the thresholds {config.many_threshold} and {config.few_threshold}: "
+        "--groups terciles makes three groups of them."
+    ]
 
 
 def percent(score: float | None) -> str:
@@ -156,48 +153,70 @@ def write_outputs(
     rows: list[dict[str, Any]],
     timm_model: nn.Module,
     heads: dict[str, torch.Tensor],
-    spec: InputSpec,
+    *,
+    half: bool = False,
+    encoder: bool = False,
 ) -> dict[str, Any]:
-    """Write scores, plots, model and card below ``folder`` and return the results; by the main process alone."""
-    from glmc_zoo.hub import GLMC_PAPER, export_model, render_card, write_heads
-    from glmc_zoo.metrics import plots
+    """Write scores, plots, model and card below ``folder`` and return the results; by the main process alone.
+
+    Args:
+        folder: of the run; the model goes to ``model/`` in it.
+        results: what `describe_run` says, and what came out beside the scores.
+        counts: of the test part.
+        rows: the epochs' lines, for the plot of the training.
+        timm_model: the trained classifier.
+        heads: what only training needs; may be empty.
+        half: store the exported weights in half precision.
+        encoder: export the model without its classifier as well, to ``encoder/``.
+    """
+    from glmc_zoo.hub import export_run
 
     results["test"] = counts.scores()
     results["class_recalls"] = [None if value != value else float(value) for value in recalls(counts)]
     results["group_confusion"] = counts.group_confusion.tolist()
-    model_info = results["model"]
-    write_json(folder / "results.json", results)
+    write_json(folder / "results.json", results)  # at once: the scores outlive whatever fails from here on
 
-    title = f"{model_info['name']} on {results['data']['name']}, seed {results['seeds']['seed']}"
-    drawn = folder / "plots"
-    drawn.mkdir(exist_ok=True)
-    plots.plot_training(rows, drawn / "training.png", title=title)
+    drawn = _draw(folder / "plots", results, counts, rows)
+    shared: dict[str, Any] = {
+        "plots": drawn,
+        "config_yaml": _public_options(folder / "config.yaml"),
+        "half": half,
+        "repo_id": results["config"].get("push_to_hub"),
+    }
+    model = export_run(folder / "model", timm_model, results, heads=heads, **shared)
+    if encoder:
+        # The repository, if any, is the classifier's: the encoder's card speaks of its own folder.
+        export_run(folder / "encoder", timm_model, results, encoder_only=True, **{**shared, "repo_id": None})
+    exported: dict[str, Any] = json.loads((model / "results.json").read_text(encoding="utf-8"))
+    write_json(folder / "results.json", exported)
+    return exported
+
+
+def _draw(folder: Path, results: dict[str, Any], counts: ScoreCounts, rows: list[dict[str, Any]]) -> Path:
+    """The plots of a finished run, in ``folder``."""
+    from glmc_zoo.metrics import plots
+
+    title = f"{results['model']['name']} on {results['data']['name']}, seed {results['seeds']['seed']}"
+    folder.mkdir(exist_ok=True)
+    plots.plot_training(rows, folder / "training.png", title=title)
     plots.plot_class_accuracy(
         results["class_counts"],
         results["class_recalls"],
-        drawn / "class_accuracy.png",
+        folder / "class_accuracy.png",
         class_names=results["class_names"],
         title=title,
         **results["thresholds"],
     )
-    plots.plot_group_confusion(counts.group_confusion, drawn / "group_confusion.png", title=title)
-    export_model(
-        timm_model,
-        folder / "model",
-        class_names=results["class_names"],
-        mean=spec.mean,
-        std=spec.std,
-        input_size=(3, spec.size, spec.size),
-        interpolation=spec.interpolation,
-        crop_pct=spec.crop_pct,
-        tag=model_info["tag"],
-        description=results["data"].get("description"),
-        **(GLMC_PAPER if results["method"] == "glmc" else {}),
-    )
-    if heads:
-        write_heads(heads, folder / "model")
-    shutil.copytree(drawn, folder / "model" / "plots", dirs_exist_ok=True)  # the card shows them
-    (folder / "model" / "README.md").write_text(
-        render_card(results, repo_id=results["config"]["push_to_hub"]), encoding="utf-8"
-    )
-    return results
+    plots.plot_group_confusion(counts.group_confusion, folder / "group_confusion.png", title=title)
+    return folder
+
+
+def _public_options(path: Path) -> str | None:
+    """The text of a run's config.yaml as others may see it; None where there is none."""
+    import yaml
+
+    if not path.is_file():
+        return None
+    options = yaml.safe_load(path.read_text(encoding="utf-8"))
+    said = {name: without_place(value) if isinstance(value, str) else value for name, value in options.items()}
+    return yaml.safe_dump(said, sort_keys=False)

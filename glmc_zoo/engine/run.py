@@ -6,11 +6,12 @@ import dataclasses
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate.logging import get_logger
 from accelerate.utils import set_seed
+from timm.task import TrainingTask
 from timm.utils import ModelEmaV3, distribute_bn, unwrap_model
 from torch import Tensor, nn
 
@@ -28,15 +29,19 @@ from glmc_zoo.engine.checkpoint import Best, Checkpoints, Progress
 from glmc_zoo.engine.config import TrainConfig
 from glmc_zoo.engine.evaluation import evaluate
 from glmc_zoo.engine.loop import NotFiniteError, train_one_epoch
+from glmc_zoo.engine.options import shown_options
 from glmc_zoo.engine.output import RunFolder, on_main_process
-from glmc_zoo.engine.report import describe_run, percent, result_table, write_outputs
-from glmc_zoo.hub import check_push
+from glmc_zoo.engine.push import check_push_run, push_run
+from glmc_zoo.engine.report import describe_run, epoch_line, opening_lines, result_table, write_outputs
+from glmc_zoo.engine.tuning import frozen_modules
+from glmc_zoo.hub import ModelSource, open_model
 from glmc_zoo.method import GLMCTask
-from glmc_zoo.metrics import ScoreCounts
+from glmc_zoo.metrics import ScoreCounts, tercile_thresholds
 
 __all__ = ["TrainingRun"]
 
 _log = get_logger(__name__)
+_Config = TypeVar("_Config", bound=TrainConfig)
 
 
 class TrainingRun:
@@ -47,27 +52,32 @@ class TrainingRun:
     """
 
     def __init__(self, config: TrainConfig) -> None:
-        if config.push_to_hub is not None:
-            check_push(config.push_to_hub)
+        check_push_run(config)
         self.accelerator = make_accelerator(config)
+        self.ema: ModelEmaV3 | None = None
         # The same seed in every process: weights start equal, and what must differ has generators of its own.
         set_seed(config.seed)
         self.data = load_run_data(config, self.accelerator)
-        self.spec = input_spec(config, self.data)
+        config = self._with_groups(config)
+        self.source = self._open_source(config)
+        # For building alone: where the weights of a model from the Hub lie once they were downloaded and checked.
+        building = config if self.source is None else dataclasses.replace(config, backbone=self.source.timm_name)
+        self.spec = input_spec(building, self.data)
         # As resolved, so that config.yaml says it.
         resolved: dict[str, Any] = {"image_size": self.spec.size, "augment": self.spec.augment}
         self.config = config = dataclasses.replace(config, **resolved)
-        self.task = make_task(config, self.data, self.spec)
+        self.task = self._make_task(dataclasses.replace(building, **resolved))
         # The faster layout for convolutions on GPUs and CPUs alike; weights of other kinds are not changed by it.
         self.task.to(memory_format=torch.channels_last)
         if config.compile:
             self.task.compile()
+        self.frozen = frozen_modules(self.task)
         self.normalize = Normalize(self.spec.mean, self.spec.std).to(self.accelerator.device)
         self.train_transform, self.eval_transform = build_transforms(
             self.spec.augment, self.spec.size, interpolation=self.spec.interpolation, crop_pct=self.spec.crop_pct
         )
         loader = make_train_loader(config, self.data, self.train_transform, self.accelerator.num_processes)
-        optimizer = make_optimizer(config, self.task)
+        optimizer = make_optimizer(config, self.task, self._parameter_groups())
         self.scheduler = make_scheduler(config, optimizer)
         self.folder = RunFolder(self.accelerator, config)
         self.prepared, self.optimizer, self.loader = self.accelerator.prepare(self.task, optimizer, loader)
@@ -77,7 +87,6 @@ class TrainingRun:
         self.accelerator.register_for_checkpointing(self.progress)
         if config.select == "best":
             self.accelerator.register_for_checkpointing(self.best)
-        self.ema = None
         if config.ema_decay is not None:
             self.ema = ModelEmaV3(self.task.trainable_module, decay=config.ema_decay, use_warmup=True)
             self.accelerator.register_for_checkpointing(self.ema)
@@ -86,8 +95,32 @@ class TrainingRun:
         self._clock = time.perf_counter()
         if config.tracker is not None:
             self.accelerator.project_configuration.logging_dir = str(self.folder.path / "logs")
-            options = {key: value for key, value in dataclasses.asdict(config).items() if value is not None}
+            options = {key: value for key, value in shown_options(config).items() if value is not None}
             self.accelerator.init_trackers("glmc_zoo", config=options)
+
+    # ------------------------------------------------- what fine-tuning does in another way
+    def _open_source(self, config: TrainConfig) -> ModelSource | None:
+        """Where the weights come from that training starts with, unless timm itself is to find them."""
+        name = str(config.backbone)
+        return open_model(name) if config.pretrained and ":" in name else None
+
+    def _make_task(self, config: TrainConfig) -> TrainingTask:
+        return make_task(config, self.data, self.spec)
+
+    def _parameter_groups(self) -> list[dict[str, Any]] | None:
+        return None
+
+    def _before_export(self) -> None:
+        """Leave in `model` the plain timm model that is scored and exported."""
+
+    def _describe_results(self, results: dict[str, Any]) -> None:
+        """Add what this kind of run has to say."""
+
+    def _with_groups(self, config: _Config) -> _Config:
+        if config.groups == "thresholds":
+            return config
+        many, few = tercile_thresholds(self.data.class_counts)
+        return dataclasses.replace(config, many_threshold=many, few_threshold=few)
 
     # ------------------------------------------------------------- checkpoint
     def resume(self) -> None:
@@ -149,6 +182,7 @@ class TrainingRun:
             self.normalize,
             self.accelerator,
             self.progress,
+            frozen=self.frozen,
             seed=self.config.seed,
             clip_grad=self.config.clip_grad,
             ema=self.ema,
@@ -166,7 +200,11 @@ class TrainingRun:
         self._check_weights()
         config, epoch = self.config, self.progress.epoch
         assert config.epochs is not None
-        row: dict[str, Any] = {"epoch": epoch, **losses, "lr": self.optimizer.param_groups[0]["lr"]}
+        row: dict[str, Any] = {
+            "epoch": epoch,
+            **losses,
+            "lr": max(group["lr"] for group in self.optimizer.param_groups),
+        }
         last = epoch + 1 == config.epochs
         if last or (epoch + 1) % config.eval_every == 0:
             name = "test" if self.data.val is None else "validation"
@@ -181,12 +219,8 @@ class TrainingRun:
             self.save()
 
     def _tell(self, row: dict[str, Any]) -> None:
+        self.say(epoch_line(row, self.config))
         scores = row.get("test") or row.get("validation") or {}
-        text = f"epoch {row['epoch'] + 1}/{self.config.epochs}  loss {row['loss']:.3f}  lr {row['lr']:.4f}"
-        if scores:
-            shown = ("top1", "balanced_accuracy", "many", "medium", "few")
-            text += "  " + "  ".join(f"{name} {percent(scores[name])}" for name in shown)
-        self.say(f"{text}  ({row['images_per_second']:.0f} images/s)")
         flat = {key: value for key, value in row.items() if isinstance(value, float)}
         flat |= {f"score/{key}": value for key, value in scores.items() if value is not None}
         if self.config.tracker is not None:
@@ -233,31 +267,39 @@ class TrainingRun:
             self.model.load_state_dict(self.best.weights)
         else:
             epoch, how = self.progress.epoch - 1, f"last of {config.epochs} epochs"
+        self._before_export()
         # Scored in the layout in which it is exported: layouts differ in the last bits of what they compute.
         self.model.to(memory_format=torch.contiguous_format)
         counts = self.evaluate(self.data.test)
         self.progress.seconds += time.perf_counter() - self._clock
         results = describe_run(config, self.data, self.spec, self.timm_model, self.accelerator)
         results["selection"] = {"epoch": epoch, "how": how}
+        self._describe_results(results)
         if self.data.val is not None:
             results["validation"] = self.evaluate(self.data.val).scores()
         results["wall_time_s"] = round(self.progress.seconds, 1)
         if self.accelerator.is_main_process:
             heads: dict[str, Tensor] = getattr(self.model, "training_heads", dict)()
             results = write_outputs(
-                self.folder.path, results, counts, self.folder.rows(), self.timm_model, heads, self.spec
+                self.folder.path,
+                results,
+                counts,
+                self.folder.rows(),
+                self.timm_model,
+                heads,
+                half=config.export_half,
+                encoder=config.export_encoder,
             )
             print(result_table(results, self.folder.path))
-            if config.push_to_hub is not None:
-                self._push(config.push_to_hub)
+        if config.push_to_hub is not None:
+            on_main_process(self.accelerator, self._push)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return results
 
-    def _push(self, repo_id: str) -> None:
-        from glmc_zoo.hub import push_folder
-
-        print(f"pushed  {push_folder(self.folder.path / 'model', repo_id)}")
+    def _push(self) -> None:
+        result = push_run(self.folder.path / "model", self.config)
+        print(f"pushed  {result.pull_request_url or result.url}")
 
     def say(self, text: str) -> None:
         """One line on the screen, once."""
@@ -265,14 +307,5 @@ class TrainingRun:
 
     def describe(self) -> None:
         """Say what is about to be trained."""
-        info, config = self.data.info, self.config
-        model = self.timm_model
-        self.say(
-            f"{config.method}{f' ({config.preset})' if config.method == 'glmc' else ''}: {config.backbone}, "
-            f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {self.spec.size} x {self.spec.size} "
-            f"pixels; {config.data}: {len(self.data.train)} training images in {len(self.data.class_names)} classes "
-            f"({max(self.data.class_counts)} to {min(self.data.class_counts)} each), {len(self.data.test)} test images"
-        )
-        for note in info.get("notes", []):
-            self.say(f"note: {note}")
-        self.say(f"{config.epochs} epochs of batch {config.batch_size}, lr {config.lr}; results in {self.folder.path}")
+        for line in opening_lines(self.config, self.data, self.spec, self.timm_model, self.folder.path):
+            self.say(line)

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from glmc_zoo.hub.card import render_card
-from glmc_zoo.hub.export import GLMC_PAPER, export_model, write_heads
-from glmc_zoo.hub.push import check_push, push_folder
+from glmc_zoo.hub.export import GLMC_PAPER, export_model, export_run, write_heads
+from glmc_zoo.hub.push import check_push, push_command, push_folder
+from glmc_zoo.hub.source import ModelSource, create_model, open_model
+from glmc_zoo.hub.upload import PushResult
+from glmc_zoo.hub.validate import check_card
 from glmc_zoo.hub.zoo import PublishedModel, list_models
 
 __all__ = [
     "GLMC_PAPER",
+    "ModelSource",
     "PublishedModel",
+    "PushResult",
+    "check_card",
     "check_push",
+    "create_model",
     "export_model",
+    "export_run",
     "list_models",
+    "open_model",
+    "push_command",
     "push_folder",
     "render_card",
     "write_heads",

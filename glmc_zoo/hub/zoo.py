@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PublishedModel", "list_models"]
+__all__ = ["PublishedModel", "cards_folder", "list_models"]
 
 
 @dataclass(frozen=True)
@@ -24,20 +24,18 @@ class PublishedModel:
 
 
 def list_models(folder: str | Path | None = None) -> list[PublishedModel]:
-    """Published models with their scores, by name.
+    """Published models with their scores, by name; `glmc_zoo.create_model` builds one by its name.
 
     Args:
-        folder: holds one folder a model; the checkout's ``hub_cards/`` when absent. Without one, as in an installation
-            from a wheel, the list is empty.
+        folder: holds one folder a model; those that come with the package when absent.
     """
-    root = Path(folder) if folder is not None else Path(__file__).parents[2] / "hub_cards"
     models = []
-    for path in sorted(root.glob("*/results.json")):
+    for path in sorted((Path(folder) if folder is not None else cards_folder()).glob("*/results.json")):
         results = json.loads(path.read_text(encoding="utf-8"))
         model = results["model"]
         models.append(
             PublishedModel(
-                name=model["name"],
+                name=path.parent.name,
                 backbone=model["backbone"],
                 data=results["data"]["name"],
                 method=results["method"],
@@ -47,3 +45,9 @@ def list_models(folder: str | Path | None = None) -> list[PublishedModel]:
             )
         )
     return models
+
+
+def cards_folder() -> Path:
+    """Where the published models lie: in the package as installed, or the checkout's ``hub_cards/``."""
+    installed = Path(__file__).with_name("cards")
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "hub_cards"

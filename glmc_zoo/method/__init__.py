@@ -4,6 +4,7 @@ from glmc_zoo.method.losses import BalancedSoftmaxLoss, GLMCOutput, cumulative_a
 from glmc_zoo.method.maxnorm import MaxNorm, tau_normalize
 from glmc_zoo.method.mixing import Mix, MixedViews, cut_box, draw_mix, mix_views
 from glmc_zoo.method.model import GLMCModel, backbone_config, check_backbone, create_backbone
+from glmc_zoo.method.posthoc import adjust_logits, tau_norm_logits
 from glmc_zoo.method.task import GLMCTask
 from glmc_zoo.method.weights import class_weights, log_prior, sampling_weights
 
@@ -15,6 +16,7 @@ __all__ = [
     "MaxNorm",
     "Mix",
     "MixedViews",
+    "adjust_logits",
     "backbone_config",
     "check_backbone",
     "class_weights",
@@ -26,5 +28,6 @@ __all__ = [
     "log_prior",
     "mix_views",
     "sampling_weights",
+    "tau_norm_logits",
     "tau_normalize",
 ]

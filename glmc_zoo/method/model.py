@@ -241,3 +241,25 @@ class GLMCModel(nn.Module):
     def training_heads(self) -> dict[str, Tensor]:
         """State of the heads that the exported timm model does not hold, to continue pre-training with."""
         return {key: value for key, value in self.state_dict().items() if not key.startswith("timm_model.")}
+
+    def load_training_heads(self, heads: dict[str, Tensor], *, same_classes: bool) -> list[str]:
+        """Go on with heads that `training_heads` gave: projection and prediction, and the classifier of equal classes.
+
+        A head of another shape, as after another ``projection_dim``, stays as it is.
+
+        Args:
+            heads: Tensors by name.
+            same_classes: Whether the conventional classifier's classes are those of this model.
+
+        Returns:
+            Names of the modules that were loaded.
+        """
+        loaded = []
+        modules = ("projector", "predictor", *(("conventional_classifier",) if same_classes else ()))
+        for name in modules:
+            module: Any = getattr(self, name)
+            state = {key: heads.get(f"{name}.{key}") for key in module.state_dict()}
+            if all(value is not None and value.shape == getattr(module, key).shape for key, value in state.items()):
+                module.load_state_dict(state)
+                loaded.append(name)
+        return loaded

@@ -9,11 +9,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .longtail import GROUPS, ScoreCounts, group_of_classes, longtail_scores, recalls
+from .longtail import GROUPS, ScoreCounts, group_of_classes, longtail_scores, recalls, tercile_thresholds
 
 if TYPE_CHECKING:
     from .longtail_metric import LongTailMetrics
-    from .plots import plot_class_accuracy, plot_group_confusion, plot_training
+    from .plots import plot_class_accuracy, plot_comparison, plot_group_confusion, plot_training
 
 __all__ = [
     "GROUPS",
@@ -22,14 +22,17 @@ __all__ = [
     "group_of_classes",
     "longtail_scores",
     "plot_class_accuracy",
+    "plot_comparison",
     "plot_group_confusion",
     "plot_training",
     "recalls",
+    "tercile_thresholds",
 ]
 
 _LAZY = {
     "LongTailMetrics": "longtail_metric",
     "plot_class_accuracy": "plots",
+    "plot_comparison": "plots",
     "plot_group_confusion": "plots",
     "plot_training": "plots",
 }

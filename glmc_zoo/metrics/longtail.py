@@ -15,7 +15,7 @@ from glmc_zoo.errors import UserError
 
 from ._checks import check_class_counts, check_labels, check_logits, check_probabilities, check_thresholds
 
-__all__ = ["GROUPS", "ScoreCounts", "group_of_classes", "longtail_scores", "recalls"]
+__all__ = ["GROUPS", "ScoreCounts", "group_of_classes", "longtail_scores", "recalls", "tercile_thresholds"]
 
 GROUPS = ("many", "medium", "few")
 """Names of the groups that :func:`group_of_classes` numbers 0, 1, 2."""
@@ -50,6 +50,24 @@ def group_of_classes(
     check_thresholds(many, few)
     is_few = counts <= few if few_inclusive else counts < few
     return np.select([counts > many, is_few], [0, 2], default=1).astype(np.int64)
+
+
+def tercile_thresholds(class_counts: ArrayLike) -> tuple[int, int]:
+    """Thresholds ``(many, few)`` that put about a third of the classes into each group.
+
+    For sets where the usual 100 and 20 put every class into one group. Classes of equal counts stay together, so groups
+    are of unequal size where counts repeat; where all counts are equal, or of two classes, every class is medium.
+
+    Args:
+        class_counts: Training images of each class, whole numbers, shape (C,).
+
+    Raises:
+        UserError: ``class_counts`` is empty, not one-dimensional, negative or fractional.
+    """
+    ordered = np.sort(check_class_counts(class_counts))[::-1]
+    third = len(ordered) // 3
+    # The first class that is not among the top third, and the last one that is not among the bottom third.
+    return int(ordered[third]), int(ordered[-1 - third])
 
 
 class ScoreCounts:

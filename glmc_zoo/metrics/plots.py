@@ -14,11 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from glmc_zoo.errors import UserError
 
+from ._comparison_plot import plot_comparison
 from ._figure import GREY, GROUP_COLOURS, INK, new_figure, save
 from ._training_plot import plot_training
 from .longtail import GROUPS, group_of_classes
 
-__all__ = ["plot_class_accuracy", "plot_group_confusion", "plot_training"]
+__all__ = ["plot_class_accuracy", "plot_comparison", "plot_group_confusion", "plot_training"]
 
 _MOST_BARS = 40
 _MOST_PLAIN_DOTS = 200

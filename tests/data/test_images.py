@@ -168,3 +168,21 @@ def test_pictures_of_one_split_only_decode_nothing_else(pictures: np.ndarray, mo
     monkeypatch.setattr(ArrowImages, "read", spy)
     decode_small([ImageSplit(source, np.array([4, 1]), np.array([1, 0]))], 1 << 30)
     assert set(read) == {1, 4}
+
+
+def test_files_are_told_below_the_folder_and_elsewhere_by_their_name_alone(write_images, tmp_path: Path) -> None:
+    from glmc_zoo.data import load_data
+
+    folder = write_images(tmp_path / "data", [6, 5])
+    split = load_data(folder).train
+    paths = split.paths()
+    assert len(paths) == len(split) and set(paths) <= {f"class_{c}/{i:03d}.png" for c in range(2) for i in range(6)}
+    assert [int(path[6]) for path in paths] == split.labels.tolist()
+    split._source.folder = None
+    assert split.paths() == [Path(path).name for path in paths]
+
+
+def test_pictures_that_are_no_files_have_no_paths() -> None:
+    from glmc_zoo.data import load_data
+
+    assert load_data("digits_lt").test.paths() is None

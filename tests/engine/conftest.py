@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,8 +42,9 @@ class Outcome:
         lines = [line for line in self.err.splitlines() if "error: " in line]
         assert len(lines) == 1 and "Traceback" not in self.err, self.err
         assert self.err.splitlines()[-1] == lines[0]
-        assert lines[0].startswith("train.py: error: ")
-        return lines[0].removeprefix("train.py: error: ")
+        script, mark, sentence = lines[0].partition(": error: ")
+        assert mark and script.endswith(".py"), lines[0]
+        return sentence
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -122,13 +124,14 @@ def _forget_accelerate() -> None:
 
 
 @pytest.fixture
-def train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Outcome]]:
-    """``train("--epochs", 1, ...)`` runs recipes/train.py as ``__main__`` in this process; plots stay empty."""
+def recipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Outcome]]:
+    """``recipe("train", "--epochs", 1, ...)`` runs a recipe as ``__main__`` in this process; plots stay empty."""
     from matplotlib.figure import Figure
 
-    def call(*args: Any, plots: bool = False) -> Outcome:
+    def call(name: str, *args: Any, plots: bool = False) -> Outcome:
         from glmc_zoo.engine import run as engine_run
 
+        script = str(ROOT / "recipes" / f"{name}.py")
         made: list[Any] = []
         original = engine_run.TrainingRun.__init__
 
@@ -142,10 +145,10 @@ def train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
             patch.setattr(engine_run.TrainingRun, "__init__", remember)
             if not plots:  # drawing takes longer than the training
                 patch.setattr(Figure, "savefig", lambda self, path, **kwargs: Path(path).touch())
-            patch.setattr(sys, "argv", [str(TRAIN), *map(str, args)])
+            patch.setattr(sys, "argv", [script, *map(str, args)])
             status = 0
             try:
-                runpy.run_path(str(TRAIN), run_name="__main__")
+                runpy.run_path(script, run_name="__main__")
             except SystemExit as stop:
                 status = int(stop.code or 0)
         captured = capsys.readouterr()
@@ -153,3 +156,15 @@ def train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
     yield call
     _forget_accelerate()
+
+
+@pytest.fixture
+def train(recipe: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    """``train("--epochs", 1, ...)`` runs recipes/train.py."""
+    return partial(recipe, "train")
+
+
+@pytest.fixture
+def finetune(recipe: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    """``finetune("--model", folder, ...)`` runs recipes/finetune.py."""
+    return partial(recipe, "finetune")

@@ -12,6 +12,7 @@ import pytest
 
 from glmc_zoo.engine.cli import build_parser, parse_config, run_recipe
 from glmc_zoo.engine.config import TrainConfig
+from glmc_zoo.engine.finetune import FinetuneConfig
 from glmc_zoo.errors import UserError
 
 # People's scripts call these; one may be added, none may go.
@@ -22,18 +23,29 @@ epochs eval-every few-threshold grad-accum-steps image-column image-size imbalan
 label-column lr many-threshold max-count method min-lr mixed-precision momentum opt output-dir preset pretrained
 profile projection-dim push-to-hub rebalanced-loss reduction resume sampler-power sched seed select selection
 skip-bad-images test-split tracker train-split val-fraction warmup-epochs weight-decay workers
+groups push-private push-revision push-pull-request push-tag push-collection push-overwrite export-half export-encoder
 """
+FINETUNE_SURFACE = "model tune last-blocks layer-decay lora-rank lora-alpha"
 
 
 def options(parser: Any) -> set[str]:
     return {string for action in parser._actions for string in action.option_strings if string.startswith("--")}
 
 
-def test_the_surface_is_held() -> None:
-    found = options(build_parser(TrainConfig, description=""))
-    assert {f"--{name}" for name in SURFACE.split()} <= found
-    switches = {"--compile", "--correct-lam", "--joint-views", "--pretrained", "--skip-bad-images"}
-    assert found - {f"--{name}" for name in SURFACE.split()} == {"--help", *(f"--no-{name[2:]}" for name in switches)}
+SWITCHES = """
+compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite export-half
+export-encoder
+"""
+
+
+@pytest.mark.parametrize("config_class", [TrainConfig, FinetuneConfig])
+def test_the_surface_is_held(config_class: type) -> None:
+    names, switches = set(SURFACE.split()), set(SWITCHES.split())
+    if config_class is FinetuneConfig:  # the backbone is that of the model
+        names = (names | set(FINETUNE_SURFACE.split())) - {"backbone", "pretrained"}
+        switches -= {"pretrained"}
+    expected = {f"--{name}" for name in names} | {f"--no-{name}" for name in switches} | {"--help"}
+    assert options(build_parser(config_class, description="")) == expected
 
 
 def test_help_is_one_line_an_option_and_imports_nothing_heavy(lab: Any, tmp_path: Path) -> None:
@@ -141,3 +153,13 @@ def _expect_exit(main: Callable[[], None], status: int) -> None:
     with pytest.raises(SystemExit) as stop:
         run_recipe(main)
     assert stop.value.code == status
+
+
+@pytest.mark.parametrize("launcher", [[], ["-m", "accelerate.commands.accelerate_cli", "launch", "--cpu"]])
+def test_the_recipe_evaluate_does_not_hide_the_library(lab: Any, tmp_path: Path, launcher: list[str]) -> None:
+    probe = "from glmc_zoo.engine.cli import run_recipe\nrun_recipe(lambda: print(__import__('evaluate').__file__))\n"
+    (tmp_path / "evaluate.py").write_text("raise SystemExit('the wrong one')\n")
+    (tmp_path / "train.py").write_text(probe)
+    outcome = lab.run_python(*launcher, tmp_path / "train.py", cwd=tmp_path)
+    assert outcome.status == 0, outcome.err
+    assert "site-packages" in outcome.out.splitlines()[-1]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from glmc_zoo.engine.cli import parse_config
-from glmc_zoo.engine.config import TrainConfig, differing_fields, load_config_file, resolve, save_config
+from glmc_zoo.engine.config import TrainConfig, differing_fields, resolve, save_config
+from glmc_zoo.engine.options import load_config_file
 from glmc_zoo.errors import UserError
 
 
@@ -40,7 +41,7 @@ def test_saving_and_reading_back_repeats_it(tmp_path: Path) -> None:
 def test_what_changes_the_result_is_named(tmp_path: Path, change: dict[str, float], shown: str) -> None:
     config = dataclasses.replace(resolve({}), lr=0.05)
     save_config(config, tmp_path / "config.yaml")
-    before = load_config_file(tmp_path / "config.yaml")
+    before = load_config_file(tmp_path / "config.yaml", TrainConfig)
     assert differing_fields(before, config) == []
     assert differing_fields(before, dataclasses.replace(config, workers=2, keep_checkpoints=5)) == []
     assert differing_fields(before, dataclasses.replace(config, **change)) == [shown]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
+import json
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +19,7 @@ from PIL import Image
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.card import render_card
-from glmc_zoo.hub.export import export_model
+from glmc_zoo.hub.export import export_run
 
 RESULTS: dict[str, Any] = {
     "test": {"top1": 0.9512, "balanced_accuracy": 0.9034, "many": 0.99, "medium": 0.8901, "few": None, "nll": 0.1234},
@@ -61,6 +64,30 @@ RESULTS: dict[str, Any] = {
     "hardware": "one big GPU",
     "processes": 1,
     "wall_time_s": 3725.4,
+    "precision": "bf16",
+    "plots": ["class_accuracy.png", "group_confusion.png", "training.png"],
+}
+
+# What only some models have.
+MORE: dict[str, Any] = {
+    "posthoc": {"logit_adjustment": {"tau": 1.0, "chosen_on": "validation"}},
+    "finetune": {"model": "hf_hub:org/base@main", "kind": "hub", "commit": "abc123", "tune": "lora", "kept": ["heads"]},
+    "weights": {
+        "file": "model.safetensors",
+        "sha256": "ab" * 32,
+        "dtype": "float16",
+        "bytes": 1234567,
+        "max_logit_difference": 0.00123,
+    },
+    "encoder_only": True,
+}
+
+CONVERTED: dict[str, Any] = {
+    "converted": {"file": "published.pth.tar", "sha256": "cd" * 32},
+    "class_names": ["one", "two"],
+    "data": {"name": "cifar10_lt", "in_catalogue": True},
+    "model": {"backbone": "resnet32x4_cifar", "input_size": [3, 32, 32], "needs_glmc_zoo": True},
+    "command": "python recipes/convert.py --checkpoint published.pth.tar",
 }
 
 MINIMAL: dict[str, Any] = {
@@ -118,6 +145,7 @@ def test_the_text_says_what_the_results_say() -> None:
         "(plots/class_accuracy.png)",
         "du2023glmc",
         "from scratch",
+        "**Arithmetic:** mixed with bfloat16",
     ):
         assert expected in text
     assert re.search(r"\| Few-shot accuracy \| . \| 0 \|", text)
@@ -142,9 +170,9 @@ def test_what_is_optional_may_be_missing() -> None:
     assert "None" not in card.text
 
 
-@pytest.mark.parametrize("key", [key for key in RESULTS if key not in MINIMAL])
+@pytest.mark.parametrize("key", [key for key in RESULTS | MORE if key not in MINIMAL])
 def test_each_optional_part_may_be_missing_or_null(key: str) -> None:
-    without = {name: value for name, value in RESULTS.items() if name != key}
+    without = {name: value for name, value in (RESULTS | MORE).items() if name != key}
     assert "None" not in render_card(without)
     assert render_card({**without, key: None}) == render_card(without)
 
@@ -201,31 +229,147 @@ def test_many_classes_get_no_table() -> None:
 def test_snippets_name_the_repository_when_there_is_one() -> None:
     text = render_card(RESULTS, repo_id="org/resnet18.glmc_cifar10_lt")
     assert text.count('"hf-hub:org/resnet18.glmc_cifar10_lt"') == 3
-    assert "--backbone hf-hub:org/resnet18.glmc_cifar10_lt --pretrained --data" in text
+    assert "recipes/finetune.py --model hf-hub:org/resnet18.glmc_cifar10_lt --data" in text
     assert "local-dir" not in text
 
 
 def test_an_architecture_that_timm_lacks_is_imported_first() -> None:
-    results = changed(model={"backbone": "resnet1999_ours"})
-    blocks = re.findall(r"```python\n(.*?)```", render_card(results), flags=re.DOTALL)
-    assert len(blocks) == 3
+    text = render_card(changed(model={"backbone": "resnet1999_ours"}))
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(blocks) == 4
     assert all("import glmc_zoo  # registers resnet1999_ours" in block for block in blocks)
+    card: Any = ModelCard(text)
+    assert "transformers" not in card.data.tags
 
 
-def test_the_snippets_run_as_they_are(tmp_path: Path) -> None:
-    model = timm.create_model("resnet18", num_classes=3)
-    folder = export_model(
-        model, tmp_path / "model", class_names=["a", "b", "c"], mean=(0.5,) * 3, std=(0.2,) * 3, input_size=(3, 32, 32),
-        tag="glmc_cifar10_lt",
+def test_only_plots_that_are_there_are_linked() -> None:
+    text = render_card({**RESULTS, "plots": ["group_confusion.png", "another.png"]})
+    assert re.findall(r"\((plots/.*?)\)", text) == ["plots/group_confusion.png"]
+    assert "plot of class accuracies above" not in text
+
+
+def test_what_only_some_models_have_is_shown() -> None:
+    text = render_card({**RESULTS, **MORE, "encoder_only": False})
+    for expected in (
+        "starting from `hf_hub:org/base@main`",
+        "**Fine-tuned from:** `hf_hub:org/base@main` at commit `abc123`; tuned: low-rank adapters (LoRA)",
+        "kept from it: heads",
+        f"`model.safetensors`, 1,234,567 bytes, SHA-256 `{'ab' * 32}`",
+        "weights stored in half precision (float16), loaded as float32; on four images of noise the logits differ by at"
+        " most 0.0012",
+        "a correction of the logits that the weights do not hold: logit adjustment: tau 1.0, chosen on validation.",
+    ):
+        assert expected in text
+    card: Any = ModelCard(text)
+    assert card.data.base_model == "org/base"
+
+
+@pytest.mark.parametrize(
+    ("finetune", "base_model"),
+    [
+        ({"model": "resnet18.a1_in1k", "kind": "timm"}, "timm/resnet18.a1_in1k"),
+        ({"model": "runs/first/model", "kind": "folder"}, None),
+        ({"model": "hf-hub:org/name", "kind": "hub"}, "org/name"),
+        ({"model": "resnet18", "kind": "timm"}, None),  # which of timm's repositories it is, the name does not say
+    ],
+)
+def test_base_model_of_a_fine_tuned_model(finetune: dict[str, Any], base_model: str | None) -> None:
+    card: Any = ModelCard(render_card({**RESULTS, "finetune": finetune}))
+    assert card.data.base_model == base_model
+
+
+def test_an_export_may_have_looked_the_base_model_up() -> None:
+    card: Any = ModelCard(render_card(changed(model={"pretrained_from": "resnet18", "base_model": "timm/resnet18.x"})))
+    assert card.data.base_model == "timm/resnet18.x"
+
+
+def test_an_encoder_gets_a_card_of_its_own() -> None:
+    text = render_card({**RESULTS, "encoder_only": True}, repo_id="org/encoder")
+    card: Any = ModelCard(text)
+    assert card.data.pipeline_tag == "image-feature-extraction"
+    assert "feature-extraction" in card.data.tags and "image-classification" not in card.data.tags
+    assert {result.metric_name: result.metric_value for result in card.data.eval_results} == {
+        "Top-1 accuracy of the classifier it was trained with": 95.12,
+        "Balanced accuracy of the classifier it was trained with": 90.34,
+        "Many-shot accuracy of the classifier it was trained with": 99.0,
+        "Medium-shot accuracy of the classifier it was trained with": 89.01,
+    }
+    assert "The scores are those of the classifier that this encoder was trained with" in text
+    assert "from transformers" not in text and "Classify an image" not in text
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(blocks) == 2 and all('timm.create_model("hf-hub:org/encoder", pretrained=True' in b for b in blocks)
+
+
+def test_a_converted_model_has_no_scores_and_says_so() -> None:
+    text = render_card(CONVERTED)
+    card: Any = ModelCard(text)
+    assert card.data.eval_results is None and card.data.metrics is None and card.data.datasets is None
+    assert card.data.license == "unknown"
+    for expected in (
+        "It was not evaluated here, so this card has no scores.",
+        "recipes/evaluate.py --model path/to/this/folder --data cifar10_lt",
+        "The names of its classes and the normalisation are those of cifar10_lt.",
+        f"`published.pth.tar`, SHA-256 `{'cd' * 32}`",
+        "**Command of the conversion:**",
+        "du2023glmc",
+    ):
+        assert expected in text
+    assert "top-1" not in text and "None" not in text
+    with pytest.raises(UserError, match="lack class_names"):
+        render_card({**CONVERTED, "class_names": None})
+
+
+def test_rendering_needs_neither_timm_nor_torch() -> None:
+    results = changed(model={"needs_glmc_zoo": False})
+    code = (
+        "import json, sys; from glmc_zoo.hub.card import render_card; render_card(json.loads(sys.argv[1]));"
+        "print('timm' in sys.modules)"
+    )
+    root = Path(__file__).resolve().parents[2]
+    run = subprocess.run([sys.executable, "-c", code, json.dumps(results)], cwd=root, capture_output=True, text=True)
+    assert (run.returncode, run.stdout.strip()) == (0, "False"), run.stderr
+
+
+SNIPPETS = """
+import json, os, sys
+for folder, blocks in json.loads(sys.argv[1]).items():
+    os.chdir(folder)
+    for block in blocks:
+        names = {}  # one for each, so that none lives on another's names
+        exec(block, names)
+        if "features" in names:
+            print("features", tuple(names["features"].shape))
+        if "model" in names and "probabilities" not in names:
+            print("classes", names["model"].num_classes)
+print("glmc_zoo" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(("backbone", "width", "ours"), [("resnet18", 512, False), ("resnet20_cifar", 64, True)])
+def test_the_snippets_run_as_they_are(tmp_path: Path, backbone: str, width: int, ours: bool) -> None:
+    """Each block of the cards of a classifier and its encoder, as it stands, in the exported folder."""
+    results = changed(model={"backbone": backbone})
+    results["class_names"] = ["a", "b", "c"]
+    model = timm.create_model(backbone, num_classes=3)
+    blocks: dict[str, list[str]] = {}
+    for name in ("classifier", "encoder"):
+        folder = export_run(tmp_path / name, model, results, encoder_only=name == "encoder")
+        Image.new("RGB", (40, 50)).save(folder / "image.png")
+        found = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL)
+        assert len(found) == {"classifier": 4, "encoder": 2}[name]
+        if importlib.util.find_spec("transformers") is None:
+            found = [block for block in found if "transformers" not in block]
+        blocks[str(folder)] = found
+    environment = {**os.environ, **({"PYTHONPATH": str(Path(__file__).resolve().parents[2])} if ours else {})}
+    run = subprocess.run(
+        [sys.executable, "-c", SNIPPETS, json.dumps(blocks)], cwd=tmp_path, env=environment, capture_output=True,
+        text=True, timeout=120, check=False,
     )  # fmt: skip
-    Image.new("RGB", (40, 50)).save(folder / "image.png")
-    blocks = re.findall(r"```python\n(.*?)```", render_card(RESULTS), flags=re.DOTALL)
-    script = "\n".join(block for block in blocks if "transformers" not in block)
-    script += "\nprint(tuple(features.shape), model.num_classes)\n"
-    run = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert re.search(r"^\s*\d+\.\d%  [abc]$", run.stdout, flags=re.MULTILINE)
-    assert "(2, 512) 7" in run.stdout
+    assert run.stdout.count(f"features (1, {width})") == 2
+    assert run.stdout.count("classes 7") == 2
+    assert len(re.findall(r"^\s*\d+\.\d%  [abc]$", run.stdout, flags=re.MULTILINE)) == 3
+    assert run.stdout.split()[-1] == str(ours)
 
 
 def test_a_template_of_ones_own(tmp_path: Path) -> None:

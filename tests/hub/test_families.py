@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
 from torch import Tensor
 
-from glmc_zoo.hub import export_model
+from glmc_zoo.hub import export_model, export_run
 from glmc_zoo.method import GLMCModel, GLMCTask
 
 CLASSES = 5
@@ -101,3 +102,19 @@ def test_a_trained_model_comes_back_bit_for_bit(name: str, tmp_path: Path) -> No
         assert torch.equal(classifier(x), logits)
         assert encoder.num_classes == 0
         assert torch.equal(encoder(x), features)
+
+    results = {
+        "class_names": list("abcde"),
+        "class_counts": [50, 20, 10, 5, 2],
+        "test": {"top1": 0.5},
+        "data": {"name": "test"},
+        "method": "glmc",
+        "model": {
+            "backbone": name, "tag": "glmc_test", "mean": [0.5] * 3, "std": [0.25] * 3, "input_size": [3, size, size],
+        },
+    }  # fmt: skip
+    alone = export_run(tmp_path / "encoder", model.timm_model, results, encoder_only=True)
+    without: Any = timm.create_model(f"local-dir:{alone}", pretrained=True).eval()
+    with torch.no_grad():
+        assert without.num_classes == 0
+        assert torch.equal(without(x), features)

@@ -1,77 +1,97 @@
-"""What is asked of the Hub, through a stub of its client."""
+"""What of a push needs no Hub; the rest is in test_push_server.py."""
 
 from __future__ import annotations
 
+import shlex
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.hub.push import check_push, push_folder
+from glmc_zoo.hub import check_push, push_command, push_folder
 
 
-class StubApi:
-    """Keeps what it was asked; ``error`` is raised by the upload."""
+@pytest.fixture
+def login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str | None], None]:
+    """Log in with a token, or out; what this machine is logged in with is not looked at."""
+    from huggingface_hub import constants
 
-    def __init__(self, error: Exception | None = None) -> None:
-        self.calls: list[tuple[str, dict[str, Any]]] = []
-        self.error = error
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no_token"))
+    monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
 
-    def create_repo(self, repo_id: str, **options: Any) -> Any:
-        from huggingface_hub import RepoUrl
+    def set_token(token: str | None) -> None:
+        if token is None:
+            monkeypatch.delenv("HF_TOKEN", raising=False)
+        else:
+            monkeypatch.setenv("HF_TOKEN", token)
 
-        self.calls.append(("create_repo", {"repo_id": repo_id, **options}))
-        return RepoUrl(f"https://huggingface.co/{repo_id}", endpoint="https://huggingface.co")
-
-    def upload_folder(self, **options: Any) -> None:
-        self.calls.append(("upload_folder", options))
-        if self.error:
-            raise self.error
+    return set_token
 
 
-def model_folder(tmp_path: Path) -> Path:
-    for name in ("config.json", "model.safetensors"):
-        (tmp_path / name).write_bytes(b"{}")
-    return tmp_path
-
-
-def test_push_makes_the_repository_and_one_commit(tmp_path: Path) -> None:
-    api = StubApi()
-    url = push_folder(model_folder(tmp_path), "org/resnet18.glmc", private=True, commit_message="First", api=api)
-    assert url == "https://huggingface.co/org/resnet18.glmc"
-    assert [name for name, _ in api.calls] == ["create_repo", "upload_folder"]
-    created, uploaded = (options for _, options in api.calls)
-    assert (created["repo_id"], created["private"], created["exist_ok"]) == ("org/resnet18.glmc", True, True)
-    assert (uploaded["folder_path"], uploaded["commit_message"]) == (str(tmp_path), "First")
-    assert not any("token" in options for _, options in api.calls)
-
-
-@pytest.mark.parametrize("error", [OSError("no\nroute"), RuntimeError("no\nroute"), ValueError("no\nroute")])
-def test_push_turns_errors_into_one_sentence(tmp_path: Path, error: Exception) -> None:
-    with pytest.raises(UserError, match=r"'org/name' failed.*untouched: no route\.") as caught:
-        push_folder(model_folder(tmp_path), "org/name", api=StubApi(error))
-    assert caught.value.__cause__ is error
-    assert "\n" not in str(caught.value)
-
-
-def test_push_refuses_a_bad_name_before_it_asks_the_hub(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"Pushing to 'not a name' failed.*untouched"):
-        push_folder(model_folder(tmp_path), "not a name")
-
-
-def test_push_wants_an_exported_model(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"config\.json and model\.safetensors is missing"):
-        push_folder(tmp_path, "org/name", api=StubApi())
-
-
-def test_what_cannot_succeed_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-
-    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+def test_what_cannot_succeed_is_refused_before_any_work(login: Callable[[str | None], None]) -> None:
+    login(None)
     with pytest.raises(UserError, match="Nobody is logged in to push to org/name"):
         check_push("org/name")
-    monkeypatch.setattr(huggingface_hub, "get_token", lambda: "x")
+    login("hf_x")
     check_push("org/name")
-    with pytest.raises(UserError, match="'org/na me' is no repository"):
-        check_push("org/na me")
+    for name in ("org/na me", "name"):
+        with pytest.raises(UserError, match=f"{name!r} is no repository"):
+            check_push(name)
+    login("hf_x\u00e9")
+    with pytest.raises(UserError, match="characters that no token has") as caught:
+        check_push("org/name")
+    assert "hf_x" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"revision": "a b"}, "'a b' is no name of a branch"),
+        ({"tag": "v1..2"}, "'v1..2' is no name of a tag"),
+        ({"pull_request": True, "tag": "v1"}, "takes no tag"),
+        ({"pull_request": True, "revision": "dev"}, "takes no revision"),
+        ({"collection": " "}, "has no title"),
+        ({"commit_message": ""}, "is empty"),
+    ],
+)
+def test_options_are_checked_first(tmp_path: Path, options: dict[str, Any], expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        push_folder(tmp_path, "org/name", **options)
+
+
+def test_offline_says_so(exported: Path, login: Callable[[str | None], None]) -> None:
+    from huggingface_hub import constants
+
+    assert constants.HF_HUB_OFFLINE  # of all tests in this process
+    login("hf_abc")
+    with pytest.raises(UserError, match=r"org/name failed.*untouched: HF_HUB_OFFLINE is set.*Push later") as caught:
+        push_folder(exported, "org/name")
+    assert "\n" not in str(caught.value) and "hf_abc" not in str(caught.value)
+
+
+def test_an_export_is_wanted(tmp_path: Path, exported: Path) -> None:
+    with pytest.raises(UserError, match=r"config\.json and model\.safetensors is missing"):
+        push_folder(tmp_path, "org/name")
+    folder = Path(shutil.copytree(exported, tmp_path / "model"))
+    (folder / "README.md").unlink()
+    with pytest.raises(UserError, match=r"README\.md, the model card, cannot be read"):
+        push_folder(folder, "org/name")
+
+
+def test_the_command_to_push_later_reads_back(tmp_path: Path) -> None:
+    from glmc_zoo.engine.cli import parse_options
+    from glmc_zoo.engine.push import PushConfig
+
+    command = push_command(
+        tmp_path / "my run" / "model", "org/name", private=True, revision=None, pull_request=False, tag="v1",
+        collection="Long tails; all of them", overwrite=True, message="It's mine",
+    )  # fmt: skip
+    python, recipe, *argv = shlex.split(command)
+    assert (python, recipe) == ("python", "recipes/push.py")
+    assert parse_options(PushConfig, argv, description="Push.") == PushConfig(
+        model=str(tmp_path / "my run" / "model"), repo="org/name", private=True, tag="v1",
+        collection="Long tails; all of them", overwrite=True, message="It's mine",
+    )  # fmt: skip

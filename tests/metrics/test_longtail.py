@@ -14,7 +14,7 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, top_k_accuracy_score
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.metrics import GROUPS, ScoreCounts, group_of_classes, longtail_scores, recalls
+from glmc_zoo.metrics import GROUPS, ScoreCounts, group_of_classes, longtail_scores, recalls, tercile_thresholds
 
 COUNTS = [500, 300, 101, 100, 60, 20, 19, 7]
 
@@ -82,6 +82,24 @@ def test_groups_at_the_borders() -> None:
     assert group_of_classes(counts, few_inclusive=True).tolist() == [0, 0, 1, 1, 1, 2, 2, 2]
     assert group_of_classes(counts, many=20, few=20).tolist() == [0, 0, 0, 0, 0, 1, 2, 2]
     assert group_of_classes(counts, many=20, few=20, few_inclusive=True).tolist() == [0, 0, 0, 0, 0, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("counts", "sizes"),
+    [
+        ([9, 8, 7, 6, 5, 4, 3, 2, 1], [3, 3, 3]),
+        ([50, 3, 40], [1, 1, 1]),
+        ([12, 11, 10, 9, 8, 7, 6, 5, 4, 3], [3, 4, 3]),
+        ([90, 80], [0, 2, 0]),
+        ([5, 5, 5, 5], [0, 4, 0]),
+        ([9, 5, 5, 5, 5, 1], [1, 4, 1]),
+        ([7], [0, 1, 0]),
+    ],
+)
+def test_terciles_make_three_groups_of_what_there_is(counts: list[int], sizes: list[int]) -> None:
+    many, few = tercile_thresholds(counts)
+    groups = group_of_classes(counts, many=many, few=few)
+    assert np.bincount(groups, minlength=3).tolist() == sizes
 
 
 def test_against_scikit_learn() -> None:

@@ -1,0 +1,142 @@
+"""Which part of a trained model is tuned: the last blocks, the classifier, adapters; and how fast each layer learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.models import group_parameters
+from timm.optim import param_groups_layer_decay
+from torch import nn
+
+from glmc_zoo.errors import UserError
+
+__all__ = ["add_adapters", "frozen_modules", "layer_decay_groups", "merge_adapters", "train_head", "train_last_blocks"]
+
+
+def train_head(model: Any) -> None:
+    """Freeze a timm model but for its classifier: the linear probe."""
+    model.requires_grad_(False)
+    model.get_classifier().requires_grad_(True)
+
+
+def train_last_blocks(model: Any, blocks: int) -> None:
+    """Freeze a timm model but for its last ``blocks`` blocks and what comes after them.
+
+    Blocks are the layers that the model's own ``group_matcher`` tells apart, as timm's layer-wise learning rates do.
+
+    Raises:
+        UserError: The model does not say its layers, or has no more than ``blocks`` of them.
+    """
+    layers = _layers(model)
+    last = max(layers.values())  # of the final norm and the classifier
+    if blocks >= last:
+        raise UserError(
+            f"--last-blocks {blocks} is not less than all the {last} layers of this backbone: give at most {last - 1}, "
+            "or train all with --tune full."
+        )
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(layers[name] >= last - blocks)
+    model.get_classifier().requires_grad_(True)
+
+
+def _layers(model: Any) -> dict[str, int]:
+    """Number of the layer of each parameter, from the input on; the classifier belongs to the last."""
+    if not hasattr(model, "group_matcher"):
+        raise UserError(
+            f"{type(model).__name__} does not say which layers it has (group_matcher): give --tune full, head or lora."
+        )
+    return group_parameters(model, model.group_matcher(coarse=False), reverse=True)
+
+
+def frozen_modules(module: nn.Module) -> list[nn.Module]:
+    """Modules that hold parameters, none of which is trained: their statistics and dropout are to rest as well."""
+    return [m for m in module.modules() if (own := list(m.parameters())) and not any(p.requires_grad for p in own)]
+
+
+def layer_decay_groups(task: nn.Module, model: nn.Module, *, weight_decay: float, decay: float) -> list[dict[str, Any]]:
+    """Parameter groups of ``task`` with a learning-rate scale that falls by ``decay`` from each layer to the one below.
+
+    timm's grouping of its model (Bao et al., BEiT, 2021), with the weight decay on every parameter as everywhere here;
+    what the task trains beside the timm model learns at the full rate.
+    """
+    groups = param_groups_layer_decay(
+        model, weight_decay=weight_decay, weight_decay_exclude_1d=False, layer_decay=decay
+    )
+    grouped = {id(parameter) for group in groups for parameter in group["params"]}
+    rest = [p for p in task.parameters() if p.requires_grad and id(p) not in grouped]
+    return [*groups, *([{"params": rest, "weight_decay": weight_decay, "lr_scale": 1.0}] if rest else [])]
+
+
+def add_adapters(model: Any, *, rank: int, alpha: float, image_size: int) -> int:
+    """Freeze a timm model, and put low-rank adapters on its linear and convolutional layers; the classifier is trained.
+
+    The layers are replaced in place, through the ``peft`` library; `merge_adapters` takes them away again.
+    Source: Hu et al., LoRA, ICLR 2022.
+
+    Args:
+        model: A timm model.
+        rank: Of the two factors of each adapter.
+        alpha: The adapters' output counts ``alpha / rank`` times.
+        image_size: Side in pixels of the images that the model takes.
+
+    Returns:
+        Number of layers with an adapter.
+
+    Raises:
+        UserError: ``peft`` is not installed, or the backbone has no layer that an adapter would reach.
+    """
+    try:
+        from peft import LoraConfig, LoraModel
+    except ImportError as error:
+        raise UserError("--tune lora needs the package peft: pip install 'glmc_zoo[peft]'.") from error
+    classifier = model.get_classifier()
+    targets = [
+        name
+        for name, module in model.named_modules()
+        if module is not classifier
+        and (isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1))
+    ]
+    if not targets:
+        raise UserError(f"{type(model).__name__} has no linear or plain convolutional layer for --tune lora.")
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets)  # type: ignore[arg-type]  # a ratio of floats
+    LoraModel(model, config, "default")
+    model.get_classifier().requires_grad_(True)
+    _check_reached(model, image_size)
+    return len(targets)
+
+
+def _check_reached(model: Any, image_size: int) -> None:
+    """Refuse a backbone that reads the weights of a layer past the layer: its adapter would learn nothing.
+
+    With several processes, parameters without a gradient would also stop the run at its second step.
+    """
+    training, parameter = model.training, next(model.parameters())
+    probe = torch.zeros(1, 3, image_size, image_size, device=parameter.device, dtype=parameter.dtype)
+    model.eval()
+    model(probe).sum().backward()
+    missed = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    model.zero_grad(set_to_none=True)
+    model.train(training)
+    if missed:
+        layer = missed[0].partition(".lora_")[0]
+        raise UserError(
+            f"{type(model).__name__} uses the weights of {layer} without calling it, so --tune lora cannot train it: "
+            "give --tune full, blocks or head."
+        )
+
+
+def merge_adapters(model: nn.Module) -> int:
+    """Add every adapter of ``model`` to the weights of its layer and remove it; returns how many there were.
+
+    What is left is the plain model again, layer by layer as it was built.
+    """
+    try:
+        from peft.tuners.tuners_utils import BaseTunerLayer
+    except ImportError:  # then none can have been added
+        return 0
+    adapted = [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+    for name, module in adapted:
+        module.merge(safe_merge=True)
+        model.set_submodule(name, module.get_base_layer())
+    return len(adapted)

@@ -1,0 +1,37 @@
+"""Score trained models on a data set, alone or side by side, with post-hoc corrections where asked for.
+
+    accelerate launch recipes/evaluate.py --model runs/NAME/model
+    accelerate launch recipes/evaluate.py --model hf_hub:ORG/NAME resnet50.a1_in1k --data path/to/my_images
+    accelerate launch recipes/evaluate.py --model runs/NAME/model --logit-adjustment search --tau-norm search
+
+What it leaves in --output-dir, for each model: results.json, per_class.csv, predictions.parquet, plots/; for several
+models each in a folder of its own, and comparison.csv, comparison.md, plots/comparison.png beside them.
+"""
+
+from __future__ import annotations
+
+from glmc_zoo.engine.cli import parse_options, run_recipe
+from glmc_zoo.engine.evaluate import EvaluateConfig
+
+
+def main() -> None:
+    """Parse, open, score each model, compare."""
+    # ---------------------------------------------------------------- options: file, command line
+    config = parse_options(EvaluateConfig, description=__doc__.splitlines()[0])
+
+    # ---------------------------------------------------------------- data, models found and checked, output folder
+    from glmc_zoo.engine.evaluate_run import EvaluationRun  # imports torch: not needed for --help
+
+    run = EvaluationRun(config)
+    run.describe()
+
+    # ---------------------------------------------------------------- corrections, scores, files of each model
+    for name, model in run.models():
+        run.score(name, model)
+
+    # ---------------------------------------------------------------- comparison, table
+    run.finish()
+
+
+if __name__ == "__main__":
+    run_recipe(main)

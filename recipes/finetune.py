@@ -1,0 +1,38 @@
+"""Fine-tune a trained model on an imbalanced data set, on its classes or on others.
+
+    accelerate launch recipes/finetune.py --model hf_hub:ORG/NAME --data path/to/my_images
+    accelerate launch recipes/finetune.py --model runs/NAME/model --data my_images --method ce
+    accelerate launch recipes/finetune.py --model vit_small_patch16_224 --data my_images --tune lora
+    accelerate launch recipes/finetune.py --model resnet50 --data my_images --tune full --layer-decay 0.75
+
+It leaves what recipes/train.py leaves: config.yaml, metrics.jsonl, results.json, checkpoints/, model/, plots/.
+"""
+
+from __future__ import annotations
+
+from glmc_zoo.engine.cli import parse_finetune_config, run_recipe
+
+
+def main() -> None:
+    """Parse, build, train, finish."""
+    # ---------------------------------------------------------------- options: preset, recipe, file, command line
+    config = parse_finetune_config(description=__doc__.splitlines()[0])
+
+    # ---------------------------------------------------------------- source, data, what is tuned, output folder
+    from glmc_zoo.engine.finetune_run import FinetuneRun  # imports torch: not needed for --help
+
+    run = FinetuneRun(config)
+    run.describe()
+    run.resume()
+
+    # ---------------------------------------------------------------- epochs
+    for _ in run.epochs():
+        losses = run.train_epoch()
+        run.finish_epoch(losses)
+
+    # ---------------------------------------------------------------- test scores, plots, exported model, card
+    run.finish()
+
+
+if __name__ == "__main__":
+    run_recipe(main)

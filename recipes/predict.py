@@ -1,0 +1,35 @@
+"""Classify images with a trained model: labels with probabilities, on the screen and as CSV.
+
+    python recipes/predict.py --model runs/NAME/model --images photo.jpg path/to/folder
+    python recipes/predict.py --model hf_hub:ORG/NAME --images path/to/folder --top 3 --output labels.csv
+    python recipes/predict.py --model resnet50 --images path/to/folder --skip-bad-images
+
+The pixels are those of recipes/evaluate.py. The CSV has a line an image: file, label, probability, label_2, ...
+"""
+
+from __future__ import annotations
+
+from glmc_zoo.engine.cli import parse_options, run_recipe
+from glmc_zoo.engine.predict import PredictConfig
+
+
+def main() -> None:
+    """Parse, open, classify, write."""
+    # ---------------------------------------------------------------- options: file, command line
+    config = parse_options(PredictConfig, description=__doc__.splitlines()[0])
+
+    # ---------------------------------------------------------------- output file checked, images found, model
+    from glmc_zoo.engine.predict_run import PredictionRun  # imports torch: not needed for --help
+
+    run = PredictionRun(config)
+    run.describe()
+
+    # ---------------------------------------------------------------- labels with probabilities
+    predictions = run.predict()
+
+    # ---------------------------------------------------------------- CSV, table
+    run.finish(predictions)
+
+
+if __name__ == "__main__":
+    run_recipe(main)

@@ -1,0 +1,30 @@
+"""Push an exported model to the Hugging Face Hub: one commit with weights, card, scores and plots.
+
+    python recipes/push.py --model runs/NAME/model --repo ORG/NAME
+    python recipes/push.py --model runs/NAME/model --repo ORG/NAME --private --tag v1.0
+    python recipes/push.py --model runs/NAME/model --repo ORG/NAME --pull-request
+
+The login is that of `hf auth login`, or HF_TOKEN. The folder is only read; pushing it again changes nothing on the Hub.
+"""
+
+from __future__ import annotations
+
+from glmc_zoo.engine.cli import parse_options, run_recipe
+from glmc_zoo.engine.push import PushConfig, push_model
+
+
+def main() -> None:
+    """Parse, push, say where it is."""
+    # ---------------------------------------------------------------- options: file, command line
+    config = parse_options(PushConfig, description=__doc__.splitlines()[0])
+
+    # ---------------------------------------------------------------- checks, then one commit
+    result = push_model(config)
+
+    # ---------------------------------------------------------------- where it is
+    print(f"pushed  {result.pull_request_url or result.url}")
+    print(f"commit  {result.commit}")
+
+
+if __name__ == "__main__":
+    run_recipe(main)

@@ -1,0 +1,123 @@
+"""Fixtures of these tests: exported models, and a process that pushes them with the Hub's client as it is."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hub_server import HubServer
+
+RESULTS: dict[str, Any] = {
+    "test": {"top1": 0.5, "balanced_accuracy": 0.5},
+    "class_counts": [5, 4, 3, 2, 1],
+    "class_names": ["ant", "bee", "cat", "dog", "emu"],
+    "data": {"name": "mine"},
+    "model": {
+        "backbone": "test_resnet",
+        "tag": "glmc_mine",
+        "input_size": [3, 32, 32],
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.25, 0.25, 0.25],
+        "interpolation": "bicubic",
+        "crop_pct": 1.0,
+    },
+    "method": "glmc",
+}
+
+
+def make_export(
+    folder: Path,
+    *,
+    classes: list[str] | None = None,
+    backbone: str = "test_resnet",
+    plots: tuple[str, ...] = ("training.png", "class_accuracy.png"),
+    heads: bool = True,
+    seed: int = 0,
+) -> Path:
+    """An exported model as a run leaves it, with random weights."""
+    import timm
+    import torch
+
+    from glmc_zoo.hub import export_run
+
+    results = copy.deepcopy(RESULTS)
+    results["class_names"] = classes or results["class_names"]
+    results["class_counts"] = list(range(len(results["class_names"]), 0, -1))
+    results["model"]["backbone"] = backbone
+    torch.manual_seed(seed)
+    model = timm.create_model(backbone, num_classes=len(results["class_names"]))
+    drawn = folder.parent / f"{folder.name}_plots"
+    drawn.mkdir(parents=True)
+    for name in plots:
+        (drawn / name).write_bytes(name.encode())
+    return export_run(
+        folder, model, results, heads={"fc.weight": torch.rand(5, 8)} if heads else None, plots=drawn,
+        config_yaml="data: mine\n",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported model of five classes; not to be changed."""
+    return make_export(tmp_path_factory.mktemp("export") / "model")
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Callable[..., Path]:
+    """``export(name, **options)`` makes another one; see `make_export`."""
+    return lambda name, **options: make_export(tmp_path / name, **options)
+
+
+class Pusher:
+    """``push_folder`` in a process of its own, and the Hub that it talks to."""
+
+    def __init__(self, hub: HubServer, env: dict[str, str], log: Path) -> None:
+        self.hub, self.log, self.output = hub, log, ""
+        with log.open("w") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("push_worker.py"))],
+                env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True,
+            )  # fmt: skip
+
+    def __call__(self, folder: Path, repo_id: str, *, token: str | None, **options: Any) -> dict[str, Any]:
+        """What `PushResult` holds, or the ``sentence`` of the error."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        call = {"folder": str(folder), "repo_id": repo_id, "token": token, "options": options}
+        self._process.stdin.write(json.dumps(call) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, self.log.read_text()
+        self.output += line
+        return json.loads(line)
+
+    def close(self) -> None:
+        """End the process; nothing that it said may hold a token."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        assert self._process.wait(timeout=30) == 0, self.log.read_text()
+        said = self.output + self.log.read_text()
+        assert not [token for token in self.hub.store.tokens if token in said]
+
+
+@pytest.fixture(scope="module")
+def pusher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pusher]:
+    """``pusher(folder, repo_id, token=..., **options)``; ``pusher.hub`` is its Hub, shared by the tests of a module."""
+    folder = tmp_path_factory.mktemp("pusher")
+    with HubServer() as hub:
+        pusher = Pusher(hub, hub.environment(folder / "hf_home"), folder / "log")
+        yield pusher
+        pusher.close()
+
+
+@pytest.fixture(autouse=True)
+def _healthy(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Faults of one test do not reach the next."""
+    yield
+    if "pusher" in request.fixturenames:
+        request.getfixturevalue("pusher").hub.heal()
