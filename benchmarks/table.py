@@ -46,15 +46,27 @@ def label(results: dict[str, Any]) -> str:
     return f"GLMC{name} ({branch}, {numbers}, take-over {power:g})"
 
 
+def _start(results: dict[str, Any], varied: list[str]) -> str:
+    """What training started from, which part learned and how fast, for a suite with runs that were fine-tuned."""
+    tuned, config = results.get("finetune"), results["config"]
+    parts = {"full": "", "head": ", linear probe", "blocks": ", last blocks", "lora": ", LoRA"}
+    start = f"fine-tuned{parts[tuned['tune']]}" if tuned else "from scratch"
+    decay = f", layer decay {config['layer_decay']:g}" if config.get("layer_decay") else ""
+    others = "".join(f", {name.replace('_', ' ')} {config[name]:g}" for name in varied)
+    return f"{start}, lr {config['lr']:g}{decay}{others}: "
+
+
 def load(suite: str) -> Runs:
     """Runs of a suite by label, each list in the order of the seeds."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / suite).glob("*.json"))]
     runs: Runs = {}
-    for path in sorted((RESULTS / suite).glob("*.json")):
-        results = json.loads(path.read_text(encoding="utf-8"))
-        runs.setdefault(label(results), []).append(results)
+    varied = [name for name in ("epochs", "weight_decay") if len({other["config"].get(name) for other in found}) > 1]
+    for results in found:
+        start = _start(results, varied) if any(other.get("finetune") for other in found) else ""
+        runs.setdefault(start + label(results), []).append(results)
     if not runs:
         raise SystemExit(f"table.py: error: no results in {RESULTS / suite}; name a folder of results.json files.")
-    return dict(sorted(runs.items(), key=lambda item: item[0].startswith("GLMC")))
+    return dict(sorted(runs.items(), key=lambda item: (item[0].startswith("fine-tuned"), "GLMC" in item[0])))
 
 
 def cell(values: list[float | None]) -> str:

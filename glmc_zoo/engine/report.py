@@ -141,6 +141,8 @@ def result_table(results: dict[str, Any], folder: Path) -> str:
         f"model   {folder / 'model'}",
         f'load    timm.create_model("local-dir:{folder / "model"}", pretrained=True)',
     ]
+    if (folder / "encoder").is_dir():
+        lines.insert(-1, f"encoder {folder / 'encoder'}")
     if results["model"]["needs_glmc_zoo"]:
         lines[-1] += "  # after import glmc_zoo, which registers the backbone"
     return "\n".join(lines)

@@ -20,10 +20,7 @@ _COMPILED = "_orig_mod."
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors of any device, precision and layout as contiguous float32 (integers as they are)."""
-    from safetensors.torch import save_file
-
-    # A clone each: tied weights share memory. transformers reads the format.
-    save_file({name: _plain(tensor) for name, tensor in tensors.items()}, path, metadata={"format": "pt"})
+    _write({name: _plain(tensor) for name, tensor in tensors.items()}, path)
 
 
 def save_model(model: nn.Module, path: Path, *, half: bool = False) -> None:
@@ -35,18 +32,25 @@ def save_model(model: nn.Module, path: Path, *, half: bool = False) -> None:
     Raises:
         UserError: a parameter is beyond float16's range.
     """
-    from safetensors.torch import save_file
-
     tensors = {name: _plain(tensor) for name, tensor in model.state_dict().items()}
     if half:
         parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
         for name in parameters & tensors.keys():
             tensors[name] = _halved(name, tensors[name])
-    plain = {name.replace(_COMPILED, ""): tensor for name, tensor in tensors.items()}
-    save_file(plain, path, metadata={"format": "pt"})
+    _write({name.replace(_COMPILED, ""): tensor for name, tensor in tensors.items()}, path)
+
+
+def _write(tensors: dict[str, Tensor], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    path.touch()
+    mode = path.stat().st_mode  # what the user's umask gives; safetensors makes files that the owner alone can read
+    save_file(tensors, path, metadata={"format": "pt"})  # transformers reads the format
+    path.chmod(mode)
 
 
 def _plain(tensor: Tensor) -> Tensor:
+    # A clone, always: tied weights share memory, which safetensors refuses.
     tensor = tensor.detach().to("cpu", torch.float32 if tensor.is_floating_point() else tensor.dtype)
     return tensor.clone(memory_format=torch.contiguous_format)
 

@@ -20,14 +20,11 @@ from torch import Tensor, nn
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub._folder import (
     CARD_FILE,
-    CONFIG_FILE,
     HEADS_FILE,
     OPTIONS_FILE,
     PLOTS_FOLDER,
     RESULTS_FILE,
-    WEIGHTS_FILE,
     check_replaceable,
-    one_line,
     replacing,
 )
 from glmc_zoo.hub._model import ModelExport, checked_export
@@ -35,16 +32,7 @@ from glmc_zoo.hub._results import GLMC_PAPER, export_arguments, with_encoder, wi
 from glmc_zoo.hub._weights import load_exported, save_tensors
 from glmc_zoo.hub.card import render_card
 
-__all__ = [
-    "CONFIG_FILE",
-    "GLMC_PAPER",
-    "HEADS_FILE",
-    "WEIGHTS_FILE",
-    "export_model",
-    "export_run",
-    "one_line",
-    "write_heads",
-]
+__all__ = ["GLMC_PAPER", "export_model", "export_run", "write_heads"]
 
 
 def export_model(

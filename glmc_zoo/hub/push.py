@@ -11,7 +11,7 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.hub._folder import CARD_FILE, one_line
 from glmc_zoo.hub.retry import http_status, is_transient
 from glmc_zoo.hub.upload import PushResult, Upload
-from glmc_zoo.hub.validate import check_card, check_ref, check_repo_id, exported_files, read_card
+from glmc_zoo.hub.validate import check_card, check_ref, check_repo_id, exported_files, is_converted, read_card
 
 __all__ = ["PushResult", "check_push", "push_command", "push_folder"]
 
@@ -104,7 +104,7 @@ def push_folder(
     files: dict[str, bytes | Path] = {**exported_files(folder)}
     if card is None:
         card = read_card(folder)
-    check_card(card)
+    check_card(card, scored=not is_converted(folder))
     files[CARD_FILE] = card.encode()
     upload = Upload(
         api if api is not None else HfApi(library_name="glmc_zoo"),

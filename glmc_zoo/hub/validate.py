@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.hub._folder import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, one_line
+from glmc_zoo.hub._folder import CARD_FILE, CONFIG_FILE, RESULTS_FILE, WEIGHTS_FILE, one_line
 
-__all__ = ["check_card", "check_ref", "check_repo_id", "exported_files", "read_card"]
+__all__ = ["check_card", "check_ref", "check_repo_id", "exported_files", "is_converted", "read_card"]
 
 _PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
 
@@ -61,6 +62,15 @@ def exported_files(folder: Path) -> dict[str, Path]:
     return files
 
 
+def is_converted(folder: Path) -> bool:
+    """Whether an exported model comes from somebody's checkpoint, and so without scores."""
+    try:
+        results = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(results, dict) and bool(results.get("converted"))
+
+
 def read_card(folder: Path) -> str:
     """The text of an exported model's card.
 
@@ -73,15 +83,16 @@ def read_card(folder: Path) -> str:
         raise UserError(f"{folder / CARD_FILE}, the model card, cannot be read: export the run again.") from error
 
 
-def check_card(text: str) -> None:
+def check_card(text: str, *, scored: bool = True) -> None:
     """Refuse a model card whose front matter is not what the Hub and timm need.
 
     Args:
         text: of ``README.md``, front matter included.
+        scored: whether a classifier has scores to show; one converted from a checkpoint has none.
 
     Raises:
         UserError: the front matter is missing or no YAML, a required key is missing or empty, or the library is not
-            timm. ``model-index`` is required of classifiers, which have scores.
+            timm. ``model-index`` is required of classifiers that have scores.
     """
     import yaml
     from huggingface_hub import ModelCard
@@ -93,7 +104,7 @@ def check_card(text: str) -> None:
     except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise UserError(f"The model card's front matter is not valid: {one_line(error)} Render it anew.") from error
     required = ["library_name", "pipeline_tag", "tags", "license"]
-    if data.get("pipeline_tag") == "image-classification":
+    if scored and data.get("pipeline_tag") == "image-classification":
         required.append("model-index")
     missing = [key for key in required if not data.get(key)]
     if missing:

@@ -38,9 +38,9 @@ def list_models(folder: str | Path | None = None) -> list[PublishedModel]:
                 name=path.parent.name,
                 backbone=model["backbone"],
                 data=results["data"]["name"],
-                method=results["method"],
+                method=results.get("method", "glmc"),  # of a converted checkpoint: it is in GLMC's layout
                 parameters=model["parameters"],
-                scores=results["test"],
+                scores=results.get("test", {}),
                 folder=path.parent,
             )
         )

@@ -69,7 +69,7 @@ def test_model_and_encoder_are_exported_with_the_scores(run: Any) -> None:
     assert yaml.safe_load((folder / "config.yaml").read_text())["data_dir"] == "/home/me/cifar10"
 
     assert not (folder / "encoder/glmc_heads.safetensors").exists()
-    assert "org/name" not in (folder / "encoder/README.md").read_text()
+    assert "hf-hub:" not in (folder / "encoder/README.md").read_text()
     encoder: Any = timm.create_model(f"local-dir:{folder / 'encoder'}", pretrained=True)
     assert encoder.num_classes == 0
     assert torch.equal(encoder.conv1.weight, model.conv1.weight.half().float())

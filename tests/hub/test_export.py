@@ -148,6 +148,11 @@ def test_the_folder_holds_exactly_the_model(exported: SimpleNamespace) -> None:
         assert file.metadata() == {"format": "pt"}
 
 
+def test_weights_are_as_readable_as_the_rest(exported: SimpleNamespace) -> None:
+    folder = exported.root / next(iter(CASES))
+    assert (folder / "model.safetensors").stat().st_mode == (folder / "config.json").stat().st_mode
+
+
 def test_num_classes_is_no_model_argument(exported: SimpleNamespace) -> None:
     """Transformers passes num_classes beside model_args, and Python refuses an argument given twice."""
     config = json.loads((exported.root / "vit_img_size/config.json").read_text())

@@ -103,6 +103,16 @@ def test_a_trained_model_comes_back_bit_for_bit(name: str, tmp_path: Path) -> No
         assert encoder.num_classes == 0
         assert torch.equal(encoder(x), features)
 
+
+@pytest.mark.parametrize(
+    "name", ["convnextv2_atto", "efficientvit_b0", "eva02_tiny_patch14_224", "mobilenetv4_conv_small_035"]
+)
+def test_an_encoder_alone_is_the_classifier_without_its_head(name: str, tmp_path: Path) -> None:
+    """Families whose heads are built differently: with a norm, with layers of their own, or on pooled tokens."""
+    torch.manual_seed(0)
+    size = 56 if "patch14" in name else SIZE
+    options: dict[str, Any] = {"img_size": size} if "patch14" in name else {}
+    model: Any = timm.create_model(name, num_classes=CLASSES, **options).eval()
     results = {
         "class_names": list("abcde"),
         "class_counts": [50, 20, 10, 5, 2],
@@ -113,8 +123,12 @@ def test_a_trained_model_comes_back_bit_for_bit(name: str, tmp_path: Path) -> No
             "backbone": name, "tag": "glmc_test", "mean": [0.5] * 3, "std": [0.25] * 3, "input_size": [3, size, size],
         },
     }  # fmt: skip
-    alone = export_run(tmp_path / "encoder", model.timm_model, results, encoder_only=True)
-    without: Any = timm.create_model(f"local-dir:{alone}", pretrained=True).eval()
+    full = export_run(tmp_path / "full", model, results)
+    alone = export_run(tmp_path / "encoder", model, results, encoder_only=True)
+    x = pictures(size, 4)
     with torch.no_grad():
+        features = timm.create_model(f"local-dir:{full}", pretrained=True, num_classes=0).eval()(x)
+        without: Any = timm.create_model(f"local-dir:{alone}", pretrained=True).eval()
         assert without.num_classes == 0
         assert torch.equal(without(x), features)
+        assert torch.equal(features, model.forward_head(model.forward_features(x), pre_logits=True))
