@@ -16,7 +16,7 @@ __all__ = ["FINETUNE_RECIPE", "FinetuneConfig", "resolve_finetune"]
 
 # Chosen on held-out parts of small training sets, see benchmarks/README.md.
 FINETUNE_RECIPE: dict[str, Any] = {
-    "epochs": 20,
+    "epochs": 40,
     "batch_size": 32,
     "lr": 0.01,
     "weight_decay": 5e-4,
