@@ -9,6 +9,7 @@ so that the card's scores are those that anybody gets from the published weights
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import yaml
 
+from glmc_zoo.engine.options import PushOptions
 from glmc_zoo.hub import export_run, open_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,7 +35,9 @@ def main() -> None:
 
     results = json.loads((args.run / "results.json").read_text(encoding="utf-8"))
     source = open_model(str(args.run / "model"))
-    config = results["config"]
+    pushes = {f.name for f in dataclasses.fields(PushOptions)}
+    config = {name: value for name, value in results["config"].items() if name not in pushes}
+    results["config"] = config
     with tempfile.TemporaryDirectory() as scratch:
         scored = Path(scratch) / "eval"
         command = [sys.executable, str(ROOT / "recipes" / "evaluate.py"), "--model", str(args.run / "model")]

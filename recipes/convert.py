@@ -19,7 +19,7 @@ def main() -> None:
 
     # ---------------------------------------------------------------- checkpoint, model, exported folder
     folder = convert(config)
-    print(f'model   {folder}\nload    timm.create_model("local-dir:{folder}", pretrained=True)')
+    print(f'model   {folder}\nload    glmc_zoo.create_model("{folder}")')
 
 
 if __name__ == "__main__":

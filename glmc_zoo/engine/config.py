@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from glmc_zoo.engine.options import DataOptions, GroupOptions, PushOptions, check_minimum, option, shown_options
+from glmc_zoo.engine.options import DataOptions, GroupOptions, PushOptions, check_minimum, option, saved_options
 from glmc_zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -72,6 +71,9 @@ class TrainConfig(PushOptions, GroupOptions, DataOptions):
     keep_checkpoints: int = option(2, "newest checkpoints to keep")
     eval_every: int = option(1, "epochs between evaluations; the last epoch is always evaluated")
     select: Literal["last", "best"] = option("last", "epoch to report: last, or best on --val-fraction (never on test)")
+    license: str | None = option(
+        None, "licence of the exported weights, as the Hub spells it; by default that of what they start from"
+    )
     export_half: bool = option(False, "store the exported weights in half precision")
     export_encoder: bool = option(False, "also export the model without its classifier, to encoder/")
     tracker: str | None = option(None, "tracker of Accelerate, e.g. tensorboard, wandb, trackio")
@@ -123,8 +125,7 @@ GENERIC_RECIPE: dict[str, Any] = {
 _FREE_ON_RESUME = frozenset(
     {
         *("output_dir", "resume", "workers", "data_dir", "tracker"),
-        *("keep_checkpoints", "checkpoint_every", "checkpoint_steps", "export_half", "export_encoder"),
-        *(f.name for f in dataclasses.fields(PushOptions)),
+        *("keep_checkpoints", "checkpoint_every", "checkpoint_steps", "license", "export_half", "export_encoder"),
     }
 )
 
@@ -190,11 +191,11 @@ def resolve(
 
 
 def save_config(config: TrainConfig, path: Path) -> None:
-    """Write the resolved options, one a line; reading them back repeats the run."""
+    """Write the resolved options but those of the push, one a line; reading them back repeats the run."""
     import yaml
 
     scrap = path.with_name(f".writing-{path.name}")
-    scrap.write_text(yaml.safe_dump(shown_options(config), sort_keys=False), encoding="utf-8")
+    scrap.write_text(yaml.safe_dump(saved_options(config), sort_keys=False), encoding="utf-8")
     scrap.replace(path)
 
 
@@ -202,6 +203,6 @@ def differing_fields(before: dict[str, Any], now: TrainConfig) -> list[str]:
     """``name: before -> now`` for each option that changes what a resumed run computes."""
     return [
         f"{name}: {before.get(name)} -> {value}"
-        for name, value in shown_options(now).items()
+        for name, value in saved_options(now).items()
         if name not in _FREE_ON_RESUME and before.get(name) != value
     ]

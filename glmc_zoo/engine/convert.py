@@ -80,7 +80,11 @@ def convert(config: ConvertConfig) -> Path:
         "command": command_line(),
         "versions": package_versions(),
     }
-    return export_run(config.output_dir, model, results, heads=converted.heads)
+    try:
+        return export_run(config.output_dir, model, results, heads=converted.heads)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"--output-dir {config.output_dir!r} cannot be written: {reason}; give another.") from error
 
 
 def read_class_names(path: str | Path) -> list[str]:

@@ -17,6 +17,7 @@ __all__ = [
     "hidden",
     "load_config_file",
     "option",
+    "saved_options",
     "shown_fields",
     "shown_options",
 ]
@@ -40,6 +41,16 @@ def shown_fields(config: Any) -> list[Field[Any]]:
 def shown_options(config: Any) -> dict[str, Any]:
     """The values of a configuration's options, by name."""
     return {f.name: getattr(config, f.name) for f in shown_fields(config)}
+
+
+def saved_options(config: Any) -> dict[str, Any]:
+    """Options as a run's config.yaml and results hold them: without those of the push.
+
+    Whoever repeats the run by that file is not to push to the repository of the first.
+    """
+    return {
+        k: v for k, v in shown_options(config).items() if k not in {f.name for f in dataclasses.fields(PushOptions)}
+    }
 
 
 def check_minimum(config: Any, least: dict[str, float]) -> None:

@@ -20,7 +20,7 @@ __all__ = ["PushConfig", "check_push_run", "push_model", "push_run"]
 class PushConfig:
     """Every option of a push."""
 
-    model: str | None = option(None, "folder of the exported model, such as runs/NAME/model")
+    model: str | None = option(None, "exported model, such as runs/NAME/model; its card is rendered anew")
     repo: str | None = option(None, "ORG/NAME of the repository on the Hub; made when it does not exist")
     private: bool = option(False, "make the repository private, when it is made by this push")
     revision: str | None = option(None, "branch to push to, made from main when missing; main by default")
@@ -110,4 +110,6 @@ def _card(folder: Path, repo_id: str) -> str | None:
         results = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path} is no JSON, so there is no card to render: export the run again.") from error
+    if not isinstance(results, dict):
+        raise UserError(f"{path} holds no JSON object, so there is no card to render: export the run again.")
     return render_card(results, repo_id=repo_id)

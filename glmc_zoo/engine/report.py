@@ -14,7 +14,7 @@ from torch import nn
 from glmc_zoo.data import LongTailData
 from glmc_zoo.engine.build import InputSpec
 from glmc_zoo.engine.config import TrainConfig
-from glmc_zoo.engine.options import GroupOptions, shown_options
+from glmc_zoo.engine.options import GroupOptions, saved_options
 from glmc_zoo.engine.output import write_json
 from glmc_zoo.engine.provenance import command_line, hardware, package_versions, slug, without_place
 from glmc_zoo.metrics import GROUPS, ScoreCounts, group_of_classes, recalls
@@ -31,7 +31,7 @@ __all__ = [
 
 
 def _public(config: TrainConfig) -> dict[str, Any]:
-    values = shown_options(dataclasses.replace(config, output_dir=None, resume=None))
+    values = saved_options(dataclasses.replace(config, output_dir=None, resume=None))
     return {name: without_place(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
@@ -68,6 +68,7 @@ def describe_run(
             "crop_pct": spec.crop_pct,
             "pretrained_from": without_place(str(config.backbone)) if config.pretrained else None,
             "ema": config.ema_decay,
+            "license": config.license or "apache-2.0",
             "needs_glmc_zoo": type(timm_model).__module__.startswith("glmc_zoo."),
         },
         "method": config.method,
@@ -158,6 +159,7 @@ def write_outputs(
     *,
     half: bool = False,
     encoder: bool = False,
+    repo_id: str | None = None,
 ) -> dict[str, Any]:
     """Write scores, plots, model and card below ``folder`` and return the results; by the main process alone.
 
@@ -170,6 +172,7 @@ def write_outputs(
         heads: what only training needs; may be empty.
         half: store the exported weights in half precision.
         encoder: export the model without its classifier as well, to ``encoder/``.
+        repo_id: ``ORG/NAME`` where the model is about to be pushed, for its card.
     """
     from glmc_zoo.hub import export_run
 
@@ -183,7 +186,7 @@ def write_outputs(
         "plots": drawn,
         "config_yaml": _public_options(folder / "config.yaml"),
         "half": half,
-        "repo_id": results["config"].get("push_to_hub"),
+        "repo_id": repo_id,
     }
     model = export_run(folder / "model", timm_model, results, heads=heads, **shared)
     if encoder:

@@ -34,7 +34,7 @@ from glmc_zoo.engine.output import RunFolder, on_main_process
 from glmc_zoo.engine.push import check_push_run, push_run
 from glmc_zoo.engine.report import describe_run, epoch_line, opening_lines, result_table, write_outputs
 from glmc_zoo.engine.tuning import frozen_modules
-from glmc_zoo.hub import ModelSource, open_model
+from glmc_zoo.hub import ModelSource, check_login, open_model, source_license
 from glmc_zoo.method import GLMCTask
 from glmc_zoo.metrics import ScoreCounts, tercile_thresholds
 
@@ -54,6 +54,8 @@ class TrainingRun:
     def __init__(self, config: TrainConfig) -> None:
         check_push_run(config)
         self.accelerator = make_accelerator(config)
+        if config.push_to_hub is not None:
+            on_main_process(self.accelerator, check_login)
         self.ema: ModelEmaV3 | None = None
         # The same seed in every process: weights start equal, and what must differ has generators of its own.
         set_seed(config.seed)
@@ -274,6 +276,9 @@ class TrainingRun:
         self.progress.seconds += time.perf_counter() - self._clock
         results = describe_run(config, self.data, self.spec, self.timm_model, self.accelerator)
         results["selection"] = {"epoch": epoch, "how": how}
+        if config.license is None and config.pretrained:
+            # Weights that go on from others are theirs to license, whatever this package would choose.
+            results["model"]["license"] = source_license(self.source, str(config.backbone))
         self._describe_results(results)
         if self.data.val is not None:
             results["validation"] = self.evaluate(self.data.val).scores()
@@ -289,6 +294,7 @@ class TrainingRun:
                 heads,
                 half=config.export_half,
                 encoder=config.export_encoder,
+                repo_id=config.push_to_hub,
             )
             print(result_table(results, self.folder.path))
         if config.push_to_hub is not None:

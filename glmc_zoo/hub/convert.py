@@ -100,18 +100,18 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], backbone: str | None = 
     """
     encoder, heads = _split(state_dict)
     classifier = heads.pop(_BALANCED)
-    name = backbone if backbone is not None else _fitting(encoder, classifier)
-    if name is None:
-        raise UserError(
-            f"The checkpoint's tensors fit none of {', '.join(CONVERTIBLE)}: name the timm model that they belong to."
-        )
+    bad = next((key for key, value in state_dict.items() if not torch.isfinite(value).all()), None)
+    if bad is not None:
+        raise UserError(f"The checkpoint's {bad!r} holds values that are not finite: give one from before it diverged.")
+    name = backbone if backbone is not None else _nearest(encoder, classifier)
     model = _build(name, len(classifier["weight"]))
     state = _with_classifier(model, encoder, classifier)
     faults = _faults(model.state_dict(), state)
     if faults:
-        other = _fitting(encoder, classifier) if backbone is not None else None
-        hint = f"; they fit {other}" if other else ""
-        raise UserError(f"The checkpoint's tensors do not fit {name}: {'; '.join(faults)}{hint}.")
+        other = _nearest(encoder, classifier)
+        hint = f"; they fit {other}" if other != name and not _faults_of(other, encoder, classifier) else ""
+        nearest = "" if backbone is not None else ", the nearest of the backbones that are tried"
+        raise UserError(f"The checkpoint's tensors do not fit {name}{nearest}: {'; '.join(faults)}{hint}.")
     model.load_state_dict(state)
     return ConvertedModel(name, model.eval(), _training_heads(heads, *classifier["weight"].shape))
 
@@ -162,7 +162,7 @@ def _build(backbone: str, num_classes: int) -> Any:
     try:
         with torch.random.fork_rng(devices=[]):
             return timm.create_model(backbone, num_classes=num_classes)
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+    except (RuntimeError, ValueError, TypeError, AssertionError, OSError) as error:
         raise UserError(
             f"Backbone {backbone!r} cannot be built: {one_line(error)} Give one of {', '.join(CONVERTIBLE)}, or"
             " another model of timm."
@@ -199,14 +199,18 @@ def _first(keys: list[str]) -> str:
     return ", ".join(keys[:_NAMED]) + (", ..." if len(keys) > _NAMED else "")
 
 
-def _fitting(encoder: Mapping[str, Tensor], classifier: Mapping[str, Tensor]) -> str | None:
-    """The backbone that the tensors are the state of; built without memory, since only names and shapes count."""
-    for name in CONVERTIBLE:
-        with torch.device("meta"):
-            model = _build(name, len(classifier["weight"]))
-        if not _faults(model.state_dict(), _with_classifier(model, encoder, classifier)):
-            return name
-    return None
+def _faults_of(name: str, encoder: Mapping[str, Tensor], classifier: Mapping[str, Tensor]) -> int:
+    """How many keys do not fit a backbone; it is built without memory, since only names and shapes count."""
+    with torch.device("meta"):
+        model = _build(name, len(classifier["weight"]))
+    wanted, given = model.state_dict(), _with_classifier(model, encoder, classifier)
+    other_shape = sum(given[key].shape != value.shape for key, value in wanted.items() if key in given)
+    return len(wanted.keys() ^ given.keys()) + other_shape
+
+
+def _nearest(encoder: Mapping[str, Tensor], classifier: Mapping[str, Tensor]) -> str:
+    """The backbone that the tensors are the state of, or the one that the fewest keys keep from it."""
+    return min(CONVERTIBLE, key=lambda name: _faults_of(name, encoder, classifier))
 
 
 def _training_heads(heads: Mapping[str, Mapping[str, Tensor]], classes: int, width: int) -> dict[str, Tensor]:

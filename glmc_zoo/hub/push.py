@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub._folder import CARD_FILE, one_line
 from glmc_zoo.hub.retry import http_status, is_transient
-from glmc_zoo.hub.upload import PushResult, Upload
+from glmc_zoo.hub.source import open_folder
+from glmc_zoo.hub.upload import PushResult, Upload, check_token
 from glmc_zoo.hub.validate import check_card, check_ref, check_repo_id, exported_files, is_converted, read_card
 
-__all__ = ["PushResult", "check_push", "push_command", "push_folder"]
+__all__ = ["PushResult", "check_login", "check_push", "push_command", "push_folder"]
 
 _DEFAULT_MESSAGE = "Upload model"
 
@@ -48,6 +50,23 @@ def check_push(
     if not re.fullmatch(r"[!-~]+", token):
         # An HTTP library would complain about the header, and show it.
         raise UserError("The token has characters that no token has: run `hf auth login` again, or set HF_TOKEN anew.")
+
+
+def check_login() -> None:
+    """Ask the Hub whether the login may write; silent where it cannot be asked now, since later it may.
+
+    Raises:
+        UserError: the token is not accepted, or may only read.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        check_token(HfApi(library_name="glmc_zoo"))
+    except UserError:
+        raise
+    except Exception as error:  # the client raises its HTTP library's errors too
+        if http_status(error) == 401:
+            raise UserError(_reason(error, "")) from error
 
 
 def push_folder(
@@ -102,6 +121,7 @@ def push_folder(
     if not commit_message.strip():
         raise UserError(f"The commit message {commit_message!r} is empty: say what is pushed.")
     files: dict[str, bytes | Path] = {**exported_files(folder)}
+    open_folder(str(folder), folder)  # whole, and with the weights that its results speak of
     if card is None:
         card = read_card(folder)
     check_card(card, scored=not is_converted(folder))
@@ -137,7 +157,9 @@ def push_folder(
 
 def push_command(folder: str | Path, repo_id: str, **options: Any) -> str:
     """The command that pushes a folder with the same options; nothing of the login is in it."""
-    words = ["python", "recipes/push.py", "--model", str(folder), "--repo", repo_id]
+    installed = sys.argv[0].startswith("glmc-zoo ")
+    words = ["glmc-zoo", "push"] if installed else ["python", "recipes/push.py"]
+    words += ["--model", str(folder), "--repo", repo_id]
     for name, value in options.items():
         if value is True:
             words.append(f"--{name.replace('_', '-')}")

@@ -91,6 +91,8 @@ def difference(api: Any, repo_id: str, remote: Remote, config: Mapping[str, Any]
     old, new = _classes(theirs), _classes(config)
     if old[0] != new[0]:
         return f"holds a model of {old[0]} classes, not {new[0]}"
+    if (old[1] is None) != (new[1] is None):
+        return f"holds a model {'without' if old[1] is None else 'with'} names of its classes, unlike this one"
     for before, now in zip(old[1] or [], new[1] or [], strict=False):
         if before != now:
             return f"holds a model of other classes ({before!r} in place of {now!r})"

@@ -1,7 +1,8 @@
 """Where a trained model is read from: the zoo, an exported folder, the Hub, or timm itself; checked before it is used.
 
-What comes from the Hub is downloaded, its weights are compared with the repository's SHA-256 (the Hub's own client does
-not do that), and from then on it is a local folder. Weights are read as safetensors only.
+What comes from the Hub by ``hf_hub:ORG/NAME`` is downloaded, its weights are compared with the repository's SHA-256
+(the Hub's own client does not do that), and from then on it is a local folder; its weights are read as safetensors
+only. A pretrained model by timm's own name (``resnet50.a1_in1k``) is left to timm, which compares nothing.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any, Literal
 from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.hub._folder import CONFIG_FILE, HEADS_FILE, RESULTS_FILE, WEIGHTS_FILE, one_line
 from glmc_zoo.hub._weights import file_sha256
-from glmc_zoo.hub.zoo import list_models
+from glmc_zoo.hub.download import download
+from glmc_zoo.hub.zoo import list_models, published_names
 
-__all__ = ["ModelSource", "create_model", "open_model"]
+__all__ = ["ModelSource", "create_model", "open_folder", "open_model", "source_license"]
 
 _HUB_PREFIXES = ("hf_hub:", "hf-hub:")
 _FOLDER_PREFIX = "local-dir:"
@@ -89,19 +91,20 @@ def open_model(name: str, *, weights: bool = True) -> ModelSource:
         if name.startswith(prefix):
             return _open_hub(name, name.removeprefix(prefix), weights)
     if name.startswith(_FOLDER_PREFIX):
-        return _open_folder(name, Path(name.removeprefix(_FOLDER_PREFIX)), "folder", weights)
+        return open_folder(name, Path(name.removeprefix(_FOLDER_PREFIX)), "folder", weights)
     published = {model.name: model for model in list_models()}
     if name in published:
-        return _open_folder(name, published[name].folder, "zoo", weights)
+        return open_folder(name, published[name].folder, "zoo", weights)
     if Path(name).expanduser().is_dir():
-        return _open_folder(name, Path(name).expanduser(), "folder", weights)
+        return open_folder(name, Path(name).expanduser(), "folder", weights)
     return _open_timm(name, weights)
 
 
 def create_model(name: str, *, pretrained: bool = True, **timm_kwargs: Any) -> Any:
     """``timm.create_model`` over the zoo: by the name of a published model, or by what else `open_model` takes.
 
-    Weights from the Hub are compared with the repository's SHA-256, which timm itself does not do.
+    Weights from the Hub by ``hf_hub:ORG/NAME`` are compared with the repository's SHA-256, which timm itself does not
+    do; a name of timm's own goes to timm as it is.
 
     Args:
         name: see `open_model`.
@@ -117,6 +120,17 @@ def create_model(name: str, *, pretrained: bool = True, **timm_kwargs: Any) -> A
     return open_model(name, weights=pretrained).create(pretrained=pretrained, **timm_kwargs)
 
 
+def source_license(source: ModelSource | None, backbone: str) -> str:
+    """Licence of the weights that training started from, as the Hub spells it; ``unknown`` where nothing says it.
+
+    Args:
+        source: where they came from, when they were found by `open_model`.
+        backbone: else timm's name of the pretrained model.
+    """
+    config = open_model(backbone, weights=False).config if source is None else source.config
+    return str(config.get("license") or "unknown")
+
+
 def _open_timm(name: str, weights: bool) -> ModelSource:
     import timm
 
@@ -128,7 +142,7 @@ def _open_timm(name: str, weights: bool) -> ModelSource:
             )
         raise UserError(
             f"Unknown model {name!r}: give a published model, hf_hub:ORG/NAME, an exported folder or a timm model."
-            f"{did_you_mean(name, [*(model.name for model in list_models()), *timm.list_models(pretrained=True)])}"
+            f"{did_you_mean(name, [*published_names(), *timm.list_models(pretrained=True)])}"
         )
     try:
         config = timm.models.get_pretrained_cfg(name, allow_unregistered=False)
@@ -136,7 +150,7 @@ def _open_timm(name: str, weights: bool) -> ModelSource:
         architecture, _, tag = name.partition(".")
         raise UserError(
             f"Model {name!r} has an unknown pretrained tag {tag!r}; leave it out, or take a name that "
-            f"timm.list_pretrained({architecture + '*'!r}) gives."
+            f"timm.list_pretrained({architecture + '*'!r}) gives.{did_you_mean(name, published_names())}"
         ) from error
     if weights and not (config and config.has_weights):
         raise UserError(
@@ -146,9 +160,26 @@ def _open_timm(name: str, weights: bool) -> ModelSource:
     return ModelSource(name, "timm", name, config={} if config is None else config.to_dict())
 
 
-def _open_folder(
-    name: str, folder: Path, kind: Literal["folder", "hub", "zoo"], weights: bool, *, commit: str | None = None
+def open_folder(
+    name: str,
+    folder: Path,
+    kind: Literal["folder", "hub", "zoo"] = "folder",
+    weights: bool = True,
+    *,
+    commit: str | None = None,
 ) -> ModelSource:
+    """The model in an exported folder, its files checked.
+
+    Args:
+        name: what messages call it.
+        folder: where it lies.
+        kind: where the folder came from.
+        weights: also check the weights.
+        commit: of the repository, of a folder from the Hub.
+
+    Raises:
+        UserError: the folder is no export, or a file in it is damaged.
+    """
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}: give one that holds {CONFIG_FILE} and {WEIGHTS_FILE}.")
     missing = [n for n in (CONFIG_FILE, *([WEIGHTS_FILE] if weights else [])) if not (folder / n).is_file()]
@@ -186,79 +217,9 @@ def _open_folder(
 
 
 def _open_hub(name: str, rest: str, weights: bool) -> ModelSource:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    repo_id, _, revision = rest.partition("@")
     wanted = [CONFIG_FILE, RESULTS_FILE, *([WEIGHTS_FILE, HEADS_FILE] if weights else [])]
-    try:
-        folder = Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=wanted))
-    except HFValidationError as error:
-        raise UserError(f"{name} names no repository: {one_line(error)} Give hf_hub:ORG/NAME.") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise _hub_error(name, repo_id, revision, error) from error
-    if not folder.is_dir():  # none of the files is there
-        raise UserError(f"{name} is no exported model, it has no {CONFIG_FILE}: give a repository with a timm model.")
-    commit = folder.name  # the cache keeps a snapshot under its commit
-    if weights and (folder / WEIGHTS_FILE).is_file():
-        _check_download(name, repo_id, commit, folder / WEIGHTS_FILE)
-    return _open_folder(name, folder, "hub", weights, commit=commit)
-
-
-def _hub_error(name: str, repo_id: str, revision: str, error: Exception) -> UserError:
-    """What kept a repository from being read, in one sentence."""
-    from huggingface_hub import constants, errors
-
-    if isinstance(error, errors.GatedRepoError):
-        return UserError(
-            f"{name} is gated: ask for access on its page, and log in with `hf auth login` or set HF_TOKEN."
-        )
-    if isinstance(error, errors.RevisionNotFoundError):
-        return UserError(f"{name} has no revision {revision!r}: leave it out, or give a branch, tag or commit of it.")
-    if isinstance(error, errors.RepositoryNotFoundError):
-        near = _nearest(repo_id)
-        return UserError(
-            f"{name} is not there, or private and not for this login: check the name, and log in with `hf auth login`."
-            + (f" The nearest models of the zoo are {', '.join(near)}." if near else "")
-        )
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status in (401, 403):
-        return UserError(
-            f"{name} is refused to this login (HTTP {status}): log in with `hf auth login`, or set HF_TOKEN."
-        )
-    if constants.HF_HUB_OFFLINE:
-        return UserError(
-            f"{name} is not in the local cache and HF_HUB_OFFLINE is set: unset it, or give an exported folder."
-        )
-    return UserError(f"{name} cannot be had from the Hub: {one_line(error)} Check the network and try again.")
-
-
-def _nearest(repo_id: str, most: int = 3) -> list[str]:
-    from difflib import get_close_matches
-
-    names = [model.name for model in list_models()]
-    return get_close_matches(repo_id.rpartition("/")[2], names, n=most, cutoff=0.0)
-
-
-def _check_download(name: str, repo_id: str, commit: str, file: Path) -> None:
-    """Compare downloaded weights with what the Hub says they are; without a network only `results.json` speaks."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    try:
-        paths = HfApi(library_name="glmc_zoo").get_paths_info(repo_id, [file.name], revision=commit)
-    except (OfflineModeIsEnabled, HfHubHTTPError, OSError):
-        return
-    lfs: Any = next((getattr(info, "lfs", None) for info in paths), None)
-    expected = None if lfs is None else lfs.sha256
-    if expected is not None and file_sha256(file) != expected:
-        # Out of the cache, or every later call would be handed the same damaged file.
-        file.resolve().unlink()
-        file.unlink(missing_ok=True)
-        raise UserError(
-            f"{file.name} of {name} was damaged on its way, its SHA-256 is not the one that the Hub gives; it was "
-            "removed from the cache: run the same again."
-        )
+    folder = download(name, rest, wanted)
+    return open_folder(name, folder, "hub", weights, commit=folder.name)  # the cache keeps a snapshot by its commit
 
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:

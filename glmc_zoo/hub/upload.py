@@ -14,7 +14,7 @@ from glmc_zoo.hub._folder import CARD_FILE, CONFIG_FILE
 from glmc_zoo.hub.remote import Remote, difference, read_remote
 from glmc_zoo.hub.retry import http_status, retrying
 
-__all__ = ["PushResult", "Upload"]
+__all__ = ["PushResult", "Upload", "check_token"]
 
 _T = TypeVar("_T")
 _Done = tuple[str, "str | None"]  # hash of the commit, address of the pull request
@@ -88,13 +88,7 @@ class Upload:
         return remote
 
     def _check_login(self) -> None:
-        who = self.api.whoami()
-        access = (who.get("auth") or {}).get("accessToken") or {}
-        if access.get("role") == "read":
-            raise UserError(
-                "The token may only read: make one that may write at https://huggingface.co/settings/tokens, then run"
-                " `hf auth login` again or set HF_TOKEN."
-            )
+        check_token(self.api)
 
     def _check_card(self) -> None:
         """By the Hub itself, which the client asks only after the repository was made."""
@@ -212,6 +206,21 @@ class Upload:
             )
             slug = made.slug
         self._ask(lambda: self.api.add_collection_item(slug, self.repo_id, "model", exists_ok=True))
+
+
+def check_token(api: Any) -> None:
+    """Ask the Hub whom the token stands for.
+
+    Raises:
+        UserError: the token may only read; and what the client raises when the Hub refuses it or cannot be asked.
+    """
+    who = api.whoami()
+    access = (who.get("auth") or {}).get("accessToken") or {}
+    if access.get("role") == "read":
+        raise UserError(
+            "The token may only read: make one that may write at https://huggingface.co/settings/tokens, then run"
+            " `hf auth login` again or set HF_TOKEN."
+        )
 
 
 def _is_slug(collection: str) -> bool:

@@ -7,10 +7,20 @@ import re
 from pathlib import Path
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.hub._folder import CARD_FILE, CONFIG_FILE, RESULTS_FILE, WEIGHTS_FILE, one_line
+from glmc_zoo.hub._folder import (
+    CARD_FILE,
+    CONFIG_FILE,
+    HEADS_FILE,
+    OPTIONS_FILE,
+    PLOTS_FOLDER,
+    RESULTS_FILE,
+    WEIGHTS_FILE,
+    one_line,
+)
 
 __all__ = ["check_card", "check_ref", "check_repo_id", "exported_files", "is_converted", "read_card"]
 
+_EXPORTED = {CARD_FILE, CONFIG_FILE, HEADS_FILE, OPTIONS_FILE, RESULTS_FILE, WEIGHTS_FILE}
 _PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
 
 
@@ -45,7 +55,7 @@ def exported_files(folder: Path) -> dict[str, Path]:
     """The files of an exported model by their path in the repository; those whose name starts with a dot stay behind.
 
     Raises:
-        UserError: the folder is no exported model, or holds a pickle.
+        UserError: the folder is no exported model, or holds a pickle or another file that is no part of an export.
     """
     missing = [name for name in (CONFIG_FILE, WEIGHTS_FILE) if not (folder / name).is_file()]
     if missing:
@@ -54,10 +64,15 @@ def exported_files(folder: Path) -> dict[str, Path]:
         )
     files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     files = {name: path for name, path in files.items() if not any(part[0] == "." for part in name.split("/"))}
-    pickles = [name for name in files if Path(name).suffix.lower() in _PICKLES]
+    pickles = [name for name in files if _PICKLES & {suffix.lower() for suffix in Path(name).suffixes}]
     if pickles:
         raise UserError(
             f"{folder} holds {pickles[0]}, and pickles are not pushed, since loading one can run code: move it away."
+        )
+    foreign = [name for name in files if name not in _EXPORTED and not name.startswith(f"{PLOTS_FOLDER}/")]
+    if foreign:
+        raise UserError(
+            f"{folder} holds {foreign[0]}, which is no part of an export and is not published: move it away."
         )
     return files
 

@@ -6,7 +6,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PublishedModel", "cards_folder", "list_models"]
+from glmc_zoo.errors import UserError
+
+__all__ = ["PublishedModel", "cards_folder", "list_models", "published_names"]
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,17 @@ def list_models(folder: str | Path | None = None) -> list[PublishedModel]:
 
     Args:
         folder: holds one folder a model; those that come with the package when absent.
+
+    Raises:
+        UserError: a model's ``results.json`` is damaged.
     """
     models = []
     for path in sorted((Path(folder) if folder is not None else cards_folder()).glob("*/results.json")):
-        results = json.loads(path.read_text(encoding="utf-8"))
-        model = results["model"]
+        try:
+            results = json.loads(path.read_text(encoding="utf-8"))
+            model = results["model"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{path} holds no results of a model: export it again, or move its folder away.") from error
         models.append(
             PublishedModel(
                 name=path.parent.name,
@@ -45,6 +53,11 @@ def list_models(folder: str | Path | None = None) -> list[PublishedModel]:
             )
         )
     return models
+
+
+def published_names() -> list[str]:
+    """Names of the published models."""
+    return sorted(path.parent.name for path in cards_folder().glob("*/results.json"))
 
 
 def cards_folder() -> Path:

@@ -70,3 +70,11 @@ def test_switches_of_glmc_in_a_file_do_not_stop_a_baseline() -> None:
     assert resolve({"method": "ce"}, filed).method == "ce"
     with pytest.raises(UserError, match=r"--preset belongs to --method glmc .* --method ce"):
         resolve({"method": "ce", "preset": "paper"}, filed)
+
+
+def test_where_a_run_was_pushed_to_is_not_saved(tmp_path: Path) -> None:
+    config = resolve({"push_to_hub": "org/name", "push_tag": "v1"})
+    save_config(config, tmp_path / "config.yaml")
+    text = (tmp_path / "config.yaml").read_text()
+    assert "push" not in text and "org/name" not in text
+    assert differing_fields(load_config_file(tmp_path / "config.yaml", TrainConfig), config) == []

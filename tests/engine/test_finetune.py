@@ -271,3 +271,17 @@ def test_create_model_builds_what_was_exported(digits: Path) -> None:
         assert glmc_zoo.create_model(str(digits), num_classes=0).eval()(x).shape == (2, 64)
         fresh = glmc_zoo.create_model(str(digits), pretrained=False).eval()(x)
     assert not np.allclose(fresh, expected)
+
+
+def test_the_licence_is_that_of_the_source(finetune: Recipe, lab: Any, digits: Path, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(digits, tmp_path / "source"))
+    described = json.loads((source / "config.json").read_text())
+    described["pretrained_cfg"]["license"] = "cc-by-nc-4.0"
+    (source / "config.json").write_text(json.dumps(described))
+    short = [*lab.tiny, "--epochs", 1, "--method", "ce"]
+    for options, expected in (([], "cc-by-nc-4.0"), (["--license", "mit"], "mit")):
+        run = tmp_path / expected
+        outcome = finetune("--model", source, *short, *options, "--output-dir", run)
+        assert outcome.status == 0, outcome.err
+        assert json.loads((run / "model" / "config.json").read_text())["pretrained_cfg"]["license"] == expected
+        assert f"license: {expected}\n" in (run / "model" / "README.md").read_text()

@@ -40,7 +40,7 @@ def run(tmp_path: Path) -> tuple[Path, dict[str, Any], ScoreCounts, list[dict[st
             "input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.2] * 3, "interpolation": "bicubic", "crop_pct": 1.0,
         },
         "method": "ce",
-        "config": {"push_to_hub": "org/name"},
+        "config": {"lr": 0.1},
         "seeds": {"seed": 0},
     }  # fmt: skip
     rows = [{"epoch": epoch, "loss": 1.0, "lr": 0.1, "test": counts.scores()} for epoch in range(2)]
@@ -51,7 +51,7 @@ def run(tmp_path: Path) -> tuple[Path, dict[str, Any], ScoreCounts, list[dict[st
 
 def test_model_and_encoder_are_exported_with_the_scores(run: Any) -> None:
     folder, *_, model, _heads = run
-    results = write_outputs(*run, half=True, encoder=True)
+    results = write_outputs(*run, half=True, encoder=True, repo_id="org/name")
     assert results["test"]["top1"] == 0.75 and results["class_recalls"] == [0.5, 1.0, 1.0]
     assert json.loads((folder / "results.json").read_text()) == results
     assert json.loads((folder / "model/results.json").read_text()) == results

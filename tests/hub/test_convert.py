@@ -229,12 +229,28 @@ def test_every_tensor_must_have_its_place(
         convert_state_dict(change(tiny().state_dict()), "resnet20_cifar")
 
 
+def test_a_missing_key_is_named_without_a_backbone_too() -> None:
+    state = tiny().state_dict()
+    del state["layer2.0.conv1.weight"]
+    with pytest.raises(UserError, match=r"fit resnet20_cifar, the nearest .*1 missing \(layer2\.0\.conv1\.weight\)"):
+        convert_state_dict(state)
+
+
+def test_weights_that_are_not_finite_are_refused() -> None:
+    state = tiny().state_dict()
+    state["layer1.0.conv1.weight"] = state["layer1.0.conv1.weight"] * float("nan")
+    with pytest.raises(UserError, match=r"'layer1\.0\.conv1\.weight' holds values that are not finite"):
+        convert_state_dict(state)
+
+
 def test_another_backbone_is_named() -> None:
     with pytest.raises(UserError, match=r"do not fit resnet32x4_cifar: .*missing.*; they fit resnet20_cifar\."):
         convert_state_dict(tiny().state_dict(), "resnet32x4_cifar")
     with pytest.raises(UserError, match="'resnet_of_mine' cannot be built"):
         convert_state_dict(tiny().state_dict(), "resnet_of_mine")
-    with pytest.raises(UserError, match="tensors fit none of resnet32x4_cifar"):
+    with pytest.raises(
+        UserError, match=r"fit resnet20_cifar, the nearest of the backbones that are tried: .* of another shape"
+    ):
         convert_state_dict(lively(CifarNet(2, 8, 3)).state_dict())
 
 
@@ -324,7 +340,7 @@ def test_the_recipe_with_a_file_of_names(tmp_path: Path, checkpoint: Path) -> No
     named = [*command, "--class-names", str(tmp_path / "names.txt")]
     done = subprocess.run(named, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert f'timm.create_model("local-dir:{out}", pretrained=True)' in done.stdout
+    assert f'glmc_zoo.create_model("{out}")' in done.stdout
     config = json.loads((out / "config.json").read_text())
     assert config["label_names"][9] == "class 9"
     assert config["architecture"] == "resnet20_cifar"

@@ -95,3 +95,19 @@ def test_the_command_to_push_later_reads_back(tmp_path: Path) -> None:
         model=str(tmp_path / "my run" / "model"), repo="org/name", private=True, tag="v1",
         collection="Long tails; all of them", overwrite=True, message="It's mine",
     )  # fmt: skip
+
+
+def test_a_damaged_export_is_not_pushed(exported: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "model"))
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    with pytest.raises(UserError, match=r"model\.safetensors of .*(SHA-256|cannot be read)"):
+        push_folder(folder, "org/name")
+    (folder / "config.json").write_text("{")
+    with pytest.raises(UserError, match=r"config\.json of .* cannot be read"):
+        push_folder(folder, "org/name")
+
+
+def test_the_later_command_is_that_of_the_installed_package_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["glmc-zoo train"])
+    assert push_command("m", "org/name", private=True) == "glmc-zoo push --model m --repo org/name --private"

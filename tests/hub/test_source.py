@@ -14,7 +14,7 @@ import torch
 
 import glmc_zoo
 from glmc_zoo.errors import UserError
-from glmc_zoo.hub import export_model, list_models, open_model
+from glmc_zoo.hub import export_model, list_models, open_model, write_heads
 
 STATISTICS: dict[str, Any] = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "input_size": (3, 64, 64), "tag": "glmc_test"}
 X = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -72,6 +72,36 @@ def test_one_flipped_byte_is_noticed_and_not_kept(hub: Any, ask: Any, folder: Pa
     (sentence,) = ask("hf_hub:org/small", HF_HOME=home)
     assert sentence.startswith("model.safetensors of hf_hub:org/small was damaged on its way") and "SHA-256" in sentence
     assert ask("hf_hub:org/small", HF_HOME=home) == [logits(folder)]  # the same again, as the sentence says
+
+
+def test_without_a_network_the_cache_serves_and_a_dropped_download_is_one_sentence(
+    hub: Any, ask: Any, folder: Path, tmp_path: Path
+) -> None:
+    hub.repo("org/small", files=folder)
+    home = str(tmp_path / "home")
+    hub.lose_answer("POST", "/paths-info/", times=None)
+    hub.lose_answer("GET", r"/org/small/resolve/.*model\.safetensors", times=None)
+    (dropped,) = ask("hf_hub:org/small", HF_HOME=home)
+    assert dropped.startswith("hf_hub:org/small cannot be had from the Hub") and "network" in dropped
+    hub.heal()
+    assert ask("hf_hub:org/small", HF_HOME=home) == [logits(folder)]
+    assert ask("hf_hub:org/small", HF_HOME=home, HF_ENDPOINT="http://127.0.0.1:9") == [logits(folder)]
+
+
+def test_weights_that_cannot_be_compared_are_refused(hub: Any, ask: Any, folder: Path) -> None:
+    hub.repo("org/small", files=folder)
+    hub.fail("POST", "/paths-info/", status=503, times=None)
+    (sentence,) = ask("hf_hub:org/small")
+    assert sentence.startswith("The weights of hf_hub:org/small cannot be compared with their SHA-256")
+
+
+def test_damaged_heads_are_noticed_too(hub: Any, ask: Any, folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    write_heads({"projector.weight": torch.ones(2, 3)}, copy)
+    hub.repo("org/small", files=copy)
+    hub.flip_byte(r"/org/small/resolve/.*glmc_heads\.safetensors", times=1)
+    (sentence,) = ask("hf_hub:org/small")
+    assert sentence.startswith("glmc_heads.safetensors of hf_hub:org/small was damaged on its way")
 
 
 def test_what_the_hub_refuses_is_one_sentence(hub: Any, ask: Any, folder: Path, tmp_path: Path) -> None:
@@ -162,6 +192,10 @@ def test_a_folder_that_is_no_export(folder: Path, tmp_path: Path, spoil: Callabl
         ("resnet5O", r"Unknown model 'resnet5O'.*Did you mean resnet50"),
         ("resnet50.nosuch", "unknown pretrained tag 'nosuch'"),
         ("resnet20_cifar", "'resnet20_cifar' has no pretrained weights"),
+        (
+            "resnet20_cifar.glmc_digits",
+            r"tag 'glmc_digits'.*Did you mean resnet20_cifar\.glmc_digits_lt",
+        ),
     ],
 )
 def test_a_name_that_is_nothing(name: str, says: str) -> None:

@@ -37,11 +37,18 @@ def test_all_files_but_hidden_ones(exported: Path, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "plots/last.PT", "state.pth", "x.pkl", "run.ckpt"])
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "plots/last.PT", "state.pth", "x.pkl", "last.ckpt", "a.pth.tar"])
 def test_pickles_are_refused(exported: Path, tmp_path: Path, name: str) -> None:
     folder = Path(shutil.copytree(exported, tmp_path / "model"))
     (folder / name).touch()
     with pytest.raises(UserError, match=f"holds {name}, and pickles are not pushed"):
+        exported_files(folder)
+
+
+def test_other_files_are_not_published(exported: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "model"))
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds notes\.txt, which is no part of an export"):
         exported_files(folder)
 
 
