@@ -15,7 +15,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, mode, stdev
 from typing import Any
 
 from glmc_zoo.engine.config import resolve
@@ -46,24 +46,26 @@ def label(results: dict[str, Any]) -> str:
     return f"GLMC{name} ({branch}, {numbers}, take-over {power:g})"
 
 
-def _start(results: dict[str, Any], varied: list[str]) -> str:
-    """What training started from, which part learned and how fast, for a suite with runs that were fine-tuned."""
+def _start(results: dict[str, Any], usual: dict[str, Any]) -> str:
+    """What training started from, which part learned and how fast; of the ``usual`` options those that differ."""
     tuned, config = results.get("finetune"), results["config"]
     parts = {"full": "", "head": ", linear probe", "blocks": ", last blocks", "lora": ", LoRA"}
     start = f"fine-tuned{parts[tuned['tune']]}" if tuned else "from scratch"
     decay = f", layer decay {config['layer_decay']:g}" if config.get("layer_decay") else ""
-    others = "".join(f", {name.replace('_', ' ')} {config[name]:g}" for name in varied)
-    return f"{start}, lr {config['lr']:g}{decay}{others}: "
+    others = [f", {name.replace('_', ' ')} {config[name]:g}" for name, value in usual.items() if config[name] != value]
+    return f"{start}, lr {config['lr']:g}{decay}{''.join(others)}: "
 
 
 def load(suite: str) -> Runs:
     """Runs of a suite by label, each list in the order of the seeds."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / suite).glob("*.json"))]
     runs: Runs = {}
-    varied = [name for name in ("epochs", "weight_decay") if len({other["config"].get(name) for other in found}) > 1]
+    tuning = any(results.get("finetune") for results in found)
+    usual = {name: mode(results["config"].get(name) for results in found) for name in ("epochs", "weight_decay")}
     for results in found:
-        start = _start(results, varied) if any(other.get("finetune") for other in found) else ""
-        runs.setdefault(start + label(results), []).append(results)
+        # Beside what training started from, the switches of a preset are too much for one line.
+        short = re.sub(r"^(GLMC \w+) \(.*", r"\1", label(results))
+        runs.setdefault(_start(results, usual) + short if tuning else label(results), []).append(results)
     if not runs:
         raise SystemExit(f"table.py: error: no results in {RESULTS / suite}; name a folder of results.json files.")
     return dict(sorted(runs.items(), key=lambda item: (item[0].startswith("fine-tuned"), "GLMC" in item[0])))
