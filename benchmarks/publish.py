@@ -40,7 +40,9 @@ def main() -> None:
     results["config"] = config
     with tempfile.TemporaryDirectory() as scratch:
         scored = Path(scratch) / "eval"
-        command = [sys.executable, str(ROOT / "recipes" / "evaluate.py"), "--model", str(args.run / "model")]
+        named = Path(scratch) / results["model"]["name"]  # the plots are titled by the folder
+        shutil.copytree(args.run / "model", named)
+        command = [sys.executable, str(ROOT / "recipes" / "evaluate.py"), "--model", str(named)]
         command += ["--data", config["data"], "--output-dir", str(scored), "--data-seed", str(config["data_seed"])]
         if results["data"]["imbalance_factor"]:
             command += ["--imbalance-factor", str(results["data"]["imbalance_factor"])]

@@ -172,7 +172,8 @@ def make_task(config: TrainConfig, data: LongTailData, spec: InputSpec) -> Train
     """
     task = _make_task(config, data, spec)
     if config.batch_size == 1 and any(isinstance(layer, _BatchNorm) for layer in task.modules()):
-        raise UserError(f"--batch-size 1 is too small for the batch-norm of {config.backbone!r}; give at least 2.")
+        name = getattr(config, "model", None) or config.backbone
+        raise UserError(f"--batch-size 1 is too small for the batch-norm of {name!r}; give at least 2.")
     return task
 
 

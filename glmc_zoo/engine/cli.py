@@ -56,7 +56,7 @@ def build_parser(config_class: type, *, description: str) -> Any:
             action = ActionYesNo(yes_prefix="", no_prefix="no-")
             parser.add_argument(name, action=action, default=f.default, help=help_text)
         elif types[f.name] == list[str] | None:  # one or more values after the option
-            parser.add_argument(name, type=str, nargs="+", default=f.default, help=help_text)
+            parser.add_argument(name, type=str, nargs="+", action="extend", default=f.default, help=help_text)
         else:
             parser.add_argument(name, type=types[f.name], default=f.default, help=help_text)
     return parser

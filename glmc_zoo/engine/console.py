@@ -21,7 +21,7 @@ def recipes() -> dict[str, Path]:
     """The scripts by name: those installed with the package, or the checkout's."""
     installed = Path(__file__).parents[1] / "recipes"
     folder = installed if installed.is_dir() else Path(__file__).parents[2] / "recipes"
-    return {path.stem: path for path in sorted(folder.glob("*.py"), key=lambda path: _ORDER.index(path.stem))}
+    return {name: path for name in _ORDER if (path := folder / f"{name}.py").is_file()}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +31,7 @@ class FinetuneConfig(TrainConfig):
 
     backbone: str | None = hidden(None)
     pretrained: bool = hidden(True)
+    defaults: tuple[str, ...] = hidden(())
     model: str | None = option(None, "start from: hf_hub:ORG/NAME, exported folder, zoo name or pretrained timm name")
     tune: Literal["full", "head", "blocks", "lora"] = option(
         "full", "train full, head (linear probe), blocks (the last --last-blocks) or lora (adapters, merged on export)"
@@ -69,9 +71,10 @@ def resolve_finetune(command_line: dict[str, Any], from_file: dict[str, Any] | N
     Raises:
         UserError: A value is out of its range, has no effect, or ``model`` is missing.
     """
-    return resolve(
-        command_line, {"preset": "tuned"} | (from_file or {}), config_class=FinetuneConfig, recipe_of=_recipe
-    )
+    filed = {"preset": "tuned"} | (from_file or {})
+    config = resolve(command_line, filed, config_class=FinetuneConfig, recipe_of=_recipe)
+    said = {name for name, value in (filed | command_line).items() if value is not None}
+    return dataclasses.replace(config, defaults=tuple(name for name in FINETUNE_RECIPE if name not in said))
 
 
 def _recipe(_entry: DataEntry | None, _imbalance_factor: float | None) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from typing import Any
 from timm.task import TrainingTask
 
 from glmc_zoo.engine.config import TrainConfig
-from glmc_zoo.engine.finetune import FINETUNE_RECIPE, FinetuneConfig
+from glmc_zoo.engine.finetune import FinetuneConfig
 from glmc_zoo.engine.run import TrainingRun
 from glmc_zoo.engine.tuning import add_adapters, layer_decay_groups, merge_adapters, train_head, train_last_blocks
+from glmc_zoo.errors import UserError
 from glmc_zoo.hub import ModelSource, open_model
 from glmc_zoo.method import GLMCModel
 
@@ -39,6 +40,12 @@ class FinetuneRun(TrainingRun):
 
     def _make_task(self, config: TrainConfig) -> TrainingTask:
         assert isinstance(config, FinetuneConfig)
+        channels = (self.source.config.get("input_size") or (3,))[0]
+        if channels != 3:
+            raise UserError(
+                f"--model {config.model} takes images of {channels} channels, and images are read in colour: give a "
+                "model of three."
+            )
         task = super()._make_task(config)
         wrapped: Any = task.trainable_module
         model: Any = getattr(wrapped, "timm_model", wrapped)
@@ -102,10 +109,6 @@ class FinetuneRun(TrainingRun):
             f"fine-tuning {config.model}, --tune {config.tune}: {trained / 1e6:.2f} of {total / 1e6:.2f} M parameters"
             f" are trained{kept}"
         )
-        defaults = [
-            f"--{name.replace('_', '-')} {value}"
-            for name, value in FINETUNE_RECIPE.items()
-            if getattr(config, name) == value
-        ]
-        if defaults:
-            self.say(f"defaults, chosen on held-out parts of small sets (benchmarks/README.md): {' '.join(defaults)}")
+        if config.defaults:
+            shown = " ".join(f"--{name.replace('_', '-')} {getattr(config, name)}" for name in config.defaults)
+            self.say(f"defaults: {shown} (chosen with sgd on a small network, see benchmarks/README.md)")

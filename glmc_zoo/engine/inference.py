@@ -126,12 +126,13 @@ def _probe(model: Any, name: str, size: tuple[int, int]) -> None:
 def _transform(data_config: dict[str, Any], *, trained_here: bool) -> Callable[[Images], Tensor]:
     """The transform that the model was scored with when it was made.
 
-    A run's evaluation resizes tensors, and timm's PIL images: values differ by at most 1 of 255, in few pixels. What
-    was trained here keeps the former, so that its published scores come out again; all else is fed as timm feeds it.
+    A run's evaluation resizes tensors, and timm's PIL images: values of photographs differ by at most 1 of 255, in few
+    pixels. What was trained here keeps the former, so that its published scores come out again; all else is fed as timm
+    feeds it.
     """
     _, height, width = data_config["input_size"]
     plain = height == width and data_config["crop_mode"] == "center"
-    if trained_here and plain and data_config["interpolation"] in ("bicubic", "bilinear", "nearest"):
+    if trained_here and plain and data_config["interpolation"] in ("bicubic", "bilinear"):
         return EvalTransform(height, math.floor(height / data_config["crop_pct"]), data_config["interpolation"])
     return TimmTransform(data_config)
 

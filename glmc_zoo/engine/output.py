@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from glmc_zoo.engine.config import TrainConfig, differing_fields, save_config
+from glmc_zoo.engine.finetune import FinetuneConfig
 from glmc_zoo.engine.options import load_config_file
 from glmc_zoo.errors import UserError
 
@@ -114,11 +115,22 @@ class RunFolder:
 
 def _default_folder(config: TrainConfig) -> Path:
     data = Path(config.data).name or "data"
-    backbone = (config.backbone or "backbone").replace(":", "_").replace("/", "_")
-    base = Path("runs") / f"{backbone}.{config.method}_{data}.seed{config.seed}"
+    base = Path("runs") / f"{_start_of(config)}.{config.method}_{data}.seed{config.seed}"
     taken = [base, *(base.with_name(f"{base.name}-{i}") for i in range(2, 10_000))]
     free = next(i for i, path in enumerate(taken) if not path.exists())
     return taken[max(free - 1, 0)] if config.resume == "auto" else taken[free]
+
+
+def _start_of(config: TrainConfig) -> str:
+    """The backbone, or what is fine-tuned: of a folder its last part that tells something."""
+    if not isinstance(config, FinetuneConfig):
+        return str(config.backbone).replace(":", "_").replace("/", "_")
+    name = str(config.model).removeprefix("local-dir:")
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        folder = folder.resolve()
+        name = folder.parent.name if folder.name == "model" else folder.name
+    return f"{name.rpartition(':')[2].replace('/', '_')}.finetuned"
 
 
 def _folder_of(checkpoint: Path, output_dir: str | None) -> Path:

@@ -148,6 +148,9 @@ def was_held_out(results: dict[str, Any] | None, data: LongTailData) -> tuple[bo
     if results is None or not results.get("data"):
         return False, "it does not say what it was trained on"
     trained = results["data"]
+    base = (results.get("model") or {}).get("pretrained_from")
+    if base:
+        return False, f"it was fine-tuned from {base}, whose training may have held the same images"
     if trained.get("name") != data.info["name"]:
         return False, f"it was trained on {trained.get('name')}, which may hold the same images"
     if not trained.get("val_images"):

@@ -94,8 +94,20 @@ def opening_lines(
         f"{sum(p.numel() for p in timm_model.parameters()) / 1e6:.2f} M parameters, {spec.size} x {spec.size} "
         f"pixels; {config.data}: {len(data.train)} training images in {len(data.class_names)} classes "
         f"({max(data.class_counts)} to {min(data.class_counts)} each), {len(data.test)} test images",
-        *(f"note: {note}" for note in [*data.notes, *one_group_note(data.class_counts, config)]),
+        *(
+            f"note: {note}"
+            for note in [*data.notes, *one_group_note(data.class_counts, config), *_one_epoch_note(config)]
+        ),
         f"{config.epochs} epochs of batch {config.batch_size}, lr {config.lr}; results in {folder}",
+    ]
+
+
+def _one_epoch_note(config: TrainConfig) -> list[str]:
+    if config.method != "glmc" or config.epochs != 1:
+        return []
+    return [
+        "In its first epoch GLMC does not train the re-balanced classifier, the one that is exported, and this run "
+        "has no other: give --epochs 2 or more."
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from timm.layers import Conv2dSame
 from timm.models import group_parameters
 from timm.optim import param_groups_layer_decay
 from torch import nn
@@ -12,6 +13,9 @@ from torch import nn
 from glmc_zoo.errors import UserError
 
 __all__ = ["add_adapters", "frozen_modules", "layer_decay_groups", "merge_adapters", "train_head", "train_last_blocks"]
+
+
+_ADAPTABLE = (nn.Linear, nn.Conv2d, Conv2dSame)
 
 
 def train_head(model: Any) -> None:
@@ -91,11 +95,12 @@ def add_adapters(model: Any, *, rank: int, alpha: float, image_size: int) -> int
     except ImportError as error:
         raise UserError("--tune lora needs the package peft: pip install 'glmc_zoo[peft]'.") from error
     classifier = model.get_classifier()
+    # These classes and not what derives from them: a convolution that standardises its weights is no linear function of
+    # them, so an adapter beside it could not be merged into it.
     targets = [
         name
         for name, module in model.named_modules()
-        if module is not classifier
-        and (isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1))
+        if module is not classifier and type(module) in _ADAPTABLE and getattr(module, "groups", 1) == 1
     ]
     if not targets:
         raise UserError(f"{type(model).__name__} has no linear or plain convolutional layer for --tune lora.")
@@ -114,7 +119,13 @@ def _check_reached(model: Any, image_size: int) -> None:
     training, parameter = model.training, next(model.parameters())
     probe = torch.zeros(1, 3, image_size, image_size, device=parameter.device, dtype=parameter.dtype)
     model.eval()
-    model(probe).sum().backward()
+    try:
+        model(probe).sum().backward()
+    except RuntimeError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UserError(
+            f"{type(model).__name__} does not work with adapters ({reason}): give --tune full, blocks or head."
+        ) from error
     missed = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     model.zero_grad(set_to_none=True)
     model.train(training)

@@ -44,11 +44,6 @@ class ModelSource:
     commit: str | None = None
     """The repository's commit that was read, of a model from the Hub."""
 
-    @property
-    def is_fine_tuning_base(self) -> bool:
-        """Whether other people can name it as what they started from: on the Hub, or timm's own."""
-        return self.kind in ("timm", "hub")
-
     def create(self, *, pretrained: bool = True, **timm_kwargs: Any) -> Any:
         """The timm model; the arguments are those of ``timm.create_model``.
 
@@ -194,7 +189,7 @@ def open_folder(
     config = _read_json(folder / CONFIG_FILE, name)
     if "architecture" not in config:
         raise UserError(f"{name} is no timm model, its {CONFIG_FILE} names no architecture: give an exported folder.")
-    results = _read_json(folder / RESULTS_FILE, name) if (folder / RESULTS_FILE).is_file() else None
+    results = _our_results(folder / RESULTS_FILE, name)
     expected = ((results or {}).get("weights") or {}).get("sha256")
     if weights and expected is not None and file_sha256(folder / WEIGHTS_FILE) != expected:
         raise UserError(
@@ -222,12 +217,23 @@ def _open_hub(name: str, rest: str, weights: bool) -> ModelSource:
     return open_folder(name, folder, "hub", weights, commit=folder.name)  # the cache keeps a snapshot by its commit
 
 
+def _our_results(path: Path, name: str) -> dict[str, Any] | None:
+    """What a run of ours wrote; ``None`` where there is no such file, or somebody else's of that name."""
+    if not path.is_file():
+        return None
+    results = _read_json(path, name)
+    ours = all(isinstance(results.get(key, {}), dict) for key in ("data", "model", "weights"))
+    return results if ours and (results.get("model") or results.get("weights")) else None
+
+
 def _read_json(path: Path, name: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path.name} of {name} cannot be read: {one_line(error)} Get or export it again.") from error
     if not isinstance(value, dict):
+        if path.name == RESULTS_FILE:  # then it is somebody else's
+            return {}
         raise UserError(f"{path.name} of {name} holds no JSON object: get or export it again.")
     return value
 

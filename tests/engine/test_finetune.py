@@ -285,3 +285,46 @@ def test_the_licence_is_that_of_the_source(finetune: Recipe, lab: Any, digits: P
         assert outcome.status == 0, outcome.err
         assert json.loads((run / "model" / "config.json").read_text())["pretrained_cfg"]["license"] == expected
         assert f"license: {expected}\n" in (run / "model" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_nfnet", "resnetv2_50x1_bit"])
+def test_merging_adapters_changes_no_output(name: str) -> None:
+    """Where weights are standardised, an adapter beside them could not be merged: those layers get none."""
+    pytest.importorskip("peft", reason="needs the extra peft")
+    from glmc_zoo.engine.tuning import add_adapters, merge_adapters
+
+    torch.manual_seed(0)
+    model: Any = timm.create_model(name, num_classes=3, **({"img_size": 32} if name == "test_vit" else {})).eval()
+    keys = set(model.state_dict())
+    try:
+        add_adapters(model, rank=2, alpha=4, image_size=32)
+    except UserError as error:
+        assert name in ("test_nfnet", "resnetv2_50x1_bit") and "no linear or plain convolutional layer" in str(error)
+        return
+    for key, parameter in model.named_parameters():
+        if "lora_B" in key:
+            torch.nn.init.normal_(parameter, std=0.1)
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        before = model(x)
+        assert merge_adapters(model) > 0
+        torch.testing.assert_close(model(x), before, rtol=1e-4, atol=1e-5 * float(before.abs().max().clamp(min=1)))
+    assert set(model.state_dict()) == keys
+
+
+def test_only_defaults_that_nobody_gave_are_told(finetune: Recipe, lab: Any, digits: Path, tmp_path: Path) -> None:
+    options = [*lab.tiny, "--epochs", 1, "--lr", 0.01]
+    outcome = finetune("--model", digits, *options, "--output-dir", tmp_path / "run")
+    told = next(line for line in outcome.out.splitlines() if line.startswith("defaults: "))
+    assert "--weight-decay 0.0005" in told and "--lr" not in told and "--epochs" not in told
+    assert "does not train the re-balanced classifier" in outcome.out
+
+
+def test_the_folder_of_a_run_is_named_after_the_model(
+    finetune: Recipe, lab: Any, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = Path(shutil.copytree(digits, tmp_path / "numbers" / "model"))
+    outcome = finetune("--model", named, *lab.tiny, "--epochs", 1, "--method", "ce")
+    assert outcome.status == 0, outcome.err
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["numbers.finetuned.ce_digits_lt.seed0"]

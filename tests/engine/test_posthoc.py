@@ -42,6 +42,12 @@ def test_other_images(data: LongTailData, options: dict[str, Any], why: str) -> 
     assert not held_out and why in said
 
 
+def test_the_source_of_a_fine_tuned_model_may_have_seen_them(data: LongTailData) -> None:
+    tuned = results_of() | {"model": {"pretrained_from": "org/name"}}
+    held_out, said = was_held_out(tuned, data)
+    assert not held_out and "fine-tuned from org/name" in said
+
+
 def test_what_is_not_known_does_not_count_as_held_out(data: LongTailData) -> None:
     assert not was_held_out(None, data)[0]
     elsewhere = {"data": {"name": "cifar10_lt"}}

@@ -207,3 +207,12 @@ def test_a_run_folder_is_pointed_to_its_model(folder: Path, tmp_path: Path) -> N
     shutil.copytree(folder, tmp_path / "run" / "model")
     with pytest.raises(UserError, match=r"its folder model/ is one"):
         open_model(str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    "text", ['{"top1": 0.7, "weights": "model.safetensors"}', '[{"metric": "acc"}]', '{"data": "x"}']
+)
+def test_a_results_file_of_somebody_else_is_no_hindrance(folder: Path, tmp_path: Path, text: str) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    (copy / "results.json").write_text(text)
+    assert open_model(str(copy)).results is None
