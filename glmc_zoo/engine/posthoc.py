@@ -105,7 +105,7 @@ def search_posthoc(
 ) -> SearchOutcome:
     """Try every pair of values in one pass over the images, and take the best balanced accuracy.
 
-    Among equals the smallest logit adjustment wins, then the smallest tau: what changes least.
+    Among equals the smallest logit adjustment wins, then the smallest tau (which at 0 still drops the bias).
 
     Args:
         config: says which corrections are searched.
