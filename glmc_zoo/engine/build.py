@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from glmc_zoo.data import LongTailData, load_data, train_loader
 from glmc_zoo.engine.config import TrainConfig
 from glmc_zoo.engine.finetune import FinetuneConfig
+from glmc_zoo.engine.memory import keep_freed_memory
 from glmc_zoo.engine.options import DataOptions
 from glmc_zoo.engine.output import main_process_first
 from glmc_zoo.errors import UserError, did_you_mean
@@ -86,6 +87,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         )
     if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise UserError("--mixed-precision fp16 needs a GPU; on a CPU give bf16 or no.")
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
     return accelerator
 
 
@@ -227,7 +230,8 @@ def make_optimizer(
     if config.opt == "sgd":  # timm's "sgd" is Nesterov
         trained: list[Any] = [parameter for parameter in task.parameters() if parameter.requires_grad]
         shared: dict[str, Any] = {"lr": config.lr, "momentum": config.momentum, "weight_decay": config.weight_decay}
-        return torch.optim.SGD(groups or trained, **shared)
+        # One kernel goes over all of them: with thousands of classes the classifiers make this a good part of a step.
+        return torch.optim.SGD(groups or trained, fused=True, **shared)
     if config.opt.split("_")[-1] not in (known := [str(n) for n in list_optimizers(exclude_filters=["*_*"])]):
         raise UserError(
             f"Unknown optimiser {config.opt!r}: it must be one of timm.optim.list_optimizers()."
