@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from glmc_zoo.data.official import IMAGENET_LT, INAT18, PLACES_LT, OfficialSplit
 from glmc_zoo.errors import UserError
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "DataEntry", "list_data"]
@@ -30,7 +31,8 @@ class DataEntry:
     max_count: int
     """Images of the first (largest) class of the long tail."""
     hub_id: str | None = None
-    """Hugging Face data set that holds the balanced images, ``None`` when they come with a library."""
+    """Hugging Face data set that holds the images before thinning, ``None`` when they come with a library or only from
+    a folder."""
     hub_config: str | None = None
     image_column: str = "image"
     label_column: str = "label"
@@ -48,15 +50,12 @@ class DataEntry:
     """Kind of training augmentation: ``crop_flip``, ``shift`` or ``large`` (see ``build_transforms``)."""
     local_layout: str = ""
     """What a folder given as ``data_dir`` must hold."""
-    needs: str = ""
-    """Why the set cannot be loaded by this version; empty for a set that can."""
+    official: OfficialSplit | None = None
+    """Facts of the lists that make the set, where no formula does."""
+    lists_repo: str | None = None
+    """Hugging Face data set that is asked for these lists when there are none at hand."""
     recipes: Mapping[float, Mapping[str, Any]] = field(default_factory=dict)
     """Training options by imbalance factor; read them with `recipe`."""
-
-    @property
-    def available(self) -> bool:
-        """Whether `load_data` reads this set."""
-        return not self.needs
 
     def recipe(self, imbalance_factor: float | None = None) -> dict[str, Any]:
         """Default training options, by the names of the run's configuration fields.
@@ -122,6 +121,8 @@ _DIGITS_RECIPE: dict[str, Any] = {
     "image_size": 16,
 }
 
+_LISTS_REPO = "glmc-zoo/long-tailed-lists"
+
 _ENTRIES = (
     DataEntry(
         name="digits_lt",
@@ -179,7 +180,13 @@ _ENTRIES = (
         license="other",
         num_classes=1000,
         max_count=1280,
-        needs="the ImageNet images and the official split lists",
+        hub_id="ILSVRC/imagenet-1k",
+        test_split="validation",
+        profile="pareto",
+        local_layout="train/n01440764/*.JPEG and val/n01440764/*.JPEG or val/*.JPEG (also below ILSVRC/Data/CLS-LOC), "
+        "or the Hub repository ILSVRC/imagenet-1k as downloaded, with ImageNet_LT_train.txt and ImageNet_LT_test.txt",
+        official=IMAGENET_LT,
+        lists_repo=_LISTS_REPO,
         recipes={256.0: _large(135, 120, 2e-4)},
     ),
     DataEntry(
@@ -189,7 +196,11 @@ _ENTRIES = (
         num_classes=8142,
         max_count=1000,
         test_split="validation",
-        needs="the iNaturalist 2018 images and the split lists of the competition",
+        profile="pareto",
+        local_layout="train_val2018/Plantae/7291/*.jpg with train2018.json and val2018.json, or with "
+        "iNaturalist18_train.txt and iNaturalist18_val.txt",
+        official=INAT18,
+        lists_repo=_LISTS_REPO,
         recipes={500.0: _large(120, 128, 1e-4)},
     ),
     DataEntry(
@@ -198,7 +209,12 @@ _ENTRIES = (
         license="other",
         num_classes=365,
         max_count=4980,
-        needs="the Places365 images and the official split lists",
+        test_split="validation",
+        profile="pareto",
+        local_layout="train/airfield/*.jpg and val/airfield/*.jpg, or data_256/a/airfield/*.jpg and val_256/*.jpg, "
+        "with Places_LT_train.txt and Places_LT_test.txt",
+        official=PLACES_LT,
+        lists_repo=_LISTS_REPO,
     ),
 )
 
@@ -206,5 +222,5 @@ _CATALOGUE = MappingProxyType({entry.name: entry for entry in _ENTRIES})
 
 
 def list_data() -> dict[str, DataEntry]:
-    """The catalogue: data sets by name. Sets with ``available=False`` are known but not read by this version."""
+    """The catalogue: data sets by name."""
     return dict(_CATALOGUE)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from glmc_zoo.data.catalogue import IMAGENET_MEAN, IMAGENET_STD, DataEntry, Statistics, list_data
 from glmc_zoo.data.images import ImageSplit, decode_small
+from glmc_zoo.data.official_parts import OfficialParts, is_official
+from glmc_zoo.data.openers import open_entry, open_official, open_other
 from glmc_zoo.data.parts import as_split, hold_out, make_test_part, settle_classes, skip_unreadable, thin
-from glmc_zoo.data.sources import RawData, has_configurations, open_digits, open_folder, open_hub, raw_from_tables
-from glmc_zoo.errors import UserError, did_you_mean
+from glmc_zoo.data.raw import RawData
+from glmc_zoo.errors import UserError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["LongTailData", "load_data"]
 
-_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _SMALL_SIDE = 64
 
 
@@ -58,6 +61,8 @@ def load_data(
     *,
     data_dir: str | Path | None = None,
     data_config: str | None = None,
+    split_file: str | Path | None = None,
+    official_val: bool = False,
     imbalance_factor: float | None = None,
     max_count: int | None = None,
     profile: str | None = None,
@@ -73,15 +78,20 @@ def load_data(
 ) -> LongTailData:
     """Load a long-tailed data set.
 
-    A catalogue set is thinned by its formula. Any other set is used as it is, or, where ``imbalance_factor`` is given,
-    thinned in the order of its classes; a class with fewer images than the formula asks for keeps them all, which is
-    noted. A set without a test split has a fifth of each class (at least one image) set aside, always the same; it is
-    noted.
+    A catalogue set is thinned by its formula, or made by its official list. Where that is not at hand, the set is
+    thinned to a Pareto curve, which is noted; ``info["official_split"]`` says whether a list made the parts and the
+    class counts of both are the official ones. Any other set is used as it is, or, where ``imbalance_factor`` is
+    given, thinned in the order of its classes. A class with fewer images than a formula asks for keeps them all, which
+    is noted (but is an error for the sets that are made from balanced ones). A set without a test split has a fifth of
+    each class (at least one image) set aside, always the same; it is noted.
 
     Args:
         name_or_path: a name in `list_data`, a folder (pictures, parquet files, or saved by ``datasets``), or a Hub id.
-        data_dir: local copy of a catalogue set, in the layout of its Hub repository.
+        data_dir: local copy of a catalogue set, in the layout of its Hub repository or of the original.
         data_config: configuration of a Hub data set or folder that has several.
+        split_file: of a set with official lists: the training list, a folder with the lists, or the Hub id of a data
+            set with them; ``None`` looks beside the data and then on the Hub. The test list is the one beside it.
+        official_val: hold out the pictures of the official validation list as ``val``.
         imbalance_factor: largest class count over the smallest; ``None`` means the catalogue's, or no thinning.
         max_count: images of the first class; ``None`` means the catalogue's, or the largest class count.
         profile: shape of the tail, see `longtail_counts`; ``None`` means the catalogue's, or ``exp``.
@@ -93,7 +103,8 @@ def load_data(
         label_column: column of the classes; ``None`` finds it by its type.
         train_split: name of the training split.
         test_split: name of the test split.
-        skip_bad_images: decode every picture once, and leave out those that cannot be read.
+        skip_bad_images: decode every picture once, and leave out those that cannot be read; also listed pictures that
+            are not there.
         cache_bytes: pictures of one size up to 64 pixels a side are decoded into memory when they take no more than
             this.
 
@@ -105,54 +116,59 @@ def load_data(
         raise UserError(f"The validation fraction {val_fraction} is not possible: give a number from 0 to below 1.")
     name = str(name_or_path)
     entry = list_data().get(name)
-    if entry is None and data_dir is not None:
-        raise UserError(
-            f"--data-dir is for catalogue sets, and {name} is none: give the folder itself as the data set."
-        )
-    if entry is not None and data_config is not None:
-        raise UserError(f"--data-config is for sets outside the catalogue: leave it out with {name}.")
-    if entry is None and imbalance_factor is None and (max_count is not None or profile not in (None, "exp")):
-        option = "--profile" if max_count is None else "--max-count"
-        raise UserError(
-            f"{option} shapes a long tail, and {name} is used as it is: give --imbalance-factor as well, or leave "
-            f"{option} out."
-        )
-    columns = {"image_column": image_column, "label_column": label_column}
-    splits = {"train_split": train_split, "test_split": test_split}
-    if entry is not None:
-        raw = _open_entry(entry, data_dir, **columns, **splits)
-        imbalance_factor = entry.default_imbalance_factor if imbalance_factor is None else imbalance_factor
-        max_count = entry.max_count if max_count is None else max_count
-        profile = profile or entry.profile
+    choices = {
+        "image_column": image_column,
+        "label_column": label_column,
+        "train_split": train_split,
+        "test_split": test_split,
+    }
+    shape = _Shape(imbalance_factor, max_count, profile)
+    by_list: OfficialParts | None = None
+    _refuse_idle(name, entry, shape, data_dir=data_dir, data_config=data_config)
+    _refuse_idle_lists(name, entry, split_file, official_val, val_fraction)
+    if entry is None:
+        raw, shape = open_other(name, data_config, **choices), shape.filled(None, None, "exp")
+    elif entry.official is None:
+        raw = open_entry(entry, data_dir, **choices)
+        shape = shape.filled(entry.default_imbalance_factor, entry.max_count, entry.profile)
     else:
-        raw = _open_other(name, data_config, **columns, **splits)
-    profile = profile or "exp"
+        by_list = open_official(
+            entry, data_dir, split_file=split_file, official_val=official_val, thinned=shape.given,
+            skip_missing=skip_bad_images, **choices,
+        )  # fmt: skip
+        raw = by_list.raw
+        tail = shape.given or (by_list.split_file is None and not entry.official.natural)
+        shape = shape.filled(entry.official.imbalance_factor if tail else None, entry.max_count, entry.profile)
     skipped = skip_unreadable(raw) if skip_bad_images else 0
     settle_classes(raw)
     if len(raw.class_names) < 2:
         raise UserError(f"The data set {name} has only one class ({raw.class_names[0]}): give a set with at least two.")
     test = make_test_part(raw)
-    if imbalance_factor is not None:
-        thin(raw, imbalance_factor, max_count, profile, selection, data_seed, strict=entry is not None)
+    if shape.factor is not None:
+        strict = entry is not None and by_list is None
+        thin(raw, shape.factor, shape.max_count, shape.profile or "exp", selection, data_seed, strict=strict)
     val_rows = hold_out(raw.train, val_fraction, data_seed)
 
     train = as_split(raw.train)
-    val = ImageSplit(raw.train.source, val_rows, raw.train.labels[val_rows]) if len(val_rows) else None
+    val = as_split(raw.val) if raw.val is not None else None
+    if len(val_rows):
+        val = ImageSplit(raw.train.source, val_rows, raw.train.labels[val_rows])
     parts = [train, test] if val is None else [train, test, val]
     if train.pixels is None:
         decode_small(parts, cache_bytes)
     counts = np.bincount(train.labels, minlength=len(raw.class_names)).tolist()
     info = {
         **_origin(name, entry, raw),
-        "imbalance_factor": imbalance_factor,
+        **_official(entry, by_list, shape, counts, test, raw.train.labels[val_rows]),
+        "imbalance_factor": shape.factor,
         "effective_imbalance_factor": max(counts) / min(counts),
-        "profile": None if imbalance_factor is None else profile,
-        "selection": None if imbalance_factor is None else selection,
+        "profile": None if shape.factor is None else shape.profile,
+        "selection": None if shape.factor is None else selection,
         "data_seed": data_seed,
         "train_images": len(train),
         "test_images": len(test),
         "val_images": 0 if val is None else len(val),
-        "skipped_images": skipped,
+        "skipped_images": skipped + (by_list.missing if by_list else 0),
         "notes": raw.notes,
     }
     size = _native_size(train) if entry is None else entry.image_size
@@ -171,6 +187,91 @@ def load_data(
     )
 
 
+@dataclass(frozen=True)
+class _Shape:
+    """How the training part is thinned, as far as it was said."""
+
+    factor: float | None
+    max_count: int | None
+    profile: str | None
+
+    @property
+    def given(self) -> bool:
+        return any(value is not None for value in (self.factor, self.max_count, self.profile))
+
+    def filled(self, factor: float | None, max_count: int | None, profile: str) -> _Shape:
+        return _Shape(
+            factor if self.factor is None else self.factor,
+            max_count if self.max_count is None else self.max_count,
+            self.profile or profile,
+        )
+
+
+def _refuse_idle(
+    name: str, entry: DataEntry | None, shape: _Shape, *, data_dir: str | Path | None, data_config: str | None
+) -> None:
+    """Options that have no effect on this set."""
+    if entry is not None:
+        if data_config is not None:
+            raise UserError(f"--data-config is for sets outside the catalogue: leave it out with {name}.")
+        return
+    if data_dir is not None:
+        raise UserError(
+            f"--data-dir is for catalogue sets, and {name} is none: give the folder itself as the data set."
+        )
+    if shape.factor is None and (shape.max_count is not None or shape.profile not in (None, "exp")):
+        option = "--profile" if shape.max_count is None else "--max-count"
+        raise UserError(
+            f"{option} shapes a long tail, and {name} is used as it is: give --imbalance-factor as well, or leave "
+            f"{option} out."
+        )
+
+
+def _refuse_idle_lists(
+    name: str, entry: DataEntry | None, split_file: str | Path | None, official_val: bool, val_fraction: float
+) -> None:
+    """Options of lists on a set that has none."""
+    if split_file is not None and (entry is None or entry.official is None):
+        known = ", ".join(known for known, other in list_data().items() if other.official)
+        raise UserError(f"--split-file is for sets with official lists ({known}): leave it out with {name}.")
+    if official_val and val_fraction:
+        raise UserError(
+            f"--official-val and --val-fraction {val_fraction} both say what is held out: give one of them."
+        )
+    if official_val and (entry is None or entry.official is None or entry.official.val is None):
+        known = ", ".join(known for known, other in list_data().items() if other.official and other.official.val)
+        raise UserError(
+            f"--official-val is for sets with an official validation list ({known}), and {name} has none: hold images "
+            "out with --val-fraction."
+        )
+
+
+def _official(
+    entry: DataEntry | None,
+    by_list: OfficialParts | None,
+    shape: _Shape,
+    counts: list[int],
+    test: ImageSplit,
+    held_out: NDArray[np.int64],
+) -> dict[str, Any]:
+    """What the results say of the list; nothing for a set that has none."""
+    if entry is None or entry.official is None or by_list is None:
+        return {}
+    whole = (np.asarray(counts) + np.bincount(held_out, minlength=len(counts))).tolist()
+    official = (
+        by_list.split_file is not None
+        and shape.factor is None
+        and is_official(whole, entry.official.train)
+        and is_official(np.bincount(test.labels, minlength=len(counts)).tolist(), entry.official.test)
+    )
+    if official and len(held_out):
+        by_list.raw.notes.append(
+            f"--val-fraction holds {len(held_out):,} images out of the official training list: what is left is not the "
+            "official split."
+        )
+    return {"official_split": official and not len(held_out), "split_file": by_list.split_file}
+
+
 def _origin(name: str, entry: DataEntry | None, raw: RawData) -> dict[str, Any]:
     if entry is not None:
         return {"name": entry.name, "hub_id": entry.hub_id, "license": entry.license, "description": entry.description}
@@ -183,69 +284,6 @@ def _origin(name: str, entry: DataEntry | None, raw: RawData) -> dict[str, Any]:
         "license": raw.license,
         "description": "",
     }
-
-
-def _open_entry(
-    entry: DataEntry,
-    data_dir: str | Path | None,
-    image_column: str | None,
-    label_column: str | None,
-    train_split: str | None,
-    test_split: str | None,
-) -> RawData:
-    if not entry.available:
-        ready = ", ".join(name for name, other in list_data().items() if other.available)
-        raise UserError(
-            f"{entry.name} needs {entry.needs}, which this version does not read yet: give a folder of images as the "
-            f"data set, or one of {ready}."
-        )
-    if entry.hub_id is None:
-        if data_dir is not None:
-            raise UserError(
-                f"{entry.name} comes with scikit-learn and is not read from {data_dir}: leave --data-dir out."
-            )
-        return open_digits()
-    folder = None if data_dir is None else Path(data_dir).expanduser()
-    if folder is not None and not folder.is_dir():
-        raise UserError(f"The folder {folder} for {entry.name} does not exist: give {entry.local_layout}.")
-    if folder is None:
-        tables = open_hub(entry.hub_id, entry.hub_config)
-    else:
-        tables = open_folder(folder, entry.hub_config if has_configurations(folder) else None)
-    features = next(iter(tables.values())).features
-    raw = raw_from_tables(
-        tables,
-        image_column=image_column or (entry.image_column if entry.image_column in features else None),
-        label_column=label_column or (entry.label_column if entry.label_column in features else None),
-        train_split=train_split,
-        test_split=test_split,
-        folder=folder,
-    )
-    if len(raw.class_names) != entry.num_classes:
-        raise UserError(
-            f"{entry.name} has {entry.num_classes} classes but {data_dir or entry.hub_id} has {len(raw.class_names)}: "
-            f"give {entry.local_layout}."
-        )
-    return raw
-
-
-def _open_other(name: str, config: str | None, **options: Any) -> RawData:
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return raw_from_tables(open_folder(folder, config), **options, folder=folder.resolve())
-    if _HUB_ID.fullmatch(name) and not name.startswith("."):
-        return raw_from_tables(open_hub(name, config), **options)
-    if "/" in name or name.startswith(("~", ".")):
-        raise UserError(
-            f"The data folder {name} does not exist: give an existing folder, a Hub id or a catalogue name."
-        )
-    known = list(list_data())
-    hint = did_you_mean(name, known).strip().rstrip("?")
-    raise UserError(
-        f"The data set {name!r} is unknown"
-        + (f" ({hint[0].lower()}{hint[1:]}?)" if hint else "")
-        + f": give one of {', '.join(known)}, a Hub id (org/name), or an existing folder."
-    )
 
 
 def _native_size(split: ImageSplit) -> int | None:

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from glmc_zoo.data.images import ImageSplit
-from glmc_zoo.data.transforms import Images
+from glmc_zoo.data.photo_draws import PhotoDraws
+from glmc_zoo.data.transforms import Images, Views
 from glmc_zoo.errors import UserError
 
 __all__ = [
@@ -51,6 +52,9 @@ class PairedBatch(NamedTuple):
     second: tuple[Tensor, ...] | None
     """The views of the re-balanced images; ``None`` without a re-balanced sampler."""
     second_targets: Tensor | None
+    first_draws: tuple[PhotoDraws, ...] | None = None
+    """The augmentation that each view of ``first`` still needs, see `Normalize`; ``None`` for none."""
+    second_draws: tuple[PhotoDraws, ...] | None = None
 
 
 class SingleBatch(NamedTuple):
@@ -58,6 +62,8 @@ class SingleBatch(NamedTuple):
 
     images: Tensor
     targets: Tensor
+    draws: PhotoDraws | None = None
+    """The augmentation that the view still needs, see `Normalize`; ``None`` for none."""
 
 
 class EpochSampler(Sampler[PairIndex]):
@@ -121,7 +127,7 @@ class TrainDataset(Dataset[PairedBatch | SingleBatch]):
         views: independent augmentations of each image, all from one decode.
     """
 
-    def __init__(self, split: ImageSplit, transform: Callable[..., tuple[Tensor, ...]], views: int = 2) -> None:
+    def __init__(self, split: ImageSplit, transform: Callable[..., Views], views: int = 2) -> None:
         self.split = split
         self.transform = transform
         self.views = views
@@ -141,16 +147,14 @@ class TrainDataset(Dataset[PairedBatch | SingleBatch]):
         streams = [index.stream for index in indices]
         first, targets = self._part([index.first for index in indices], streams)
         if indices[0].second >= 0:
-            return PairedBatch(
-                first,
-                targets,
-                *self._part([index.second for index in indices], [stream ^ _SECOND_IMAGE for stream in streams]),
-            )
+            positions = [index.second for index in indices]
+            second, second_targets = self._part(positions, [stream ^ _SECOND_IMAGE for stream in streams])
+            return PairedBatch(first.images, targets, second.images, second_targets, first.draws, second.draws)
         if self.views == 1:
-            return SingleBatch(first[0], targets)
-        return PairedBatch(first, targets, None, None)
+            return SingleBatch(first.images[0], targets, None if first.draws is None else first.draws[0])
+        return PairedBatch(first.images, targets, None, None, first.draws)
 
-    def _part(self, positions: list[int], streams: list[int]) -> tuple[tuple[Tensor, ...], Tensor]:
+    def _part(self, positions: list[int], streams: list[int]) -> tuple[Views, Tensor]:
         images = _pictures(self.split, positions)
         return self.transform(images, streams, self.views), torch.from_numpy(self.split.labels[positions])
 
@@ -181,7 +185,7 @@ class EvalDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 def train_loader(
     split: ImageSplit,
-    transform: Callable[..., tuple[Tensor, ...]],
+    transform: Callable[..., Views],
     *,
     batch_size: int,
     second_weights: Tensor | None = None,

@@ -9,7 +9,7 @@ import numpy as np
 
 from glmc_zoo.data.images import ImageSplit, readable_rows
 from glmc_zoo.data.longtail import longtail_counts, longtail_indices
-from glmc_zoo.data.sources import RawData, RawSplit
+from glmc_zoo.data.raw import RawData, RawSplit
 from glmc_zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ _TEST_FRACTION = 0.2
 
 
 def skip_unreadable(raw: RawData) -> int:
-    """Leave unreadable pictures out of both parts, before anything is counted; returns how many."""
+    """Leave unreadable pictures out of every part, before anything is counted; returns how many."""
     skipped = 0
-    for part in filter(None, (raw.train, raw.test)):
+    for part in raw.parts:
         good = readable_rows(part.source, part.rows)
         skipped += len(part.rows) - len(good)
         part.rows = good
@@ -52,7 +52,7 @@ def settle_classes(raw: RawData) -> None:
     position = np.full(len(raw.class_names), -1, dtype=np.int64)
     position[used] = np.arange(len(used))
     raw.class_names = [raw.class_names[index] for index in used]
-    for part in filter(None, (raw.train, raw.test)):
+    for part in raw.parts:
         part.labels = position[part.labels]
 
 

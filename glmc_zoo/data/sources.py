@@ -5,48 +5,29 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from glmc_zoo.data.columns import find_image_column, find_label_column, read_labels
-from glmc_zoo.data.images import IMAGE_SUFFIXES, ArrayImages, ArrowImages, ImageSource
+from glmc_zoo.data.images import IMAGE_SUFFIXES, ArrayImages, ArrowImages
+from glmc_zoo.data.raw import RawData, RawSplit
 from glmc_zoo.errors import UserError
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["RawData", "RawSplit", "has_configurations", "open_digits", "open_folder", "open_hub", "raw_from_tables"]
+__all__ = [
+    "has_configurations",
+    "holds_tables",
+    "open_digits",
+    "open_folder",
+    "open_hub",
+    "raw_from_tables",
+]
 
 _TRAIN_NAMES = ("train", "training")
 _TEST_NAMES = ("test", "testing")
 _VALIDATION_NAMES = ("validation", "val", "valid", "dev")
 _DIGITS_TEST_PER_CLASS = 60
-
-
-@dataclass
-class RawSplit:
-    """Pictures and classes of one part, before anything is chosen from it."""
-
-    source: ImageSource
-    labels: NDArray[np.int64]
-    """Class of every row of ``source``, shape (rows,)."""
-    rows: NDArray[np.int64]
-    """The rows of ``source`` that belong to the part."""
-
-
-@dataclass
-class RawData:
-    """A data set as it was found."""
-
-    class_names: list[str]
-    train: RawSplit
-    test: RawSplit | None
-    license: str = "unknown"
-    notes: list[str] = field(default_factory=list)
-    """Decisions taken on the user's behalf, one sentence each."""
 
 
 def open_digits() -> RawData:
@@ -105,6 +86,15 @@ def has_configurations(folder: Path) -> bool:
     if _is_saved(folder) or not card.is_file():
         return False
     return "\nconfigs:" in card.read_text(encoding="utf-8", errors="replace")
+
+
+def holds_tables(folder: Path) -> bool:
+    """Whether a folder is saved by ``datasets`` or has parquet files, and not pictures.
+
+    Raises:
+        UserError: it has none of these.
+    """
+    return _is_saved(folder) or _first_kind(folder) == "parquet"
 
 
 def open_hub(hub_id: str, config: str | None = None) -> Mapping[str, Any]:

@@ -1,15 +1,17 @@
-"""Training and evaluation transforms, from pictures to uint8 batches; normalisation is done on the device."""
+"""Training and evaluation transforms, from pictures to uint8 batches; the rest is done on the device."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from glmc_zoo.data.photo_augment import augment_photos
+from glmc_zoo.data.photo_draws import PhotoDraw, PhotoDraws, blur_radius, draw_views, stack_draws
 from glmc_zoo.errors import UserError
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Images",
     "LargeTrainTransform",
     "Normalize",
+    "Views",
     "build_transforms",
 ]
 
@@ -31,8 +34,19 @@ Images = Tensor | Sequence[Image.Image]
 """Decoded pictures, uint8 of shape (B, 3, H, W), or PIL RGB pictures of any size."""
 
 
+class Views(NamedTuple):
+    """Augmentations of a batch of images, so far as they are made before the batch goes to the device."""
+
+    images: tuple[Tensor, ...]
+    """Each view, uint8 of shape (B, 3, S, S)."""
+    draws: tuple[PhotoDraws, ...] | None = None
+    """What `Normalize` is still to do to each view; ``None`` for nothing."""
+
+
 class Normalize(nn.Module):
     """uint8 (B, 3, H, W) to float32 ``(x / 255 - mean) / std``, on the device of the images.
+
+    Photographs are augmented on the way, each by its own draws.
 
     Args:
         mean: of each channel, in fractions of 1.
@@ -48,14 +62,16 @@ class Normalize(nn.Module):
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Normalise a batch.
+    def forward(self, images: Tensor, draws: PhotoDraws | None = None) -> Tensor:
+        """Normalise a batch, after the rest of its augmentation where it comes with ``draws`` (`augment_photos`).
 
         Raises:
             TypeError: the images are not uint8 (they would be scaled twice).
         """
         if images.dtype != torch.uint8:
             raise TypeError(f"Normalize takes uint8 images, got {images.dtype}")
+        if draws is not None:
+            return augment_photos(images, draws, self.mean, self.std)
         return (images.float() / 255 - self.mean) / self.std
 
 
@@ -117,7 +133,7 @@ class CropTrainTransform:
         self.crop = BatchCrop(size, size // 8, flip, interpolation)
         self._fit = EvalTransform(size, size, interpolation)
 
-    def __call__(self, images: Images, streams: Sequence[int], views: int = 2) -> tuple[Tensor, ...]:
+    def __call__(self, images: Images, streams: Sequence[int], views: int = 2) -> Views:
         """``views`` independent augmentations of each image, uint8 of shape (B, 3, size, size) each.
 
         Args:
@@ -127,44 +143,46 @@ class CropTrainTransform:
         """
         generator = torch.Generator().manual_seed(streams[0])
         batch = self._fit(images)
-        return tuple(self.crop(batch, generator) for _ in range(views))
+        return Views(tuple(self.crop(batch, generator) for _ in range(views)))
 
 
 class LargeTrainTransform:
-    """The augmentation of photographs: random resized crop, colour jitter, grey, blur, mirroring (GLMC, large data)."""
+    """The augmentation of photographs, of which only the random resized crop is done here (GLMC, large data).
+
+    Decoded once, cut twice: the rest, which `Normalize` does on the device, travels with the views as their draws.
+
+    Args:
+        size: side of the views in pixels.
+        interpolation: of the crop's resizing (antialiased): ``bicubic``, ``bilinear`` or ``nearest``.
+    """
 
     def __init__(self, size: int, interpolation: str = "bicubic") -> None:
-        from torchvision.transforms import v2
-
-        # The paper gives sigma alone. An odd kernel of about a tenth of the side (23 at 224) holds most of it.
-        kernel = max(3, size // 10 // 2 * 2 + 1)
         self.size = size
-        self.pipeline: Callable[[Any], Tensor] = v2.Compose(
-            [
-                # Before the conversion: the crop is much smaller than a photograph.
-                v2.RandomResizedCrop(size, interpolation=_interpolation(interpolation), antialias=True),
-                v2.ToImage(),
-                v2.ColorJitter(0.4, 0.4, 0.4, 0.0),
-                v2.RandomGrayscale(p=0.2),
-                v2.RandomApply([v2.GaussianBlur(kernel, sigma=(0.1, 2.0))], p=0.5),
-                v2.RandomHorizontalFlip(),
-                v2.ToPureTensor(),
-            ]
-        )
+        self.interpolation = _interpolation(interpolation)
+        self._radius = blur_radius(size)
 
-    def __call__(self, images: Images, streams: Sequence[int], views: int = 2) -> tuple[Tensor, ...]:
-        """``views`` independent augmentations of each image, uint8 of shape (B, 3, size, size) each.
+    def __call__(self, images: Images, streams: Sequence[int], views: int = 2) -> Views:
+        """``views`` independent crops of each image, and what else is drawn for them.
 
         The draws of an image depend on its own seed in ``streams`` only; torch's global generator is left as it was.
         """
-        out: list[list[Tensor]] = [[] for _ in range(views)]
-        with torch.random.fork_rng(devices=[]):
-            for image, stream in zip(images, streams, strict=True):
-                # Not torch.manual_seed: that would reseed the generators of the devices too.
-                torch.default_generator.manual_seed(stream)
-                for view in out:
-                    view.append(self.pipeline(image))
-        return tuple(torch.stack(view) for view in out)
+        cut = [torch.empty(len(images), 3, self.size, self.size, dtype=torch.uint8) for _ in range(views)]
+        draws: list[list[PhotoDraw]] = [[] for _ in range(views)]
+        for position, (image, stream) in enumerate(zip(images, streams, strict=True)):
+            pixels = _as_tensor(image)
+            for view, draw in enumerate(draw_views(stream, views, *pixels.shape[-2:])):
+                cut[view][position] = self.crop(pixels, draw)
+                draws[view].append(draw)
+        return Views(tuple(cut), tuple(stack_draws(view, self._radius) for view in draws))
+
+    def crop(self, image: Tensor, draw: PhotoDraw) -> Tensor:
+        """The crop of one image (3, H, W), uint8 of shape (3, size, size); pixels outside of it have no part in it."""
+        from torchvision.transforms.v2 import functional
+
+        # Not PIL's resizing, which takes five times as long for the same pixels but for a rounding here and there.
+        return functional.resized_crop(
+            image, *draw.box, size=[self.size, self.size], interpolation=self.interpolation, antialias=True
+        )
 
 
 class EvalTransform:
@@ -185,9 +203,7 @@ class EvalTransform:
         """uint8 of shape (B, 3, size, size), in the order of ``images``."""
         if isinstance(images, Tensor):
             return self._cut(images)
-        from torchvision.transforms.v2 import functional
-
-        return torch.stack([self._cut(functional.pil_to_tensor(image)) for image in images])
+        return torch.stack([self._cut(_as_tensor(image)) for image in images])
 
     def _cut(self, images: Tensor) -> Tensor:
         from torchvision.transforms.v2 import functional
@@ -231,6 +247,15 @@ def _interpolation(name: str) -> Any:
     if name not in _INTERPOLATIONS:
         raise UserError(f"The interpolation {name!r} is unknown: choose one of {', '.join(_INTERPOLATIONS)}.")
     return InterpolationMode(name)
+
+
+def _as_tensor(image: Tensor | Image.Image) -> Tensor:
+    """The image as (3, H, W), as its pixels lie in memory."""
+    if isinstance(image, Tensor):
+        return image
+    from torchvision.transforms.v2 import functional
+
+    return functional.pil_to_tensor(image)
 
 
 def _resized(images: Tensor, size: int, interpolation: Any) -> Tensor:

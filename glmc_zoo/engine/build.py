@@ -10,7 +10,13 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import DistributedType, InitProcessGroupKwargs, LoggerType, ProjectConfiguration
+from accelerate.utils import (
+    DataLoaderConfiguration,
+    DistributedType,
+    InitProcessGroupKwargs,
+    LoggerType,
+    ProjectConfiguration,
+)
 from timm.optim import create_optimizer_v2, list_optimizers
 from timm.scheduler import create_scheduler_v2
 from timm.task import ClassificationTask, TrainingTask
@@ -72,6 +78,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             mixed_precision=config.mixed_precision,
             gradient_accumulation_steps=config.grad_accum_steps,
             log_with=config.tracker,
+            # Pinned batches are copied while the device computes; Accelerate's own default waits for each copy.
+            dataloader_config=DataLoaderConfiguration(non_blocking=True),
             # Trackers that write files ask for a folder now; the run puts its own here once it has claimed one.
             project_config=ProjectConfiguration(logging_dir="."),
             # The others wait while the main process prepares a data set, which takes longer than the default.

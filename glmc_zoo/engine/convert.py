@@ -126,8 +126,11 @@ def _class_names(config: ConvertConfig, entry: DataEntry | None) -> list[str]:
     if config.class_names is not None:
         return read_class_names(config.class_names)
     assert entry is not None
-    if not entry.available:
-        raise UserError(f"--data {entry.name} needs {entry.needs} to name its classes: give --class-names FILE.")
+    if entry.official is not None and config.data_dir is None:
+        # Not from the Hub: that would be all of its pictures for the names alone.
+        raise UserError(
+            f"--data {entry.name} needs a copy of its images to name its classes: give --data-dir or --class-names."
+        )
     return load_data(entry.name, data_dir=config.data_dir).class_names
 
 

@@ -72,9 +72,15 @@ class DataOptions:
     data: str = option("digits_lt", "catalogue name, Hub id, image folder, parquet folder or saved datasets folder")
     data_dir: str | None = option(None, "folder with a local copy of a catalogue data set")
     data_config: str | None = option(None, "configuration of a Hub data set or folder that has several")
+    split_file: str | None = option(
+        None, "official training list of a large set, a folder with its lists, or the Hub id of a data set with them"
+    )
+    official_val: bool = option(False, "hold out the official validation list, to choose an epoch on")
     imbalance_factor: float | None = option(None, "thin the training part to largest class / smallest class = this")
     max_count: int | None = option(None, "images of the largest class when thinning; all it has by default")
-    profile: Literal["exp", "step", "pareto"] = option("exp", "shape of the thinned class counts: exp, step or pareto")
+    profile: Literal["exp", "step", "pareto"] | None = option(
+        None, "shape of the thinned class counts: exp, step or pareto; the data set's own, or exp, by default"
+    )
     selection: Literal["ldam", "glmc", "first"] = option("ldam", "which images stay when thinning: ldam, glmc or first")
     data_seed: int = option(0, "seed of the long-tail subset and the held-out split, apart from --seed")
     val_fraction: float = option(0.0, "share of each training class held out for validation")
@@ -88,6 +94,10 @@ class DataOptions:
         check_minimum(self, {"max_count": 1, "imbalance_factor": 1, "data_seed": 0})
         if not 0 <= self.val_fraction < 1:
             raise UserError(f"--val-fraction {self.val_fraction} must lie in 0 to 1, 1 excluded.")
+        if self.official_val and self.val_fraction:
+            raise UserError(
+                f"--official-val and --val-fraction {self.val_fraction} both say what is held out: give one of them."
+            )
         if self.data_seed >= 2**32:
             raise UserError(f"--data-seed {self.data_seed} is too large: it must be below 2 ** 32.")
 
@@ -135,6 +145,8 @@ class PushOptions:
 def load_config_file(path: str | Path, config_class: type) -> dict[str, Any]:
     """Read a YAML file of options of ``config_class``, by field name.
 
+    Its key ``about`` is no option: that is where the recipe files say what they are and what was published.
+
     Raises:
         UserError: The file is missing, is no mapping, or has a key that is no option.
     """
@@ -153,6 +165,7 @@ def load_config_file(path: str | Path, config_class: type) -> dict[str, Any]:
             f"Config file {str(path)!r} must hold 'option: value' lines, but holds a {type(loaded).__name__}."
         )
     known = [f.name for f in shown_fields(config_class)]
+    loaded.pop("about", None)
     values = {str(key).replace("-", "_"): value for key, value in loaded.items()}
     for key in values:
         if key not in known:

@@ -29,11 +29,11 @@ RECIPE_FIELDS = {
 SWITCHES = {"sampler_power", "class_weight_power", "consistency_weight"}
 
 
-def test_names_and_availability() -> None:
+def test_names_and_lists() -> None:
     catalogue = list_data()
     assert list(catalogue) == NAMES
-    assert [name for name in NAMES if catalogue[name].available] == NAMES[:3]
-    assert all(catalogue[name].needs for name in NAMES[3:])
+    assert [name for name in NAMES if catalogue[name].official is None] == NAMES[:3]
+    assert all(catalogue[name].lists_repo and catalogue[name].local_layout for name in NAMES[3:])
 
 
 def test_the_catalogue_cannot_be_changed() -> None:

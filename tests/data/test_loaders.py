@@ -9,6 +9,7 @@ from PIL import Image
 
 from glmc_zoo.data.images import ArrayImages, ImageSplit
 from glmc_zoo.data.loaders import (
+    _SECOND_IMAGE,
     EpochSampler,
     PairedBatch,
     PairIndex,
@@ -17,6 +18,7 @@ from glmc_zoo.data.loaders import (
     eval_loader,
     train_loader,
 )
+from glmc_zoo.data.photo_draws import PhotoDraws, draw_views, stack_draws
 from glmc_zoo.data.transforms import build_transforms
 from glmc_zoo.errors import UserError
 
@@ -45,7 +47,8 @@ class Photographs:
 def flat(batch: PairedBatch) -> list[torch.Tensor]:
     assert batch.second is not None
     assert batch.second_targets is not None
-    return [*batch.first, batch.first_targets, *batch.second, batch.second_targets]
+    draws = [part for view in (*(batch.first_draws or ()), *(batch.second_draws or ())) for part in view]
+    return [*batch.first, batch.first_targets, *batch.second, batch.second_targets, *draws]
 
 
 def test_order_is_a_permutation_fixed_by_seed_and_epoch() -> None:
@@ -138,6 +141,35 @@ def test_a_paired_batch_holds_the_images_of_its_indices() -> None:
         for view in (*batch.first, *batch.second):
             assert view.shape == (8, 3, 16, 16)
             assert view.dtype == torch.uint8
+        assert batch.first_draws is None and batch.second_draws is None
+
+
+def test_draws_of_photographs_travel_with_their_views() -> None:
+    split = make_split()
+    transform = build_transforms("large", 16)[0]
+    loader = train_loader(split, transform, batch_size=8, second_weights=torch.ones(50), seed=1)
+    pairs = list(loader.sampler)
+    for number, batch in enumerate(loader):
+        chunk = pairs[number * 8 : number * 8 + 8]
+        assert split.pixels is not None and batch.first_draws is not None and batch.second_draws is not None
+        for position, pair in enumerate(chunk):
+            for row, stream, views, draws in (
+                (pair.first, pair.stream, batch.first, batch.first_draws),
+                (pair.second, pair.stream ^ _SECOND_IMAGE, batch.second, batch.second_draws),
+            ):
+                expected = draw_views(stream, 2, 16, 16)
+                image = torch.from_numpy(split.pixels[row]).permute(2, 0, 1)
+                for view in range(2):
+                    assert torch.equal(views[view][position], transform.crop(image, expected[view]))
+                    alone = stack_draws(expected[view : view + 1], 1)
+                    assert torch.equal(draws[view].colour[position], alone.colour[0])
+                    assert torch.equal(draws[view].contrast[position], alone.contrast[0])
+                    assert torch.equal(draws[view].grey[position], alone.grey[0])
+                    assert (position in draws[view].flipped) == expected[view].flip
+                    assert (position in draws[view].blurred) == (expected[view].sigma > 0)
+    # Four independent augmentations of a pair: brightness and the like differ in all of them.
+    colours = [draws.colour for draws in (*batch.first_draws, *batch.second_draws)]
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(colours, 2))
 
 
 def test_four_augmentations_of_one_image_are_independent() -> None:
@@ -162,6 +194,9 @@ def test_one_view_without_partners_is_a_single_batch() -> None:
     assert [len(batch.images) for batch in batches] == [20, 20, 10]
     assert all(isinstance(batch, SingleBatch) for batch in batches)
     assert torch.cat([batch.targets for batch in batches]).bincount().tolist() == [10] * 5
+    assert all(batch.draws is None for batch in batches)
+    loader = train_loader(split, build_transforms("large", 16)[0], batch_size=20, views=1, drop_last=False)
+    assert [len(batch.draws.colour) for batch in loader] == [20, 20, 10]
 
 
 def test_two_views_without_partners() -> None:
@@ -260,9 +295,10 @@ def test_bad_loader_options(options: dict, parts: list[str]) -> None:
     assert str(caught.value) == caught.value.sentence
 
 
-def test_accelerate_keeps_the_sampler_and_the_batches() -> None:
+@pytest.mark.parametrize("augment", ["shift", "large"])
+def test_accelerate_keeps_the_sampler_and_the_batches(augment: str) -> None:
     accelerate = pytest.importorskip("accelerate")
-    transform = build_transforms("shift", 16)[0]
+    transform = build_transforms(augment, 16)[0]
     expected = train_loader(make_split(), transform, batch_size=16, second_weights=torch.ones(50))
     expected.sampler.set_epoch(2)
     accelerator = accelerate.Accelerator(cpu=True)
@@ -270,8 +306,34 @@ def test_accelerate_keeps_the_sampler_and_the_batches() -> None:
     loader.set_epoch(2)
     for one, other in zip(loader, expected, strict=True):
         assert isinstance(one, PairedBatch)
+        assert len(flat(one)) == len(flat(other)) == (6 if augment == "shift" else 30)
         assert all(torch.equal(*pair) for pair in zip(flat(one), flat(other), strict=True))
     loader.set_epoch(2)
     skipped = accelerator.skip_first_batches(loader, 1)
     skipped.set_epoch(2)
-    assert torch.equal(next(iter(skipped)).first[0], list(expected)[1].first[0])
+    for one, other in zip(flat(next(iter(skipped))), flat(list(expected)[1]), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("augment", ["shift", "large"])
+@pytest.mark.parametrize("views", [1, 2])
+def test_a_whole_batch_moves_to_a_device(augment: str, views: int) -> None:
+    operations = pytest.importorskip("accelerate.utils.operations")
+    weights = torch.ones(50) if views == 2 else None
+    loader = train_loader(
+        make_split(), build_transforms(augment, 16)[0], batch_size=16, second_weights=weights, views=views
+    )
+    batch = next(iter(loader))
+    moved = operations.send_to_device(batch, torch.device("meta"), non_blocking=True)
+    assert type(moved) is type(batch)
+    tensors = [moved.images, moved.targets, *(moved.draws or ())] if views == 1 else flat(moved)
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    draws = moved.draws if views == 1 else moved.first_draws and moved.first_draws[1]
+    assert isinstance(draws, PhotoDraws) if augment == "large" else draws is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="memory is pinned for a GPU alone")
+@pytest.mark.parametrize("augment", ["shift", "large"])
+def test_batches_are_pinned(augment: str) -> None:
+    loader = train_loader(make_split(), build_transforms(augment, 16)[0], batch_size=16, second_weights=torch.ones(50))
+    assert all(tensor.is_pinned() for tensor in flat(next(iter(loader))))

@@ -7,7 +7,7 @@ import pytest
 
 from glmc_zoo.data.images import ArrayImages
 from glmc_zoo.data.parts import hold_out, make_test_part, settle_classes, thin
-from glmc_zoo.data.sources import RawData, RawSplit
+from glmc_zoo.data.raw import RawData, RawSplit
 from glmc_zoo.errors import UserError
 
 

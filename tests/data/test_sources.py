@@ -8,7 +8,14 @@ import datasets
 import numpy as np
 import pytest
 
-from glmc_zoo.data.sources import has_configurations, open_digits, open_folder, open_hub, raw_from_tables
+from glmc_zoo.data.sources import (
+    has_configurations,
+    holds_tables,
+    open_digits,
+    open_folder,
+    open_hub,
+    raw_from_tables,
+)
 from glmc_zoo.errors import UserError
 
 Write = Callable[..., Path]
@@ -251,3 +258,12 @@ def test_the_hub_out_of_reach_is_one_sentence() -> None:
     message = str(caught.value)
     assert message == caught.value.sentence
     assert all(part in message for part in ["nobody/nothing", "network", "--data-dir FOLDER"])
+
+
+def test_tables_are_told_from_pictures(make_table: Callable[..., Any], write_images: Any, tmp_path: Path) -> None:
+    table = make_table([0, 1])
+    table.save_to_disk(str(tmp_path / "saved"))
+    (tmp_path / "parquet").mkdir()
+    table.to_parquet(str(tmp_path / "parquet" / "train.parquet"))
+    write_images(tmp_path / "pictures", [1, 1])
+    assert [holds_tables(tmp_path / kind) for kind in ("saved", "parquet", "pictures")] == [True, True, False]

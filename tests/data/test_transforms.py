@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional
 
+from glmc_zoo.data.photo_augment import augment_photos
+from glmc_zoo.data.photo_draws import draw_views
 from glmc_zoo.data.transforms import BatchCrop, EvalTransform, Normalize, build_transforms
 from glmc_zoo.errors import UserError
 
@@ -105,12 +107,14 @@ def test_every_kind_gives_uint8_views(augment: str, decoded: bool) -> None:
     train, evaluate = build_transforms(augment, 32)
     images = batch(3, side=40) if decoded else photographs(3)
     state = torch.get_rng_state()
-    views = train(images, [5, 6, 7], 2)
+    views, draws = train(images, [5, 6, 7], 2)
     assert [view.shape for view in views] == [(3, 3, 32, 32)] * 2
-    assert all(view.dtype == torch.uint8 for view in views)
+    assert all(view.dtype == torch.uint8 and view.is_contiguous() for view in views)
     assert not torch.equal(*views)
-    assert all(torch.equal(*pair) for pair in zip(views, train(images, [5, 6, 7], 2), strict=True))
-    assert not torch.equal(views[0], train(images, [8, 9, 10], 1)[0])
+    assert all(torch.equal(*pair) for pair in zip(views, train(images, [5, 6, 7], 2).images, strict=True))
+    assert not torch.equal(views[0], train(images, [8, 9, 10], 1).images[0])
+    assert (draws is not None) == (augment == "large")
+    assert draws is None or [len(draw.colour) for draw in draws] == [3, 3]
     scored = evaluate(images)
     assert scored.shape == (3, 3, 32, 32)
     assert scored.dtype == torch.uint8
@@ -129,8 +133,40 @@ def test_large_depends_on_the_images_own_stream_alone() -> None:
     images = photographs(3)
     whole = train(images, [11, 12, 13], 2)
     alone = train(images[1:2], [12], 2)
-    assert torch.equal(whole[0][1], alone[0][0])
-    assert torch.equal(whole[1][1], alone[1][0])
+    assert whole.draws is not None and alone.draws is not None
+    for view in range(2):
+        assert torch.equal(whole.images[view][1], alone.images[view][0])
+        assert torch.equal(whole.draws[view].colour[1], alone.draws[view].colour[0])
+        assert (1 in whole.draws[view].flipped) == bool(len(alone.draws[view].flipped))
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_the_crop_is_pils_of_the_same_box(interpolation: str) -> None:
+    # PIL is what the published pipeline resizes with. Pixels beyond the box must have no part in either.
+    image = Image.fromarray(np.random.RandomState(0).randint(0, 256, (37, 50, 3)).astype(np.uint8))
+    image = image.resize((500, 375), Image.Resampling.BICUBIC)
+    train, _ = build_transforms("large", 224, interpolation=interpolation)
+    for stream in range(10):
+        (draw,) = draw_views(stream, 1, 375, 500)
+        top, left, height, width = draw.box
+        theirs = image.crop((left, top, left + width, top + height)).resize(
+            (224, 224), Image.Resampling[interpolation.upper()]
+        )
+        got = train([image], [stream], 1).images[0][0].permute(1, 2, 0).numpy().astype(int)
+        apart = np.abs(got - np.asarray(theirs))
+        assert apart.max() <= 2  # of 255: both round between their two passes
+        assert apart.mean() < 0.1
+
+
+def test_the_device_finishes_what_the_draws_say() -> None:
+    train, _ = build_transforms("large", 32)
+    views = train(photographs(3), [1, 2, 3], 2)
+    assert views.draws is not None
+    normalize = Normalize((0.4, 0.5, 0.6), (0.2, 0.3, 0.1))
+    for image, draws in zip(views.images, views.draws, strict=True):
+        expected = augment_photos(image, draws, normalize.mean, normalize.std)
+        assert torch.equal(normalize(image, draws), expected)
+        assert not torch.allclose(normalize(image), expected, atol=0.1)
 
 
 def test_large_evaluation_is_resize_256_crop_224() -> None:
@@ -159,7 +195,7 @@ def test_evaluation_keeps_the_aspect() -> None:
 def test_transforms_travel_to_workers(augment: str) -> None:
     train, _ = build_transforms(augment, 16)
     copy = pickle.loads(pickle.dumps(train))
-    assert torch.equal(copy(batch(2), [1, 2], 1)[0], train(batch(2), [1, 2], 1)[0])
+    assert torch.equal(copy(batch(2), [1, 2], 1).images[0], train(batch(2), [1, 2], 1).images[0])
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_one_step_is_sgd_on_the_clipped_gradient(
     trained = {key: value.clone() for key, value in model.state_dict().items()}
     model.load_state_dict(before)
     model.train().zero_grad()
-    images = (batch.images.float() / 255 - outcome.run.normalize.mean) / outcome.run.normalize.std
+    images = outcome.run.normalize(batch.images, batch.draws)
     loss = -model(images).log_softmax(1)[range(68), batch.targets].mean()
     assert lab.rows(tmp_path / "run")[0]["loss"] == pytest.approx(loss.item(), rel=1e-5)
     loss.backward()

@@ -359,7 +359,7 @@ def test_the_recipe_with_a_file_of_names(tmp_path: Path, checkpoint: Path) -> No
         ({"checkpoint": None}, "--checkpoint is missing"),
         ({"output_dir": None}, "--output-dir is missing"),
         ({"data": "digits"}, r"--data 'digits' is not in the catalogue.*digits_lt"),
-        ({"data": "imagenet_lt"}, "--data imagenet_lt needs the ImageNet images"),
+        ({"data": "imagenet_lt"}, "--data imagenet_lt needs a copy of its images to name its classes"),
         ({"data": "digits_lt", "class_names": "few"}, "2 class names for a classifier of 10 classes"),
         ({"class_names": "twice"}, "names 'a' twice"),
         ({"class_names": "gap"}, "has no name on line 2"),

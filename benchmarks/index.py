@@ -1,0 +1,254 @@
+"""Time and peak memory of building a large set from the names of its pictures and its official-shaped list.
+
+    python benchmarks/index.py --folder EMPTY_FOLDER
+    python benchmarks/index.py --folder EMPTY_FOLDER --sets imagenet_lt --forms hub --rounds 5 --json index.json
+
+Makes each set with as many pictures, classes and list lines as the real one: of ImageNet 1.28 million training pictures
+in a tree of files (links to one file a class, so that they take inodes and no space), and as parquet in the Hub's
+schema (with pictures of one pixel); of iNaturalist 2018 the tree. Timed is the whole of ``load_data`` in a fresh
+process: walking the folders or opening the table that ``datasets`` keeps, reading the list, matching it, and counting
+classes; and the first opening of the parquet files, which ``datasets`` converts once. Imports are not timed; the peak
+is of the whole process. Prints a table and JSON, and writes the JSON with ``--json FILE``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the real set is."""
+
+    classes: int
+    train: int
+    test: int
+    listed: int
+    largest: int
+    smallest: int
+
+
+SIZES = {
+    "imagenet_lt": Size(1000, 1_281_167, 50_000, 115_846, 1280, 5),
+    "inat18": Size(8142, 437_513, 24_426, 437_513, 1000, 2),
+}
+FORMS = {"imagenet_lt": ("folder", "hub"), "inat18": ("folder",)}
+
+
+def long_tail(size: Size) -> list[int]:
+    """Class counts with the list's total, largest and smallest class, along a power of the rank."""
+    rank, low, high = np.arange(1, size.classes + 1), 0.0, 4.0
+
+    def curve(power: float) -> np.ndarray:
+        counts = np.maximum(size.largest * rank**-power, size.smallest).astype(int)
+        counts[-1] = size.smallest
+        return counts
+
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if curve(middle).sum() > size.listed else (low, middle)
+    counts = curve(high)
+    counts[1 : 1 + size.listed - counts.sum()] += 1
+    assert (counts.sum(), counts.max(), counts.min()) == (size.listed, size.largest, size.smallest)
+    return np.random.default_rng(0).permutation(counts).tolist()
+
+
+def imagenet_names(size: Size) -> tuple[list[list[str]], list[list[str]]]:
+    """Training and validation file names of each class, without suffix."""
+    wnids = [f"n{1_440_764 + 13_000 * label:08d}" for label in range(size.classes)]
+    each = [size.train // size.classes + (label < size.train % size.classes) for label in range(size.classes)]
+    train = [[f"{wnid}_{7 * number + 13}" for number in range(count)] for wnid, count in zip(wnids, each, strict=True)]
+    per_class = size.test // size.classes
+    test = [
+        [f"ILSVRC2012_val_{number * size.classes + label + 1:08d}" for number in range(per_class)]
+        for label in range(size.classes)
+    ]
+    return train, test
+
+
+def link_files(folder: Path, names: Sequence[str]) -> None:
+    """One picture under many names."""
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    first = folder / names[0]
+    Image.new("RGB", (80, 70)).save(first, "JPEG")
+    for name in names[1:]:
+        os.link(first, folder / name)
+
+
+def make_imagenet(folder: Path, form: str) -> None:
+    """The tree or the parquet files of ImageNet, and the lists of ImageNet-LT."""
+    size = SIZES["imagenet_lt"]
+    train, test = imagenet_names(size)
+    wnids = [names[0].partition("_")[0] for names in train]
+    if form == "folder":
+        for wnid, known, other in zip(wnids, train, test, strict=True):
+            link_files(folder / "train" / wnid, [f"{name}.JPEG" for name in known])
+            link_files(folder / "val" / wnid, [f"{name}.JPEG" for name in other])
+    else:
+        write_parquet(folder / "data", "train", train, wnids, shards=20)
+        write_parquet(folder / "data", "validation", test, wnids, shards=1)
+    rng = np.random.default_rng(1)
+    with (folder / "ImageNet_LT_train.txt").open("w") as lines:
+        for label, count in enumerate(long_tail(size)):
+            for place in rng.permutation(len(train[label]))[:count]:
+                lines.write(f"train/{wnids[label]}/{train[label][place]}.JPEG {label}\n")
+    with (folder / "ImageNet_LT_test.txt").open("w") as lines:
+        for label, names in enumerate(test):
+            lines.writelines(f"val/{wnids[label]}/{name}.JPEG {label}\n" for name in names)
+
+
+def write_parquet(folder: Path, split: str, names: list[list[str]], wnids: list[str], *, shards: int) -> None:
+    """Rows in no order, in the schema of ``ILSVRC/imagenet-1k``."""
+    import datasets
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(buffer, "PNG")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=wnids)})
+    rows = [(f"{name}_{wnids[label]}.JPEG", label) for label, inside in enumerate(names) for name in inside]
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, chosen in enumerate(np.array_split(np.random.default_rng(2).permutation(len(rows)), shards)):
+        images = [{"bytes": buffer.getvalue(), "path": rows[row][0]} for row in chosen]
+        table = pa.table({"image": images, "label": [rows[row][1] for row in chosen]}, schema=features.arrow_schema)
+        pq.write_table(table, folder / f"{split}-{part:05d}-of-{shards:05d}.parquet")
+
+
+def make_inat(folder: Path, form: str) -> None:
+    """The tree of iNaturalist 2018 and its lists."""
+    assert form == "folder"
+    size = SIZES["inat18"]
+    counts, rng = long_tail(size), np.random.default_rng(3)
+    lines: dict[str, list[str]] = {"train": [], "val": []}
+    for label, count in enumerate(counts):
+        inside = f"train_val2018/Super{label % 14}/{label}"
+        names = [f"{rng.bytes(16).hex()}.jpg" for _ in range(count + size.test // size.classes)]
+        link_files(folder / inside, names)
+        for place, name in enumerate(names):
+            lines["train" if place < count else "val"].append(f"{inside}/{name} {label}\n")
+    for kind, entries in lines.items():
+        (folder / f"iNaturalist18_{kind}.txt").write_text("".join(entries))
+
+
+def measure(name: str, folder: Path) -> dict[str, Any]:
+    """One ``load_data`` in this process: seconds, peak, and what came of it."""
+    import resource
+
+    import datasets
+    import pyarrow.compute  # noqa: F401  # loaded before the clock, as all else
+
+    from glmc_zoo.data.load import load_data
+
+    datasets.disable_progress_bars()
+    start = time.perf_counter()
+    data = load_data(name, data_dir=folder, cache_bytes=0)
+    seconds = time.perf_counter() - start
+    return {
+        "seconds": seconds,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "train_images": len(data.train),
+        "test_images": len(data.test),
+        "classes": data.num_classes,
+        "largest_smallest": [max(data.class_counts), min(data.class_counts)],
+    }
+
+
+def in_a_child(name: str, folder: Path, cache: Path) -> dict[str, Any]:
+    """`measure` in a fresh process."""
+    root = Path(__file__).resolve().parents[1]
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(cache), "PYTHONPATH": str(root)}
+    command = [sys.executable, __file__, "--folder", str(folder), "--child", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_form(name: str, form: str, folder: Path, rounds: int) -> list[dict[str, Any]]:
+    """Rows of the report for one set in one form, which is made and removed again."""
+    place, cache = folder / f"{name}_{form}", folder / "cache"
+    (make_imagenet if name == "imagenet_lt" else make_inat)(place, form)
+    first = in_a_child(name, place, cache)
+    taken = [in_a_child(name, place, cache) for _ in range(rounds)]
+    for made in (place, cache):
+        shutil.rmtree(made, ignore_errors=True)
+    size, seconds = SIZES[name], [run["seconds"] for run in taken]
+    for run in taken:
+        assert (run["train_images"], run["classes"]) == (size.listed, size.classes), run
+    row = {
+        "set": name,
+        "form": form,
+        "names": size.train + size.test,
+        **{key: first[key] for key in ("classes", "train_images", "test_images", "largest_smallest")},
+        "seconds": median(seconds),
+        "seconds_range": [min(seconds), max(seconds)],
+        "peak_mib": max(run["peak_mib"] for run in taken),
+    }
+    if form == "hub":
+        row |= {"first_seconds": first["seconds"], "first_peak_mib": first["peak_mib"]}
+    return [row]
+
+
+def main() -> None:
+    """Make the sets, measure, print, and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, required=True, help="empty folder for the made sets; needs 1.4 M inodes")
+    parser.add_argument("--sets", nargs="+", choices=list(SIZES), default=list(SIZES))
+    parser.add_argument("--forms", nargs="+", choices=["folder", "hub"], default=["folder", "hub"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--child", choices=list(SIZES), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(measure(options.child, options.folder)))
+        return
+
+    options.folder.mkdir(parents=True, exist_ok=True)
+    if any(options.folder.iterdir()):
+        parser.error(f"--folder {options.folder} is not empty: give a new one, what is made in it is removed.")
+    rows = [
+        row
+        for name in options.sets
+        for form in FORMS[name]
+        if form in options.forms
+        for row in measure_form(name, form, options.folder, options.rounds)
+    ]
+    from glmc_zoo.engine.provenance import package_versions
+
+    print("set          form        names  list lines  seconds (range)       peak MiB  first time, s  MiB")
+    for row in rows:
+        low, high = row["seconds_range"]
+        first = f"{row['first_seconds']:13.1f}  {row['first_peak_mib']:.0f}" if "first_seconds" in row else ""
+        what = f"{row['set']:11s}  {row['form']:6s}  {row['names']:9,d}  {row['train_images']:10,d}"
+        print(f"{what}  {row['seconds']:5.2f} ({low:.2f} to {high:.2f})  {row['peak_mib']:10.0f}  {first}".rstrip())
+    report = {
+        "machine": {"cores": os.cpu_count(), "processor": platform.machine()},
+        "versions": package_versions(),
+        "rounds": options.rounds,
+        "results": rows,
+    }
+    print(json.dumps(report, indent=1))
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,425 @@
+"""Each large set in miniature, in each of its layouts and with its lists in each place, through ``load_data``."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import miniature
+import numpy as np
+import pytest
+from hub_server import HubServer
+from miniature import FULL, LISTED, VAL, Miniature, class_of
+from PIL import Image
+
+from glmc_zoo.data.load import LongTailData, load_data
+from glmc_zoo.errors import UserError
+
+Make = Callable[[Path], Miniature]
+
+LAYOUTS: dict[str, Make] = {
+    "imagenet": miniature.imagenet,
+    "imagenet flat val": lambda folder: miniature.imagenet(folder, flat_val=True),
+    "imagenet cls-loc": lambda folder: miniature.imagenet(folder, cls_loc=True, flat_val=True),
+    "imagenet hub": miniature.imagenet_hub,
+    "inat18": miniature.inat18,
+    "places train": miniature.places_lt,
+    "places nested": lambda folder: miniature.places_lt(folder, nested=True),
+    "places data_256": lambda folder: miniature.places_lt(folder, prefix="data_256"),
+}
+
+
+def check_pictures(data: LongTailData) -> None:
+    """Every label is the class that the picture shows."""
+    for split in filter(None, (data.train, data.test, data.val)):
+        assert [class_of(image) for image in split.images(range(len(split)))] == split.labels.tolist()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_listed_pictures_and_no_others(layout: str, tmp_path: Path) -> None:
+    mini = LAYOUTS[layout](tmp_path / "set")
+    lists = mini.write_lists(tmp_path / "lists")
+    data = load_data(mini.name, data_dir=mini.folder, split_file=lists)
+    per_class = len(mini.lists["test"]) // len(LISTED)
+    assert data.class_counts == list(LISTED) == np.bincount(data.train.labels).tolist()
+    assert np.bincount(data.test.labels).tolist() == [per_class] * len(LISTED)
+    assert data.class_names == mini.class_names
+    assert (data.image_size, data.augment) == (224, "large")
+    check_pictures(data)
+    for split, kind in ((data.train, "train"), (data.test, "test")):
+        listed = [Path(path).stem for path, _ in mini.lists[kind]]
+        paths = split.paths()
+        assert paths is not None
+        found = [Path(path or "").stem for path in paths]
+        assert all(name.startswith(stem) for name, stem in zip(found, listed, strict=True))  # the Hub adds the class
+    # Of the lists that are not the official ones it is said what they have; the json files are not taken.
+    assert data.info["official_split"] is False
+    assert data.info["split_file"]["name"] in data.notes[0]
+    assert "it has 60 images of 5 classes, 30 to 2 of each, many/medium/few 0/1/4; the official one" in data.notes[0]
+    assert f"it has {5 * per_class} images of 5 classes, {per_class} of each; the official one has" in data.notes[1]
+    assert len(data.notes) == 2
+    assert json.loads(json.dumps(data.info)) == data.info
+    assert str(tmp_path) not in json.dumps(data.info)
+    assert (data.info["imbalance_factor"], data.info["profile"]) == (None, None)
+    assert data.info["effective_imbalance_factor"] == 15
+
+
+@pytest.mark.parametrize("place", ["file", "packed file", "beside", "packed beside", "parent", "named", "data_txt"])
+def test_where_lists_are_found(place: str, tmp_path: Path) -> None:
+    mini = miniature.imagenet(tmp_path / "top" / "set", flat_val=True)
+    packed = "packed" in place
+    inner = {"parent": "..", "named": "ImageNet_LT", "data_txt": "../data_txt"}.get(place, ".")
+    lists = mini.write_lists(tmp_path / "own" if "file" in place else mini.folder / inner, gz=packed)
+    given = lists / f"ImageNet_LT_train.txt{'.gz' if packed else ''}" if "file" in place else None
+    data = load_data("imagenet_lt", data_dir=mini.folder, split_file=given)
+    assert data.class_counts == list(LISTED)
+    assert data.info["split_file"]["name"] == "ImageNet_LT_train.txt"
+    check_pictures(data)
+
+
+def test_the_user_s_list_comes_before_the_one_beside_the_data(tmp_path: Path) -> None:
+    mini = miniature.imagenet(tmp_path / "set")
+    mini.write_lists(mini.folder)
+    (tmp_path / "mine.txt").write_text("".join(f"{path} {label}\n" for path, label in mini.lists["val"]))
+    data = load_data("imagenet_lt", data_dir=mini.folder, split_file=tmp_path / "mine.txt")
+    assert data.class_counts == [VAL] * 5
+    assert data.info["split_file"]["name"] == "mine.txt"
+    # There is no test list beside it: all validation pictures, which here are the same.
+    assert len(data.test) == 5 * VAL
+    assert data.notes[-1] == "There is no ImageNet_LT_test.txt: the test part is all 10 validation images."
+    check_pictures(data)
+
+
+@pytest.mark.parametrize("layout", ["imagenet", "imagenet hub", "places data_256"])
+def test_the_official_validation_list_is_held_out(layout: str, tmp_path: Path) -> None:
+    mini = LAYOUTS[layout](tmp_path / "set")
+    mini.write_lists(mini.folder)
+    data = load_data(mini.name, data_dir=mini.folder, official_val=True)
+    assert data.val is not None
+    assert np.bincount(data.val.labels).tolist() == [VAL] * 5
+    assert (data.info["val_images"], data.class_counts) == (5 * VAL, list(LISTED))
+    assert not set(data.val.rows) & set(data.train.rows)
+    assert any("_LT_val.txt is not the official list: it has 10 images" in note for note in data.notes)
+    check_pictures(data)
+
+
+@pytest.mark.parametrize("prefix", ["train", "data_256"])
+def test_places_lists_fit_either_form_of_the_pictures(prefix: str, tmp_path: Path) -> None:
+    mini = miniature.places_lt(tmp_path / "set", prefix=prefix)
+    other = miniature.places_lt(tmp_path / "other", prefix="train" if prefix == "data_256" else "data_256")
+    data = load_data("places_lt", data_dir=mini.folder, split_file=other.write_lists(tmp_path / "lists"))
+    assert data.class_counts == list(LISTED)
+    assert data.class_names == mini.class_names
+    check_pictures(data)
+
+
+@pytest.mark.parametrize("given", ["both json", "txt", "train alone", "test alone", "train json alone"])
+def test_inaturalist_s_training_and_validation_pictures_are_told_apart(given: str, tmp_path: Path) -> None:
+    mini = miniature.inat18(tmp_path / "set", json_files="json" in given)
+    if given == "train json alone":
+        (mini.folder / "val2018.json").unlink()
+    elif "json" not in given:
+        which = {"txt": ("train", "test"), "train alone": ("train",), "test alone": ("test",)}[given]
+        mini.write_lists(mini.folder, which=which)
+    data = load_data("inat18", data_dir=mini.folder)
+    assert data.class_counts == list(LISTED)
+    assert np.bincount(data.test.labels).tolist() == [3] * 5
+    assert data.class_names == ["13", "673", "3184", "7228", "7291"]
+    assert not set(data.train.rows) & set(data.test.rows)
+    assert any("every picture that" in note for note in data.notes) == ("alone" in given)
+    check_pictures(data)
+
+
+def test_inaturalist_without_any_list(tmp_path: Path) -> None:
+    mini = miniature.inat18(tmp_path / "set", json_files=False)
+    with pytest.raises(
+        UserError, match=r"lie in the same folders, .* iNaturalist18_train.txt or train2018.json beside"
+    ):
+        load_data("inat18", data_dir=mini.folder)
+
+
+def test_inaturalist_thinned_keeps_its_training_split(tmp_path: Path) -> None:
+    mini = miniature.inat18(tmp_path / "set")
+    data = load_data("inat18", data_dir=mini.folder, imbalance_factor=3, max_count=6, profile="exp")
+    assert data.class_counts == [6, 4, 2, 2, 2]
+    assert (len(data.test), data.info["official_split"], data.info["profile"]) == (15, False, "exp")
+    assert any("thinned as asked for: it is not the official split" in note for note in data.notes)
+    check_pictures(data)
+
+
+@pytest.mark.parametrize("layout", ["imagenet", "imagenet hub", "places nested"])
+def test_without_a_list_a_pareto_curve_stands_in(layout: str, tmp_path: Path) -> None:
+    mini = LAYOUTS[layout](tmp_path / "top" / "set")
+    data = load_data(mini.name, data_dir=mini.folder)
+    assert data.class_counts[0] == FULL == max(data.class_counts)  # the curve wants more than there is
+    assert min(data.class_counts) == 5
+    assert (data.info["official_split"], data.info["split_file"], data.info["profile"]) == (False, None, "pareto")
+    assert "The Hub data set glmc-zoo/long-tailed-lists did not give" in data.notes[0]
+    assert "HF_HUB_OFFLINE" in data.notes[0]
+    assert "thinned to a Pareto curve instead, which is not the official split" in data.notes[1]
+    assert len(data.test) == 5 * VAL
+    check_pictures(data)
+
+
+def test_options_that_shape_the_tail_come_before_a_list(tmp_path: Path) -> None:
+    mini = miniature.imagenet(tmp_path / "set", flat_val=True)
+    mini.write_lists(mini.folder)
+    data = load_data("imagenet_lt", data_dir=mini.folder, imbalance_factor=15, max_count=30)
+    # n * (1 + (IF ** (1/6) - 1) * x) ** -6, written out.
+    stretch = 15 ** (1 / 6) - 1
+    assert data.class_counts == [int(30 * (1 + stretch * c / 4) ** -6 + 1e-9) for c in range(5)]
+    assert (data.info["official_split"], data.info["split_file"], data.info["imbalance_factor"]) == (False, None, 15)
+    assert any("thinned as asked for: it is not the official split" in note for note in data.notes)
+    check_pictures(data)
+    for name, options in (("--split-file", {"split_file": mini.folder}), ("--official-val", {"official_val": True})):
+        with pytest.raises(UserError, match=rf"^{name} goes with the official list of imagenet_lt, .* give either\.$"):
+            load_data("imagenet_lt", data_dir=mini.folder, profile="exp", **options)
+
+
+def test_classes_of_flat_validation_pictures_without_the_training_list_s_images(tmp_path: Path) -> None:
+    mini = miniature.places_lt(tmp_path / "set", prefix="data_256")
+    mini.write_lists(mini.folder, which=["test"])
+    options = {"data_dir": mini.folder, "imbalance_factor": 15, "max_count": 30}
+    with pytest.raises(
+        UserError, match=r"Places_LT_test.txt names no folder, and so no class .* Places_LT_train.txt beside"
+    ):
+        load_data("places_lt", **options)
+    mini.write_lists(mini.folder)
+    data = load_data("places_lt", **options)
+    assert (max(data.class_counts), len(data.test)) == (30, 10)
+    check_pictures(data)
+    (mini.folder / "Places_LT_train.txt").unlink()
+    (mini.folder / "Places_LT_test.txt").write_text("val/pond/" + Path(mini.lists["test"][0][0]).name + " 0\n")
+    with pytest.raises(UserError, match=r"Places_LT_test.txt names the folder 'pond', which is no class"):
+        load_data("places_lt", **options)
+
+
+def test_missing_pictures_are_named_or_left_out(tmp_path: Path) -> None:
+    mini = miniature.imagenet(tmp_path / "set")
+    mini.write_lists(mini.folder)
+    gone = [*[path for path, label in mini.lists["train"] if label == 1][:3], mini.lists["test"][0][0]]
+    for path in gone:
+        (mini.folder / path).unlink()
+    with pytest.raises(UserError) as caught:
+        load_data("imagenet_lt", data_dir=mini.folder)
+    assert f"3 of the 60 pictures of the list ImageNet_LT_train.txt are not in {mini.folder}, the first" in str(
+        caught.value
+    )
+    assert f"is {gone[0]}: complete the copy, or leave them out with --skip-bad-images." in str(caught.value)
+    (mini.folder / mini.lists["train"][0][0]).write_bytes(b"no picture")
+    data = load_data("imagenet_lt", data_dir=mini.folder, skip_bad_images=True)
+    assert data.class_counts == [8, 27, 2, 14, 5]
+    assert (data.info["skipped_images"], len(data.test)) == (5, 9)
+    assert "3 pictures of ImageNet_LT_train.txt are not there and were left out." in data.notes
+    check_pictures(data)
+
+
+def test_labels_that_contradict_the_pictures(tmp_path: Path) -> None:
+    mini = miniature.imagenet(tmp_path / "set")
+    lists = mini.write_lists(tmp_path / "lists")
+    train = lists / "ImageNet_LT_train.txt"
+    lines = train.read_text().splitlines()
+    train.write_text("\n".join([*lines[:4], lines[4].replace(" 0", " 3"), *lines[5:]]))
+    with pytest.raises(UserError) as caught:
+        load_data("imagenet_lt", data_dir=mini.folder, split_file=lists)
+    assert f"ImageNet_LT_train.txt, line 5 has the label 3 (n01491361) for {lines[4].split()[0]}" in str(caught.value)
+    assert "which is of class n01440764 in the data" in str(caught.value)
+    train.write_text("\n".join([*lines[:4], lines[4].replace(" 0", " 77"), *lines[5:]]))
+    with pytest.raises(UserError, match=r"has the labels 0 and 77 for the one class 'n01440764'"):
+        load_data("imagenet_lt", data_dir=mini.folder, split_file=lists)
+    train.write_text("\n".join(lines))
+    test = lists / "ImageNet_LT_test.txt"
+    lines = test.read_text().splitlines()
+    for label, words in ((4, "line 1 has the label 4 (n01494475)"), (9, "line 1 has the label 9, which no training")):
+        test.write_text("\n".join([lines[0].replace(" 0", f" {label}"), *lines[1:]]))
+        with pytest.raises(UserError) as caught:
+            load_data("imagenet_lt", data_dir=mini.folder, split_file=lists)
+        assert f"ImageNet_LT_test.txt, {words}" in str(caught.value)
+    test.write_text("\n".join([lines[0], "no label here"]))
+    with pytest.raises(UserError, match=r"^Line 2 of the list ImageNet_LT_test.txt is 'no label here'"):
+        load_data("imagenet_lt", data_dir=mini.folder, split_file=lists)
+
+
+def test_labels_may_be_numbered_otherwise_and_lines_may_come_twice(tmp_path: Path) -> None:
+    mini = miniature.imagenet(tmp_path / "set")
+    renumbered = "".join(f"{path} {40 - 10 * label}\n" for path, label in mini.lists["train"])
+    (tmp_path / "mine.txt").write_text(renumbered + renumbered.split("\n")[0])
+    data = load_data("imagenet_lt", data_dir=mini.folder, split_file=tmp_path / "mine.txt")
+    assert data.class_names == mini.class_names[::-1]
+    assert data.class_counts == [*LISTED[:0:-1], LISTED[0] + 1]
+    assert "1 lines of mine.txt name a picture again and count again." in data.notes
+    for split in (data.train, data.test):
+        assert [4 - class_of(image) for image in split.images(range(len(split)))] == split.labels.tolist()
+
+
+def test_validation_lists_that_overlap_the_training_list(tmp_path: Path) -> None:
+    mini = miniature.imagenet(tmp_path / "set", lists=tmp_path / "set")
+    shutil.copy(mini.folder / "ImageNet_LT_train.txt", mini.folder / "ImageNet_LT_val.txt")
+    with pytest.raises(UserError, match=r"^60 pictures of ImageNet_LT_val.txt are training pictures as well"):
+        load_data("imagenet_lt", data_dir=mini.folder, official_val=True)
+    mini = miniature.inat18(tmp_path / "inat")
+    shutil.copy(mini.folder / "train2018.json", mini.folder / "val2018.json")
+    with pytest.raises(UserError, match=r"^60 pictures of val2018.json are training pictures as well"):
+        load_data("inat18", data_dir=mini.folder)
+
+
+def test_flat_validation_pictures_need_the_test_list(tmp_path: Path) -> None:
+    mini = miniature.imagenet(tmp_path / "top" / "set", flat_val=True)
+    for options in ({}, {"split_file": mini.write_lists(tmp_path / "lists", which=["train"])}):
+        with pytest.raises(UserError, match=r"in no folders of classes, .* from ImageNet_LT_test.txt: put it beside"):
+            load_data("imagenet_lt", data_dir=mini.folder, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "parts"),
+    [
+        ("digits_lt", {"split_file": "x.txt"}, ["--split-file", "imagenet_lt, inat18, places_lt", "digits_lt"]),
+        ("cifar10_lt", {"official_val": True}, ["--official-val", "(imagenet_lt, places_lt)", "cifar10_lt has none"]),
+        ("inat18", {"official_val": True}, ["--official-val", "inat18 has none", "--val-fraction"]),
+        ("imagenet_lt", {"official_val": True, "val_fraction": 0.1}, ["--val-fraction 0.1", "give one of them"]),
+        ("inat18", {}, ["inat18 are not on the Hub", "--data-dir FOLDER", "train_val2018"]),
+        ("places_lt", {}, ["places_lt are not on the Hub", "Places_LT_train.txt"]),
+        ("places_lt", {"data_dir": "nowhere"}, ["nowhere", "does not exist", "data_256/a/airfield"]),
+        ("imagenet_lt", {}, ["ILSVRC/imagenet-1k", "Hugging Face Hub", "--data-dir FOLDER"]),
+        ("imagenet_lt", {"data_dir": "set", "split_file": "no.txt"}, ["--split-file no.txt does not exist"]),
+        ("imagenet_lt", {"data_dir": "set", "split_file": "nobody/none"}, ["nobody/none is neither a file here nor"]),
+        ("imagenet_lt", {"data_dir": "set", "split_file": "set"}, ["set is a folder without ImageNet_LT_train.txt"]),
+        ("imagenet_lt", {"data_dir": "set", "official_val": True}, ["--official-val", "no ImageNet_LT_train.txt"]),
+        ("imagenet_lt", {"data_dir": "set", "test_split": "val"}, ["--test-split is for tables", "leave it out"]),
+        ("places_lt", {"data_dir": "empty"}, ["empty", "no images"]),
+        ("places_lt", {"data_dir": "pets"}, ["pets is in no layout of places_lt", "val_256/*.jpg"]),
+    ],
+)
+def test_bad_requests(
+    name: str, options: dict, parts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    if options.get("data_dir") == "set":
+        miniature.imagenet(tmp_path / "set")
+    if options.get("data_dir") == "pets":
+        (tmp_path / "pets" / "cat").mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "pets" / "cat" / "1.png")
+    with pytest.raises(UserError) as caught:
+        load_data(name, **options)
+    assert all(part in str(caught.value) for part in parts), str(caught.value)
+    assert str(caught.value) == caught.value.sentence
+
+
+def test_a_table_without_file_names(tmp_path: Path) -> None:
+    import datasets
+
+    mini = miniature.imagenet_hub(tmp_path / "set")
+    lists = mini.write_lists(tmp_path / "lists")
+    for file in (mini.folder / "data").glob("*.parquet"):
+        table = datasets.Dataset.from_parquet(str(file), cache_dir=str(tmp_path / "cache"))
+        rows = [{"image": {"bytes": row["image"]["bytes"], "path": None}, "label": row["label"]}
+                for row in table.cast_column("image", datasets.Image(decode=False))]  # fmt: skip
+        datasets.Dataset.from_list(rows, features=table.features).to_parquet(str(file))
+    with pytest.raises(UserError, match="180 pictures of the training split have no file name, which the list"):
+        load_data("imagenet_lt", data_dir=mini.folder, split_file=lists)
+
+
+@pytest.fixture(scope="module")
+def real_places(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
+    """A tree with every picture that the real lists of Places-LT name: one file a class, under all its names."""
+    folder, first = tmp_path_factory.mktemp("places"), {}
+    Image.new("RGB", (70, 70)).save(folder / "grey.jpg")
+    for kind in ("train", "val", "test"):
+        name = f"Places_LT_{kind}.txt.gz"
+        shutil.copy(shared / "data" / "places_lt" / name, folder)
+        for line in gzip.decompress((folder / name).read_bytes()).decode().splitlines():
+            path, label = line.split()
+            part, place, file = path.split("/")
+            inside = folder / part / place
+            if label not in first or not inside.is_dir():
+                inside.mkdir(parents=True, exist_ok=True)
+            if label not in first:
+                first[label] = shutil.copy(folder / "grey.jpg", inside / file)
+            else:
+                os.link(first[label], inside / file)
+    return folder
+
+
+def test_the_real_places_lists_make_the_official_split(real_places: Path) -> None:
+    data = load_data("places_lt", data_dir=real_places)
+    assert (len(data.train), len(data.test), data.num_classes) == (62_500, 36_500, 365)
+    assert (max(data.class_counts), min(data.class_counts)) == (4980, 5)
+    counts = np.asarray(data.class_counts)
+    assert ((counts > 100).sum(), ((counts >= 20) & (counts <= 100)).sum(), (counts < 20).sum()) == (131, 163, 71)
+    assert data.class_names[:2] == ["airfield", "airplane_cabin"]
+    assert (data.info["official_split"], data.notes) == (True, [])
+    assert data.info["split_file"] == {
+        "name": "Places_LT_train.txt",
+        "sha256": "726c4871dcbf07ce2f857703bfe32e9a83ffbf52d704239f6d95c4f4f4c247f7",
+    }
+    with_val = load_data("places_lt", data_dir=real_places, official_val=True)
+    assert (with_val.info["official_split"], len(with_val.val or []), with_val.notes) == (True, 7300, [])
+    held_out = load_data("places_lt", data_dir=real_places, val_fraction=0.1)
+    assert held_out.info["official_split"] is False
+    assert "what is left is not the official split" in held_out.notes[0]
+    assert held_out.info["train_images"] + held_out.info["val_images"] == 62_500
+
+
+HUB = """
+import json, sys
+sys.path.insert(0, {support!r})
+from miniature import class_of
+from glmc_zoo import load_data
+from glmc_zoo.errors import UserError
+for options in ({{}}, {{"split_file": "org/lists", "official_val": True}}, {{"split_file": "org/none"}}):
+    try:
+        data = load_data("imagenet_lt", **options)
+    except UserError as error:
+        print(json.dumps(str(error)))
+        continue
+    for split in filter(None, (data.train, data.test, data.val)):
+        assert [class_of(image) for image in split.images(range(len(split)))] == split.labels.tolist()
+    print(json.dumps([data.class_names, data.class_counts, len(data.test), len(data.val or []), data.info]))
+"""
+
+
+def test_pictures_and_lists_from_the_hub(
+    hub: HubServer, hub_python: Callable[..., CompletedProcess[str]], tmp_path: Path
+) -> None:
+    mini = miniature.imagenet_hub(tmp_path / "set")
+
+    def files(folder: Path) -> dict[str, bytes]:
+        return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+    hub.repo("ILSVRC/imagenet-1k", repo_type="dataset", files=files(mini.folder))
+    published = mini.write_lists(tmp_path / "published" / "imagenet_lt")
+    hub.repo("glmc-zoo/long-tailed-lists", repo_type="dataset", files=files(published.parent))
+    hub.repo("org/lists", repo_type="dataset", files=files(mini.write_lists(tmp_path / "lists", gz=True)))
+    support = str(Path(miniature.__file__).parent)
+    done = hub_python("-c", HUB.format(support=support))
+    assert done.returncode == 0, done.stderr
+    default, own, none = [json.loads(line) for line in done.stdout.splitlines()]
+    assert default[:4] == [mini.class_names, list(LISTED), 5 * VAL, 0]
+    assert own[:4] == [mini.class_names, list(LISTED), 5 * VAL, 5 * VAL]
+    assert default[4]["split_file"] == own[4]["split_file"]
+    assert default[4]["hub_id"] == "ILSVRC/imagenet-1k"
+    assert not any("did not give" in note for note in default[4]["notes"])
+    assert "--split-file org/none is neither a file here nor a Hub data set that gives ImageNet_LT_train.txt" in none
+    assert "it is not there, or private" in none
+
+
+def test_what_a_user_is_told_of_the_layout(tmp_path: Path) -> None:
+    mini = miniature.imagenet(tmp_path / "set")
+    shutil.rmtree(mini.folder / "val")
+    with pytest.raises(UserError, match=r"is in no layout of imagenet_lt: give train/n01440764/\*\.JPEG and val/"):
+        load_data("imagenet_lt", data_dir=mini.folder)
+    (mini.folder / "val").mkdir()
+    with pytest.raises(UserError, match=r"set/val has no pictures: complete the copy"):
+        load_data("imagenet_lt", data_dir=mini.folder)
+    mini = miniature.imagenet(tmp_path / "other")
+    stray: Any = next((mini.folder / "train").rglob("*.JPEG"))
+    stray.rename(mini.folder / "train" / stray.name)
+    with pytest.raises(UserError, match=rf"The picture {stray.name} lies in .*other/train itself and so has no class"):
+        load_data("imagenet_lt", data_dir=mini.folder)

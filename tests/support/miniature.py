@@ -1,0 +1,309 @@
+"""The large data sets in miniature, each in its true layout: real folder and file names, lists, and the Hub's schema.
+
+Every picture is noise around the colour of its class, so that a test can tell from the pixels whether a label is right
+(`class_of`). The same pictures and lists come out each time, whatever the layout. ``LISTED`` images of each class are
+on the training list, among ``FULL`` that the complete set has.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+__all__ = [
+    "FULL",
+    "LISTED",
+    "VAL",
+    "Miniature",
+    "Picture",
+    "class_of",
+    "imagenet",
+    "imagenet_hub",
+    "inat18",
+    "places_lt",
+]
+
+LISTED = (9, 30, 2, 14, 5)
+"""Images of each class on the training list."""
+VAL = 2
+"""Images of each class on the validation list, and on the test list (iNaturalist's test list has three)."""
+FULL = 36
+"""Training images of each class in the complete set, of ImageNet and Places."""
+
+_WNIDS = ("n01440764", "n01443537", "n01484850", "n01491361", "n01494475")
+_WNID_NAMES = (
+    "tench, Tinca tinca",
+    "goldfish, Carassius auratus",
+    "great white shark, white shark, man-eater, man-eating shark, Carcharodon carcharias",
+    "tiger shark, Galeocerdo cuvieri",
+    "hammerhead, hammerhead shark",
+)
+# In numeric order, which is not that of the folders' names as text.
+_CATEGORIES = ((13, "Amphibia"), (673, "Insecta"), (3184, "Aves"), (7228, "Plantae"), (7291, "Plantae"))
+# As the lists spell them; "-" is a folder within a folder in the original archive.
+_PLACES = ("airfield", "apartment_building-outdoor", "arena-hockey", "train_station-platform", "zen_garden")
+_PLACES_LABELS = (0, 8, 15, 337, 364)
+
+_LIST_NAMES = {
+    "imagenet_lt": ("ImageNet_LT_train.txt", "ImageNet_LT_val.txt", "ImageNet_LT_test.txt"),
+    "inat18": ("iNaturalist18_train.txt", None, "iNaturalist18_val.txt"),
+    "places_lt": ("Places_LT_train.txt", "Places_LT_val.txt", "Places_LT_test.txt"),
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture: what it shows, and on which list it is."""
+
+    index: int
+    """Position of its class among the five."""
+    number: int
+    """Different for each picture of the set."""
+    listed: str | None
+    """``train``, ``val`` or ``test``; ``None`` for one that no list names."""
+    mode: str = "RGB"
+
+    @property
+    def data(self) -> bytes:
+        """The encoded JPEG."""
+        rng = np.random.default_rng(self.number)
+        width, height = int(rng.integers(44, 53)), int(rng.integers(36, 45))
+        colour = 30 + 48 * self.index + np.array([15, -10, 10])
+        pixels = rng.normal(colour, 12, (height, width, 3)).clip(0, 255).astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).convert(self.mode).save(buffer, "JPEG", quality=90)
+        return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Miniature:
+    """One miniature on disk, and what must be found in it."""
+
+    name: str
+    """Of the catalogue entry."""
+    folder: Path
+    """The ``data_dir``."""
+    class_names: list[str]
+    """In the order of the labels."""
+    lists: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    """Path and label of each line of the ``train``, ``val`` and ``test`` list."""
+
+    @property
+    def counts(self) -> list[int]:
+        """Images of each class on the training list."""
+        return list(LISTED)
+
+    def write_lists(self, folder: Path, *, gz: bool = False, which: Iterable[str] = ("train", "val", "test")) -> Path:
+        """Write the official list files into ``folder``, under their official names."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind, name in zip(("train", "val", "test"), _LIST_NAMES[self.name], strict=True):
+            if name is None or kind not in which:
+                continue
+            text = "".join(f"{path} {label}\n" for path, label in self.lists[kind]).encode()
+            if gz:
+                (folder / f"{name}.gz").write_bytes(gzip.compress(text, mtime=0))
+            else:
+                (folder / name).write_bytes(text)
+        return folder
+
+
+def class_of(image: Image.Image) -> int:
+    """Which of the five classes a picture shows, by its brightness (one is grey, so by nothing else)."""
+    grey = np.asarray(image.convert("RGB").convert("L"), dtype=float)
+    return int(np.argmin([abs(grey.mean() - (30 + 48 * index)) for index in range(5)]))
+
+
+def imagenet(
+    folder: Path, *, flat_val: bool = False, cls_loc: bool = False, lists: Path | None = None, gz: bool = False
+) -> Miniature:
+    """``train/WNID/*.JPEG`` and ``val/WNID/*.JPEG``, or a flat ``val/*.JPEG``.
+
+    Args:
+        folder: made; the data set's root.
+        flat_val: without class folders in ``val``.
+        cls_loc: below ``ILSVRC/Data/CLS-LOC``.
+        lists: folder for the official lists; none are written by default.
+        gz: compress the lists.
+    """
+    root = folder / "ILSVRC" / "Data" / "CLS-LOC" if cls_loc else folder
+    for picture in _thinned_pictures():
+        path = _imagenet_path(picture)
+        if flat_val and picture.listed == "test":
+            path = f"val/{Path(path).name}"
+        _write(root / path, picture)
+    return _with_lists(_imagenet_miniature(folder), lists, gz)
+
+
+def imagenet_hub(folder: Path, *, shards: int = 2, lists: Path | None = None, gz: bool = False) -> Miniature:
+    """The Hub repository ``ILSVRC/imagenet-1k`` as downloaded: a card, and parquet files below ``data``.
+
+    Rows are in no order, file names end in the class (``n01440764_10026_n01440764.JPEG``), and the test split has no
+    labels (-1), as there.
+    """
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(_WNID_NAMES))})
+    splits: dict[str, list[tuple[dict[str, Any], int]]] = {"train": [], "validation": [], "test": []}
+    for picture in _thinned_pictures():
+        stem = Path(_imagenet_path(picture)).stem
+        image = {"bytes": picture.data, "path": f"{stem}_{_WNIDS[picture.index]}.JPEG"}
+        splits["validation" if picture.listed == "test" else "train"].append((image, picture.index))
+    for number in range(1, 4):
+        data = Picture(2, 90_000 + number, None).data
+        splits["test"].append(({"bytes": data, "path": f"ILSVRC2012_test_{number:08d}.JPEG"}, -1))
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    for split, rows in splits.items():
+        order = np.random.default_rng(5).permutation(len(rows))
+        parts = shards if split == "train" else 1
+        for part, chosen in enumerate(np.array_split(order, parts)):
+            columns = {"image": [rows[i][0] for i in chosen], "label": [rows[i][1] for i in chosen]}
+            table = datasets.Dataset.from_dict(columns, features=features)
+            table.to_parquet(str(folder / "data" / f"{split}-{part:05d}-of-{parts:05d}.parquet"))
+    (folder / "README.md").write_text(_hub_card({split: len(rows) for split, rows in splits.items()}), encoding="utf-8")
+    return _with_lists(_imagenet_miniature(folder, list(_WNID_NAMES)), lists, gz)
+
+
+def inat18(folder: Path, *, json_files: bool = True, lists: Path | None = None, gz: bool = False) -> Miniature:
+    """``train_val2018/SUPER/CATEGORY/HASH.jpg``, both parts in one tree, with the competition's annotation files."""
+    entries: dict[str, list[tuple[str, int]]] = {"train": [], "test": []}
+    for index, (category, parent) in enumerate(_CATEGORIES):
+        for position in range(LISTED[index] + 3):
+            kind = "train" if position < LISTED[index] else "test"
+            picture = Picture(index, 50_000 + 1000 * index + position, kind)
+            name = hashlib.md5(str(picture.number).encode()).hexdigest()
+            path = f"train_val2018/{parent}/{category}/{name}.jpg"
+            _write(folder / path, picture)
+            entries[kind].append((path, category))
+    for kind, rows in entries.items():
+        entries[kind] = [rows[i] for i in np.random.default_rng(6).permutation(len(rows))]
+    if json_files:
+        for kind, name in (("train", "train2018.json"), ("test", "val2018.json")):
+            (folder / name).write_text(json.dumps(_coco(entries[kind])), encoding="utf-8")
+    mini = Miniature("inat18", folder, [str(category) for category, _ in _CATEGORIES], entries)
+    return _with_lists(mini, lists, gz)
+
+
+def places_lt(
+    folder: Path, *, prefix: str = "train", nested: bool = False, lists: Path | None = None, gz: bool = False
+) -> Miniature:
+    """Places365, in one of its two forms; the lists have the same prefixes as the folders.
+
+    Args:
+        folder: made; the data set's root.
+        prefix: ``train`` for ``train/airfield/00004851.jpg`` and ``val/airfield/Places365_val_00003597.jpg``, or
+            ``data_256`` for ``data_256/a/airfield/00004851.jpg`` and ``val_256/Places365_val_00003597.jpg``.
+        nested: ``apartment_building/outdoor`` in place of ``apartment_building-outdoor``; the archive that has
+            ``data_256`` always has it.
+        lists: folder for the official lists; none are written by default.
+        gz: compress the lists.
+    """
+    archive = prefix == "data_256"
+    entries: dict[str, list[tuple[str, int]]] = {"train": [], "val": [], "test": []}
+    for picture in _thinned_pictures():
+        place = _PLACES[picture.index]
+        inner = place.replace("-", "/", 1) if archive or nested else place
+        if picture.listed == "test":
+            name = f"Places365_val_{picture.number:08d}.jpg"
+            path = f"val_256/{name}" if archive else f"val/{inner}/{name}"
+        else:
+            # Numbers start again in each class: the file's name alone says nothing.
+            name = f"{picture.number % 1000 + 1:08d}.jpg"
+            path = f"data_256/{place[0]}/{inner}/{name}" if archive else f"train/{inner}/{name}"
+        _write(folder / path, picture)
+        if picture.listed:
+            # The lists that go with plain folders write the class with a dash, whatever the folders do.
+            listed = path.replace(inner, place) if nested and not archive else path
+            entries[picture.listed].append((listed, _PLACES_LABELS[picture.index]))
+    return _with_lists(Miniature("places_lt", folder, list(_PLACES), entries), lists, gz)
+
+
+def _thinned_pictures() -> list[Picture]:
+    """Pictures of ImageNet and Places: class by class the listed ones among others, then those of the test part."""
+    pictures = []
+    for index, count in enumerate(LISTED):
+        kinds = ["train"] * count + ["val"] * VAL + [None] * (FULL - VAL - count)
+        for position, place in enumerate(np.random.default_rng(index).permutation(FULL)):
+            pictures.append(Picture(index, 10_000 + 1000 * index + position, kinds[place]))
+        pictures += [Picture(index, 20_000 + 1000 * index + position, "test") for position in range(VAL)]
+    # The real set has both kinds.
+    modes = {next(i for i, p in enumerate(pictures) if p.index == 1 and p.listed == "train"): "L"}
+    modes[next(i for i, p in enumerate(pictures) if p.index == 3 and p.listed == "train")] = "CMYK"
+    return [Picture(p.index, p.number, p.listed, modes.get(i, "RGB")) for i, p in enumerate(pictures)]
+
+
+def _imagenet_path(picture: Picture) -> str:
+    wnid = _WNIDS[picture.index]
+    if picture.listed == "test":
+        return f"val/{wnid}/ILSVRC2012_val_{picture.number:08d}.JPEG"
+    return f"train/{wnid}/{wnid}_{picture.number}.JPEG"
+
+
+def _imagenet_miniature(folder: Path, class_names: list[str] | None = None) -> Miniature:
+    entries: dict[str, list[tuple[str, int]]] = {"train": [], "val": [], "test": []}
+    for picture in _thinned_pictures():
+        if picture.listed:
+            entries[picture.listed].append((_imagenet_path(picture), picture.index))
+    return Miniature("imagenet_lt", folder, class_names or list(_WNIDS), entries)
+
+
+def _with_lists(mini: Miniature, lists: Path | None, gz: bool) -> Miniature:
+    if lists is not None:
+        mini.write_lists(lists, gz=gz)
+    return mini
+
+
+def _write(path: Path, picture: Picture) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(picture.data)
+
+
+def _coco(entries: list[tuple[str, int]]) -> dict[str, Any]:
+    """The competition's annotation file; images and annotations stand in different orders."""
+    return {
+        "info": {"description": "This is the 2018 FGVC Competition dataset.", "year": 2018},
+        "images": [
+            {"id": 7000 + i, "file_name": path, "width": 48, "height": 40, "license": 1, "rights_holder": "somebody"}
+            for i, (path, _) in enumerate(entries)
+        ],
+        "licenses": [{"id": 1, "name": "CC BY-NC"}],
+        "annotations": [
+            {"id": 7000 + i, "image_id": 7000 + i, "category_id": label}
+            for i, (_, label) in reversed(list(enumerate(entries)))
+        ],
+        "categories": [{"id": number, "name": str(number), "supercategory": parent} for number, parent in _CATEGORIES],
+    }
+
+
+def _hub_card(rows: dict[str, int]) -> str:
+    """The front matter of the data set's card on the Hub."""
+    import yaml
+
+    names = {str(index): name for index, name in enumerate(_WNID_NAMES)}
+    features = [
+        {"name": "image", "dtype": "image"},
+        {"name": "label", "dtype": {"class_label": {"names": names}}},
+    ]
+    info = {
+        "features": features,
+        "splits": [{"name": split, "num_bytes": 1000 * count, "num_examples": count} for split, count in rows.items()],
+    }
+    configs = [
+        {"config_name": "default", "data_files": [{"split": s, "path": f"data/{s}-*"} for s in rows]},
+    ]
+    head = {
+        "license": "other",
+        "task_categories": ["image-classification"],
+        "pretty_name": "ImageNet",
+        "dataset_info": info,
+        "configs": configs,
+    }
+    return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n# Dataset Card for ImageNet\n"
