@@ -60,7 +60,7 @@ def main() -> None:
             {**results, **{key: again[key] for key in SCORED}},
             heads=source.training_heads(),
             plots=plots,
-            config_yaml=yaml.safe_dump({**config, "data_dir": None}, sort_keys=False),
+            config_yaml=yaml.safe_dump({**config, "data_dir": None, "split_file": None}, sort_keys=False),
         )
     after = again["test"]["balanced_accuracy"]
     print(f"{folder}: balanced accuracy {100 * after:.2f} % in single precision, {100 * before:.2f} % as in the run")

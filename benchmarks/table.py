@@ -33,6 +33,8 @@ Runs = dict[str, list[dict[str, Any]]]
 def label(results: dict[str, Any]) -> str:
     """Name of a run's row: the method, and for GLMC its switches, with the preset's name where they are just its."""
     config = results["config"]
+    if "variant" in results:
+        return results["variant"]
     if results["method"] != "glmc":
         return {"ce": "cross-entropy", "balanced_softmax": "balanced softmax"}[results["method"]]
     asked = {"data": results["data"]["name"], "imbalance_factor": results["data"]["imbalance_factor"]}

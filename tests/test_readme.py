@@ -15,6 +15,7 @@ from glmc_zoo.engine.convert import ConvertConfig
 from glmc_zoo.engine.evaluate import EvaluateConfig
 from glmc_zoo.engine.predict import PredictConfig
 from glmc_zoo.engine.push import PushConfig
+from glmc_zoo.engine.second_stage import SecondStageConfig
 from glmc_zoo.hub import export_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +26,8 @@ PARSERS = {
     "train": parse_config,
     "finetune": parse_finetune_config,
     "evaluate": partial(parse_options, EvaluateConfig),
+    # Not parse_second_stage_config: that one opens the model, which is not there.
+    "second_stage": partial(parse_options, SecondStageConfig),
     "predict": partial(parse_options, PredictConfig),
     "push": partial(parse_options, PushConfig),
     "convert": partial(parse_options, ConvertConfig),

@@ -13,9 +13,18 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from glmc_zoo.engine.config import TrainConfig, resolve
 from glmc_zoo.engine.finetune import FinetuneConfig, resolve_finetune
 from glmc_zoo.engine.options import load_config_file, shown_fields
+from glmc_zoo.engine.recipe_files import config_path
+from glmc_zoo.engine.second_stage import SecondStageConfig, resolve_second_stage
 from glmc_zoo.errors import UserError, did_you_mean
 
-__all__ = ["build_parser", "parse_config", "parse_finetune_config", "parse_options", "run_recipe"]
+__all__ = [
+    "build_parser",
+    "parse_config",
+    "parse_finetune_config",
+    "parse_options",
+    "parse_second_stage_config",
+    "run_recipe",
+]
 
 _C = TypeVar("_C")
 
@@ -48,7 +57,10 @@ def build_parser(config_class: type, *, description: str) -> Any:
         description=description, formatter_class=OneLine, exit_on_error=False, allow_abbrev=False, default_env=False
     )
     parser.add_argument(
-        "--config", type=str, default=None, help="YAML file of options, which the command line overrides"
+        "--config",
+        type=str,
+        default=None,
+        help="YAML file of options, or the name of one in recipes/configs; the command line overrides it",
     )
     for f in shown_fields(config_class):
         name, help_text = "--" + f.name.replace("_", "-"), f.metadata["help"]
@@ -72,7 +84,7 @@ def _read(argv: list[str] | None, config_class: type, description: str) -> tuple
         path, filed = given.pop("config", None), {}
         if path is not None:
             # Through the parser as well: YAML reads 1e-3 as text.
-            from_file = parser.parse_object(load_config_file(path, config_class), defaults=False)
+            from_file = parser.parse_object(load_config_file(config_path(path), config_class), defaults=False)
             filed = from_file.clone(with_meta=False).as_dict()
     except argparse.ArgumentError as error:
         raise UserError(_sentence(str(error), parser, config_class)) from error
@@ -105,6 +117,15 @@ def parse_finetune_config(argv: list[str] | None = None, *, description: str) ->
         UserError: An option is unknown or has a value that it does not take, or ``--model`` is missing.
     """
     return resolve_finetune(*_read(argv, FinetuneConfig, description))
+
+
+def parse_second_stage_config(argv: list[str] | None = None, *, description: str) -> SecondStageConfig:
+    """Likewise for a second stage; what neither says is as in the first stage of ``--model``.
+
+    Raises:
+        UserError: An option is unknown or has a value that it does not take, or ``--model`` is missing or unreadable.
+    """
+    return resolve_second_stage(*_read(argv, SecondStageConfig, description))
 
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}

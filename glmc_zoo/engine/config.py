@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,16 @@ from glmc_zoo.errors import UserError
 if TYPE_CHECKING:
     from glmc_zoo.data import DataEntry
 
-__all__ = ["GENERIC_RECIPE", "TrainConfig", "differing_fields", "published_recipe", "resolve", "save_config"]
+__all__ = [
+    "GENERIC_RECIPE",
+    "TrainConfig",
+    "differing_fields",
+    "images_per_step",
+    "published_recipe",
+    "resolve",
+    "save_config",
+    "with_scaled_lr",
+]
 
 
 @dataclass(kw_only=True)
@@ -49,6 +59,9 @@ class TrainConfig(PushOptions, GroupOptions, DataOptions):
     epochs: int | None = option(None, "epochs to train")
     batch_size: int | None = option(None, "images per step and process, of each of the two batches")
     lr: float | None = option(None, "learning rate at its highest")
+    lr_base_size: int | None = option(
+        None, "scale --lr and --min-lr linearly by the images of a step, in all processes, over this"
+    )
     opt: str = option("sgd", "optimiser, by timm's name; sgd is the published one (no Nesterov)")
     momentum: float = option(0.9, "momentum, of optimisers that have one")
     weight_decay: float | None = option(None, "weight decay, on every parameter")
@@ -56,6 +69,9 @@ class TrainConfig(PushOptions, GroupOptions, DataOptions):
     warmup_epochs: int | None = option(None, "epochs of linear warm-up, counted within --epochs")
     min_lr: float = option(0.0, "learning rate that the schedule ends on")
     clip_grad: float | None = option(None, "clip the gradient's norm to this")
+    sam_rho: float | None = option(
+        None, "sharpness-aware minimisation within this radius, e.g. 0.05; two passes a step"
+    )
     ema_decay: float | None = option(None, "keep an exponential moving average of the weights, and export that")
     # ---- execution
     seed: int = option(0, "seed of weights, order, augmentation and mixing")
@@ -82,7 +98,7 @@ class TrainConfig(PushOptions, GroupOptions, DataOptions):
         for owner in (DataOptions, GroupOptions, PushOptions):
             owner.__post_init__(self)
         check_minimum(self, _AT_LEAST)
-        for name in ("lr", "beta", "clip_grad", "cumulative_power"):
+        for name in ("lr", "beta", "clip_grad", "cumulative_power", "sam_rho"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"--{name.replace('_', '-')} {value} must be above 0.")
@@ -96,9 +112,10 @@ class TrainConfig(PushOptions, GroupOptions, DataOptions):
             raise UserError(f"--ema-decay {self.ema_decay} must lie between 0 and 1, for instance 0.999.")
         if self.warmup_epochs and self.epochs and self.warmup_epochs > self.epochs:
             raise UserError(f"--warmup-epochs {self.warmup_epochs} must not exceed --epochs {self.epochs}.")
-        if self.select == "best" and not self.val_fraction:
+        if self.select == "best" and not (self.val_fraction or self.official_val):
             raise UserError(
-                "--select best needs images to choose on that are not test images: give --val-fraction, e.g. 0.1."
+                "--select best needs images to choose on that are not test images: give --val-fraction, e.g. 0.1, or "
+                "--official-val where the set has a list of its own."
             )
 
 
@@ -106,7 +123,7 @@ _AT_LEAST: dict[str, float] = {
     **dict.fromkeys(
         ("batch_size", "image_size", "grad_accum_steps", "checkpoint_every", "keep_checkpoints", "eval_every"), 1
     ),
-    **dict.fromkeys(("epochs", "projection_dim"), 1),
+    **dict.fromkeys(("epochs", "projection_dim", "lr_base_size"), 1),
     **dict.fromkeys(("workers", "warmup_epochs", "checkpoint_steps", "seed", "weight_decay"), 0),
     **dict.fromkeys(("min_lr", "consistency_weight", "class_weight_power", "sampler_power"), 0),
 }
@@ -190,6 +207,25 @@ def resolve(
     return config_class(**values)
 
 
+def images_per_step(config: TrainConfig, processes: int) -> int:
+    """Images that one step of the optimiser sees: over all processes and accumulated batches."""
+    assert config.batch_size is not None
+    return config.batch_size * processes * config.grad_accum_steps
+
+
+def with_scaled_lr(config: _C, processes: int) -> _C:
+    """The options with the learning rates that ``lr_base_size`` makes of them; as they are without it.
+
+    ``lr`` and ``min_lr`` are multiplied alike, so that the schedule, warm-up included, keeps its shape. Source: Goyal
+    et al., Accurate, Large Minibatch SGD, 2017, section 2.1.
+    """
+    if config.lr_base_size is None:
+        return config
+    assert config.lr is not None
+    factor = images_per_step(config, processes) / config.lr_base_size
+    return dataclasses.replace(config, lr=config.lr * factor, min_lr=config.min_lr * factor, lr_base_size=None)
+
+
 def save_config(config: TrainConfig, path: Path) -> None:
     """Write the resolved options but those of the push, one a line; reading them back repeats the run."""
     import yaml
@@ -200,9 +236,13 @@ def save_config(config: TrainConfig, path: Path) -> None:
 
 
 def differing_fields(before: dict[str, Any], now: TrainConfig) -> list[str]:
-    """``name: before -> now`` for each option that changes what a resumed run computes."""
+    """``name: before -> now`` for each option that changes what a resumed run computes.
+
+    An option that a run of an earlier version does not name had its default then.
+    """
+    defaults = {f.name: f.default for f in dataclasses.fields(now)}
     return [
-        f"{name}: {before.get(name)} -> {value}"
+        f"{name}: {before.get(name, defaults[name])} -> {value}"
         for name, value in saved_options(now).items()
-        if name not in _FREE_ON_RESUME and before.get(name) != value
+        if name not in _FREE_ON_RESUME and before.get(name, defaults[name]) != value
     ]

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from glmc_zoo.engine.cli import run_recipe
+from glmc_zoo.engine.recipe_files import recipes_folder
 from glmc_zoo.errors import UserError, did_you_mean
 
 __all__ = ["main", "recipes"]
 
 _LIST_HELP = "list the published models with their scores, and the data sets of the catalogue"
-_ORDER = ("train", "finetune", "evaluate", "predict", "push", "convert")
+_ORDER = ("train", "finetune", "second_stage", "evaluate", "predict", "push", "convert")
 
 
 def recipes() -> dict[str, Path]:
     """The scripts by name: those installed with the package, or the checkout's."""
-    installed = Path(__file__).parents[1] / "recipes"
-    folder = installed if installed.is_dir() else Path(__file__).parents[2] / "recipes"
+    folder = recipes_folder()
     return {name: path for name in _ORDER if (path := folder / f"{name}.py").is_file()}
 
 
@@ -30,6 +30,8 @@ def main(argv: list[str] | None = None) -> None:
     ``accelerate launch -m glmc_zoo train ...`` does the same on several processes.
     """
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if name.replace("-", "_") in recipes():  # as options are spelled
+        name = name.replace("-", "_")
     if name in ("-h", "--help"):
         print(_usage())
     elif name == "--version":
@@ -61,8 +63,8 @@ def _usage() -> str:
     ]
     for name, path in recipes().items():
         summary = path.read_text(encoding="utf-8").split('"""')[1].splitlines()[0]
-        lines.append(f"  {name:<9} {summary}")
-    lines.append(f"  {'list':<9} {_LIST_HELP[0].upper()}{_LIST_HELP[1:]}.")
+        lines.append(f"  {name:<12} {summary}")
+    lines.append(f"  {'list':<12} {_LIST_HELP[0].upper()}{_LIST_HELP[1:]}.")
     return "\n".join(lines)
 
 
@@ -86,7 +88,7 @@ def _list(arguments: list[str]) -> None:
         for m in list_models()
     ]
     data = [
-        (e.name, str(e.num_classes), e.hub_id or "embedded" if e.available else "not read yet", e.description)
+        (e.name, str(e.num_classes), e.hub_id or ("a folder" if e.official else "embedded"), e.description)
         for e in list_data().values()
     ]
     print(_table(("model", "parameters", "top-1", "balanced", "many", "medium", "few"), models))

@@ -57,9 +57,10 @@ class EvaluateConfig(GroupOptions, DataOptions):
                 "--split validation is what a search chooses on, so its scores would flatter: give --split test, or a "
                 "number in place of search."
             )
-        if self.split == "validation" and not self.val_fraction:
+        held_out = self.val_fraction or self.official_val
+        if self.split == "validation" and not held_out:
             raise UserError("--split validation needs held-out images: give --val-fraction, e.g. 0.1.")
-        if self.searches and not self.val_fraction:
+        if self.searches and not held_out:
             self.val_fraction, self.implied_holdout = SEARCH_FRACTION, True
 
     @property

@@ -17,8 +17,9 @@ from tqdm.auto import tqdm
 from glmc_zoo.data import PairedBatch
 from glmc_zoo.engine.checkpoint import Progress
 from glmc_zoo.engine.output import own_share
+from glmc_zoo.engine.step import TrainStep
 from glmc_zoo.errors import UserError
-from glmc_zoo.method import GLMCTask
+from glmc_zoo.method import SAM, GLMCTask
 
 __all__ = ["NotFiniteError", "step_generator", "train_one_epoch"]
 
@@ -35,12 +36,18 @@ def step_generator(seed: int, epoch: int, batch: int, rank: int) -> torch.Genera
     return torch.Generator().manual_seed(int(word >> np.uint64(1)))
 
 
-def _inputs(task: TrainingTask, batch: Any, normalize: Callable[[Tensor], Tensor], generator: torch.Generator) -> tuple:
+def _inputs(task: TrainingTask, batch: Any, normalize: Callable[..., Tensor], generator: torch.Generator) -> tuple:
     if not isinstance(batch, PairedBatch):
-        return normalize(batch.images), batch.targets
+        return normalize(batch.images, batch.draws), batch.targets
     assert isinstance(task, GLMCTask) and batch.second is not None and batch.second_targets is not None
-    first, second = ((normalize(pair[0]), normalize(pair[1])) for pair in (batch.first, batch.second))
+    first = _pair(normalize, batch.first, batch.first_draws)
+    second = _pair(normalize, batch.second, batch.second_draws)
     return (task.mix(first, second, batch.first_targets, batch.second_targets, generator),)
+
+
+def _pair(normalize: Callable[..., Tensor], views: Sequence[Tensor], draws: Sequence[Any] | None) -> tuple:
+    one, other = draws or (None, None)
+    return normalize(views[0], one), normalize(views[1], other)
 
 
 class _Losses:
@@ -84,13 +91,14 @@ def train_one_epoch(
     task: nn.Module,
     loader: Any,
     optimizer: torch.optim.Optimizer,
-    normalize: Callable[[Tensor], Tensor],
+    normalize: Callable[..., Tensor],
     accelerator: Accelerator,
     progress: Progress,
     *,
     seed: int,
     frozen: Sequence[nn.Module] = (),
     clip_grad: float | None = None,
+    sam: SAM | None = None,
     ema: ModelEmaV3 | None = None,
     checkpoint_steps: int = 0,
     save: Callable[[], Any] | None = None,
@@ -99,15 +107,16 @@ def train_one_epoch(
     """Train through the rest of epoch ``progress.epoch`` and return the mean of each loss term.
 
     Args:
-        task: The prepared task; called once per step.
+        task: The prepared task; called once a batch, with SAM twice.
         loader: The prepared loader, its sampler already set to the epoch.
         optimizer: The prepared optimiser.
-        normalize: From uint8 to the network's input, on the device.
+        normalize: From uint8 views and their draws to the network's input, on the device: `Normalize`.
         accelerator: Runs the backward pass, accumulation and clipping.
         progress: Advanced with every batch; batches it has already are left out.
         seed: Of the mixing, together with epoch, batch and process.
         frozen: Modules that stay as in evaluation, statistics and dropout included.
         clip_grad: Largest norm of the gradient.
+        sam: Sharpness-aware minimisation, see `TrainStep`.
         ema: Updated after every optimiser step.
         checkpoint_steps: Call ``save`` every so many steps.
         save: Writes a checkpoint.
@@ -124,6 +133,7 @@ def train_one_epoch(
     epoch, length = progress.epoch, len(loader)
     done_before, images = progress.batch, 0
     losses = _Losses(accelerator, progress)
+    step = TrainStep(task, optimizer, accelerator, clip_grad=clip_grad, sam=sam)
     task.train()
     for module in frozen:
         module.eval()
@@ -137,13 +147,7 @@ def train_one_epoch(
     for batch in own_share(rest, accelerator):
         generator = step_generator(seed, epoch, progress.batch, accelerator.process_index)
         inputs = _inputs(plain_task, batch, normalize, generator)
-        with accelerator.accumulate(task):
-            result = task(*inputs)
-            accelerator.backward(result["loss"])
-            if clip_grad is not None and accelerator.sync_gradients:
-                accelerator.clip_grad_norm_(task.parameters(), clip_grad)
-            optimizer.step()
-            optimizer.zero_grad()
+        result = step(inputs)
         if ema is not None and accelerator.sync_gradients:
             ema.update(plain_task.trainable_module, step=progress.step)
         losses.add(result)

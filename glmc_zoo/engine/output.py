@@ -16,6 +16,7 @@ from accelerate.utils import broadcast_object_list
 from glmc_zoo.engine.config import TrainConfig, differing_fields, save_config
 from glmc_zoo.engine.finetune import FinetuneConfig
 from glmc_zoo.engine.options import load_config_file
+from glmc_zoo.engine.second_stage import SecondStageConfig
 from glmc_zoo.errors import UserError
 
 __all__ = ["RunFolder", "main_process_first", "on_main_process", "own_share", "write_json"]
@@ -130,7 +131,8 @@ def _start_of(config: TrainConfig) -> str:
     if folder.is_dir():
         folder = folder.resolve()
         name = folder.parent.name if folder.name == "model" else folder.name
-    return f"{name.rpartition(':')[2].replace('/', '_')}.finetuned"
+    stage = "second_stage" if isinstance(config, SecondStageConfig) else "finetuned"
+    return f"{name.rpartition(':')[2].replace('/', '_')}.{stage}"
 
 
 def _folder_of(checkpoint: Path, output_dir: str | None) -> Path:

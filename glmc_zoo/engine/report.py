@@ -13,7 +13,7 @@ from torch import nn
 
 from glmc_zoo.data import LongTailData
 from glmc_zoo.engine.build import InputSpec
-from glmc_zoo.engine.config import TrainConfig
+from glmc_zoo.engine.config import TrainConfig, images_per_step, with_scaled_lr
 from glmc_zoo.engine.options import GroupOptions, saved_options
 from glmc_zoo.engine.output import write_json
 from glmc_zoo.engine.provenance import command_line, hardware, package_versions, slug, without_place
@@ -26,6 +26,7 @@ __all__ = [
     "opening_lines",
     "percent",
     "result_table",
+    "step_text",
     "write_outputs",
 ]
 
@@ -80,13 +81,25 @@ def describe_run(
         "hardware": hardware(accelerator),
         "precision": accelerator.mixed_precision,
         "processes": accelerator.num_processes,
+        "schedule": _schedule(config, accelerator.num_processes),
     }
 
 
+def _schedule(config: TrainConfig, processes: int) -> dict[str, Any]:
+    """What batch and learning rates come to over all processes; the options say them as they were given."""
+    scaled = with_scaled_lr(config, processes)
+    return {"images_per_step": images_per_step(config, processes), "lr": scaled.lr, "min_lr": scaled.min_lr}
+
+
 def opening_lines(
-    config: TrainConfig, data: LongTailData, spec: InputSpec, timm_model: nn.Module, folder: Path
+    config: TrainConfig,
+    data: LongTailData,
+    spec: InputSpec,
+    timm_model: nn.Module,
+    folder: Path,
+    processes: int,
 ) -> list[str]:
-    """What is about to be trained, on what, and where the results go."""
+    """What is about to be trained, on what, by how many processes, and where the results go."""
     registered: Any = timm_model.default_cfg
     method = config.method + (f" ({config.preset})" if config.method == "glmc" else "")
     return [
@@ -98,8 +111,23 @@ def opening_lines(
             f"note: {note}"
             for note in [*data.notes, *one_group_note(data.class_counts, config), *_one_epoch_note(config)]
         ),
-        f"{config.epochs} epochs of batch {config.batch_size}, lr {config.lr}; results in {folder}",
+        f"{config.epochs} epochs of {step_text(config, processes)}; results in {folder}",
     ]
+
+
+def step_text(config: TrainConfig, processes: int) -> str:
+    """Batch and learning rate in words, such as "batch 64 x 8 processes = 512 images a step, lr 0.1"."""
+    factors = [f"batch {config.batch_size}"]
+    if processes > 1:
+        factors.append(f"{processes} processes")
+    if config.grad_accum_steps > 1:
+        factors.append(f"{config.grad_accum_steps} accumulated")
+    images = images_per_step(config, processes)
+    batch = " x ".join(factors) + (f" = {images} images a step" if len(factors) > 1 else "")
+    rate = f"lr {config.lr}"
+    if config.lr_base_size is not None:
+        rate = f"lr {with_scaled_lr(config, processes).lr:g} ({config.lr} x {images} / {config.lr_base_size})"
+    return f"{batch}, {rate}" + (f", SAM within {config.sam_rho}" if config.sam_rho is not None else "")
 
 
 def _one_epoch_note(config: TrainConfig) -> list[str]:

@@ -26,7 +26,7 @@ from glmc_zoo.engine.build import (
     make_train_loader,
 )
 from glmc_zoo.engine.checkpoint import Best, Checkpoints, Progress
-from glmc_zoo.engine.config import TrainConfig
+from glmc_zoo.engine.config import TrainConfig, with_scaled_lr
 from glmc_zoo.engine.evaluation import evaluate
 from glmc_zoo.engine.loop import NotFiniteError, train_one_epoch
 from glmc_zoo.engine.options import shown_options
@@ -35,7 +35,7 @@ from glmc_zoo.engine.push import check_push_run, push_run
 from glmc_zoo.engine.report import describe_run, epoch_line, opening_lines, result_table, write_outputs
 from glmc_zoo.engine.tuning import frozen_modules
 from glmc_zoo.hub import ModelSource, check_login, open_model, source_license
-from glmc_zoo.method import GLMCTask
+from glmc_zoo.method import SAM, GLMCTask
 from glmc_zoo.metrics import ScoreCounts, tercile_thresholds
 
 __all__ = ["TrainingRun"]
@@ -79,10 +79,12 @@ class TrainingRun:
             self.spec.augment, self.spec.size, interpolation=self.spec.interpolation, crop_pct=self.spec.crop_pct
         )
         loader = make_train_loader(config, self.data, self.train_transform, self.accelerator.num_processes)
-        optimizer = make_optimizer(config, self.task, self._parameter_groups())
-        self.scheduler = make_scheduler(config, optimizer)
+        scaled = with_scaled_lr(config, self.accelerator.num_processes)
+        optimizer = make_optimizer(scaled, self.task, self._parameter_groups())
+        self.scheduler = make_scheduler(scaled, optimizer)
         self.folder = RunFolder(self.accelerator, config)
         self.prepared, self.optimizer, self.loader = self.accelerator.prepare(self.task, optimizer, loader)
+        self.sam = None if config.sam_rho is None else SAM(self.task.parameters(), config.sam_rho)
         # Weights are equal now; dropout is not to be.
         set_seed(config.seed, device_specific=True)
         self.progress, self.best = Progress(), Best()
@@ -114,6 +116,11 @@ class TrainingRun:
 
     def _before_export(self) -> None:
         """Leave in `model` the plain timm model that is scored and exported."""
+
+    def _training_heads(self) -> dict[str, Tensor]:
+        """What only training needs, to be exported beside the model."""
+        heads: dict[str, Tensor] = getattr(self.model, "training_heads", dict)()
+        return heads
 
     def _describe_results(self, results: dict[str, Any]) -> None:
         """Add what this kind of run has to say."""
@@ -187,6 +194,7 @@ class TrainingRun:
             frozen=self.frozen,
             seed=self.config.seed,
             clip_grad=self.config.clip_grad,
+            sam=self.sam,
             ema=self.ema,
             checkpoint_steps=self.config.checkpoint_steps,
             save=self.save,
@@ -284,14 +292,13 @@ class TrainingRun:
             results["validation"] = self.evaluate(self.data.val).scores()
         results["wall_time_s"] = round(self.progress.seconds, 1)
         if self.accelerator.is_main_process:
-            heads: dict[str, Tensor] = getattr(self.model, "training_heads", dict)()
             results = write_outputs(
                 self.folder.path,
                 results,
                 counts,
                 self.folder.rows(),
                 self.timm_model,
-                heads,
+                self._training_heads(),
                 half=config.export_half,
                 encoder=config.export_encoder,
                 repo_id=config.push_to_hub,
@@ -313,5 +320,6 @@ class TrainingRun:
 
     def describe(self) -> None:
         """Say what is about to be trained."""
-        for line in opening_lines(self.config, self.data, self.spec, self.timm_model, self.folder.path):
+        processes = self.accelerator.num_processes
+        for line in opening_lines(self.config, self.data, self.spec, self.timm_model, self.folder.path, processes):
             self.say(line)

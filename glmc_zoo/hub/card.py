@@ -114,9 +114,11 @@ def _context(results: Mapping[str, Any], repo_id: str | None) -> dict[str, Any]:
         "method": method,
         "method_name": _METHODS.get(method, method),
         "preset": results.get("preset"),
+        "schedule": results.get("schedule"),
         "encoder": bool(results.get("encoder_only")),
         "converted": converted,
         "finetune": _finetune(results.get("finetune")),
+        "second_stage": _second_stage(results.get("second_stage")),
         "config": results.get("config") or {},
         "selection": results.get("selection") or {},
         "seeds": results.get("seeds") or {},
@@ -162,6 +164,24 @@ def _finetune(finetune: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "commit": finetune.get("commit"),
         "tuned": _TUNED.get(tune or "", tune),
         "kept": finetune.get("kept") or [],
+    }
+
+
+def _second_stage(stage: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What the classifier went through after the rest of the model was finished; ``limit`` is None without MaxNorm."""
+    if not stage or not stage.get("source"):
+        return None
+    limit, seeds = stage.get("limit"), stage.get("source_seeds") or {}
+    return {
+        "source": stage["source"],
+        "commit": stage.get("source_commit"),
+        "top1": None if stage.get("source_test_top1") is None else _percent(stage["source_test_top1"]),
+        "beta": stage.get("beta"),
+        "threshold": stage.get("threshold"),
+        "limit": None if limit is None else f"{limit:.4g}",
+        "command": stage.get("source_command"),
+        "config": stage.get("source_config") or {},
+        "seeds": ", ".join(f"{name} {value}" for name, value in seeds.items()),
     }
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from glmc_zoo.method import weights
 from glmc_zoo.method.mixing import MixedViews
 
-__all__ = ["BalancedSoftmaxLoss", "GLMCOutput", "Reduction", "cumulative_alpha", "glmc_loss"]
+__all__ = ["BalancedSoftmaxLoss", "ClassBalancedLoss", "GLMCOutput", "Reduction", "cumulative_alpha", "glmc_loss"]
 
 Reduction = Literal["sum", "mean"]
 
@@ -109,3 +109,24 @@ class BalancedSoftmaxLoss(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Mean loss of logits ``(B, C)`` against classes ``(B,)``."""
         return F.cross_entropy(logits + self.log_prior.to(logits), target)
+
+
+class ClassBalancedLoss(nn.Module):
+    """Cross-entropy of each image times the class-balanced weight of its class (Cui et al., CVPR 2019, equation 12).
+
+    The mean goes over the images and not over their weights: what an image counts does not depend on the others of its
+    batch, so that accumulated batches and several processes add up to one big batch.
+
+    Raises:
+        UserError: As of `class_balanced_weights`.
+    """
+
+    class_weights: Tensor
+
+    def __init__(self, class_counts: list[int], beta: float = 0.9999) -> None:
+        super().__init__()
+        self.register_buffer("class_weights", weights.class_balanced_weights(class_counts, beta), persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Mean loss of logits ``(B, C)`` against classes ``(B,)``."""
+        return (self.class_weights[target] * F.cross_entropy(logits, target, reduction="none")).mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from glmc_zoo.errors import UserError
 
-__all__ = ["class_weights", "log_prior", "sampling_weights"]
+__all__ = ["class_balanced_weights", "class_weights", "log_prior", "sampling_weights"]
 
 
 def _counts(counts: Sequence[int] | Tensor) -> Tensor:
@@ -44,6 +45,29 @@ def class_weights(counts: Sequence[int] | Tensor, power: float) -> Tensor:
         UserError: A count is zero or negative.
     """
     return _scaled_power(_counts(counts), power).float()
+
+
+def class_balanced_weights(counts: Sequence[int] | Tensor, beta: float = 0.9999) -> Tensor:
+    """Weight of each class by its effective number of samples: ``(1 - beta) / (1 - beta ** n_c)``, scaled to sum to C.
+
+    Source: Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019, section 4.
+
+    Args:
+        counts: Training images of each class, ``(C,)``, all positive.
+        beta: 0 weighs all classes alike; the nearer to 1, the nearer to inverse frequency.
+
+    Returns:
+        float32 tensor ``(C,)``.
+
+    Raises:
+        UserError: A count is zero or negative, or ``beta`` lies outside 0 to 1, 1 excluded.
+    """
+    if not 0 <= beta < 1:
+        raise UserError(f"The beta {beta} of class-balanced weights must lie in 0 to 1, 1 excluded; 0.9999 is usual.")
+    # 1 - beta ** n in the form that keeps its digits where beta ** n is nearly 1; the factor 1 - beta scales away.
+    log_beta = math.log(beta) if beta > 0 else -math.inf
+    weights = -1.0 / torch.expm1(_counts(counts) * log_beta)
+    return (weights * (len(weights) / weights.sum())).float()
 
 
 def sampling_weights(labels: Sequence[int] | Tensor, counts: Sequence[int] | Tensor, power: float) -> Tensor:

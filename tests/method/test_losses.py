@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from glmc_zoo.method import (
     BalancedSoftmaxLoss,
+    ClassBalancedLoss,
     GLMCOutput,
     Mix,
     MixedViews,
@@ -243,4 +244,22 @@ def test_balanced_softmax_loss() -> None:
     assert loss(logits, target).item() == pytest.approx(expected, rel=1e-6)
     assert not loss.state_dict()
     even = BalancedSoftmaxLoss([7, 7, 7, 7])(logits, target)
+    torch.testing.assert_close(even, nn.functional.cross_entropy(logits, target))
+
+
+def test_class_balanced_loss() -> None:
+    counts = [500, 20, 5, 1]
+    loss = ClassBalancedLoss(counts, 0.99)
+    logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    target = torch.tensor([0, 1, 2, 3, 3, 0])
+    scores = np.exp(logits.double().numpy())
+    inverse = 0.01 / (1 - 0.99 ** np.array(counts, dtype=float))
+    weights = 4 * inverse / inverse.sum()
+    each = -weights[target] * np.log(scores[np.arange(6), target] / scores.sum(1))
+    assert loss(logits, target).item() == pytest.approx(each.mean(), rel=1e-6)
+    # Two batches add up to one: an image counts the same in any company.
+    halves = (loss(logits[:2], target[:2]) * 2 + loss(logits[2:], target[2:]) * 4) / 6
+    torch.testing.assert_close(halves, loss(logits, target))
+    assert not loss.state_dict()
+    even = ClassBalancedLoss(counts, 0.0)(logits, target)
     torch.testing.assert_close(even, nn.functional.cross_entropy(logits, target))

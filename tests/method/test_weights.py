@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.method import class_weights, log_prior, sampling_weights
+from glmc_zoo.method import class_balanced_weights, class_weights, log_prior, sampling_weights
 
 COUNTS = [5000, 1200, 300, 77, 5, 1]
 
@@ -47,6 +47,30 @@ def test_class_weights_survive_extremes() -> None:
     np.testing.assert_allclose(weights, [0, 0, 3])
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.9, 0.99, 0.999, 0.9999])
+@pytest.mark.parametrize("counts", [COUNTS, [1_280_000, 5000, 3], [1], [7, 7, 7, 7]])
+def test_class_balanced_weights_formula(counts: list[int], beta: float) -> None:
+    weights = class_balanced_weights(counts, beta)
+    inverse = np.array([(1 - beta) / (1 - beta**n) for n in counts])
+    expected = inverse / inverse.sum() * len(counts)
+    assert weights.dtype == torch.float32
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
+    assert weights.sum().item() == pytest.approx(len(counts), rel=1e-6)
+    assert torch.equal(weights, class_balanced_weights(torch.tensor(counts), beta))
+
+
+def test_class_balanced_weights_between_even_and_inverse_frequency() -> None:
+    assert torch.equal(class_balanced_weights(COUNTS, 0.0), torch.ones(len(COUNTS)))
+    # So near to 1 that 1 - beta ** n of a few images has hardly a digit left in float64.
+    np.testing.assert_allclose(class_balanced_weights(COUNTS, 1 - 1e-14), by_numpy(COUNTS, 1.0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("beta", [-0.1, 1.0, 2.0, float("nan")])
+def test_bad_beta(beta: float) -> None:
+    with pytest.raises(UserError, match=f"The beta {beta} of class-balanced weights must lie in 0 to 1"):
+        class_balanced_weights(COUNTS, beta)
+
+
 @pytest.mark.parametrize("power", [0.0, 0.2, 1.0, 2.0])
 def test_sampling_weights_formula(power: float) -> None:
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(COUNTS)), COUNTS))
@@ -76,9 +100,9 @@ def test_log_prior_of_two_samplers(power: float) -> None:
 
 @pytest.mark.parametrize("counts", [[5, 0, 2], [5, -1], [], [[1, 2], [3, 4]]])
 def test_bad_counts(counts: list[int]) -> None:
-    for call in (lambda: class_weights(counts, 1.0), lambda: log_prior(counts)):
+    for call in (class_balanced_weights, lambda counts: class_weights(counts, 1.0), log_prior):
         with pytest.raises(UserError, match="must be a list of positive numbers"):
-            call()
+            call(counts)
     with pytest.raises(UserError, match="must be a list of positive numbers"):
         sampling_weights([0], counts, 1.0)
 

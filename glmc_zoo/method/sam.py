@@ -1,0 +1,91 @@
+"""Sharpness-aware minimisation: the gradient is taken where the loss is highest nearby."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["SAM"]
+
+_EPS = 1e-12  # keeps the direction of a zero gradient finite
+
+
+class SAM:
+    """Move parameters to the point of steepest ascent at distance ``rho``, and back again.
+
+    Between two gradients of one optimiser step: `perturb_` goes from ``w`` to ``w + rho * g / (||g|| + 1e-12)``, where
+    the second gradient is taken, and `restore_` goes back to ``w``, from where the optimiser steps along that second
+    gradient. The norm goes over all parameters together. Only the direction of ``g`` counts: gradients may be scaled,
+    as they are in fp16, and must be summed up over processes and accumulated batches before.
+
+    No call waits for the device. Beside the parameters it keeps two tensors of their size.
+
+    Source: Foret et al., Sharpness-Aware Minimization for Efficiently Improving Generalization, ICLR 2021, algorithm 1;
+    for long-tailed data Rangwani et al., Escaping Saddle Points for Effective Generalization on Class-Imbalanced Data,
+    NeurIPS 2022.
+
+    Args:
+        parameters: What is trained; those that need no gradient are left out.
+        rho: Radius of the neighbourhood, above 0.
+
+    Raises:
+        ValueError: ``rho`` is not a number above 0, or there is nothing to train.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], rho: float = 0.05) -> None:
+        if not 0 < rho < math.inf:
+            raise ValueError(f"rho must be a number above 0, got {rho}.")
+        self.rho = rho
+        self.parameters: list[Tensor] = [parameter for parameter in parameters if parameter.requires_grad]
+        if not self.parameters:
+            raise ValueError("SAM needs at least one parameter that is trained.")
+        self._kept: list[Tensor] = []
+        self._shift = torch.empty(0)
+        self._chunks: tuple[Tensor, ...] = ()
+        self._shifts: list[Tensor] = []
+        self._moved = False
+
+    def _allocate(self) -> None:
+        # At the first step and not before: by then the model is on its device, in its layout.
+        first = self.parameters[0]
+        self._kept = [torch.empty_like(parameter) for parameter in self.parameters]
+        self._shift = torch.zeros(sum(kept.numel() for kept in self._kept), dtype=first.dtype, device=first.device)
+        # On a CPU the norm of tens of millions of numbers at once is off by a thousandth.
+        self._chunks = self._shift.split(2**16)
+        # Views in the layout of the parameters, so that whole lists are copied and added at once.
+        parts = self._shift.split([kept.numel() for kept in self._kept])
+        self._shifts = [
+            part.as_strided(kept.size(), kept.stride()) for part, kept in zip(parts, self._kept, strict=True)
+        ]
+
+    @torch.no_grad()
+    def perturb_(self) -> None:
+        """Go to the perturbed point along the gradients that there are; a parameter without one stays.
+
+        Where the norm of the gradient is not finite no parameter moves.
+        """
+        assert not self._moved, "perturb_ was called twice without restore_"
+        if not self._kept:
+            self._allocate()
+        pairs = [(s, p.grad) for s, p in zip(self._shifts, self.parameters, strict=True) if p.grad is not None]
+        if len(pairs) < len(self.parameters):
+            self._shift.zero_()
+        if pairs:
+            torch._foreach_copy_([shift for shift, _ in pairs], [gradient for _, gradient in pairs])
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(self._chunks)))
+        scale = torch.where(norm.isfinite(), self.rho / (norm + _EPS), torch.zeros_like(norm))
+        # Infinity times zero is not a number, and must move nothing either.
+        self._shift.mul_(scale).nan_to_num_(nan=0.0)
+        torch._foreach_copy_(self._kept, self.parameters)
+        torch._foreach_add_(self.parameters, self._shifts)
+        self._moved = True
+
+    @torch.no_grad()
+    def restore_(self) -> None:
+        """Go back, to the very bits from which `perturb_` started."""
+        assert self._moved, "restore_ was called without perturb_"
+        torch._foreach_copy_(self.parameters, self._kept)
+        self._moved = False
