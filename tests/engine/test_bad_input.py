@@ -26,7 +26,7 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["--backbone", "resnet18x"], ["Unknown backbone 'resnet18x'", "Did you mean resnet18"]),
         (["--data", "cifar100lt"], ["'cifar100lt'", "cifar100_lt"]),
         (["--data", "cifar10_lt", "--data-dir", "nowhere"], ["nowhere", "cifar10_lt", "does not exist"]),
-        (["--backbone", "resnet50", "--data", "imagenet_lt"], ["imagenet_lt needs the ImageNet images"]),
+        (["--backbone", "resnet50", "--data", "imagenet_lt"], ["ILSVRC/imagenet-1k cannot be had"]),
         (["--opt", "adamv"], ["Unknown optimiser 'adamv'"]),
         (["--sched", "cosin"], ["--sched cosin"]),
         (["--tracker", "tensorbord"], ["Unknown tracker 'tensorbord'", "tensorboard"]),
@@ -62,7 +62,7 @@ def test_one_sentence(
 
 def test_in_a_process_of_its_own(lab: Any, tmp_path: Path) -> None:
     command = [lab.recipe, "--backbone", "resnet50", "--data", "imagenet_lt"]
-    assert "imagenet_lt needs" in lab.run_python(*command, cwd=tmp_path).sentence
+    assert "ILSVRC/imagenet-1k cannot be had" in lab.run_python(*command, cwd=tmp_path).sentence
     (tmp_path / "bad.yaml").write_text("epoch: 3\n")
     sentence = lab.run_python(lab.recipe, "--config", "bad.yaml", cwd=tmp_path).sentence
     assert "unknown key 'epoch'" in sentence and "epochs" in sentence

@@ -1,17 +1,29 @@
-"""The recipe files: their facts against the published table, their options against the catalogue, and a short run."""
+"""The recipe files: their facts against the published table, their options against the catalogue."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import shlex
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import yaml
+from published import (
+    ALONE,
+    CHAINS,
+    CIFAR,
+    CLASSES,
+    FOLDER,
+    LARGE,
+    NAMES,
+    PLAIN,
+    SCHEDULE,
+    SWITCHES,
+    about,
+    base_of,
+    options,
+    training_images,
+)
 
 from glmc_zoo import GLMCModel
 from glmc_zoo.engine.cli import parse_config, parse_finetune_config, parse_second_stage_config
@@ -20,80 +32,10 @@ from glmc_zoo.engine.recipe_files import config_path
 from glmc_zoo.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "recipes" / "configs"
-
-# Top-1 of GLMC, with MaxNorm, and with SAM; then of GLMC run again by others.
-CIFAR: dict[tuple[str, int], tuple[float, float, float | None, float]] = {
-    ("cifar10_lt", 100): (88.50, 89.58, 89.18, 88.24),
-    ("cifar10_lt", 50): (91.04, 92.04, 91.56, 90.89),
-    ("cifar10_lt", 10): (94.87, 95.00, None, 95.12),
-    ("cifar100_lt", 100): (57.97, 58.41, 59.01, 57.20),
-    ("cifar100_lt", 50): (63.78, 64.57, 65.28, 62.99),
-    ("cifar100_lt", 10): (73.40, 74.28, None, 74.08),
-}
-# Top-1, many, medium, few, and run again by others.
-LARGE: dict[str, tuple[float, float, float, float, list[float]]] = {
-    "imagenet_lt": (56.3, 70.1, 52.4, 30.4, [54.95, 55.31]),
-    "imagenet_lt_maxnorm": (56.7, 60.8, 55.9, 45.5, []),
-    "imagenet_lt_balanced_softmax": (57.2, 64.8, 55.7, 42.2, []),
-    "inat18": (72.2, 64.6, 73.2, 73.0, []),
-}
-# q, k, gamma.
-SWITCHES = {
-    "cifar10_lt_if100": (0.0, 1.2, 1.0),
-    "cifar10_lt_if50": (0.0, 1.2, 1.0),
-    "cifar10_lt_if10": (0.2, 1.0, 2.0),
-    "cifar100_lt_if100": (0.0, 1.2, 4.0),
-    "cifar100_lt_if50": (0.2, 1.2, 6.0),
-    "cifar100_lt_if10": (0.2, 1.2, 4.0),
-    "imagenet_lt": (0.2, 1.0, 10.0),
-    "inat18": (0.2, 1.0, 10.0),
-}
-# Backbone, its parameters in millions with the classifier of the set, learning rate, batch, epochs, weight decay,
-# warm-up, width of projection and prediction.
-SCHEDULE = {
-    "cifar10_lt": ("resnet32x4_cifar", 7.4, 0.01, 64, 200, 5e-3, 0, 128),
-    "cifar100_lt": ("resnet32x4_cifar", 7.4, 0.01, 64, 200, 5e-3, 0, 128),
-    "imagenet_lt": ("resnext50_32x4d", 25.0, 0.1, 120, 135, 2e-4, 10, 256),
-    "inat18": ("resnext50_32x4d", 39.7, 0.1, 128, 120, 1e-4, 10, 256),
-}
-CLASSES = {"cifar10_lt": 10, "cifar100_lt": 100, "imagenet_lt": 1000, "inat18": 8142}
-IMAGES = {"imagenet_lt": 115_846, "inat18": 437_513}
-PLAIN = sorted(SWITCHES)
-# Trained in one stage, and not the first stage of another file; and those of two stages.
-ALONE = sorted([f"{name}_sam" for name in PLAIN if "cifar" in name] + ["imagenet_lt_balanced_softmax", "inat18"])
-CHAINS = sorted(f"{name}_maxnorm" for name in PLAIN if name != "inat18")
-NAMES = sorted([*PLAIN, *CHAINS, *(name for name in ALONE if name != "inat18")])
-
-
-def about(name: str) -> dict[str, Any]:
-    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))["about"]
-
-
-def options(name: str) -> dict[str, Any]:
-    loaded = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
-    return {key: value for key, value in loaded.items() if key != "about"}
-
-
-def base_of(name: str) -> str:
-    """The plain GLMC file of a variant's."""
-    for suffix in ("_maxnorm", "_sam", "_balanced_softmax"):
-        name = name.removesuffix(suffix)
-    return name
 
 
 def parsed(*words: str) -> TrainConfig:
     return parse_config(list(words), description="")
-
-
-def training_images(name: str) -> int:
-    """Size of the training part: by the official list, or by the formula for class c of C."""
-    data, _, factor = base_of(name).rpartition("_if")
-    if not data:
-        return IMAGES[base_of(name)]
-    classes = CLASSES[data]
-    largest = {10: 5000, 100: 500}[classes]
-    return sum(int(largest * int(factor) ** (-c / (classes - 1))) for c in range(classes))
 
 
 # ------------------------------------------------------------------------------------------------ facts
@@ -293,105 +235,3 @@ def test_a_file_of_one_recipe_is_refused_by_another() -> None:
         parse_finetune_config(["--config", "inat18", "--model", "resnet18"], description="")
     with pytest.raises(UserError, match="unknown key"):
         parse_second_stage_config(["--config", "inat18", "--model", "resnet18"], description="")
-
-
-# ------------------------------------------------------------------------------------------------ two steps
-class FirstSteps:
-    """The first two batches of each epoch of a prepared loader."""
-
-    def __init__(self, loader: Any) -> None:
-        self.loader = loader
-
-    def __len__(self) -> int:
-        return 2
-
-    def __iter__(self) -> Iterator[Any]:
-        return itertools.islice(iter(self.loader), 2)
-
-    def set_epoch(self, epoch: int) -> None:
-        self.loader.set_epoch(epoch)
-
-
-def small(name: str, command: str, words: Callable[[str], list[str]], place: Path) -> list[str]:
-    """The words of a file's command after the script, for the miniature of its set, with small pictures and batches."""
-    data = options(name)["data"]
-    given = shlex.split(command)
-    start = next(i for i, word in enumerate(given) if word.endswith(".py")) + 1
-    rest = [
-        str(ROOT / word) if word.startswith("recipes/") else str(place / word) if word.startswith("runs/") else word
-        for word in given[start : given.index("--data-dir")]
-    ]
-    factor = options(name).get("imbalance_factor")
-    tail = [] if factor is None else ["--max-count", str(factor)]  # down to one image of the last class
-    return [*rest, *words(data), *tail, "--image-size", "8" if "cifar" in data else "32", "--batch-size", "4"]
-
-
-def two_steps(run: Any) -> dict[str, float]:
-    """Train the run's first epoch through two steps, and check that they were steps."""
-    before = {key: value.clone() for key, value in run.model.state_dict().items()}
-    run.loader = FirstSteps(run.loader)
-    next(iter(run.epochs()))
-    losses: dict[str, float] = run.train_epoch()
-    assert run.progress.step == run.progress.batch == 2
-    assert all(torch.isfinite(torch.tensor(value)) for value in losses.values())
-    after = run.model.state_dict()
-    assert any(not torch.equal(before[key], after[key]) for key in before)
-    return losses
-
-
-def check_run(run: Any, name: str) -> None:
-    """Network and thinning are those of the file."""
-    data, factor = options(name)["data"], options(name).get("imbalance_factor")
-    backbone, *_ = SCHEDULE[data]
-    assert run.timm_model.default_cfg["architecture"] == backbone
-    if factor is None:
-        assert run.data.class_counts == [9, 30, 2, 14, 5]
-    else:
-        steps = CLASSES[data] - 1
-        assert run.data.class_counts == [int(factor * factor ** (-c / steps)) for c in range(steps + 1)]
-
-
-@pytest.mark.parametrize("name", ALONE)
-def test_two_steps(name: str, data_words: Callable[[str], list[str]], tmp_path: Path) -> None:
-    from glmc_zoo.engine.run import TrainingRun
-
-    (command,) = about(name)["commands"]
-    run = TrainingRun(parsed(*small(name, command, data_words, tmp_path)))
-    losses = two_steps(run)
-    assert set(losses) >= {"loss", "conventional", "rebalanced", "consistency"}
-    assert (run.sam is not None) == name.endswith("_sam")
-    check_run(run, name)
-
-
-@pytest.mark.parametrize("name", CHAINS)
-def test_two_steps_of_both_stages(
-    name: str, data_words: Callable[[str], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from matplotlib.figure import Figure
-
-    from glmc_zoo.engine.run import TrainingRun
-    from glmc_zoo.engine.second_stage_run import SecondStageRun
-
-    # Drawing takes longer than the training.
-    monkeypatch.setattr(Figure, "savefig", lambda self, path, **kwargs: Path(path).touch())
-    first_command, second_command = about(name)["commands"]
-    assert first_command == about(base_of(name))["commands"][0]
-    first = TrainingRun(parsed(*small(base_of(name), first_command, data_words, tmp_path)))
-    first.finish_epoch(two_steps(first))
-    first.finish()
-    check_run(first, base_of(name))
-
-    words = small(name, second_command, data_words, tmp_path)
-    second = SecondStageRun(parse_second_stage_config(words, description=""))
-    # It says the same data and schedule that it would have taken over, or made, by itself.
-    alone = [word for word in words if word not in ("--config", str(FOLDER / f"{name}.yaml"))]
-    assert dataclasses.replace(parse_second_stage_config(alone, description=""), inherited=()) == dataclasses.replace(
-        parse_second_stage_config(words, description=""), inherited=()
-    )
-    encoder = first.timm_model.state_dict()
-    two_steps(second)
-    check_run(second, name)
-    changed = {key for key, value in second.timm_model.state_dict().items() if not torch.equal(value, encoder[key])}
-    assert {key.partition(".")[0] for key in changed} == {"fc"}
-    rows = second.timm_model.get_classifier().weight.detach().norm(dim=1)
-    assert second.ball is not None and float(rows.max()) <= second.ball.limit * (1 + 1e-5)
