@@ -70,7 +70,9 @@ def load(suite: str) -> Runs:
         runs.setdefault(_start(results, usual) + short if tuning else label(results), []).append(results)
     if not runs:
         raise SystemExit(f"table.py: error: no results in {RESULTS / suite}; name a folder of results.json files.")
-    return dict(sorted(runs.items(), key=lambda item: (item[0].startswith("fine-tuned"), "GLMC" in item[0])))
+    variants = any("variant" in results for results in found)  # each after the one that it adds to
+    order = {name: (name.startswith("fine-tuned"), "GLMC" in name, name if variants else "") for name in runs}
+    return {name: runs[name] for name in sorted(runs, key=order.__getitem__)}
 
 
 def cell(values: list[float | None]) -> str:
