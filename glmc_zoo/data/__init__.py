@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         train_loader,
     )
     from glmc_zoo.data.longtail import longtail_counts, longtail_indices
+    from glmc_zoo.data.stream_split import StreamSplit
+    from glmc_zoo.data.streaming import StreamedData, load_stream
     from glmc_zoo.data.transforms import BatchCrop, Normalize, build_transforms
 
 __all__ = [
@@ -34,11 +36,14 @@ __all__ = [
     "PairIndex",
     "PairedBatch",
     "SingleBatch",
+    "StreamSplit",
+    "StreamedData",
     "TrainDataset",
     "build_transforms",
     "eval_loader",
     "list_data",
     "load_data",
+    "load_stream",
     "longtail_counts",
     "longtail_indices",
     "to_rgb",
@@ -59,6 +64,8 @@ _HOMES = {
         "train_loader",
     ),
     "longtail": ("longtail_counts", "longtail_indices"),
+    "stream_split": ("StreamSplit",),
+    "streaming": ("StreamedData", "load_stream"),
     "transforms": ("BatchCrop", "Normalize", "build_transforms"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -19,7 +19,7 @@ from glmc_zoo.errors import UserError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LongTailData", "load_data"]
+__all__ = ["LongTailData", "TailShape", "load_data", "refuse_idle"]
 
 _SMALL_SIDE = 64
 
@@ -122,9 +122,9 @@ def load_data(
         "train_split": train_split,
         "test_split": test_split,
     }
-    shape = _Shape(imbalance_factor, max_count, profile)
+    shape = TailShape(imbalance_factor, max_count, profile)
     by_list: OfficialParts | None = None
-    _refuse_idle(name, entry, shape, data_dir=data_dir, data_config=data_config)
+    refuse_idle(name, entry, shape, data_dir=data_dir, data_config=data_config)
     _refuse_idle_lists(name, entry, split_file, official_val, val_fraction)
     if entry is None:
         raw, shape = open_other(name, data_config, **choices), shape.filled(None, None, "exp")
@@ -188,7 +188,7 @@ def load_data(
 
 
 @dataclass(frozen=True)
-class _Shape:
+class TailShape:
     """How the training part is thinned, as far as it was said."""
 
     factor: float | None
@@ -197,20 +197,26 @@ class _Shape:
 
     @property
     def given(self) -> bool:
+        """Whether anything was said."""
         return any(value is not None for value in (self.factor, self.max_count, self.profile))
 
-    def filled(self, factor: float | None, max_count: int | None, profile: str) -> _Shape:
-        return _Shape(
+    def filled(self, factor: float | None, max_count: int | None, profile: str) -> TailShape:
+        """With these in place of what was not said."""
+        return TailShape(
             factor if self.factor is None else self.factor,
             max_count if self.max_count is None else self.max_count,
             self.profile or profile,
         )
 
 
-def _refuse_idle(
-    name: str, entry: DataEntry | None, shape: _Shape, *, data_dir: str | Path | None, data_config: str | None
+def refuse_idle(
+    name: str, entry: DataEntry | None, shape: TailShape, *, data_dir: str | Path | None, data_config: str | None
 ) -> None:
-    """Options that have no effect on this set."""
+    """Refuse options that have no effect on this set.
+
+    Raises:
+        UserError: one was given.
+    """
     if entry is not None:
         if data_config is not None:
             raise UserError(f"--data-config is for sets outside the catalogue: leave it out with {name}.")
@@ -249,7 +255,7 @@ def _refuse_idle_lists(
 def _official(
     entry: DataEntry | None,
     by_list: OfficialParts | None,
-    shape: _Shape,
+    shape: TailShape,
     counts: list[int],
     test: ImageSplit,
     held_out: NDArray[np.int64],

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, get_worker_info
 
 from glmc_zoo.data.images import ImageSplit
 from glmc_zoo.data.photo_draws import PhotoDraws
+from glmc_zoo.data.stream_split import StreamSplit
 from glmc_zoo.data.transforms import Images, Views
 from glmc_zoo.errors import UserError
 
@@ -183,6 +184,22 @@ class EvalDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return images, torch.from_numpy(self.split.labels[positions]), torch.tensor(positions)
 
 
+class StreamEvalDataset(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
+    """The batches of `EvalDataset` from a stream; each worker reads a share of its own."""
+
+    def __init__(self, split: StreamSplit, transform: Callable[[Images], Tensor], batch_size: int) -> None:
+        self.split = split
+        self.transform = transform
+        self.batch_size = batch_size
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        worker, share = get_worker_info(), self.split
+        if worker is not None:
+            share = share.shard(share.rank * worker.num_workers + worker.id, share.world_size * worker.num_workers)
+        for pictures, labels, positions in share.batches(self.batch_size):
+            yield self.transform(pictures), torch.from_numpy(labels), torch.from_numpy(positions)
+
+
 def train_loader(
     split: ImageSplit,
     transform: Callable[..., Views],
@@ -200,8 +217,13 @@ def train_loader(
     left as they are.
 
     Raises:
-        UserError: a batch larger than the split, or a number of workers below 0.
+        UserError: a batch larger than the split, a number of workers below 0, or a split that is a stream.
     """
+    if isinstance(split, StreamSplit):
+        raise UserError(
+            "A stream cannot be trained on, for training shuffles the whole set and draws images by class: load it by "
+            "load_data, which downloads it once."
+        )
     if batch_size > len(split):
         raise UserError(
             f"A batch of {batch_size} is larger than the training part of {len(split)} images: "
@@ -212,7 +234,7 @@ def train_loader(
 
 
 def eval_loader(
-    split: ImageSplit,
+    split: ImageSplit | StreamSplit,
     transform: Callable[[Images], Tensor],
     *,
     batch_size: int,
@@ -222,9 +244,16 @@ def eval_loader(
 ) -> DataLoader[Any]:
     """Batches ``(images, targets, positions)`` of this rank's own share: every image on exactly one rank, none twice.
 
+    A stream is shared between processes and workers by whole files where there are enough of them; of workers that
+    would have none to themselves, and so read what others read, no more than one a process is started.
+
     Raises:
         UserError: a batch size below 1, or a number of workers below 0.
     """
+    if isinstance(split, StreamSplit):
+        dataset = StreamEvalDataset(split.shard(rank, world_size), transform, batch_size)
+        useful = max(1, split.num_shards // world_size)
+        return _loader(dataset, None, batch_size, min(workers, useful), False)
     return _loader(EvalDataset(split, transform), range(rank, len(split), world_size), batch_size, workers, False)
 
 
@@ -235,7 +264,7 @@ def _loader(dataset: Dataset[Any], sampler: Any, batch_size: int, workers: int, 
         raise UserError(f"The number of workers is {workers}: give 0 (load in the main process) or more.")
     return DataLoader(
         dataset,
-        batch_size=batch_size,
+        batch_size=None if isinstance(dataset, StreamEvalDataset) else batch_size,  # a stream comes in batches
         sampler=sampler,
         num_workers=workers,
         collate_fn=_as_is,

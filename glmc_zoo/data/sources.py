@@ -16,8 +16,11 @@ from glmc_zoo.data.raw import RawData, RawSplit
 from glmc_zoo.errors import UserError
 
 __all__ = [
+    "choose_splits",
     "has_configurations",
     "holds_tables",
+    "is_saved",
+    "one_line",
     "open_digits",
     "open_folder",
     "open_hub",
@@ -68,7 +71,7 @@ def open_folder(folder: Path, config: str | None = None) -> Mapping[str, Any]:
     if config is not None and not has_configurations(folder):
         raise UserError(f"The data folder {folder} has no configurations, so no {config!r}: leave --data-config out.")
     try:
-        if _is_saved(folder):
+        if is_saved(folder):
             saved = datasets.load_from_disk(str(folder))
             return saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
         if _first_kind(folder) == "parquet":
@@ -77,13 +80,13 @@ def open_folder(folder: Path, config: str | None = None) -> Mapping[str, Any]:
     except UserError:
         raise
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise UserError(f"The data folder {folder} cannot be read: {_one_line(error)}.") from error
+        raise UserError(f"The data folder {folder} cannot be read: {one_line(error)}.") from error
 
 
 def has_configurations(folder: Path) -> bool:
     """Whether a dataset card in the folder lists configurations to choose from."""
     card = folder / "README.md"
-    if _is_saved(folder) or not card.is_file():
+    if is_saved(folder) or not card.is_file():
         return False
     return "\nconfigs:" in card.read_text(encoding="utf-8", errors="replace")
 
@@ -94,7 +97,7 @@ def holds_tables(folder: Path) -> bool:
     Raises:
         UserError: it has none of these.
     """
-    return _is_saved(folder) or _first_kind(folder) == "parquet"
+    return is_saved(folder) or _first_kind(folder) == "parquet"
 
 
 def open_hub(hub_id: str, config: str | None = None) -> Mapping[str, Any]:
@@ -109,7 +112,7 @@ def open_hub(hub_id: str, config: str | None = None) -> Mapping[str, Any]:
         return datasets.load_dataset(hub_id, config)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise UserError(
-            f"The data set {hub_id} cannot be had from the Hugging Face Hub ({_one_line(error)}): check the name and "
+            f"The data set {hub_id} cannot be had from the Hugging Face Hub ({one_line(error)}): check the name and "
             "the network, or give a local copy (--data-dir FOLDER for a catalogue set, else the folder as data set)."
         ) from error
 
@@ -128,7 +131,7 @@ def raw_from_tables(
     Raises:
         UserError: a split or column that is not there or cannot be told, or labels that cannot be used.
     """
-    train_name, test_name, notes = _choose_splits(list(tables), train_split, test_split)
+    train_name, test_name, notes = choose_splits(list(tables), train_split, test_split)
     chosen = [tables[train_name]] + ([tables[test_name]] if test_name else [])
     features = chosen[0].features
     images = find_image_column(features, image_column)
@@ -141,7 +144,8 @@ def raw_from_tables(
     return RawData(class_names, parts[0], parts[1] if test_name else None, license_name, notes)
 
 
-def _is_saved(folder: Path) -> bool:
+def is_saved(folder: Path) -> bool:
+    """Whether ``save_to_disk`` of ``datasets`` made the folder."""
     return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
@@ -256,7 +260,12 @@ def _pictures_by_class(root: Path) -> list[tuple[str, Path]]:
     return found
 
 
-def _choose_splits(names: list[str], train: str | None, test: str | None) -> tuple[str, str | None, list[str]]:
+def choose_splits(names: list[str], train: str | None, test: str | None) -> tuple[str, str | None, list[str]]:
+    """Training split, test split (``None`` where there is none), and what was decided for the user.
+
+    Raises:
+        UserError: a split that is asked for is not there, both are one, or the training split cannot be told.
+    """
     notes = []
     for option, wanted in (("train-split", train), ("test-split", test)):
         if wanted is not None and wanted not in names:
@@ -282,6 +291,7 @@ def _choose_splits(names: list[str], train: str | None, test: str | None) -> tup
     return train, test, notes
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """An error's text on one line, of at most 200 characters."""
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return text if len(text) <= 200 else text[:197] + "..."

@@ -35,6 +35,7 @@ class EvaluateConfig(GroupOptions, DataOptions):
     tau_norm: float | Literal["search"] | None = option(
         None, "divide the classifier's rows by their norm to this power, or search it on held-out training images"
     )
+    streaming: bool = option(False, "read the images as they come, without downloading or holding the data set")
     output_dir: str | None = option(None, "fresh folder for the results; one below runs/ by default")
     implied_holdout: bool = hidden(False)
     """Whether the held-out part is there for the search alone, and was not asked for by ``--val-fraction``."""
@@ -52,6 +53,8 @@ class EvaluateConfig(GroupOptions, DataOptions):
             value = getattr(self, name)
             if isinstance(value, float | int) and not 0 <= value < math.inf:
                 raise UserError(f"--{name.replace('_', '-')} {value} must be a number of 0 or more, or search.")
+        if self.streaming:
+            self._refuse_with_streaming()
         if self.split == "validation" and self.searches:
             raise UserError(
                 "--split validation is what a search chooses on, so its scores would flatter: give --split test, or a "
@@ -62,6 +65,27 @@ class EvaluateConfig(GroupOptions, DataOptions):
             raise UserError("--split validation needs held-out images: give --val-fraction, e.g. 0.1.")
         if self.searches and not held_out:
             self.val_fraction, self.implied_holdout = SEARCH_FRACTION, True
+
+    def _refuse_with_streaming(self) -> None:
+        wanted = {
+            "--split validation": self.split == "validation",
+            "--val-fraction": self.val_fraction,
+            "--official-val": self.official_val,
+            "--logit-adjustment search": self.logit_adjustment == "search",
+            "--tau-norm search": self.tau_norm == "search",
+        }
+        if held_out := next((name for name, given in wanted.items() if given), None):
+            raise UserError(
+                f"{held_out} needs images held out of the training part, and --streaming reads the test part alone: "
+                "leave --streaming out to download the set once."
+            )
+        idle = {"split_file": None, "skip_bad_images": False, "selection": "ldam", "data_seed": 0}
+        for name, default in idle.items():
+            if getattr(self, name) != default:
+                raise UserError(
+                    f"--{name.replace('_', '-')} has no effect with --streaming, which reads the test split as it is: "
+                    "leave one of them out."
+                )
 
     @property
     def searches(self) -> bool:

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glmc_zoo.data import ImageSplit, LongTailData
+from glmc_zoo.data import ImageSplit, LongTailData, StreamedData, StreamSplit
 from glmc_zoo.engine.evaluate import EvaluateConfig
 from glmc_zoo.engine.inference import InferenceModel
 from glmc_zoo.engine.output import write_json
@@ -74,7 +74,7 @@ class Predictions:
 
 def describe_evaluation(
     config: EvaluateConfig,
-    data: LongTailData,
+    data: LongTailData | StreamedData,
     class_counts: list[int],
     thresholds: dict[str, Any],
     name: str,
@@ -120,7 +120,11 @@ def describe_evaluation(
 
 
 def write_evaluation(
-    folder: Path, results: dict[str, Any], counts: ScoreCounts, predictions: Predictions, split: ImageSplit
+    folder: Path,
+    results: dict[str, Any],
+    counts: ScoreCounts,
+    predictions: Predictions,
+    split: ImageSplit | StreamSplit,
 ) -> None:
     """Write results.json, per_class.csv, predictions.parquet and plots/ below ``folder``; completes ``results``."""
     from glmc_zoo.metrics import plots
@@ -164,11 +168,11 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]
         writer.writerows(rows)
 
 
-def _write_predictions(path: Path, predictions: Predictions, split: ImageSplit) -> None:
+def _write_predictions(path: Path, predictions: Predictions, split: ImageSplit | StreamSplit) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    paths = split.paths()
+    paths = split.paths() if isinstance(split, ImageSplit) else None
     columns = {
         "index": predictions.index,
         **({} if paths is None else {"path": paths}),

@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from glmc_zoo.data import ImageSplit, eval_loader
+from glmc_zoo.data import ImageSplit, LongTailData, StreamedData, StreamSplit, eval_loader
 from glmc_zoo.engine.build import load_run_data, make_accelerator
 from glmc_zoo.engine.config import TrainConfig
 from glmc_zoo.engine.evaluate import EvaluateConfig
@@ -25,6 +25,7 @@ from glmc_zoo.engine.evaluate_report import (
     write_comparison,
     write_evaluation,
 )
+from glmc_zoo.engine.evaluate_stream import check_support, load_run_stream, with_known_counts
 from glmc_zoo.engine.evaluation import sum_counts
 from glmc_zoo.engine.inference import ClassMatch, InferenceModel, load_model, logit_batches, match_classes
 from glmc_zoo.engine.output import main_process_first, on_main_process
@@ -48,10 +49,18 @@ class EvaluationRun:
 
     def __init__(self, config: EvaluateConfig) -> None:
         self.accelerator = make_accelerator(TrainConfig(mixed_precision=config.mixed_precision))
-        self.data = load_run_data(config, self.accelerator)
+        self.data: LongTailData | StreamedData
+        if config.streaming:
+            self.data = load_run_stream(config, self.accelerator)
+            self.sources = [self._open(name) for name in config.model or []]
+            self.data = with_known_counts(self.data, self.sources)
+        else:
+            self.data = load_run_data(config, self.accelerator)
+            self.sources = [self._open(name) for name in config.model or []]
+        assert self.data.class_counts is not None
         self.class_counts = self.data.class_counts
         if config.implied_holdout:
-            assert self.data.val is not None
+            assert isinstance(self.data, LongTailData) and self.data.val is not None
             held = np.bincount(self.data.val.labels, minlength=len(self.class_counts))
             self.class_counts = (held + self.class_counts).tolist()
         if config.groups == "terciles":
@@ -63,7 +72,6 @@ class EvaluationRun:
             "few": config.few_threshold,
             "few_inclusive": False,
         }
-        self.sources = [self._open(name) for name in config.model or []]
         self.names = short_names(self.sources)
         self.folder = Path(on_main_process(self.accelerator, lambda: str(_claim(config.output_dir, self.names))))
         self.results: list[dict[str, Any]] = []
@@ -79,12 +87,17 @@ class EvaluationRun:
         return source
 
     @property
-    def split(self) -> ImageSplit:
+    def split(self) -> ImageSplit | StreamSplit:
         """The images that are scored."""
         if self.config.split == "test":
             return self.data.test
-        assert self.data.val is not None
+        assert isinstance(self.data, LongTailData) and self.data.val is not None
         return self.data.val
+
+    @property
+    def num_images(self) -> int | None:
+        """How many these are, where it is known beforehand."""
+        return self.split.num_images if isinstance(self.split, StreamSplit) else len(self.split)
 
     def say(self, text: str) -> None:
         """One line on the screen, once."""
@@ -94,7 +107,7 @@ class EvaluationRun:
         """Say what is about to be scored on what."""
         counts = self.class_counts
         self.say(
-            f"{self.config.data}: {len(self.split)} {self.config.split} images in {len(counts)} classes; "
+            f"{self.config.data}: {self.num_images or 'streamed'} {self.config.split} images in {len(counts)} classes; "
             f"{max(counts)} to {min(counts)} training images each; results in {self.folder}"
         )
         for note in self.notes():
@@ -131,8 +144,10 @@ class EvaluationRun:
             self.say(f"note: {note}")
         empty = ScoreCounts.empty(self.class_counts, **self.thresholds)
         scored = score_split(
-            model, match, posthoc, self._loader(model, self.split), empty, self.accelerator, len(self.split)
+            model, match, posthoc, self._loader(model, self.split), empty, self.accelerator, self.num_images
         )
+        if config.streaming:
+            check_support(scored.counts.support.tolist(), data.class_names)
         results = describe_evaluation(config, data, self.class_counts, self.thresholds, name, model, self.accelerator)
         results |= {"posthoc": said, "notes": notes, config.split: scored.counts.scores()}
         if scored.plain is not None:
@@ -144,7 +159,7 @@ class EvaluationRun:
         self.results.append(results)
         return results
 
-    def _loader(self, model: InferenceModel, split: ImageSplit) -> Any:
+    def _loader(self, model: InferenceModel, split: ImageSplit | StreamSplit) -> Any:
         return eval_loader(
             split,
             model.transform,
@@ -168,6 +183,7 @@ class EvaluationRun:
         wanted = ("logit_adjustment", "tau_norm")
         if not config.searches:
             return posthoc, _said(posthoc, wanted), warnings
+        assert isinstance(self.data, LongTailData)
         val = self.data.val
         assert val is not None
         outcome = search_posthoc(config, posthoc, model, match, self._loader(model, val), self.accelerator)
@@ -226,7 +242,7 @@ def score_split(
     loader: Any,
     empty: ScoreCounts,
     accelerator: Accelerator,
-    total: int,
+    total: int | None,
 ) -> Scored:
     """Counts and predictions of a whole split, each image once over all processes.
 
@@ -237,7 +253,7 @@ def score_split(
         loader: this process's share, batches of (uint8 images, classes, positions).
         empty: counts of no image, with classes and groups.
         accelerator: for device, precision, and the sums over processes.
-        total: images in the split; counts and predictions must come out as this.
+        total: images in the split, where it is known; counts and predictions must come out as this.
 
     Raises:
         RuntimeError: An image was missed or counted twice.
@@ -251,11 +267,14 @@ def score_split(
             plain.update(labels.numpy(), logits=own.cpu().numpy())
         rows.append(Predictions.of(positions, labels, final))
     gathered = Predictions.joined(gather_object(rows))
-    if not np.array_equal(gathered.index, np.arange(total)):
-        raise RuntimeError(f"The evaluation gave {len(gathered.index)} predictions for a split of {total} images.")
+    number = len(gathered.index)
+    # The positions of a stream read by several processes have gaps.
+    if len(np.unique(gathered.index)) != number or number != (number if total is None else total):
+        raise RuntimeError(f"The evaluation gave {number} predictions for a split of {total} images.")
+    gathered = replace(gathered, index=np.arange(number))
     return Scored(
-        sum_counts(counts, accelerator, total),
-        None if posthoc is None else sum_counts(plain, accelerator, total),
+        sum_counts(counts, accelerator, number),
+        None if posthoc is None else sum_counts(plain, accelerator, number),
         gathered,
     )
 

@@ -1,0 +1,194 @@
+"""recipes/evaluate.py --streaming: the scores of the same evaluation without it, from parquet, folders and a Hub."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from hub_server import HubServer
+from pyarrow import parquet
+
+from glmc_zoo.data import load_data
+from glmc_zoo.hub import export_model
+
+Recipe = Callable[..., Any]
+CLASSES = ["ant", "bee", "cat"]
+COUNTS = {"ant": 30, "bee": 12, "cat": 5}
+THRESHOLDS = ["--many-threshold", 20, "--few-threshold", 10]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported model of these classes with fresh weights."""
+    torch.manual_seed(0)
+    network = timm.create_model("test_efficientnet", num_classes=3)
+    half, folder = (0.5,) * 3, tmp_path_factory.mktemp("model") / "model"
+    return export_model(network, folder, class_names=CLASSES, mean=half, std=half, input_size=(3, 32, 32), tag="t")
+
+
+@pytest.fixture
+def images(lab: Any, tmp_path: Path) -> Path:
+    return lab.images(tmp_path / "animals", COUNTS, test=7, size=40)
+
+
+@pytest.fixture
+def tables(images: Path, tmp_path: Path) -> Path:
+    """The same images in the layout of the Hub, the test part in two files."""
+    folder = tmp_path / "tables"
+    for name, content in hub_files(images).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def hub_files(images: Path) -> dict[str, bytes]:
+    import datasets
+
+    data = load_data(images)
+    features = datasets.Features({"picture": datasets.Image(), "kind": datasets.ClassLabel(names=CLASSES)})
+    files = {}
+    for name, part, pieces in (("train", data.train, 1), ("test", data.test, 2)):
+        for number, rows in enumerate(np.array_split(np.arange(len(part)), pieces)):
+            columns = {"picture": part.images(rows), "kind": part.labels[rows].tolist()}
+            buffer = io.BytesIO()
+            datasets.Dataset.from_dict(columns, features=features).to_parquet(buffer)
+            files[f"data/{name}-{number:05d}-of-{pieces:05d}.parquet"] = buffer.getvalue()
+    return files
+
+
+def results_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text())
+
+
+def assert_same(streamed: Path, plain: Path) -> None:
+    """Equal scores, counts, groups and predictions."""
+    one, other = results_of(streamed), results_of(plain)
+    assert one["data"]["streamed"] is True and "streamed" not in other["data"]
+    for key in ("test", "class_names", "class_counts", "groups", "thresholds", "class_recalls", "posthoc"):
+        assert one[key] == other[key], key
+    assert (streamed / "per_class.csv").read_text() == (plain / "per_class.csv").read_text()
+    rows, expected = (parquet.read_table(folder / "predictions.parquet").to_pydict() for folder in (streamed, plain))
+    expected.pop("path", None)  # a stream does not keep the files' names
+    assert rows == expected
+
+
+@pytest.mark.parametrize("kind", ["tables", "images"])
+def test_the_same_scores_as_without(
+    recipe: Recipe, model: Path, kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    data = request.getfixturevalue(kind)
+    words = ["--model", model, "--data", data, "--batch-size", 4, "--logit-adjustment", 0.5, *THRESHOLDS]
+    streamed = recipe("evaluate", *words, "--streaming", "--output-dir", tmp_path / "streamed")
+    assert streamed.status == 0, streamed.err
+    if kind == "tables":
+        assert not list((tmp_path / "cache").rglob("*.arrow"))  # nothing was converted to be held
+        assert "streamed test images in 3 classes; 30 to 5 training images each" in streamed.out
+    plain = recipe("evaluate", *words, "--output-dir", tmp_path / "plain")
+    assert plain.status == 0, plain.err
+    assert_same(tmp_path / "streamed", tmp_path / "plain")
+
+
+def test_two_processes_score_every_image_once(
+    recipe: Recipe, lab: Any, model: Path, tables: Path, tmp_path: Path
+) -> None:
+    words = ["--model", model, "--data", tables, "--streaming", "--batch-size", 4, *THRESHOLDS]
+    script = lab.root / "recipes" / "evaluate.py"
+    both = lab.torchrun(script, *words, "--output-dir", tmp_path / "two", cwd=tmp_path)
+    assert both.status == 0, both.err
+    alone = recipe("evaluate", *words, "--output-dir", tmp_path / "one")
+    assert alone.status == 0, alone.err
+    two, one = (parquet.read_table(tmp_path / name / "predictions.parquet").to_pydict() for name in ("two", "one"))
+    assert results_of(tmp_path / "two")["processes"] == 2
+    for column in ("index", "label", "prediction"):
+        assert two[column] == one[column], column
+
+
+def test_counts_of_the_model_where_the_stream_has_none(
+    recipe: Recipe, model: Path, images: Path, tables: Path, tmp_path: Path
+) -> None:
+    (tables / "data" / "train-00000-of-00001.parquet").unlink()
+    words = ["--data", tables, "--streaming", *THRESHOLDS]
+    refused = recipe("evaluate", "--model", model, *words, "--output-dir", tmp_path / "no")
+    assert "training images of each class of tables are not known" in refused.sentence
+    assert not (tmp_path / "no").exists()
+    options = ["--backbone", "test_efficientnet", "--method", "ce", "--image-size", 32, "--epochs", 1]
+    run = recipe("train", "--data", images, *options, "--batch-size", 8, "--output-dir", tmp_path / "run")
+    assert run.status == 0, run.err
+    outcome = recipe("evaluate", "--model", tmp_path / "run" / "model", *words, "--output-dir", tmp_path / "yes")
+    assert outcome.status == 0, outcome.err
+    found = results_of(tmp_path / "yes")
+    assert found["class_counts"] == list(COUNTS.values()) and found["data"]["class_counts_from"] == "model"
+    assert "The class counts are those that" in outcome.out
+
+
+@pytest.mark.parametrize("kind", ["tables", "pictures"])
+def test_scores_from_a_hub(
+    hub: HubServer, hub_python: Callable[..., Any], model: Path, images: Path, tmp_path: Path, kind: str
+) -> None:
+    """Unmodified ``datasets`` reads tables, and pictures that are files; neither is kept."""
+    pictures = {path.relative_to(images).as_posix(): path.read_bytes() for path in images.rglob("*.png")}
+    hub.repo("org/animals", repo_type="dataset", files=hub_files(images) if kind == "tables" else pictures)
+    words = ["--model", model, "--data", "org/animals", "--output-dir", tmp_path / "out", *THRESHOLDS]
+    done = hub_python("recipes/evaluate.py", *words, "--streaming", HF_HOME=str(tmp_path / "home"))
+    assert done.returncode == 0, done.stderr
+    found = results_of(tmp_path / "out")
+    assert found["class_counts"] == list(COUNTS.values()) and found["data"]["hub_id"] == "org/animals"
+    rows = parquet.read_table(tmp_path / "out" / "predictions.parquet").to_pydict()
+    assert rows["label"] == load_data(images).test.labels.tolist()
+    kept = {path.suffix for path in (tmp_path / "home").rglob("*") if path.is_file()}
+    assert not kept & {".arrow", ".parquet", ".png"}
+    opened = [request.path for request in hub.requests if "/resolve/" in request.path and ".png" in request.path]
+    assert not [path for path in opened if "train" in path]  # counted without being opened
+    assert kind == "tables" or {path for path in pictures if path.startswith("test")} == {
+        path for path in pictures if any(path in address for address in opened)
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--split", "validation"], "--split validation needs images held out of the training part"),
+        (["--val-fraction", 0.1], "--val-fraction needs images held out"),
+        (["--official-val"], "--official-val needs images held out"),
+        (["--logit-adjustment", "search"], "--logit-adjustment search needs images held out"),
+        (["--tau-norm", "search"], "--tau-norm search needs images held out"),
+        (["--split-file", "list.txt"], "--split-file has no effect with --streaming"),
+        (["--skip-bad-images"], "--skip-bad-images has no effect with --streaming"),
+        (["--data-seed", 3], "--data-seed has no effect with --streaming"),
+        (["--selection", "first"], "--selection has no effect with --streaming"),
+        (["--data", "digits_lt"], "digits_lt is on no Hub: leave --streaming out."),
+    ],
+)
+def test_what_does_not_go_with_it(recipe: Recipe, model: Path, words: list[Any], says: str) -> None:
+    assert says in recipe("evaluate", "--model", model, "--streaming", *words).sentence
+
+
+@pytest.mark.parametrize("name", ["train", "finetune"])
+def test_training_says_why_it_cannot(recipe: Recipe, model: Path, name: str) -> None:
+    words = ["--model", model] if name == "finetune" else []
+    sentence = recipe(name, *words, "--streaming").sentence
+    assert sentence.startswith("--streaming is not possible in training")
+    assert sentence.endswith("leave it out to download the set once; recipes/evaluate.py streams.")
+
+
+def test_a_class_without_test_images_is_refused(recipe: Recipe, model: Path, images: Path, tmp_path: Path) -> None:
+    for path in (images / "test" / "cat").iterdir():
+        path.unlink()
+    command = ["--model", model, "--data", images, "--output-dir", tmp_path / "out"]
+    said = [recipe("evaluate", *command, *more).sentence for more in ([], ["--streaming"])]
+    assert said[0] == said[1] and "Class 'cat' has no test image" in said[0]
+    assert not list((tmp_path / "out").iterdir())
