@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from _report import write_report
 
 
 def jpegs(count: int, width: int = 500, height: int = 375) -> list[bytes]:
@@ -120,12 +120,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
 
-    import platform
-
     import torch
 
     from glmc_zoo.engine.memory import keep_freed_memory
-    from glmc_zoo.engine.provenance import package_versions
 
     keep_freed_memory()  # as a run on a CPU does
     torch.set_num_threads(options.threads)
@@ -158,19 +155,8 @@ def main() -> None:
                 "times_torchvision_range": [min(ratios), max(ratios)],
             }
         )
-    report = {
-        "command": " ".join(["python", "benchmarks/augment.py", *sys.argv[1:]]),
-        "machine": {
-            "device": torch.cuda.get_device_name() if options.device.startswith("cuda") else platform.machine(),
-            "cpu": torch.backends.cpu.get_cpu_capability(),
-            "threads": torch.get_num_threads(),
-        },
-        "versions": package_versions(),
-        "rounds": options.rounds,
-        "jpeg_bytes": sum(map(len, files)) / len(files),
-        "results": rows,
-    }
-    print(f"{options.threads} torch thread(s), {len(files)} JPEGs of {report['jpeg_bytes'] / 1000:.0f} kB on average")
+    size = sum(map(len, files)) / len(files)
+    print(f"{options.threads} torch thread(s), {len(files)} JPEGs of {size / 1000:.0f} kB on average")
     print("way          images/s per core (median, range)   ms an image   times torchvision (median, range)")
     for row in rows:
         (low, high), (least, most) = row["images_per_second_range"], row["times_torchvision_range"]
@@ -178,8 +164,7 @@ def main() -> None:
             f"{row['way']:11s}  {row['images_per_second']:8.1f} ({low:.1f} to {high:.1f}){'':8s}  "
             f"{row['ms_per_image']:11.2f}   {row['times_torchvision']:5.2f} ({least:.2f} to {most:.2f})"
         )
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_report(options.json, rows, device=options.device, rounds=options.rounds, jpeg_bytes=size)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ in a tree of files (links to one file a class, so that they take inodes and no s
 schema (with pictures of one pixel); of iNaturalist 2018 the tree. Timed is the whole of ``load_data`` in a fresh
 process: walking the folders or opening the table that ``datasets`` keeps, reading the list, matching it, and counting
 classes; and the first opening of the parquet files, which ``datasets`` converts once. Imports are not timed; the peak
-is of the whole process. Prints a table and JSON, and writes the JSON with ``--json FILE``.
+is of the whole process. Prints a table, and JSON with ``--json FILE``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import argparse
 import io
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from _report import peak_mib, write_report
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,6 @@ def make_inat(folder: Path, form: str) -> None:
 
 def measure(name: str, folder: Path) -> dict[str, Any]:
     """One ``load_data`` in this process: seconds, peak, and what came of it."""
-    import resource
-
     import datasets
     import pyarrow.compute  # noqa: F401  # loaded before the clock, as all else
 
@@ -163,7 +161,7 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     return {
         "seconds": seconds,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak_mib(),
         "train_images": len(data.train),
         "test_images": len(data.test),
         "classes": data.num_classes,
@@ -182,8 +180,8 @@ def in_a_child(name: str, folder: Path, cache: Path) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure_form(name: str, form: str, folder: Path, rounds: int) -> list[dict[str, Any]]:
-    """Rows of the report for one set in one form, which is made and removed again."""
+def measure_form(name: str, form: str, folder: Path, rounds: int) -> dict[str, Any]:
+    """Row of the report for one set in one form, which is made and removed again."""
     place, cache = folder / f"{name}_{form}", folder / "cache"
     (make_imagenet if name == "imagenet_lt" else make_inat)(place, form)
     first = in_a_child(name, place, cache)
@@ -204,7 +202,7 @@ def measure_form(name: str, form: str, folder: Path, rounds: int) -> list[dict[s
     }
     if form == "hub":
         row |= {"first_seconds": first["seconds"], "first_peak_mib": first["peak_mib"]}
-    return [row]
+    return row
 
 
 def main() -> None:
@@ -225,29 +223,18 @@ def main() -> None:
     if any(options.folder.iterdir()):
         parser.error(f"--folder {options.folder} is not empty: give a new one, what is made in it is removed.")
     rows = [
-        row
+        measure_form(name, form, options.folder, options.rounds)
         for name in options.sets
         for form in FORMS[name]
         if form in options.forms
-        for row in measure_form(name, form, options.folder, options.rounds)
     ]
-    from glmc_zoo.engine.provenance import package_versions
-
     print("set          form        names  list lines  seconds (range)       peak MiB  first time, s  MiB")
     for row in rows:
         low, high = row["seconds_range"]
         first = f"{row['first_seconds']:13.1f}  {row['first_peak_mib']:.0f}" if "first_seconds" in row else ""
         what = f"{row['set']:11s}  {row['form']:6s}  {row['names']:9,d}  {row['train_images']:10,d}"
         print(f"{what}  {row['seconds']:5.2f} ({low:.2f} to {high:.2f})  {row['peak_mib']:10.0f}  {first}".rstrip())
-    report = {
-        "machine": {"cores": os.cpu_count(), "processor": platform.machine()},
-        "versions": package_versions(),
-        "rounds": options.rounds,
-        "results": rows,
-    }
-    print(json.dumps(report, indent=1))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_report(options.json, rows, rounds=options.rounds)
 
 
 if __name__ == "__main__":

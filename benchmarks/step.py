@@ -12,7 +12,6 @@ own for each. Prints a table, and JSON with ``--json FILE``.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import time
@@ -20,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from _report import peak_mib, write_report
 
 
 def make_step(options: argparse.Namespace, classes: int) -> Callable[[], Any]:
@@ -79,9 +80,7 @@ def measure_peak(options: argparse.Namespace) -> float:
         step()
     if options.device.startswith("cuda"):
         return torch.cuda.max_memory_allocated() / 2**20
-    # Not ru_maxrss: a process begins with the one of the process that started it.
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    return peak_mib()
 
 
 def main() -> None:
@@ -104,12 +103,6 @@ def main() -> None:
     if options.peak_of is not None:
         print(measure_peak(options))
         return
-
-    import platform
-
-    import torch
-
-    from glmc_zoo.engine.provenance import package_versions
 
     steps = {classes: make_step(options, classes) for classes in options.classes}
     for step in steps.values():
@@ -135,17 +128,6 @@ def main() -> None:
                 "peak_mib": peak_memory(options, classes),
             }
         )
-    del steps
-    report = {
-        "command": " ".join(["python", "benchmarks/step.py", *sys.argv[1:]]),
-        "machine": {
-            "device": torch.cuda.get_device_name() if options.device.startswith("cuda") else platform.machine(),
-            "threads": torch.get_num_threads(),
-        },
-        "versions": package_versions(),
-        "rounds": options.rounds,
-        "results": rows,
-    }
     print("classes  step ms (median, range)    images/s  ratio  peak MiB")
     for row in rows:
         low, high = row["step_ms_range"]
@@ -153,8 +135,7 @@ def main() -> None:
             f"{row['classes']:7d}  {row['step_ms']:8.1f} ({low:.1f} to {high:.1f})  {row['images_per_second']:8.1f}  "
             f"{row[f'time_over_{first}']:5.3f}  {row['peak_mib']:8.0f}"
         )
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_report(options.json, rows, device=options.device, rounds=options.rounds)
 
 
 if __name__ == "__main__":

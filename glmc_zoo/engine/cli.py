@@ -128,6 +128,11 @@ def parse_second_stage_config(argv: list[str] | None = None, *, description: str
     return resolve_second_stage(*_read(argv, SecondStageConfig, description))
 
 
+# What a user may look for in a training recipe, and why it is not there.
+_NOT_IN_TRAINING = {
+    "--streaming": "--streaming is for recipes/evaluate.py: training shuffles the whole set and draws its images by "
+    "class, which a stream cannot give, so leave it out to download the set once."
+}
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -144,6 +149,8 @@ def _sentence(message: str, parser: Any, config_class: type) -> str:
     known = [string for action in parser._actions for string in action.option_strings]
     if match := re.search(r"[Uu]nrecognized arguments: (\S+)", text):
         name = match[1].split("=")[0]
+        if name in _NOT_IN_TRAINING and issubclass(config_class, TrainConfig):
+            return _NOT_IN_TRAINING[name]
         return f"Unknown option {name}; --help lists every option.{did_you_mean(name, known)}"
     key = re.search(r'key "(\w+)"', text)
     value = re.search(r"(?:value: |Got value: )(\S+)$", text)

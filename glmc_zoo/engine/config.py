@@ -34,7 +34,6 @@ class TrainConfig(PushOptions, GroupOptions, DataOptions):
     augment: Literal["crop_flip", "shift", "large"] | None = option(None, "augmentation: crop_flip, shift or large")
     image_size: int | None = option(None, "side of the training and test images in pixels")
     workers: int = option(0, "processes that load images, per training process; 0 loads in the process itself")
-    streaming: bool = option(False, "refused: training needs the whole set at hand; recipes/evaluate.py streams")
     # ---- model and method
     backbone: str | None = option(None, "any timm model, with or without a pretrained tag")
     pretrained: bool = option(False, "start from timm's pretrained weights")
@@ -107,11 +106,6 @@ class TrainConfig(PushOptions, GroupOptions, DataOptions):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise UserError(f"--{name.replace('_', '-')} {value} must lie in 0 to 1, 1 excluded.")
-        if self.streaming:
-            raise UserError(
-                "--streaming is not possible in training, which shuffles the whole set and draws its images by class: "
-                "leave it out to download the set once; recipes/evaluate.py streams."
-            )
         if self.seed >= 2**32:
             raise UserError(f"--seed {self.seed} is too large: it must be below 2 ** 32.")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:

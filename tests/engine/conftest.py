@@ -168,3 +168,24 @@ def train(recipe: Callable[..., Outcome]) -> Callable[..., Outcome]:
 def finetune(recipe: Callable[..., Outcome]) -> Callable[..., Outcome]:
     """``finetune("--model", folder, ...)`` runs recipes/finetune.py."""
     return partial(recipe, "finetune")
+
+
+@pytest.fixture
+def stage(recipe: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    """``stage("--model", folder, ...)`` runs recipes/second_stage.py."""
+    return lambda *args, **kwargs: recipe("second_stage", *args, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exported model of a first stage on 68 digits, its run's ``config.yaml`` beside it; 5 steps an epoch."""
+    from glmc_zoo.engine.cli import parse_config
+    from glmc_zoo.engine.run import TrainingRun
+
+    folder = tmp_path_factory.mktemp("first") / "run"
+    options = ["--epochs", "3", "--max-count", "10", "--imbalance-factor", "2", "--batch-size", "16"]
+    run = TrainingRun(parse_config([*options, "--data-seed", "3", "--output-dir", str(folder)], description=""))
+    for _ in run.epochs():
+        run.finish_epoch(run.train_epoch())
+    run.finish()
+    return folder / "model"

@@ -24,7 +24,7 @@ label-column lr many-threshold max-count method min-lr mixed-precision momentum 
 profile projection-dim push-to-hub rebalanced-loss reduction resume sampler-power sched seed select selection
 skip-bad-images test-split tracker train-split val-fraction warmup-epochs weight-decay workers
 groups push-private push-revision push-pull-request push-tag push-collection push-overwrite export-half export-encoder
-license lr-base-size sam-rho split-file official-val streaming
+license lr-base-size sam-rho split-file official-val
 """
 FINETUNE_SURFACE = "model tune last-blocks layer-decay lora-rank lora-alpha"
 
@@ -35,7 +35,7 @@ def options(parser: Any) -> set[str]:
 
 SWITCHES = """
 compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite export-half
-export-encoder official-val streaming
+export-encoder official-val
 """
 
 

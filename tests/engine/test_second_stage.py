@@ -1,4 +1,4 @@
-"""The second stage: its arithmetic against NumPy, what rests, what is taken over from the first stage, resuming."""
+"""The options of the second stage: what is taken over from the first stage, and what is refused."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ import numpy as np
 import pytest
 import timm
 import torch
-from torch import nn
 
-from glmc_zoo.engine.cli import build_parser, parse_config, parse_options, parse_second_stage_config
-from glmc_zoo.engine.console import main
+from glmc_zoo.engine.cli import build_parser, parse_options, parse_second_stage_config
 from glmc_zoo.engine.second_stage import SecondStageConfig
-from glmc_zoo.engine.second_stage_run import ClassifierBall, SecondStageRun
 from glmc_zoo.hub import open_model
 
 Stage = Callable[..., Any]
@@ -37,26 +34,6 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-
-
-@pytest.fixture
-def stage(recipe: Stage) -> Stage:
-    """``stage("--model", folder, ...)`` runs recipes/second_stage.py."""
-    return lambda *args, **kwargs: recipe("second_stage", *args, **kwargs)
-
-
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The exported model of a first stage on 68 digits, its run's ``config.yaml`` beside it; 5 steps an epoch."""
-    from glmc_zoo.engine.run import TrainingRun
-
-    folder = tmp_path_factory.mktemp("first") / "run"
-    options = ["--epochs", "3", "--max-count", "10", "--imbalance-factor", "2", "--batch-size", "16"]
-    run = TrainingRun(parse_config([*options, "--data-seed", "3", "--output-dir", str(folder)], description=""))
-    for _ in run.epochs():
-        run.finish_epoch(run.train_epoch())
-    run.finish()
-    return folder / "model"
 
 
 def loaded(folder: Path) -> Any:
@@ -79,210 +56,6 @@ def radius(folder: Path, threshold: float = 0.1) -> float:
     return float(norms.min() + threshold * (norms.max() - norms.min()))
 
 
-# ------------------------------------------------------------------------------------------------ arithmetic
-def by_numpy(
-    weight: np.ndarray,
-    bias: np.ndarray,
-    batches: list[tuple[np.ndarray, np.ndarray]],
-    counts: list[int],
-    *,
-    epochs: int,
-    accumulated: int = 1,
-    maxnorm: bool = True,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The stage on features that are given, in float64, written out: gradient, momentum, decay, cosine, projection."""
-    weight, bias = weight.astype(np.float64), bias.astype(np.float64)
-    effective = (1 - 0.9999 ** np.array(counts, dtype=np.float64)) / (1 - 0.9999)
-    class_weight = len(counts) / effective / (1 / effective).sum()
-    norms = np.sqrt((weight**2).sum(axis=1))
-    limit = norms.min() + 0.1 * (norms.max() - norms.min())
-    momentum = [np.zeros_like(weight), np.zeros_like(bias)]
-    an_epoch = len(batches) // epochs
-    gradient = [np.zeros_like(weight), np.zeros_like(bias)]
-    for index, (features, target) in enumerate(batches):
-        epoch, place = divmod(index, an_epoch)
-        scores = np.exp(features @ weight.T + bias)
-        error = scores / scores.sum(axis=1, keepdims=True) - np.eye(len(counts))[target]
-        error *= class_weight[target][:, None] / len(target) / accumulated
-        gradient = [gradient[0] + error.T @ features, gradient[1] + error.sum(axis=0)]
-        if (place + 1) % accumulated and place + 1 < an_epoch:
-            continue
-        lr = 0.01 * (1 + np.cos(np.pi * epoch / epochs)) / 2
-        momentum[0] = 0.9 * momentum[0] + gradient[0] + 0.1 * weight
-        momentum[1] = 0.9 * momentum[1] + gradient[1] + 0.1 * bias
-        weight, bias = weight - lr * momentum[0], bias - lr * momentum[1]
-        if maxnorm:
-            norms = np.sqrt((weight**2).sum(axis=1, keepdims=True))
-            weight = weight * np.minimum(1, limit / norms)
-        gradient = [np.zeros_like(weight), np.zeros_like(bias)]
-    return weight, bias
-
-
-@pytest.mark.parametrize(
-    "options",
-    [[], ["--grad-accum-steps", "2"], ["--no-maxnorm"]],
-    ids=["plain", "accumulated", "no ball"],
-)
-def test_the_stage_is_what_numpy_computes(first: Path, tmp_path: Path, recipe: Stage, options: list[str]) -> None:
-    arguments = ["--model", str(first), "--epochs", "3", *options, "--output-dir", str(tmp_path / "run")]
-    run = SecondStageRun(parse_second_stage_config(arguments, description=""))
-    model: Any = run.timm_model
-    features: list[np.ndarray] = []
-    targets: list[np.ndarray] = []
-    watched = [
-        model.fc.register_forward_pre_hook(lambda _m, args: features.append(args[0].double().numpy().copy())),
-        run.task.criterion.register_forward_pre_hook(lambda _m, args: targets.append(args[1].numpy().copy())),
-    ]
-    start = [model.fc.weight.detach().numpy().copy(), model.fc.bias.detach().numpy().copy()]
-    for epoch in run.epochs():
-        run.train_epoch()
-        run.progress.epoch, run.progress.batch, run.progress.sums = epoch + 1, 0, {}
-    for hook in watched:
-        hook.remove()
-    batches = list(zip(features, targets, strict=True))
-    assert len(batches) == 15 and sum(len(target) for target in targets) == 3 * 68
-    accumulated = 2 if "--grad-accum-steps" in options else 1
-    expected = by_numpy(
-        *start, batches, run.data.class_counts, epochs=3, accumulated=accumulated, maxnorm="--no-maxnorm" not in options
-    )
-    np.testing.assert_allclose(model.fc.weight.detach(), expected[0], rtol=0, atol=2e-6)
-    np.testing.assert_allclose(model.fc.bias.detach(), expected[1], rtol=0, atol=2e-6)
-    # The case tells the parts of the stage apart: the ball does bind, and the bias does move.
-    free = by_numpy(*start, batches, run.data.class_counts, epochs=3, accumulated=accumulated, maxnorm=False)
-    assert (np.abs(free[0] - expected[0]).max() > 1e-2) == ("--no-maxnorm" not in options)
-    assert np.abs(expected[1] - start[1]).max() > 1e-4
-    assert (run.ball is None) == ("--no-maxnorm" in options)
-
-
-@pytest.mark.parametrize("fused", [False, True])
-def test_a_step_that_the_gradient_scaler_skips_is_no_step(fused: bool) -> None:
-    torch.manual_seed(0)
-    layer = nn.Linear(4, 3)
-    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, fused=fused)
-    ball = ClassifierBall(layer.weight, 0.0, optimizer)
-    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
-    start = layer.weight.detach().clone()
-
-    def step(factor: float) -> None:
-        optimizer.zero_grad()
-        scaler.scale(layer(torch.ones(2, 4)).sum() * factor).backward()
-        scaler.step(optimizer)
-        scaler.update()
-
-    step(float("inf"))
-    assert torch.equal(layer.weight, start)
-    step(1e-3)
-    assert layer.weight.norm(dim=1).max() <= ball.limit * (1 + 1e-6) < start.norm(dim=1).max()
-
-
-def test_the_radius_is_that_of_the_start_after_a_resumption() -> None:
-    layer = nn.Linear(4, 3)
-    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
-    ball = ClassifierBall(layer.weight, 0.1, optimizer)
-    ball.constraint.project_()
-    fresh = ClassifierBall(layer.weight, 0.1, torch.optim.SGD(layer.parameters(), lr=0.1))
-    assert fresh.limit < ball.limit
-    fresh.load_state_dict(ball.state_dict())
-    assert fresh.limit == ball.limit
-
-
-# ------------------------------------------------------------------------------------------- the recipe, whole
-def test_train_second_stage_evaluate(stage: Stage, recipe: Stage, lab: Any, first: Path, tmp_path: Path) -> None:
-    outcome = stage("--model", first, "--output-dir", tmp_path / "run")
-    assert outcome.status == 0, outcome.err
-    folder, found, source = tmp_path / "run" / "model", lab.results(tmp_path / "run"), lab.results(first.parent)
-    # The classifier alone, within its ball.
-    assert changed(folder, first) == {"fc.weight", "fc.bias"}
-    about = found["second_stage"]
-    assert about["limit"] == pytest.approx(radius(first), rel=1e-6)
-    assert longest_row(folder) <= about["limit"] * (1 + 1e-6) < longest_row(first)
-    # The heads of the first stage read the same features as before.
-    name = "glmc_heads.safetensors"
-    assert (folder / name).read_bytes() == (first / name).read_bytes()
-    # What it says of itself, and of where it comes from.
-    assert {key: about[key] for key in ("kind", "threshold", "beta")} == {
-        "kind": "maxnorm", "threshold": 0.1, "beta": 0.9999,
-    }  # fmt: skip
-    assert about["source"] == "path/to/model" and about["source_test_top1"] == source["test"]["top1"]
-    assert about["source_config"] == source["config"]
-    assert found["method"] == "glmc" and found["preset"] == source["preset"]
-    assert found["model"]["tag"] == "glmc_digits_lt_maxnorm"
-    assert found["model"]["name"] == "resnet20_cifar.glmc_digits_lt_maxnorm"
-    assert (found["config"]["epochs"], found["config"]["batch_size"], found["config"]["lr"]) == (10, 16, 0.01)
-    assert found["class_counts"] == source["class_counts"] and found["seeds"]["data_seed"] == 3
-    assert "beta" not in found["config"] and "method" not in found["config"]
-    assert len(lab.rows(tmp_path / "run")) == 10
-    assert all(row["lr"] <= 0.01 and row["loss"] > 0 for row in lab.rows(tmp_path / "run"))
-    # The card.
-    card = (folder / "README.md").read_text()
-    for text in ("MaxNorm shrank the rows", "Every option of the first stage", "alshammari2022", "du2023glmc"):
-        assert text in card
-    assert str(tmp_path) not in card + json.dumps(found)
-    # What it says on the screen.
-    said = outcome.out
-    assert "from its first stage: --data digits_lt --imbalance-factor 2.0 --max-count 10 --data-seed 3" in said
-    assert "its classifier alone, 650 of" in said and "This is not what the first stage" not in said
-    # Scored anew by another recipe, from the exported folder, it has the same scores.
-    outcome = recipe("evaluate", "--model", folder, "--data", "digits_lt", "--output-dir", tmp_path / "scores")
-    assert outcome.status == 0, outcome.err
-    assert lab.results(tmp_path / "scores")["test"]["top1"] == found["test"]["top1"]
-    # And it is not a first stage.
-    sentence = stage("--model", folder).sentence
-    assert "has its second stage behind it" in sentence
-
-
-def test_a_chosen_epoch_and_sam(stage: Stage, lab: Any, first: Path, tmp_path: Path) -> None:
-    options = ["--epochs", 3, "--sam-rho", 0.05, "--val-fraction", 0.2, "--select", "best"]
-    outcome = stage("--model", first, *options, "--output-dir", tmp_path / "run")
-    assert outcome.status == 0, outcome.err
-    assert changed(tmp_path / "run" / "model", first) == {"fc.weight", "fc.bias"}
-    assert longest_row(tmp_path / "run" / "model") <= radius(first) * (1 + 1e-6)
-    assert "note: This is not what the first stage was trained with (val fraction 0.0 -> 0.2)" in outcome.out
-
-
-def test_a_resumed_stage_ends_as_an_uninterrupted_one(stage: Stage, lab: Any, first: Path, tmp_path: Path) -> None:
-    options = ["--model", first, "--epochs", 3, "--checkpoint-steps", 2, "--keep-checkpoints", 9]
-    assert stage(*options, "--output-dir", tmp_path / "whole").status == 0
-    shutil.copytree(tmp_path / "whole", tmp_path / "part")
-    for checkpoint in (tmp_path / "part" / "checkpoints").iterdir():
-        if checkpoint.name > "step-000000008":  # the last that stays lies within the second epoch
-            shutil.rmtree(checkpoint)
-    shutil.rmtree(tmp_path / "part" / "model")
-    resumed = stage(*options, "--output-dir", tmp_path / "part", "--resume", "auto")
-    assert resumed.status == 0 and "epoch 1, batch 3" in resumed.out, resumed.err
-    assert lab.same_weights(lab.weights(tmp_path / "whole"), lab.weights(tmp_path / "part"))
-    one, other = (lab.results(tmp_path / name)["second_stage"] for name in ("whole", "part"))
-    assert one["limit"] == other["limit"] == pytest.approx(radius(first), rel=1e-6)
-
-
-def test_two_processes(lab: Any, first: Path, tmp_path: Path) -> None:
-    script = lab.root / "recipes" / "second_stage.py"
-    options = ["--model", first, "--batch-size", 8, "--epochs", 2, "--output-dir", tmp_path / "run"]
-    outcome = lab.torchrun(script, *options, cwd=tmp_path)
-    assert outcome.status == 0, outcome.err
-    assert lab.results(tmp_path / "run")["processes"] == 2
-    assert changed(tmp_path / "run" / "model", first) == {"fc.weight", "fc.bias"}
-    assert longest_row(tmp_path / "run" / "model") <= radius(first) * (1 + 1e-6)
-
-
-def test_without_the_ball_by_the_command_and_from_a_file(
-    first: Path, tmp_path: Path, lab: Any, recipe: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "again.yaml").write_text("epochs: 1\nmaxnorm-threshold: 0.3\nclass-balanced-beta: 0.99\n")
-    monkeypatch.setattr("sys.argv", ["glmc-zoo"])
-    main(["second-stage", "--model", str(first), "--config", "again.yaml", "--no-maxnorm"])
-    (run,) = (tmp_path / "runs").iterdir()
-    assert run.name == "run.second_stage.class_balanced_digits_lt.seed0"
-    found = lab.results(run)
-    assert found["command"].startswith("glmc-zoo second_stage --model path/to/model")
-    assert found["model"]["tag"] == "glmc_digits_lt_class_balanced"
-    about = found["second_stage"]
-    assert (about["kind"], about["threshold"], about["limit"], about["beta"]) == ("class_balanced", None, None, 0.99)
-    assert "MaxNorm" not in (run / "model" / "README.md").read_text()
-
-
-# ------------------------------------------------------------------------------------------------- options
 def test_the_surface_is_held() -> None:
     parser = build_parser(SecondStageConfig, description="")
     found = {text for action in parser._actions for text in action.option_strings if text.startswith("--")}

@@ -177,12 +177,12 @@ def test_what_does_not_go_with_it(recipe: Recipe, model: Path, words: list[Any],
     assert says in recipe("evaluate", "--model", model, "--streaming", *words).sentence
 
 
-@pytest.mark.parametrize("name", ["train", "finetune"])
+@pytest.mark.parametrize("name", ["train", "finetune", "second_stage"])
 def test_training_says_why_it_cannot(recipe: Recipe, model: Path, name: str) -> None:
-    words = ["--model", model] if name == "finetune" else []
+    words = [] if name == "train" else ["--model", model]
     sentence = recipe(name, *words, "--streaming").sentence
-    assert sentence.startswith("--streaming is not possible in training")
-    assert sentence.endswith("leave it out to download the set once; recipes/evaluate.py streams.")
+    assert sentence.startswith("--streaming is for recipes/evaluate.py: training shuffles the whole set")
+    assert "streaming" not in recipe(name, "--help").out
 
 
 def test_a_class_without_test_images_is_refused(recipe: Recipe, model: Path, images: Path, tmp_path: Path) -> None:

@@ -307,3 +307,9 @@ def _hub_card(rows: dict[str, int]) -> str:
         "configs": configs,
     }
     return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n# Dataset Card for ImageNet\n"
+
+
+def check_pictures(data: Any) -> None:
+    """Every label is the class that the picture shows."""
+    for split in filter(None, (data.train, data.test, data.val)):
+        assert [class_of(image) for image in split.images(range(len(split)))] == split.labels.tolist()
