@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
+from textwrap import shorten
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,6 +25,7 @@ __all__ = ["plot_class_accuracy", "plot_comparison", "plot_group_confusion", "pl
 _MOST_BARS = 40
 _MOST_PLAIN_DOTS = 200
 _TREND_POINTS = 60
+_LONGEST_NAME = 24
 
 
 def plot_class_accuracy(
@@ -43,7 +45,7 @@ def plot_class_accuracy(
         class_counts: Training images of each class (C,).
         class_recalls: Recall of each class, 0 to 1, shape (C,); a class without a test image has NaN and is left out.
         path: Picture file; its ending chooses the format, and missing folders are made.
-        class_names: Name of each class; written under the bars when there are at most 40.
+        class_names: Name of each class; written under the bars when there are at most 40, shortened to 24 characters.
         many, few, few_inclusive: Thresholds of the groups, as in :func:`group_of_classes`.
         title: Which model on which data.
 
@@ -70,7 +72,8 @@ def plot_class_accuracy(
     axis.set_xlim(0.5, len(counts) + 0.5)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     if class_names is not None and len(counts) <= _MOST_BARS:
-        names = [class_names[index] for index in order]
+        # Whole names may be lists of synonyms, as ImageNet's are, and would leave no room for the bars.
+        names = [_short(class_names[index]) for index in order]
         slanted = sum(map(len, names)) > 90
         axis.set_xticks(
             range(1, len(names) + 1),
@@ -84,6 +87,12 @@ def plot_class_accuracy(
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.set_xlabel(f"rank of the class among {len(counts):,}, most training images first")
     return save(figure, path)
+
+
+def _short(name: str) -> str:
+    """A class name of at most 24 characters, cut between words where there are several."""
+    cut = shorten(name, _LONGEST_NAME, placeholder=" …")
+    return cut if len(cut) > 2 else name[: _LONGEST_NAME - 1] + "…"
 
 
 def _group_rules(many: int, few: int, few_inclusive: bool) -> tuple[str, str, str]:

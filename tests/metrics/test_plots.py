@@ -74,6 +74,18 @@ def test_class_accuracy_is_sorted_by_training_images(tmp_path: Path) -> None:
     assert twin.get_yscale() == "log"
 
 
+def test_long_class_names_leave_room_for_the_bars(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    names = [
+        "great white shark, white shark, man-eater, Carcharodon carcharias",
+        "Donaudampfschiffahrtskapitaen",
+        "ant",
+    ]
+    figure = plot_class_accuracy([300, 50, 5], [0.9, 0.5, 0.1], tmp_path / "c.png", class_names=names, title="t")
+    shown = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert shown == ["great white shark, …", "Donaudampfschiffahrtska…", "ant"]
+    assert not [warning for warning in recwarn if "constrained_layout" in str(warning.message)]
+
+
 @pytest.mark.parametrize("classes", [100, 1000, 8142])
 def test_many_classes_are_dots_without_names(tmp_path: Path, classes: int) -> None:
     counts = np.linspace(300, 0, classes).astype(int)  # some classes have no training image
