@@ -175,6 +175,15 @@ def run_recipe(main: Callable[[], None]) -> None:
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    finally:
+        _leave_process_group()
+
+
+def _leave_process_group() -> None:
+    """Stop the threads of a process group by name: the interpreter's end would now and then abort on them (SIGABRT)."""
+    distributed = sys.modules.get("torch.distributed")  # not imported: no process group
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _hide_own_folder() -> None:

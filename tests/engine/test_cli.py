@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ label-column lr many-threshold max-count method min-lr mixed-precision momentum 
 profile projection-dim push-to-hub rebalanced-loss reduction resume sampler-power sched seed select selection
 skip-bad-images test-split tracker train-split val-fraction warmup-epochs weight-decay workers
 groups push-private push-revision push-pull-request push-tag push-collection push-overwrite export-half export-encoder
-license lr-base-size sam-rho split-file official-val
+license lr-base-size sam-rho split-file official-val threads resident compile-mode
 """
 FINETUNE_SURFACE = "model tune last-blocks layer-decay lora-rank lora-alpha"
 
@@ -35,7 +36,7 @@ def options(parser: Any) -> set[str]:
 
 SWITCHES = """
 compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite export-half
-export-encoder official-val
+export-encoder official-val resident
 """
 
 
@@ -141,6 +142,20 @@ def test_one_process_of_several_tells_what_all_find(
     monkeypatch.setenv("RANK", "1")
     _expect_exit(wrong, 2)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("fault", [None, UserError("The value 3 is odd: give 2.")])
+def test_no_process_group_outlives_a_recipe(fault: Exception | None) -> None:
+    from torch import distributed
+
+    def main() -> None:
+        distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+        if fault is not None:
+            raise fault
+
+    with pytest.raises(SystemExit) if fault else nullcontext():
+        run_recipe(main)
+    assert not distributed.is_initialized()  # its threads would now and then abort the interpreter as it ends
 
 
 def test_interrupting_is_no_traceback() -> None:
