@@ -61,6 +61,7 @@ class Normalize(nn.Module):
         # Not persistent: they belong to the data, and the exported model carries them in its configuration.
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+        self._tiles: tuple[Tensor, ...] | None = None
 
     def forward(self, images: Tensor, draws: PhotoDraws | None = None) -> Tensor:
         """Normalise a batch, after the rest of its augmentation where it comes with ``draws`` (`augment_photos`).
@@ -72,7 +73,21 @@ class Normalize(nn.Module):
             raise TypeError(f"Normalize takes uint8 images, got {images.dtype}")
         if draws is not None:
             return augment_photos(images, draws, self.mean, self.std)
-        return (images.float() / 255 - self.mean) / self.std
+        mean, std = self._statistics(images)
+        return images.float().div_(255).sub_(mean).div_(std)
+
+    def _statistics(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Mean and deviation, laid out as the images are."""
+        if images.is_contiguous() or not images.is_contiguous(memory_format=torch.channels_last):
+            return self.mean, self.std
+        # With a pixel's three colours side by side, each operation would go through memory three values at a time.
+        size = images.shape[-2:]
+        if self._tiles is None or self._tiles[0].shape[-2:] != size or self._tiles[0].device != images.device:
+            self._tiles = tuple(
+                value.expand(1, -1, *size).contiguous(memory_format=torch.channels_last)
+                for value in (self.mean, self.std)
+            )
+        return self._tiles
 
 
 class CropDraw(NamedTuple):
@@ -141,9 +156,17 @@ class CropTrainTransform:
             streams: a seed for each image; the first seeds the draws of the batch.
             views: how many augmentations of each image.
         """
+        batch = self.fit(images)
+        return Views(tuple(self.crop.apply(batch, draw) for draw in self.draw(streams, views)))
+
+    def fit(self, images: Images) -> Tensor:
+        """The whole pictures at the size of the crops, uint8 of shape (B, 3, size, size)."""
+        return self._fit(images)
+
+    def draw(self, streams: Sequence[int], views: int) -> list[CropDraw]:
+        """The draws of each view of a batch whose images have these seeds."""
         generator = torch.Generator().manual_seed(streams[0])
-        batch = self._fit(images)
-        return Views(tuple(self.crop(batch, generator) for _ in range(views)))
+        return [self.crop.draw(len(streams), generator) for _ in range(views)]
 
 
 class LargeTrainTransform:

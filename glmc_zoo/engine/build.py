@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import (
-    DataLoaderConfiguration,
     DistributedType,
     InitProcessGroupKwargs,
     LoggerType,
@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 from glmc_zoo.data import LongTailData, load_data, train_loader
 from glmc_zoo.engine.config import TrainConfig
 from glmc_zoo.engine.finetune import FinetuneConfig
-from glmc_zoo.engine.memory import keep_freed_memory
+from glmc_zoo.engine.hardware import best_precision, use_device
 from glmc_zoo.engine.options import DataOptions
 from glmc_zoo.engine.output import main_process_first
 from glmc_zoo.errors import UserError, did_you_mean
@@ -73,13 +73,12 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     """
     if config.tracker is not None:
         _check_tracker(config.tracker)
+    precision = best_precision(os.environ) if config.mixed_precision == "auto" else config.mixed_precision
     try:
         accelerator = Accelerator(
-            mixed_precision=config.mixed_precision,
+            mixed_precision=precision,
             gradient_accumulation_steps=config.grad_accum_steps,
             log_with=config.tracker,
-            # Pinned batches are copied while the device computes; Accelerate's own default waits for each copy.
-            dataloader_config=DataLoaderConfiguration(non_blocking=True),
             # Trackers that write files ask for a folder now; the run puts its own here once it has claimed one.
             project_config=ProjectConfiguration(logging_dir="."),
             # The others wait while the main process prepares a data set, which takes longer than the default.
@@ -95,8 +94,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         )
     if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise UserError("--mixed-precision fp16 needs a GPU; on a CPU give bf16 or no.")
-    if accelerator.device.type == "cpu":
-        keep_freed_memory()
+    use_device(accelerator.device, config.threads)
     return accelerator
 
 
@@ -120,9 +118,13 @@ def load_run_data(config: DataOptions, accelerator: Accelerator) -> LongTailData
 
 
 def make_train_loader(
-    config: TrainConfig, data: LongTailData, transform: Callable[..., Any], processes: int
+    config: TrainConfig,
+    data: LongTailData,
+    transform: Callable[..., Any],
+    processes: int,
+    resident_on: torch.device | None = None,
 ) -> DataLoader[Any]:
-    """Pairs of batches for GLMC, single ones for the baselines.
+    """Pairs of batches for GLMC, single ones for the baselines; from pictures on ``resident_on``, if that is given.
 
     Raises:
         UserError: a batch, in all processes together, is larger than the training set.
@@ -149,6 +151,7 @@ def make_train_loader(
         # Several processes: dropping the tail keeps their shards disjoint and of equal length. One process: only a
         # last batch of a single image is dropped, which batch-norm cannot use.
         drop_last=processes > 1 or len(split) % config.batch_size == 1,
+        resident_on=resident_on,
     )
 
 

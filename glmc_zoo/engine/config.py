@@ -75,11 +75,18 @@ class TrainConfig(PushOptions, GroupOptions, DataOptions):
     ema_decay: float | None = option(None, "keep an exponential moving average of the weights, and export that")
     # ---- execution
     seed: int = option(0, "seed of weights, order, augmentation and mixing")
-    mixed_precision: Literal["no", "fp16", "bf16"] | None = option(
-        None, "no, fp16 or bf16; what `accelerate config` says by default"
+    mixed_precision: Literal["no", "fp16", "bf16", "auto"] | None = option(
+        None, "no, fp16, bf16, or auto: bf16 where the device has it; what `accelerate config` says by default"
     )
     grad_accum_steps: int = option(1, "batches whose gradients are added before each optimiser step")
     compile: bool = option(False, "compile the training step with torch.compile")
+    compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = option(
+        "default", "of --compile; reduce-overhead replays the step as CUDA graphs"
+    )
+    threads: int | None = option(None, "threads of one training process; on a CPU its share of the cores by default")
+    resident: bool | None = option(
+        None, "keep small training images on the device; by default when they take at most 1/4 of its free memory"
+    )
     output_dir: str | None = option(None, "folder of the run; a fresh one below runs/ by default")
     resume: str | None = option(None, "auto (newest readable checkpoint of --output-dir) or a checkpoint folder")
     checkpoint_every: int = option(1, "epochs between checkpoints")
@@ -108,6 +115,8 @@ class TrainConfig(PushOptions, GroupOptions, DataOptions):
                 raise UserError(f"--{name.replace('_', '-')} {value} must lie in 0 to 1, 1 excluded.")
         if self.seed >= 2**32:
             raise UserError(f"--seed {self.seed} is too large: it must be below 2 ** 32.")
+        if self.compile_mode != "default" and not self.compile:
+            raise UserError(f"--compile-mode {self.compile_mode} has no effect without --compile: give that too.")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise UserError(f"--ema-decay {self.ema_decay} must lie between 0 and 1, for instance 0.999.")
         if self.warmup_epochs and self.epochs and self.warmup_epochs > self.epochs:
@@ -123,7 +132,7 @@ _AT_LEAST: dict[str, float] = {
     **dict.fromkeys(
         ("batch_size", "image_size", "grad_accum_steps", "checkpoint_every", "keep_checkpoints", "eval_every"), 1
     ),
-    **dict.fromkeys(("epochs", "projection_dim", "lr_base_size"), 1),
+    **dict.fromkeys(("epochs", "projection_dim", "lr_base_size", "threads"), 1),
     **dict.fromkeys(("workers", "warmup_epochs", "checkpoint_steps", "seed", "weight_decay"), 0),
     **dict.fromkeys(("min_lr", "consistency_weight", "class_weight_power", "sampler_power"), 0),
 }
@@ -141,7 +150,7 @@ GENERIC_RECIPE: dict[str, Any] = {
 # What may differ between a run and its resumption without changing what is computed.
 _FREE_ON_RESUME = frozenset(
     {
-        *("output_dir", "resume", "workers", "data_dir", "tracker"),
+        *("output_dir", "resume", "workers", "data_dir", "tracker", "threads", "resident"),
         *("keep_checkpoints", "checkpoint_every", "checkpoint_steps", "license", "export_half", "export_encoder"),
     }
 )

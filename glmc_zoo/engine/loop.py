@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,12 @@ from tqdm.auto import tqdm
 
 from glmc_zoo.data import PairedBatch
 from glmc_zoo.engine.checkpoint import Progress
+from glmc_zoo.engine.hardware import Transfer
 from glmc_zoo.engine.output import own_share
+from glmc_zoo.engine.stages import StageClock
 from glmc_zoo.engine.step import TrainStep
 from glmc_zoo.errors import UserError
-from glmc_zoo.method import SAM, GLMCTask
+from glmc_zoo.method import SAM, GLMCTask, Mix
 
 __all__ = ["NotFiniteError", "step_generator", "train_one_epoch"]
 
@@ -36,13 +38,27 @@ def step_generator(seed: int, epoch: int, batch: int, rank: int) -> torch.Genera
     return torch.Generator().manual_seed(int(word >> np.uint64(1)))
 
 
-def _inputs(task: TrainingTask, batch: Any, normalize: Callable[..., Tensor], generator: torch.Generator) -> tuple:
-    if not isinstance(batch, PairedBatch):
-        return normalize(batch.images, batch.draws), batch.targets
-    assert isinstance(task, GLMCTask) and batch.second is not None and batch.second_targets is not None
-    first = _pair(normalize, batch.first, batch.first_draws)
-    second = _pair(normalize, batch.second, batch.second_draws)
-    return (task.mix(first, second, batch.first_targets, batch.second_targets, generator),)
+class _Inputs:
+    """From batches on the device to what the task is called with.
+
+    The mixing of all steps is drawn when the first of them comes: later ones have nothing to wait for.
+    """
+
+    def __init__(
+        self, task: TrainingTask, normalize: Callable[..., Tensor], draw: Callable[[int, int], list[Mix]]
+    ) -> None:
+        self.task, self.normalize, self._draw = task, normalize, draw
+        self._mixes: Iterator[Mix] | None = None
+
+    def __call__(self, batch: Any) -> tuple:
+        if not isinstance(batch, PairedBatch):
+            return self.normalize(batch.images, batch.draws), batch.targets
+        assert isinstance(self.task, GLMCTask) and batch.second is not None and batch.second_targets is not None
+        if self._mixes is None:
+            self._mixes = iter(self._draw(*batch.first[0].shape[-2:]))
+        first = _pair(self.normalize, batch.first, batch.first_draws)
+        second = _pair(self.normalize, batch.second, batch.second_draws)
+        return (self.task.mix(first, second, batch.first_targets, batch.second_targets, mix=next(self._mixes)),)
 
 
 def _pair(normalize: Callable[..., Tensor], views: Sequence[Tensor], draws: Sequence[Any] | None) -> tuple:
@@ -103,12 +119,13 @@ def train_one_epoch(
     checkpoint_steps: int = 0,
     save: Callable[[], Any] | None = None,
     last_good: Callable[[], str] = lambda: "none yet",
+    clock: StageClock | None = None,
 ) -> dict[str, float]:
     """Train through the rest of epoch ``progress.epoch`` and return the mean of each loss term.
 
     Args:
         task: The prepared task; called once a batch, with SAM twice.
-        loader: The prepared loader, its sampler already set to the epoch.
+        loader: The prepared loader, its sampler already set to the epoch; its batches may lie on any device.
         optimizer: The prepared optimiser.
         normalize: From uint8 views and their draws to the network's input, on the device: `Normalize`.
         accelerator: Runs the backward pass, accumulation and clipping.
@@ -121,6 +138,7 @@ def train_one_epoch(
         checkpoint_steps: Call ``save`` every so many steps.
         save: Writes a checkpoint.
         last_good: Name of the newest checkpoint, for the message when the loss is not finite.
+        clock: Adds up time by stage.
 
     Returns:
         Mean of each loss term over the epoch's batches, and ``images_per_second``: training images drawn by plain
@@ -133,7 +151,15 @@ def train_one_epoch(
     epoch, length = progress.epoch, len(loader)
     done_before, images = progress.batch, 0
     losses = _Losses(accelerator, progress)
-    step = TrainStep(task, optimizer, accelerator, clip_grad=clip_grad, sam=sam)
+    clock = clock or StageClock(accelerator.device)
+    step = TrainStep(task, optimizer, accelerator, clip_grad=clip_grad, sam=sam, clock=clock)
+    transfer = Transfer(accelerator.device)
+
+    def draw(height: int, width: int) -> list[Mix]:
+        rank, rest = accelerator.process_index, range(done_before, length)
+        return [plain_task.draw(height, width, step_generator(seed, epoch, batch, rank)) for batch in rest]
+
+    inputs_of = _Inputs(plain_task, normalize, draw)
     task.train()
     for module in frozen:
         module.eval()
@@ -144,9 +170,11 @@ def train_one_epoch(
     start = time.perf_counter()
     rest = skip_first_batches(loader, progress.batch) if progress.batch else loader
     due = False
-    for batch in own_share(rest, accelerator):
-        generator = step_generator(seed, epoch, progress.batch, accelerator.process_index)
-        inputs = _inputs(plain_task, batch, normalize, generator)
+    for batch in clock.batches(own_share(rest, accelerator)):
+        with clock.stage("transfer"):
+            batch = transfer(batch)
+        with clock.stage("augment and mix"):
+            inputs = inputs_of(batch)
         result = step(inputs)
         if ema is not None and accelerator.sync_gradients:
             ema.update(plain_task.trainable_module, step=progress.step)
@@ -154,6 +182,7 @@ def train_one_epoch(
         progress.batch += 1
         progress.step += 1
         images += len(result["output"])
+        clock.step_done()
         # Between two optimiser steps only: gradients that are still being added up are in no checkpoint.
         due = due or bool(checkpoint_steps and progress.step % checkpoint_steps == 0)
         stop = due and accelerator.sync_gradients and progress.batch < length

@@ -28,11 +28,13 @@ from glmc_zoo.engine.build import (
 from glmc_zoo.engine.checkpoint import Best, Checkpoints, Progress
 from glmc_zoo.engine.config import TrainConfig, with_scaled_lr
 from glmc_zoo.engine.evaluation import evaluate
+from glmc_zoo.engine.hardware import hardware_text, resident_device
 from glmc_zoo.engine.loop import NotFiniteError, train_one_epoch
 from glmc_zoo.engine.options import shown_options
 from glmc_zoo.engine.output import RunFolder, on_main_process
 from glmc_zoo.engine.push import check_push_run, push_run
 from glmc_zoo.engine.report import describe_run, epoch_line, opening_lines, result_table, write_outputs
+from glmc_zoo.engine.stages import StageClock
 from glmc_zoo.engine.tuning import frozen_modules
 from glmc_zoo.hub import ModelSource, check_login, open_model, source_license
 from glmc_zoo.method import SAM, GLMCTask
@@ -67,23 +69,30 @@ class TrainingRun:
         self.spec = input_spec(building, self.data)
         # As resolved, so that config.yaml says it.
         resolved: dict[str, Any] = {"image_size": self.spec.size, "augment": self.spec.augment}
+        if config.mixed_precision == "auto":
+            resolved["mixed_precision"] = self.accelerator.mixed_precision
         self.config = config = dataclasses.replace(config, **resolved)
         self.task = self._make_task(dataclasses.replace(building, **resolved))
         # The faster layout for convolutions on GPUs and CPUs alike; weights of other kinds are not changed by it.
         self.task.to(memory_format=torch.channels_last)
         if config.compile:
-            self.task.compile()
+            self.task.compile(mode=None if config.compile_mode == "default" else config.compile_mode)
         self.frozen = frozen_modules(self.task)
         self.normalize = Normalize(self.spec.mean, self.spec.std).to(self.accelerator.device)
         self.train_transform, self.eval_transform = build_transforms(
             self.spec.augment, self.spec.size, interpolation=self.spec.interpolation, crop_pct=self.spec.crop_pct
         )
-        loader = make_train_loader(config, self.data, self.train_transform, self.accelerator.num_processes)
-        scaled = with_scaled_lr(config, self.accelerator.num_processes)
+        processes, device = self.accelerator.num_processes, self.accelerator.device
+        self.resident_on = resident_device(config, self.data.train, self.train_transform, device)
+        loader = make_train_loader(config, self.data, self.train_transform, processes, self.resident_on)
+        scaled = with_scaled_lr(config, processes)
         optimizer = make_optimizer(scaled, self.task, self._parameter_groups())
         self.scheduler = make_scheduler(scaled, optimizer)
         self.folder = RunFolder(self.accelerator, config)
-        self.prepared, self.optimizer, self.loader = self.accelerator.prepare(self.task, optimizer, loader)
+        # Batches are brought to the device by the loop, beside the step before (`Transfer`).
+        self.prepared, self.optimizer, self.loader = self.accelerator.prepare(
+            self.task, optimizer, loader, device_placement=[True, True, False]
+        )
         self.sam = None if config.sam_rho is None else SAM(self.task.parameters(), config.sam_rho)
         # Weights are equal now; dropout is not to be.
         set_seed(config.seed, device_specific=True)
@@ -95,6 +104,8 @@ class TrainingRun:
             self.ema = ModelEmaV3(self.task.trainable_module, decay=config.ema_decay, use_warmup=True)
             self.accelerator.register_for_checkpointing(self.ema)
         self.checkpoints = Checkpoints(self.accelerator, self.folder.checkpoints, keep=config.keep_checkpoints)
+        traced = config.profile and self.accelerator.is_main_process
+        self.clock = StageClock(device, self.folder.path / "profile" if traced else None)
         self._newest = "none yet"
         self._clock = time.perf_counter()
         if config.tracker is not None:
@@ -199,6 +210,7 @@ class TrainingRun:
             checkpoint_steps=self.config.checkpoint_steps,
             save=self.save,
             last_good=lambda: self._newest,
+            clock=self.clock,
         )
 
     def finish_epoch(self, losses: dict[str, float]) -> None:
@@ -266,7 +278,8 @@ class TrainingRun:
         )
         config = self.config
         empty = ScoreCounts.empty(self.data.class_counts, many=config.many_threshold, few=config.few_threshold)
-        return evaluate(self.model, loader, self.normalize, empty, self.accelerator, total=len(split))
+        with self.clock.stage("evaluation"):
+            return evaluate(self.model, loader, self.normalize, empty, self.accelerator, total=len(split))
 
     # ----------------------------------------------------------------- finish
     def finish(self) -> dict[str, Any]:
@@ -304,6 +317,8 @@ class TrainingRun:
                 repo_id=config.push_to_hub,
             )
             print(result_table(results, self.folder.path))
+            if config.profile:
+                print(self.clock.report())
         if config.push_to_hub is not None:
             on_main_process(self.accelerator, self._push)
         self.accelerator.wait_for_everyone()
@@ -323,3 +338,4 @@ class TrainingRun:
         processes = self.accelerator.num_processes
         for line in opening_lines(self.config, self.data, self.spec, self.timm_model, self.folder.path, processes):
             self.say(line)
+        self.say(hardware_text(self.accelerator, self.resident_on))

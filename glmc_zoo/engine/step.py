@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from glmc_zoo.engine.stages import StageClock
 from glmc_zoo.method import SAM
 
 __all__ = ["TrainStep"]
@@ -29,6 +30,7 @@ class TrainStep:
         accelerator: Runs the backward pass, accumulation and clipping.
         clip_grad: Largest norm of the gradient, of the second one with SAM.
         sam: Sharpness-aware minimisation of the task's parameters.
+        clock: Adds up time by stage.
     """
 
     def __init__(
@@ -39,8 +41,10 @@ class TrainStep:
         *,
         clip_grad: float | None = None,
         sam: SAM | None = None,
+        clock: StageClock | None = None,
     ) -> None:
         self.task, self.optimizer, self.accelerator = task, optimizer, accelerator
+        self.clock = clock or StageClock(accelerator.device)
         self.clip_grad, self.sam = clip_grad, sam
         # What a second pass over the batches of this step needs: inputs, and the random state they were used with.
         self._window: list[tuple[tuple[Any, ...], list[Tensor]]] = []
@@ -53,15 +57,18 @@ class TrainStep:
             result = self._add_gradients(inputs)
             if self.sam is not None and self.accelerator.sync_gradients:
                 self._take_gradients_nearby(self.sam)
-            if self.clip_grad is not None and self.accelerator.sync_gradients:
-                self.accelerator.clip_grad_norm_(self.task.parameters(), self.clip_grad)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
+            with self.clock.stage("optimiser"):
+                if self.clip_grad is not None and self.accelerator.sync_gradients:
+                    self.accelerator.clip_grad_norm_(self.task.parameters(), self.clip_grad)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
         return result
 
     def _add_gradients(self, inputs: tuple[Any, ...]) -> dict[str, Tensor]:
-        result: dict[str, Tensor] = self.task(*inputs)
-        self.accelerator.backward(result["loss"])
+        with self.clock.stage("forward"):
+            result: dict[str, Tensor] = self.task(*inputs)
+        with self.clock.stage("backward"):
+            self.accelerator.backward(result["loss"])
         return result
 
     def _take_gradients_nearby(self, sam: SAM) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from glmc_zoo.method import weights
 from glmc_zoo.method.losses import GLMCOutput, Reduction, cumulative_alpha, glmc_loss
-from glmc_zoo.method.mixing import MixedViews, draw_mix, mix_views
+from glmc_zoo.method.mixing import Mix, MixedViews, draw_mix, mix_views
 from glmc_zoo.method.model import GLMCModel
 
 __all__ = ["GLMCTask", "RebalancedLoss"]
@@ -90,6 +90,10 @@ class GLMCTask(TrainingTask):
         model.forward_views = torch.compile(model.forward_views, backend=backend, mode=mode, **compile_kwargs)
         return model
 
+    def draw(self, height: int, width: int, generator: torch.Generator | None = None) -> Mix:
+        """The `Mix` of one batch; arguments as of `draw_mix`."""
+        return draw_mix(height, width, beta=self.beta, generator=generator)
+
     def mix(
         self,
         first: tuple[Tensor, Tensor],
@@ -97,15 +101,19 @@ class GLMCTask(TrainingTask):
         targets: Tensor,
         second_targets: Tensor,
         generator: torch.Generator | None = None,
+        *,
+        mix: Mix | None = None,
     ) -> MixedViews:
-        """Draw one `Mix` for the batch and apply it; arguments as of `mix_views`."""
-        height, width = first[0].shape[-2:]
+        """Apply ``mix`` to the batch, or one that is drawn for it; arguments as of `mix_views`."""
+        if mix is None:
+            height, width = first[0].shape[-2:]
+            mix = self.draw(height, width, generator)
         return mix_views(
             first,
             second,
             targets,
             second_targets,
-            draw_mix(height, width, beta=self.beta, generator=generator),
+            mix,
             num_classes=self.trainable_module.num_classes,
             class_weights=self.class_weights,
             correct_lam=self.correct_lam,

@@ -25,7 +25,7 @@ SAYS = {
     "two_processes_cpu": ("MULTI_GPU", 1, 2, True),
 }
 # 68 training images, 2 steps an epoch of 2 x 16; 600 test images.
-OPTIONS = [*("--max-count", 10), *("--imbalance-factor", 2), *("--batch-size", 16), *("--epochs", 1)]
+OPTIONS = [*("--max-count", 10), *("--imbalance-factor", 2), *("--batch-size", 16), *("--epochs", 1), *("--threads", 1)]
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from glmc_zoo.data.loaders import EvalDataset, TrainDataset
+from glmc_zoo.data.resident import ResidentTrainDataset
 from glmc_zoo.engine.loop import step_generator
 from glmc_zoo.engine.run import TrainingRun
 
@@ -25,12 +26,17 @@ def main() -> None:
     out, rank = Path(sys.argv[1]), int(os.environ["RANK"])
     kill_at = int(os.environ.get("KILL_AT_EPOCH", "-1"))
     seen: dict[str, Any] = {"train": [], "test": []}
-    train_items, eval_items = TrainDataset.__getitems__, EvalDataset.__getitems__
+    eval_items = EvalDataset.__getitems__
     train_epoch, finish, init = TrainingRun.train_epoch, TrainingRun.finish, TrainingRun.__init__
 
-    def train_getitems(self: TrainDataset, indices: Any) -> Any:
-        seen["train"][-1].extend(index.first for index in indices)
-        return train_items(self, indices)
+    def record(kind: type) -> None:
+        train_items = kind.__getitems__  # type: ignore[attr-defined]
+
+        def train_getitems(self: Any, indices: Any) -> Any:
+            seen["train"][-1].extend(index.first for index in indices)
+            return train_items(self, indices)
+
+        kind.__getitems__ = train_getitems  # type: ignore[attr-defined]
 
     def eval_getitems(self: EvalDataset, indices: Any) -> Any:
         seen["test"][-1].extend(indices)
@@ -56,7 +62,8 @@ def main() -> None:
         torch.save(seen, out / f"rank-{rank}.pt")
         return result
 
-    TrainDataset.__getitems__ = train_getitems  # type: ignore[method-assign]
+    for kind in (TrainDataset, ResidentTrainDataset):
+        record(kind)
     EvalDataset.__getitems__ = eval_getitems  # type: ignore[method-assign]
     TrainingRun.__init__ = recorded_init  # type: ignore[method-assign]
     TrainingRun.train_epoch = recorded_epoch  # type: ignore[method-assign]

@@ -1,0 +1,264 @@
+"""How the time of an epoch grows with the training set and with the number of classes.
+
+    python benchmarks/growth.py --data-dir DATA/cifar10 --threads 2 --out benchmarks/results
+    python benchmarks/growth.py --device cuda --mixed-precision bf16 --max-counts 1250 2500 5000
+
+An epoch is one of the engine's, as recipes/train.py runs it, after one that is not timed. Each round does an epoch of
+every setting in turn, so that a slow moment of the machine touches all of them; of the rounds the median counts.
+
+- Images: cifar10_lt with imbalance factor 100, thinned from ``--max-counts`` images of its largest class; without
+  ``--data-dir`` drawn pixels of the same shape and class counts.
+- Classes: as many training images (``--images``) and test images, 32 x 32 pixels, for every number of classes; class
+  counts fall as 1 / rank, and no class is without an image. The evaluation is timed too, on as many test images as the
+  largest number of classes.
+
+A straight line is fitted to the medians by least squares; what it leaves over is printed relative to each of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from _report import write_report
+
+if TYPE_CHECKING:
+    from glmc_zoo.engine.run import TrainingRun
+
+FACTOR = 100  # imbalance factor of the sets that grow in images
+SIDE = 32
+
+
+def falling_counts(classes: int, images: int) -> list[int]:
+    """Class counts that fall as 1 / rank on top of one image each, and sum to ``images``."""
+    weights = [1 / rank for rank in range(1, classes + 1)]
+    counts = [1 + int((images - classes) * weight / sum(weights)) for weight in weights]
+    counts[0] += images - sum(counts)
+    return counts
+
+
+def write_set(folder: Path, train: Sequence[int], test_images: int) -> Path:
+    """Save a set of drawn pixels with these class counts, in the form that `load_data` reads."""
+    import datasets
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    pictures = []
+    for _ in range(256):
+        file = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(file, "PNG")
+        pictures.append({"bytes": file.getvalue(), "path": None})
+    names = [f"class {c}" for c in range(len(train))]
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
+    labels = {
+        "train": np.repeat(np.arange(len(train)), train).tolist(),
+        "test": [i % len(train) for i in range(test_images)],
+    }
+    splits = {
+        split: datasets.Dataset.from_dict(
+            {"image": [pictures[i % len(pictures)] for i in range(len(classes))], "label": classes}, features=features
+        )
+        for split, classes in labels.items()
+    }
+    datasets.DatasetDict(splits).save_to_disk(str(folder))
+    return folder
+
+
+@dataclass
+class Setting:
+    """One point of a panel, with its run and the times taken so far, in seconds."""
+
+    panel: str
+    value: int
+    run: TrainingRun
+    epochs: Iterator[int]
+    training: list[float] = field(default_factory=list)
+    evaluation: list[float] = field(default_factory=list)
+
+    def do_epoch(self) -> None:
+        """Train through the next epoch and finish it, with an evaluation where the run has one every epoch."""
+        start = time.perf_counter()
+        next(self.epochs)
+        losses = self.run.train_epoch()
+        self._wait()
+        trained = time.perf_counter()
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.run.finish_epoch(losses)
+        self._wait()
+        self.training.append(trained - start)
+        self.evaluation.append(time.perf_counter() - trained)
+
+    def _wait(self) -> None:
+        import torch
+
+        if self.run.accelerator.device.type == "cuda":
+            torch.cuda.synchronize(self.run.accelerator.device)
+
+
+def make_settings(options: argparse.Namespace, folder: Path) -> list[Setting]:
+    """The runs of both panels, not begun yet."""
+    from glmc_zoo import longtail_counts
+    from glmc_zoo.engine.config import resolve
+    from glmc_zoo.engine.run import TrainingRun
+
+    epochs = options.rounds + 2  # one to warm up, and the last, which would be exported, is never reached
+    shared = {
+        "backbone": options.backbone,
+        "preset": "official",
+        "batch_size": options.batch_size,
+        "threads": options.threads,
+        "mixed_precision": options.mixed_precision,
+        "epochs": epochs,
+        "checkpoint_every": epochs,
+    }
+    if options.data_dir is not None:
+        grown: dict[str, Any] = {"data": "cifar10_lt", "data_dir": str(options.data_dir)}
+    else:
+        counts = longtail_counts(10, max(options.max_counts), FACTOR)
+        grown = {"data": str(write_set(folder / "images", counts, 1000))}
+    grown |= {"imbalance_factor": FACTOR, "eval_every": epochs}
+    plans = [("images", count, grown | {"max_count": count}) for count in options.max_counts]
+    for classes in options.classes:
+        counts = falling_counts(classes, options.images)
+        data = write_set(folder / f"classes-{classes}", counts, max(options.classes))
+        plans.append(("classes", classes, {"data": str(data), "eval_every": 1}))
+    settings = []
+    for panel, value, own in plans:
+        run = TrainingRun(resolve(shared | own | {"output_dir": str(folder / f"run-{panel}-{value}")}))
+        if run.accelerator.device.type != options.device:
+            raise SystemExit(f"growth.py: error: --device {options.device} is not at hand; give --device cpu.")
+        settings.append(Setting(panel, len(run.data.train) if panel == "images" else value, run, run.epochs()))
+    return settings
+
+
+def fit_line(values: Sequence[int], seconds: Sequence[float]) -> dict[str, Any]:
+    """The straight line through the points by least squares, and how far from it they lie."""
+    import numpy as np
+
+    slope, start = np.polyfit(values, seconds, 1)
+    left = np.asarray(seconds) - (start + slope * np.asarray(values))
+    total = float(((np.asarray(seconds) - np.mean(seconds)) ** 2).sum())
+    return {
+        "seconds_at_zero": float(start),
+        "seconds_per_unit": float(slope),
+        "r2": 1 - float((left**2).sum()) / total if total else 1.0,
+        "residuals_relative": (left / np.asarray(seconds)).tolist(),
+        "largest_relative_residual": float(np.abs(left / np.asarray(seconds)).max()),
+    }
+
+
+def summarise(settings: Sequence[Setting]) -> list[dict[str, Any]]:
+    """A series for training over images, training over classes, and evaluation over classes."""
+    rows = []
+    for panel, what in (("images", "training"), ("classes", "training"), ("classes", "evaluation")):
+        points = [setting for setting in settings if setting.panel == panel]
+        times = [getattr(setting, what)[1:] for setting in points]  # the first epoch warms up
+        values, medians = [setting.value for setting in points], [median(taken) for taken in times]
+        rows.append(
+            {
+                "over": panel,
+                "what": what,
+                "values": values,
+                "train_images": [len(setting.run.data.train) for setting in points],
+                "test_images": [len(setting.run.data.test) for setting in points],
+                "seconds": times,
+                "median_s": medians,
+                "range_s": [[min(taken), max(taken)] for taken in times],
+                "over_first": [one / medians[0] for one in medians],
+                "line": fit_line(values, medians),
+            }
+        )
+    return rows
+
+
+def report_lines(row: dict[str, Any]) -> list[str]:
+    """What is printed of one series."""
+    line = row["line"]
+    lines = [f"{row['what']} over {row['over']}: seconds an epoch, median (range), over the first, off the line"]
+    for value, middle, (low, high), ratio, left in zip(
+        row["values"], row["median_s"], row["range_s"], row["over_first"], line["residuals_relative"], strict=True
+    ):
+        lines.append(f"  {value:7,d}  {middle:8.3f} ({low:.3f} to {high:.3f})  {ratio:6.3f}  {left:+7.2%}")
+    lines.append(
+        f"  line: {line['seconds_at_zero']:.3f} s + {1000 * line['seconds_per_unit']:.3f} ms for each; "
+        f"R2 {line['r2']:.4f}, largest residual {line['largest_relative_residual']:.2%}"
+    )
+    return lines
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Both panels: medians with their ranges, and the fitted lines."""
+    from matplotlib.ticker import FuncFormatter
+
+    from glmc_zoo.metrics._figure import GREEN, INK, new_figure, save
+
+    figure, axes = new_figure("Time of an epoch as the training set grows", width=9.6, height=4.4, columns=2)
+    for row in rows:
+        axis, colour = axes[row["over"] == "classes"], INK if row["what"] == "training" else GREEN
+        low, high = zip(*row["range_s"], strict=True)
+        bars = [[m - a for m, a in zip(row["median_s"], low, strict=True)]]
+        bars += [[b - m for m, b in zip(row["median_s"], high, strict=True)]]
+        axis.errorbar(row["values"], row["median_s"], yerr=bars, fmt="o", color=colour, capsize=4, markersize=5)
+        line, ends = row["line"], [0, max(row["values"])]
+        fitted = [line["seconds_at_zero"] + line["seconds_per_unit"] * end for end in ends]
+        label = f"{row['what']}, line with R² {line['r2']:.4f}, within {line['largest_relative_residual']:.1%}"
+        axis.plot(ends, fitted, color=colour, linewidth=1.4, label=label)
+    same = {row["train_images"][0] for row in rows if row["over"] == "classes"}
+    axes[0].set(title="Images (10 classes)", xlabel="training images")
+    axes[1].set(title=f"Classes ({same.pop():,} training images)", xlabel="classes")
+    for axis in axes:
+        axis.set_ylabel("seconds an epoch: median, range")
+        axis.set_ylim(bottom=0)
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False, fontsize=9)
+    save(figure, path)
+
+
+def main() -> None:
+    """Measure, print, and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", type=Path, help="copy of the Hub's uoft-cs/cifar10; drawn pixels without it")
+    parser.add_argument("--max-counts", type=int, nargs="+", default=[500, 1000, 2000])
+    parser.add_argument("--classes", type=int, nargs="+", default=[10, 100, 1000, 8142])
+    parser.add_argument("--images", type=int, default=10240, help="training images for every number of classes")
+    parser.add_argument("--backbone", default="resnet20_cifar")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--threads", type=int, help="of torch; all cores by default")
+    parser.add_argument("--mixed-precision", choices=["no", "bf16", "auto"], default="no")
+    parser.add_argument("--out", type=Path, help="folder for growth.json and growth.png")
+    options = parser.parse_args()
+    if min(len(set(options.max_counts)), len(set(options.classes))) < 3:
+        parser.error("a line through two points is always straight: give three --max-counts and --classes or more")
+    if max(options.classes) > options.images:
+        parser.error(f"--images {options.images} cannot fill {max(options.classes)} classes: give as many or more")
+    if options.device == "cpu":
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+
+    with tempfile.TemporaryDirectory() as folder:
+        settings = make_settings(options, Path(folder))
+        for _ in range(options.rounds + 1):
+            for setting in settings:
+                setting.do_epoch()
+        rows = summarise(settings)
+    for row in rows:
+        print("\n".join(report_lines(row)))
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        write_report(options.out / "growth.json", rows, device=options.device, rounds=options.rounds)
+        plot(rows, options.out / "growth.png")
+
+
+if __name__ == "__main__":
+    main()
