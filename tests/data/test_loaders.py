@@ -10,7 +10,7 @@ from PIL import Image
 from glmc_zoo.data.images import ArrayImages, ImageSplit
 from glmc_zoo.data.loaders import TrainDataset, eval_loader, train_loader
 from glmc_zoo.data.photo_draws import PhotoDraws, draw_views, stack_draws
-from glmc_zoo.data.sampling import SECOND_IMAGE, EpochSampler, PairedBatch, PairIndex, SingleBatch
+from glmc_zoo.data.sampling import SECOND_IMAGE, PairedBatch, PairIndex, SingleBatch
 from glmc_zoo.data.transforms import build_transforms
 from glmc_zoo.errors import UserError
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from glmc_zoo.data.sampling import EpochSampler, PairIndex
+from glmc_zoo.data.sampling import EpochSampler
 from glmc_zoo.errors import UserError
 
 

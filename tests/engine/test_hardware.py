@@ -81,7 +81,7 @@ def test_a_share_of_the_free_memory_is_the_limit(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # two processes keep a copy each
     assert placed() is None and placed(resident=True) == CPU
     monkeypatch.setattr(hardware, "free_memory", lambda device: needed)
-    with pytest.raises(UserError, match="--resident needs 0 MiB .* are free on cpu: leave it out"):
+    with pytest.raises(UserError, match=r"--resident needs 0 MiB .* are free on cpu: leave it out"):
         placed(resident=True)
 
 
