@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -74,6 +75,8 @@ class StageClock:
             self._profiler.step()
 
     def _begin_trace(self) -> None:
+        # Its C++ part would tell a user without a GPU that there is an error.
+        os.environ.setdefault("KINETO_LOG_LEVEL", "5")
         from torch.profiler import ProfilerActivity, profile, schedule
 
         kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self.device.type == "cuda" else [])]
