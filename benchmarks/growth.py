@@ -52,25 +52,21 @@ def write_set(folder: Path, train: Sequence[int], test_images: int) -> Path:
     import numpy as np
     from PIL import Image
 
+    datasets.disable_progress_bars()
     rng = np.random.default_rng(0)
     pictures = []
     for _ in range(256):
         file = io.BytesIO()
         Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(file, "PNG")
         pictures.append({"bytes": file.getvalue(), "path": None})
-    names = [f"class {c}" for c in range(len(train))]
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
-    labels = {
-        "train": np.repeat(np.arange(len(train)), train).tolist(),
-        "test": [i % len(train) for i in range(test_images)],
-    }
-    splits = {
-        split: datasets.Dataset.from_dict(
-            {"image": [pictures[i % len(pictures)] for i in range(len(classes))], "label": classes}, features=features
-        )
-        for split, classes in labels.items()
-    }
-    datasets.DatasetDict(splits).save_to_disk(str(folder))
+    classes = datasets.ClassLabel(names=[f"class {c}" for c in range(len(train))])
+    features = datasets.Features({"image": datasets.Image(), "label": classes})
+    splits = datasets.DatasetDict()
+    labels_of = {"train": np.repeat(np.arange(len(train)), train), "test": np.arange(test_images) % len(train)}
+    for split, labels in labels_of.items():
+        columns = {"image": [pictures[i % len(pictures)] for i in range(len(labels))], "label": labels.tolist()}
+        splits[split] = datasets.Dataset.from_dict(columns, features=features)
+    splits.save_to_disk(str(folder))
     return folder
 
 
@@ -89,20 +85,12 @@ class Setting:
         """Train through the next epoch and finish it, with an evaluation where the run has one every epoch."""
         start = time.perf_counter()
         next(self.epochs)
-        losses = self.run.train_epoch()
-        self._wait()
+        losses = self.run.train_epoch()  # reads the loss of its last step, so a GPU is waited for
         trained = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):
             self.run.finish_epoch(losses)
-        self._wait()
         self.training.append(trained - start)
         self.evaluation.append(time.perf_counter() - trained)
-
-    def _wait(self) -> None:
-        import torch
-
-        if self.run.accelerator.device.type == "cuda":
-            torch.cuda.synchronize(self.run.accelerator.device)
 
 
 def make_settings(options: argparse.Namespace, folder: Path) -> list[Setting]:
@@ -118,8 +106,7 @@ def make_settings(options: argparse.Namespace, folder: Path) -> list[Setting]:
         "batch_size": options.batch_size,
         "threads": options.threads,
         "mixed_precision": options.mixed_precision,
-        "epochs": epochs,
-        "checkpoint_every": epochs,
+        **{"epochs": epochs, "checkpoint_every": epochs},
     }
     if options.data_dir is not None:
         grown: dict[str, Any] = {"data": "cifar10_lt", "data_dir": str(options.data_dir)}
@@ -132,7 +119,7 @@ def make_settings(options: argparse.Namespace, folder: Path) -> list[Setting]:
         counts = falling_counts(classes, options.images)
         data = write_set(folder / f"classes-{classes}", counts, max(options.classes))
         plans.append(("classes", classes, {"data": str(data), "eval_every": 1}))
-    settings = []
+    settings: list[Setting] = []
     for panel, value, own in plans:
         run = TrainingRun(resolve(shared | own | {"output_dir": str(folder / f"run-{panel}-{value}")}))
         if run.accelerator.device.type != options.device:
@@ -146,8 +133,8 @@ def fit_line(values: Sequence[int], seconds: Sequence[float]) -> dict[str, Any]:
     import numpy as np
 
     slope, start = np.polyfit(values, seconds, 1)
-    left = np.asarray(seconds) - (start + slope * np.asarray(values))
-    total = float(((np.asarray(seconds) - np.mean(seconds)) ** 2).sum())
+    left = np.asarray(seconds) - np.polyval((slope, start), values)
+    total = float(np.var(seconds)) * len(seconds)
     return {
         "seconds_at_zero": float(start),
         "seconds_per_unit": float(slope),
@@ -185,9 +172,8 @@ def report_lines(row: dict[str, Any]) -> list[str]:
     """What is printed of one series."""
     line = row["line"]
     lines = [f"{row['what']} over {row['over']}: seconds an epoch, median (range), over the first, off the line"]
-    for value, middle, (low, high), ratio, left in zip(
-        row["values"], row["median_s"], row["range_s"], row["over_first"], line["residuals_relative"], strict=True
-    ):
+    columns = [row[name] for name in ("values", "median_s", "range_s", "over_first")]
+    for value, middle, (low, high), ratio, left in zip(*columns, line["residuals_relative"], strict=True):
         lines.append(f"  {value:7,d}  {middle:8.3f} ({low:.3f} to {high:.3f})  {ratio:6.3f}  {left:+7.2%}")
     lines.append(
         f"  line: {line['seconds_at_zero']:.3f} s + {1000 * line['seconds_per_unit']:.3f} ms for each; "
@@ -205,9 +191,8 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     figure, axes = new_figure("Time of an epoch as the training set grows", width=9.6, height=4.4, columns=2)
     for row in rows:
         axis, colour = axes[row["over"] == "classes"], INK if row["what"] == "training" else GREEN
-        low, high = zip(*row["range_s"], strict=True)
-        bars = [[m - a for m, a in zip(row["median_s"], low, strict=True)]]
-        bars += [[b - m for m, b in zip(row["median_s"], high, strict=True)]]
+        pairs = list(zip(row["median_s"], row["range_s"], strict=True))
+        bars = [[middle - low for middle, (low, _) in pairs], [high - middle for middle, (_, high) in pairs]]
         axis.errorbar(row["values"], row["median_s"], yerr=bars, fmt="o", color=colour, capsize=4, markersize=5)
         line, ends = row["line"], [0, max(row["values"])]
         fitted = [line["seconds_at_zero"] + line["seconds_per_unit"] * end for end in ends]

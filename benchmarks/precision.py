@@ -4,18 +4,19 @@
     python benchmarks/precision.py --data digits_lt --control-seeds 3 4 5
 
 Every seed of recipes/train.py runs once in single precision and once in bf16 autocast: `digits_lt` by its default
-recipe, and a short `cifar10_lt` with `resnet20_cifar`, imbalance factor 100 and the preset tuned. Runs that are finished
-are not done again, and one that was cut off goes on.
+recipe, and a short `cifar10_lt` with `resnet20_cifar`, imbalance factor 100 and the preset tuned. Runs that are
+finished are not done again, and one that was cut off goes on.
 
 The rule, written down before any run: an epoch is *within the spread* where the means over the seeds of the two
 training losses differ by no more than the largest less the smallest single-precision loss of that epoch. A curve is
-called within the spread when that holds in at least 80 % of its epochs; two groups of three seeds that differ by chance
-alone pass in 86 % of them (normal distribution). The final test scores are held to the same rule. ``--control-seeds``
-are single-precision runs in the place of bf16: what the rule says of them is what it says of chance.
+called within the spread when that holds in at least 80 % of its epochs; of three seeds and three others that differ by
+chance alone it holds in 86 % of the cases (normal distribution). The final test scores are held to the same rule.
+``--control-seeds`` are single-precision runs in the place of bf16: what the rule says of other seeds.
 
 Also printed: how many of the losses (one a seed and epoch) lie between the smallest and the largest single-precision
-loss of their epoch (of chance alone: half of them), and how far the farthest lies outside, over that band's width and
-over the loss's fall, which is what its mean covers in the run: the loss itself passes through zero.
+loss of their epoch, and how far the farthest lies outside, over that band's width and over the loss's fall, which is
+what its mean covers in the run: the loss itself passes through zero. Other seeds would fall into the band half of the
+time; the same seeds, if bf16 changed next to nothing, two thirds: those at its edges end up a little in or out of it.
 """
 
 from __future__ import annotations
@@ -141,32 +142,37 @@ def report_lines(title: str, compared: dict[str, Any]) -> list[str]:
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """A panel for each data set: the band of single precision, bf16 over it, and in a corner both less the mean."""
+    """A panel for each data set: the band of single precision with bf16 over it, and below it both less the mean."""
     from matplotlib.ticker import MaxNLocator
 
     from glmc_zoo.metrics._figure import GREY, SKY, VERMILION, new_figure, save
 
     title = "Training loss in single precision and in bf16"
-    figure, axes = new_figure(title, width=5.6 * len(rows), height=4.8, columns=len(rows))
+    figure, axes = new_figure(title, width=5.6 * len(rows), height=5.6, columns=len(rows))
     for axis, row in zip(axes, rows, strict=True):
         single, half = (np.array([run["curves"]["loss"] for run in row[kind]]) for kind in ("fp32", "bf16"))
         epochs = np.arange(1, single.shape[1] + 1)
-        inset = axis.inset_axes((0.46, 0.48, 0.53, 0.44))
-        for place, zero in ((axis, 0.0), (inset, single.mean(axis=0))):
+        whole = axis.get_subplotspec()
+        assert whole is not None
+        grid = whole.subgridspec(2, 1, height_ratios=(3, 2))
+        axis.set_subplotspec(grid[0])
+        below = figure.add_subplot(grid[1])
+        for place, zero in ((axis, 0.0), (below, single.mean(axis=0))):
             low, high = (single - zero).min(axis=0), (single - zero).max(axis=0)
             place.fill_between(epochs, low, high, color=SKY, alpha=0.35, linewidth=0, label="fp32, smallest to largest")
-            first, *others = place.plot(epochs, (single - zero).T, color=GREY, linewidth=0.8)
-            first.set_label(f"fp32, {len(single)} seeds")
-            first, *others = place.plot(epochs, (half - zero).T, color=VERMILION, linewidth=0.9, linestyle=(0, (4, 2)))
-            first.set_label(f"bf16, {len(half)} seeds")
+            lines = place.plot(epochs, (single - zero).T, color=GREY, linewidth=0.8)
+            lines[0].set_label(f"fp32, {len(single)} seeds")
+            lines = place.plot(epochs, (half - zero).T, color=VERMILION, linewidth=0.9, linestyle=(0, (4, 2)))
+            lines[0].set_label(f"bf16, {len(half)} seeds")
+            place.set_xlabel("epoch")
             place.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=6))
-        inset.set_title("less the mean of the fp32 seeds", fontsize=9)
-        inset.tick_params(labelsize=8)
-        inset.spines[["top", "right"]].set_visible(False)
+        below.spines[["top", "right"]].set_visible(False)
+        below.tick_params(labelsize=9)
+        below.set_ylabel("less the mean\nof fp32")
         share = row["bf16_compared"]["curves"]["loss"]["share_of_epochs_within"]
         axis.set_title(f"{row['data']}: means within the spread in {share:.0%} of {len(epochs)} epochs")
-        axis.set(xlabel="epoch", ylabel="training loss, mean of the epoch")
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, frameon=False, fontsize=9)
+        axis.set_ylabel("training loss, mean of the epoch")
+        axis.legend(frameon=False, fontsize=9)
     save(figure, path)
 
 
@@ -203,7 +209,11 @@ def main() -> None:
                 row[f"{kind}_compared"] = compare_runs(row["fp32"], row[kind])
                 print("\n".join(report_lines(f"{row['data']}, {title}", row[f"{kind}_compared"])))
     if options.out is not None:
+        import torch
+
         options.out.mkdir(parents=True, exist_ok=True)
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)  # as in the runs: the report says it
         hardware = sorted(
             {run["hardware"] for row in rows for kind in ("fp32", "bf16", "control") for run in row[kind]}
         )
