@@ -226,7 +226,7 @@ def refuse_idle(
             f"--data-dir is for catalogue sets, and {name} is none: give the folder itself as the data set."
         )
     if shape.factor is None and (shape.max_count is not None or shape.profile not in (None, "exp")):
-        option = "--profile" if shape.max_count is None else "--max-count"
+        option = "--imbalance-type" if shape.max_count is None else "--max-count"
         raise UserError(
             f"{option} shapes a long tail, and {name} is used as it is: give --imbalance-factor as well, or leave "
             f"{option} out."

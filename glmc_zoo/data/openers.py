@@ -81,8 +81,8 @@ def open_official(
     if thinned and (split_file is not None or official_val):
         option = "--official-val" if split_file is None else "--split-file"
         raise UserError(
-            f"{option} goes with the official list of {entry.name}, and --imbalance-factor, --max-count and --profile "
-            "thin the set without it: give either."
+            f"{option} goes with the official list of {entry.name}, and --imbalance-factor, --max-count and "
+            "--imbalance-type thin the set without it: give either."
         )
     folder = _local(entry, data_dir)
     index, notes = _index(entry, folder, choices)

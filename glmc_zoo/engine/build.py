@@ -113,8 +113,7 @@ def load_run_data(config: DataOptions, accelerator: Accelerator) -> LongTailData
     Raises:
         UserError: as of `load_data`, in all processes.
     """
-    options = {f.name: getattr(config, f.name) for f in dataclasses.fields(DataOptions) if f.name != "data"}
-    return main_process_first(accelerator, lambda: load_data(config.data, **options))
+    return main_process_first(accelerator, lambda: load_data(config.data, **config.load_options()))
 
 
 def make_train_loader(

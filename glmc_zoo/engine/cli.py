@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from glmc_zoo.engine.config import TrainConfig, resolve
 from glmc_zoo.engine.finetune import FinetuneConfig, resolve_finetune
-from glmc_zoo.engine.options import load_config_file, shown_fields
+from glmc_zoo.engine.options import ImbalanceType, load_config_file, shown_fields
 from glmc_zoo.engine.recipe_files import config_path
 from glmc_zoo.engine.second_stage import SecondStageConfig, resolve_second_stage
 from glmc_zoo.errors import UserError, did_you_mean
@@ -79,6 +79,7 @@ def _read(argv: list[str] | None, config_class: type, description: str) -> tuple
     import argparse
 
     parser = build_parser(config_class, description=description)
+    argv = sys.argv[1:] if argv is None else argv
     try:
         given = parser.parse_args(argv, defaults=False).clone(with_meta=False).as_dict()
         path, filed = given.pop("config", None), {}
@@ -87,7 +88,7 @@ def _read(argv: list[str] | None, config_class: type, description: str) -> tuple
             from_file = parser.parse_object(load_config_file(config_path(path), config_class), defaults=False)
             filed = from_file.clone(with_meta=False).as_dict()
     except argparse.ArgumentError as error:
-        raise UserError(_sentence(str(error), parser, config_class)) from error
+        raise UserError(_sentence(str(error), argv, parser, config_class)) from error
     return given, filed
 
 
@@ -143,9 +144,14 @@ def _allowed(kind: Any) -> str:
     return " or ".join(map(_allowed, parts)) if get_args(kind) else _KINDS.get(parts[0], str(parts[0]))
 
 
-def _sentence(message: str, parser: Any, config_class: type) -> str:
+def _sentence(message: str, argv: list[str], parser: Any, config_class: type) -> str:
     """One sentence out of jsonargparse's many lines."""
-    text = " ".join(message.split())
+    text, hints = " ".join(message.split()), get_type_hints(config_class)
+    # A switch takes no value, so the message speaks of the value alone; the option had this name before the switch.
+    shapes = "|".join(get_args(ImbalanceType))
+    earlier = re.search(rf"(?:^| )--profile[ =]({shapes})(?: |$)", " ".join(argv))
+    if earlier and "imbalance_type" in hints:
+        return f"--profile {earlier[1]} is not accepted: the shape of a long tail is --imbalance-type {earlier[1]}."
     known = [string for action in parser._actions for string in action.option_strings]
     if match := re.search(r"[Uu]nrecognized arguments: (\S+)", text):
         name = match[1].split("=")[0]
@@ -154,7 +160,6 @@ def _sentence(message: str, parser: Any, config_class: type) -> str:
         return f"Unknown option {name}; --help lists every option.{did_you_mean(name, known)}"
     key = re.search(r'key "(\w+)"', text)
     value = re.search(r"(?:value: |Got value: )(\S+)$", text)
-    hints = get_type_hints(config_class)
     if key and value and key[1] in hints:
         return f"--{key[1].replace('_', '-')} {value[1]} is not accepted: it must be {_allowed(hints[key[1]])}."
     return text if text.endswith((".", "?")) else f"{text}; --help lists every option."

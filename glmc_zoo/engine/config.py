@@ -100,6 +100,7 @@ class TrainConfig(PushOptions, GroupOptions, DataOptions):
     export_half: bool = option(False, "store the exported weights in half precision")
     export_encoder: bool = option(False, "also export the model without its classifier, to encoder/")
     tracker: str | None = option(None, "tracker of Accelerate, e.g. tensorboard, wandb, trackio")
+    profile: bool = option(False, "write a trace of a few steps and print where the time went, by stage")
 
     def __post_init__(self) -> None:
         for owner in (DataOptions, GroupOptions, PushOptions):
@@ -150,7 +151,7 @@ GENERIC_RECIPE: dict[str, Any] = {
 # What may differ between a run and its resumption without changing what is computed.
 _FREE_ON_RESUME = frozenset(
     {
-        *("output_dir", "resume", "workers", "data_dir", "tracker", "threads", "resident"),
+        *("output_dir", "resume", "workers", "data_dir", "tracker", "threads", "resident", "profile"),
         *("keep_checkpoints", "checkpoint_every", "checkpoint_steps", "license", "export_half", "export_encoder"),
     }
 )

@@ -15,6 +15,7 @@ from glmc_zoo.hub import ModelSource
 
 __all__ = ["check_support", "load_run_stream", "with_known_counts"]
 
+# What `load_stream` takes of the arguments of `load_data`.
 _OPTIONS = (
     *("data_dir", "data_config", "imbalance_factor", "max_count", "profile"),
     *("image_column", "label_column", "train_split", "test_split"),
@@ -27,7 +28,7 @@ def load_run_stream(config: EvaluateConfig, accelerator: Accelerator) -> Streame
     Raises:
         UserError: as of `load_stream`, in all processes.
     """
-    options = {name: getattr(config, name) for name in _OPTIONS}
+    options = {name: value for name, value in config.load_options().items() if name in _OPTIONS}
     return main_process_first(accelerator, lambda: load_stream(config.data, **options))
 
 

@@ -12,6 +12,7 @@ from glmc_zoo.errors import UserError, did_you_mean
 __all__ = [
     "DataOptions",
     "GroupOptions",
+    "ImbalanceType",
     "PushOptions",
     "check_minimum",
     "hidden",
@@ -20,7 +21,10 @@ __all__ = [
     "saved_options",
     "shown_fields",
     "shown_options",
+    "with_present_names",
 ]
+
+ImbalanceType = Literal["exp", "step", "pareto"]
 
 
 def option(default: Any, help: str) -> Any:
@@ -78,7 +82,7 @@ class DataOptions:
     official_val: bool = option(False, "hold out the official validation list, to choose an epoch on")
     imbalance_factor: float | None = option(None, "thin the training part to largest class / smallest class = this")
     max_count: int | None = option(None, "images of the largest class when thinning; all it has by default")
-    profile: Literal["exp", "step", "pareto"] | None = option(
+    imbalance_type: ImbalanceType | None = option(  # noqa: RUF009  # makes a field
         None, "shape of the thinned class counts: exp, step or pareto; the data set's own, or exp, by default"
     )
     selection: Literal["ldam", "glmc", "first"] = option("ldam", "which images stay when thinning: ldam, glmc or first")
@@ -100,6 +104,12 @@ class DataOptions:
             )
         if self.data_seed >= 2**32:
             raise UserError(f"--data-seed {self.data_seed} is too large: it must be below 2 ** 32.")
+
+    def load_options(self) -> dict[str, Any]:
+        """The keyword arguments of `load_data` for these options; ``data`` is its first argument."""
+        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(DataOptions) if f.name != "data"}
+        options["profile"] = options.pop("imbalance_type")
+        return options
 
 
 @dataclass(kw_only=True)
@@ -142,13 +152,25 @@ class PushOptions:
             raise UserError(f"--{idle[0].replace('_', '-')} has no effect without --push-to-hub: give ORG/NAME there.")
 
 
+def with_present_names(options: dict[str, Any]) -> dict[str, Any]:
+    """Saved options under the names of today.
+
+    ``imbalance_type`` was called ``profile`` before that became a switch; a switch is a bool, which a shape never is.
+    """
+    shape = options.get("profile", False)
+    if shape is not None and not isinstance(shape, str):
+        return options
+    others = {name: value for name, value in options.items() if name != "profile"}
+    return others if shape is None else others | {"imbalance_type": shape}
+
+
 def load_config_file(path: str | Path, config_class: type) -> dict[str, Any]:
-    """Read a YAML file of options of ``config_class``, by field name.
+    """Read a YAML file of options of ``config_class``, by field name; names of earlier versions become today's.
 
     Its key ``about`` is no option: that is where the recipe files say what they are and what was published.
 
     Raises:
-        UserError: The file is missing, is no mapping, or has a key that is no option.
+        UserError: The file is missing, is no mapping, has a key that is no option, or the same option by two names.
     """
     import yaml
 
@@ -167,6 +189,13 @@ def load_config_file(path: str | Path, config_class: type) -> dict[str, Any]:
     known = [f.name for f in shown_fields(config_class)]
     loaded.pop("about", None)
     values = {str(key).replace("-", "_"): value for key, value in loaded.items()}
+    if "imbalance_type" in known:
+        if "imbalance_type" in values and isinstance(values.get("profile"), str):
+            raise UserError(
+                f"Config file {str(path)!r} has imbalance_type and, by its earlier name, profile "
+                f"{values['profile']!r}: keep imbalance_type alone."
+            )
+        values = with_present_names(values)
     for key in values:
         if key not in known:
             raise UserError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from glmc_zoo.engine.config import TrainConfig, resolve
 from glmc_zoo.engine.finetune import FinetuneConfig
-from glmc_zoo.engine.options import DataOptions, GroupOptions, hidden, option
+from glmc_zoo.engine.options import DataOptions, GroupOptions, hidden, option, with_present_names
 from glmc_zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def trained_with(source: ModelSource) -> dict[str, Any]:
             f"{source.name} has its second stage behind it, and its rows are bounded already: give the model that it "
             f"started from, {results['second_stage']['source']}."
         )
-    options = _with_places(results.get("config") or {}, source)
+    options = with_present_names(_with_places(results.get("config") or {}, source))
     return {
         name: value
         for name, value in options.items()

@@ -184,7 +184,7 @@ def test_a_bad_picture_is_named_or_left_out(write_images: Write, tmp_path: Path)
         ("digits_lt", {"selection": "best"}, ["'best'"]),
         ("digits_lt", {"data_config": "big"}, ["--data-config", "digits_lt", "leave"]),
         ("nobody/nothing", {"max_count": 9}, ["--max-count", "nobody/nothing", "--imbalance-factor"]),
-        ("nobody/nothing", {"profile": "step"}, ["--profile", "nobody/nothing", "--imbalance-factor"]),
+        ("nobody/nothing", {"profile": "step"}, ["--imbalance-type", "nobody/nothing", "--imbalance-factor"]),
     ],
 )
 def test_bad_requests(
@@ -202,7 +202,7 @@ def test_options_without_effect_on_a_folder(write_images: Write, tmp_path: Path)
     assert load_data(folder, profile="exp").class_counts == [6, 3]
     with pytest.raises(UserError, match=r"^--max-count shapes a long tail, .* or leave --max-count out\.$"):
         load_data(folder, max_count=4)
-    with pytest.raises(UserError, match=r"^--profile shapes a long tail, .* or leave --profile out\.$"):
+    with pytest.raises(UserError, match=r"^--imbalance-type shapes a long tail, .* or leave --imbalance-type out\.$"):
         load_data(folder, profile="step")
     with pytest.raises(UserError, match=r"set has no configurations, so no 'big': leave --data-config out\.$"):
         load_data(folder, data_config="big")

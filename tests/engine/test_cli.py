@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from glmc_zoo.engine.cli import build_parser, parse_config, run_recipe
+from glmc_zoo.engine.cli import build_parser, parse_config, parse_options, run_recipe
 from glmc_zoo.engine.config import TrainConfig
+from glmc_zoo.engine.evaluate import EvaluateConfig
 from glmc_zoo.engine.finetune import FinetuneConfig
+from glmc_zoo.engine.predict import PredictConfig
 from glmc_zoo.errors import UserError
 
 # People's scripts call these; one may be added, none may go.
@@ -25,7 +27,7 @@ label-column lr many-threshold max-count method min-lr mixed-precision momentum 
 profile projection-dim push-to-hub rebalanced-loss reduction resume sampler-power sched seed select selection
 skip-bad-images test-split tracker train-split val-fraction warmup-epochs weight-decay workers
 groups push-private push-revision push-pull-request push-tag push-collection push-overwrite export-half export-encoder
-license lr-base-size sam-rho split-file official-val threads resident compile-mode
+license lr-base-size sam-rho split-file official-val threads resident compile-mode imbalance-type
 """
 FINETUNE_SURFACE = "model tune last-blocks layer-decay lora-rank lora-alpha"
 
@@ -36,7 +38,7 @@ def options(parser: Any) -> set[str]:
 
 SWITCHES = """
 compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite export-half
-export-encoder official-val resident
+export-encoder official-val resident profile
 """
 
 
@@ -88,6 +90,11 @@ assert not heavy, heavy
         (["--select", "best"], "give --val-fraction"),
         (["--warmup-epochs", "50", "--epochs", "5"], "--warmup-epochs 50 must not exceed --epochs 5."),
         (["--config", "nowhere.yaml"], "'nowhere.yaml' cannot be read"),
+        (["--imbalance-type", "flat"], "--imbalance-type flat is not accepted: it must be one of exp, step, pareto."),
+        (["--profile", "exp"], "--profile exp is not accepted: the shape of a long tail is --imbalance-type exp."),
+        (["--seed", "1", "--profile=step", "--lr", "1"], "the shape of a long tail is --imbalance-type step."),
+        (["--profile", "flat"], "Unknown option flat; --help lists every option."),
+        (["--epochs", "x", "--data", "exp", "--profile"], "--epochs x is not accepted: it must be a whole number."),
     ],
 )
 def test_one_sentence_about_a_value(argv: list[str], says: str) -> None:
@@ -97,9 +104,18 @@ def test_one_sentence_about_a_value(argv: list[str], says: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_the_earlier_name_of_a_shape_in_recipes_without_the_switch() -> None:
+    with pytest.raises(UserError, match=r"^--profile step is not accepted: .* is --imbalance-type step\.$"):
+        parse_options(EvaluateConfig, ["--model", "m", "--profile", "step"], description="")
+    with pytest.raises(UserError, match=r"^Unknown option --profile; "):  # no data set is thinned here
+        parse_options(PredictConfig, ["--model", "m", "--profile", "step"], description="")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        ("profile: flat\n", "--imbalance-type flat is not accepted: it must be one of exp, step, pareto."),
+        ("profile: exp\nimbalance_type: step\n", "by its earlier name, profile 'exp': keep imbalance_type alone."),
         ("epoch: 3\n", "unknown key 'epoch'; allowed are the options of --help. Did you mean epochs"),
         ("lr: abc\n", "--lr abc is not accepted: it must be a number."),
         ("method: foo\n", "it must be one of glmc, ce, balanced_softmax."),

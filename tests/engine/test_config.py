@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import yaml
 
 from glmc_zoo.engine.cli import parse_config
 from glmc_zoo.engine.config import TrainConfig, differing_fields, resolve, save_config
@@ -37,13 +38,28 @@ def test_saving_and_reading_back_repeats_it(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
+@pytest.mark.parametrize("earlier", [None, "step"])
+def test_a_file_of_before_the_shape_had_its_name(tmp_path: Path, earlier: str | None) -> None:
+    now = resolve({"data": "cifar10_lt", "imbalance_type": earlier, "profile": True})
+    options = dataclasses.asdict(dataclasses.replace(now, profile=False))
+    del options["imbalance_type"]
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({**options, "profile": earlier}))
+    assert parse_config(["--config", str(path), "--profile"], description="") == now
+    assert differing_fields(load_config_file(path, TrainConfig), now) == []
+    other = f"imbalance_type: {earlier} -> pareto"
+    assert differing_fields(load_config_file(path, TrainConfig), dataclasses.replace(now, imbalance_type="pareto")) == [
+        other
+    ]
+
+
 @pytest.mark.parametrize(("change", "shown"), [({"lr": 0.5}, "lr: 0.05 -> 0.5"), ({"seed": 4}, "seed: 0 -> 4")])
 def test_what_changes_the_result_is_named(tmp_path: Path, change: dict[str, float], shown: str) -> None:
     config = dataclasses.replace(resolve({}), lr=0.05)
     save_config(config, tmp_path / "config.yaml")
     before = load_config_file(tmp_path / "config.yaml", TrainConfig)
     assert differing_fields(before, config) == []
-    assert differing_fields(before, dataclasses.replace(config, workers=2, keep_checkpoints=5)) == []
+    assert differing_fields(before, dataclasses.replace(config, workers=2, keep_checkpoints=5, profile=True)) == []
     assert differing_fields(before, dataclasses.replace(config, **change)) == [shown]
 
 

@@ -14,7 +14,7 @@ import timm
 import torch
 
 from glmc_zoo.engine.cli import build_parser, parse_options, parse_second_stage_config
-from glmc_zoo.engine.second_stage import SecondStageConfig
+from glmc_zoo.engine.second_stage import SecondStageConfig, differing_options, trained_with
 from glmc_zoo.hub import open_model
 
 Stage = Callable[..., Any]
@@ -22,10 +22,10 @@ Stage = Callable[..., Any]
 SURFACE = """
 augment batch-size checkpoint-every checkpoint-steps class-balanced-beta clip-grad compile config data data-config
 data-dir data-seed epochs eval-every export-encoder export-half few-threshold grad-accum-steps groups
-image-column image-size imbalance-factor keep-checkpoints label-column license lr lr-base-size many-threshold max-count
-maxnorm maxnorm-threshold min-lr mixed-precision model momentum output-dir profile push-collection push-overwrite
-push-private push-pull-request push-revision push-tag push-to-hub resume sam-rho sched seed select selection
-skip-bad-images test-split tracker train-split val-fraction warmup-epochs weight-decay workers
+image-column image-size imbalance-factor imbalance-type keep-checkpoints label-column license lr lr-base-size
+many-threshold max-count maxnorm maxnorm-threshold min-lr mixed-precision model momentum output-dir profile
+push-collection push-overwrite push-private push-pull-request push-revision push-tag push-to-hub resume sam-rho sched
+seed select selection skip-bad-images test-split tracker train-split val-fraction warmup-epochs weight-decay workers
 """
 
 
@@ -99,6 +99,27 @@ def test_a_published_model_is_enough() -> None:
     for name in ("data", "imbalance_factor", "data_seed", "selection", "augment", "image_size", "batch_size"):
         assert getattr(config, name) == published["config"][name]
     assert config.data_dir is None
+
+
+@pytest.mark.parametrize(
+    ("saved", "expected"),
+    [
+        ({"profile": "step"}, "step"),  # of before the option had its name
+        ({"profile": None}, None),
+        ({"profile": True, "imbalance_type": "pareto"}, "pareto"),
+    ],
+)
+def test_the_shape_of_the_first_stage_s_tail_by_either_name(
+    first: Path, tmp_path: Path, saved: dict[str, Any], expected: str | None
+) -> None:
+    source = Path(shutil.copytree(first, tmp_path / "source"))
+    results = json.loads((source / "results.json").read_text())
+    del results["config"]["imbalance_type"], results["config"]["profile"]
+    results["config"] |= saved
+    (source / "results.json").write_text(json.dumps(results))
+    config = parse_second_stage_config(["--model", str(source)], description="")
+    assert (config.imbalance_type, config.profile, config.max_count) == (expected, False, 10)
+    assert differing_options(config, trained_with(open_model(str(source), weights=False))) == []
 
 
 def test_where_images_lie_is_known_beside_the_run_alone(train: Stage, stage: Stage, lab: Any, tmp_path: Path) -> None:
