@@ -26,7 +26,7 @@ LIGHT = {"numpy", "wrapt", "yaml"}
 LIBRARIES = {
     "method": {"torch", "timm"},
     "backbones": {"torch", "timm"},
-    "data": {"torch", "datasets", "torchvision", "PIL", "sklearn", "pyarrow", "huggingface_hub"},
+    "data": {"torch", "datasets", "torchvision", "PIL", "sklearn", "pyarrow", "huggingface_hub", "psutil", "tqdm"},
     "metrics": {"evaluate", "datasets", "matplotlib"},
     "hub": {"timm", "torch", "huggingface_hub", "safetensors", "jinja2"},
 }
