@@ -6,11 +6,13 @@
 Four ways in turn, so that a slow moment of the machine touches all of them: `torchvision` is the published augmentation
 image by image in torchvision (one decode, then each view on its own, in 8 bits), and normalisation; `crops` is what the
 zoo's loader does (decode, draw, two crops); `rest` is what its step does to these crops on the device; `both` is
-the two together. Images are parts of the two photographs that scikit-learn brings, 500 x 375, as JPEG.
+the two together. On a GPU there is a fifth: `nvjpeg` decodes the whole batch on the device, by torchvision, cuts each
+image there by the same kind of draws, and does the rest. Images are parts of the two photographs that scikit-learn
+brings, 500 x 375, as JPEG.
 
 Time on a CPU is processor time, over all threads: images/s are for one core that does nothing else. Where the device is
-a GPU, `rest` and `both` are wall time, and that of the copy to the device is in them. Prints a table, and JSON with
-``--json FILE``.
+a GPU, `rest`, `both` and `nvjpeg` are wall time, and that of the copy to the device is in them. Prints a table, and
+JSON with ``--json FILE``.
 """
 
 from __future__ import annotations
@@ -47,17 +49,21 @@ def jpegs(count: int, width: int = 500, height: int = 375) -> list[bytes]:
 
 
 def make_ways(options: argparse.Namespace, files: list[bytes]) -> dict[str, Callable[[], Any]]:
-    """The four ways, each a function that does the whole batch."""
+    """The ways, each a function that does the whole batch."""
     import torch
     from PIL import Image
+    from torchvision.io import ImageReadMode, decode_jpeg
     from torchvision.transforms import v2
 
     from glmc_zoo.data import Normalize, build_transforms
     from glmc_zoo.data.images import to_rgb
+    from glmc_zoo.data.photo_draws import blur_radius, draw_views, stack_draws
+    from glmc_zoo.data.transforms import LargeTrainTransform, Views
 
     size, device = options.image_size, torch.device(options.device)
     normalize = Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)).to(device)
     transform, _ = build_transforms("large", size)
+    assert isinstance(transform, LargeTrainTransform)
     pipeline = v2.Compose(
         [
             v2.RandomResizedCrop(size, interpolation=v2.InterpolationMode.BICUBIC, antialias=True),
@@ -99,14 +105,29 @@ def make_ways(options: argparse.Namespace, files: list[bytes]) -> dict[str, Call
             torch.cuda.synchronize(device)
         return out
 
+    encoded = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]
+
+    def nvjpeg() -> Any:
+        images = decode_jpeg(encoded, ImageReadMode.RGB, device)
+        first = next(epoch) * len(files)
+        views: list[list[Any]] = [[], []]
+        drawn: list[list[Any]] = [[], []]
+        for stream, image in enumerate(images, first):
+            for view, draw in enumerate(draw_views(stream, 2, *image.shape[-2:])):
+                views[view].append(transform.crop(image, draw))
+                drawn[view].append(draw)
+        draws = tuple(stack_draws(view, blur_radius(size)) for view in drawn)
+        return rest(Views(tuple(torch.stack(view) for view in views), draws))
+
     ready = [crops() for _ in range(4)]  # other draws each time
     turn = iter(range(10**9))
-    return {
+    ways = {
         "torchvision": torchvision,
         "crops": crops,
         "rest": lambda: rest(ready[next(turn) % len(ready)]),
         "both": lambda: rest(crops()),
     }
+    return ways | ({"nvjpeg": nvjpeg} if device.type == "cuda" else {})
 
 
 def main() -> None:
@@ -139,7 +160,7 @@ def main() -> None:
             seconds[name].append(time.process_time() - start)
             wall[name].append(time.perf_counter() - started)
     if options.device != "cpu":
-        seconds |= {name: wall[name] for name in ("rest", "both")}
+        seconds |= {name: wall[name] for name in ("rest", "both", "nvjpeg") if name in wall}
     rows = []
     for name, taken in seconds.items():
         speeds = [options.batch_size / one for one in taken]

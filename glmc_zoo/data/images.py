@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,11 +16,15 @@ from glmc_zoo.errors import UserError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from glmc_zoo.data.encoded import EncodedImages
+
 __all__ = [
+    "EMPTY_CELL",
     "IMAGE_SUFFIXES",
     "UNREADABLE",
     "ArrayImages",
     "ArrowImages",
+    "Cell",
     "ImageSource",
     "ImageSplit",
     "decode_small",
@@ -33,6 +37,11 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".
 
 # What PIL raises on files that are cut short, damaged, of another kind, or absurdly large.
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+
+EMPTY_CELL = "the cell is empty"
+
+Cell = tuple[int, Any, str | None]
+"""Place among the rows asked for, encoded bytes as a ``pyarrow.Buffer`` (``None``: in a file), and path."""
 
 _LARGEST_SMALL_SIDE = 64
 _CHUNK = 1024
@@ -119,21 +128,51 @@ class ArrowImages:
         data, path = (record.get("bytes"), record.get("path")) if isinstance(record, dict) else (record, None)
         try:
             if data is None and not path:
-                raise ValueError("the cell is empty")
-            opened: Any = path if data is None else io.BytesIO(data)
-            with Image.open(opened) as image:
-                image.load()
-                return to_rgb(image)
+                raise ValueError(EMPTY_CELL)
+            return _opened(path if data is None else io.BytesIO(data))
         except UNREADABLE as error:
-            reason = (
-                "not an image"
-                if isinstance(error, Image.UnidentifiedImageError)
-                else " ".join(str(error).split()).rstrip(".")
-            )
-            raise UserError(
-                f"Image {row} of the {self.name} split{self._shown(path)} cannot be read: {reason}; "
-                "remove it or pass --skip-bad-images."
-            ) from error
+            raise self.unreadable(row, path, error) from error
+
+    def decode(self, encoded: memoryview, row: int) -> Image.Image:
+        """The picture, RGB, whose encoded bytes were read from this row before.
+
+        Raises:
+            UserError: they cannot be read; the sentence is that of `read`.
+        """
+        try:
+            return _opened(io.BytesIO(encoded))
+        except UNREADABLE as error:
+            [[(_, _, path)]] = self.cells(np.array([row]))
+            raise self.unreadable(row, path, error) from error
+
+    def unreadable(self, row: int, path: str | None, error: Exception) -> UserError:
+        """What is to be raised for a picture that met this error."""
+        reason = (
+            "not an image"
+            if isinstance(error, Image.UnidentifiedImageError)
+            else " ".join(str(error).split()).rstrip(".")
+        )
+        return UserError(
+            f"Image {row} of the {self.name} split{self._shown(path)} cannot be read: {reason}; "
+            "remove it or pass --skip-bad-images."
+        )
+
+    def cells(self, rows: NDArray[np.int64]) -> Iterator[list[Cell]]:
+        """What the column holds in these rows, as far as they lie together, in the order of the table.
+
+        Bytes are neither copied nor, from a file that is mapped into memory, read: their length alone costs nothing.
+        """
+        order = np.argsort(rows, kind="stable")
+        table, ascending = self.dataset.with_format("arrow"), rows[order]
+        for group in np.split(order, np.flatnonzero(np.diff(ascending // _CHUNK)) + 1):
+            first = int(rows[group[0]]) // _CHUNK * _CHUNK
+            found: list[Cell] = []
+            # One piece after the other: what joins them copies them.
+            for piece in table[first : first + _CHUNK].column(self.column).chunks:
+                low, high = np.searchsorted(rows[group], (first, first + len(piece)))
+                found += _cells_of(piece, group[low:high], rows[group[low:high]] - first)
+                first += len(piece)
+            yield found
 
     def paths(self, rows: NDArray[np.int64]) -> list[str | None]:
         """The file of each of these rows, below the data set's folder; of one elsewhere its last part alone.
@@ -165,24 +204,46 @@ class ArrowImages:
         return f" ({path})"
 
 
+def _opened(file: Any) -> Image.Image:
+    with Image.open(file) as image:
+        image.load()
+        return to_rgb(image)
+
+
+def _cells_of(piece: Any, places: NDArray[np.int64], rows: NDArray[np.int64]) -> list[Cell]:
+    """The cells of these rows of an Arrow array, with the places they are asked for at."""
+    import pyarrow
+
+    data, paths = piece, None
+    if pyarrow.types.is_struct(piece.type):
+        fields = {piece.type.field(i).name: column for i, column in enumerate(piece.flatten())}
+        data, paths = fields["bytes"], fields.get("path")
+    return [
+        (place, data[row].as_buffer(), None if paths is None else paths[row].as_py())
+        for place, row in zip(places.tolist(), rows.tolist(), strict=True)
+    ]
+
+
 class ImageSplit:
     """Labels and pictures of one part (training, validation or test) of a data set.
 
     Args:
-        source: where the pictures lie.
+        source: where the pictures lie; an attribute, like ``rows``.
         rows: row of each image in ``source``, int64 of shape (N,).
         labels: class of each image, int64 of shape (N,).
 
     Attributes:
         labels: class of each image, int64 of shape (N,).
         pixels: the decoded pictures, uint8 of shape (N, H, W, 3), where the set is small; else ``None``.
+        encoded: the pictures' files in memory, where `keep_encoded` read them; else ``None``.
     """
 
     def __init__(self, source: ImageSource, rows: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
-        self._source = source
+        self.source = source
         self.rows = np.asarray(rows, dtype=np.int64)
         self.labels = np.asarray(labels, dtype=np.int64)
         self.pixels: NDArray[np.uint8] | None = source.pixels[self.rows] if isinstance(source, ArrayImages) else None
+        self.encoded: EncodedImages | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -196,11 +257,14 @@ class ImageSplit:
         positions = np.asarray(indices, dtype=np.int64)
         if self.pixels is not None:
             return [Image.fromarray(self.pixels[position]) for position in positions]
-        return self._source.read(self.rows[positions])
+        if self.encoded is not None:
+            assert isinstance(self.source, ArrowImages)
+            return [self.source.decode(self.encoded[position], int(self.rows[position])) for position in positions]
+        return self.source.read(self.rows[positions])
 
     def paths(self) -> list[str | None] | None:
         """The file of each picture, below the data set's folder; ``None`` where the pictures are no files."""
-        found = self._source.paths(self.rows) if isinstance(self._source, ArrowImages) else []
+        found = self.source.paths(self.rows) if isinstance(self.source, ArrowImages) else []
         return found if any(found) else None
 
 

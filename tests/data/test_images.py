@@ -178,7 +178,7 @@ def test_files_are_told_below_the_folder_and_elsewhere_by_their_name_alone(write
     paths = split.paths()
     assert len(paths) == len(split) and set(paths) <= {f"class_{c}/{i:03d}.png" for c in range(2) for i in range(6)}
     assert [int(path[6]) for path in paths] == split.labels.tolist()
-    split._source.folder = None
+    split.source.folder = None
     assert split.paths() == [Path(path).name for path in paths]
 
 
