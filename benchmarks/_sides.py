@@ -24,6 +24,7 @@ from reference_loop import ReferenceLoop, Settings
 from glmc_zoo.data import ImageSplit, load_data
 from glmc_zoo.engine.config import TrainConfig, resolve
 from glmc_zoo.errors import UserError
+from glmc_zoo.method import GLMCTask, backbone_config
 
 # What a side of the engine's says otherwise than the command line.
 ENGINE_SIDES: dict[str, dict[str, Any]] = {
@@ -39,6 +40,7 @@ def make_config(options: argparse.Namespace, side: str) -> TrainConfig:
     given = {name: getattr(options, name) for name in (*_PASSED_ON, "resident", "compile", "compile_mode")}
     given |= {"preset": "official", "epochs": _EPOCHS, "output_dir": str(Path(options.folder, side))}
     given |= ENGINE_SIDES.get(side, {})
+    backbone_config(options.backbone)  # refuses in one sentence what timm does not know
     return resolve({name: value for name, value in given.items() if value is not None})
 
 
@@ -131,7 +133,6 @@ class Engine:
     def step(self, steps: int, warmup: int) -> dict[str, Any]:
         """Mixing, both views forward, backward and optimiser, on normalised pictures that lie on the device."""
         from glmc_zoo.engine.step import TrainStep
-        from glmc_zoo.method import GLMCTask
 
         run, task, meter = self.run, self.run.task, Meter(self.device, warmup)
         assert isinstance(task, GLMCTask)

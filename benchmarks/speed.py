@@ -15,7 +15,8 @@ pictures sent to the device batch by batch. Every round does each side once; in 
 the rounds.
 
 - loop: batch in, step done; for `ours` the bare step as well, and how much the loop takes beyond it. On a GPU also the
-  share of time in which no kernel runs: by the profiler, in steps apart, over the time of the steps without it.
+  share of time in which no kernel runs: by the profiler, in steps apart, over the time of the steps without it. What an
+  epoch does once, at its first batch, is in the warm-up; with `--warmup 0` it is timed, and the start of workers too.
 - step: mixing, forward, backward and optimiser on synthetic pictures in place; GFLOP/s beside those of a product of two
   2048 x 2048 matrices in the same precision with the same threads. A multiplication with its addition is two.
 - input: four normalised views of each sample on the device. Processor time is that of the workers, too.
@@ -150,6 +151,9 @@ def measure(options: argparse.Namespace, sides: Sequence[Side]) -> list[dict[str
         rounds[side.name].setdefault(what, []).append(side.ask(what, **arguments))
 
     first = {side.name: side.ask(figure, **({"images": 256} if figure == "evaluation" else size)) for side in sides}
+    for side in sides:
+        if figure == "loop" and side.name == "ours":
+            side.ask("step", **size)  # compiled for pictures that are laid out in another way, if need be
     flops = sides[0].ask("flops") if figure == "step" else {}
     for _ in range(options.rounds):
         for side in sides:

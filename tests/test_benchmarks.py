@@ -1,23 +1,40 @@
-"""The tables that people read say what the result files hold."""
+"""The tables that people read say what the result files hold; the speed measurements time what they say they time."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*/*.json"))
 
 
-@pytest.fixture(scope="module")
-def table():
-    spec = importlib.util.spec_from_file_location("table", ROOT / "benchmarks" / "table.py")
-    module = importlib.util.module_from_spec(spec)
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def run_script(name, *arguments, cwd):
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
+    command = [sys.executable, str(ROOT / "benchmarks" / name), *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def table():
+    return load("table")
 
 
 def test_pages_are_what_the_results_render_to(table):
@@ -45,3 +62,104 @@ def test_spread_is_the_sample_standard_deviation(table):
     assert table.cell([0.5, 0.7]) == "60.0 ± 14.1"
     assert table.cell([0.123]) == "12.3"
     assert table.cell([None, None]) == "-"
+
+
+@pytest.mark.parametrize("script", ["speed.py", "startup.py"])
+def test_a_measurement_explains_itself(script, tmp_path):
+    assert "--json" in run_script(script, "--help", cwd=tmp_path)
+
+
+def test_speed_writes_the_report_it_promises(tmp_path):
+    file = tmp_path / "loop.json"
+    options = "--data digits_lt --batch-size 8 --rounds 2 --steps 2 --warmup 1 --threads 1 --reference-workers 0"
+    printed = run_script("speed.py", "loop", *options.split(), "--json", file, cwd=tmp_path)
+    report = json.loads(file.read_text(encoding="utf-8"))
+    assert report["versions"]["torch"] and str(tmp_path) not in report["command"]
+    rows = {row["side"]: row for row in report["results"]}
+    assert list(rows) == ["reference", "ours"] and all(side in printed for side in rows)
+    assert rows["reference"]["times_reference"]["range"] == [1.0, 1.0]
+    for row in rows.values():
+        assert row["threads"] == 1 and row["steps"] == 2
+        assert row["images_per_second"]["median"] == pytest.approx(2 * row["samples_per_second"]["median"])
+        each = [1000 * 8 / speed for speed in row["samples_per_second"]["range"]]
+        assert sorted(each) == pytest.approx(row["ms_per_step"]["range"])
+    assert rows["ours"]["resident"] and rows["ours"]["loop_over_bare_step"]["median"] > 0
+
+
+def test_startup_stops_the_recipe_after_its_first_step(tmp_path):
+    arguments = ["--first-step", "--epochs", 1, "--batch-size", 8, "--output-dir", tmp_path / "run"]
+    assert run_script("startup.py", *arguments, cwd=tmp_path).splitlines()[-1] == "first training step done"
+    assert (tmp_path / "run" / "config.yaml").exists() and not (tmp_path / "run" / "results.json").exists()
+
+
+def test_reference_loop_trains_as_the_package_does():
+    from glmc_zoo import GLMCModel, GLMCTask, Mix
+    from glmc_zoo.data import load_data
+
+    reference = load("reference_loop")
+    data = load_data("digits_lt")
+    torch.manual_seed(0)
+    settings = reference.Settings(
+        backbone="resnet20_cifar", image_size=16, augment="shift", batch_size=16, workers=0, gamma=2.0, lr=0.05
+    )
+    loop = reference.ReferenceLoop(data, "digits_lt", settings)
+    loop.alpha = 1 - (50 / 200) ** 2
+    model = GLMCModel("resnet20_cifar", 10, image_size=16, projection_dim=128)
+    model.timm_model.load_state_dict(loop.model.encoder.state_dict())
+    for own, other in (("conventional_classifier", "classifier"), ("projector",) * 2, ("predictor",) * 2):
+        getattr(model, own).load_state_dict(getattr(loop.model, other).state_dict())
+    counts = data.class_counts
+    task = GLMCTask(
+        model, class_counts=counts, epochs=200, consistency_weight=2.0, class_weight_power=1.2, verbose=False
+    )
+    task.set_epoch(50)
+    optimizer = torch.optim.SGD(task.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-3)
+    loop.model.train()
+    task.train()
+    batches = loop.batches()
+    for lam, box in ((0.3, (0, 9, 4, 16)), (0.9, (5, 9, 5, 9)), (0.5, (2, 12, 0, 7))):
+        a, b, first, c, d, second = batch = loop.to_device(next(batches))
+        assert not torch.equal(a, b)  # two augmentations of the same pictures
+        theirs = loop.losses(batch, lam, box)
+        ours = task(task.mix((a, b), (c, d), first, second, mix=Mix(lam, box)))
+        for name, value in theirs.items():
+            torch.testing.assert_close(ours[name], value, rtol=1e-5, atol=1e-5)
+        for loss, used in ((theirs["loss"], loop.optimizer), (ours["loss"], optimizer)):
+            used.zero_grad()
+            loss.backward()
+            used.step()
+
+
+def test_reference_draws_boxes_of_the_published_size():
+    reference = load("reference_loop")
+    areas, shares = [], []
+    for _ in range(4000):
+        lam, (top, bottom, left, right) = reference.random_mix(32)
+        assert 0 <= top <= bottom <= 32 and 0 <= left <= right <= 32
+        areas.append((bottom - top) * (right - left) / 32**2)
+        shares.append(lam)
+    assert sum(shares) / 4000 == pytest.approx(0.5, abs=0.03)
+    assert sum(areas) / 4000 == pytest.approx(0.32, abs=0.03)  # clipped at the border
+
+
+def test_meter_leaves_the_warm_up_out():
+    meter = load("_meter").Meter(torch.device("cpu"), 2)
+    for pause in (0.05, 0.05, 0.0, 0.0, 0.0):
+        meter.begin()
+        time.sleep(pause)
+        meter.count(4)
+    done = meter.stop()
+    assert (done["steps"], done["samples"], done["workers_mib"]) == (3, 12, 0)
+    assert done["warmup_seconds"] >= 0.1 and 0 <= done["median_step_seconds"] <= done["seconds"]
+
+
+def test_overlapping_kernels_count_once_as_busy_time():
+    kernels = [(0, 10), (5, 10), (6, 2), (100, 1)]
+    events = [{"ph": "X", "cat": "kernel", "ts": start, "dur": length} for start, length in reversed(kernels)]
+    events += [{"ph": "X", "cat": "gpu_memcpy", "ts": 50, "dur": 20}, {"ph": "M", "name": "process_name"}]
+    assert load("_meter").busy_seconds(events) == pytest.approx(16e-6)
+
+
+def test_arithmetic_of_a_product_counts_additions_too():
+    one, other = torch.ones(3, 5), torch.ones(5, 7)
+    assert load("_meter").count_flops(lambda: one @ other) == 2 * 3 * 5 * 7

@@ -146,7 +146,7 @@ def make_train_loader(
         second_weights=weights,
         views=2 if config.method == "glmc" else 1,
         seed=config.seed,
-        workers=config.workers,
+        workers=config.workers or 0,
         # Several processes: dropping the tail keeps their shards disjoint and of equal length. One process: only a
         # last batch of a single image is dropped, which batch-norm cannot use.
         drop_last=processes > 1 or len(split) % config.batch_size == 1,

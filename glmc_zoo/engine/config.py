@@ -33,7 +33,11 @@ class TrainConfig(PushOptions, GroupOptions, DataOptions):
     # ---- images
     augment: Literal["crop_flip", "shift", "large"] | None = option(None, "augmentation: crop_flip, shift or large")
     image_size: int | None = option(None, "side of the training and test images in pixels")
-    workers: int = option(0, "processes that load images, per training process; 0 loads in the process itself")
+    workers: int | None = option(
+        None,
+        "processes that load images, per training process; 0: it loads them itself; as many as pay by default",
+    )
+    images_in_memory: bool = option(False, "keep the encoded training images in RAM, read once at the start")
     # ---- model and method
     backbone: str | None = option(None, "any timm model, with or without a pretrained tag")
     pretrained: bool = option(False, "start from timm's pretrained weights")
@@ -152,6 +156,7 @@ GENERIC_RECIPE: dict[str, Any] = {
 _FREE_ON_RESUME = frozenset(
     {
         *("output_dir", "resume", "workers", "data_dir", "tracker", "threads", "resident", "profile"),
+        "images_in_memory",
         *("keep_checkpoints", "checkpoint_every", "checkpoint_steps", "license", "export_half", "export_encoder"),
     }
 )

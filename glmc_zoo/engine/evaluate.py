@@ -24,7 +24,9 @@ class EvaluateConfig(GroupOptions, DataOptions):
     )
     split: Literal["test", "validation"] = option("test", "images to score: test, or validation (see --val-fraction)")
     batch_size: int = option(128, "images per step and process")
-    workers: int = option(0, "processes that load images, per process; 0 loads in the process itself")
+    workers: int | None = option(
+        None, "processes that load images, per process; 0: it loads them itself; as many as pay by default"
+    )
     image_size: int | None = option(None, "side of the images in pixels; the model's own by default")
     mixed_precision: Literal["no", "fp16", "bf16"] | None = option(
         None, "no, fp16 or bf16; what `accelerate config` says by default"

@@ -27,6 +27,7 @@ from glmc_zoo.engine.evaluate_report import (
 )
 from glmc_zoo.engine.evaluate_stream import check_support, load_run_stream, with_known_counts
 from glmc_zoo.engine.evaluation import sum_counts
+from glmc_zoo.engine.hardware import loading_workers
 from glmc_zoo.engine.inference import ClassMatch, InferenceModel, load_model, logit_batches, match_classes
 from glmc_zoo.engine.output import main_process_first, on_main_process
 from glmc_zoo.engine.posthoc import PostHoc, make_posthoc, search_posthoc, was_held_out
@@ -164,7 +165,10 @@ class EvaluationRun:
             split,
             model.transform,
             batch_size=self.config.batch_size,
-            workers=self.config.workers,
+            # A stream is read in the process itself unless asked: each worker would open connections of its own.
+            workers=loading_workers(
+                self.config.workers, isinstance(split, StreamSplit) or split.pixels is not None, self.accelerator.device
+            ),
             rank=self.accelerator.process_index,
             world_size=self.accelerator.num_processes,
         )

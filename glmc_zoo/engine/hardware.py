@@ -11,12 +11,25 @@ from accelerate import Accelerator
 from accelerate.utils import recursively_apply, send_to_device
 
 from glmc_zoo.data import ImageSplit
+from glmc_zoo.data.encoded import check_encoded_fits, keep_encoded
 from glmc_zoo.data.resident import LARGEST_RESIDENT_SIDE, RESIDENT_SHARE, free_memory, resident_bytes
+from glmc_zoo.data.workers import default_workers
 from glmc_zoo.engine.config import TrainConfig
 from glmc_zoo.engine.memory import keep_freed_memory
+from glmc_zoo.engine.output import on_main_process
 from glmc_zoo.errors import UserError
 
-__all__ = ["Transfer", "best_precision", "cpu_threads", "hardware_text", "own_cores", "resident_device", "use_device"]
+__all__ = [
+    "Transfer",
+    "best_precision",
+    "cpu_threads",
+    "hardware_text",
+    "keep_images_in_memory",
+    "loading_workers",
+    "own_cores",
+    "resident_device",
+    "use_device",
+]
 
 
 def own_cores() -> int:
@@ -102,6 +115,25 @@ def resident_device(
             )
         return None
     return device
+
+
+def keep_images_in_memory(split: ImageSplit, accelerator: Accelerator) -> None:
+    """Read the files of the training images into memory, in each process for itself.
+
+    Raises:
+        UserError: as of `check_encoded_fits`, in all processes, and of `keep_encoded`.
+    """
+    copies = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    # Asked by one process before any of them reads: what the others had taken by then would be counted twice.
+    on_main_process(accelerator, lambda: check_encoded_fits(split, copies))
+    keep_encoded(split, progress=accelerator.is_main_process)
+
+
+def loading_workers(asked: int | None, decoded: bool, device: torch.device) -> int:
+    """What ``--workers`` says, or as many as `default_workers` gives this machine."""
+    if asked is not None:
+        return asked
+    return default_workers(decoded, device.type, own_cores(), int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def hardware_text(accelerator: Accelerator, resident_on: torch.device | None) -> str:

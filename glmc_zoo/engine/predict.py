@@ -22,7 +22,9 @@ class PredictConfig:
     )
     top: int = option(5, "classes to give for each image, the most probable first")
     batch_size: int = option(64, "images per step and process")
-    workers: int = option(0, "processes that load images, per process; 0 loads in the process itself")
+    workers: int | None = option(
+        None, "processes that load images, per process; 0: it loads them itself; as many as pay by default"
+    )
     image_size: int | None = option(None, "side of the images in pixels; the model's own by default")
     output: str = option("predictions.csv", "CSV file with a line for each image")
     overwrite: bool = option(False, "replace the output file where it exists")

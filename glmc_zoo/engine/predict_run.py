@@ -20,6 +20,7 @@ from glmc_zoo.data.images import IMAGE_SUFFIXES, UNREADABLE, to_rgb
 from glmc_zoo.data.transforms import Images
 from glmc_zoo.engine.build import make_accelerator
 from glmc_zoo.engine.config import TrainConfig
+from glmc_zoo.engine.hardware import loading_workers
 from glmc_zoo.engine.inference import InferenceModel, load_model, logit_batches
 from glmc_zoo.engine.output import main_process_first, on_main_process
 from glmc_zoo.engine.predict import PredictConfig
@@ -101,11 +102,15 @@ class PredictionRun:
     def _loader(self) -> DataLoader[Any]:
         dataset = ImageFiles(self.files, self.model.transform, skip=self.config.skip_bad_images)
         share = range(self.accelerator.process_index, len(self.files), self.accelerator.num_processes)
+        # Of a single batch nothing could be read beside another.
+        workers = self.config.workers or 0
+        if len(share) > self.config.batch_size:
+            workers = loading_workers(self.config.workers, False, self.accelerator.device)
         return DataLoader(
             dataset,
             batch_size=self.config.batch_size,
             sampler=share,
-            num_workers=self.config.workers,
+            num_workers=workers,
             collate_fn=_as_is,
         )
 

@@ -28,6 +28,7 @@ profile projection-dim push-to-hub rebalanced-loss reduction resume sampler-powe
 skip-bad-images test-split tracker train-split val-fraction warmup-epochs weight-decay workers
 groups push-private push-revision push-pull-request push-tag push-collection push-overwrite export-half export-encoder
 license lr-base-size sam-rho split-file official-val threads resident compile-mode imbalance-type
+images-in-memory
 """
 FINETUNE_SURFACE = "model tune last-blocks layer-decay lora-rank lora-alpha"
 
@@ -38,7 +39,7 @@ def options(parser: Any) -> set[str]:
 
 SWITCHES = """
 compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite export-half
-export-encoder official-val resident profile
+export-encoder official-val resident profile images-in-memory
 """
 
 
