@@ -115,7 +115,7 @@ class Engine:
             "threads": torch.get_num_threads(),
             "workers": run.config.workers,
             "precision": run.accelerator.mixed_precision,
-            "resident": run.resident_on is not None,
+            "resident": run.place.resident_on is not None,
             "compiled": run.config.compile,
         }
 
@@ -139,7 +139,7 @@ class Engine:
         train = TrainStep(run.prepared, run.optimizer, run.accelerator, clip_grad=run.config.clip_grad, sam=run.sam)
         run.prepared.train()
         # In the layout that the loop's own pictures have.
-        layout = torch.contiguous_format if run.resident_on is None else torch.channels_last
+        layout = torch.contiguous_format if run.place.resident_on is None else torch.channels_last
         pictures, (first, second) = synthetic(self.options, run.spec.size, len(run.data.class_names), self.device)
         a, b, c, d = (picture.contiguous(memory_format=layout) for picture in pictures)
         generator = torch.Generator().manual_seed(0)

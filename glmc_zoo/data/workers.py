@@ -12,8 +12,9 @@ def default_workers(decoded: bool, device_type: str, cores: int, processes: int)
     """Processes that load images for one process of a run; 0: it loads them itself.
 
     Pictures that are decoded already are cropped faster than a batch travels between processes. Files are decoded
-    beside the step: on a CPU by one process, so that the step keeps the cores (benchmarks/README.md); for a GPU by all
-    cores but the one that feeds it.
+    beside the step: for a GPU by all cores but the one that feeds it, on a CPU by a quarter of the cores, which the
+    step leaves to them. On two or three cores the step and the decoding take turns: beside a worker, each operation of
+    the step would wait for the thread that the worker keeps from running.
 
     Args:
         decoded: whether the pictures lie in memory as pixels.
@@ -24,5 +25,5 @@ def default_workers(decoded: bool, device_type: str, cores: int, processes: int)
     if decoded:
         return 0
     if device_type == "cpu":
-        return 1 if cores > processes else 0
+        return min(cores // processes // 4, MOST_WORKERS)
     return max(1, min(cores // processes - 1, MOST_WORKERS))

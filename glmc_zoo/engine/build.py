@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 from glmc_zoo.data import LongTailData, load_data, train_loader
 from glmc_zoo.engine.config import TrainConfig
 from glmc_zoo.engine.finetune import FinetuneConfig
-from glmc_zoo.engine.hardware import best_precision, use_device
+from glmc_zoo.engine.hardware import ImagePlace, best_precision, use_device
 from glmc_zoo.engine.options import DataOptions
 from glmc_zoo.engine.output import main_process_first
 from glmc_zoo.errors import UserError, did_you_mean
@@ -121,9 +121,9 @@ def make_train_loader(
     data: LongTailData,
     transform: Callable[..., Any],
     processes: int,
-    resident_on: torch.device | None = None,
+    place: ImagePlace,
 ) -> DataLoader[Any]:
-    """Pairs of batches for GLMC, single ones for the baselines; from pictures on ``resident_on``, if that is given.
+    """Pairs of batches for GLMC, single ones for the baselines; from the pictures at ``place``.
 
     Raises:
         UserError: a batch, in all processes together, is larger than the training set.
@@ -146,11 +146,11 @@ def make_train_loader(
         second_weights=weights,
         views=2 if config.method == "glmc" else 1,
         seed=config.seed,
-        workers=config.workers or 0,
+        workers=place.workers,
         # Several processes: dropping the tail keeps their shards disjoint and of equal length. One process: only a
         # last batch of a single image is dropped, which batch-norm cannot use.
         drop_last=processes > 1 or len(split) % config.batch_size == 1,
-        resident_on=resident_on,
+        resident_on=place.resident_on,
     )
 
 

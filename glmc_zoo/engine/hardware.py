@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -20,6 +20,7 @@ from glmc_zoo.engine.output import on_main_process
 from glmc_zoo.errors import UserError
 
 __all__ = [
+    "ImagePlace",
     "Transfer",
     "best_precision",
     "cpu_threads",
@@ -27,6 +28,7 @@ __all__ = [
     "keep_images_in_memory",
     "loading_workers",
     "own_cores",
+    "place_images",
     "resident_device",
     "use_device",
 ]
@@ -136,12 +138,42 @@ def loading_workers(asked: int | None, decoded: bool, device: torch.device) -> i
     return default_workers(decoded, device.type, own_cores(), int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def hardware_text(accelerator: Accelerator, resident_on: torch.device | None) -> str:
+class ImagePlace(NamedTuple):
+    """Where a run has its training images."""
+
+    resident_on: torch.device | None
+    """The device that they stay on, decoded; ``None`` where each batch is copied there."""
+    workers: int
+    """Processes that load them."""
+
+
+def place_images(
+    config: TrainConfig, split: ImageSplit, transform: Callable[..., Any], accelerator: Accelerator
+) -> ImagePlace:
+    """Put the training images where ``config`` and the machine have them, and leave the workers their cores.
+
+    Raises:
+        UserError: as of `resident_device` and `keep_images_in_memory`.
+    """
+    device = accelerator.device
+    workers = loading_workers(config.workers, split.pixels is not None, device)
+    threads = cpu_threads(None, os.environ, own_cores()) if device.type == "cpu" and config.threads is None else None
+    if threads is not None and workers:
+        torch.set_num_threads(max(1, threads - workers))  # more would fight over the cores
+    resident_on = resident_device(config, split, transform, device)
+    if config.images_in_memory:
+        keep_images_in_memory(split, accelerator)
+    return ImagePlace(resident_on, workers)
+
+
+def hardware_text(accelerator: Accelerator, place: ImagePlace) -> str:
     """Device, threads, precision and where the training images lie, in words."""
     device = accelerator.device
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    workers = f", {place.workers} workers" if place.workers else ""
     precision = "single precision" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
-    return f"{device}{threads}, {precision}" + ("" if resident_on is None else "; training images kept on the device")
+    kept = "" if place.resident_on is None else "; training images kept on the device"
+    return f"{device}{threads}{workers}, {precision}{kept}"
 
 
 class Transfer:

@@ -28,7 +28,7 @@ from glmc_zoo.engine.build import (
 from glmc_zoo.engine.checkpoint import Best, Checkpoints, Progress
 from glmc_zoo.engine.config import TrainConfig, with_scaled_lr
 from glmc_zoo.engine.evaluation import evaluate
-from glmc_zoo.engine.hardware import hardware_text, keep_images_in_memory, loading_workers, resident_device
+from glmc_zoo.engine.hardware import hardware_text, place_images
 from glmc_zoo.engine.loop import NotFiniteError, train_one_epoch
 from glmc_zoo.engine.options import shown_options
 from glmc_zoo.engine.output import RunFolder, on_main_process
@@ -71,8 +71,6 @@ class TrainingRun:
         resolved: dict[str, Any] = {"image_size": self.spec.size, "augment": self.spec.augment}
         if config.mixed_precision == "auto":
             resolved["mixed_precision"] = self.accelerator.mixed_precision
-        device, decoded = self.accelerator.device, self.data.train.pixels is not None
-        resolved["workers"] = loading_workers(config.workers, decoded, device)
         self.config = config = dataclasses.replace(config, **resolved)
         self.task = self._make_task(dataclasses.replace(building, **resolved))
         # The faster layout for convolutions on GPUs and CPUs alike; weights of other kinds are not changed by it.
@@ -84,11 +82,9 @@ class TrainingRun:
         self.train_transform, self.eval_transform = build_transforms(
             self.spec.augment, self.spec.size, interpolation=self.spec.interpolation, crop_pct=self.spec.crop_pct
         )
+        self.place = place_images(config, self.data.train, self.train_transform, self.accelerator)
         processes = self.accelerator.num_processes
-        self.resident_on = resident_device(config, self.data.train, self.train_transform, device)
-        if config.images_in_memory:
-            keep_images_in_memory(self.data.train, self.accelerator)
-        loader = make_train_loader(config, self.data, self.train_transform, processes, self.resident_on)
+        loader = make_train_loader(config, self.data, self.train_transform, processes, self.place)
         scaled = with_scaled_lr(config, processes)
         optimizer = make_optimizer(scaled, self.task, self._parameter_groups())
         self.scheduler = make_scheduler(scaled, optimizer)
@@ -109,7 +105,7 @@ class TrainingRun:
             self.accelerator.register_for_checkpointing(self.ema)
         self.checkpoints = Checkpoints(self.accelerator, self.folder.checkpoints, keep=config.keep_checkpoints)
         traced = config.profile and self.accelerator.is_main_process
-        self.clock = StageClock(device, self.folder.path / "profile" if traced else None)
+        self.clock = StageClock(self.accelerator.device, self.folder.path / "profile" if traced else None)
         self._newest = "none yet"
         self._clock = time.perf_counter()
         if config.tracker is not None:
@@ -276,7 +272,7 @@ class TrainingRun:
             split,
             self.eval_transform,
             batch_size=max(self.config.batch_size, 128),
-            workers=self.config.workers or 0,
+            workers=self.place.workers,
             rank=self.accelerator.process_index,
             world_size=self.accelerator.num_processes,
         )
@@ -342,4 +338,4 @@ class TrainingRun:
         processes = self.accelerator.num_processes
         for line in opening_lines(self.config, self.data, self.spec, self.timm_model, self.folder.path, processes):
             self.say(line)
-        self.say(hardware_text(self.accelerator, self.resident_on))
+        self.say(hardware_text(self.accelerator, self.place))

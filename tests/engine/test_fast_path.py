@@ -51,7 +51,7 @@ def test_the_losses_of_a_plain_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         | {"output_dir": str(tmp_path / "run"), "seed": 3}
     )
     run = TrainingRun(config)
-    assert run.resident_on is not None
+    assert run.place.resident_on is not None
     # A weight in another layout rounds differently, and ReLU, where that changes a sign, amplifies it without bound.
     make_smooth(run.task)
     # From here on what a plain loop does: pictures from the loader, NCHW, an optimiser that goes from parameter to

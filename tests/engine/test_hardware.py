@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 
 from glmc_zoo.data import ImageSplit, build_transforms
 from glmc_zoo.data.images import ArrayImages
 from glmc_zoo.data.loaders import PairedBatch
 from glmc_zoo.engine import hardware
 from glmc_zoo.engine.config import TrainConfig
-from glmc_zoo.engine.hardware import Transfer, best_precision, cpu_threads, own_cores, resident_device
+from glmc_zoo.engine.hardware import Transfer, best_precision, cpu_threads, own_cores, place_images, resident_device
 from glmc_zoo.errors import UserError
 
 CPU = torch.device("cpu")
@@ -31,6 +32,24 @@ CPU = torch.device("cpu")
 )
 def test_threads(asked: int | None, environment: dict[str, str], expected: int | None) -> None:
     assert cpu_threads(asked, environment, cores=8) == expected
+
+
+@pytest.mark.parametrize(("asked", "workers", "expected"), [(None, 0, 8), (None, 3, 5), (None, 9, 1), (6, 3, 6)])
+def test_workers_are_left_cores(
+    monkeypatch: pytest.MonkeyPatch, asked: int | None, workers: int, expected: int
+) -> None:
+    monkeypatch.setattr(hardware, "own_cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    before = torch.get_num_threads()
+    config = TrainConfig(image_size=16, augment="shift", threads=asked, workers=workers)
+    try:
+        torch.set_num_threads(asked or 8)
+        place = place_images(config, split_of(), build_transforms("shift", 16)[0], Accelerator(cpu=True))
+        assert torch.get_num_threads() == expected
+        assert place == (CPU, workers)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_cores_are_some_of_the_machine() -> None:
