@@ -103,7 +103,8 @@ def resident_device(
                 f"({config.augment}) are read anew in each epoch: leave it out, or give --images-in-memory."
             )
         return None
-    if config.resident is None and (config.image_size or 0) > LARGEST_RESIDENT_SIDE:
+    unusual = device.type not in ("cpu", "cuda") or (config.image_size or 0) > LARGEST_RESIDENT_SIDE
+    if config.resident is None and unusual:
         return None
     share = 1.0 if config.resident else RESIDENT_SHARE
     # On a CPU all processes of the machine draw on the same memory.
