@@ -48,7 +48,7 @@ def test_one_epoch_of_each_set(name: str, train: Recipe, recipe: Recipe, lab: An
     assert np.isfinite(lab.rows(tmp_path / "run")[0]["loss"])
     # The published row of the set, or the generic one, as far as the command line does not say otherwise.
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    assert (config["profile"], config["imbalance_factor"]) == (None, None)
+    assert (config["imbalance_type"], config["imbalance_factor"]) == (None, None)
     assert str(tmp_path) not in (tmp_path / "run" / "model" / "README.md").read_text()
     assert str(tmp_path) not in (tmp_path / "run" / "model" / "results.json").read_text()
 
