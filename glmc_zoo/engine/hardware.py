@@ -100,7 +100,7 @@ def resident_device(
         if config.resident:
             raise UserError(
                 "--resident keeps decoded pictures of at most 64 pixels a side, augmented by crop_flip or shift; these "
-                f"({config.augment}) are read anew in each epoch: leave it out, or give --images-in-memory."
+                f"({config.augment}) are read anew in each epoch: leave it out."
             )
         return None
     unusual = device.type not in ("cpu", "cuda") or (config.image_size or 0) > LARGEST_RESIDENT_SIDE

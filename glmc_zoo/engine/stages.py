@@ -112,6 +112,7 @@ class StageClock:
         for name, seconds in found["seconds"].items():
             each = f"{1000 * seconds / max(self.steps, 1):10.2f}" if name in STAGES[:-1] else f"{'-':>10}"
             lines.append(f"{name:<16} {seconds:9.2f} {seconds / found['total_s']:7.1%} {each}")
-        return "\n".join(
-            [*lines, f"trace   {self.folder / 'trace.json'} (of {_TRACED} steps; open it in ui.perfetto.dev)"]
-        )
+        trace = self.folder / "trace.json"
+        if trace.exists():  # not of a run of a step or two
+            lines.append(f"trace   {trace} (of {_TRACED} steps; open it in ui.perfetto.dev)")
+        return "\n".join(lines)

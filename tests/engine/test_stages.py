@@ -77,5 +77,12 @@ def test_a_short_run_has_a_trace_too(tmp_path: Path) -> None:
         with clock.stage("forward"):
             torch.ones(4, 4).mm(torch.ones(4, 4))
         clock.step_done()
-    clock.report()
+    assert "trace.json" in clock.report()
     assert "aten::mm" in (tmp_path / "trace.json").read_text()
+
+
+def test_a_run_of_one_step_has_times_alone(tmp_path: Path) -> None:
+    clock = StageClock(CPU, tmp_path)
+    clock.step_done()
+    assert "trace" not in clock.report()
+    assert [path.name for path in tmp_path.iterdir()] == ["stages.json"]
