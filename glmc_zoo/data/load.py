@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glmc_zoo.data.catalogue import IMAGENET_MEAN, IMAGENET_STD, DataEntry, Statistics, list_data
+from glmc_zoo.data.formats import image_format
 from glmc_zoo.data.images import ImageSplit, decode_small
 from glmc_zoo.data.official_parts import OfficialParts, is_official
 from glmc_zoo.data.openers import open_entry, open_official, open_other
@@ -169,6 +170,7 @@ def load_data(
         "test_images": len(test),
         "val_images": 0 if val is None else len(val),
         "skipped_images": skipped + (by_list.missing if by_list else 0),
+        "image_format": image_format(train),
         "notes": raw.notes,
     }
     size = _native_size(train) if entry is None else entry.image_size

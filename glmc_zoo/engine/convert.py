@@ -47,7 +47,7 @@ def convert(config: ConvertConfig) -> Path:
     Raises:
         UserError: the checkpoint cannot be read or does not fit, or the classes are not as many as its classifier has.
     """
-    from glmc_zoo.engine.provenance import command_line, package_versions, slug
+    from glmc_zoo.engine.provenance import command_line, package_versions, slug, source_commit
     from glmc_zoo.hub import export_run
     from glmc_zoo.hub.convert import checkpoint_facts, convert_state_dict, read_checkpoint
 
@@ -79,6 +79,7 @@ def convert(config: ConvertConfig) -> Path:
         "method": "glmc",
         "command": command_line(),
         "versions": package_versions(),
+        "commit": source_commit(),
     }
     try:
         return export_run(config.output_dir, model, results, heads=converted.heads)

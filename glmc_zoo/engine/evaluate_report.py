@@ -18,7 +18,7 @@ from glmc_zoo.data import ImageSplit, LongTailData, StreamedData, StreamSplit
 from glmc_zoo.engine.evaluate import EvaluateConfig
 from glmc_zoo.engine.inference import InferenceModel
 from glmc_zoo.engine.output import write_json
-from glmc_zoo.engine.provenance import command_line, hardware, package_versions, without_place
+from glmc_zoo.engine.provenance import command_line, hardware, package_versions, source_commit, without_place
 from glmc_zoo.engine.report import percent
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.hub._weights import file_sha256
@@ -113,6 +113,7 @@ def describe_evaluation(
         "batch_size": config.batch_size,
         "command": command_line(),
         "versions": package_versions(),
+        "commit": source_commit(),
         "hardware": hardware(accelerator),
         "precision": accelerator.mixed_precision,
         "processes": accelerator.num_processes,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
-__all__ = ["command_line", "hardware", "package_versions", "slug", "without_place"]
+__all__ = ["command_line", "hardware", "package_versions", "slug", "source_commit", "without_place"]
 
 _PACKAGES = ("glmc_zoo", "torch", "torchvision", "timm", "accelerate", "datasets", "huggingface_hub", "numpy")
 
@@ -29,6 +31,27 @@ def package_versions() -> dict[str, str]:
 
             found[name] = f"{__version__} (not installed)" if name == "glmc_zoo" else "not installed"
     return found
+
+
+def source_commit() -> str | None:
+    """The package's commit, with ``-dirty`` behind it where files were changed since; ``None`` where nobody knows.
+
+    Of a checkout git says it, of ``pip install git+...`` the installation's record.
+    """
+    root = Path(__file__).resolve().parents[2]
+    if (root / ".git").exists():
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip() or None
+    try:
+        record = importlib.metadata.distribution("glmc_zoo").read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    commit = json.loads(record or "{}").get("vcs_info", {}).get("commit_id")
+    return commit if isinstance(commit, str) else None
 
 
 def hardware(accelerator: Accelerator) -> str:

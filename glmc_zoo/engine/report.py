@@ -16,7 +16,7 @@ from glmc_zoo.engine.build import InputSpec
 from glmc_zoo.engine.config import TrainConfig, images_per_step, with_scaled_lr
 from glmc_zoo.engine.options import GroupOptions, saved_options
 from glmc_zoo.engine.output import write_json
-from glmc_zoo.engine.provenance import command_line, hardware, package_versions, slug, without_place
+from glmc_zoo.engine.provenance import command_line, hardware, package_versions, slug, source_commit, without_place
 from glmc_zoo.metrics import GROUPS, ScoreCounts, group_of_classes, recalls
 
 __all__ = [
@@ -78,6 +78,7 @@ def describe_run(
         "seeds": {"seed": config.seed, "data_seed": config.data_seed},
         "command": command_line(),
         "versions": package_versions(),
+        "commit": source_commit(),
         "hardware": hardware(accelerator),
         "precision": accelerator.mixed_precision,
         "processes": accelerator.num_processes,

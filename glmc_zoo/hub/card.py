@@ -124,6 +124,7 @@ def _context(results: Mapping[str, Any], repo_id: str | None) -> dict[str, Any]:
         "seeds": results.get("seeds") or {},
         "command": results.get("command"),
         "versions": results.get("versions") or {},
+        "commit": results.get("commit"),
         "hardware": results.get("hardware"),
         "processes": results.get("processes"),
         "precision": _PRECISIONS.get(results.get("precision") or "", results.get("precision")),
