@@ -45,7 +45,11 @@ def label(results: dict[str, Any]) -> str:
     balanced = config["rebalanced_loss"] == "balanced_softmax"
     branch = "balanced softmax" if balanced else f"k {config['class_weight_power']:g}"
     numbers = f"q {config['sampler_power']:g}, gamma {config['consistency_weight']:g}"
-    return f"GLMC{name} ({branch}, {numbers}, take-over {power:g})"
+    alpha = config.get("constant_alpha")
+    schedule = f"take-over {power:g}" if alpha is None else f"alpha {alpha:g} throughout"
+    views = config.get("views", "mixup_cutmix")
+    kind = "" if views == "mixup_cutmix" else f", both views {views}"
+    return f"GLMC{name if not kind and alpha is None else ''} ({branch}, {numbers}, {schedule}{kind})"
 
 
 def _start(results: dict[str, Any], usual: dict[str, Any]) -> str:

@@ -204,7 +204,7 @@ def _make_task(config: TrainConfig, data: LongTailData, spec: InputSpec) -> Trai
         return ClassificationTask(model, criterion=criterion, verbose=False)
     switches = (
         *("consistency_weight", "class_weight_power", "rebalanced_loss", "reduction", "beta", "correct_lam"),
-        *("sampler_power", "cumulative_power", "joint_views"),
+        *("sampler_power", "cumulative_power", "constant_alpha", "views", "joint_views"),
     )
     options: dict[str, Any] = {name: getattr(config, name) for name in switches}
     return GLMCTask(

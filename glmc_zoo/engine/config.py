@@ -53,10 +53,16 @@ class TrainConfig(PushOptions, GroupOptions, DataOptions):
     sampler_power: float | None = option(None, "q: images of the second loader drawn with weight n ** -q")
     class_weight_power: float | None = option(None, "k: re-weighted labels use class weights n ** -k")
     cumulative_power: float | None = option(None, "re-balanced loss takes over as (epoch / epochs) ** this")
+    constant_alpha: float | None = option(
+        None, "share of the conventional loss in every epoch, 0 to 1, in place of the cumulative schedule"
+    )
     consistency_weight: float | None = option(None, "gamma: weight of the consistency loss")
     beta: float | None = option(None, "both parameters of the Beta distribution of the mixing share")
     correct_lam: bool | None = option(None, "label the CutMix view by the area really pasted")
     reduction: Literal["sum", "mean"] | None = option(None, "cross-entropies of the two views: sum, or mean (halved)")
+    views: Literal["mixup_cutmix", "mixup", "cutmix"] = option(
+        "mixup_cutmix", "what makes the global and the local view: the published pair, or one kind for both"
+    )
     projection_dim: int | None = option(None, "width of projection and prediction; 128 for CIFAR networks, else 256")
     joint_views: bool = option(False, "both views in one batch through the encoder (another batch-norm, see docs)")
     # ---- schedule
@@ -114,6 +120,8 @@ class TrainConfig(PushOptions, GroupOptions, DataOptions):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"--{name.replace('_', '-')} {value} must be above 0.")
+        if self.constant_alpha is not None and not 0 <= self.constant_alpha <= 1:
+            raise UserError(f"--constant-alpha {self.constant_alpha} must lie in 0 to 1.")
         for name in ("drop_rate", "drop_path_rate", "momentum"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
@@ -196,15 +204,24 @@ def resolve(
     from glmc_zoo.method.presets import METHOD_SWITCHES, PRESETS
 
     filed = dict(from_file or {})
+    # The ablations' switches have one value in every preset.
+    switched = METHOD_SWITCHES | {"constant_alpha", "views"}
     if command_line.get("preset") is not None:
-        filed = {key: value for key, value in filed.items() if key not in METHOD_SWITCHES}
+        filed = {key: value for key, value in filed.items() if key not in switched}
     explicit = filed | command_line
-    switches = {"preset", "projection_dim", "joint_views"} | METHOD_SWITCHES
+    switches = switched | {"preset", "projection_dim", "joint_views"}
     idle = [key for key, value in command_line.items() if key in switches and value is not None]
     if idle and (method := explicit.get("method", TrainConfig.method)) != "glmc":
         raise UserError(
             f"--{idle[0].replace('_', '-')} belongs to --method glmc and has no effect on --method {method}; "
             "leave it out."
+        )
+    if command_line.get("correct_lam") and explicit.get("views") == "mixup":
+        raise UserError("--correct-lam is about CutMix and has no effect with --views mixup: leave one of them out.")
+    if explicit.get("constant_alpha") is not None and command_line.get("cumulative_power") is not None:
+        raise UserError(
+            f"--cumulative-power {command_line['cumulative_power']} has no effect where --constant-alpha "
+            f"{explicit['constant_alpha']} holds the share of the conventional loss: give one of them."
         )
     entry = list_data().get(explicit.get("data", TrainConfig.data))
     factor = explicit.get("imbalance_factor")

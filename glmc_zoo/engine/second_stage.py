@@ -79,10 +79,12 @@ class SecondStageConfig(FinetuneConfig):
     sampler_power: float | None = hidden(None)
     class_weight_power: float | None = hidden(None)
     cumulative_power: float | None = hidden(None)
+    constant_alpha: float | None = hidden(None)
     consistency_weight: float | None = hidden(None)
     beta: float | None = hidden(None)
     correct_lam: bool | None = hidden(None)
     reduction: Literal["sum", "mean"] | None = hidden(None)
+    views: Literal["mixup_cutmix", "mixup", "cutmix"] = hidden("mixup_cutmix")
     projection_dim: int | None = hidden(None)
     joint_views: bool = hidden(False)
     # ---- what is there to choose

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Box", "Mix", "MixedViews", "area_lam", "cut_box", "draw_mix", "mix_views"]
+__all__ = ["Box", "Mix", "MixedViews", "Views", "area_lam", "cut_box", "draw_mix", "mix_views"]
 
 Box = tuple[int, int, int, int]
+
+Views = Literal["mixup_cutmix", "mixup", "cutmix"]
+"""What the two views are made by: the published pair, or one kind for both, as in an ablation."""
 
 
 def area_lam(box: Box, height: int, width: int) -> float:
@@ -91,6 +94,20 @@ def draw_mix(height: int, width: int, *, beta: float = 1.0, generator: torch.Gen
     return Mix(lam, cut_box(height, width, lam, centre), (height, width))
 
 
+def _mixup(first: Tensor, second: Tensor, mix: Mix) -> Tensor:
+    return first.mul(mix.lam).add_(second, alpha=1.0 - mix.lam)
+
+
+def _cutmix(first: Tensor, second: Tensor, mix: Mix) -> Tensor:
+    top, bottom, left, right = mix.box
+    images = first.clone()
+    images[..., top:bottom, left:right] = second[..., top:bottom, left:right]
+    return images
+
+
+_MIX = {"mixup": _mixup, "cutmix": _cutmix}
+
+
 def _mix_labels(targets: Tensor, second_targets: Tensor, lam: float, scale: Tensor) -> Tensor:
     # Rows of diag(scale) are one-hots times their weight; building them by one_hot keeps (C, C) out of memory.
     num_classes = len(scale)
@@ -109,6 +126,7 @@ def mix_views(
     num_classes: int,
     class_weights: Tensor | None = None,
     correct_lam: bool = False,
+    views: Views = "mixup_cutmix",
 ) -> MixedViews:
     """Mix two batches into the global and the local view, with plain and re-weighted soft labels.
 
@@ -125,25 +143,25 @@ def mix_views(
         class_weights: Weight of each class ``(C,)`` for the re-weighted labels; all 1 when absent.
         correct_lam: Label the local view by the area that was really pasted. The published numbers keep the nominal
             ``lam`` although the box is clipped at the border.
-    """
-    lam = mix.lam
-    top, bottom, left, right = mix.box
-    global_images = first[0].mul(lam).add_(second[0], alpha=1.0 - lam)
-    local_images = first[1].clone()
-    local_images[..., top:bottom, left:right] = second[1][..., top:bottom, left:right]
+        views: What makes the global and the local view; with one kind for both they differ in their augmentations
+            alone.
 
-    ones = torch.ones(num_classes, device=targets.device, dtype=global_images.dtype)
+    Raises:
+        ValueError: ``views`` is none of these.
+    """
+    if views not in get_args(Views):
+        raise ValueError(f"views must be one of {', '.join(get_args(Views))}, got {views!r}.")
+    lam = mix.lam
+    local_lam = area_lam(mix.box, *first[1].shape[-2:]) if correct_lam else lam
+    kinds = ("mixup", "cutmix") if views == "mixup_cutmix" else (views, views)
+    images = [_MIX[kind](one, other, mix) for kind, one, other in zip(kinds, first, second, strict=True)]
+    global_lam, local_lam = (lam if kind == "mixup" else local_lam for kind in kinds)
+
+    ones = torch.ones(num_classes, device=targets.device, dtype=images[0].dtype)
     weights = ones if class_weights is None else class_weights.to(ones)
-    global_labels = _mix_labels(targets, second_targets, lam, ones)
-    global_weighted = _mix_labels(targets, second_targets, lam, weights)
-    if not correct_lam:
-        return MixedViews(global_images, local_images, global_labels, global_labels, global_weighted, global_weighted)
-    local_lam = area_lam(mix.box, *local_images.shape[-2:])
-    return MixedViews(
-        global_images,
-        local_images,
-        global_labels,
-        _mix_labels(targets, second_targets, local_lam, ones),
-        global_weighted,
-        _mix_labels(targets, second_targets, local_lam, weights),
-    )
+    global_labels = local_labels = _mix_labels(targets, second_targets, global_lam, ones)
+    global_weighted = local_weighted = _mix_labels(targets, second_targets, global_lam, weights)
+    if local_lam != global_lam:
+        local_labels = _mix_labels(targets, second_targets, local_lam, ones)
+        local_weighted = _mix_labels(targets, second_targets, local_lam, weights)
+    return MixedViews(images[0], images[1], global_labels, local_labels, global_weighted, local_weighted)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from glmc_zoo.method import weights
 from glmc_zoo.method.losses import GLMCOutput, Reduction, cumulative_alpha, glmc_loss
-from glmc_zoo.method.mixing import Mix, MixedViews, draw_mix, mix_views
+from glmc_zoo.method.mixing import Mix, MixedViews, Views, draw_mix, mix_views
 from glmc_zoo.method.model import GLMCModel
 
 __all__ = ["GLMCTask", "RebalancedLoss"]
@@ -36,6 +36,8 @@ class GLMCTask(TrainingTask):
         correct_lam: Label the local view by the pasted area in place of the nominal ``lam``.
         sampler_power: q of the sampler that the partners are drawn with; balanced softmax accounts for it.
         cumulative_power: Power of the cumulative schedule; the published one is 2, see `cumulative_alpha`.
+        constant_alpha: Share of the conventional loss in every epoch, in place of the cumulative schedule.
+        views: What the two views are made by, see `mix_views`.
         joint_views: Both views in one batch through the encoder; another algorithm where there is batch-norm.
         kwargs: ``device``, ``dtype``, ``verbose`` of `timm.task.TrainingTask`.
     """
@@ -58,6 +60,8 @@ class GLMCTask(TrainingTask):
         correct_lam: bool = False,
         sampler_power: float = 0.0,
         cumulative_power: float = 2.0,
+        constant_alpha: float | None = None,
+        views: Views = "mixup_cutmix",
         joint_views: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -65,21 +69,23 @@ class GLMCTask(TrainingTask):
         if len(class_counts) != model.num_classes:
             raise ValueError(f"{len(class_counts)} class counts do not fit a model of {model.num_classes} classes.")
         self.trainable_module = model
-        self.epochs, self.cumulative_power = epochs, cumulative_power
+        self.epochs, self.cumulative_power, self.constant_alpha = epochs, cumulative_power, constant_alpha
         self.consistency_weight = consistency_weight
         self.rebalanced_loss = rebalanced_loss
         self.reduction: Reduction = reduction
-        self.beta, self.correct_lam, self.joint_views = beta, correct_lam, joint_views
+        self.beta, self.correct_lam, self.views, self.joint_views = beta, correct_lam, views, joint_views
         for name, value in (
             ("class_weights", weights.class_weights(class_counts, class_weight_power)),
             ("log_prior", weights.log_prior(class_counts, sampler_power)),
             # A buffer and not a number: a compiled step is then not recompiled when an epoch begins.
-            ("alpha", torch.tensor(1.0)),
+            ("alpha", torch.tensor(1.0 if constant_alpha is None else constant_alpha)),
         ):
             self.register_buffer(name, value.to(self.device), persistent=False)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set alpha for ``epoch``, counted from 0."""
+        """Set alpha for ``epoch``, counted from 0; a constant one stays."""
+        if self.constant_alpha is not None:
+            return
         self.alpha.fill_(cumulative_alpha(epoch, self.epochs, power=self.cumulative_power))
 
     def compile(  # type: ignore[override]  # the signature is timm's
@@ -117,6 +123,7 @@ class GLMCTask(TrainingTask):
             num_classes=self.trainable_module.num_classes,
             class_weights=self.class_weights,
             correct_lam=self.correct_lam,
+            views=self.views,
         )
 
     def forward(self, input: MixedViews) -> dict[str, Tensor]:  # type: ignore[override]  # the targets are inside

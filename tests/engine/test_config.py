@@ -88,6 +88,23 @@ def test_switches_of_glmc_in_a_file_do_not_stop_a_baseline() -> None:
         resolve({"method": "ce", "preset": "paper"}, filed)
 
 
+def test_ablations_take_the_place_of_what_they_ablate() -> None:
+    ablated = resolve({"constant_alpha": 0.5, "views": "mixup"})
+    assert (ablated.constant_alpha, ablated.views, ablated.preset) == (0.5, "mixup", "tuned")
+    filed = dataclasses.asdict(ablated)
+    assert resolve({"seed": 1}, filed).constant_alpha == 0.5
+    assert resolve({"preset": "official"}, filed).constant_alpha is None
+    assert resolve({"preset": "official"}, filed).views == "mixup_cutmix"
+    with pytest.raises(UserError, match=r"--cumulative-power 1 has no effect where --constant-alpha 0\.5 "):
+        resolve({"cumulative_power": 1}, filed)
+    with pytest.raises(UserError, match=r"--correct-lam is about CutMix .* --views mixup"):
+        resolve({"correct_lam": True}, filed)
+    with pytest.raises(UserError, match=r"--constant-alpha 1\.5 must lie in 0 to 1"):
+        resolve({"constant_alpha": 1.5})
+    with pytest.raises(UserError, match="--views belongs to --method glmc"):
+        resolve({"method": "ce", "views": "cutmix"})
+
+
 def test_where_a_run_was_pushed_to_is_not_saved(tmp_path: Path) -> None:
     config = resolve({"push_to_hub": "org/name", "push_tag": "v1"})
     save_config(config, tmp_path / "config.yaml")

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+import glmc_zoo
 from glmc_zoo.engine.provenance import slug, without_place
 
 
@@ -29,3 +35,29 @@ def test_a_tag_is_made_of_what_a_tag_may_hold() -> None:
     assert slug("données") == "donn_es"
     assert slug("数据") == "data"
     assert slug("org/name") == "name"
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_the_commit_of_a_checkout_and_whether_it_was_changed(tmp_path: Path) -> None:
+    shutil.copytree(Path(glmc_zoo.__file__).parent, tmp_path / "glmc_zoo")
+
+    def git(*words: str) -> str:
+        identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+        return subprocess.run(
+            ["git", "-C", str(tmp_path), *identity, *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    def said() -> str:
+        code = "from glmc_zoo.engine.provenance import source_commit; print(source_commit())"
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
+
+    git("init", "--quiet")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "first")
+    commit = git("rev-parse", "HEAD")
+    assert said() == commit
+    (tmp_path / "glmc_zoo" / "errors.py").open("a").write("# changed\n")
+    assert said() == f"{commit}-dirty"
+    shutil.rmtree(tmp_path / ".git")
+    assert said() == "None"

@@ -216,6 +216,32 @@ def test_correct_lam_labels_the_local_view_by_the_pasted_area() -> None:
     assert torch.equal(plain.local_labels, plain.global_labels)
 
 
+@pytest.mark.parametrize("correct_lam", [False, True])
+def test_both_views_of_one_kind(correct_lam: bool) -> None:
+    args, mix = batch(), Mix(0.7, (0, 6, 0, 2))  # 12 of 96 pixels
+    swapped = args | {name: args[name][::-1] for name in ("first", "second")}
+    pair, other = (mix_views(**a, mix=mix, correct_lam=correct_lam) for a in (args, swapped))
+    mixup = mix_views(**args, mix=mix, correct_lam=correct_lam, views="mixup")
+    cutmix = mix_views(**args, mix=mix, correct_lam=correct_lam, views="cutmix")
+    # Each kind on both augmentations: what the published pair makes of them, and of them the other way about.
+    for found, expected in (
+        (mixup, (pair.global_images, other.global_images)),
+        (cutmix, (other.local_images, pair.local_images)),
+    ):
+        for ours, theirs in zip((found.global_images, found.local_images), expected, strict=True):
+            assert torch.equal(ours, theirs)
+        assert torch.equal(found.global_labels, found.local_labels)
+        assert torch.equal(found.global_weighted_labels, found.local_weighted_labels)
+    assert torch.equal(mixup.local_labels, pair.global_labels)
+    assert torch.equal(cutmix.global_labels, pair.local_labels)
+    assert cutmix.local_labels[0, 0].item() == pytest.approx(0.875 if correct_lam else 0.7)
+
+
+def test_views_of_no_kind_are_refused() -> None:
+    with pytest.raises(ValueError, match="mixup_cutmix, mixup, cutmix, got 'mosaic'"):
+        mix_views(**batch(), mix=Mix(0.7, (0, 6, 0, 2)), views="mosaic")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("box", [(2, 9, 3, 8), (4, 4, 5, 5)])
 def test_inputs_stay(box: tuple[int, int, int, int]) -> None:
     args, untouched = batch(), batch()

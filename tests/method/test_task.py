@@ -105,6 +105,10 @@ def test_set_epoch() -> None:
     for epoch in (0, 3, 9):
         task.set_epoch(epoch)
         assert task.alpha.item() == pytest.approx(1 - (epoch / 10) ** 2)
+    held = make_task(constant_alpha=0.5)
+    for epoch in (0, 9):
+        held.set_epoch(epoch)
+        assert held.alpha.item() == 0.5
     straight = make_task(cumulative_power=1.0)
     straight.set_epoch(3)
     assert straight.alpha.item() == pytest.approx(0.7)
