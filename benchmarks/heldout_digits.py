@@ -1,18 +1,21 @@
 """Score settings on the 862 digits that are in neither part of digits_lt, so that its test part chooses nothing.
 
-    python benchmarks/heldout_digits.py < settings.txt > benchmarks/results/digits_heldout.jsonl
+    python benchmarks/heldout_digits.py --seeds 0 1 2 < settings.txt > benchmarks/results/digits_heldout.jsonl
 
-Each line of standard input is a set of options of recipes/train.py; it is trained with seeds 0, 1 and 2. Each line of
-the output has the options and, in percent, mean and standard deviation over the seeds.
+Each line of standard input is a set of options of recipes/train.py; it is trained with every seed. Each line of the
+output has the options, the scores of the runs with their mean and standard deviation in percent, commit, versions and
+seconds.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import shlex
 import sys
 import tempfile
+import time
 from statistics import mean, stdev
 
 import numpy as np
@@ -20,9 +23,9 @@ import numpy as np
 from glmc_zoo.data.images import ImageSplit
 from glmc_zoo.data.sources import open_digits
 from glmc_zoo.engine.cli import parse_config
+from glmc_zoo.engine.provenance import package_versions, source_commit
 from glmc_zoo.engine.run import TrainingRun
 
-SEEDS = (0, 1, 2)
 SCORES = ("balanced_accuracy", "medium", "few")
 
 
@@ -47,13 +50,20 @@ def score(options: list[str], seed: int) -> dict[str, float]:
 
 def main() -> None:
     """Read settings, print scores."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    seeds = parser.parse_args().seeds
     for line in filter(None, map(str.strip, sys.stdin)):
-        runs = [score(shlex.split(line), seed) for seed in SEEDS]
+        start = time.perf_counter()
+        runs = [score(shlex.split(line), seed) for seed in seeds]
         values = {name: [round(run[name], 2) for run in runs] for name in SCORES}
-        summary = {
-            name: {"mean": round(mean(v), 1), "std": round(stdev(v), 1), "runs": v} for name, v in values.items()
-        }
-        print(json.dumps({"options": line, "seeds": SEEDS, **summary}), flush=True)
+        row = {"options": line, "seeds": seeds}
+        for name, found in values.items():
+            row[name] = {"mean": round(mean(found), 1), "std": round(stdev(found), 1) if len(found) > 1 else None}
+            row[name]["runs"] = found
+        seconds = round(time.perf_counter() - start, 1)
+        how = {"commit": source_commit(), "versions": package_versions(), "wall_time_s": seconds}
+        print(json.dumps({**row, **how}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,345 @@
+"""Run rows of the tables, several seeds, on what hardware there is, and put their results where the tables are made.
+
+    python benchmarks/reproduce.py --list
+    python benchmarks/reproduce.py cifar10_lt_if100 --data-root DATA --seeds 0 1 2
+    python benchmarks/reproduce.py cifar10_lt_if100_resnet20_60_epochs/glmc_tuned --data-root DATA
+    python benchmarks/reproduce.py cifar10_lt_if100 --data-root DATA --minutes 9.5 --options "--compile"
+
+A row is a published one, by the name of its file in recipes/configs, or one of benchmarks/suites.yaml, as SUITE or
+SUITE/ROW. Each run has a GPU to itself, or a core where there is no GPU, and as many run at a time as there are. A run
+that was interrupted goes on from its newest checkpoint when the command is given again; one whose result is there
+already is not done again. Results go to benchmarks/results/SUITE/ROW_seedN.json; `python benchmarks/table.py --write`
+makes the tables of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+SUITES = ROOT / "benchmarks" / "suites.yaml"
+CONFIGS = ROOT / "recipes" / "configs"
+PUBLISHED = "published"
+# Where a data set of the catalogue lies below --data-root, unless --data-dir says otherwise.
+FOLDERS = {"cifar10_lt": "cifar10", "cifar100_lt": "cifar100", "imagenet_lt": "imagenet", "inat18": "inat18"}
+# The least that goes through every part of a run: for trying a command, never for a table.
+TRIAL = "--epochs 1 --batch-size 32"
+TRIAL_SMALL = " --max-count 40 --eval-every 1"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table, but for its seed."""
+
+    suite: str
+    name: str
+    script: str
+    options: tuple[str, ...]
+    data: str
+    label: str
+    first_stage: str | None = None
+    """The published row whose model a second stage starts from."""
+
+    @property
+    def title(self) -> str:
+        """As it is asked for."""
+        return self.name if self.suite == PUBLISHED else f"{self.suite}/{self.name}"
+
+
+@dataclass
+class Run:
+    """A row with a seed: one call of a recipe."""
+
+    row: Row
+    seed: int
+    folder: Path
+    command: list[str]
+    result: Path
+    after: Run | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+    said: str | None = None
+    """What came of it: ``None`` when it is finished."""
+
+
+def published_rows() -> dict[str, Row]:
+    """The published rows, by the name of their files."""
+    rows = {}
+    for path in sorted(CONFIGS.glob("*.yaml")):
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+        first = recipe["about"].get("first_stage")
+        script = "second_stage.py" if first else "train.py"
+        options = ("--config", path.stem)
+        rows[path.stem] = Row(PUBLISHED, path.stem, script, options, recipe["data"], recipe["about"]["title"], first)
+    return rows
+
+
+def suites() -> dict[str, dict[str, Any]]:
+    """The suites of benchmarks/suites.yaml as they stand there, by name."""
+    loaded: dict[str, dict[str, Any]] = yaml.safe_load(SUITES.read_text(encoding="utf-8"))
+    return loaded
+
+
+def suite_rows(suite: str, about: dict[str, Any]) -> dict[str, Row]:
+    """The rows of a suite, by name."""
+    return {
+        name: Row(
+            suite,
+            name,
+            "train.py",
+            tuple(shlex.split(f"{about['options']} {row['options']}")),
+            about["data"],
+            row["label"],
+        )
+        for name, row in about["rows"].items()
+    }
+
+
+def chosen_rows(names: list[str]) -> Iterator[tuple[Row, list[int]]]:
+    """The rows asked for, with the seeds of their suite.
+
+    Raises:
+        SystemExit: a name is neither a published row, nor a suite, nor a row of one.
+    """
+    recipes, known = published_rows(), suites()
+    for name in names:
+        suite, _, row = name.partition("/")
+        if name in recipes:
+            yield recipes[name], [0]
+        elif suite in known and (not row or row in known[suite]["rows"]):
+            rows = suite_rows(suite, known[suite])
+            for chosen in [rows[row]] if row else rows.values():
+                yield chosen, known[suite]["seeds"]
+        else:
+            every = [*recipes, *known]
+            raise SystemExit(
+                f"reproduce.py: error: {name!r} is no row: give one of {', '.join(every)}, or SUITE/ROW; --list shows "
+                "all."
+            )
+
+
+def devices() -> list[str]:
+    """The GPUs, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not torch.cuda.is_available():
+        return []
+    return visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]
+
+
+class Plan:
+    """The runs of the rows asked for, each after what it starts from."""
+
+    def __init__(self, args: argparse.Namespace, threads: int | None) -> None:
+        self.args, self.threads = args, threads
+        self.recipes = published_rows()
+        self.runs: dict[str, Run] = {}
+        for row, seeds in chosen_rows(args.rows):
+            for seed in args.seeds if args.seeds is not None else seeds:
+                self.add(row, seed)
+
+    def add(self, row: Row, seed: int) -> Run:
+        """The run of a row with a seed, and before it that of its first stage."""
+        name = f"{row.suite}/{row.name}_seed{seed}"
+        if name in self.runs:
+            return self.runs[name]
+        after = None if row.first_stage is None else self.add(self.recipes[row.first_stage], seed)
+        folder = self.args.work / ("trial" if self.args.trial else "") / name
+        command = [sys.executable, str(ROOT / "recipes" / row.script), *row.options, "--seed", str(seed)]
+        if after is not None:
+            command += ["--model", str(after.folder / "model")]
+        if "--mixed-precision" not in command:
+            command += ["--mixed-precision", "auto"]
+        if self.threads is not None:
+            command += ["--threads", str(self.threads)]
+        if (where := self.data_dir(row.data)) is not None:
+            command += ["--data-dir", str(where)]
+        command += shlex.split(self.args.options)
+        if self.args.trial:
+            command += shlex.split(TRIAL if row.data not in ("cifar10_lt", "cifar100_lt") else TRIAL + TRIAL_SMALL)
+        command += ["--output-dir", str(folder), "--resume", "auto"]
+        result = (folder.parent if self.args.trial else self.args.results / row.suite) / f"{row.name}_seed{seed}.json"
+        self.runs[name] = Run(row, seed, folder, command, result, after)
+        return self.runs[name]
+
+    def data_dir(self, data: str) -> Path | None:
+        """Where a data set lies; ``None`` leaves it to the recipe, which goes to the Hub."""
+        said = dict(pair.split("=", 1) for pair in self.args.data_dir or [])
+        if data in said:
+            return Path(said[data])
+        if self.args.data_root is None or data not in FOLDERS:
+            return None
+        folder: Path = self.args.data_root / FOLDERS[data]
+        if not folder.is_dir():
+            raise SystemExit(
+                f"reproduce.py: error: {data} is looked for in {folder}, which does not exist: put it there, say where "
+                f"it lies by --data-dir {data}=FOLDER, or leave --data-root out to take it from the Hub."
+            )
+        return folder
+
+
+class Runner:
+    """Runs what a plan holds, as many at a time as there are places."""
+
+    def __init__(self, places: list[dict[str, str]], deadline: float | None) -> None:
+        self.places, self.deadline = places, deadline
+        self.lock = threading.Lock()
+        self.children: set[subprocess.Popen[bytes]] = set()
+        self.stopping = False
+
+    def all(self, runs: list[Run]) -> None:
+        """Run them; what came of each stands in its ``said``."""
+        with ThreadPoolExecutor(len(self.places)) as pool:
+            try:
+                list(pool.map(self.one, runs))
+            except KeyboardInterrupt:
+                self.stop()
+                raise
+
+    def stop(self) -> None:
+        """End what runs now and begin nothing more; the newest checkpoints stay."""
+        with self.lock:
+            self.stopping = True
+            for child in self.children:
+                child.terminate()
+
+    def one(self, run: Run) -> None:
+        """Run one, and file its results."""
+        try:
+            run.said = self._one(run)
+        finally:
+            run.done.set()
+
+    def _one(self, run: Run) -> str | None:
+        if run.result.is_file():
+            return None
+        if run.after is not None:
+            run.after.done.wait()
+            if run.after.said is not None:
+                return f"not begun: {run.after.row.title} is not finished"
+        with self.lock:
+            place = self.places.pop()
+        try:
+            code = 0 if (run.folder / "results.json").is_file() else self._train(run, place)
+        finally:
+            with self.lock:
+                self.places.append(place)
+        if code == 0:
+            file_result(run)
+            return None
+        log = run.folder.with_suffix(".log")
+        return "stopped: give the same command again" if self.stopping else f"failed with status {code}: see {log}"
+
+    def _train(self, run: Run, place: dict[str, str]) -> int:
+        if self.stopping or (self.deadline is not None and time.monotonic() > self.deadline):
+            self.stopping = True
+            return 1
+        run.folder.parent.mkdir(parents=True, exist_ok=True)
+        say(f"begin {run.row.title}, seed {run.seed}: {run.folder}")
+        with run.folder.with_suffix(".log").open("ab") as log:
+            with self.lock:
+                child = subprocess.Popen(run.command, stdout=log, stderr=log, env=os.environ | place)
+                self.children.add(child)
+            try:
+                left = None if self.deadline is None else max(self.deadline - time.monotonic(), 0)
+                return child.wait(left)
+            except subprocess.TimeoutExpired:
+                self.stop()
+                return child.wait() or 1
+            finally:
+                with self.lock:
+                    self.children.discard(child)
+
+
+def file_result(run: Run) -> None:
+    """Put a finished run's results, with the row that they are for, where the tables find them."""
+    results = json.loads((run.folder / "results.json").read_text(encoding="utf-8"))
+    text = json.dumps({"suite": run.row.suite, "row": run.row.name, "variant": run.row.label, **results}, indent=1)
+    run.result.parent.mkdir(parents=True, exist_ok=True)
+    scrap = run.result.with_suffix(".writing")
+    scrap.write_text(text + "\n", encoding="utf-8")
+    scrap.replace(run.result)
+    score = 100 * results["test"]["balanced_accuracy"]
+    say(f"done  {run.row.title}, seed {run.seed}: {score:.2f} in {results['wall_time_s'] / 60:.0f} min")
+
+
+def say(line: str) -> None:
+    """With the time of day, for who comes back to look."""
+    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+
+
+def show_list() -> None:
+    """Every row, its suite's seeds, and which of them are done."""
+    for name, row in published_rows().items():
+        done = sorted(path.stem.rpartition("seed")[2] for path in (RESULTS / PUBLISHED).glob(f"{name}_seed*.json"))
+        print(f"{name}: {row.label}; seeds done: {', '.join(done) or 'none'}")
+    for suite, about in suites().items():
+        for name, row in suite_rows(suite, about).items():
+            done = sorted(path.stem.rpartition("seed")[2] for path in (RESULTS / suite).glob(f"{name}_seed*.json"))
+            print(f"{row.title}: {row.label}; seeds done: {', '.join(done) or 'none'} of {about['seeds']}")
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rows", nargs="*", help="published row, SUITE or SUITE/ROW")
+    parser.add_argument("--list", action="store_true", help="show every row and which seeds are done")
+    parser.add_argument("--seeds", type=int, nargs="+", help="seeds; those of the suite, or 0, by default")
+    parser.add_argument("--data-root", type=Path, help=f"folder with {', '.join(FOLDERS.values())}; the Hub by default")
+    parser.add_argument("--data-dir", action="append", metavar="NAME=FOLDER", help="where one data set lies")
+    parser.add_argument("--work", type=Path, default=Path("runs/reproduce"), help="where runs and checkpoints are kept")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where results go")
+    parser.add_argument("--jobs", type=int, help="runs at a time; one a GPU, or one a core, by default")
+    parser.add_argument("--minutes", type=float, help="stop after this long; the same command goes on later")
+    parser.add_argument("--options", default="", help="further options of every run, such as --compile")
+    parser.add_argument("--trial", action="store_true", help="one epoch of few images, filed below --work: a rehearsal")
+    args = parser.parse_args()
+    if not args.rows and not args.list:
+        parser.error("name a row, or --list them")
+    if args.jobs is not None and args.jobs < 1:
+        parser.error(f"--jobs {args.jobs} must be at least 1")
+    if any("=" not in pair for pair in args.data_dir or []):
+        parser.error("--data-dir takes NAME=FOLDER, for instance cifar10_lt=DATA/cifar10")
+    return args
+
+
+def main() -> None:
+    """Run what was asked for; the exit status is 1 where something failed, 3 where something is left to do."""
+    args = parse()
+    if args.list:
+        show_list()
+        return
+    gpus = devices()
+    jobs = args.jobs or len(gpus) or os.cpu_count() or 1
+    threads = None if gpus else max((os.cpu_count() or 1) // jobs, 1)
+    plan = Plan(args, threads)
+    places = [{"CUDA_VISIBLE_DEVICES": gpus[job % len(gpus)]} if gpus else {} for job in range(jobs)]
+    runner = Runner(places, None if args.minutes is None else time.monotonic() + 60 * args.minutes)
+    try:
+        runner.all(list(plan.runs.values()))
+    except KeyboardInterrupt:
+        raise SystemExit("reproduce.py: interrupted; the same command goes on from the newest checkpoints.") from None
+    left = [run for run in plan.runs.values() if run.said is not None]
+    for run in left:
+        say(f"      {run.row.title}, seed {run.seed}, {run.said}")
+    if left:
+        raise SystemExit(3 if runner.stopping else 1)
+
+
+if __name__ == "__main__":
+    main()
