@@ -163,13 +163,12 @@ class Plan:
         command = [sys.executable, str(ROOT / "recipes" / row.script), *row.options, "--seed", str(seed)]
         if after is not None:
             command += ["--model", str(after.folder / "model")]
-        if "--mixed-precision" not in command:
-            command += ["--mixed-precision", "auto"]
-        if self.threads is not None:
-            command += ["--threads", str(self.threads)]
+        command += shlex.split(self.args.options)
+        for option, value in (("--mixed-precision", "auto"), ("--threads", self.threads)):
+            if value is not None and option not in command:
+                command += [option, str(value)]
         if (where := self.data_dir(row.data)) is not None:
             command += ["--data-dir", str(where)]
-        command += shlex.split(self.args.options)
         if self.args.trial:
             command += shlex.split(TRIAL if row.data not in ("cifar10_lt", "cifar100_lt") else TRIAL + TRIAL_SMALL)
         command += ["--output-dir", str(folder), "--resume", "auto"]
