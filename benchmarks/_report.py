@@ -26,7 +26,7 @@ def write_report(path: Path | None, rows: list[dict[str, Any]], *, device: str =
         return
     import torch
 
-    from glmc_zoo.engine.provenance import package_versions, without_place
+    from glmc_zoo.engine.provenance import package_versions, source_commit, without_place
 
     cuda = device.startswith("cuda")
     report = {
@@ -38,6 +38,7 @@ def write_report(path: Path | None, rows: list[dict[str, Any]], *, device: str =
             "threads": torch.get_num_threads(),
         },
         "versions": package_versions(),
+        "commit": source_commit(),
         **more,
         "results": rows,
     }

@@ -39,7 +39,7 @@ PUBLISHED = "published"
 FOLDERS = {"cifar10_lt": "cifar10", "cifar100_lt": "cifar100", "imagenet_lt": "imagenet", "inat18": "inat18"}
 # The least that goes through every part of a run: for trying a command, never for a table.
 TRIAL = "--epochs 1 --batch-size 32"
-TRIAL_SMALL = " --max-count 40 --eval-every 1"
+TRIAL_SMALL = " --max-count 100 --eval-every 1"
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Render the result tables of README.md and benchmarks/README.md from the runs in benchmarks/results/.
 
     python benchmarks/table.py            # print every table
-    python benchmarks/table.py --write    # put them between the markers of the two files
+    python benchmarks/table.py --write    # put them between the markers of the two files, and write RESULTS.md
 
 A suite is a folder of `results.json` files, one a run, all with the same data, backbone and schedule. Between
 `<!-- table: SUITE -->` (or `classes`, or `settings` for a file of benchmarks/heldout_digits.py) and `<!-- end -->`
-stands what this script makes of the suite.
+stands what this script makes of the suite; between `<!-- value: SUITE/ROW min -->` (or `mean`, `max`, over the seeds),
+or `<!-- value: FILE.json SIDE KEY -->` of a measurement of speed, and `<!-- end -->` one number of a sentence.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 from statistics import mean, mode, stdev
 from typing import Any
 
+import results_page
+
 from glmc_zoo.engine.config import resolve
 from glmc_zoo.method.presets import METHOD_SWITCHES
 
@@ -25,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
 SCORES = {"top1": "top-1", "balanced_accuracy": "balanced", "many": "many", "medium": "medium", "few": "few"}
+VALUE = re.compile(r"<!-- value: (\S+) ([^>]*?) -->[^<]*<!-- end -->")
 MARKED = re.compile(r"<!-- (table|classes|settings): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 
 Runs = dict[str, list[dict[str, Any]]]
@@ -140,7 +144,21 @@ def render(page: str) -> str:
             table = {"table": score_table, "classes": class_table}[kind](load(suite))
         return f"<!-- {kind}: {suite} -->\n{table}\n<!-- end -->"
 
-    return MARKED.sub(block, page)
+    def number(match: re.Match[str]) -> str:
+        return f"<!-- value: {match[1]} {match[2]} -->{value(match[1], match[2])}<!-- end -->"
+
+    return VALUE.sub(number, MARKED.sub(block, page))
+
+
+def value(where: str, what: str) -> str:
+    """One measured number: of a row's balanced accuracy in percent, or of a report of speed."""
+    if where.endswith(".json"):
+        side, key = what.split()
+        rows = json.loads((RESULTS / where).read_text(encoding="utf-8"))["results"]
+        return f"{next(row for row in rows if row['side'] == side)[key]['median']:.1f}"
+    suite, row = where.split("/")
+    scores = [100 * run["test"]["balanced_accuracy"] for run in results_page.load(suite)[row]]
+    return f"{ {'min': min, 'mean': mean, 'max': max}[what](scores):.1f}".strip()
 
 
 def main() -> None:
@@ -150,6 +168,7 @@ def main() -> None:
     if parser.parse_args().write:
         for page in PAGES:
             page.write_text(render(page.read_text(encoding="utf-8")), encoding="utf-8")
+        results_page.write()
         return
     for suite in sorted(path.name for path in RESULTS.iterdir() if path.is_dir()):
         print(f"\n{suite}\n\n{score_table(load(suite))}")

@@ -1,0 +1,262 @@
+"""What stands in benchmarks/RESULTS.md, made of the files in benchmarks/results/; `python benchmarks/table.py --write`.
+
+Missing runs are shown as missing. Narrow and wide networks stand in tables of their own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import reproduce
+import yaml
+
+RESULTS = reproduce.RESULTS
+PAGE = reproduce.ROOT / "benchmarks" / "RESULTS.md"
+MISSING = "not run yet"
+GROUPS = ("many", "medium", "few")
+
+# Narrow ResNet-32 (16/32/64 channels), 200 epochs, best epoch on the test set: top-1 at factor 100, 50 and 10.
+NARROW_PUBLISHED = {
+    "cross-entropy": {"cifar10_lt": (70.4, 74.8, 86.4), "cifar100_lt": (38.3, 43.9, 55.7)},
+    "BCL": {"cifar10_lt": (84.3, 87.2, 91.1), "cifar100_lt": (51.9, 56.6, 64.9)},
+    "ProCo": {"cifar10_lt": (85.9, 88.2, 91.9), "cifar100_lt": (52.8, 57.1, 65.5)},
+}
+FACTORS = (100, 50, 10)
+
+INTRO = """# Results
+
+Made by `python benchmarks/table.py --write` from the files in [results/](results), one a run, each with its command,
+options, commit, versions, seeds and time; a test compares this page with them. Nothing on it is written by hand.
+
+Scores are percent of the whole untouched test part. **Ours are of the last epoch; published ones are of the best epoch,
+chosen on the test part.** Spreads are standard deviations over the seeds. What was not run is said to be so.
+`python benchmarks/reproduce.py ROW` runs a row and puts its result where this page finds it."""
+
+
+def load(suite: str) -> dict[str, list[dict[str, Any]]]:
+    """Results of a suite by row, in the order of the seeds."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted((RESULTS / suite).glob("*_seed*.json")):
+        results = json.loads(path.read_text(encoding="utf-8"))
+        found.setdefault(path.stem.rpartition("_seed")[0], []).append(results)
+    for runs in found.values():
+        runs.sort(key=lambda run: run["seeds"]["seed"])
+    return found
+
+
+def percent(values: Iterable[float | None]) -> str:
+    """Mean in percent, with the standard deviation where there are several."""
+    known = [100 * value for value in values if value is not None]
+    if not known:
+        return "-"
+    return f"{mean(known):.2f}" + (f" ± {stdev(known):.2f}" if len(known) > 1 else "")
+
+
+def signed(values: list[float]) -> str:
+    """Mean of differences in points, with the standard deviation where there are several."""
+    return f"{mean(values):+.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+
+
+def score(run: dict[str, Any], name: str = "balanced_accuracy") -> float | None:
+    """One test score of a run, a fraction of 1."""
+    value: float | None = run["test"][name]
+    return value
+
+
+def pixels(runs: list[dict[str, Any]]) -> str:
+    """The file format of the pictures that the runs were trained on."""
+    return ", ".join(sorted({run["data"].get("image_format") or "arrays of scikit-learn" for run in runs}))
+
+
+def seeds_text(runs: list[dict[str, Any]], wanted: list[int]) -> str:
+    """Seeds that were run, and those of the suite that were not."""
+    done = [run["seeds"]["seed"] for run in runs]
+    left = [seed for seed in wanted if seed not in done]
+    said = ", ".join(map(str, done))
+    return said + (f" ({', '.join(map(str, left))}: {MISSING})" if left else "")
+
+
+def table(heads: list[str], rows: Iterable[list[str]]) -> list[str]:
+    """A table of Markdown; all columns but the first are set to the right."""
+    lines = [f"| {' | '.join(heads)} |", "|---" + "|---:" * (len(heads) - 1) + "|"]
+    return [*lines, *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+# ------------------------------------------------------------------------------------------------ published rows
+def published_table(names: list[str], runs: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Published against ours, a line a recipe file."""
+    rows = []
+    for name in names:
+        about = yaml.safe_load((reproduce.CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))["about"]
+        published = about["published"]["top1"] if about["published"] else None
+        again = ", ".join(f"{other['top1']:.2f}" for other in about["others"])
+        cells = [
+            f"[{name}](../recipes/configs/{name}.yaml)",
+            "-" if published is None else f"{published:.2f}",
+            again or "-",
+        ]
+        if not (found := runs.get(name)):
+            rows.append([*cells, MISSING, *["-"] * 5])
+            continue
+        ours = [100 * float(run["test"]["top1"]) for run in found]
+        difference = "-" if published is None else f"{mean(ours) - published:+.2f}"
+        epochs = ", ".join(sorted({str(run["config"]["epochs"]) for run in found}))
+        cells += [percent(run["test"]["top1"] for run in found), difference, seeds_text(found, [])]
+        rows.append([*cells, epochs, found[0]["config"]["backbone"] or "-", pixels(found)])
+    heads = ["recipe", "published", "run again by others", "ours", "difference", "seeds", "epochs", "network", "images"]
+    return table(heads, rows)
+
+
+def _order(name: str) -> tuple[str, str, int]:
+    """By data set, then variant, then from the longest tail to the shortest."""
+    data, _, rest = name.partition("_if")
+    factor, _, variant = rest.partition("_")
+    return data, variant, -int(factor or 0)
+
+
+def published_section() -> Iterator[str]:
+    """The rows of recipes/configs."""
+    runs = load(reproduce.PUBLISHED)
+    rows = sorted(reproduce.published_rows(), key=_order)
+    cifar = [name for name in rows if name.startswith("cifar")]
+    yield "## Published rows on CIFAR: wide ResNet-32 (64/128/256 channels)\n"
+    yield "Top-1. Rows with SAM were published with a ResNet-34, single runs; the recipe takes the wide ResNet-32.\n"
+    yield "\n".join(published_table(cifar, runs))
+    for suite, about in reproduce.suites().items():
+        if about.get("wide"):
+            yield from suite_section(suite, about)
+    yield "\n## Published rows on large sets: ResNeXt-50\n"
+    yield "Top-1.\n"
+    yield "\n".join(published_table([name for name in rows if name not in cifar], runs))
+
+
+# ------------------------------------------------------------------------------------------------ suites
+def methods_table(suite: str, about: dict[str, Any]) -> list[str]:
+    """Scores of the methods of a suite, and what each is over the baselines, run by run."""
+    runs, rows = load(suite), about["rows"]
+    heads = ["method", "published, narrow ResNet-32, 200 epochs", "top-1", "difference", "balanced", *GROUPS]
+    heads += ["seeds", "epochs", "images", "minutes a run"]
+    if about.get("wide"):
+        heads[1] = "published"
+    lines = []
+    for name, row in rows.items():
+        found = runs.get(name, [])
+        published = narrow_published(row["label"], about)
+        first = [row["label"], "-" if published is None else f"{published:.1f}"]
+        if not found:
+            lines.append([*first, MISSING, *["-"] * (len(heads) - 3)])
+            continue
+        top1 = [float(run["test"]["top1"]) for run in found]
+        difference = "-" if published is None else f"{100 * mean(top1) - published:+.2f}"
+        cells = [percent(top1), difference]
+        cells += [percent(score(run, key) for run in found) for key in ("balanced_accuracy", *GROUPS)]
+        minutes = mean(run["wall_time_s"] for run in found) / 60
+        epochs = ", ".join(sorted({str(run["config"]["epochs"]) for run in found}))
+        cells += [seeds_text(found, about["seeds"]), epochs, pixels(found), f"{minutes:.1f}"]
+        lines.append([*first, *cells])
+    said = table(heads, lines)
+    overs = [text for base in ("ce", "balanced_softmax") if (text := over(runs, rows, "glmc_tuned", base))]
+    return [*said, "", *overs] if overs else said
+
+
+def narrow_published(label: str, about: dict[str, Any]) -> float | None:
+    """The published top-1 of a method on a suite's data; ``None`` where there is none."""
+    data, _, factor = (about.get("recipe") or "").partition("_if")
+    scores = None if about.get("wide") else NARROW_PUBLISHED.get(label, {}).get(data)
+    return None if scores is None else scores[FACTORS.index(int(factor))]
+
+
+def paired(runs: dict[str, list[dict[str, Any]]], one: str, other: str) -> dict[int, float]:
+    """Balanced accuracy of one row over another's with the same seed, in points, by seed."""
+    left, right = ({run["seeds"]["seed"]: score(run) for run in runs.get(name, [])} for name in (one, other))
+    return {seed: 100 * (left[seed] - right[seed]) for seed in left if seed in right}  # type: ignore[operator]
+
+
+def over(runs: dict[str, list[dict[str, Any]]], rows: dict[str, Any], one: str, other: str) -> str | None:
+    """The difference of two rows in a sentence; ``None`` where no seed has both."""
+    if not (found := paired(runs, one, other)):
+        return None
+    each = ", ".join(f"{value:+.2f}" for value in found.values())
+    number = f"seed {next(iter(found))}" if len(found) == 1 else f"seeds {', '.join(map(str, found))}: {each}"
+    difference = signed(list(found.values()))
+    return f"- {rows[one]['label']} over {rows[other]['label']}, balanced: **{difference}** points ({number})."
+
+
+def ablation_table(suite: str, about: dict[str, Any]) -> list[str]:
+    """What is lost or won by each change, against the whole with the same seed."""
+    runs, base = load(suite), about["base"]
+    heads = ["change", "balanced", "difference", "many", "medium", "few", "seeds", "epochs", "images"]
+    lines = []
+    for name, row in about["rows"].items():
+        found = runs.get(name, [])
+        if not found:
+            lines.append([row["label"], MISSING, *["-"] * (len(heads) - 2)])
+            continue
+        pairs = list(paired(runs, name, base).values())
+        difference = "-" if name == base or not pairs else signed(pairs)
+        cells = [percent(score(run) for run in found), difference]
+        cells += [percent(score(run, key) for run in found) for key in GROUPS]
+        epochs = ", ".join(sorted({str(run["config"]["epochs"]) for run in found}))
+        lines.append([row["label"], *cells, seeds_text(found, about["seeds"]), epochs, pixels(found)])
+    return table(heads, lines)
+
+
+def suite_section(suite: str, about: dict[str, Any]) -> Iterator[str]:
+    """Heading, what was run, table."""
+    yield f"\n### {about['title']}\n"
+    yield f"`{suite}`: `{' '.join(about['options'].split())}`\n"
+    maker = {"methods": methods_table, "ablation": ablation_table}[about["kind"]]
+    yield "\n".join(maker(suite, about))
+
+
+def narrow_section() -> Iterator[str]:
+    """Published numbers of the field's narrow ResNet-32, then what was run with narrow networks."""
+    yield "\n## Narrow networks\n"
+    yield (
+        "Published with the narrow ResNet-32 (16/32/64 channels, `resnet32_cifar`), 200 epochs, best epoch on the\n"
+        "test part. The schedules below are shorter and most networks smaller, so their difference from these is no\n"
+        "reproduction: what they show is how methods compare on equal terms.\n"
+    )
+    heads = ["method", *(f"{data}, factor {factor}" for data in ("cifar10_lt", "cifar100_lt") for factor in FACTORS)]
+    rows = [
+        [name, *(f"{value:.1f}" for data in ("cifar10_lt", "cifar100_lt") for value in scores[data])]
+        for name, scores in NARROW_PUBLISHED.items()
+    ]
+    yield "\n".join(table(heads, rows))
+    for suite, about in reproduce.suites().items():
+        if not about.get("wide"):
+            yield from suite_section(suite, about)
+
+
+# ------------------------------------------------------------------------------------------------ runs
+def runs_section() -> Iterator[str]:
+    """How each run was made."""
+    yield "\n## Every run\n"
+    yield "The whole command, every option and all versions stand in the file of the run.\n"
+    rows = []
+    for suite in (reproduce.PUBLISHED, *reproduce.suites()):
+        for name, runs in load(suite).items():
+            for run in runs:
+                seed = run["seeds"]["seed"]
+                file = f"[{suite}/{name}, seed {seed}](results/{suite}/{name}_seed{seed}.json)"
+                commit, versions = run.get("commit") or "-", run["versions"]
+                minutes = f"{run['wall_time_s'] / 60:.1f}"
+                how = [percent([score(run)]), commit[:7] + ("-dirty" if commit.endswith("-dirty") else "")]
+                how += [f"{versions['torch']}, {versions['timm']}", run["precision"], run["hardware"], minutes]
+                rows.append([file, *how])
+    yield "\n".join(table(["run", "balanced", "commit", "torch, timm", "arithmetic", "hardware", "minutes"], rows))
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [INTRO, "", *published_section(), *narrow_section(), *runs_section()]
+    return "\n".join(parts) + "\n"
+
+
+def write() -> None:
+    """Write the page."""
+    Path(PAGE).write_text(page(), encoding="utf-8")
