@@ -1,5 +1,7 @@
 """Put a finished run among the published models: hub_cards/NAME/ is exactly what its Hub repository holds.
 
+Its scores are filed as benchmarks/results/models/NAME.json as well.
+
     python benchmarks/publish.py runs/NAME [--data-dir DATA/cifar10]
 
 The exported model is scored anew with recipes/evaluate.py in single precision, whatever it was trained and scored in,
@@ -50,7 +52,8 @@ def main() -> None:
             command += ["--data-dir", args.data_dir]
         subprocess.run(command, check=True)
         again = json.loads((scored / "results.json").read_text(encoding="utf-8"))
-        assert again["class_counts"] == results["class_counts"], "scored on another subset than it was trained on"
+        if again["class_counts"] != results["class_counts"]:
+            raise SystemExit(f"publish.py: error: {args.run} was trained on another subset than it was scored on.")
         plots = scored / "plots"
         shutil.copy(args.run / "plots" / "training.png", plots)
         before = results["test"]["balanced_accuracy"]
@@ -62,6 +65,9 @@ def main() -> None:
             plots=plots,
             config_yaml=yaml.safe_dump({**config, "data_dir": None, "split_file": None}, sort_keys=False),
         )
+    filed = ROOT / "benchmarks" / "results" / "models" / f"{folder.name}.json"
+    filed.parent.mkdir(exist_ok=True)
+    shutil.copy(folder / "results.json", filed)
     after = again["test"]["balanced_accuracy"]
     print(f"{folder}: balanced accuracy {100 * after:.2f} % in single precision, {100 * before:.2f} % as in the run")
 
