@@ -39,7 +39,6 @@ PUBLISHED = "published"
 FOLDERS = {"cifar10_lt": "cifar10", "cifar100_lt": "cifar100", "imagenet_lt": "imagenet", "inat18": "inat18"}
 # The least that goes through every part of a run: for trying a command, never for a table.
 TRIAL = "--epochs 1 --batch-size 32"
-TRIAL_SMALL = " --max-count 100 --eval-every 1"
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,8 @@ class Row:
     label: str
     first_stage: str | None = None
     """The published row whose model a second stage starts from."""
+    factor: float | None = None
+    """Imbalance factor, of a row that is thinned to it."""
 
     @property
     def title(self) -> str:
@@ -84,7 +85,8 @@ def published_rows() -> dict[str, Row]:
         first = recipe["about"].get("first_stage")
         script = "second_stage.py" if first else "train.py"
         options = ("--config", path.stem)
-        rows[path.stem] = Row(PUBLISHED, path.stem, script, options, recipe["data"], recipe["about"]["title"], first)
+        title, factor = recipe["about"]["title"], recipe.get("imbalance_factor")
+        rows[path.stem] = Row(PUBLISHED, path.stem, script, options, recipe["data"], title, first, factor)
     return rows
 
 
@@ -96,17 +98,13 @@ def suites() -> dict[str, dict[str, Any]]:
 
 def suite_rows(suite: str, about: dict[str, Any]) -> dict[str, Row]:
     """The rows of a suite, by name."""
-    return {
-        name: Row(
-            suite,
-            name,
-            "train.py",
-            tuple(shlex.split(f"{about['options']} {row['options']}")),
-            about["data"],
-            row["label"],
-        )
-        for name, row in about["rows"].items()
-    }
+    rows = {}
+    for name, row in about["rows"].items():
+        options = shlex.split(f"{about['options']} {row['options']}")
+        thinned = "--imbalance-factor" in options
+        factor = float(options[options.index("--imbalance-factor") + 1]) if thinned else None
+        rows[name] = Row(suite, name, "train.py", tuple(options), about["data"], row["label"], factor=factor)
+    return rows
 
 
 def chosen_rows(names: list[str]) -> Iterator[tuple[Row, list[int]]]:
@@ -170,7 +168,9 @@ class Plan:
         if (where := self.data_dir(row.data)) is not None:
             command += ["--data-dir", str(where)]
         if self.args.trial:
-            command += shlex.split(TRIAL if row.data not in ("cifar10_lt", "cifar100_lt") else TRIAL + TRIAL_SMALL)
+            command += shlex.split(TRIAL)
+            if row.factor is not None:  # down to one image of the last class
+                command += ["--max-count", f"{row.factor:g}"]
         command += ["--output-dir", str(folder), "--resume", "auto"]
         result = (folder.parent if self.args.trial else self.args.results / row.suite) / f"{row.name}_seed{seed}.json"
         self.runs[name] = Run(row, seed, folder, command, result, after)
