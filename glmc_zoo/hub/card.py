@@ -100,7 +100,7 @@ def _context(results: Mapping[str, Any], repo_id: str | None) -> dict[str, Any]:
         model.setdefault(key, None)
     for key in ("hub_id", "imbalance_factor", "profile", "selection", "data_seed", "description", "license"):
         data.setdefault(key, None)
-    for key in ("train_images", "test_images", "val_images", "skipped_images"):
+    for key in ("train_images", "test_images", "val_images", "skipped_images", "image_format"):
         data.setdefault(key, None)
     method = results.get("method") or "glmc"
     needs_package = _needs_package(model)

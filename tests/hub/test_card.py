@@ -80,6 +80,7 @@ MORE: dict[str, Any] = {
         "max_logit_difference": 0.00123,
     },
     "encoder_only": True,
+    "commit": "ef" * 20,
 }
 
 CONVERTED: dict[str, Any] = {
@@ -249,11 +250,14 @@ def test_only_plots_that_are_there_are_linked() -> None:
 
 
 def test_what_only_some_models_have_is_shown() -> None:
-    text = render_card({**RESULTS, **MORE, "encoder_only": False})
+    data = {**RESULTS["data"], "image_format": "WebP lossy"}
+    text = render_card({**RESULTS, **MORE, "data": data, "encoder_only": False})
+    assert "600 for testing; 2 unreadable images were left out; file format WebP lossy" in text
     for expected in (
         "starting from `hf_hub:org/base@main`",
         "**Fine-tuned from:** `hf_hub:org/base@main` at commit `abc123`; tuned: low-rank adapters (LoRA)",
         "kept from it: heads",
+        f"torch 2.6.0; glmc_zoo from commit {'ef' * 20}",
         f"`model.safetensors`, 1,234,567 bytes, SHA-256 `{'ab' * 32}`",
         "weights stored in half precision (float16), loaded as float32; on four images of noise the logits differ by at"
         " most 0.0012",
