@@ -4,7 +4,7 @@
     python benchmarks/table.py --write    # put them between the markers of the two files, and write RESULTS.md
 
 A suite is a folder of `results.json` files, one a run, all with the same data, backbone and schedule. Between
-`<!-- table: SUITE -->` (or `classes`, or `settings` for a file of benchmarks/heldout_digits.py) and `<!-- end -->`
+`<!-- table: SUITE -->` (or `classes`, or `settings` for a file of benchmarks/heldout.py) and `<!-- end -->`
 stands what this script makes of the suite; between `<!-- value: SUITE/ROW min -->` (or `mean`, `max`, over the seeds),
 or `<!-- value: FILE.json SIDE KEY -->` of a measurement of speed, and `<!-- end -->` one number of a sentence.
 """
@@ -121,7 +121,7 @@ def class_table(runs: Runs) -> str:
 
 
 def settings_table(suite: str) -> str:
-    """What benchmarks/heldout_digits.py found, a line a setting."""
+    """What benchmarks/heldout.py found, a line a setting."""
     lines = ["| options | balanced | medium | few | seeds |", "|---|---:|---:|---:|---|"]
     for line in (RESULTS / f"{suite}.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
