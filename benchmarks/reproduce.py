@@ -72,6 +72,8 @@ class Run:
     command: list[str]
     result: Path
     after: Run | None = None
+    needed: bool = False
+    """Whether another starts from its model, which a result alone does not bring."""
     done: threading.Event = field(default_factory=threading.Event)
     said: str | None = None
     """What came of it: ``None`` when it is finished."""
@@ -174,6 +176,8 @@ class Plan:
         command += ["--output-dir", str(folder), "--resume", "auto"]
         result = (folder.parent if self.args.trial else self.args.results / row.suite) / f"{row.name}_seed{seed}.json"
         self.runs[name] = Run(row, seed, folder, command, result, after)
+        if after is not None and not result.is_file():
+            after.needed = True
         return self.runs[name]
 
     def data_dir(self, data: str) -> Path | None:
@@ -225,7 +229,7 @@ class Runner:
             run.done.set()
 
     def _one(self, run: Run) -> str | None:
-        if run.result.is_file():
+        if run.result.is_file() and (not run.needed or (run.folder / "model").is_dir()):
             return None
         if run.after is not None:
             run.after.done.wait()
@@ -239,7 +243,8 @@ class Runner:
             with self.lock:
                 self.places.append(place)
         if code == 0:
-            file_result(run)
+            if not run.result.is_file():
+                file_result(run)
             return None
         log = run.folder.with_suffix(".log")
         return "stopped: give the same command again" if self.stopping else f"failed with status {code}: see {log}"

@@ -65,7 +65,7 @@ def test_a_second_stage_comes_after_the_first_with_its_seed(reproduce: Any, tmp_
         f"published/{name}_seed{seed}" for seed in (0, 7) for name in ("cifar10_lt_if100", "cifar10_lt_if100_maxnorm")
     ]
     first, second, *_ = plan.runs.values()
-    assert second.after is first and first.after is None
+    assert second.after is first and first.after is None and first.needed and not second.needed
     assert words(second)[words(second).index("--model") + 1] == str(first.folder / "model")
 
 
@@ -150,6 +150,22 @@ def test_results_are_filed_with_their_row_and_not_made_twice(reproduce: Any, fak
     run.result.unlink()
     reproduce.Runner([{}], None).all([again])
     assert again.said is None and run.result.is_file()
+
+
+def test_a_model_that_another_starts_from_is_made_again_when_only_its_result_is_left(
+    reproduce: Any, fake: Fake
+) -> None:
+    first = fake.run("first", "(folder / 'model').mkdir()")
+    first.result.parent.mkdir(parents=True)
+    first.result.write_text("{}")
+    second = fake.run("second", after=first)
+    reproduce.Runner([{}], None).all([first, second])
+    assert not (first.folder / "model").exists()  # nobody had said that it is needed
+    first.needed = True
+    second.result.unlink()
+    reproduce.Runner([{}], None).all([first, second])
+    assert (first.folder / "model").is_dir() and first.result.read_text() == "{}"
+    assert second.said is None and second.result.is_file()
 
 
 def test_what_failed_is_said_and_stops_only_what_needs_it(reproduce: Any, fake: Fake) -> None:
