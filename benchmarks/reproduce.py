@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -287,6 +288,11 @@ def say(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
+def interrupt(*_: object) -> None:
+    """End as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
 def show_list() -> None:
     """Every row, its suite's seeds, and which of them are done."""
     for name, row in published_rows().items():
@@ -333,6 +339,7 @@ def main() -> None:
     threads = None if gpus else max((os.cpu_count() or 1) // jobs, 1)
     plan = Plan(args, threads)
     places = [{"CUDA_VISIBLE_DEVICES": gpus[job % len(gpus)]} if gpus else {} for job in range(jobs)]
+    signal.signal(signal.SIGTERM, interrupt)  # as of a batch system: the runs are not left behind
     runner = Runner(places, None if args.minutes is None else time.monotonic() + 60 * args.minutes)
     try:
         runner.all(list(plan.runs.values()))

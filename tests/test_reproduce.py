@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from glmc_zoo.engine.cli import parse_config, parse_second_stage_config
@@ -203,6 +204,20 @@ def test_a_run_that_time_cut_short_is_left_to_do(tmp_path: Path) -> None:
     done = call("digits_lt/ce", "--seeds", 0, "--work", "work", "--results", "results", "--minutes", 0, cwd=tmp_path)
     assert done.returncode == 3 and "digits_lt/ce, seed 0, stopped: give the same command again" in done.stdout
     assert not (tmp_path / "results").exists()
+
+
+def test_what_ends_it_ends_its_runs(tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPT), "digits_lt/glmc_tuned", "--seeds", "0", "--jobs", "1"]
+    command += ["--work", "work", "--results", "results"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        while "begin digits_lt/glmc_tuned, seed 0" not in process.stdout.readline():
+            assert process.poll() is None, process.stderr.read()
+        [child] = psutil.Process(process.pid).children()
+        process.terminate()
+        assert process.wait(60) == 1
+        assert "the same command goes on from the newest checkpoints" in process.stderr.read()
+    assert not child.is_running()
 
 
 def test_the_list_names_every_row(reproduce: Any, tmp_path: Path) -> None:

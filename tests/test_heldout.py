@@ -1,0 +1,66 @@
+"""benchmarks/heldout.py: settings are scored on images that are neither trained on nor tested on."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from glmc_zoo.engine.cli import parse_config
+from glmc_zoo.engine.run import TrainingRun
+
+SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "heldout.py"
+
+
+@pytest.fixture(scope="module")
+def heldout() -> Any:
+    spec = importlib.util.spec_from_file_location("heldout", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def digits_run(tmp_path: Path, *words: str) -> TrainingRun:
+    return TrainingRun(parse_config([*words, "--output-dir", str(tmp_path / "run")], description=""))
+
+
+def test_left_over_is_what_nobody_has(heldout: Any, tmp_path: Path) -> None:
+    run = digits_run(tmp_path)
+    split = heldout.left_over(run, None)
+    assert len(split) == 1797 - 335 - 600
+    assert not set(split.rows) & set(run.data.train.rows) and not set(split.rows) & set(run.data.test.rows)
+    from sklearn.datasets import load_digits
+
+    assert np.array_equal(split.labels, load_digits().target[split.rows])
+    few = heldout.left_over(run, 7)
+    assert np.array_equal(np.bincount(few.labels), [7] * 10) and set(few.rows) <= set(split.rows)
+    assert np.array_equal(few.rows, heldout.left_over(run, 7).rows)
+
+
+def test_a_class_that_keeps_all_its_images_is_named(heldout: Any, tmp_path: Path) -> None:
+    run = digits_run(tmp_path, "--imbalance-factor", "1")
+    run.data.train.rows = np.arange(1797)
+    with pytest.raises(SystemExit, match="class 0 has no image left over: thin it by --max-count"):
+        heldout.left_over(run, None)
+
+
+def test_a_line_of_options_gives_a_line_of_scores(tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPT), "--seeds", "0", "1", "--images", "10"]
+    line = "--method ce --epochs 1 --threads 1"
+    done = subprocess.run(command, input=f"{line}\n\n", cwd=tmp_path, capture_output=True, text=True, check=True)
+    [row] = map(json.loads, done.stdout.splitlines())
+    assert row["options"] == line and row["seeds"] == [0, 1] and row["commit"] and row["versions"]["torch"]
+    for name in ("balanced_accuracy", "medium", "few"):
+        runs = row[name]["runs"]
+        assert len(runs) == 2 and all(0 <= value <= 100 for value in runs)
+        assert row[name]["mean"] == pytest.approx(np.mean(runs), abs=0.06)
+        assert row[name]["std"] == pytest.approx(np.std(runs, ddof=1), abs=0.06)
+    assert "many" not in row  # no class of the digits has more than 100 images
+    assert list(tmp_path.iterdir()) == []
