@@ -69,7 +69,8 @@ def score(run: dict[str, Any], name: str = "balanced_accuracy") -> float | None:
 
 def pixels(runs: list[dict[str, Any]]) -> str:
     """The file format of the pictures that the runs were trained on."""
-    return ", ".join(sorted({run["data"].get("image_format") or "arrays of scikit-learn" for run in runs}))
+    formats = {run["data"].get("image_format", "not recorded") or "arrays, in no file" for run in runs}
+    return ", ".join(sorted(formats))
 
 
 def seeds_text(runs: list[dict[str, Any]], wanted: list[int]) -> str:

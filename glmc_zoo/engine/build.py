@@ -200,11 +200,12 @@ def _make_task(config: TrainConfig, data: LongTailData, spec: InputSpec) -> Trai
         model = create_backbone(config.backbone, classes, pretrained=config.pretrained, image_size=spec.size, **kwargs)
         check_backbone(model, spec.size)
         balanced = config.method == "balanced_softmax"
-        criterion: nn.Module = BalancedSoftmaxLoss(data.class_counts) if balanced else nn.CrossEntropyLoss()
+        tau = 1.0 if config.prior_tau is None else config.prior_tau
+        criterion: nn.Module = BalancedSoftmaxLoss(data.class_counts, tau) if balanced else nn.CrossEntropyLoss()
         return ClassificationTask(model, criterion=criterion, verbose=False)
     switches = (
-        *("consistency_weight", "class_weight_power", "rebalanced_loss", "reduction", "beta", "correct_lam"),
-        *("sampler_power", "cumulative_power", "constant_alpha", "views", "joint_views"),
+        *("consistency_weight", "class_weight_power", "rebalanced_loss", "prior_tau", "reduction", "beta"),
+        *("correct_lam", "sampler_power", "cumulative_power", "constant_alpha", "views", "joint_views"),
     )
     options: dict[str, Any] = {name: getattr(config, name) for name in switches}
     return GLMCTask(

@@ -50,6 +50,9 @@ class TrainConfig(PushOptions, GroupOptions, DataOptions):
     rebalanced_loss: Literal["reweighted", "balanced_softmax"] | None = option(
         None, "re-balanced branch of GLMC: reweighted or balanced_softmax"
     )
+    prior_tau: float | None = option(
+        None, "of balanced softmax: 1 as published, more for a wider margin of rare classes"
+    )
     sampler_power: float | None = option(None, "q: images of the second loader drawn with weight n ** -q")
     class_weight_power: float | None = option(None, "k: re-weighted labels use class weights n ** -k")
     cumulative_power: float | None = option(None, "re-balanced loss takes over as (epoch / epochs) ** this")
@@ -147,7 +150,7 @@ _AT_LEAST: dict[str, float] = {
     ),
     **dict.fromkeys(("epochs", "projection_dim", "lr_base_size", "threads"), 1),
     **dict.fromkeys(("workers", "warmup_epochs", "checkpoint_steps", "seed", "weight_decay"), 0),
-    **dict.fromkeys(("min_lr", "consistency_weight", "class_weight_power", "sampler_power"), 0),
+    **dict.fromkeys(("min_lr", "consistency_weight", "class_weight_power", "sampler_power", "prior_tau"), 0),
 }
 
 # Data sets without a recipe of their own: the usual schedule for large images from scratch, at a modest length.
@@ -210,8 +213,11 @@ def resolve(
         filed = {key: value for key, value in filed.items() if key not in switched}
     explicit = filed | command_line
     switches = switched | {"preset", "projection_dim", "joint_views"}
+    method = explicit.get("method", TrainConfig.method)
+    if method == "balanced_softmax":
+        switches -= {"prior_tau"}
     idle = [key for key, value in command_line.items() if key in switches and value is not None]
-    if idle and (method := explicit.get("method", TrainConfig.method)) != "glmc":
+    if idle and method != "glmc":
         raise UserError(
             f"--{idle[0].replace('_', '-')} belongs to --method glmc and has no effect on --method {method}; "
             "leave it out."
@@ -236,6 +242,15 @@ def resolve(
     epochs = said.get("epochs", recipe["epochs"])
     recipe["warmup_epochs"] = min(recipe["warmup_epochs"], max(epochs // 10, 0))
     values = PRESETS[preset] | recipe | {"preset": preset, "imbalance_factor": factor} | said
+    if method != "glmc":  # whose preset, or file, has a value for its own branch
+        own = filed.get("method") == method
+        tau = (said if own else command_line).get("prior_tau")
+        values["prior_tau"] = 1.0 if tau is None else tau
+    elif command_line.get("prior_tau") is not None and values["rebalanced_loss"] != "balanced_softmax":
+        raise UserError(
+            f"--prior-tau {command_line['prior_tau']} is of balanced softmax and has no effect on the re-weighted "
+            "branch: give --rebalanced-loss balanced_softmax as well, or leave it out."
+        )
     return config_class(**values)
 
 
@@ -270,9 +285,9 @@ def save_config(config: TrainConfig, path: Path) -> None:
 def differing_fields(before: dict[str, Any], now: TrainConfig) -> list[str]:
     """``name: before -> now`` for each option that changes what a resumed run computes.
 
-    An option that a run of an earlier version does not name had its default then.
+    An option that a run of an earlier version does not name had its default then, or what was done before it was one.
     """
-    defaults = {f.name: f.default for f in dataclasses.fields(now)}
+    defaults = {f.name: f.default for f in dataclasses.fields(now)} | {"prior_tau": 1.0}
     return [
         f"{name}: {before.get(name, defaults[name])} -> {value}"
         for name, value in saved_options(now).items()

@@ -76,6 +76,7 @@ class SecondStageConfig(FinetuneConfig):
     # ---- switches of GLMC
     preset: Literal["official", "paper", "tuned"] | None = hidden(None)
     rebalanced_loss: Literal["reweighted", "balanced_softmax"] | None = hidden(None)
+    prior_tau: float | None = hidden(None)
     sampler_power: float | None = hidden(None)
     class_weight_power: float | None = hidden(None)
     cumulative_power: float | None = hidden(None)

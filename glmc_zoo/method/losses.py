@@ -97,14 +97,14 @@ def glmc_loss(
 class BalancedSoftmaxLoss(nn.Module):
     """Cross-entropy on logits shifted by the log class frequencies (Ren et al., NeurIPS 2020, equation 4).
 
-    The shift is for training only: at inference the logits are used as they are.
+    The shift is for training only: at inference the logits are used as they are. ``tau`` is that of `log_prior`.
     """
 
     log_prior: Tensor
 
-    def __init__(self, class_counts: list[int]) -> None:
+    def __init__(self, class_counts: list[int], tau: float = 1.0) -> None:
         super().__init__()
-        self.register_buffer("log_prior", weights.log_prior(class_counts), persistent=False)
+        self.register_buffer("log_prior", weights.log_prior(class_counts, tau=tau), persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Mean loss of logits ``(B, C)`` against classes ``(B,)``."""

@@ -18,6 +18,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "consistency_weight": 10.0,
         "reduction": "sum",
         "rebalanced_loss": "reweighted",
+        "prior_tau": 1.0,
     },
     # What the text of the paper says.
     "paper": {
@@ -29,6 +30,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "consistency_weight": 10.0,
         "reduction": "mean",
         "rebalanced_loss": "reweighted",
+        "prior_tau": 1.0,
     },
     # For data without a published recipe: chosen on held-out parts of training sets, see benchmarks/README.md.
     "tuned": {
@@ -40,6 +42,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "consistency_weight": 1.0,
         "reduction": "sum",
         "rebalanced_loss": "balanced_softmax",
+        "prior_tau": 1.0,
     },
 }
 

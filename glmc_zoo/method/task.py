@@ -31,6 +31,7 @@ class GLMCTask(TrainingTask):
         consistency_weight: gamma of the paper.
         class_weight_power: k in ``n_c ** -k``, the weights of the re-balanced labels.
         rebalanced_loss: ``"reweighted"`` is the published branch, ``"balanced_softmax"`` puts balanced softmax there.
+        prior_tau: Of that balanced softmax, see `log_prior`.
         reduction: Cross-entropies of the two views summed (``"sum"``) or halved (``"mean"``).
         beta: Both parameters of the Beta distribution of ``lam``.
         correct_lam: Label the local view by the pasted area in place of the nominal ``lam``.
@@ -55,6 +56,7 @@ class GLMCTask(TrainingTask):
         consistency_weight: float,
         class_weight_power: float = 1.0,
         rebalanced_loss: RebalancedLoss = "reweighted",
+        prior_tau: float = 1.0,
         reduction: Reduction = "sum",
         beta: float = 1.0,
         correct_lam: bool = False,
@@ -76,7 +78,7 @@ class GLMCTask(TrainingTask):
         self.beta, self.correct_lam, self.views, self.joint_views = beta, correct_lam, views, joint_views
         for name, value in (
             ("class_weights", weights.class_weights(class_counts, class_weight_power)),
-            ("log_prior", weights.log_prior(class_counts, sampler_power)),
+            ("log_prior", weights.log_prior(class_counts, sampler_power, tau=prior_tau)),
             # A buffer and not a number: a compiled step is then not recompiled when an epoch begins.
             ("alpha", torch.tensor(1.0 if constant_alpha is None else constant_alpha)),
         ):

@@ -97,16 +97,19 @@ def sampling_weights(labels: Sequence[int] | Tensor, counts: Sequence[int] | Ten
     return per_class[index]
 
 
-def log_prior(counts: Sequence[int] | Tensor, sampler_power: float | None = None) -> Tensor:
+def log_prior(counts: Sequence[int] | Tensor, sampler_power: float | None = None, *, tau: float = 1.0) -> Tensor:
     """Logarithm of the class frequencies that training sees: what balanced softmax adds to the logits.
 
-    Source: Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020, equation 4.
+    Source: Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020, equation 4; ``tau`` is
+    that of Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, equation 10.
 
     Args:
         counts: Training images of each class, ``(C,)``, all positive.
         sampler_power: When given, half of what is seen comes from a second sampler that draws images with weight
             ``n ** -sampler_power``, as in GLMC, where the mixing share is 1/2 on average; the frequencies are then the
             mean of both samplers' (at 0 they are the plain ones).
+        tau: 1 is balanced softmax; what is more than 1 counts the frequencies of ``counts`` once more with that power,
+            whatever the samplers, so that rare classes get a wider margin.
 
     Returns:
         float32 tensor ``(C,)``.
@@ -116,4 +119,4 @@ def log_prior(counts: Sequence[int] | Tensor, sampler_power: float | None = None
     if sampler_power is not None:
         second = tensor * _scaled_power(tensor, sampler_power)
         frequency = (frequency + second / second.sum()) / 2
-    return frequency.log().float()
+    return (frequency.log() + (tau - 1.0) * (tensor / tensor.sum()).log()).float()

@@ -105,6 +105,31 @@ def test_ablations_take_the_place_of_what_they_ablate() -> None:
         resolve({"method": "ce", "views": "cutmix"})
 
 
+def test_the_margin_is_of_balanced_softmax_wherever_that_is() -> None:
+    assert resolve({"prior_tau": 1.5}).prior_tau == 1.5
+    assert resolve({"preset": "official"}).prior_tau == 1.0
+    baseline = resolve({"method": "balanced_softmax"})
+    assert baseline.prior_tau == 1.0  # whatever the preset of GLMC has
+    margin = resolve({"method": "balanced_softmax", "prior_tau": 1.3})
+    assert margin.prior_tau == 1.3
+    assert resolve({"method": "balanced_softmax", "prior_tau": 0}).prior_tau == 0
+    assert resolve({"seed": 1}, dataclasses.asdict(margin)).prior_tau == 1.3
+    assert resolve({"method": "balanced_softmax"}, dataclasses.asdict(resolve({"prior_tau": 1.5}))).prior_tau == 1.0
+    with pytest.raises(UserError, match=r"--prior-tau 1\.5 is of balanced softmax and has no effect"):
+        resolve({"preset": "official", "prior_tau": 1.5})
+    with pytest.raises(UserError, match="--prior-tau belongs to --method glmc and has no effect on --method ce"):
+        resolve({"method": "ce", "prior_tau": 1.5})
+    with pytest.raises(UserError, match=r"--prior-tau -1 is too small"):
+        resolve({"prior_tau": -1})
+
+
+def test_a_run_of_before_the_margin_was_an_option_had_none(tmp_path: Path) -> None:
+    config = dataclasses.replace(resolve({}), prior_tau=1.0)
+    before = {key: value for key, value in dataclasses.asdict(config).items() if key != "prior_tau"}
+    assert differing_fields(before, config) == []
+    assert differing_fields(before, dataclasses.replace(config, prior_tau=1.5)) == ["prior_tau: 1.0 -> 1.5"]
+
+
 def test_where_a_run_was_pushed_to_is_not_saved(tmp_path: Path) -> None:
     config = resolve({"push_to_hub": "org/name", "push_tag": "v1"})
     save_config(config, tmp_path / "config.yaml")

@@ -97,6 +97,7 @@ def test_mix(beta: float, correct_lam: bool, power: float) -> None:
 def test_prior_of_balanced_softmax_knows_the_sampler() -> None:
     torch.testing.assert_close(make_task(sampler_power=0.0).log_prior, log_prior(COUNTS))
     torch.testing.assert_close(make_task(sampler_power=2.0).log_prior, log_prior(COUNTS, 2.0))
+    torch.testing.assert_close(make_task(sampler_power=2.0, prior_tau=1.5).log_prior, log_prior(COUNTS, 2.0, tau=1.5))
 
 
 def test_set_epoch() -> None:

@@ -89,6 +89,14 @@ def test_log_prior_formula() -> None:
 
 
 @pytest.mark.parametrize("power", [0.0, 0.2, 1.0, 2.0])
+def test_tau_counts_the_plain_frequencies_once_more(power: float) -> None:
+    frequency = np.array(COUNTS) / sum(COUNTS)
+    expected = log_prior(COUNTS, power).double().numpy() + 0.4 * np.log(frequency)
+    np.testing.assert_allclose(log_prior(COUNTS, power, tau=1.4), expected, rtol=1e-6)
+    np.testing.assert_allclose(log_prior(COUNTS, tau=1.4), 1.4 * np.log(frequency), rtol=1e-6)  # of one sampler
+
+
+@pytest.mark.parametrize("power", [0.0, 0.2, 1.0, 2.0])
 def test_log_prior_of_two_samplers(power: float) -> None:
     counts = np.array(COUNTS, dtype=float)
     second = counts ** (1 - power)
