@@ -36,7 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tuned": {
         "beta": 1.0,
         "correct_lam": False,
-        "sampler_power": 1.5,
+        "sampler_power": 0.5,
         "class_weight_power": 1.0,
         "cumulative_power": 0.5,
         "consistency_weight": 1.0,
