@@ -44,7 +44,7 @@ def label(results: dict[str, Any]) -> str:
     asked = {"data": results["data"]["name"], "imbalance_factor": results["data"]["imbalance_factor"]}
     plain = dataclasses.asdict(resolve(asked | {"preset": results["preset"]}))
     power = config.get("cumulative_power", 2)
-    switches = config | {"cumulative_power": power}
+    switches = {"prior_tau": 1.0} | config | {"cumulative_power": power}
     name = f" {results['preset']}" if all(switches[key] == plain[key] for key in METHOD_SWITCHES) else ""
     balanced = config["rebalanced_loss"] == "balanced_softmax"
     branch = "balanced softmax" if balanced else f"k {config['class_weight_power']:g}"
@@ -69,6 +69,8 @@ def _start(results: dict[str, Any], usual: dict[str, Any]) -> str:
 def load(suite: str) -> Runs:
     """Runs of a suite by label, each list in the order of the seeds."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / suite).glob("*.json"))]
+    if not found:
+        raise SystemExit(f"table.py: error: no results in {RESULTS / suite}; name a folder of results.json files.")
     runs: Runs = {}
     tuning = any(results.get("finetune") for results in found)
     usual = {name: mode(results["config"].get(name) for results in found) for name in ("epochs", "weight_decay")}
@@ -76,8 +78,6 @@ def load(suite: str) -> Runs:
         # Beside what training started from, the switches of a preset are too much for one line.
         short = re.sub(r"^(GLMC \w+) \(.*", r"\1", label(results))
         runs.setdefault(_start(results, usual) + short if tuning else label(results), []).append(results)
-    if not runs:
-        raise SystemExit(f"table.py: error: no results in {RESULTS / suite}; name a folder of results.json files.")
     variants = any("variant" in results for results in found)  # each after the one that it adds to
     order = {name: (name.startswith("fine-tuned"), "GLMC" in name, name if variants else "") for name in runs}
     return {name: runs[name] for name in sorted(runs, key=order.__getitem__)}
@@ -122,14 +122,20 @@ def class_table(runs: Runs) -> str:
 
 def settings_table(suite: str) -> str:
     """What benchmarks/heldout.py found, a line a setting."""
-    lines = ["| options | balanced | medium | few | seeds |", "|---|---:|---:|---:|---|"]
-    for line in (RESULTS / f"{suite}.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        cells = [
-            f"{score['mean']:.1f}" + (f" ± {score['std']:.1f}" if "std" in score else "")
-            for score in (row["balanced_accuracy"], row["medium"], row["few"])
-        ]
-        lines.append(f"| `{row['options']}` | {' | '.join(cells)} | {', '.join(map(str, row['seeds']))} |")
+    names = ("balanced_accuracy", "many", "medium", "few")
+    rows = [json.loads(line) for line in (RESULTS / f"{suite}.jsonl").read_text(encoding="utf-8").splitlines()]
+    # Each option with its value; what all settings share is said once.
+    pieces = [re.findall(r"--\S+(?: [^-]\S*)?", row["options"]) for row in rows]
+    shared = [piece for piece in pieces[0] if all(piece in other for other in pieces)]
+    head = f"options, beside `{' '.join(shared)}`" if shared else "options"
+    lines = [f"| {head} | balanced | many | medium | few | seeds |", "|---|---:|---:|---:|---:|---|"]
+    for row, own in zip(rows, pieces, strict=True):
+        cells = []
+        for score in map(row.get, names):
+            spread = "" if not score or score.get("std") is None else f" ± {score['std']:.1f}"
+            cells.append(f"{score['mean']:.1f}{spread}" if score else "-")
+        options = " ".join(piece for piece in own if piece not in shared)
+        lines.append(f"| `{options}` | {' | '.join(cells)} | {', '.join(map(str, row['seeds']))} |")
     return "\n".join(lines)
 
 

@@ -15,8 +15,9 @@ import torch
 
 import glmc_zoo
 from glmc_zoo.engine.cli import parse_finetune_config
-from glmc_zoo.engine.finetune import FINETUNE_RECIPE
+from glmc_zoo.engine.finetune import FINETUNE_RECIPE, FINETUNE_SAMPLER_POWER
 from glmc_zoo.errors import UserError
+from glmc_zoo.method.presets import PRESETS
 
 Recipe = Callable[..., Any]
 # In the first epoch of GLMC the re-balanced classifier, the exported one, learns nothing yet.
@@ -240,10 +241,12 @@ def test_the_recipe_is_for_fine_tuning_and_can_be_said_otherwise() -> None:
     config = parse_finetune_config(["--model", "x", "--data", "cifar10_lt"], description="")
     assert {name: getattr(config, name) for name in FINETUNE_RECIPE} == FINETUNE_RECIPE
     assert config.preset == "tuned" and config.imbalance_factor == 100
+    assert config.sampler_power == FINETUNE_SAMPLER_POWER != PRESETS["tuned"]["sampler_power"]
     config = parse_finetune_config(
         ["--model", "x", "--preset", "official", "--epochs", "3", "--lr", "1"], description=""
     )
     assert (config.preset, config.epochs, config.lr, config.rebalanced_loss) == ("official", 3, 1.0, "reweighted")
+    assert config.sampler_power == PRESETS["official"]["sampler_power"]
     with pytest.raises(UserError, match="--beta belongs to --method glmc"):
         parse_finetune_config(["--model", "x", "--method", "ce", "--beta", "1"], description="")
 
