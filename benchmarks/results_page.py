@@ -11,11 +11,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import reproduce
 import yaml
+from table_rows import CONFIGS, PUBLISHED, RESULTS, ROOT, published_rows, suites
 
-RESULTS = reproduce.RESULTS
-PAGE = reproduce.ROOT / "benchmarks" / "RESULTS.md"
+PAGE = ROOT / "benchmarks" / "RESULTS.md"
 MISSING = "not run yet"
 GROUPS = ("many", "medium", "few")
 
@@ -92,7 +91,7 @@ def published_table(names: list[str], runs: dict[str, list[dict[str, Any]]]) -> 
     """Published against ours, a line a recipe file."""
     rows = []
     for name in names:
-        about = yaml.safe_load((reproduce.CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))["about"]
+        about = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))["about"]
         published = about["published"]["top1"] if about["published"] else None
         again = ", ".join(f"{other['top1']:.2f}" for other in about["others"])
         cells = [
@@ -121,13 +120,13 @@ def _order(name: str) -> tuple[str, str, int]:
 
 def published_section() -> Iterator[str]:
     """The rows of recipes/configs."""
-    runs = load(reproduce.PUBLISHED)
-    rows = sorted(reproduce.published_rows(), key=_order)
+    runs = load(PUBLISHED)
+    rows = sorted(published_rows(), key=_order)
     cifar = [name for name in rows if name.startswith("cifar")]
     yield "## Published rows on CIFAR: wide ResNet-32 (64/128/256 channels)\n"
     yield "Top-1. Rows with SAM were published with a ResNet-34, single runs; the recipe takes the wide ResNet-32.\n"
     yield "\n".join(published_table(cifar, runs))
-    for suite, about in reproduce.suites().items():
+    for suite, about in suites().items():
         if about.get("wide"):
             yield from suite_section(suite, about)
     yield "\n## Published rows on large sets: ResNeXt-50\n"
@@ -228,7 +227,7 @@ def narrow_section() -> Iterator[str]:
         for name, scores in NARROW_PUBLISHED.items()
     ]
     yield "\n".join(table(heads, rows))
-    for suite, about in reproduce.suites().items():
+    for suite, about in suites().items():
         if not about.get("wide"):
             yield from suite_section(suite, about)
 
@@ -239,7 +238,7 @@ def runs_section() -> Iterator[str]:
     yield "\n## Every run\n"
     yield "The whole command, every option and all versions stand in the file of the run.\n"
     rows = []
-    for suite in (reproduce.PUBLISHED, *reproduce.suites()):
+    for suite in (PUBLISHED, *suites()):
         for name, runs in load(suite).items():
             for run in runs:
                 seed = run["seeds"]["seed"]

@@ -18,6 +18,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "support"))  # helpers that tests of several rooms import
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))  # whose scripts import one another
+
 from hub_server import HubServer
 
 ROOT = Path(__file__).resolve().parents[1]
