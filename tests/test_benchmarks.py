@@ -44,10 +44,13 @@ def test_pages_are_what_the_results_render_to(table):
         assert table.render(text) == text, f"{page} is stale: run `python benchmarks/table.py --write`"
 
 
-def test_every_suite_is_shown_in_the_benchmarks_page(table):
+def test_every_suite_is_shown(table):
     shown = {suite for _, suite in table.MARKED.findall((ROOT / "benchmarks" / "README.md").read_text())}
+    rows = load("table_rows")
+    shown |= {rows.PUBLISHED, *rows.suites()}  # in RESULTS.md
+    shown |= {"models"}  # in the cards
     settings = {path.stem for path in (ROOT / "benchmarks" / "results").glob("*.jsonl")}
-    assert {path.parent.name for path in RESULTS} | settings == shown
+    assert {path.parent.name for path in RESULTS} | settings <= shown
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
