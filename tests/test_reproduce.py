@@ -213,7 +213,9 @@ def test_what_ends_it_ends_its_runs(tmp_path: Path) -> None:
         assert process.stdout is not None and process.stderr is not None
         while "begin digits_lt/glmc_tuned, seed 0" not in process.stdout.readline():
             assert process.poll() is None, process.stderr.read()
-        [child] = psutil.Process(process.pid).children()
+        while not (children := psutil.Process(process.pid).children()):
+            time.sleep(0.05)
+        [child] = children
         process.terminate()
         assert process.wait(60) == 1
         assert "the same command goes on from the newest checkpoints" in process.stderr.read()

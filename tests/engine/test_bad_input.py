@@ -140,7 +140,7 @@ def test_folder_of_another_run_is_left_alone(train: Train, lab: Any, tmp_path: P
     assert "already holds files" in train("--epochs", 1, *lab.tiny, "--output-dir", out).sentence
     options = ["--epochs", 2, *lab.tiny, "--lr", 0.3, "--output-dir", out, "--resume"]
     sentence = train(*options, "auto").sentence
-    assert "epochs: 1 -> 2" in sentence and "lr: 0.05 -> 0.3" in sentence and "seed" not in sentence
+    assert "epochs: 1 -> 2" in sentence and "lr: 0.025 -> 0.3" in sentence and "seed" not in sentence
     checkpoint = out / "checkpoints" / "step-000000005"
     assert "epochs: 1 -> 2" in train(*options, checkpoint).sentence
     # Also without naming its folder, and not into another run's.

@@ -28,7 +28,7 @@ profile projection-dim push-to-hub rebalanced-loss reduction resume sampler-powe
 skip-bad-images test-split tracker train-split val-fraction warmup-epochs weight-decay workers
 groups push-private push-revision push-pull-request push-tag push-collection push-overwrite export-half export-encoder
 license lr-base-size sam-rho split-file official-val threads resident compile-mode imbalance-type
-images-in-memory
+images-in-memory views constant-alpha prior-tau
 """
 FINETUNE_SURFACE = "model tune last-blocks layer-decay lora-rank lora-alpha"
 

@@ -49,7 +49,7 @@ def _check_metrics(lines: list[dict[str, Any]]) -> None:
         alpha = 1 - (epoch / 3) ** 2
         total = alpha * line["conventional"] + (1 - alpha) * line["rebalanced"] + 10 * line["consistency"]
         assert line["loss"] == pytest.approx(total, rel=1e-5)
-        assert line["lr"] == pytest.approx(0.05 / 2 * (1 + math.cos(math.pi * epoch / 3)))
+        assert line["lr"] == pytest.approx(0.025 / 2 * (1 + math.cos(math.pi * epoch / 3)))
         assert line["images_per_second"] > 0
 
 
