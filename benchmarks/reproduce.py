@@ -27,7 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from table_rows import PUBLISHED, RESULTS, ROOT, Row, chosen_rows, published_rows, suite_rows, suites
+from table_rows import RESULTS, ROOT, Row, chosen_rows, published_rows, suites
 
 # Where a data set of the catalogue lies below --data-root, unless --data-dir says otherwise.
 FOLDERS = {"cifar10_lt": "cifar10", "cifar100_lt": "cifar100", "imagenet_lt": "imagenet", "inat18": "inat18"}
@@ -170,13 +170,14 @@ class Runner:
         return "stopped: give the same command again" if self.stopping else f"failed with status {code}: see {log}"
 
     def _train(self, run: Run, place: dict[str, str]) -> int:
-        if self.stopping or (self.deadline is not None and time.monotonic() > self.deadline):
-            self.stopping = True
-            return 1
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            self.stop()
         run.folder.parent.mkdir(parents=True, exist_ok=True)
-        say(f"begin {run.row.title}, seed {run.seed}: {run.folder}")
         with run.folder.with_suffix(".log").open("ab") as log:
-            with self.lock:
+            with self.lock:  # so that no run begins behind the back of what ends them all
+                if self.stopping:
+                    return 1
+                say(f"begin {run.row.title}, seed {run.seed}: {run.folder}")
                 child = subprocess.Popen(run.command, stdout=log, stderr=log, env=os.environ | place)
                 self.children.add(child)
             try:
@@ -214,13 +215,10 @@ def interrupt(*_: object) -> None:
 
 def show_list() -> None:
     """Every row, its suite's seeds, and which of them are done."""
-    for name, row in published_rows().items():
-        done = sorted(path.stem.rpartition("seed")[2] for path in (RESULTS / PUBLISHED).glob(f"{name}_seed*.json"))
-        print(f"{name}: {row.label}; seeds done: {', '.join(done) or 'none'}")
-    for suite, about in suites().items():
-        for name, row in suite_rows(suite, about).items():
-            done = sorted(path.stem.rpartition("seed")[2] for path in (RESULTS / suite).glob(f"{name}_seed*.json"))
-            print(f"{row.title}: {row.label}; seeds done: {', '.join(done) or 'none'} of {about['seeds']}")
+    for row, seeds in chosen_rows([*published_rows(), *suites()]):
+        found = (RESULTS / row.suite).glob(f"{row.name}_seed*.json")
+        done = sorted(path.stem.rpartition("seed")[2] for path in found)
+        print(f"{row.title}: {row.label}; seeds done: {', '.join(done) or 'none'} of {seeds}")
 
 
 def parse() -> argparse.Namespace:

@@ -47,12 +47,12 @@ def load(suite: str) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def percent(values: Iterable[float | None]) -> str:
+def percent(values: Iterable[float | None], digits: int = 2) -> str:
     """Mean in percent, with the standard deviation where there are several."""
     known = [100 * value for value in values if value is not None]
     if not known:
         return "-"
-    return f"{mean(known):.2f}" + (f" ± {stdev(known):.2f}" if len(known) > 1 else "")
+    return f"{mean(known):.{digits}f}" + (f" ± {stdev(known):.{digits}f}" if len(known) > 1 else "")
 
 
 def signed(values: list[float]) -> str:

@@ -15,17 +15,15 @@ import argparse
 import dataclasses
 import json
 import re
-from pathlib import Path
-from statistics import mean, mode, stdev
+from statistics import mean, mode
 from typing import Any
 
 import results_page
+from table_rows import RESULTS, ROOT
 
 from glmc_zoo.engine.config import resolve
 from glmc_zoo.method.presets import METHOD_SWITCHES
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "README.md")
 SCORES = {"top1": "top-1", "balanced_accuracy": "balanced", "many": "many", "medium": "medium", "few": "few"}
 VALUE = re.compile(r"<!-- value: (\S+) ([^>]*?) -->[^<]*<!-- end -->")
@@ -85,10 +83,7 @@ def load(suite: str) -> Runs:
 
 def cell(values: list[float | None]) -> str:
     """Mean in percent, and the standard deviation over the seeds where there are several."""
-    known = [100 * value for value in values if value is not None]
-    if not known:
-        return "-"
-    return f"{mean(known):.1f}" + (f" ± {stdev(known):.1f}" if len(known) > 1 else "")
+    return results_page.percent(values, digits=1)
 
 
 def scores_of(results: dict[str, Any]) -> dict[str, Any]:
@@ -164,7 +159,8 @@ def value(where: str, what: str) -> str:
         return f"{next(row for row in rows if row['side'] == side)[key]['median']:.1f}"
     suite, row = where.split("/")
     scores = [100 * run["test"]["balanced_accuracy"] for run in results_page.load(suite)[row]]
-    return f"{ {'min': min, 'mean': mean, 'max': max}[what](scores):.1f}".strip()
+    over_seeds: dict[str, Any] = {"min": min, "mean": mean, "max": max}
+    return f"{over_seeds[what](scores):.1f}"
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -23,8 +24,8 @@ def image_format(split: ImageSplit) -> str | None:
     if encoded is None and not path:
         return None
     try:
-        data = encoded.to_pybytes() if encoded is not None else _head(path)
-        with Image.open(io.BytesIO(data) if encoded is not None else str(path)) as image:
+        data = bytes(encoded) if encoded is not None else Path(str(path)).read_bytes()
+        with Image.open(io.BytesIO(data)) as image:
             found = image.format
     except UNREADABLE:
         return None
@@ -32,8 +33,3 @@ def image_format(split: ImageSplit) -> str | None:
         return found
     # The container's extended header may come first; a lossless picture has this chunk and no other of pixels.
     return "WebP lossless" if b"VP8L" in data[:64] else "WebP lossy"
-
-
-def _head(path: str | None) -> bytes:
-    with open(str(path), "rb") as file:
-        return file.read(64)
