@@ -14,96 +14,13 @@ from typing import Any
 
 import pytest
 import timm
+from card_results import MINIMAL, MORE, RESULTS, changed
 from huggingface_hub import ModelCard
 from PIL import Image
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.card import render_card
 from glmc_zoo.hub.export import export_run
-
-RESULTS: dict[str, Any] = {
-    "test": {"top1": 0.9512, "balanced_accuracy": 0.9034, "many": 0.99, "medium": 0.8901, "few": None, "nll": 0.1234},
-    "class_counts": [120, 50, 20],
-    "class_names": ["a|b", "two", "three"],
-    "class_recalls": [0.99, 0.9, 0.8],
-    "thresholds": {"many": 100, "few": 20, "few_inclusive": False},
-    "groups": {"many": 1, "medium": 2, "few": 0},
-    "data": {
-        "name": "cifar10_lt",
-        "hub_id": "uoft-cs/cifar10",
-        "imbalance_factor": 20,
-        "profile": "exp",
-        "selection": "ldam",
-        "data_seed": 3,
-        "train_images": 190,
-        "test_images": 600,
-        "val_images": 7,
-        "skipped_images": 2,
-        "license": "cc-by-4.0",
-        "description": "Small photographs.",
-    },
-    "model": {
-        "backbone": "resnet18",
-        "parameters": 1234567,
-        "input_size": [3, 32, 32],
-        "mean": [0.5, 0.4, 0.3],
-        "std": [0.2, 0.2, 0.2],
-        "interpolation": "bicubic",
-        "crop_pct": 1.0,
-        "pretrained_from": None,
-        "tag": "glmc_cifar10_lt",
-        "name": "resnet18.glmc_cifar10_lt",
-    },
-    "method": "glmc",
-    "preset": "official",
-    "config": {"lr": 0.1, "epochs": 40},
-    "selection": {"epoch": 39, "how": "last epoch"},
-    "seeds": {"seed": 11, "data_seed": 3},
-    "command": "accelerate launch recipes/train.py --data cifar10_lt",
-    "versions": {"glmc_zoo": "0.1.0", "torch": "2.6.0"},
-    "hardware": "one big GPU",
-    "processes": 1,
-    "wall_time_s": 3725.4,
-    "precision": "bf16",
-    "plots": ["class_accuracy.png", "group_confusion.png", "training.png"],
-}
-
-# What only some models have.
-MORE: dict[str, Any] = {
-    "posthoc": {"logit_adjustment": {"tau": 1.0, "chosen_on": "validation"}},
-    "finetune": {"model": "hf_hub:org/base@main", "kind": "hub", "commit": "abc123", "tune": "lora", "kept": ["heads"]},
-    "weights": {
-        "file": "model.safetensors",
-        "sha256": "ab" * 32,
-        "dtype": "float16",
-        "bytes": 1234567,
-        "max_logit_difference": 0.00123,
-    },
-    "encoder_only": True,
-    "commit": "ef" * 20,
-}
-
-CONVERTED: dict[str, Any] = {
-    "converted": {"file": "published.pth.tar", "sha256": "cd" * 32},
-    "class_names": ["one", "two"],
-    "data": {"name": "cifar10_lt", "in_catalogue": True},
-    "model": {"backbone": "resnet32x4_cifar", "input_size": [3, 32, 32], "needs_glmc_zoo": True},
-    "command": "python recipes/convert.py --checkpoint published.pth.tar",
-}
-
-MINIMAL: dict[str, Any] = {
-    "test": {"top1": 0.5},
-    "class_counts": [3, 1],
-    "data": {"name": "mine"},
-    "model": {"backbone": "resnet18", "input_size": [3, 32, 32]},
-}
-
-
-def changed(**parts: dict[str, Any]) -> dict[str, Any]:
-    results = copy.deepcopy(RESULTS)
-    for key, part in parts.items():
-        results[key].update(part)
-    return results
 
 
 def test_the_front_matter_reads_back() -> None:
@@ -285,79 +202,6 @@ def test_base_model_of_a_fine_tuned_model(finetune: dict[str, Any], base_model: 
 def test_an_export_may_have_looked_the_base_model_up() -> None:
     card: Any = ModelCard(render_card(changed(model={"pretrained_from": "resnet18", "base_model": "timm/resnet18.x"})))
     assert card.data.base_model == "timm/resnet18.x"
-
-
-STAGE: dict[str, Any] = {
-    "kind": "maxnorm", "threshold": 0.1, "beta": 0.9999, "limit": 1.23456, "source": "hf_hub:org/first",
-    "source_commit": "abc123", "source_test_top1": 0.94, "source_command": "python recipes/train.py --sam-rho 0.05",
-    "source_config": {"epochs": 200, "sam_rho": 0.05}, "source_seeds": {"seed": 7},
-}  # fmt: skip
-
-
-def test_the_card_of_a_second_stage_tells_both_stages() -> None:
-    text = render_card({**RESULTS, "second_stage": STAGE})
-    table = "\n\n| Option | Value |\n|---|---|\n"
-    for part in (
-        "from scratch; its classifier was then trained a second time, with a class-balanced loss and MaxNorm.",
-        "- **Second stage of:** `hf_hub:org/first` at commit `abc123`",
-        "preset `official`, with sharpness-aware minimisation (SAM) within 0.05\n",
-        "the classifier of `hf_hub:org/first` (top-1 94.00 %)",
-        "with class-balanced cross-entropy (beta 0.9999); after each step MaxNorm shrank the rows of its weight",
-        "that were longer than 1.235, threshold 0.1; seeds of the first stage: seed 7",
-        "- **Command of the first stage:**\n\n  ```\n  python recipes/train.py --sam-rho 0.05\n  ```",
-        "- **Command of the second stage:**",
-        f"<summary>Every option of the second stage, as resolved</summary>{table}| `lr` | 0.1 |",
-        f"<summary>Every option of the first stage, as resolved</summary>{table}| `epochs` | 200 |",
-    ):
-        assert part in text
-    assert all(
-        f"@inproceedings{{{key}," in text for key in ("du2023glmc", "alshammari2022balancing", "cui2019balanced")
-    )
-
-
-def test_a_second_stage_without_maxnorm_speaks_of_none() -> None:
-    stage = {**dict.fromkeys(STAGE), "kind": "class_balanced", "beta": 0.99, "source": "resnet18.first"}
-    text = render_card({**RESULTS, "second_stage": stage})
-    assert "a second time, with a class-balanced loss." in text and "cui2019balanced" in text
-    assert "MaxNorm" not in text and "alshammari" not in text and "of the first stage" not in text
-    plain = render_card(RESULTS)
-    assert "second" not in plain and "cui2019" not in plain
-
-
-def test_an_encoder_gets_a_card_of_its_own() -> None:
-    text = render_card({**RESULTS, "encoder_only": True}, repo_id="org/encoder")
-    card: Any = ModelCard(text)
-    assert card.data.pipeline_tag == "image-feature-extraction"
-    assert "feature-extraction" in card.data.tags and "image-classification" not in card.data.tags
-    assert {result.metric_name: result.metric_value for result in card.data.eval_results} == {
-        "Top-1 accuracy of the classifier it was trained with": 95.12,
-        "Balanced accuracy of the classifier it was trained with": 90.34,
-        "Many-shot accuracy of the classifier it was trained with": 99.0,
-        "Medium-shot accuracy of the classifier it was trained with": 89.01,
-    }
-    assert "The scores are those of the classifier that this encoder was trained with" in text
-    assert "from transformers" not in text and "Classify an image" not in text
-    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    assert len(blocks) == 2 and all('timm.create_model("hf-hub:org/encoder", pretrained=True' in b for b in blocks)
-
-
-def test_a_converted_model_has_no_scores_and_says_so() -> None:
-    text = render_card(CONVERTED)
-    card: Any = ModelCard(text)
-    assert card.data.eval_results is None and card.data.metrics is None and card.data.datasets is None
-    assert card.data.license == "unknown"
-    for expected in (
-        "It was not evaluated here, so this card has no scores.",
-        "recipes/evaluate.py --model path/to/this/folder --data cifar10_lt",
-        "The names of its classes and the normalisation are those of cifar10_lt.",
-        f"`published.pth.tar`, SHA-256 `{'cd' * 32}`",
-        "**Command of the conversion:**",
-        "du2023glmc",
-    ):
-        assert expected in text
-    assert "top-1" not in text and "None" not in text
-    with pytest.raises(UserError, match="lack class_names"):
-        render_card({**CONVERTED, "class_names": None})
 
 
 def test_rendering_needs_neither_timm_nor_torch() -> None:

@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 import timm
 import torch
-import torch.nn.functional as F
-import torchvision
+from published_layout import CifarNet, Heads, TorchvisionNet, lively, tiny
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 import glmc_zoo
 from glmc_zoo.engine.convert import ConvertConfig, convert
@@ -25,108 +24,6 @@ from glmc_zoo.hub.convert import CONVERTIBLE, convert_state_dict, read_checkpoin
 from glmc_zoo.method import GLMCModel
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Heads(nn.Module):
-    """The four heads, by their published names; ``sequential`` puts the last two inside a ``Sequential``."""
-
-    def add_heads(self, width: int, classes: int, dim: int, sequential: bool = False) -> None:
-        self.fc = nn.Linear(width, classes)
-        self.fc_cb = nn.Linear(width, classes)
-        projection, contrast = nn.Linear(width, dim), nn.Linear(dim, dim)
-        self.projection_head = nn.Sequential(projection) if sequential else projection
-        self.contrast_head = nn.Sequential(contrast) if sequential else contrast
-
-    def features(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def all_heads(self, x: Tensor) -> dict[str, Tensor]:
-        features = self.features(x)
-        projection = self.projection_head(features)
-        return {
-            "logits": self.fc(features),
-            "balanced_logits": self.fc_cb(features),
-            "projection": projection,
-            "prediction": self.contrast_head(projection),
-        }
-
-
-class Block(nn.Module):
-    """Two convolutions beside a shortcut that skips pixels and pads channels (He et al., option A)."""
-
-    def __init__(self, narrow: int, wide: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(narrow, wide, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(wide)
-        self.conv2 = nn.Conv2d(wide, wide, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(wide)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        if out.shape != x.shape:
-            side = (out.shape[1] - x.shape[1]) // 2
-            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, side, side))
-        return F.relu(out + x)
-
-
-class CifarNet(Heads):
-    """ResNet for CIFAR in plain PyTorch."""
-
-    def __init__(self, blocks: int, width: int, classes: int, dim: int = 128, sequential: bool = False) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        before = width
-        for stage in range(3):
-            wide = width * 2**stage
-            layers = [Block(before if i == 0 else wide, wide, 2 if stage and i == 0 else 1) for i in range(blocks)]
-            setattr(self, f"layer{stage + 1}", nn.Sequential(*layers))
-            before = wide
-        self.add_heads(before, classes, dim, sequential)
-
-    def features(self, x: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(x)))
-        for stage in (self.layer1, self.layer2, self.layer3):
-            x = stage(x)
-        return x.mean((2, 3))
-
-
-class TorchvisionNet(Heads):
-    """A ResNet of torchvision's, its layers by their names at the top."""
-
-    def __init__(self, name: str, classes: int, dim: int = 16) -> None:
-        super().__init__()
-        network: Any = getattr(torchvision.models, name)()
-        width = network.fc.in_features
-        for layer in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool"):
-            setattr(self, layer, getattr(network, layer))
-        self.add_heads(width, classes, dim)
-
-    def features(self, x: Tensor) -> Tensor:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = stage(x)
-        return self.avgpool(x).flatten(1)
-
-
-def lively(network: Heads) -> Heads:
-    """With batch-norm statistics and scales that are not trivial."""
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                assert module.running_mean is not None and module.running_var is not None
-                for tensor, low, high in (
-                    (module.weight, 0.5, 1.0), (module.bias, -0.2, 0.2),
-                    (module.running_mean, -0.2, 0.2), (module.running_var, 0.5, 1.5),
-                ):  # fmt: skip
-                    tensor.uniform_(low, high, generator=generator)
-    return network.eval()
-
-
-def tiny(classes: int = 3, **options: Any) -> Heads:
-    torch.manual_seed(0)
-    return lively(CifarNet(3, 16, classes, **options))
 
 
 CASES: dict[str, tuple[Callable[[], Heads], int]] = {
