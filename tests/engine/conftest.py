@@ -171,6 +171,20 @@ def finetune(recipe: Callable[..., Outcome]) -> Callable[..., Outcome]:
 
 
 @pytest.fixture
+def evaluate(recipe: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    """``evaluate("--model", folder, ...)`` runs recipes/evaluate.py."""
+    return partial(recipe, "evaluate")
+
+
+@pytest.fixture
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A cache of ``datasets`` for this test alone."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+@pytest.fixture
 def stage(recipe: Callable[..., Outcome]) -> Callable[..., Outcome]:
     """``stage("--model", folder, ...)`` runs recipes/second_stage.py."""
     return lambda *args, **kwargs: recipe("second_stage", *args, **kwargs)

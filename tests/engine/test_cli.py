@@ -196,3 +196,20 @@ def test_the_recipe_evaluate_does_not_hide_the_library(lab: Any, tmp_path: Path,
     outcome = lab.run_python(*launcher, tmp_path / "train.py", cwd=tmp_path)
     assert outcome.status == 0, outcome.err
     assert "site-packages" in outcome.out.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["evaluate", "predict"])
+def test_help_of_the_other_recipes_imports_nothing_heavy(lab: Any, tmp_path: Path, name: str) -> None:
+    code = f"""
+import runpy, sys
+sys.argv = [{str(lab.root / "recipes" / f"{name}.py")!r}, "--help"]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as stop:
+    assert not stop.code, stop.code
+heavy = {{"torch", "timm", "datasets", "accelerate", "matplotlib", "sklearn", "huggingface_hub"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    outcome = lab.run_python("-c", code, cwd=tmp_path)
+    assert outcome.status == 0, outcome.err
+    assert "--model MODEL" in outcome.out and "==SUPPRESS==" not in outcome.out

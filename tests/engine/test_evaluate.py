@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import timm
-import torch
-from pyarrow import parquet
+from evaluated import exported, logits_of, scores_of, table
 from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, precision_score, recall_score
 
 from glmc_zoo.data import load_data
-from glmc_zoo.data.transforms import EvalTransform
 from glmc_zoo.engine.posthoc import GRIDS
 from glmc_zoo.hub import export_model
 
@@ -26,21 +24,7 @@ CLASSES = ["ant", "bee", "cat"]
 COUNTS = {"ant": 30, "bee": 12, "cat": 5}
 
 
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-
-
-@pytest.fixture
-def evaluate(recipe: Recipe) -> Recipe:
-    """``evaluate("--model", folder, ...)`` runs recipes/evaluate.py."""
-
-    def call(*args: Any, **options: Any) -> Any:
-        return recipe("evaluate", *args, **options)
-
-    return call
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")
@@ -61,56 +45,11 @@ def run(train: Recipe, images: Path, place: Path) -> Path:
     """A run on these images, with some of them held out of the training."""
     folder = place / "run"
     if not folder.exists():
-        options = [
-            "--backbone",
-            "test_efficientnet",
-            "--image-size",
-            32,
-            "--batch-size",
-            8,
-            "--method",
-            "ce",
-            "--lr",
-            0.004,
-        ]
+        words = "--backbone test_efficientnet --image-size 32 --batch-size 8 --method ce --lr 0.004"
+        options = words.split()
         outcome = train("--data", images, *options, "--epochs", 3, "--val-fraction", 0.2, "--output-dir", folder)
         assert outcome.status == 0, outcome.err
     return folder
-
-
-def exported(folder: Path, names: list[str], *, seed: int = 0, source: Path | None = None) -> Path:
-    """A model with these classes, with fresh weights; or those of ``source``, its logits as they are."""
-    torch.manual_seed(seed)
-    if source is None:
-        model = timm.create_model("test_efficientnet", num_classes=len(names))
-    else:
-        model = timm.create_model(f"local-dir:{source}", pretrained=True)
-    half = (0.5,) * 3
-    return export_model(model, folder, class_names=names, mean=half, std=half, input_size=(3, 32, 32), tag="t")
-
-
-def table(folder: Path) -> dict[str, list[Any]]:
-    return parquet.read_table(folder / "predictions.parquet").to_pydict()
-
-
-def scores_of(folder: Path, split: str = "test") -> dict[str, Any]:
-    return json.loads((folder / "results.json").read_text())[split]
-
-
-def logits_of(model: Path, data: Path, split: str, **options: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Logits by timm alone, but for the resizing of what a run exported, and labels."""
-    network: Any = timm.create_model(f"local-dir:{model}", pretrained=True).eval()
-    config = timm.data.resolve_model_data_config(network)
-    part = getattr(load_data(data, **options), split)
-    pictures = part.images(range(len(part)))
-    if (model / "results.json").exists():
-        pixels = EvalTransform(32, int(32 / config["crop_pct"]), config["interpolation"])(pictures)
-    else:
-        transform = timm.data.create_transform(**config, is_training=False, use_prefetcher=True)
-        pixels = torch.stack([torch.as_tensor(np.asarray(transform(picture))) for picture in pictures])
-    mean, std = (torch.tensor(config[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
-    with torch.inference_mode():
-        return network((pixels / 255 - mean) / std).double().numpy(), part.labels
 
 
 # ------------------------------------------------------------------ scores
@@ -408,20 +347,3 @@ def test_tau_norm_needs_a_linear_classifier(evaluate: Recipe, images: Path, tmp_
     )
     outcome = evaluate("--model", folder, "--data", images, "--tau-norm", 1, "--output-dir", tmp_path / "out")
     assert "--tau-norm needs logits that are one linear layer" in outcome.sentence
-
-
-@pytest.mark.parametrize("name", ["evaluate", "predict"])
-def test_help_imports_nothing_heavy(lab: Any, tmp_path: Path, name: str) -> None:
-    code = f"""
-import runpy, sys
-sys.argv = [{str(lab.root / "recipes" / f"{name}.py")!r}, "--help"]
-try:
-    runpy.run_path(sys.argv[0], run_name="__main__")
-except SystemExit as stop:
-    assert not stop.code, stop.code
-heavy = {{"torch", "timm", "datasets", "accelerate", "matplotlib", "sklearn", "huggingface_hub"}} & set(sys.modules)
-assert not heavy, heavy
-"""
-    outcome = lab.run_python("-c", code, cwd=tmp_path)
-    assert outcome.status == 0, outcome.err
-    assert "--model MODEL" in outcome.out and "==SUPPRESS==" not in outcome.out
