@@ -53,22 +53,29 @@ def test_the_surface_is_held(config_class: type) -> None:
     assert options(build_parser(config_class, description="")) == expected
 
 
-def test_help_is_one_line_an_option_and_imports_nothing_heavy(lab: Any, tmp_path: Path) -> None:
+def help_of(lab: Any, name: str, cwd: Path) -> str:
+    """What ``--help`` of a recipe prints, once it is sure that nothing heavy was imported for it."""
     code = f"""
 import runpy, sys
-sys.argv = [{str(lab.recipe)!r}, "--help"]
+sys.argv = [{str(lab.root / "recipes" / f"{name}.py")!r}, "--help"]
 try:
     runpy.run_path(sys.argv[0], run_name="__main__")
 except SystemExit as stop:
     assert not stop.code, stop.code
-heavy = {{"torch", "timm", "datasets", "evaluate", "accelerate", "matplotlib", "sklearn"}} & set(sys.modules)
-assert not heavy, heavy
+packages = {{"torch", "timm", "datasets", "evaluate", "accelerate", "matplotlib", "sklearn", "huggingface_hub"}}
+assert not (heavy := packages & set(sys.modules)), heavy
 """
-    outcome = lab.run_python("-c", code, cwd=tmp_path)
+    outcome = lab.run_python("-c", code, cwd=cwd)
     assert outcome.status == 0, outcome.err
-    listed = [line for line in outcome.out.splitlines() if re.match(r"  -", line)]
+    text: str = outcome.out
+    return text
+
+
+def test_help_is_one_line_an_option_and_imports_nothing_heavy(lab: Any, tmp_path: Path) -> None:
+    text = help_of(lab, "train", tmp_path)
+    listed = [line for line in text.splitlines() if re.match(r"  -", line)]
     assert len(listed) == len(dataclasses.fields(TrainConfig)) + 2  # --config and -h
-    assert outcome.out.split("options:\n")[1].strip().count("\n") == len(listed) - 1
+    assert text.split("options:\n")[1].strip().count("\n") == len(listed) - 1
     assert all(len(line.split(None, 2)) == 3 for line in listed)
 
 
@@ -200,16 +207,5 @@ def test_the_recipe_evaluate_does_not_hide_the_library(lab: Any, tmp_path: Path,
 
 @pytest.mark.parametrize("name", ["evaluate", "predict"])
 def test_help_of_the_other_recipes_imports_nothing_heavy(lab: Any, tmp_path: Path, name: str) -> None:
-    code = f"""
-import runpy, sys
-sys.argv = [{str(lab.root / "recipes" / f"{name}.py")!r}, "--help"]
-try:
-    runpy.run_path(sys.argv[0], run_name="__main__")
-except SystemExit as stop:
-    assert not stop.code, stop.code
-heavy = {{"torch", "timm", "datasets", "accelerate", "matplotlib", "sklearn", "huggingface_hub"}} & set(sys.modules)
-assert not heavy, heavy
-"""
-    outcome = lab.run_python("-c", code, cwd=tmp_path)
-    assert outcome.status == 0, outcome.err
-    assert "--model MODEL" in outcome.out and "==SUPPRESS==" not in outcome.out
+    text = help_of(lab, name, tmp_path)
+    assert "--model MODEL" in text and "==SUPPRESS==" not in text
