@@ -12,6 +12,7 @@ import numpy as np
 
 from glmc_zoo.data.columns import find_image_column, find_label_column, read_labels
 from glmc_zoo.data.images import IMAGE_SUFFIXES, ArrayImages, ArrowImages
+from glmc_zoo.data.local_cache import cache_folder
 from glmc_zoo.data.raw import RawData, RawSplit
 from glmc_zoo.errors import UserError
 
@@ -172,7 +173,7 @@ def _open_parquet(folder: Path, config: str | None) -> Mapping[str, Any]:
 
     path = str(folder)
     if glob.escape(path) == path:
-        return datasets.load_dataset(path, config)
+        return datasets.load_dataset(path, config, cache_dir=cache_folder(folder))
     # ``datasets`` makes a pattern of the folder's path as it stands.
     if has_configurations(folder):
         raise UserError(f"The path of the data folder {folder} has one of the characters *?[ in it: rename the folder.")
