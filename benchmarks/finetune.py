@@ -34,7 +34,7 @@ SETTINGS = {
     "fine-tuned ce": f"{TUNED} --method ce",
     "fine-tuned balanced_softmax": f"{TUNED} --method balanced_softmax",
     "fine-tuned glmc head": f"{TUNED} --tune head",
-    "scratch glmc": SCRATCH,
+    "scratch glmc": f"{SCRATCH} --sampler-power 1.5",  # as fine-tuning has it, so that only the start differs
     "scratch ce": f"{SCRATCH} --method ce",
     "scratch balanced_softmax": f"{SCRATCH} --method balanced_softmax",
 }
@@ -48,8 +48,9 @@ def write_subset(
     import numpy as np
 
     from glmc_zoo import longtail_counts
+    from glmc_zoo.data.sources import open_folder
 
-    tables = datasets.load_dataset(str(source), "cifar100")
+    tables = open_folder(source, "cifar100")
     names = tables["train"].features["fine_label"].names[first::5]
     counts = longtail_counts(len(names), max_count, imbalance_factor)
     order = np.random.RandomState(0).permutation(len(tables["train"]))
@@ -88,15 +89,16 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/finetune_benchmark"), help="where runs are kept")
     parser.add_argument("--results", type=Path, help="where the results.json of each run goes, as SETTING_SEED.json")
     args = parser.parse_args()
+    chosen = {name: command for name, command in SETTINGS.items() if name.startswith(args.only)}
+    if not chosen:
+        parser.error(f"--only {args.only!r} is the start of no setting; they are {', '.join(map(repr, SETTINGS))}")
 
     data = args.work / args.set
     if not data.is_dir():
         first, max_count, factor, held_out = SETS[args.set]
         write_subset(args.cifar100, data, first=first, max_count=max_count, imbalance_factor=factor, held_out=held_out)
     for seed in args.seeds:
-        for name, command in SETTINGS.items():
-            if not name.startswith(args.only):
-                continue
+        for name, command in chosen.items():
             slug = "_".join(f"{name} {args.more.replace('--', '')}".split()) + f"_seed{seed}"
             run = args.work / f"{data.name}.{slug}"
             if not (run / "results.json").is_file():

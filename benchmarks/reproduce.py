@@ -23,7 +23,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,6 +50,10 @@ class Run:
     done: threading.Event = field(default_factory=threading.Event)
     said: str | None = None
     """What came of it: ``None`` when it is finished."""
+
+    def complete(self) -> bool:
+        """Whether it went through to its end: the scores are written before the model is."""
+        return (self.folder / "results.json").is_file() and (self.folder / "model").is_dir()
 
 
 def devices() -> list[str]:
@@ -84,8 +88,9 @@ class Plan:
         if after is not None:
             command += ["--model", str(after.folder / "model")]
         command += shlex.split(self.args.options)
+        given = {word.partition("=")[0] for word in command}
         for option, value in (("--mixed-precision", "auto"), ("--threads", self.threads)):
-            if value is not None and option not in command:
+            if value is not None and option not in given:
                 command += [option, str(value)]
         if (where := self.data_dir(row.data)) is not None:
             command += ["--data-dir", str(where)]
@@ -93,6 +98,8 @@ class Plan:
             command += shlex.split(TRIAL)
             if row.factor is not None:  # down to one image of the last class
                 command += ["--max-count", f"{row.factor:g}"]
+            elif row.script == "train.py" and row.data in FOLDERS:  # a large set, whose recipe warms up for longer
+                command += ["--warmup-epochs", "0"]
         command += ["--output-dir", str(folder), "--resume", "auto"]
         result = (folder.parent if self.args.trial else self.args.results / row.suite) / f"{row.name}_seed{seed}.json"
         self.runs[name] = Run(row, seed, folder, command, result, after)
@@ -129,7 +136,12 @@ class Runner:
         """Run them; what came of each stands in its ``said``."""
         with ThreadPoolExecutor(len(self.places)) as pool:
             try:
-                list(pool.map(self.one, runs))
+                left = {pool.submit(self.one, run) for run in runs}
+                # Waiting without end could sleep through a signal that came just before it.
+                while left:
+                    done, left = wait(left, timeout=0.5, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        future.result()
             except KeyboardInterrupt:
                 self.stop()
                 raise
@@ -158,7 +170,7 @@ class Runner:
         with self.lock:
             place = self.places.pop()
         try:
-            code = 0 if (run.folder / "results.json").is_file() else self._train(run, place)
+            code = 0 if run.complete() else self._train(run, place)
         finally:
             with self.lock:
                 self.places.append(place)
@@ -221,6 +233,14 @@ def show_list() -> None:
         print(f"{row.title}: {row.label}; seeds done: {', '.join(done) or 'none'} of {seeds}")
 
 
+def _options_as_one_word(words: list[str]) -> list[str]:
+    """With ``--options --compile`` as ``--options=--compile``: argparse takes no value that looks like an option."""
+    if "--options" in words[:-1]:
+        at = words.index("--options")
+        return [*words[:at], f"--options={words[at + 1]}", *words[at + 2 :]]
+    return words
+
+
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -234,8 +254,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, help="runs at a time; one a GPU, or one a core, by default")
     parser.add_argument("--minutes", type=float, help="stop after this long; the same command goes on later")
     parser.add_argument("--options", default="", help="further options of every run, such as --compile")
-    parser.add_argument("--trial", action="store_true", help="one epoch of few images, filed below --work: a rehearsal")
-    args = parser.parse_args()
+    parser.add_argument(
+        "--trial",
+        action="store_true",
+        help="one epoch of few images of CIFAR, or all of a large set: a rehearsal, filed below --work",
+    )
+    args = parser.parse_args(_options_as_one_word(sys.argv[1:]))
     if not args.rows and not args.list:
         parser.error("name a row, or --list them")
     if args.jobs is not None and args.jobs < 1:
@@ -266,7 +290,7 @@ def main() -> None:
     for run in left:
         say(f"      {run.row.title}, seed {run.seed}, {run.said}")
     if left:
-        raise SystemExit(3 if runner.stopping else 1)
+        raise SystemExit(1 if any(str(run.said).startswith("failed") for run in left) else 3)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -79,6 +80,10 @@ def test_data_and_further_options_are_passed_on(reproduce: Any, tmp_path: Path) 
     config = parse_config(words(run), description="")
     assert (config.data_dir, config.compile, config.threads) == (str(tmp_path / "cifar10"), True, 5)
     assert run.command.count("--threads") == 1
+    joined = arguments(tmp_path, row, data_root=tmp_path, options="--mixed-precision=no --threads=5")
+    [run] = reproduce.Plan(joined, 2).runs.values()
+    config = parse_config(words(run), description="")
+    assert (config.mixed_precision, config.threads) == ("no", 5)
     there = arguments(tmp_path, row, data_root=tmp_path, data_dir=["cifar10_lt=elsewhere"])
     [run] = reproduce.Plan(there, 2).runs.values()
     assert parse_config(words(run), description="").data_dir == "elsewhere"
@@ -94,7 +99,9 @@ class Fake:
     def __init__(self, reproduce: Any, folder: Path) -> None:
         self.reproduce, self.folder = reproduce, folder
 
-    def run(self, name: str, code: str = "", after: Any = None) -> Any:
+    def run(
+        self, name: str, code: str = "", after: Any = None, export: str = "(folder / 'model').mkdir(exist_ok=True)"
+    ) -> Any:
         row = self.reproduce.Row("suite", name, "train.py", (), "digits_lt", name.upper())
         place = self.folder / "work" / "suite" / f"{name}_seed0"
         results = {"test": {"balanced_accuracy": 0.5}, "wall_time_s": 1.0, "seeds": {"seed": 0}}
@@ -107,6 +114,7 @@ folder.mkdir(parents=True, exist_ok=True)
 (folder / "place").write_text(os.environ.get("PLACE", ""))
 (folder / "ended").write_text(str(time.time()))
 (folder / "results.json").write_text(json.dumps({results!r}))
+{export}
 """
         result = self.folder / "results" / "suite" / f"{name}_seed0.json"
         return self.reproduce.Run(row, 0, place, [sys.executable, "-c", script], result, after)
@@ -147,7 +155,7 @@ def test_results_are_filed_with_their_row_and_not_made_twice(reproduce: Any, fak
     again = fake.run("row", "sys.exit(9)")
     reproduce.Runner([{}], None).all([again])
     assert again.said is None and run.result.stat().st_mtime_ns == before
-    # Of a run that had ended before it was filed, the results are filed without training again.
+    # Of a run that had ended before it was filed, the results are filed without running again.
     run.result.unlink()
     reproduce.Runner([{}], None).all([again])
     assert again.said is None and run.result.is_file()
@@ -156,7 +164,7 @@ def test_results_are_filed_with_their_row_and_not_made_twice(reproduce: Any, fak
 def test_a_model_that_another_starts_from_is_made_again_when_only_its_result_is_left(
     reproduce: Any, fake: Fake
 ) -> None:
-    first = fake.run("first", "(folder / 'model').mkdir()")
+    first = fake.run("first")
     first.result.parent.mkdir(parents=True)
     first.result.write_text("{}")
     second = fake.run("second", after=first)
@@ -167,6 +175,34 @@ def test_a_model_that_another_starts_from_is_made_again_when_only_its_result_is_
     reproduce.Runner([{}], None).all([first, second])
     assert (first.folder / "model").is_dir() and first.result.read_text() == "{}"
     assert second.said is None and second.result.is_file()
+
+
+def test_a_run_that_ended_between_its_scores_and_its_model_is_not_finished(reproduce: Any, fake: Fake) -> None:
+    full = fake.run("row", export="sys.exit(1)")  # as where the disk is full
+    reproduce.Runner([{}], None).all([full])
+    assert full.said is not None and not full.result.exists()
+    again = fake.run("row")
+    reproduce.Runner([{}], None).all([again])
+    assert again.said is None and again.result.is_file() and again.complete()
+
+
+@pytest.mark.parametrize(("code", "minutes", "status"), [("sys.exit(2)", "1", 1), ("time.sleep(60)", "0.02", 3)])
+def test_status_tells_failed_from_left_to_do(
+    reproduce: Any, fake: Fake, monkeypatch: pytest.MonkeyPatch, code: str, minutes: str, status: int
+) -> None:
+    run = fake.run("row", code)
+    monkeypatch.setattr(reproduce, "Plan", lambda *_: argparse.Namespace(runs={"row": run}))
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", "row", "--jobs", "1", "--minutes", minutes])
+    monkeypatch.setattr(reproduce.signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        reproduce.main()
+    assert ended.value.code == status
+
+
+def test_one_option_alone_is_passed_on(reproduce: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", "row", "--options", "--compile", "--jobs", "2"])
+    args = reproduce.parse()
+    assert (args.options, args.jobs, args.rows) == ("--compile", 2, ["row"])
 
 
 def test_what_failed_is_said_and_stops_only_what_needs_it(reproduce: Any, fake: Fake) -> None:
@@ -192,12 +228,20 @@ def test_when_time_is_up_runs_are_ended_and_no_other_begins(reproduce: Any, fake
 
 def test_a_rehearsal_goes_through_a_run_and_leaves_the_tables_alone(tmp_path: Path) -> None:
     options = ["digits_lt/ce", "--trial", "--seeds", 0, "--work", "work", "--results", "results", "--jobs", 1]
+    options += ["--options", "--threads 1"]
     done = call(*options, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     filed = json.loads((tmp_path / "work" / "trial" / "digits_lt" / "ce_seed0.json").read_text())
     assert filed["config"]["epochs"] == 1 and filed["method"] == "ce" and filed["commit"] is not None
     assert not (tmp_path / "results").exists()
-    assert (tmp_path / "work" / "trial" / "digits_lt" / "ce_seed0" / "model" / "model.safetensors").is_file()
+    folder = tmp_path / "work" / "trial" / "digits_lt" / "ce_seed0"
+    assert (folder / "model" / "model.safetensors").is_file()
+    # Had it ended before its model was written, the same command writes that, from the last checkpoint.
+    shutil.rmtree(folder / "model")
+    folder.with_suffix(".json").unlink()
+    assert call(*options, cwd=tmp_path).returncode == 0
+    assert (folder / "model" / "model.safetensors").is_file()
+    assert json.loads(folder.with_suffix(".json").read_text())["test"] == filed["test"]
 
 
 def test_a_run_that_time_cut_short_is_left_to_do(tmp_path: Path) -> None:
@@ -208,7 +252,7 @@ def test_a_run_that_time_cut_short_is_left_to_do(tmp_path: Path) -> None:
 
 def test_what_ends_it_ends_its_runs(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), "digits_lt/glmc_tuned", "--seeds", "0", "--jobs", "1"]
-    command += ["--work", "work", "--results", "results"]
+    command += ["--work", "work", "--results", "results", "--options", "--threads 1"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stderr is not None
         while "begin digits_lt/glmc_tuned, seed 0" not in process.stdout.readline():

@@ -173,7 +173,7 @@ def _open_parquet(folder: Path, config: str | None) -> Mapping[str, Any]:
 
     path = str(folder)
     if glob.escape(path) == path:
-        return datasets.load_dataset(path, config, cache_dir=cache_folder(folder))
+        return datasets.load_dataset(path, config, cache_dir=cache_folder(folder, config))
     # ``datasets`` makes a pattern of the folder's path as it stands.
     if has_configurations(folder):
         raise UserError(f"The path of the data folder {folder} has one of the characters *?[ in it: rename the folder.")

@@ -11,6 +11,7 @@ import pytest
 
 from glmc_zoo.data.local_cache import cache_folder
 from glmc_zoo.data.sources import open_folder
+from glmc_zoo.data.streams import open_streams
 
 Make = Callable[..., Any]
 CARD = "---\nconfigs:\n- config_name: plain\n  data_files:\n  - split: train\n    path: plain/train-*\n---\n"
@@ -51,21 +52,39 @@ def test_an_unchanged_folder_keeps_its_cache(make_folder: Callable[..., Path], t
     before = open_folder(folder)["train"].cache_files
     assert before
     assert open_folder(folder)["train"].cache_files == before
-    (folder / "gone").symlink_to(tmp_path / "nowhere")
-    assert open_folder(folder)["train"].cache_files == before
     (folder / "plain" / "train-1.parquet").write_bytes((folder / "plain" / "train-0.parquet").read_bytes())
     assert len(open_folder(folder)["train"]) == 4
 
 
-def test_each_of_name_size_and_time_counts(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("1")
-    os.utime(tmp_path / "a", ns=(0, 10**9))
-    seen = {cache_folder(tmp_path)}
-    os.utime(tmp_path / "a", ns=(0, 10**9 + 1))
-    seen.add(cache_folder(tmp_path))
-    (tmp_path / "a").write_text("12")
-    os.utime(tmp_path / "a", ns=(0, 10**9))
-    seen.add(cache_folder(tmp_path))
-    (tmp_path / "a").rename(tmp_path / "b")
-    seen.add(cache_folder(tmp_path))
-    assert len(seen) == 4
+def test_files_that_are_no_data_do_not_count(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "birds", [0, 1], True)
+    before = cache_folder(folder)
+    (folder / "runs").mkdir()
+    (folder / "runs" / "results.json").write_text("{}")
+    (folder / "around").symlink_to(folder)
+    assert cache_folder(folder) == before
+
+
+def test_each_of_name_size_and_time_counts(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "birds", [0, 1], True)
+    table = folder / "plain" / "train-0.parquet"
+    seen = [cache_folder(folder)]
+    os.utime(table, ns=(0, 10**9))
+    seen.append(cache_folder(folder))
+    table.write_bytes(table.read_bytes() + b"0")
+    os.utime(table, ns=(0, 10**9))
+    seen.append(cache_folder(folder))
+    table.rename(table.with_name("train-1.parquet"))
+    seen.append(cache_folder(folder))
+    assert len(set(seen)) == 4
+
+
+def test_a_stream_says_what_its_own_folder_says(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    import datasets
+
+    first = make_folder(tmp_path / "a" / "birds", [0, 1], True)
+    second = make_folder(tmp_path / "b" / "birds", [0, 1, 1, 1], True)
+    assert len(datasets.load_dataset(str(first))["train"]) == 2  # into the cache that the second would be looked for in
+    streams = open_streams(str(second), None, None, None)
+    assert streams.sizes == {"train": None}
+    assert [row["label"] for row in streams.splits["train"]] == [0, 1, 1, 1]
