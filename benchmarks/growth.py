@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING, Any
 
 from _report import write_report
 
+from glmc_zoo.errors import UserError
+
 if TYPE_CHECKING:
     from glmc_zoo.engine.run import TrainingRun
 
@@ -232,7 +234,10 @@ def main() -> None:
         os.environ["ACCELERATE_USE_CPU"] = "true"
 
     with tempfile.TemporaryDirectory() as folder:
-        settings = make_settings(options, Path(folder))
+        try:
+            settings = make_settings(options, Path(folder))
+        except UserError as error:
+            parser.error(error.sentence)
         for _ in range(options.rounds + 1):
             for setting in settings:
                 setting.do_epoch()
