@@ -67,6 +67,32 @@ def test_spread_is_the_sample_standard_deviation(table):
     assert table.cell([None, None]) == "-"
 
 
+def test_seeds_stand_in_their_order_and_unlike_runs_apart(table, monkeypatch, tmp_path):
+    monkeypatch.setattr(table, "RESULTS", tmp_path)
+    template = json.loads((ROOT / "benchmarks" / "results" / "digits_lt" / "glmc_tuned_seed0.json").read_text())
+    del template["variant"]
+    (tmp_path / "suite").mkdir()
+    for seed in (0, 2, 10):
+        (tmp_path / "suite" / f"plain_seed{seed}.json").write_text(json.dumps(template | {"seeds": {"seed": seed}}))
+    for name, switch in (
+        ("tau", {"prior_tau": 1.35}),
+        ("area", {"correct_lam": True}),
+        ("both", {"joint_views": True}),
+    ):
+        changed = template | {"config": template["config"] | switch}
+        (tmp_path / "suite" / f"{name}_seed0.json").write_text(json.dumps(changed))
+    runs = table.load("suite")
+    assert len(runs) == 4
+    plain = next(group for group in runs.values() if len(group) > 1)
+    assert [run["seeds"]["seed"] for run in plain] == [0, 2, 10]
+    assert {name.partition("take-over 0.5")[2] for name in runs} == {
+        ")",
+        ", prior tau 1.35)",
+        ", corrected label)",
+        ", joint views)",
+    }
+
+
 @pytest.mark.parametrize("script", ["speed.py", "startup.py"])
 def test_a_measurement_explains_itself(script, tmp_path):
     assert "--json" in run_script(script, "--help", cwd=tmp_path)

@@ -120,6 +120,24 @@ def test_published_and_ours_and_their_difference(results_page: Any, monkeypatch:
     assert "| 88.50 | 88.24 | 89.00 | +0.50 | 0 | 40 |" in line
 
 
+def test_a_difference_from_narrow_numbers_is_given_only_on_equal_terms(
+    results_page: Any, rows: Any, monkeypatch: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(results_page, "RESULTS", tmp_path)
+    suite = "cifar10_lt_if100_resnet32_200_epochs"
+    template = read(RESULTS / "cifar10_lt_if100_resnet20_60_epochs" / "ce_seed0.json")
+    (tmp_path / suite).mkdir()
+    for backbone, epochs, shown in (
+        ("resnet32_cifar", 200, "| 70.4 | 71.40 | +1.00 |"),
+        ("resnet32_cifar", 60, "| 70.4 | 71.40 | - |"),
+        ("resnet20_cifar", 200, "| 70.4 | 71.40 | - |"),
+    ):
+        config = template["config"] | {"backbone": backbone, "epochs": epochs}
+        run = template | {"config": config, "test": template["test"] | {"top1": 0.714}}
+        (tmp_path / suite / "ce_seed0.json").write_text(json.dumps(run))
+        assert shown in "\n".join(results_page.methods_table(suite, rows.suites()[suite]))
+
+
 # ------------------------------------------------------------------------------------------------ runs
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_run_says_its_commit(path: Path) -> None:
