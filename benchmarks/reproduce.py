@@ -23,7 +23,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from table_rows import RESULTS, ROOT, Row, chosen_rows, published_rows, suites
 # Where a data set of the catalogue lies below --data-root, unless --data-dir says otherwise.
 FOLDERS = {"cifar10_lt": "cifar10", "cifar100_lt": "cifar100", "imagenet_lt": "imagenet", "inat18": "inat18"}
 # The least that goes through every part of a run: for trying a command, never for a table.
-TRIAL = "--epochs 1 --batch-size 32"
+TRIAL = {"train.py": "--epochs 1 --batch-size 32 --warmup-epochs 0", "second_stage.py": "--epochs 1 --batch-size 32"}
 
 
 @dataclass
@@ -95,11 +95,9 @@ class Plan:
         if (where := self.data_dir(row.data)) is not None:
             command += ["--data-dir", str(where)]
         if self.args.trial:
-            command += shlex.split(TRIAL)
+            command += shlex.split(TRIAL[row.script])
             if row.factor is not None:  # down to one image of the last class
                 command += ["--max-count", f"{row.factor:g}"]
-            elif row.script == "train.py" and row.data in FOLDERS:  # a large set, whose recipe warms up for longer
-                command += ["--warmup-epochs", "0"]
         command += ["--output-dir", str(folder), "--resume", "auto"]
         result = (folder.parent if self.args.trial else self.args.results / row.suite) / f"{row.name}_seed{seed}.json"
         self.runs[name] = Run(row, seed, folder, command, result, after)
@@ -136,12 +134,12 @@ class Runner:
         """Run them; what came of each stands in its ``said``."""
         with ThreadPoolExecutor(len(self.places)) as pool:
             try:
-                left = {pool.submit(self.one, run) for run in runs}
+                futures = [pool.submit(self.one, run) for run in runs]
                 # Waiting without end could sleep through a signal that came just before it.
-                while left:
-                    done, left = wait(left, timeout=0.5, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        future.result()
+                while wait(futures, timeout=0.5).not_done:
+                    pass
+                for future in futures:
+                    future.result()
             except KeyboardInterrupt:
                 self.stop()
                 raise

@@ -43,7 +43,6 @@ def label(results: dict[str, Any]) -> str:
     plain = dataclasses.asdict(resolve(asked | {"preset": results["preset"]}))
     power = config.get("cumulative_power", 2)
     switches = {"prior_tau": 1.0} | config | {"cumulative_power": power}
-    name = f" {results['preset']}" if all(switches[key] == plain[key] for key in METHOD_SWITCHES) else ""
     balanced = config["rebalanced_loss"] == "balanced_softmax"
     branch = "balanced softmax" if balanced else f"k {config['class_weight_power']:g}"
     numbers = f"q {config['sampler_power']:g}, gamma {config['consistency_weight']:g}"
@@ -51,12 +50,13 @@ def label(results: dict[str, Any]) -> str:
     schedule = f"take-over {power:g}" if alpha is None else f"alpha {alpha:g} throughout"
     views = config.get("views", "mixup_cutmix")
     kind = "" if views == "mixup_cutmix" else f", both views {views}"
-    if not name:
-        kind += "" if switches["prior_tau"] == 1 else f", prior tau {switches['prior_tau']:g}"
-        kind += "" if config["beta"] == 1 else f", beta {config['beta']:g}"
-        kind += ", corrected label" if config["correct_lam"] else ""
     kind += ", joint views" if config.get("joint_views") else ""
-    return f"GLMC{name if not kind and alpha is None else ''} ({branch}, {numbers}, {schedule}{kind})"
+    if not kind and alpha is None and all(switches[key] == plain[key] for key in METHOD_SWITCHES):
+        return f"GLMC {results['preset']} ({branch}, {numbers}, {schedule})"
+    kind += "" if switches["prior_tau"] == 1 else f", prior tau {switches['prior_tau']:g}"
+    kind += "" if config["beta"] == 1 else f", beta {config['beta']:g}"
+    kind += ", corrected label" if config["correct_lam"] else ""
+    return f"GLMC ({branch}, {numbers}, {schedule}{kind})"
 
 
 def _start(results: dict[str, Any], usual: dict[str, Any]) -> str:
@@ -72,7 +72,7 @@ def _start(results: dict[str, Any], usual: dict[str, Any]) -> str:
 def load(suite: str) -> Runs:
     """Runs of a suite by label, each list in the order of the seeds."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / suite).glob("*.json"))]
-    found.sort(key=lambda results: results["seeds"]["seed"])  # of equal seeds by name, as before
+    found.sort(key=lambda results: results["seeds"]["seed"])  # those of one seed stay in the order of their names
     if not found:
         raise SystemExit(f"table.py: error: no results in {RESULTS / suite}; name a folder of results.json files.")
     runs: Runs = {}

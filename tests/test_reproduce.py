@@ -48,9 +48,10 @@ def call(*words: Any, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=240, check=False)
 
 
-def test_every_row_is_a_command_that_its_recipe_understands(reproduce: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("trial", [False, True])
+def test_every_row_is_a_command_that_its_recipe_understands(reproduce: Any, tmp_path: Path, trial: bool) -> None:
     rows = [*reproduce.published_rows(), *reproduce.suites()]
-    plan = reproduce.Plan(arguments(tmp_path, *rows, seeds=[3]), 1)
+    plan = reproduce.Plan(arguments(tmp_path, *rows, seeds=[3], trial=trial), 1)
     for run in plan.runs.values():
         given, parse = words(run), parse_config
         if run.row.first_stage:  # its model is not there yet: any stands for it

@@ -1,12 +1,45 @@
-"""Where ``datasets`` keeps what it made of a local folder."""
+"""What ``datasets`` is told to open a local folder of tables, and where it keeps what it made of it."""
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
-__all__ = ["cache_folder"]
+from glmc_zoo.errors import UserError
+
+__all__ = ["cache_folder", "has_configurations", "is_saved", "table_arguments"]
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether ``save_to_disk`` of ``datasets`` made the folder."""
+    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
+
+
+def has_configurations(folder: Path) -> bool:
+    """Whether a dataset card in the folder lists configurations to choose from."""
+    card = folder / "README.md"
+    if is_saved(folder) or not card.is_file():
+        return False
+    return "\nconfigs:" in card.read_text(encoding="utf-8", errors="replace")
+
+
+def table_arguments(folder: Path, config: str | None = None) -> dict[str, Any]:
+    """The arguments of ``datasets.load_dataset`` that open a folder of parquet files.
+
+    Raises:
+        UserError: the folder has a dataset card, and a path that ``datasets`` would take for a pattern.
+        ValueError, OSError, datasets.exceptions.DatasetsError: as `cache_folder`.
+    """
+    path = str(folder)
+    if glob.escape(path) == path:
+        return {"path": path, "name": config, "cache_dir": cache_folder(folder, config)}
+    # ``datasets`` makes a pattern of the folder's path as it stands.
+    if has_configurations(folder):
+        raise UserError(f"The path of the data folder {folder} has one of the characters *?[ in it: rename the folder.")
+    return {"path": "parquet", "data_dir": glob.escape(path)}
 
 
 def cache_folder(folder: Path, config: str | None = None) -> str:

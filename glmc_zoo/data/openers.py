@@ -8,11 +8,11 @@ from typing import Any
 
 from glmc_zoo.data.catalogue import DataEntry, list_data
 from glmc_zoo.data.list_search import HUB_ID, find_lists
+from glmc_zoo.data.local_cache import has_configurations
 from glmc_zoo.data.official_parts import OfficialParts, split_by_lists, split_without_lists
 from glmc_zoo.data.picture_index import PictureIndex, index_layout, index_tables
 from glmc_zoo.data.raw import RawData
 from glmc_zoo.data.sources import (
-    has_configurations,
     holds_tables,
     open_digits,
     open_folder,

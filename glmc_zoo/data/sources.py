@@ -12,15 +12,13 @@ import numpy as np
 
 from glmc_zoo.data.columns import find_image_column, find_label_column, read_labels
 from glmc_zoo.data.images import IMAGE_SUFFIXES, ArrayImages, ArrowImages
-from glmc_zoo.data.local_cache import cache_folder
+from glmc_zoo.data.local_cache import has_configurations, is_saved, table_arguments
 from glmc_zoo.data.raw import RawData, RawSplit
 from glmc_zoo.errors import UserError
 
 __all__ = [
     "choose_splits",
-    "has_configurations",
     "holds_tables",
-    "is_saved",
     "one_line",
     "open_digits",
     "open_folder",
@@ -76,20 +74,12 @@ def open_folder(folder: Path, config: str | None = None) -> Mapping[str, Any]:
             saved = datasets.load_from_disk(str(folder))
             return saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
         if _first_kind(folder) == "parquet":
-            return _open_parquet(folder.resolve(), config)
+            return datasets.load_dataset(**table_arguments(folder.resolve(), config))
         return _open_pictures(folder.resolve())
     except UserError:
         raise
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise UserError(f"The data folder {folder} cannot be read: {one_line(error)}.") from error
-
-
-def has_configurations(folder: Path) -> bool:
-    """Whether a dataset card in the folder lists configurations to choose from."""
-    card = folder / "README.md"
-    if is_saved(folder) or not card.is_file():
-        return False
-    return "\nconfigs:" in card.read_text(encoding="utf-8", errors="replace")
 
 
 def holds_tables(folder: Path) -> bool:
@@ -145,11 +135,6 @@ def raw_from_tables(
     return RawData(class_names, parts[0], parts[1] if test_name else None, license_name, notes)
 
 
-def is_saved(folder: Path) -> bool:
-    """Whether ``save_to_disk`` of ``datasets`` made the folder."""
-    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
-
-
 def _first_kind(folder: Path) -> str:
     """Whether the first readable file below the folder is a parquet file or a picture; a dataset card may decide it."""
     if has_configurations(folder):
@@ -166,18 +151,6 @@ def _first_kind(folder: Path) -> str:
         f"The data folder {folder} has no images: expected CLASS/*.jpg, train/CLASS/*.jpg with test/CLASS/*.jpg, "
         "*.parquet, or a folder saved by datasets."
     )
-
-
-def _open_parquet(folder: Path, config: str | None) -> Mapping[str, Any]:
-    import datasets
-
-    path = str(folder)
-    if glob.escape(path) == path:
-        return datasets.load_dataset(path, config, cache_dir=cache_folder(folder, config))
-    # ``datasets`` makes a pattern of the folder's path as it stands.
-    if has_configurations(folder):
-        raise UserError(f"The path of the data folder {folder} has one of the characters *?[ in it: rename the folder.")
-    return datasets.load_dataset("parquet", data_dir=glob.escape(path))
 
 
 def _open_pictures(folder: Path) -> Mapping[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 from glmc_zoo.data.catalogue import DataEntry
 from glmc_zoo.data.list_search import HUB_ID
-from glmc_zoo.data.local_cache import cache_folder
-from glmc_zoo.data.sources import choose_splits, has_configurations, holds_tables, is_saved, one_line, open_folder
+from glmc_zoo.data.local_cache import has_configurations, is_saved, table_arguments
+from glmc_zoo.data.sources import choose_splits, holds_tables, one_line, open_folder
 from glmc_zoo.errors import UserError
 
 __all__ = ["Streams", "choose_stream_splits", "entry_choices", "open_streams"]
@@ -125,17 +124,8 @@ def _of_folder(folder: Path, config: str | None) -> Streams:
             raise UserError(
                 f"The data folder {folder} has no configurations, so no {config!r}: leave --data-config out."
             )
-        path = str(folder)
-        odd = glob.escape(path) != path  # ``datasets`` makes a pattern of the folder's path as it stands
-        if odd and has_configurations(folder):
-            raise UserError(f"The path of {folder} has one of the characters *?[ in it: rename the folder.")
-        again: dict[str, Any]
-        try:
-            if odd:
-                again = {"path": "parquet", "data_dir": glob.escape(path)}
-            else:  # what the data set says of itself is kept there as well
-                again = {"path": path, "name": config, "cache_dir": cache_folder(folder, config)}
-            return _lazily(again, folder.name, None)
+        try:  # with its own cache, where what the data set says of itself is kept as well
+            return _lazily(table_arguments(folder, config), folder.name, None)
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
             raise UserError(f"The data folder {folder} cannot be read: {one_line(error)}.") from error
     tables = open_folder(folder, config)

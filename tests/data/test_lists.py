@@ -27,7 +27,7 @@ PLAIN = b"train/a/1.jpg 0\ntrain/b c/2 3.jpg 7\n"
         b"\n" + PLAIN.replace(b"\n", b"\n \t\n"),
         b"\xef\xbb\xbf" + PLAIN,
         PLAIN.replace(b" 0", b"\t0"),
-        gzip.compress(PLAIN),
+        gzip.compress(PLAIN, mtime=0),
     ],
     ids=["plain", "no last newline", "crlf", "blank lines", "byte order mark", "tab", "packed"],
 )
@@ -54,7 +54,7 @@ def test_every_way_of_writing_a_list(data: bytes, tmp_path: Path) -> None:
         (b" \r\n\n", "The list list.txt names no picture"),
         (b"", "The list list.txt names no picture"),
         (b"\xff\xfe\x00", "cannot be read: it is no text in UTF-8 or is damaged"),
-        (gzip.compress(PLAIN)[:-12], "cannot be read: it is no text in UTF-8 or is damaged"),
+        (gzip.compress(PLAIN, mtime=0)[:-12], "cannot be read: it is no text in UTF-8 or is damaged"),
         (b'{"images": [], "annotations": []}', "names no picture"),
         (b'{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": []}', "is JSON but no annotation file"),
         (b'{"images": 3}', "is JSON but no annotation file"),

@@ -8,8 +8,8 @@ import datasets
 import numpy as np
 import pytest
 
+from glmc_zoo.data.local_cache import has_configurations
 from glmc_zoo.data.sources import (
-    has_configurations,
     holds_tables,
     open_digits,
     open_folder,
