@@ -1,14 +1,16 @@
-"""The one exception for what a user can put right."""
+"""The one exception for mistakes that a user can correct."""
 
 from __future__ import annotations
 
-__all__ = ["UserError", "did_you_mean"]
+import re
+from collections.abc import Collection
 
 
 class UserError(ValueError):
     """Bad input. The message is one sentence: the value, what is allowed, and the fix.
 
-    Recipes print the sentence and exit with status 2; library callers see an ordinary ``ValueError``.
+    A sentence names an option as Python does (``lr=-1``); `as_command_line` turns that into ``--lr -1``. Recipes print
+    the sentence and exit with status 2; library callers see an ordinary ``ValueError``.
     """
 
     @property
@@ -21,9 +23,33 @@ class UserError(ValueError):
         return text if text.endswith((".", "?")) else f"{text}."
 
 
-def did_you_mean(name: str, known: list[str], *, most: int = 3) -> str:
+def did_you_mean(name: str, known: Collection[str], *, most: int = 3) -> str:
     """``" Did you mean a, b?"`` for the names nearest to ``name``, or an empty string when none is near."""
     from difflib import get_close_matches
 
     near = get_close_matches(name, known, n=most, cutoff=0.6)
     return f" Did you mean {', '.join(near)}?" if near else ""
+
+
+_VALUE = r"True\b|False\b|'[^']*'|\"[^\"]*\"|\[[^\]]*\]|-?\d[\w.+-]*\w|-?\d|[A-Z]\w*(?:/[A-Z]\w*)*"
+
+
+def as_command_line(sentence: str, names: Collection[str]) -> str:
+    """The sentence with options spelled as on the command line.
+
+    ``lr=-1`` becomes ``--lr -1``, ``pretrained=True`` becomes ``--pretrained``, ``maxnorm=False`` becomes
+    ``--no-maxnorm``, and ``split_file=`` by itself becomes ``--split-file``.
+
+    Args:
+        sentence: Of a `UserError`.
+        names: Names of options; other words before an equals sign stay as they are.
+    """
+
+    def spelled(match: re.Match[str]) -> str:
+        option, value = match[1].replace("_", "-"), match[2] or ""
+        if value in ("", "True", "False"):
+            return f"--no-{option}" if value == "False" else f"--{option}"
+        return f"--{option} {value.strip(chr(39) + chr(34))}"
+
+    known = "|".join(sorted(names, key=len, reverse=True))
+    return re.sub(rf"(?<![\w-])({known})=({_VALUE})?", spelled, sentence)

@@ -1,0 +1,397 @@
+"""What a run leaves as numbers and facts: the typed content of ``results.json``.
+
+A run writes its results once, at the end; cards, comparisons, a second stage and the benchmarks read them through
+these classes. Scores are fractions of 1 (``nll`` in nats); ``None`` stands for a group without a tested class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from glmc_zoo.errors import UserError
+
+SCHEMA = 1
+"""Version of the layout of ``results.json``; it rises when a key is renamed or changes its meaning."""
+
+_R = TypeVar("_R", bound="_Results")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Scores on one split, by the names of `LongTailMetrics`; the last three need probabilities."""
+
+    top1: float
+    top5: float | None = None
+    balanced_accuracy: float
+    many: float | None = None
+    medium: float | None = None
+    few: float | None = None
+    hmean: float
+    gmean: float
+    worst: float
+    macro_f1: float
+    ece: float | None = None
+    nll: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """Shot groups: more than ``many`` training images make a class many-shot, fewer than ``few`` make it few-shot."""
+
+    many: int
+    few: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """The data set, and how its splits were made."""
+
+    name: str
+    hub_id: str | None = None
+    license: str = "unknown"
+    description: str = ""
+    in_catalogue: bool = False
+    streamed: bool = False
+    class_counts_from: str | None = None
+    """Of a stream: ``training split``, ``formula``, ``model`` or ``none``."""
+    official_split: bool | None = None
+    """Whether official lists made the splits, class by class; ``None`` for a set without official lists."""
+    split_file: dict[str, str] | None = None
+    """``name`` and ``sha256`` of the list that made the training split."""
+    imbalance_factor: float | None = None
+    effective_imbalance_factor: float | None = None
+    imbalance_type: str | None = None
+    selection: str | None = None
+    data_seed: int | None = None
+    train_images: int | None = None
+    test_images: int | None = None
+    val_images: int = 0
+    skipped_images: int = 0
+    image_format: str | None = None
+    notes: list[str] = field(default_factory=list)
+    """Decisions taken on the user's behalf, one sentence each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """The exported model: its names, input and licence."""
+
+    name: str
+    tag: str
+    backbone: str
+    parameters: int
+    input_size: list[int]
+    """Channels, height, width."""
+    mean: list[float]
+    std: list[float]
+    interpolation: str = "bicubic"
+    crop_pct: float = 1.0
+    pretrained_from: str | None = None
+    base_model: str | None = None
+    """Hub id of the weights that training started from, where it is known."""
+    ema: float | None = None
+    """Decay of the moving average of the weights, where one is exported."""
+    license: str = "apache-2.0"
+    needs_glmc_zoo: bool = False
+    """Whether the architecture is registered by this package, and not by timm itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which epoch was taken (counted from 0), and how it was chosen."""
+
+    epoch: int
+    how: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """Seed of the training, and seed of the long-tailed subset and the held-out images."""
+
+    seed: int
+    data_seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleFacts:
+    """Images of one optimiser step over all processes, and the learning rates that follow from them."""
+
+    images_per_step: int
+    lr: float
+    min_lr: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneFacts:
+    """What a fine-tuning run started from."""
+
+    model: str
+    kind: str
+    commit: str | None = None
+    tune: str
+    kept: list[str] = field(default_factory=list)
+    """Heads that training went on with; without the classifier in it, the classifier was a fresh one."""
+    source_classes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondStageFacts:
+    """What the classifier went through after the rest of the model was finished."""
+
+    kind: str
+    """``maxnorm`` or ``class_balanced``."""
+    threshold: float | None = None
+    beta: float
+    limit: float | None = None
+    """Radius of the ball of MaxNorm; ``None`` without it."""
+    source: str
+    source_commit: str | None = None
+    source_test_top1: float | None = None
+    source_command: str | None = None
+    source_config: dict[str, Any] = field(default_factory=dict)
+    source_seeds: Seeds | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginFacts:
+    """A file of the user's that registered methods, losses or samplers."""
+
+    file: str
+    sha256: str
+    registered: list[str]
+    """Such as ``loss focal``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertedFacts:
+    """The checkpoint that a converted model comes from."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsFacts:
+    """The exported weights: their SHA-256 is how a load notices a damaged file."""
+
+    file: str
+    sha256: str
+    dtype: str
+    bytes: int
+    max_logit_difference: float | None = None
+    """Between half and single precision, over four images of noise; likewise for the features of an encoder."""
+    max_feature_difference: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """How results came about: command, versions and hardware."""
+
+    command: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    commit: str | None = None
+    """Commit of this package; ``-dirty`` is appended where files were changed since."""
+    hardware: str | None = None
+    precision: str | None = None
+    processes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedModel:
+    """A model that was evaluated, and the preprocessing it was given."""
+
+    name: str
+    given_as: str
+    source: str
+    architecture: str | None = None
+    hub_id: str | None = None
+    commit: str | None = None
+    sha256: str | None = None
+    parameters: int
+    classes: int
+    input_size: list[int]
+    mean: list[float]
+    std: list[float]
+    interpolation: str
+    crop_pct: float
+    crop_mode: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Results:
+    """What the results of a training and those of an evaluation share: reading and writing."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types by name, ``schema`` first; `Origin` stands beside the rest, as in the file."""
+        values = dataclasses.asdict(self)
+        origin = values.pop("origin")
+        return {"schema": SCHEMA, **values, **origin}
+
+    @classmethod
+    def from_dict(cls: type[_R], values: Any, source: str = "results.json") -> _R:
+        """The results that `to_dict` gave; keys that this version does not know are left out.
+
+        Args:
+            values: The content of a ``results.json``.
+            source: What messages call it.
+
+        Raises:
+            UserError: The content is not an object, is of a newer schema, lacks a key, or has a value of another type.
+        """
+        if not isinstance(values, dict) or not isinstance(values.get("schema"), int):
+            raise UserError(f"{source} holds no results of glmc_zoo: give the results.json of a finished run.")
+        if values["schema"] > SCHEMA:
+            raise UserError(
+                f"{source} has schema {values['schema']}, and this version reads up to {SCHEMA}: update glmc_zoo."
+            )
+        if values["schema"] < SCHEMA:
+            raise UserError(f"{source} has the outdated schema {values['schema']}: export the run again.")
+        names = {f.name for f in dataclasses.fields(Origin)}
+        origin = {name: value for name, value in values.items() if name in names}
+        return _built(cls, {**values, "origin": origin}, source)
+
+    @classmethod
+    def load(cls: type[_R], path: str | Path) -> _R:
+        """The results in a file.
+
+        Raises:
+            UserError: The file cannot be read, or as `from_dict`.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}.") from error
+        return cls.from_dict(values, str(path))
+
+    def save(self, path: str | Path) -> None:
+        """Write the results so that ``path`` holds the old text or the new one, never half of it."""
+        write_json(Path(path), self.to_dict())
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResults(_Results):
+    """The results of a training, a fine-tuning, a second stage, or a conversion (which has no scores)."""
+
+    model: ModelFacts
+    data: DataFacts
+    method: str
+    method_title: str | None = None
+    """The method in words, for the card, where a plug-in registered it."""
+    preset: str | None = None
+    class_names: list[str]
+    class_counts: list[int] | None = None
+    thresholds: Thresholds | None = None
+    groups: dict[str, int] | None = None
+    """Classes in each shot group."""
+    selection: Selection | None = None
+    test: Scores | None = None
+    validation: Scores | None = None
+    class_recalls: list[float | None] | None = None
+    group_confusion: list[list[int]] | None = None
+    """Test images by true group (row) and group of the predicted class (column)."""
+    seeds: Seeds | None = None
+    schedule: ScheduleFacts | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    """The resolved options, without paths of the machine."""
+    finetune: FinetuneFacts | None = None
+    second_stage: SecondStageFacts | None = None
+    converted: ConvertedFacts | None = None
+    plugins: list[PluginFacts] = field(default_factory=list)
+    encoder_only: bool = False
+    """Whether the export beside these results has no classifier; the scores are those of the classifier."""
+    weights: WeightsFacts | None = None
+    plots: list[str] = field(default_factory=list)
+    wall_time_s: float | None = None
+    origin: Origin = field(default_factory=Origin)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResults(_Results):
+    """The results of an evaluation of one model on one split."""
+
+    model: EvaluatedModel
+    data: DataFacts
+    split: str
+    """``test`` or ``validation``; the scores stand under that name."""
+    class_names: list[str]
+    class_counts: list[int]
+    thresholds: Thresholds
+    groups: dict[str, int]
+    batch_size: int
+    test: Scores | None = None
+    test_plain: Scores | None = None
+    """Without the corrections, where there are any."""
+    validation: Scores | None = None
+    validation_plain: Scores | None = None
+    class_recalls: list[float | None] = field(default_factory=list)
+    group_confusion: list[list[int]] = field(default_factory=list)
+    posthoc: dict[str, Any] | None = None
+    """Corrections of the logits: ``logit_adjustment``, ``tau_norm`` and how they were chosen."""
+    notes: list[str] = field(default_factory=list)
+    wall_time_s: float
+    origin: Origin = field(default_factory=Origin)
+
+    @property
+    def scores(self) -> Scores:
+        """Scores on the split."""
+        found: Scores = getattr(self, self.split)
+        return found
+
+    @property
+    def plain_scores(self) -> Scores | None:
+        """Scores without the corrections; ``None`` where there are no corrections."""
+        found: Scores | None = getattr(self, f"{self.split}_plain")
+        return found
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` so that ``path`` holds the old text or the new one, never half of it."""
+    partial = path.with_name(f".writing-{path.name}")
+    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _built(kind: Any, value: Any, where: str) -> Any:
+    """``value`` out of JSON as the type ``kind``."""
+    if kind is Any:
+        return value
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        if value is None and NoneType in parts:
+            return None
+        (kind,) = (part for part in parts if part is not NoneType)
+        return _built(kind, value, where)
+    if dataclasses.is_dataclass(kind):
+        return _built_dataclass(kind, value, where)
+    if origin is list and isinstance(value, list):
+        return [_built(parts[0], item, where) for item in value]
+    if origin is dict and isinstance(value, dict):
+        return {str(key): _built(parts[1], item, where) for key, item in value.items()}
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    if origin is None and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    raise UserError(f"{where} holds {str(value)[:40]!r}, which is of another type than it should be: export again.")
+
+
+def _built_dataclass(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise UserError(f"{where} holds {str(value)[:40]!r} where an object should be: export the run again.")
+    hints, given = _hints(kind), {}
+    for f in dataclasses.fields(kind):
+        if f.name in value:
+            given[f.name] = _built(hints[f.name], value[f.name], f"{where}: {f.name}")
+        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise UserError(f"{where} lacks {f.name}: give the results of a finished run.")
+    return kind(**given)
