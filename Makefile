@@ -14,16 +14,19 @@ LAUNCH_DEFAULTS = --num_processes 1 --num_machines 1 --mixed_precision no --dyna
 LAUNCH = $(if $(wildcard $(ACCELERATE_HOME)/default_config.*),,$(LAUNCH_DEFAULTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types clean
+.PHONY: help demo test test-fast lint types clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: $(VENV)/.installed  ## train on the embedded data set: about a minute on two CPU cores
 	$(BIN)/accelerate launch $(LAUNCH) recipes/train.py
 
 test: $(VENV)/.installed-dev  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+test-fast: $(VENV)/.installed-dev  ## run the tests that are quick and start no child processes, about a minute
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not processes and not slow"
 
 lint: $(VENV)/.installed-dev  ## check style and formatting
 	$(BIN)/ruff check .

@@ -1,10 +1,6 @@
 """``python -m glmc_zoo`` is ``glmc-zoo``."""
 
-from __future__ import annotations
-
-from glmc_zoo.engine.console import main
-
-__all__: list[str] = []
+from glmc_zoo.cli import main
 
 if __name__ == "__main__":
     main()

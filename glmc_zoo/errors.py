@@ -1,7 +1,5 @@
 """The one exception for mistakes that a user can correct."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection
 
@@ -11,7 +9,12 @@ class UserError(ValueError):
 
     A sentence names an option as Python does (``lr=-1``); `as_command_line` turns that into ``--lr -1``. Recipes print
     the sentence and exit with status 2; library callers see an ordinary ``ValueError``.
+
+    Attributes:
+        in_one_process: Whether only one process of several can meet this error, so that it must report it itself.
     """
+
+    in_one_process = False
 
     @property
     def sentence(self) -> str:
@@ -31,7 +34,7 @@ def did_you_mean(name: str, known: Collection[str], *, most: int = 3) -> str:
     return f" Did you mean {', '.join(near)}?" if near else ""
 
 
-_VALUE = r"True\b|False\b|'[^']*'|\"[^\"]*\"|\[[^\]]*\]|-?\d[\w.+-]*\w|-?\d|[A-Z]\w*(?:/[A-Z]\w*)*"
+_VALUE = r"True\b|False\b|'[^']*'|\"[^\"]*\"|\[[^\]]*\]|-?\d[\w.+-]*\w|-?\d|-?(?:nan|inf)\b|\w+(?:/\w+)+|[A-Z]\w*"
 
 
 def as_command_line(sentence: str, names: Collection[str]) -> str:

@@ -1,11 +1,11 @@
-"""Options as dataclass fields: one line of help, the values allowed, and who decides when nobody gives a value."""
-
-from __future__ import annotations
+"""Dataclass fields: options with their help, limits and who decides them; values out of text, YAML and JSON."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Iterable
 from functools import cache
+from numbers import Real
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -20,16 +20,25 @@ def option(
     default: Any = dataclasses.MISSING,
     decided_by: str | None = None,
     choices: Callable[[], Iterable[str]] | None = None,
+    example: str | None = None,
+    at_least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
 ) -> Any:
     """A dataclass field that is an option.
 
     Args:
         help: One line for ``--help``, without the choices and the default, which are added from the field itself.
-        default: Value when nobody gives one. Without a default the field is required of whoever builds the group.
+        default: Value when nobody gives one. A field without a default must be given when the group is built.
         decided_by: Who fills the value in, for ``--help``; for instance "the data set's recipe".
         choices: Gives the names allowed where they are not fixed (a registry); else the type says what is allowed.
+        example: What a user who left a required option out is told to give.
+        at_least: Smallest number allowed.
+        above: Number that the value must exceed.
+        below: Number that the value must not reach.
     """
-    metadata = {"help": help, "decided_by": decided_by, "choices": choices}
+    metadata: dict[str, Any] = {"help": help, "decided_by": decided_by, "choices": choices, "example": example}
+    metadata |= {"at_least": at_least, "above": above, "below": below}
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -38,7 +47,7 @@ def option(
 class OptionGroup:
     """Base of the dataclasses that hold a group of options: converts and checks every value when one is made.
 
-    Subclasses are frozen, keyword-only dataclasses; their `check` holds what goes beyond the types.
+    Subclasses are frozen, keyword-only dataclasses; their `check` refuses what types and limits allow.
     """
 
     def __post_init__(self) -> None:
@@ -46,44 +55,29 @@ class OptionGroup:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
             value = convert(field.name, getattr(self, field.name), hints[field.name])
             choices = field.metadata.get("choices")
-            if choices is not None and value is not None and value not in (allowed := list(choices())):
-                raise _refusal(field.name, value, f"one of {', '.join(allowed)}")
+            if choices is not None and value is not None and value not in (known := list(choices())):
+                raise _refusal(field.name, value, f"one of {', '.join(known)}")
+            if isinstance(value, int | float):
+                _check_limits(field, value)
             object.__setattr__(self, field.name, value)
         self.check()
 
-    def check(self) -> None:
-        """Refuse values that the types allow and the meaning does not.
-
-        Raises:
-            UserError: A value is out of range, or has no effect beside another one.
-        """
-
-    def at_least(self, low: float, *names: str) -> None:
-        """Refuse the first of these fields that is below ``low``; ``None`` passes."""
-        for name in names:
-            value = getattr(self, name)
-            if value is not None and not value >= low:
-                raise UserError(f"{name}={value!r} is too small: it must be at least {low}.")
-
-    def above_zero(self, *names: str) -> None:
-        """Refuse the first of these fields that is not above 0; ``None`` passes."""
-        for name in names:
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UserError(f"{name}={value!r} must be above 0.")
-
-    def below_one(self, *names: str) -> None:
-        """Refuse the first of these fields that does not lie in 0 to 1, 1 excluded; ``None`` passes."""
-        for name in names:
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < 1:
-                raise UserError(f"{name}={value!r} must lie in 0 to 1, 1 excluded.")
+    def check(self) -> None:  # noqa: D102  # said by the class
+        pass
 
 
-@cache
-def type_hints(group: type) -> dict[str, Any]:
-    """Types of a group's fields, by name."""
-    return get_type_hints(group)
+def _check_limits(field: dataclasses.Field[Any], value: float) -> None:
+    low, above, below = (field.metadata.get(name) for name in ("at_least", "above", "below"))
+    if low is not None and not value >= low:
+        raise UserError(f"{field.name}={value!r} is too small: it must be at least {low}.")
+    if above is not None and not value > above:
+        raise UserError(f"{field.name}={value!r} must be above {above}.")
+    if below is not None and not value < below:
+        raise UserError(f"{field.name}={value!r} must be below {below}.")
+
+
+type_hints: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
+"""Types of a dataclass's fields, by name."""
 
 
 def field_names(*groups: type) -> list[str]:
@@ -110,13 +104,14 @@ def convert(name: str, value: Any, kind: Any) -> Any:
     for part in get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,):
         try:
             return _converted(value, part)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):  # int(inf) overflows
             continue
     raise _refusal(name, value, allowed(kind))
 
 
 def _converted(value: Any, kind: Any) -> Any:
     if get_origin(kind) is Literal:
+        value = "no" if value is False else value  # YAML reads a bare no as false
         if value in get_args(kind) and not isinstance(value, bool):
             return value
     elif get_origin(kind) is list:
@@ -126,9 +121,9 @@ def _converted(value: Any, kind: Any) -> Any:
         if isinstance(value, str | os.PathLike):
             return str(os.fspath(value))
     elif kind in (int, float):
-        if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
+        if isinstance(value, str) or (isinstance(value, Real) and not isinstance(value, bool)):
             number = kind(value)
-            if isinstance(value, str) or number == value or value != value:
+            if abs(number) != math.inf and (isinstance(value, str) or number == value or value != value):
                 return number
     elif isinstance(value, kind):
         return value
@@ -146,4 +141,46 @@ def allowed(kind: Any) -> str:
 
 
 def _refusal(name: str, value: Any, expected: str) -> UserError:
-    return UserError(f"{name}={value!r} is not accepted: it must be {expected}.")
+    shown = repr(value)
+    return UserError(
+        f"{name}={shown if len(shown) < 200 else type(value).__name__} is not accepted: it must be {expected}."
+    )
+
+
+def from_json(kind: Any, value: Any, where: str) -> Any:
+    """``value`` out of JSON as the type ``kind``, a dataclass or what its fields hold; ``where`` is for the message.
+
+    Raises:
+        UserError: A key is missing, or a value is of another type.
+    """
+    if kind is Any:
+        return value
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        if value is None and NoneType in parts:
+            return None
+        (kind,) = (part for part in parts if part is not NoneType)
+        return from_json(kind, value, where)
+    if dataclasses.is_dataclass(kind):
+        return _dataclass(kind, value, where)
+    if origin is list and isinstance(value, list):
+        return [from_json(parts[0], item, where) for item in value]
+    if origin is dict and isinstance(value, dict):
+        return {str(key): from_json(parts[1], item, where) for key, item in value.items()}
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    if origin is None and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    raise UserError(f"{where} holds {str(value)[:40]!r}, which is of another type than it should be: export again.")
+
+
+def _dataclass(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise UserError(f"{where} holds {str(value)[:40]!r} where an object should be: export the run again.")
+    hints, given = type_hints(kind), {}
+    for f in dataclasses.fields(kind):
+        if f.name in value:
+            given[f.name] = from_json(hints[f.name], value[f.name], f"{where}: {f.name}")
+        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise UserError(f"{where} lacks {f.name}: give the results of a finished run.")
+    return kind(**given)

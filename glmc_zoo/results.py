@@ -4,17 +4,16 @@ A run writes its results once, at the end; cards, comparisons, a second stage an
 these classes. Scores are fractions of 1 (``nll`` in nats); ``None`` stands for a group without a tested class.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 from glmc_zoo.errors import UserError
+from glmc_zoo.fields import from_json
+from glmc_zoo.files import write_json
 
 SCHEMA = 1
 """Version of the layout of ``results.json``; it rises when a key is renamed or changes its meaning."""
@@ -24,7 +23,7 @@ _R = TypeVar("_R", bound="_Results")
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Scores on one split, by the names of `LongTailMetrics`; the last three need probabilities."""
+    """Scores on one split, by the names of `LongTailMetrics`; ``top5``, ``ece`` and ``nll`` need logits."""
 
     top1: float
     top5: float | None = None
@@ -38,6 +37,11 @@ class Scores:
     macro_f1: float
     ece: float | None = None
     nll: float | None = None
+
+    @classmethod
+    def of(cls, scores: Mapping[str, Any]) -> "Scores":
+        """The scores of `ScoreCounts.scores`."""
+        return cls(**scores)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,32 +241,25 @@ class _Results:
     def from_dict(cls: type[_R], values: Any, source: str = "results.json") -> _R:
         """The results that `to_dict` gave; keys that this version does not know are left out.
 
-        Args:
-            values: The content of a ``results.json``.
-            source: What messages call it.
-
         Raises:
-            UserError: The content is not an object, is of a newer schema, lacks a key, or has a value of another type.
+            UserError: It is not an object, is of another schema, lacks a key, or has a value of another type.
         """
         if not isinstance(values, dict) or not isinstance(values.get("schema"), int):
             raise UserError(f"{source} holds no results of glmc_zoo: give the results.json of a finished run.")
-        if values["schema"] > SCHEMA:
-            raise UserError(
-                f"{source} has schema {values['schema']}, and this version reads up to {SCHEMA}: update glmc_zoo."
-            )
-        if values["schema"] < SCHEMA:
-            raise UserError(f"{source} has the outdated schema {values['schema']}: export the run again.")
+        if values["schema"] != SCHEMA:
+            fix = "update glmc_zoo" if values["schema"] > SCHEMA else "export the run again"
+            raise UserError(f"{source} has schema {values['schema']}, and this version reads {SCHEMA}: {fix}.")
+        right = "RunResults" if "method" in values else "EvaluationResults" if "split" in values else cls.__name__
+        if right != cls.__name__:
+            raise UserError(f"{source} holds results of another kind: read them by {right}.")
         names = {f.name for f in dataclasses.fields(Origin)}
         origin = {name: value for name, value in values.items() if name in names}
-        return _built(cls, {**values, "origin": origin}, source)
+        results: _R = from_json(cls, {**values, "origin": origin}, source)
+        return results
 
     @classmethod
     def load(cls: type[_R], path: str | Path) -> _R:
-        """The results in a file.
-
-        Raises:
-            UserError: The file cannot be read, or as `from_dict`.
-        """
+        """The results in a file; see `from_dict`."""
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -348,50 +345,3 @@ class EvaluationResults(_Results):
         """Scores without the corrections; ``None`` where there are no corrections."""
         found: Scores | None = getattr(self, f"{self.split}_plain")
         return found
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` so that ``path`` holds the old text or the new one, never half of it."""
-    partial = path.with_name(f".writing-{path.name}")
-    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _built(kind: Any, value: Any, where: str) -> Any:
-    """``value`` out of JSON as the type ``kind``."""
-    if kind is Any:
-        return value
-    origin, parts = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):
-        if value is None and NoneType in parts:
-            return None
-        (kind,) = (part for part in parts if part is not NoneType)
-        return _built(kind, value, where)
-    if dataclasses.is_dataclass(kind):
-        return _built_dataclass(kind, value, where)
-    if origin is list and isinstance(value, list):
-        return [_built(parts[0], item, where) for item in value]
-    if origin is dict and isinstance(value, dict):
-        return {str(key): _built(parts[1], item, where) for key, item in value.items()}
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return value
-    if origin is None and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
-        return value
-    raise UserError(f"{where} holds {str(value)[:40]!r}, which is of another type than it should be: export again.")
-
-
-def _built_dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise UserError(f"{where} holds {str(value)[:40]!r} where an object should be: export the run again.")
-    hints, given = _hints(kind), {}
-    for f in dataclasses.fields(kind):
-        if f.name in value:
-            given[f.name] = _built(hints[f.name], value[f.name], f"{where}: {f.name}")
-        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise UserError(f"{where} lacks {f.name}: give the results of a finished run.")
-    return kind(**given)

@@ -8,17 +8,20 @@ The file is read as tensors alone: nothing in it is run.
 
 from __future__ import annotations
 
-from glmc_zoo.engine.cli import parse_options, run_recipe
-from glmc_zoo.engine.convert import ConvertConfig, convert
+from glmc_zoo.cli import read_options, run_recipe
+from glmc_zoo.conversion import convert
+from glmc_zoo.options.resolve import conversion_options
+from glmc_zoo.options.sections import CONVERT
 
 
 def main() -> None:
     """Parse, convert, say where it lies."""
     # ---------------------------------------------------------------- options
-    config = parse_options(ConvertConfig, description=__doc__.splitlines()[0])
+    given = read_options(CONVERT, __doc__)
+    options = conversion_options(given)
 
     # ---------------------------------------------------------------- checkpoint, model, exported folder
-    folder = convert(config)
+    folder = convert(options, given.command)
     print(f'model   {folder}\nload    glmc_zoo.create_model("{folder}")')
 
 

@@ -10,19 +10,20 @@ models each in a folder of its own, and comparison.csv, comparison.md, plots/com
 
 from __future__ import annotations
 
-from glmc_zoo.engine.cli import parse_options, run_recipe
-from glmc_zoo.engine.evaluate import EvaluateConfig
+from glmc_zoo.cli import read_options, run_recipe
+from glmc_zoo.options.resolve import evaluation_options
+from glmc_zoo.options.sections import EVALUATE
 
 
 def main() -> None:
     """Parse, open, score each model, compare."""
     # ---------------------------------------------------------------- options: file, command line
-    config = parse_options(EvaluateConfig, description=__doc__.splitlines()[0])
+    options = evaluation_options(read_options(EVALUATE, __doc__))
 
     # ---------------------------------------------------------------- data, models found and checked, output folder
-    from glmc_zoo.engine.evaluate_run import EvaluationRun  # imports torch: not needed for --help
+    from glmc_zoo.scoring.evaluation import EvaluationRun  # imports torch: not needed for --help
 
-    run = EvaluationRun(config)
+    run = EvaluationRun(options)
     run.describe()
 
     # ---------------------------------------------------------------- corrections, scores, files of each model

@@ -10,18 +10,20 @@ It leaves what recipes/train.py leaves: config.yaml, metrics.jsonl, results.json
 
 from __future__ import annotations
 
-from glmc_zoo.engine.cli import parse_finetune_config, run_recipe
+from glmc_zoo.cli import read_options, run_recipe
+from glmc_zoo.options.resolve import finetuning_options
+from glmc_zoo.options.sections import FINETUNE
 
 
 def main() -> None:
     """Parse, build, train, finish."""
     # ---------------------------------------------------------------- options: preset, recipe, file, command line
-    config = parse_finetune_config(description=__doc__.splitlines()[0])
+    options = finetuning_options(read_options(FINETUNE, __doc__))
 
     # ---------------------------------------------------------------- source, data, what is tuned, output folder
-    from glmc_zoo.engine.finetune_run import FinetuneRun  # imports torch: not needed for --help
+    from glmc_zoo.training.run import TrainingRun  # imports torch: not needed for --help
 
-    run = FinetuneRun(config)
+    run = TrainingRun(options)
     run.describe()
     run.resume()
 

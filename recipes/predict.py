@@ -9,19 +9,20 @@ The pixels are those of recipes/evaluate.py. The CSV has a line an image: file, 
 
 from __future__ import annotations
 
-from glmc_zoo.engine.cli import parse_options, run_recipe
-from glmc_zoo.engine.predict import PredictConfig
+from glmc_zoo.cli import read_options, run_recipe
+from glmc_zoo.options.resolve import prediction_options
+from glmc_zoo.options.sections import PREDICT
 
 
 def main() -> None:
     """Parse, open, classify, write."""
     # ---------------------------------------------------------------- options: file, command line
-    config = parse_options(PredictConfig, description=__doc__.splitlines()[0])
+    options = prediction_options(read_options(PREDICT, __doc__))
 
     # ---------------------------------------------------------------- output file checked, images found, model
-    from glmc_zoo.engine.predict_run import PredictionRun  # imports torch: not needed for --help
+    from glmc_zoo.scoring.prediction import PredictionRun  # imports torch: not needed for --help
 
-    run = PredictionRun(config)
+    run = PredictionRun(options)
     run.describe()
 
     # ---------------------------------------------------------------- labels with probabilities

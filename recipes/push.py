@@ -9,17 +9,20 @@ The login is that of `hf auth login`, or HF_TOKEN. The folder is only read; push
 
 from __future__ import annotations
 
-from glmc_zoo.engine.cli import parse_options, run_recipe
-from glmc_zoo.engine.push import PushConfig, push_model
+from glmc_zoo.cli import read_options, run_recipe
+from glmc_zoo.options.resolve import push_options
+from glmc_zoo.options.sections import PUSH
 
 
 def main() -> None:
     """Parse, push, say where it is."""
     # ---------------------------------------------------------------- options: file, command line
-    config = parse_options(PushConfig, description=__doc__.splitlines()[0])
+    folder, target = push_options(read_options(PUSH, __doc__))
 
     # ---------------------------------------------------------------- checks, then one commit
-    result = push_model(config)
+    from glmc_zoo.hub import push_model  # imports torch: not needed for --help
+
+    result = push_model(folder, target)
 
     # ---------------------------------------------------------------- where it is
     print(f"pushed  {result.pull_request_url or result.url}")

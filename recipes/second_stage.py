@@ -11,18 +11,23 @@ checkpoints/, model/, plots/.
 
 from __future__ import annotations
 
-from glmc_zoo.engine.cli import parse_second_stage_config, run_recipe
+from glmc_zoo.cli import read_options, run_recipe
+from glmc_zoo.options.resolve import second_stage_options
+from glmc_zoo.options.sections import SECOND_STAGE
 
 
 def main() -> None:
     """Parse, build, train, finish."""
     # ---------------------------------------------------------------- options: recipe, first stage, file, command line
-    config = parse_second_stage_config(description=__doc__.splitlines()[0])
+    given = read_options(SECOND_STAGE, __doc__)
+    from glmc_zoo.training.first_stage import first_stage_options  # imports torch: not needed for --help
+
+    options = second_stage_options(given, first_stage_options(given))
 
     # ---------------------------------------------------------------- first stage's model, data, output folder
-    from glmc_zoo.engine.second_stage_run import SecondStageRun  # imports torch: not needed for --help
+    from glmc_zoo.training.run import TrainingRun
 
-    run = SecondStageRun(config)
+    run = TrainingRun(options)
     run.describe()
     run.resume()
 

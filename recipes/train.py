@@ -10,18 +10,20 @@ What a run leaves in --output-dir: config.yaml, metrics.jsonl, results.json, che
 
 from __future__ import annotations
 
-from glmc_zoo.engine.cli import parse_config, run_recipe
+from glmc_zoo.cli import read_options, run_recipe
+from glmc_zoo.options.resolve import training_options
+from glmc_zoo.options.sections import TRAIN
 
 
 def main() -> None:
     """Parse, build, train, finish."""
     # ---------------------------------------------------------------- options: preset, recipe, file, command line
-    config = parse_config(description=__doc__.splitlines()[0])
+    options = training_options(read_options(TRAIN, __doc__))
 
     # ---------------------------------------------------------------- data, model, optimiser, output folder
-    from glmc_zoo.engine.run import TrainingRun  # imports torch: not needed for --help
+    from glmc_zoo.training.run import TrainingRun  # imports torch: not needed for --help
 
-    run = TrainingRun(config)
+    run = TrainingRun(options)
     run.describe()
     run.resume()
 

@@ -2,21 +2,55 @@
 
 from __future__ import annotations
 
-from glmc_zoo.errors import UserError, did_you_mean
+import pytest
+
+from glmc_zoo.errors import UserError, as_command_line, did_you_mean
+from glmc_zoo.options.sections import option_names
 
 
-def test_a_sentence_ends_with_a_full_stop_once():
-    assert UserError("no image: give one").sentence == "No image: give one."
-    assert UserError("imagenet_lt needs more").sentence == "imagenet_lt needs more."
-    assert UserError("No image; give one.").sentence == "No image; give one."
-    assert UserError("Unknown. Did you mean a?").sentence == "Unknown. Did you mean a?"
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        ("no image: give one", "No image: give one."),
+        ("imagenet_lt needs more", "imagenet_lt needs more."),
+        ("No image; give one.", "No image; give one."),
+        ("Unknown. Did you mean a?", "Unknown. Did you mean a?"),
+        ("lr=-1 must be above 0", "lr=-1 must be above 0."),
+        # The traceback of a worker is left out.
+        ("Caught UserError in worker 0.\nTrace:\n  a\nglmc_zoo.errors.UserError: image 3 is broken\n",
+         "Image 3 is broken."),
+    ],
+)  # fmt: skip
+def test_a_sentence_has_a_capital_and_one_full_stop(message: str, sentence: str) -> None:
+    assert UserError(message).sentence == sentence
 
 
-def test_the_traceback_of_a_worker_is_left_out():
-    told = "Caught UserError in worker 0.\nTraceback:\n  line\nglmc_zoo.errors.UserError: image 3 is broken\n"
-    assert UserError(told).sentence == "Image 3 is broken."
-
-
-def test_near_names_are_offered():
+def test_near_names_are_offered() -> None:
     assert did_you_mean("resnet19", ["resnet18", "vit"]) == " Did you mean resnet18?"
     assert did_you_mean("zzz", ["resnet18", "vit"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("sentence", "shown"),
+    [
+        ("lr=-1 must be above 0.", "--lr -1 must be above 0."),
+        ("lr=nan must be above 0, min_lr=-inf too.", "--lr nan must be above 0, --min-lr -inf too."),
+        ("lr=1e-05 is low.", "--lr 1e-05 is low."),
+        ("pretrained=True has no effect.", "--pretrained has no effect."),
+        ("maxnorm_threshold= has no effect with maxnorm=False; leave one out.",
+         "--maxnorm-threshold has no effect with --no-maxnorm; leave one out."),
+        ("split_file='my lists' cannot be read: give split_file=.",
+         "--split-file my lists cannot be read: give --split-file."),
+        ("model=['a', 'b'] is not accepted.", "--model ['a', 'b'] is not accepted."),
+        ("give push_to_hub=ORG/NAME as well.", "give --push-to-hub ORG/NAME as well."),
+        ("images= is missing: give for instance images=path/to/images.",
+         "--images is missing: give for instance --images path/to/images."),
+        ("model= is missing: give model=runs/NAME/model, or data=FOLDER.",
+         "--model is missing: give --model runs/NAME/model, or --data FOLDER."),
+        # Of other functions, and within words.
+        ("n=3 and HTTP lr_x=4, xlr=5", "n=3 and HTTP lr_x=4, xlr=5"),
+        ("data_seed=3 and seed=4.", "--data-seed 3 and --seed 4."),
+    ],
+)  # fmt: skip
+def test_arguments_become_options(sentence: str, shown: str) -> None:
+    assert as_command_line(sentence, option_names()) == shown

@@ -1,93 +1,164 @@
-"""The package as a whole: its public names, what importing it costs, and which room may import which."""
+"""The package as a whole: public names, what importing it costs, which package may import which, and limits of size."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import glmc_zoo
 
-PACKAGE = Path(glmc_zoo.__file__).parent
-FILES = sorted(PACKAGE.rglob("*.py"))
+ROOT = Path(glmc_zoo.__file__).parents[1]
+PACKAGE = ROOT / "glmc_zoo"
 # Names that other code relies on.
 CONTRACT = {
+    *("train", "finetune", "second_stage", "evaluate", "predict"),
+    *("register_method", "register_loss", "register_sampler"),
     *("class_weights", "sampling_weights", "draw_mix", "cut_box", "Mix", "mix_views", "cumulative_alpha"),
     *("GLMCOutput", "glmc_loss", "GLMCModel", "MaxNorm", "longtail_counts", "longtail_indices", "LongTailMetrics"),
     *("list_data", "load_data", "list_models", "create_model"),
 }
-LIGHT = {"numpy", "wrapt", "yaml"}
-# Third-party packages of each room: those of its own trade, and what these bring with them.
+HEAVY = {"torch", "timm", "datasets", "evaluate", "accelerate", "matplotlib", "sklearn", "torchvision"}
+
+# What each package may import from this one; those of the same row do not know each other.
+FLOOR = {"errors", "fields", "files", "results"}
+TRADES = {"method", "backbones", "data", "metrics", "hub"}
+# Options may read these modules, which are light.
+LIGHT = {"hub.push.target", "data.options", "data.catalogue", "method.registry", "method.switches"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "fields": {"errors"},
+    "files": {"errors"},
+    "results": {"errors", "fields", "files"},
+    **dict.fromkeys(TRADES, FLOOR),
+    "options": FLOOR | LIGHT,
+    "machine": FLOOR,
+    "scoring": FLOOR | TRADES | {"options", "machine"},
+    "training": FLOOR | TRADES | {"options", "machine", "scoring"},
+}
+TOP = {"api", "cli", "conversion", "__main__", "__init__"}
+ALL_BELOW = {*MAY_IMPORT, *TOP}
+# Third-party packages of each package of this one; the rest take what the packages below them bring.
 LIBRARIES = {
     "method": {"torch", "timm"},
     "backbones": {"torch", "timm"},
     "data": {"torch", "datasets", "torchvision", "PIL", "sklearn", "pyarrow", "huggingface_hub", "psutil", "tqdm"},
     "metrics": {"evaluate", "datasets", "matplotlib"},
     "hub": {"timm", "torch", "huggingface_hub", "safetensors", "jinja2"},
+    "options": set(),
+    "machine": {"torch", "accelerate", "psutil"},
 }
-LIBRARIES["engine"] = {"accelerate", "jsonargparse", "tqdm", "safetensors", "peft"}.union(*LIBRARIES.values())
-ROOMS = set(LIBRARIES)
+LIBRARIES["scoring"] = {"pyarrow"}.union(*LIBRARIES.values())
+LIBRARIES["training"] = {"peft", "safetensors", *LIBRARIES["scoring"]}
 
 
-def room_of(path: Path) -> str:
-    """Folder of the package that a file lies in, or ``""`` at the top."""
-    parts = path.relative_to(PACKAGE).parts
-    return parts[0] if len(parts) > 1 else ""
+def module_name(path: Path) -> str:
+    """Dotted name below ``glmc_zoo``; ``__init__`` for the package itself."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
-def absolute(node: ast.ImportFrom, path: Path) -> str:
+FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One module that a file imports."""
+
+    module: str
+    line: int
+    when_loaded: bool
+    """Whether importing the file imports it: not in a function, and not for a type checker alone."""
+
+
+@cache
+def tree(name: str) -> ast.Module:
+    return ast.parse(FILES[name].read_text(encoding="utf-8"))
+
+
+@cache
+def stub(name: str) -> ast.Module:
+    """The lazy names of a package and their modules; empty for a module."""
+    path = FILES[name].with_suffix(".pyi")
+    return ast.parse(path.read_text(encoding="utf-8") if path.is_file() else "")
+
+
+@cache
+def imports(name: str) -> tuple[Import, ...]:
+    return (*found(tree(name), name), *found(stub(name), name, False))
+
+
+def found(node: ast.AST, name: str, when_loaded: bool = True) -> Iterator[Import]:
+    """Every import below ``node``, in functions and for type checkers as well."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (Import(alias.name, child.lineno, when_loaded) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            module = absolute(child, name)
+            yield Import(module, child.lineno, when_loaded)
+            for alias in child.names:
+                if (home := home_of(module, alias.name)) is not None:
+                    yield Import(home, child.lineno, when_loaded)
+        elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            yield from found(child, name, False)
+        else:
+            function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from found(child, name, when_loaded and not function)
+
+
+def absolute(node: ast.ImportFrom, name: str) -> str:
     """Module that ``from ... import`` names, its leading dots resolved."""
     if not node.level:
         return node.module or ""
-    folder = path.relative_to(PACKAGE.parent).with_suffix("").parts[: -node.level]
-    return ".".join((*folder, *([node.module] if node.module else [])))
+    inside = ["glmc_zoo", *name.split(".")]
+    folder = inside[: len(inside) - node.level + (FILES[name].name == "__init__.py" and name != "__init__")]
+    return ".".join([*folder, *([node.module] if node.module else [])])
 
 
-def imports(path: Path, source: str | None = None) -> Iterator[tuple[str, int]]:
-    """Dotted names that a file imports anywhere, functions and type checking included, and their lines.
-
-    The package's own names are lazy; importing one of them is importing the room that it comes from.
-    """
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8") if source is None else source)):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            module = absolute(node, path)
-            if module != "glmc_zoo":
-                yield module, node.lineno
-                continue
-            for alias in node.names:
-                public = alias.name in glmc_zoo.__all__
-                home = getattr(glmc_zoo, alias.name).__module__ if public else f"glmc_zoo.{alias.name}"
-                yield home, node.lineno
+def home_of(module: str, attribute: str) -> str | None:
+    """The submodule behind a name of one of our packages, whose names are lazy."""
+    package = "__init__" if module == "glmc_zoo" else module.removeprefix("glmc_zoo.")
+    if not f"{module}.".startswith("glmc_zoo.") or package not in FILES:
+        return None
+    if f"{module}.{attribute}".removeprefix("glmc_zoo.") in FILES:
+        return f"{module}.{attribute}"
+    if FILES[package].name != "__init__.py":
+        return None
+    for node in (*stub(package).body, *tree(package).body):
+        if isinstance(node, ast.ImportFrom) and attribute in [alias.asname or alias.name for alias in node.names]:
+            home = absolute(node, package)
+            return home_of(home, attribute) or home
+    return None
 
 
-def may_import(room: str, name: str) -> bool:
-    """Whether a file of ``room`` may import the module ``name``.
+def package_of(name: str) -> str:
+    """Package, or module at the top, that a module belongs to."""
+    return name.split(".")[0]
 
-    Rooms stand beside one another; only the engine, and the package's own front door, see them all.
-    """
-    top, *rest = name.split(".")
+
+def may_import(name: str, target: str) -> bool:
+    """Whether the module ``name`` of this package may import the module ``target``."""
+    top, *rest = target.split(".")
     if "recipes" in (top, *rest):
         return False
+    package = package_of(name)
     if top == "glmc_zoo":
-        target = rest[0] if rest and rest[0] in ROOMS else ""
-        return room in ("", "engine") or target in ("", room)
-    return top in sys.stdlib_module_names or top in LIGHT | LIBRARIES.get(room, set())
+        below = ALL_BELOW if package in TOP else MAY_IMPORT[package]
+        inside = ".".join(rest)
+        return not rest or package_of(inside) in below | {package} or inside in below
+    libraries = {"numpy", "yaml", "wrapt", "lazy_loader"} | LIBRARIES.get(package, set())
+    return top in sys.stdlib_module_names or top in libraries
 
 
-def run(code: str) -> str:
-    """What ``code`` prints in a fresh interpreter."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
+# ------------------------------------------------------------------------------------------------ public names
 @pytest.mark.parametrize("name", glmc_zoo.__all__)
 def test_public_name(name: str) -> None:
     value = getattr(glmc_zoo, name)
@@ -100,27 +171,156 @@ def test_contract() -> None:
     assert set(glmc_zoo.__all__) >= CONTRACT
     assert set(dir(glmc_zoo)) >= CONTRACT
     assert glmc_zoo.__all__ == sorted(glmc_zoo.__all__)
-
-
-def test_unknown_name() -> None:
-    with pytest.raises(AttributeError, match="has no attribute 'nosuch'"):
+    with pytest.raises(AttributeError, match=r"attribute '?nosuch"):
         _ = glmc_zoo.nosuch
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_all_is_declared_and_true(path: Path) -> None:
-    if path.name == "__main__.py":
-        pytest.skip("running a module is not importing it")
-    dotted = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
-    module = importlib.import_module(dotted)
-    assert [name for name in module.__all__ if not hasattr(module, name)] == []
+def declares(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and "__all__" in " ".join(map(ast.unparse, node.targets))
 
 
-def test_import_is_light() -> None:
-    loaded = run("import glmc_zoo, sys; print(*sys.modules)").split()
-    assert {"accelerate", "datasets", "evaluate", "matplotlib", "sklearn", "timm", "torch"}.isdisjoint(loaded)
+def test_public_names_are_listed_by_packages_alone_and_exist() -> None:
+    # In the source: timm gives a list to each module that registers a model.
+    listing = [name for name in FILES if any(declares(node) for node in tree(name).body)]
+    assert set(listing) >= TRADES
+    for name in listing:
+        assert FILES[name].name == "__init__.py", name
+        module = importlib.import_module("glmc_zoo" if name == "__init__" else f"glmc_zoo.{name}")
+        assert [public for public in module.__all__ if not hasattr(module, public)] == [], name
+        assert len(set(module.__all__)) == len(module.__all__), name
 
 
+# ------------------------------------------------------------------------------------------------ import rules
+def test_every_package_is_under_the_rules() -> None:
+    assert {package_of(name) for name in FILES} == set(MAY_IMPORT) | TOP
+
+
+def test_each_module_imports_what_its_package_may() -> None:
+    wrong = [f"{name}:{i.line}: {i.module}" for name in FILES for i in imports(name) if not may_import(name, i.module)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        *(("method.task", f"glmc_zoo.{other}") for other in ("data", "hub.export", "metrics", "backbones", "options")),
+        *(("data.load", f"glmc_zoo.{other}") for other in ("method.weights", "method.registry", "metrics", "api")),
+        *(("hub.folder", f"glmc_zoo.{other}") for other in ("data.catalogue", "method", "options.run", "training")),
+        *(("metrics.plots", f"glmc_zoo.{other}") for other in ("training.run", "scoring.loop")),
+        *(("options.resolve", f"glmc_zoo.{other}") for other in ("data.load", "method.task", "hub", "machine.command")),
+        *(("machine.hardware", f"glmc_zoo.{other}") for other in ("options.machine", "data", "training.loop")),
+        *(("scoring.loop", f"glmc_zoo.{other}") for other in ("training.loop", "api", "cli")),
+        *(("errors", "glmc_zoo.fields"), ("fields", "glmc_zoo.results"), ("files", "glmc_zoo.results")),
+        *(("method.task", "datasets"), ("data.load", "timm"), ("metrics.longtail", "torch"), ("options.run", "torch")),
+        *(("api", "torch"), ("results", "torch"), ("machine.clock", "timm"), ("hub.folder", "accelerate")),
+        *(("method.task", "recipes"), ("training.run", "recipes.train"), ("cli", "glmc_zoo.recipes")),
+    ],
+)
+def test_the_rules_forbid(name: str, target: str) -> None:
+    assert not may_import(name, target)
+
+
+def test_imports_are_all_seen() -> None:
+    source = """
+import a.b
+from . import catalogue
+from ..method import GLMCTask
+if TYPE_CHECKING:
+    from glmc_zoo.hub import open_model
+def f():
+    from glmc_zoo import load_data, hub
+"""
+    seen = list(found(ast.parse(source), "data.load"))
+    assert [(i.module, i.when_loaded) for i in seen] == [
+        ("a.b", True),
+        ("glmc_zoo.data", True),
+        ("glmc_zoo.data.catalogue", True),
+        ("glmc_zoo.method", True),
+        ("glmc_zoo.method.task", True),
+        ("glmc_zoo.hub", False),
+        ("glmc_zoo.hub.load.source", False),
+        ("glmc_zoo", False),
+        ("glmc_zoo.data.load", False),
+        ("glmc_zoo.hub", False),
+    ]
+
+
+def inner(name: str, *, when_loaded: bool) -> set[str]:
+    """Modules of this package that a module imports, by their name in `FILES`."""
+    targets = {i.module.removeprefix("glmc_zoo.") for i in imports(name) if i.when_loaded or not when_loaded}
+    return {target for target in targets if target in FILES and target != name}
+
+
+def test_modules_do_not_import_each_other_in_a_circle() -> None:
+    """Imports at the level of the module; those in functions and for type checkers come later."""
+    graph = {name: inner(name, when_loaded=True) for name in FILES}
+    assert sum(map(len, graph.values())) > 200  # they were seen
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def test_packages_do_not_import_each_other_in_a_circle() -> None:
+    """All imports count, those in functions too; ``glmc_zoo`` itself, whose names are lazy, is no package here."""
+    graph: dict[str, set[str]] = {}
+    for name in FILES:
+        if package_of(name) != "__init__":
+            targets = {package_of(target) for target in inner(name, when_loaded=False)} - {"__init__"}
+            graph.setdefault(package_of(name), set()).update(targets - {package_of(name)})
+    assert {"data", "hub", "scoring"} <= graph["training"]
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+# ------------------------------------------------------------------------------------------------ limits
+def test_files_and_functions_are_short() -> None:
+    too_much = []
+    for path in [*FILES.values(), *sorted((ROOT / "recipes").rglob("*.py"))]:
+        text, where = path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()
+        if (lines := text.count("\n")) > 350:
+            too_much.append(f"{where}: {lines} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                names = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+                taken = len(names) - (names[:1] in (["self"], ["cls"]))
+                if length > 60 or taken > 10:
+                    too_much.append(f"{where}: {node.name} has {length} lines and {taken} parameters")
+    assert too_much == []
+
+
+# ------------------------------------------------------------------------------------------------ imports are light
+def run(code: str) -> str:
+    """What ``code`` prints in a fresh interpreter."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.processes
+def test_import_and_help_are_light() -> None:
+    """Neither ``import glmc_zoo`` nor ``--help`` of any recipe imports a heavy package."""
+    scripts = [path for path in sorted((ROOT / "recipes").glob("*.py")) if path.stem != "minimal"]
+    assert len(scripts) >= 7
+    code = f"""
+import contextlib, io, runpy, sys
+heavy = {HEAVY!r}
+import glmc_zoo
+assert not (loaded := heavy & set(sys.modules)), loaded
+for script in {[str(path) for path in scripts]!r}:
+    sys.argv, text = [script, "--help"], io.StringIO()
+    try:
+        with contextlib.redirect_stdout(text):
+            runpy.run_path(script, run_name="__main__")
+    except SystemExit as stop:
+        assert not stop.code, (script, stop.code)
+    assert "usage: " in text.getvalue()
+    assert not (loaded := heavy & set(sys.modules)), (script, loaded)
+    print(script)
+"""
+    assert run(code).split() == [str(path) for path in scripts]
+
+
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
@@ -133,33 +333,3 @@ def test_backbones_are_registered(lines: tuple[str, ...], expected: str) -> None
     """Whichever of the two is imported first; timm alone does not know them."""
     code = "\n".join(lines).replace("KNOWN", "print(timm.is_model('resnet20_cifar'))")
     assert run(code).split() == expected.split()
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_import_rules(path: Path) -> None:
-    room = room_of(path)
-    assert [f"line {line}: {name}" for name, line in imports(path) if not may_import(room, name)] == []
-
-
-@pytest.mark.parametrize(
-    ("room", "name"),
-    [
-        *(("method", f"glmc_zoo.{other}") for other in ("data", "hub.export", "engine", "metrics")),
-        *(("data", "glmc_zoo.method.weights"), ("metrics", "glmc_zoo.engine"), ("hub", "glmc_zoo.engine.config")),
-        *(("method", "datasets"), ("data", "timm"), ("metrics", "torch"), ("", "torch"), ("engine", "recipes.train")),
-        *(("method", "recipes"), ("engine", "glmc_zoo.recipes")),
-    ],
-)
-def test_the_rules_forbid(room: str, name: str) -> None:
-    assert not may_import(room, name)
-
-
-def test_imports_are_all_seen() -> None:
-    file = PACKAGE / "data" / "made_up.py"  # only its place counts
-    source = "import a.b\nfrom . import c\nfrom ..method import d\ndef f():\n    from glmc_zoo import GLMCTask, hub\n"
-    found = [name for name, _ in imports(file, source)]
-    assert found == ["a.b", "glmc_zoo.data", "glmc_zoo.method", "glmc_zoo.method.task", "glmc_zoo.hub"]
-
-
-def test_every_room_is_under_the_rules() -> None:
-    assert {room_of(path) for path in FILES} == ROOMS | {""}

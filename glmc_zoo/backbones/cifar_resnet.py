@@ -4,27 +4,31 @@ Paper: `Deep Residual Learning for Image Recognition` - https://arxiv.org/abs/15
 
 The small ResNets for 32 x 32 images: a 3 x 3 stem that keeps the resolution, three stages of basic blocks, and
 shortcuts without parameters ("option A"). ``resnet32x4_cifar`` is the network behind the CIFAR results published for
-GLMC (https://arxiv.org/abs/2305.08661). It has 7.4 M parameters, the ResNet-32 that most long-tail papers mean 0.46 M:
-results of the two are not comparable, so the width is part of the name.
+GLMC (https://arxiv.org/abs/2305.08661). It has 7.4 M parameters; the ResNet-32 of most long-tail papers has 0.46 M.
+Results of the two are not comparable, so the width is part of the name.
 """
 
-from __future__ import annotations
-
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
-from timm.layers import LayerType, create_classifier, get_act_layer, get_norm_layer
+from timm.layers.classifier import create_classifier
+from timm.layers.create_act import get_act_layer
+from timm.layers.create_norm import get_norm_layer
+from timm.layers.typing import LayerType
 from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
+from timm.models.resnet import BasicBlock
 from torch import nn
 
 from glmc_zoo.errors import UserError
 
-__all__ = ["CifarResNet", "resnet20_cifar", "resnet32_cifar", "resnet32x4_cifar", "resnet56_cifar"]
-
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2470, 0.2435, 0.2616)
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_ignored_by_torchscript: Callable[[_F], _F] = torch.jit.ignore  # torch gives it no type
 
 
 class PadShortcut(nn.Module):
@@ -48,55 +52,17 @@ class PadShortcut(nn.Module):
         return f"stride={self.stride}, pad=({self.pad_before}, {self.pad_after})"
 
 
-class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions around a shortcut that has no parameters."""
-
-    def __init__(
-        self,
-        in_chs: int,
-        out_chs: int,
-        stride: int = 1,
-        act_layer: type[nn.Module] = nn.ReLU,
-        norm_layer: type[nn.Module] = nn.BatchNorm2d,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__()
-        dd: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.conv1 = nn.Conv2d(in_chs, out_chs, 3, stride=stride, padding=1, bias=False, **dd)
-        self.bn1 = norm_layer(out_chs, **dd)
-        self.act1 = act_layer(inplace=True)
-        self.conv2 = nn.Conv2d(out_chs, out_chs, 3, padding=1, bias=False, **dd)
-        self.bn2 = norm_layer(out_chs, **dd)
-        identity = stride == 1 and in_chs == out_chs
-        self.shortcut = nn.Identity() if identity else PadShortcut(in_chs, out_chs, stride)
-        self.act2 = act_layer(inplace=True)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (B, in_chs, H, W) to (B, out_chs, ceil(H / stride), ceil(W / stride))."""
-        shortcut = self.shortcut(x)
-        x = self.act1(self.bn1(self.conv1(x)))
-        x = self.bn2(self.conv2(x))
-        return self.act2(x + shortcut)
-
-
 class CifarResNet(nn.Module):
     """ResNet for small images (He et al. 2016, section 4.2), with timm's model interface.
 
     Args:
         depth: Number of weighted layers, 6n + 2 for n blocks in each of the three stages.
         width: Channels of the stem and the first stage; the second and third stage have two and four times as many.
-        num_classes: Outputs of the classifier; 0 leaves it out.
-        in_chans: Channels of the input image.
+        num_classes, in_chans, drop_rate, act_layer, norm_layer: As in timm; 0 classes leave the classifier out.
         global_pool: Pooling before the classifier, as in timm: 'avg', 'max', 'avgmax', 'catavgmax' or '' for none.
-        act_layer: Activation.
-        norm_layer: Normalisation.
-        drop_rate: Dropout probability before the classifier.
-        device: Where the parameters are made.
-        dtype: Type of the parameters.
+        dd: ``device`` and ``dtype`` of the parameters, as in timm.
 
-    Raises:
-        UserError: ``depth`` is not 6n + 2 with n >= 1, or ``width`` is below 1.
+    A ``depth`` that is not 6n + 2 with n >= 1, or a ``width`` below 1, raises a `UserError`.
     """
 
     def __init__(
@@ -109,20 +75,19 @@ class CifarResNet(nn.Module):
         act_layer: LayerType = nn.ReLU,
         norm_layer: LayerType = nn.BatchNorm2d,
         drop_rate: float = 0.0,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        **dd: Any,
     ) -> None:
         super().__init__()
+        unknown = next((name for name in dd if name not in ("device", "dtype")), None)
+        if unknown is not None:  # or a layer would raise an error that names the layer
+            raise TypeError(f"CifarResNet.__init__() got an unexpected keyword argument {unknown!r}")
         num_blocks, rest = divmod(depth - 2, 6)
         if rest or num_blocks < 1:
             raise UserError(f"depth={depth} does not fit a CIFAR ResNet: give 6n + 2, such as 20, 32, 44, 56 or 110.")
         if width < 1:
             raise UserError(f"width={width} does not fit a CIFAR ResNet: give 1 or more channels, such as 16 or 64.")
-        dd: dict[str, Any] = {"device": device, "dtype": dtype}
         layers = {"act_layer": get_act_layer(act_layer), "norm_layer": get_norm_layer(norm_layer)}
-        self.num_classes = num_classes
-        self.in_chans = in_chans
-        self.drop_rate = drop_rate
+        self.num_classes, self.in_chans, self.drop_rate = num_classes, in_chans, drop_rate
         self.grad_checkpointing = False
 
         self.conv1 = nn.Conv2d(in_chans, width, 3, padding=1, bias=False, **dd)
@@ -131,13 +96,12 @@ class CifarResNet(nn.Module):
         self.layer1 = _make_stage(num_blocks, width, width, stride=1, **layers, **dd)
         self.layer2 = _make_stage(num_blocks, width, 2 * width, stride=2, **layers, **dd)
         self.layer3 = _make_stage(num_blocks, 2 * width, 4 * width, stride=2, **layers, **dd)
-        feature_info: list[dict[str, Any]] = [
+        self.feature_info: Any = [
             {"num_chs": width, "reduction": 1, "module": "act1"},
             {"num_chs": width, "reduction": 1, "module": "layer1"},
             {"num_chs": 2 * width, "reduction": 2, "module": "layer2"},
             {"num_chs": 4 * width, "reduction": 4, "module": "layer3"},
         ]
-        self.feature_info = feature_info
 
         self.num_features = 4 * width
         self.global_pool, self.head_drop, self.fc = create_classifier(
@@ -146,49 +110,40 @@ class CifarResNet(nn.Module):
         self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
         self.init_weights()
 
-    @torch.jit.ignore
+    @_ignored_by_torchscript
     def init_weights(self) -> None:
-        """Draw Kaiming-normal weights (fan in, gain sqrt 2) for every convolution and the classifier."""
+        """Initialise every convolution and the classifier with Kaiming-normal weights (fan in, gain sqrt 2)."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
         self.init_head(self.fc)
 
-    @torch.jit.ignore
+    @_ignored_by_torchscript
     def init_head(self, module: nn.Module) -> None:
-        """Initialise a head as this network's own classifier: Kaiming-normal weights, biases of zero.
-
-        Args:
-            module: Any module; each ``nn.Linear`` in it, or it itself, is redrawn in place and the rest is left alone.
-        """
+        """Initialise each ``nn.Linear`` in a module, or itself one, like the classifier: Kaiming-normal, biases 0."""
         for layer in module.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
 
-    @torch.jit.ignore
+    @_ignored_by_torchscript
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """Regular expressions that group parameters, by stage when ``coarse`` and else by block."""
         return {"stem": r"^(?:conv1|bn1)", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
 
-    @torch.jit.ignore
+    @_ignored_by_torchscript
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Switch gradient checkpointing of the blocks on or off."""
         self.grad_checkpointing = enable
 
-    @torch.jit.ignore
+    @_ignored_by_torchscript
     def get_classifier(self, name_only: bool = False) -> str | nn.Module:
         """The classifier, or its name."""
         return "fc" if name_only else self.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put a newly drawn classifier in place of the present one.
-
-        Args:
-            num_classes: Outputs of the new classifier; 0 leaves it out.
-            global_pool: Pooling before it; None keeps the present one.
-        """
+        """Replace the classifier by a newly initialised one; ``global_pool`` None keeps the pooling before it."""
         self.num_classes = num_classes
         self.global_pool, self.fc = create_classifier(
             self.num_features,
@@ -202,7 +157,7 @@ class CifarResNet(nn.Module):
         self.global_pool.train(self.training)
         self.fc.train(self.training)
 
-    @torch.jit.ignore
+    @_ignored_by_torchscript
     def forward_intermediates(
         self,
         x: torch.Tensor,
@@ -212,24 +167,14 @@ class CifarResNet(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
-        """Run the network without its head and keep what the stem (0) and the stages (1 to 3) put out.
+        """Run the network without its head and return the outputs of the stem (0) and of the stages (1 to 3).
 
-        Args:
-            x: Images (B, in_chans, H, W).
-            indices: The outputs to keep: the last n if an int, all if None, these if a list.
-            norm: Has no effect, each output is normalised already.
-            stop_early: Do not run the stages after the last output that is kept.
-            output_fmt: Only 'NCHW'.
-            intermediates_only: Return the outputs alone, not the final features before them.
-
-        Returns:
-            The final features (B, num_features, H / 4, W / 4) and the list of kept outputs, or that list alone.
-
-        Raises:
-            UserError: ``output_fmt`` is not 'NCHW'.
+        The arguments are timm's: ``indices`` are the outputs to return, the last n if an int and all if None. ``norm``
+        has no effect, since each output is normalised already; ``output_fmt`` can only be 'NCHW'. Returns the final
+        features (B, num_features, H / 4, W / 4) and the list of outputs, or that list alone.
         """
         if output_fmt != "NCHW":
-            raise UserError(f"output_fmt={output_fmt!r} is not one a CIFAR ResNet has: use 'NCHW'.")
+            raise UserError(f"output_fmt={output_fmt!r} is not available for a CIFAR ResNet: use 'NCHW'.")
         take_indices, max_index = feature_take_indices(len(self.feature_info), indices)
         intermediates = []
         x = self.act1(self.bn1(self.conv1(x)))
@@ -243,19 +188,14 @@ class CifarResNet(nn.Module):
                 intermediates.append(x)
         return intermediates if intermediates_only else (x, intermediates)
 
-    @torch.jit.ignore
+    @_ignored_by_torchscript
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drop what ``forward_intermediates`` with these ``indices`` does not need.
+        """Remove the stages that ``forward_intermediates`` with these ``indices`` does not need.
 
-        Args:
-            indices: As in ``forward_intermediates``.
-            prune_norm: Has no effect, there is no norm after the last stage.
-            prune_head: Drop the head too. It goes in any case when a stage goes, since it no longer fits.
-
-        Returns:
-            The indices kept, counted from the front.
+        The head goes too with ``prune_head``, and always with a stage, since it no longer fits. There is no norm to
+        prune. Returns the indices that stay, counted from the front.
         """
         take_indices, max_index = feature_take_indices(len(self.feature_info), indices)
         for info in self.feature_info[max_index + 1 :]:
@@ -269,8 +209,8 @@ class CifarResNet(nn.Module):
         """Map images (B, in_chans, H, W) to features (B, num_features, ceil(H / 4), ceil(W / 4))."""
         x = self.act1(self.bn1(self.conv1(x)))
         if self.grad_checkpointing and not torch.jit.is_scripting():
-            return checkpoint_seq([self.layer1, self.layer2, self.layer3], x, flatten=True)
-        return self.layer3(self.layer2(self.layer1(x)))
+            return checkpoint_seq([self.layer1, self.layer2, self.layer3], x, flatten=True)  # type: ignore[no-any-return]
+        return self.layer3(self.layer2(self.layer1(x)))  # type: ignore[no-any-return]
 
     def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
         """Map features to logits (B, num_classes), or to the classifier's input (B, head_hidden_size)."""
@@ -283,40 +223,31 @@ class CifarResNet(nn.Module):
 
 
 def _make_stage(num_blocks: int, in_chs: int, out_chs: int, stride: int, **kwargs: Any) -> nn.Sequential:
-    first = BasicBlock(in_chs, out_chs, stride, **kwargs)
+    shortcut = PadShortcut(in_chs, out_chs, stride) if stride > 1 else None
+    first = BasicBlock(in_chs, out_chs, stride, shortcut, **kwargs)
     return nn.Sequential(first, *(BasicBlock(out_chs, out_chs, **kwargs) for _ in range(num_blocks - 1)))
 
 
-def _create_cifar_resnet(variant: str, pretrained: bool = False, **kwargs: Any) -> CifarResNet:
-    feature_cfg = {"out_indices": (0, 1, 2, 3)}
-    return build_model_with_cfg(CifarResNet, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
-
-
-def _cfg(**kwargs: Any) -> dict[str, Any]:
-    return {
-        "num_classes": 10,
-        "input_size": (3, 32, 32),
-        "pool_size": (8, 8),
-        "crop_pct": 1.0,
-        "interpolation": "bicubic",
-        "mean": CIFAR10_MEAN,
-        "std": CIFAR10_STD,
-        "first_conv": "conv1",
-        "classifier": "fc",
-        "license": "apache-2.0",
-        **kwargs,
-    }
-
-
-# Untagged and without a source: trained weights are published apart, each with its own tag and configuration.
+_CFG: dict[str, Any] = {
+    "num_classes": 10,
+    "input_size": (3, 32, 32),
+    "pool_size": (8, 8),
+    "crop_pct": 1.0,
+    "interpolation": "bicubic",
+    "mean": CIFAR10_MEAN,
+    "std": CIFAR10_STD,
+    "first_conv": "conv1",
+    "classifier": "fc",
+    "license": "apache-2.0",
+}
+# Untagged and without a source: trained weights are published separately, each with its own tag and configuration.
 default_cfgs = generate_default_cfgs(
-    {
-        "resnet20_cifar": _cfg(),
-        "resnet32_cifar": _cfg(),
-        "resnet56_cifar": _cfg(),
-        "resnet32x4_cifar": _cfg(),
-    }
+    {name: dict(_CFG) for name in ("resnet20_cifar", "resnet32_cifar", "resnet56_cifar", "resnet32x4_cifar")}
 )
+
+
+def _create_cifar_resnet(variant: str, pretrained: bool, **kwargs: Any) -> CifarResNet:
+    return build_model_with_cfg(CifarResNet, variant, pretrained, feature_cfg={"out_indices": (0, 1, 2, 3)}, **kwargs)
 
 
 @register_model

@@ -1,17 +1,13 @@
-"""The data sets that glmc_zoo knows by name, with what each needs to be read and trained on."""
-
-from __future__ import annotations
+"""The data sets that glmc_zoo knows by name: how each is read and trained on."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
-from glmc_zoo.data.official import IMAGENET_LT, INAT18, PLACES_LT, OfficialSplit
+from glmc_zoo.data.official.facts import IMAGENET_LT, INAT18, PLACES_LT, OfficialSplit
+from glmc_zoo.data.options import ImbalanceType
 from glmc_zoo.errors import UserError
-
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "DataEntry", "list_data"]
 
 Statistics = tuple[float, float, float]
 
@@ -27,51 +23,47 @@ class DataEntry:
     description: str
     license: str
     num_classes: int
-    """Classes of the complete set."""
+    """Classes of the complete data set."""
     max_count: int
     """Images of the first (largest) class of the long tail."""
     hub_id: str | None = None
-    """Hugging Face data set that holds the images before thinning, ``None`` when they come with a library or only from
-    a folder."""
+    """Hugging Face data set with the images before thinning; ``None`` when they come with a library or in a folder."""
     hub_config: str | None = None
     image_column: str = "image"
     label_column: str = "label"
     train_split: str = "train"
     test_split: str = "test"
     default_imbalance_factor: float | None = None
-    """``None`` where an official list, not a formula, says which images are kept."""
-    profile: str = "exp"
+    """``None`` where an official list, not a formula, decides which images are kept."""
+    imbalance_type: ImbalanceType = "exp"
     mean: Statistics = IMAGENET_MEAN
     """Mean of red, green and blue, in fractions of 1."""
     std: Statistics = IMAGENET_STD
     image_size: int = 224
-    """Side in pixels at which the set is trained by default."""
+    """Side in pixels at which the data set is trained by default."""
     augment: str = "large"
-    """Kind of training augmentation: ``crop_flip``, ``shift`` or ``large`` (see ``build_transforms``)."""
+    """Kind of training augmentation: ``crop_flip``, ``shift`` or ``large`` (see `train_transform`)."""
     local_layout: str = ""
-    """What a folder given as ``data_dir`` must hold."""
+    """Content of a folder given as ``data_dir``."""
     official: OfficialSplit | None = None
-    """Facts of the lists that make the set, where no formula does."""
+    """Facts about the lists that make the splits, where no formula does."""
     lists_repo: str | None = None
-    """Hugging Face data set that is asked for these lists when there are none at hand."""
+    """Hugging Face data set that is asked for these lists when none lie beside the data."""
     recipes: Mapping[float, Mapping[str, Any]] = field(default_factory=dict)
     """Training options by imbalance factor; read them with `recipe`."""
 
+    @property
+    def embedded(self) -> bool:
+        """Whether the images come with a library that is always installed."""
+        return self.hub_id is None and self.official is None
+
     def recipe(self, imbalance_factor: float | None = None) -> dict[str, Any]:
-        """Default training options, by the names of the run's configuration fields.
+        """Default training options, by name: those of the nearest factor (on a log scale) with a recipe, if any.
 
-        Args:
-            imbalance_factor: of the long tail; the published row with the nearest factor (on a log scale) is taken.
-                ``None`` means the factor of the entry.
-
-        Returns:
-            A fresh dictionary; empty for a set without a published recipe.
-
-        Raises:
-            UserError: a factor below 1, infinite, or not a number.
+        ``None`` means the factor of the entry.
         """
         if imbalance_factor is not None and not 1 <= imbalance_factor < math.inf:
-            raise UserError(f"The imbalance factor {imbalance_factor} is not possible: give 1 (balanced) or more.")
+            raise UserError(f"imbalance_factor={imbalance_factor!r} is not possible: give 1 (balanced) or more.")
         if not self.recipes:
             return {}
         wanted = imbalance_factor or self.default_imbalance_factor or 1.0
@@ -79,55 +71,57 @@ class DataEntry:
         return dict(self.recipes[nearest])
 
 
-def _cifar(sampler_power: float, class_weight_power: float, consistency_weight: float) -> dict[str, Any]:
-    """A CIFAR row of the published table (official GLMC settings), with the three numbers that differ between rows."""
-    return {
-        "backbone": "resnet32x4_cifar",
-        "epochs": 200,
-        "batch_size": 64,
-        "lr": 0.01,
-        "weight_decay": 5e-3,
-        "sampler_power": sampler_power,
-        "class_weight_power": class_weight_power,
-        "consistency_weight": consistency_weight,
-        "warmup_epochs": 0,
-        "image_size": 32,
-    }
+def _recipe(*values: Any) -> dict[str, Any]:
+    """A recipe from values of the schedule, then of the switches."""
+    schedule = ("backbone", "epochs", "batch_size", "lr", "weight_decay", "warmup_epochs", "image_size")
+    switches = ("sampler_power", "class_weight_power", "consistency_weight")
+    return dict(zip(schedule + switches, values, strict=False))
 
 
-def _large(epochs: int, batch_size: int, weight_decay: float) -> dict[str, Any]:
-    """A row of the published table for photographs."""
-    return {
-        "backbone": "resnext50_32x4d",
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "lr": 0.1,
-        "weight_decay": weight_decay,
-        "sampler_power": 0.2,
-        "class_weight_power": 1.0,
-        "consistency_weight": 10.0,
-        "warmup_epochs": 10,
-        "image_size": 224,
-    }
+def _cifar(classes: int, label_column: str, mean: Statistics, std: Statistics, **more: Any) -> DataEntry:
+    """CIFAR-10 or CIFAR-100; ``more`` are the ``hub_config`` and the rows of the published table (official GLMC)."""
+    return DataEntry(
+        name=f"cifar{classes}_lt",
+        description=f"CIFAR-{classes} (32 x 32 images, {classes} classes), the training split thinned to a long tail.",
+        license="unknown",
+        num_classes=classes,
+        max_count=50_000 // classes,
+        hub_id=f"uoft-cs/cifar{classes}",
+        image_column="img",
+        label_column=label_column,
+        default_imbalance_factor=100,
+        mean=mean,
+        std=std,
+        image_size=32,
+        augment="crop_flip",
+        local_layout=f"the Hub repository uoft-cs/cifar{classes} as downloaded: README.md and "
+        f"{more['hub_config']}/*.parquet",
+        **more,
+    )
 
 
-_DIGITS_RECIPE: dict[str, Any] = {
-    "backbone": "resnet20_cifar",
-    "epochs": 40,
-    "batch_size": 64,
-    "lr": 0.025,  # twice that makes GLMC, whose cross-entropies of two views are summed, fail with some seeds
-    "weight_decay": 5e-4,
-    "warmup_epochs": 0,
-    "image_size": 16,
-}
+def _listed(name: str, official: OfficialSplit, **more: Any) -> DataEntry:
+    """A data set of large images whose splits official lists make."""
+    return DataEntry(
+        name=name,
+        license="other",
+        num_classes=sum(official.train.groups),
+        max_count=official.train.largest,
+        test_split="validation",
+        imbalance_type="pareto",
+        official=official,
+        lists_repo="glmc-zoo/long-tailed-lists",
+        **more,
+    )
 
-_LISTS_REPO = "glmc-zoo/long-tailed-lists"
+
+_CIFAR_ROW = ("resnet32x4_cifar", 200, 64, 0.01, 5e-3, 0, 32)
 
 _ENTRIES = (
     DataEntry(
         name="digits_lt",
         description="Scanned handwritten digits, 8 x 8 grey, from scikit-learn (UCI Optical Recognition of Handwritten "
-        "Digits, test part), thinned to a long tail; 60 images of each class are the test part.",
+        "Digits, test part), thinned to a long tail; 60 images of each class are the test split.",
         license="cc-by-4.0",
         num_classes=10,
         max_count=100,
@@ -137,90 +131,60 @@ _ENTRIES = (
         image_size=16,
         augment="shift",
         local_layout="none: the images come with scikit-learn",
-        recipes={20.0: _DIGITS_RECIPE},
+        # Twice this learning rate makes GLMC, whose cross-entropies of two views are summed, fail with some seeds.
+        recipes={20.0: _recipe("resnet20_cifar", 40, 64, 0.025, 5e-4, 0, 16)},
     ),
-    DataEntry(
-        name="cifar10_lt",
-        description="CIFAR-10 (32 x 32 photographs, 10 classes), the training part thinned to a long tail.",
-        license="unknown",
-        num_classes=10,
-        max_count=5000,
-        hub_id="uoft-cs/cifar10",
-        hub_config="plain_text",
-        image_column="img",
-        default_imbalance_factor=100,
+    _cifar(
+        10,
+        "label",
         mean=(0.49139968, 0.48215827, 0.44653124),
         std=(0.24703233, 0.24348505, 0.26158768),
-        image_size=32,
-        augment="crop_flip",
-        local_layout="the Hub repository uoft-cs/cifar10 as downloaded: README.md and plain_text/*.parquet",
-        recipes={100.0: _cifar(0.0, 1.2, 1.0), 50.0: _cifar(0.0, 1.2, 1.0), 10.0: _cifar(0.2, 1.0, 2.0)},
+        hub_config="plain_text",
+        recipes={
+            100.0: _recipe(*_CIFAR_ROW, 0.0, 1.2, 1.0),
+            50.0: _recipe(*_CIFAR_ROW, 0.0, 1.2, 1.0),
+            10.0: _recipe(*_CIFAR_ROW, 0.2, 1.0, 2.0),
+        },
     ),
-    DataEntry(
-        name="cifar100_lt",
-        description="CIFAR-100 (32 x 32 photographs, 100 classes), the training part thinned to a long tail.",
-        license="unknown",
-        num_classes=100,
-        max_count=500,
-        hub_id="uoft-cs/cifar100",
-        hub_config="cifar100",
-        image_column="img",
-        label_column="fine_label",
-        default_imbalance_factor=100,
+    _cifar(
+        100,
+        "fine_label",
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2023, 0.1994, 0.2010),
-        image_size=32,
-        augment="crop_flip",
-        local_layout="the Hub repository uoft-cs/cifar100 as downloaded: README.md and cifar100/*.parquet",
-        recipes={100.0: _cifar(0.0, 1.2, 4.0), 50.0: _cifar(0.2, 1.2, 6.0), 10.0: _cifar(0.2, 1.2, 4.0)},
+        hub_config="cifar100",
+        recipes={
+            100.0: _recipe(*_CIFAR_ROW, 0.0, 1.2, 4.0),
+            50.0: _recipe(*_CIFAR_ROW, 0.2, 1.2, 6.0),
+            10.0: _recipe(*_CIFAR_ROW, 0.2, 1.2, 4.0),
+        },
     ),
-    DataEntry(
-        name="imagenet_lt",
+    _listed(
+        "imagenet_lt",
+        IMAGENET_LT,
         description="ImageNet-LT (Liu et al., 2019): 115,846 training images of 1000 classes, 1280 to 5 of each.",
-        license="other",
-        num_classes=1000,
-        max_count=1280,
         hub_id="ILSVRC/imagenet-1k",
-        test_split="validation",
-        profile="pareto",
         local_layout="train/n01440764/*.JPEG and val/n01440764/*.JPEG or val/*.JPEG (also below ILSVRC/Data/CLS-LOC), "
         "or the Hub repository ILSVRC/imagenet-1k as downloaded, with ImageNet_LT_train.txt and ImageNet_LT_test.txt",
-        official=IMAGENET_LT,
-        lists_repo=_LISTS_REPO,
-        recipes={256.0: _large(135, 120, 2e-4)},
+        recipes={256.0: _recipe("resnext50_32x4d", 135, 120, 0.1, 2e-4, 10, 224, 0.2, 1.0, 10.0)},
     ),
-    DataEntry(
-        name="inat18",
+    _listed(
+        "inat18",
+        INAT18,
         description="iNaturalist 2018: 437,513 training images of 8142 species, 1000 to 2 of each.",
-        license="other",
-        num_classes=8142,
-        max_count=1000,
-        test_split="validation",
-        profile="pareto",
         local_layout="train_val2018/Plantae/7291/*.jpg with train2018.json and val2018.json, or with "
         "iNaturalist18_train.txt and iNaturalist18_val.txt",
-        official=INAT18,
-        lists_repo=_LISTS_REPO,
-        recipes={500.0: _large(120, 128, 1e-4)},
+        recipes={500.0: _recipe("resnext50_32x4d", 120, 128, 0.1, 1e-4, 10, 224, 0.2, 1.0, 10.0)},
     ),
-    DataEntry(
-        name="places_lt",
+    _listed(
+        "places_lt",
+        PLACES_LT,
         description="Places-LT (Liu et al., 2019): 62,500 training images of 365 kinds of place, 4980 to 5 of each.",
-        license="other",
-        num_classes=365,
-        max_count=4980,
-        test_split="validation",
-        profile="pareto",
         local_layout="train/airfield/*.jpg and val/airfield/*.jpg, or data_256/a/airfield/*.jpg and val_256/*.jpg, "
         "with Places_LT_train.txt and Places_LT_test.txt",
-        official=PLACES_LT,
-        lists_repo=_LISTS_REPO,
     ),
 )
-
-_CATALOGUE = MappingProxyType({entry.name: entry for entry in _ENTRIES})
 
 
 def list_data() -> dict[str, DataEntry]:
     """The catalogue: data sets by name."""
-    return dict(_CATALOGUE)
+    return {entry.name: entry for entry in _ENTRIES}

@@ -1,25 +1,16 @@
 """Long-tailed class counts, and which images of a balanced set make them up."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from glmc_zoo.data.options import ImbalanceType, Selection
 from glmc_zoo.errors import UserError
+from glmc_zoo.fields import convert
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
-
-__all__ = ["PROFILES", "SELECTIONS", "longtail_counts", "longtail_indices"]
-
-PROFILES = ("exp", "step", "pareto")
-SELECTIONS = ("ldam", "glmc", "first")
-
-# The power that Liu et al. (CVPR 2019) name for ImageNet-LT.
-_PARETO_POWER = 6.0
+_PARETO_POWER = 6.0  # that Liu et al. (CVPR 2019) name for ImageNet-LT
 
 
 def longtail_counts(num_classes: int, max_count: int, imbalance_factor: float, profile: str = "exp") -> list[int]:
@@ -33,23 +24,17 @@ def longtail_counts(num_classes: int, max_count: int, imbalance_factor: float, p
       ``exp`` at the head and flatter in the tail.
 
     All are truncated, not rounded.
-
-    Raises:
-        UserError: an unknown profile, fewer than two classes, a factor below 1, or a tail class left without an image.
+    A tail class that would be left without an image raises `UserError`.
     """
-    if profile not in PROFILES:
-        raise UserError(f"The long-tail profile {profile!r} is unknown: choose one of {', '.join(PROFILES)}.")
+    convert("profile", profile, ImbalanceType)
     if num_classes < 2:
-        raise UserError(f"A long tail needs at least 2 classes, not {num_classes}: give a set with more classes.")
+        raise UserError(f"A long tail needs at least 2 classes, not {num_classes}: give a data set with more classes.")
     if not 1 <= imbalance_factor < math.inf:
-        raise UserError(
-            f"The imbalance factor {imbalance_factor} is not possible: it is the largest class count over the "
-            "smallest, so give a number of 1 (balanced) or more."
-        )
+        raise UserError(f"imbalance_factor={imbalance_factor!r} is not possible: give 1 (balanced) or more.")
     if max_count < imbalance_factor:
         raise UserError(
-            f"An imbalance factor of {imbalance_factor} leaves the last class without an image when the first has "
-            f"{max_count}: give a factor of at most {max_count}, or a larger first class."
+            f"imbalance_factor={imbalance_factor!r} leaves the last class without an image when the first has "
+            f"{max_count}: give a smaller one, or a larger max_count=."
         )
     positions = [c / (num_classes - 1) for c in range(num_classes)]
     if profile == "exp":
@@ -72,51 +57,28 @@ def _truncate(value: float) -> int:
 def longtail_indices(
     labels: ArrayLike, counts: Sequence[int], *, seed: int = 0, selection: str = "ldam"
 ) -> NDArray[np.int64]:
-    """Indices of the images that make up a long tail, class after class in the order of ``counts``.
+    """Indices of the images that make up a long tail, class after class: int64 of shape (sum of ``counts``,).
 
-    ``ldam`` shuffles the indices of each class with one ``RandomState(seed)`` and takes the head (Cao et al., 2019,
-    seed 0); ``glmc`` draws each class without replacement from one ``RandomState(seed)``, as the authors of GLMC do
-    from numpy's global generator; ``first`` takes the first images of each class. From a fresh generator ``ldam`` and
-    ``glmc`` pick the same images (numpy draws without replacement by taking the head of a permutation); both names are
-    kept because they are stored with results.
-
-    Args:
-        labels: class of each image, integers of shape (N,).
-        counts: images wanted of each class, one number for each class ``0 .. C - 1``.
-        seed: of the selection; apart from the seed of the training.
-        selection: ``ldam``, ``glmc`` or ``first``.
-
-    Returns:
-        int64 array of shape (sum of counts,).
-
-    Raises:
-        UserError: an unknown selection, a label outside ``counts``, or a class with fewer images than wanted.
+    ``labels`` holds the class of each image, integers of shape (N,); ``counts`` the images wanted of each class.
+    ``ldam`` shuffles the indices of each class with one ``RandomState(seed)`` and takes the first of them (Cao et al.,
+    2019, seed 0; the authors of GLMC pick the same images). ``first`` takes the first images of each class.
+    A label outside ``counts`` or a class with fewer images than wanted raises `UserError`.
     """
-    if selection not in SELECTIONS:
-        raise UserError(f"The selection {selection!r} is unknown: choose one of {', '.join(SELECTIONS)}.")
+    convert("selection", selection, Selection)
     if not 0 <= seed < 2**32:
-        raise UserError(f"The data seed {seed} is not possible: give a number from 0 to 4294967295.")
+        raise UserError(f"seed={seed!r} is not possible: give a number from 0 to 4294967295.")
     classes = np.asarray(labels)
     if classes.size and (classes.min() < 0 or classes.max() >= len(counts)):
-        raise UserError(
-            f"The {len(counts)} class counts do not fit labels from {classes.min()} to {classes.max()}: "
-            "give one count for each class."
-        )
+        labelled = f"labels from {classes.min()} to {classes.max()}"
+        raise UserError(f"The {len(counts)} class counts do not fit {labelled}: give one count for each class.")
     rng = np.random.RandomState(seed)
     chosen: list[NDArray[np.int64]] = []
     for label, wanted in enumerate(counts):
         members = np.flatnonzero(classes == label)
         if not 0 <= wanted <= len(members):
-            raise UserError(
-                f"Class {label} has {len(members)} images but {wanted} are wanted: "
-                "lower the largest class count, or raise the imbalance factor."
-            )
+            problem = f"Class {label} has {len(members)} images but {wanted} are wanted"
+            raise UserError(f"{problem}: lower the largest class count, or raise the imbalance factor.")
         if selection == "ldam":
             rng.shuffle(members)
-            members = members[:wanted]
-        elif selection == "glmc":
-            members = rng.choice(members, wanted, replace=False)
-        else:
-            members = members[:wanted]
-        chosen.append(members)
+        chosen.append(members[:wanted])
     return np.concatenate(chosen).astype(np.int64) if chosen else np.empty(0, np.int64)

@@ -1,12 +1,11 @@
 """Which data set, which of its images, and how its splits are made: the arguments of `load_data`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import Literal
+from os import PathLike
+from typing import Any, Literal
 
-from glmc_zoo.errors import UserError
-from glmc_zoo.fields import OptionGroup, option
+from glmc_zoo.errors import UserError, did_you_mean
+from glmc_zoo.fields import OptionGroup, field_names, option
 
 ImbalanceType = Literal["exp", "step", "pareto"]
 Selection = Literal["ldam", "first"]
@@ -22,10 +21,13 @@ class DataOptions(OptionGroup):
     data_dir: str | None = option("folder with a local copy of a catalogue data set", default=None)
     data_config: str | None = option("configuration of a Hub data set or folder that has several", default=None)
     imbalance_factor: float | None = option(
-        "thin the training split to largest class / smallest class = this", default=None, decided_by="the data set"
+        "thin the training split to largest class / smallest class = this",
+        default=None,
+        decided_by="the data set",
+        at_least=1,
     )
     max_count: int | None = option(
-        "images of the largest class when thinning", default=None, decided_by="all that the class has"
+        "images of the largest class when thinning", default=None, decided_by="all that the class has", at_least=1
     )
     imbalance_type: ImbalanceType | None = option(
         "shape of the thinned class counts", default=None, decided_by="the data set, else exp"
@@ -33,8 +35,12 @@ class DataOptions(OptionGroup):
     selection: Selection = option(
         "which images stay when thinning: a seeded shuffle (ldam), or the first of each class", default="ldam"
     )
-    data_seed: int = option("seed of the long-tailed subset and of the held-out images", default=0)
-    val_fraction: float = option("share of each training class held out for validation", default=0.0)
+    data_seed: int = option(
+        "seed of the long-tailed subset and of the held-out images", default=0, at_least=0, below=2**32
+    )
+    val_fraction: float = option(
+        "share of each training class held out for validation", default=0.0, at_least=0, below=1
+    )
     split_file: str | None = option(
         "official training list of a large set, a folder with its lists, or the Hub id of a data set with them",
         default=None,
@@ -47,17 +53,19 @@ class DataOptions(OptionGroup):
     skip_bad_images: bool = option("leave out images that cannot be read, and count them", default=False)
 
     def check(self) -> None:
-        """Refuse values out of range, and two ways to hold images out at once.
-
-        Raises:
-            UserError: One of these was given.
-        """
-        self.at_least(1, "max_count", "imbalance_factor")
-        self.at_least(0, "data_seed")
-        self.below_one("val_fraction")
+        """Refuse a data set without a name, and two ways to hold images out at once."""
+        if not self.data.strip():
+            raise UserError(f"data={self.data!r} is empty: give a folder, a Hub id or a name, such as cifar10_lt.")
         if self.official_val and self.val_fraction:
-            raise UserError(
-                f"official_val=True and val_fraction={self.val_fraction!r} both hold images out: give one of them."
-            )
-        if self.data_seed >= 2**32:
-            raise UserError(f"data_seed={self.data_seed!r} is too large: it must be below 2 ** 32.")
+            both = f"official_val=True and val_fraction={self.val_fraction!r}"
+            raise UserError(f"{both} both hold images out: give one of them.")
+
+
+def data_options(name_or_path: str | PathLike[str], options: dict[str, Any]) -> DataOptions:
+    """The options of a data set from the keyword arguments of `load_data`."""
+    known = [name for name in field_names(DataOptions) if name != "data"]
+    for name in options:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise UserError(f"{name}= is not an option of a data set: give {', '.join(known)}.{hint}")
+    return DataOptions(data=str(name_or_path), **options)

@@ -1,39 +1,42 @@
-"""Where data sets come from: scikit-learn, a folder, or the Hugging Face Hub."""
+"""Opening a data set by what the user calls it: a catalogue name, a folder, or a Hub id."""
 
-from __future__ import annotations
-
-import glob
-import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from glmc_zoo.data.columns import find_image_column, find_label_column, read_labels
-from glmc_zoo.data.images import IMAGE_SUFFIXES, ArrayImages, ArrowImages
-from glmc_zoo.data.local_cache import has_configurations, is_saved, table_arguments
-from glmc_zoo.data.raw import RawData, RawSplit
-from glmc_zoo.errors import UserError
+from glmc_zoo.data.catalogue import DataEntry, list_data
+from glmc_zoo.data.official.facts import OfficialSplit
+from glmc_zoo.data.official.index import ImageIndex, index_layout, index_tables
+from glmc_zoo.data.official.lists import find_lists
+from glmc_zoo.data.official.splits import split_by_lists, split_without_lists
+from glmc_zoo.data.options import DataOptions
+from glmc_zoo.data.reading.folders import has_configurations, holds_tables, missing_folder, open_folder
+from glmc_zoo.data.reading.images import ArrayImages
+from glmc_zoo.data.reading.split import RawData, RawSplit
+from glmc_zoo.data.reading.tables import HUB_ID, open_hub, raw_from_tables
+from glmc_zoo.errors import UserError, did_you_mean
 
-__all__ = [
-    "choose_splits",
-    "holds_tables",
-    "one_line",
-    "open_digits",
-    "open_folder",
-    "open_hub",
-    "raw_from_tables",
-]
-
-_TRAIN_NAMES = ("train", "training")
-_TEST_NAMES = ("test", "testing")
-_VALIDATION_NAMES = ("validation", "val", "valid", "dev")
 _DIGITS_TEST_PER_CLASS = 60
 
 
+def open_source(options: DataOptions, entry: DataEntry | None) -> RawData:
+    """The complete data set, before anything is thinned; where official lists make it, the splits that they define."""
+    if entry is not None and entry.official is not None:
+        return _open_official(options, entry, entry.official)
+    if entry is not None and entry.embedded:
+        return open_digits()
+    source = locate(options, entry)
+    raw = _read_tables(source, options, entry)[0]
+    if entry is not None:
+        check_num_classes(entry, source, len(raw.class_names))
+    return raw
+
+
 def open_digits() -> RawData:
-    """The scanned digits of scikit-learn, as uint8 RGB of 8 x 8 pixels; 60 images of each class are the test part."""
+    """The scanned digits of scikit-learn, as uint8 RGB of 8 x 8 pixels; 60 images of each class are the test split."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -51,221 +54,191 @@ def open_digits() -> RawData:
     )
 
 
-def open_folder(folder: Path, config: str | None = None) -> Mapping[str, Any]:
-    """The ``datasets.Dataset`` of each split of a folder: saved by ``save_to_disk``, parquet files, or pictures.
-
-    Pictures lie as ``CLASS/*.jpg``, or as ``train/CLASS/*.jpg`` beside ``test`` or ``validation``, at any depth below
-    the folder of their class; or a ``metadata.csv`` or ``metadata.jsonl`` beside them gives their labels.
-
-    Raises:
-        UserError: no such folder, nothing in it that can be read, pictures outside the class folders, several
-            configurations and none chosen, or one chosen where there is none.
-    """
-    import datasets
-
-    if not folder.is_dir():
-        raise UserError(
-            f"The data folder {folder} does not exist: give an existing folder, a Hub id or a catalogue name."
-        )
-    if config is not None and not has_configurations(folder):
-        raise UserError(f"The data folder {folder} has no configurations, so no {config!r}: leave --data-config out.")
-    try:
-        if is_saved(folder):
-            saved = datasets.load_from_disk(str(folder))
-            return saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
-        if _first_kind(folder) == "parquet":
-            return datasets.load_dataset(**table_arguments(folder.resolve(), config))
-        return _open_pictures(folder.resolve())
-    except UserError:
-        raise
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise UserError(f"The data folder {folder} cannot be read: {one_line(error)}.") from error
+def locate(options: DataOptions, entry: DataEntry | None) -> Path | str:
+    """Where the images lie: a folder, or a Hub id as text."""
+    name = options.data
+    if entry is not None and options.data_dir is None:
+        if entry.hub_id is None:
+            raise UserError(f"The images of {name} are not on the Hub: give {entry.local_layout} with data_dir=.")
+        return entry.hub_id
+    folder = Path(name if options.data_dir is None else options.data_dir).expanduser()
+    if folder.is_dir():
+        return folder
+    if entry is not None:
+        raise UserError(f"data_dir={options.data_dir!r} does not exist: for {name} give {entry.local_layout}.")
+    if HUB_ID.fullmatch(name) and not name.startswith("."):
+        return name
+    if "/" in name or name.startswith(("~", ".")):
+        raise missing_folder(name)
+    known = list(list_data())
+    hint = did_you_mean(name, known).replace(" Did", " (did").replace("?", "?)")
+    choices = f"{', '.join(known)}, a Hub id (org/name), or an existing folder"
+    raise UserError(f"The data set {name!r} is unknown{hint}: give one of {choices}.")
 
 
-def holds_tables(folder: Path) -> bool:
-    """Whether a folder is saved by ``datasets`` or has parquet files, and not pictures.
-
-    Raises:
-        UserError: it has none of these.
-    """
-    return is_saved(folder) or _first_kind(folder) == "parquet"
+def configuration(source: Path | str, options: DataOptions, entry: DataEntry | None) -> str | None:
+    """The configuration to open: the user's, or the catalogue's where the source has configurations."""
+    if entry is None:
+        return options.data_config
+    return entry.hub_config if isinstance(source, str) or has_configurations(source) else None
 
 
-def open_hub(hub_id: str, config: str | None = None) -> Mapping[str, Any]:
-    """The ``datasets.Dataset`` of each split of a data set on the Hugging Face Hub.
+def with_usual_names(options: DataOptions, entry: DataEntry | None, splits: Mapping[str, Any]) -> DataOptions:
+    """The options with the entry's columns and splits where the user names none and the tables have them."""
+    if entry is None:
+        return options
+    features = next(iter(splits.values())).features
 
-    Raises:
-        UserError: the Hub cannot be reached, or has no such data set or configuration.
-    """
-    import datasets
+    def usual(name: str, available: Any, taken: str | None = None) -> str | None:
+        asked, value = getattr(options, name), getattr(entry, name)
+        return str(value) if asked is None and value in available and value != taken else asked
 
-    try:
-        return datasets.load_dataset(hub_id, config)
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        raise UserError(
-            f"The data set {hub_id} cannot be had from the Hugging Face Hub ({one_line(error)}): check the name and "
-            "the network, or give a local copy (--data-dir FOLDER for a catalogue set, else the folder as data set)."
-        ) from error
-
-
-def raw_from_tables(
-    tables: Mapping[str, Any],
-    *,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    train_split: str | None = None,
-    test_split: str | None = None,
-    folder: Path | None = None,
-) -> RawData:
-    """Pick the splits and columns, and read the classes.
-
-    Raises:
-        UserError: a split or column that is not there or cannot be told, or labels that cannot be used.
-    """
-    train_name, test_name, notes = choose_splits(list(tables), train_split, test_split)
-    chosen = [tables[train_name]] + ([tables[test_name]] if test_name else [])
-    features = chosen[0].features
-    images = find_image_column(features, image_column)
-    labels, class_names = read_labels(chosen, find_label_column(features, label_column))
-    parts = []
-    for table, name, label in zip(chosen, ("training", "test"), labels, strict=False):
-        column = images if images in table.features else find_image_column(table.features, None)
-        parts.append(RawSplit(ArrowImages(table, column, name, folder), label, np.arange(len(label))))
-    license_name = getattr(chosen[0].info, "license", None) or "unknown"
-    return RawData(class_names, parts[0], parts[1] if test_name else None, license_name, notes)
-
-
-def _first_kind(folder: Path) -> str:
-    """Whether the first readable file below the folder is a parquet file or a picture; a dataset card may decide it."""
-    if has_configurations(folder):
-        return "parquet"
-    for _, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in files:
-            suffix = Path(name).suffix.lower()
-            if suffix == ".parquet":
-                return "parquet"
-            if suffix in IMAGE_SUFFIXES:
-                return "pictures"
-    raise UserError(
-        f"The data folder {folder} has no images: expected CLASS/*.jpg, train/CLASS/*.jpg with test/CLASS/*.jpg, "
-        "*.parquet, or a folder saved by datasets."
+    train = usual("train_split", splits, options.test_split)
+    return replace(
+        options,
+        image_column=usual("image_column", features),
+        label_column=usual("label_column", features),
+        train_split=train,
+        test_split=usual("test_split", splits, train),
     )
 
 
-def _open_pictures(folder: Path) -> Mapping[str, Any]:
-    """Pictures in one folder a class, however deep below it; or as a metadata file beside them lists them.
+def check_num_classes(entry: DataEntry, source: Path | str, num_classes: int) -> None:
+    """Refuse another number of classes than the catalogue has."""
+    if num_classes != entry.num_classes:
+        problem = f"{entry.name} has {entry.num_classes} classes but {source} has {num_classes}"
+        raise UserError(f"{problem}: give {entry.local_layout}.")
 
-    Not left to ``datasets``, which takes the folder next to the file for the class (``cat/2020/1.jpg`` would be a
-    "2020"), and a class called "test tube" or a file called ``train_1.jpg`` for a split.
+
+def is_thinned(options: DataOptions) -> bool:
+    """Whether the user asks for a long tail other than the data set's own."""
+    return any(value is not None for value in (options.imbalance_factor, options.max_count, options.imbalance_type))
+
+
+def with_long_tail(options: DataOptions, entry: DataEntry | None, *, by_list: bool) -> DataOptions:
+    """The options with the data set's own long tail where the user asks for none; no factor: nothing is thinned.
+
+    ``by_list``: an official list made the training split.
     """
-    import datasets
+    factor, largest, shape = options.imbalance_factor, options.max_count, options.imbalance_type or "exp"
+    if entry is not None:
+        largest, shape = largest or entry.max_count, options.imbalance_type or entry.imbalance_type
+        if entry.official is None:
+            factor = factor or entry.default_imbalance_factor
+        elif is_thinned(options) or not (by_list or entry.official.natural):
+            factor = factor or entry.official.imbalance_factor
+    return replace(options, imbalance_factor=factor, max_count=largest, imbalance_type=shape)
 
-    splits = _split_folders(folder)
-    if any(_has_metadata(path) for path in splits.values()):
-        _refuse_without_train(folder, list(splits))
-        files = {split: f"{glob.escape(str(path))}/**" for split, path in splits.items()}
-        return datasets.load_dataset("imagefolder", data_files=files)
-    pictures = {split: found for split, path in splits.items() if (found := _pictures_by_class(path))}
-    _refuse_without_train(folder, list(pictures))
-    classes = sorted({name for found in pictures.values() for name, _ in found})
-    number = {name: i for i, name in enumerate(classes)}
-    features = datasets.Features({"image": datasets.Image(decode=False), "label": datasets.ClassLabel(names=classes)})
-    return {
-        split: datasets.Dataset.from_dict(
-            {"image": [str(path) for _, path in found], "label": [number[name] for name, _ in found]},
-            features=features,
+
+def check_options(options: DataOptions, entry: DataEntry | None) -> None:
+    """Refuse options that have no effect on this data set."""
+
+    def refuse(option: str, reason: str) -> NoReturn:
+        raise UserError(f"{option}={getattr(options, option)!r} {reason}.")
+
+    name, official = options.data, None if entry is None else entry.official
+    if entry is None and options.data_dir is not None:
+        refuse("data_dir", f"is for catalogue data sets, and {name} is not one: give the folder itself as the data set")
+    if entry is not None and entry.embedded and options.data_dir is not None:
+        refuse("data_dir", f"has no effect: {name} comes with scikit-learn; leave it out")
+    if entry is not None and options.data_config is not None:
+        refuse("data_config", f"is for data sets outside the catalogue: leave it out with {name}")
+    if entry is None and options.imbalance_factor is None:
+        advice = f"shapes a long tail, and {name} is used as it is: give imbalance_factor= as well, or leave"
+        if options.max_count is not None:
+            refuse("max_count", f"{advice} max_count= out")
+        if options.imbalance_type not in (None, "exp"):
+            refuse("imbalance_type", f"{advice} imbalance_type= out")
+    listed = {other.name: other.official for other in list_data().values() if other.official}
+    if options.split_file is not None and official is None:
+        refuse("split_file", f"is for data sets with official lists ({', '.join(listed)}): leave it out with {name}")
+    if options.official_val and (official is None or official.val is None):
+        known = ", ".join(other for other, lists in listed.items() if lists.val)
+        refuse(
+            "official_val",
+            f"is for data sets with an official validation list ({known}), and {name} has none: hold images out with "
+            "val_fraction=",
         )
-        for split, found in pictures.items()
-    }
 
 
-def _split_folders(folder: Path) -> dict[str, Path]:
-    """The folder of each split; the whole folder is the training split when none of those in it is one.
-
-    A folder called "train" may be a class, beside others that are called otherwise: it is a split when it has folders
-    or a metadata file in it.
-    """
-    inner = _visible_folders(folder)
-    named: dict[str, Path] = {}
-    for split, names in (("train", _TRAIN_NAMES), ("test", _TEST_NAMES), ("validation", _VALIDATION_NAMES)):
-        for path in inner:
-            if path.name.lower() in names:
-                named.setdefault(split, path)
-    sure = {split: path for split, path in named.items() if _has_metadata(path) or _visible_folders(path)}
-    if "train" in sure:
-        return named
-    if _has_metadata(folder):
-        return {"train": folder}
-    only_splits = all(path.name.lower() in (*_TRAIN_NAMES, *_TEST_NAMES, *_VALIDATION_NAMES) for path in inner)
-    return sure or (named if only_splits else {}) or {"train": folder}
+def source_facts(options: DataOptions, entry: DataEntry | None, license_name: str) -> dict[str, Any]:
+    """The fields of `DataFacts` that identify the data set."""
+    if entry is not None:
+        names = ("name", "hub_id", "license", "description")
+        return {"in_catalogue": True, **{name: getattr(entry, name) for name in names}}
+    folder = Path(options.data).expanduser()
+    if folder.is_dir():
+        # The name goes into model cards, which must not tell where a folder lies on this machine.
+        return {"name": folder.resolve().name, "license": license_name}
+    return {"name": options.data, "hub_id": options.data, "license": license_name}
 
 
-def _visible_folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _has_metadata(folder: Path) -> bool:
-    return any((folder / f"metadata.{kind}").is_file() for kind in ("csv", "jsonl"))
-
-
-def _refuse_without_train(folder: Path, splits: list[str]) -> None:
-    if "train" not in splits:
+def _open_official(options: DataOptions, entry: DataEntry, official: OfficialSplit) -> RawData:
+    """A catalogue data set in the splits of its official lists, or complete where no list is available."""
+    thinned = is_thinned(options)
+    if thinned and (options.split_file is not None or options.official_val):
+        option = "official_val=True" if options.split_file is None else f"split_file={options.split_file!r}"
         raise UserError(
-            f"The data folder {folder} has {', '.join(splits)} but no train pictures: add train/CLASS/*.jpg."
+            f"{option} uses the official list of {entry.name}, and imbalance_factor=, max_count= and imbalance_type= "
+            "thin the data set without it: give either."
         )
+    source = locate(options, entry)
+    index, notes = _index_images(source, options, entry, official)
+    lists = find_lists(
+        entry.name,
+        official,
+        split_file=options.split_file,
+        data_dir=source if isinstance(source, Path) else None,
+        lists_repo=None if thinned and not official.natural else entry.lists_repo,
+    )
+    wanted = official.natural or not thinned
+    if wanted and (lists.train is not None or (index.shared and lists.test is not None)):
+        raw = split_by_lists(
+            official, index, lists, official_val=options.official_val, skip_missing=options.skip_bad_images,
+            where=str(source),
+        )  # fmt: skip
+        notes += lists.notes
+    elif options.official_val:
+        raise UserError(
+            f"official_val=True uses the official list of {entry.name}, and there is no {official.train.file}: give it "
+            "as split_file=, or hold images out with val_fraction=."
+        )
+    else:
+        raw = split_without_lists(official, index, lists, where=str(source))
+        if not thinned:
+            used = "used as it is, and was not checked"
+            if not official.natural:
+                used = "thinned to a Pareto curve instead, which is not the official split"
+            notes += [*lists.notes, f"{official.train.file} is missing: the training split is {used}."]
+        if len(index.class_names) != entry.num_classes:
+            notes.append(f"The images are of {len(index.class_names)} classes; {entry.name} has {entry.num_classes}.")
+    if thinned:
+        notes.append(f"The training split of {entry.name} is thinned as asked for: it is not the official split.")
+    raw.notes[:0] = notes
+    return raw
 
 
-def _pictures_by_class(root: Path) -> list[tuple[str, Path]]:
-    """Class and file of each picture below ``root``, in the order of their paths; the class is the first folder."""
-    found = []
-    for here, folders, files in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if name.startswith(".") or Path(name).suffix.lower() not in IMAGE_SUFFIXES:
-                continue
-            path = Path(here, name)
-            if path.parent == root:
-                raise UserError(
-                    f"The picture {name} lies in {root} itself and so has no class: move it into a folder named as its "
-                    "class, or away."
-                )
-            found.append((path.relative_to(root).parts[0], path))
-    return found
+def _index_images(
+    source: Path | str, options: DataOptions, entry: DataEntry, official: OfficialSplit
+) -> tuple[ImageIndex, list[str]]:
+    """Every image of a large data set, and what was decided about its tables."""
+    if isinstance(source, str) or holds_tables(source):
+        raw, tables = _read_tables(source, options, entry)
+        return index_tables(raw, tables), raw.notes
+    for option in ("image_column", "label_column", "train_split", "test_split"):
+        if (value := getattr(options, option)) is not None:
+            raise UserError(f"{option}={value!r} is for tables, and {source} has image files: leave it out.")
+    index = index_layout(source, official)
+    if index is None:
+        raise UserError(f"The folder {source} does not have a layout of {entry.name}: give {entry.local_layout}.")
+    return index, []
 
 
-def choose_splits(names: list[str], train: str | None, test: str | None) -> tuple[str, str | None, list[str]]:
-    """Training split, test split (``None`` where there is none), and what was decided for the user.
-
-    Raises:
-        UserError: a split that is asked for is not there, both are one, or the training split cannot be told.
-    """
-    notes = []
-    for option, wanted in (("train-split", train), ("test-split", test)):
-        if wanted is not None and wanted not in names:
-            raise UserError(f"There is no split {wanted!r}: give one of {', '.join(names)} as --{option}.")
-    if train is None:
-        usable = [name for name in names if name != test]
-        train = next((name for name in _TRAIN_NAMES if name in usable), None)
-        if train is None:
-            if len(usable) != 1:
-                raise UserError(f"None of the splits {', '.join(names)} is called train: name it with --train-split.")
-            train = usable[0]
-            notes.append(f"The split {train} is the training part.")
-    if test == train:
-        raise UserError(f"The split {train!r} cannot be both training and test part: name another as --test-split.")
-    rest = [name for name in names if name != train]
-    if test is None:
-        test = next((name for name in (*_TEST_NAMES, *_VALIDATION_NAMES) if name in rest), None)
-        if test in _VALIDATION_NAMES:
-            notes.append(f"There is no test split: the split {test} is the test part.")
-    idle = [name for name in _VALIDATION_NAMES if name in rest and name != test]
-    if idle:
-        notes.append(f"The split {idle[0]} is not used: --val-fraction holds out a part of the training split.")
-    return train, test, notes
-
-
-def one_line(error: Exception) -> str:
-    """An error's text on one line, of at most 200 characters."""
-    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."
+def _read_tables(
+    source: Path | str, options: DataOptions, entry: DataEntry | None
+) -> tuple[RawData, Mapping[str, Any]]:
+    """The splits and classes of a folder or a Hub data set, and the tables that they come from."""
+    config = configuration(source, options, entry)
+    tables = open_folder(source, config) if isinstance(source, Path) else open_hub(source, config)
+    folder = source.resolve() if isinstance(source, Path) else None
+    return raw_from_tables(tables, with_usual_names(options, entry, tables), folder), tables

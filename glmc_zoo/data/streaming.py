@@ -1,190 +1,266 @@
-"""Data sets that are read as they come, for evaluation: never downloaded as a whole, and never held in memory."""
-
-from __future__ import annotations
+"""Data sets that are read as they arrive, for evaluation: never downloaded as a whole, and never held in memory."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
-from glmc_zoo.data.catalogue import list_data
-from glmc_zoo.data.columns import find_image_column, find_label_column
-from glmc_zoo.data.load import TailShape, refuse_idle
-from glmc_zoo.data.longtail import longtail_counts
-from glmc_zoo.data.stream_split import StreamSplit, guarded, label_key
-from glmc_zoo.data.streams import Streams, choose_stream_splits, entry_choices, open_streams
+from glmc_zoo.data import sources
+from glmc_zoo.data.catalogue import DataEntry, list_data
+from glmc_zoo.data.options import DataOptions, data_options
+from glmc_zoo.data.reading.folders import holds_tables
+from glmc_zoo.data.reading.images import decode_record, one_line
+from glmc_zoo.data.reading.stream_tables import open_stream_tables
+from glmc_zoo.data.reading.tables import (
+    TEST_NAMES,
+    VALIDATION_NAMES,
+    choose_splits,
+    find_image_column,
+    find_label_column,
+    label_features,
+    label_key,
+)
+from glmc_zoo.data.splits import check_several_classes, tail_counts, unused_classes
 from glmc_zoo.errors import UserError
+from glmc_zoo.results import DataFacts
 
-if TYPE_CHECKING:
-    pass
+StreamBatch = tuple[list[Image.Image], NDArray[np.int64], NDArray[np.int64]]
 
-__all__ = ["StreamedData", "load_stream"]
-
+_SHARD_BITS = 40  # of a position, for the index within a shard
 _LABELS_AT_ONCE = 8192
+_ADVICE = "remove it, or leave streaming=True out and pass skip_bad_images=True"
+_IDLE = ("split_file", "official_val", "selection", "data_seed", "val_fraction", "skip_bad_images")
+
+
+@dataclass(frozen=True)
+class StreamSplit:
+    """Images and classes of one split, read anew in every pass.
+
+    `shard` gives one process its share. Where there are enough files, each share is whole files, and nothing is read
+    twice; else ``datasets.distributed.split_dataset_by_node`` gives it every ``world_size``-th image.
+    """
+
+    dataset: Any
+    """A ``datasets.IterableDataset`` whose images are not decoded."""
+    image_column: str
+    label_column: str
+    classes: Mapping[str | int, int]
+    """Class of each value of the label column; a ``ClassLabel`` counts by its names."""
+    name: str
+    """Name of the split for messages: "training" or "test"."""
+    num_images: int | None = None
+    """Images of the whole split, where the data set states it."""
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def num_shards(self) -> int:
+        """Files, or pieces of a table, that can be read independently."""
+        return int(self.dataset.num_shards)
+
+    def shard(self, rank: int, world_size: int) -> "StreamSplit":
+        """The share of one of ``world_size`` readers; each image is in exactly one share."""
+        return replace(self, rank=rank, world_size=world_size)
+
+    def batches(self, batch_size: int) -> Iterator[StreamBatch]:
+        """One pass: RGB images, their classes (B,), and their positions (B,).
+
+        Positions rise in the order of the split and differ between shares; they are 0, 1, 2, ... only where the whole
+        split is one share. A broken stream, or an image or label that cannot be used, raises `UserError`.
+        """
+        from datasets.utils.file_utils import xopen  # the path of an image file on the Hub is its address
+
+        for shard, step, dataset in self._pieces():
+            start = self.rank if step > 1 else 0
+            for rows in _guarded(dataset.iter(batch_size=batch_size), self.name):
+                records = rows[self.image_column]
+                local = start + step * np.arange(len(records), dtype=np.int64)
+                where = [f"Image {i} of {f'shard {shard} of ' if shard else ''}the {self.name} split" for i in local]
+                images = [
+                    decode_record(record, at, _ADVICE, open_file=xopen, shown=lambda path: Path(path).name)
+                    for record, at in zip(records, where, strict=True)
+                ]
+                labels = [self._class(value, at) for value, at in zip(rows[self.label_column], where, strict=True)]
+                yield images, np.asarray(labels, dtype=np.int64), local + (shard << _SHARD_BITS)
+                start += step * len(records)
+
+    def _pieces(self) -> Iterator[tuple[int, int, Any]]:
+        """Number, step between images, and data of each piece of this share."""
+        from datasets.distributed import split_dataset_by_node
+
+        if self.world_size == 1:
+            yield 0, 1, self.dataset
+        elif self.num_shards >= self.world_size:
+            for shard in range(self.rank, self.num_shards, self.world_size):
+                yield shard, 1, self.dataset.shard(self.num_shards, shard)
+        else:
+            yield 0, self.world_size, split_dataset_by_node(self.dataset, self.rank, self.world_size)
+
+    def _class(self, value: Any, where: str) -> int:
+        key = label_key(value, self.dataset.features[self.label_column], self.label_column)
+        key = str(key) if key not in self.classes else key
+        if key not in self.classes:
+            raise UserError(f"{where} is of the class {key!r}, which has no training image: add some, or remove it.")
+        return self.classes[key]
 
 
 @dataclass(frozen=True)
 class StreamedData:
-    """A data set as `load_stream` hands it out."""
+    """A data set as `load_stream` returns it."""
 
-    name: str
     train: StreamSplit | None
-    """The complete training split, before any thinning; ``None`` where there is none."""
+    """The complete training split, before any thinning; ``None`` without a training split."""
     test: StreamSplit
     class_names: list[str]
     class_counts: list[int] | None
-    """Training images of each class, after thinning; ``None`` where an official list makes the training part, or where
-    there is none."""
-    info: dict[str, Any] = field(default_factory=dict)
-    """What an evaluation stores with its results; plain JSON types."""
+    """Training images of each class, after thinning; ``None`` where an official list makes the training split, or
+    without one."""
+    facts: DataFacts
+    """What an evaluation stores with its results."""
+
+    @property
+    def name(self) -> str:
+        """Catalogue name, Hub id, or the last part of the folder's path."""
+        return self.facts.name
 
     @property
     def notes(self) -> list[str]:
         """Decisions taken on the user's behalf, one sentence each."""
-        return list(self.info["notes"])
+        return list(self.facts.notes)
 
 
-def load_stream(
-    name_or_path: str | Path,
-    *,
-    data_dir: str | Path | None = None,
-    data_config: str | None = None,
-    imbalance_factor: float | None = None,
-    max_count: int | None = None,
-    profile: str | None = None,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    train_split: str | None = None,
-    test_split: str | None = None,
-) -> StreamedData:
-    """Open a data set to be read as it comes; the arguments are those of `load_data`.
+def load_stream(name_or_path: str | PathLike[str], **options: Any) -> StreamedData:
+    """Open a data set to be read as it arrives; the arguments are those of `load_data`.
 
-    The class counts are those that `load_data` would give. A catalogue set made by a formula has them from the formula;
-    for other sets the label column alone of the training split is read once. A set made by an official list has none,
-    nor has one without a training split.
-
-    Raises:
-        UserError: anything the caller can put right: as of `load_data`; also a set that has no test split or that
-            cannot be streamed.
+    The class counts are those that `load_data` would give. A catalogue data set made by a formula has them from the
+    formula; for other data sets the label column of the training split is read once. A data set made by an official
+    list has none, nor has one without a training split. An option without effect on a stream, or a data set that has
+    no test split or cannot be streamed, raises `UserError`.
     """
-    name = str(name_or_path)
-    entry = list_data().get(name)
-    choices = {
-        "image_column": image_column,
-        "label_column": label_column,
-        "train_split": train_split,
-        "test_split": test_split,
-    }
-    shape = TailShape(imbalance_factor, max_count, profile)
-    refuse_idle(name, entry, shape, data_dir=data_dir, data_config=data_config)
-    # Only an official list knows which training images there are, of a set that is neither natural nor thinned anew.
-    by_list = entry is not None and entry.official is not None and not (entry.official.natural or shape.given)
-    by_formula = entry is not None and entry.official is None
-    if entry is None:
-        shape = shape.filled(None, None, "exp")
-    elif entry.official is None:
-        shape = shape.filled(entry.default_imbalance_factor, entry.max_count, entry.profile)
-    else:
-        shape = shape.filled(entry.official.imbalance_factor if shape.given else None, entry.max_count, entry.profile)
-    streams = open_streams(name, entry, data_dir, data_config)
-    if entry is not None:
-        choices = entry_choices(entry, streams.splits, choices)
-    train_name, test_name, notes = choose_stream_splits(
-        list(streams.splits), choices["train_split"], choices["test_split"]
-    )
-    train = None if train_name is None else streams.splits[train_name]
-    test = streams.splits[test_name]
-    first = test if train is None else train
-    label = find_label_column(first.features, choices["label_column"])
-    image = find_image_column(first.features, choices["image_column"])
-    names = _shared_names([part for part in (train, test) if part is not None], label)
-    counts: list[int] | None = None
-    origin = "none"
-    if train_name is not None and not by_list and (names is None or not by_formula):
-        names, have = _settled(names, _count(streams, train_name, label), notes)
-        counts, origin = _thinned(have, shape), "training split"
+    return load_stream_data(data_options(name_or_path, options))
+
+
+def load_stream_data(options: DataOptions) -> StreamedData:
+    """`load_stream` with its options as one object."""
+    entry = list_data().get(options.data)
+    sources.check_options(options, entry)
+    _check_streamable(options, entry)
+    source = sources.locate(options, entry)
+    if entry is not None and isinstance(source, Path) and not holds_tables(source):
+        raise UserError(f"streaming=True has no effect: the images are files in {source}; leave it out.")
+    tables = open_stream_tables(source, sources.configuration(source, options, entry))
+    options = sources.with_usual_names(options, entry, tables.splits)
+    # An official list names its training images one by one, unless they are all images or thinned anew.
+    official = None if entry is None else entry.official
+    by_list = official is not None and not (official.natural or sources.is_thinned(options))
+    options = sources.with_long_tail(options, entry, by_list=True)
+    train_name, test_name, notes = _choose_stream_splits(list(tables.splits), options)
+    used = [tables.splits[name] for name in (train_name, test_name) if name is not None]
+    image = find_image_column(used[0].features, options.image_column)
+    label = find_label_column(used[0].features, options.label_column)
+
+    names, by_formula = _shared_names(used, label), entry is not None and official is None
+    counts, origin = None, "none"
+    if train_name is not None and not by_list and not (by_formula and names is not None):
+        names, available = _settle(names, tables.column(train_name, label), label, notes)
+        counts, origin = np.minimum(available, tail_counts(available, options)).tolist(), "training split"
     if names is None:
-        raise UserError(f"The classes of {name} cannot be told from a test split alone: leave --streaming out.")
-    if entry is not None and len(names) != entry.num_classes:
-        raise UserError(
-            f"{entry.name} has {entry.num_classes} classes but {data_dir or entry.hub_id} has {len(names)}: give "
-            f"{entry.local_layout}."
-        )
-    if by_formula:
-        assert shape.factor is not None and shape.max_count is not None
-        counts = longtail_counts(len(names), shape.max_count, shape.factor, shape.profile or "exp")
-        origin = "formula"
-    if len(names) < 2:
-        raise UserError(f"The data set {name} has only one class ({names[0]}): give a set with at least two.")
+        raise UserError(f"The classes of {options.data} are not known from a test split: leave streaming=True out.")
+    if entry is not None:
+        sources.check_num_classes(entry, source, len(names))
+        if official is None:
+            counts, origin = tail_counts([entry.max_count] * len(names), options), "formula"
+    check_several_classes([str(name) for name in names])
     classes = {key: position for position, key in enumerate(names)}
 
-    def split(part_name: str, part: Any, shown: str) -> StreamSplit:
-        column = image if image in part.features else find_image_column(part.features, None)
-        # In this order: of pictures that are files, ``datasets`` decodes what was selected before.
-        raw = part.decode(False).select_columns([column, label])
-        return StreamSplit(raw, column, label, classes, shown, streams.sizes[part_name])
+    def split(name: str, shown: str) -> StreamSplit:
+        table = tables.splits[name]
+        column = image if image in table.features else find_image_column(table.features)
+        # In this order: ``datasets`` decodes image files that were selected before.
+        undecoded = table.decode(False).select_columns([column, label])
+        return StreamSplit(undecoded, column, label, classes, shown, tables.sizes[name])
 
-    return StreamedData(
-        name=streams.info["name"],
-        train=None if train_name is None else split(train_name, train, "training"),
-        test=split(test_name, test, "test"),
-        class_names=[str(key) for key in names],
-        class_counts=counts,
-        info={
-            **streams.info,
-            "streamed": True,
-            "class_counts_from": origin,
-            "imbalance_factor": shape.factor,
-            "profile": None if shape.factor is None else shape.profile,
-            "train_images": None if counts is None else sum(counts),
-            "test_images": streams.sizes[test_name],
-            "notes": notes,
-        },
+    facts = DataFacts(
+        **sources.source_facts(options, entry, tables.license),
+        streamed=True,
+        class_counts_from=origin,
+        imbalance_factor=options.imbalance_factor,
+        imbalance_type=options.imbalance_type if options.imbalance_factor is not None else None,
+        train_images=None if counts is None else sum(counts),
+        test_images=tables.sizes[test_name],
+        notes=notes,
     )
+    train = None if train_name is None else split(train_name, "training")
+    return StreamedData(train, split(test_name, "test"), [str(key) for key in names], counts, facts)
 
 
-def _shared_names(parts: list[Any], label: str) -> list[str | int] | None:
-    """The classes where every split has the same ``ClassLabel``; else ``None``: they are what the labels hold."""
+def _check_streamable(options: DataOptions, entry: DataEntry | None) -> None:
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if field.name in _IDLE and value != field.default:
+            raise UserError(f"{field.name}={value!r} has no effect with streaming=True: leave one of them out.")
+    if entry is not None and entry.hub_id is None and options.data_dir is None:
+        raise UserError(f"streaming=True reads tables or a Hub data set; {entry.name} is not on the Hub: leave it out.")
+
+
+def _choose_stream_splits(names: list[str], options: DataOptions) -> tuple[str | None, str, list[str]]:
+    """Training split (``None`` where there is none), test split, and notes."""
+    if len(names) == 1 and options.train_split is None:
+        (only,) = names
+        if options.test_split == only or (options.test_split is None and only in (*TEST_NAMES, *VALIDATION_NAMES)):
+            return None, only, [f"There is no training split: the split {only} is all there is."]
+    train, test, notes = choose_splits(names, options.train_split, options.test_split)
+    if test is None:
+        raise UserError(
+            f"There is no test split to stream, only {', '.join(names)}: name one with test_split=, or leave "
+            "streaming=True out to set a fifth of the training split aside."
+        )
+    return train, test, notes
+
+
+def _shared_names(tables: list[Any], label: str) -> list[str | int] | None:
+    """The classes where every split has the same ``ClassLabel``; else ``None``: they are read from the labels."""
     from datasets import ClassLabel
 
-    features = [part.features.get(label) for part in parts]
-    for part, feature in zip(parts, features, strict=True):
-        if feature is None:
-            raise UserError(f"A split has no column {label!r}, only {', '.join(part.features)}: give --label-column.")
+    features = label_features(tables, label)
     if all(isinstance(feature, ClassLabel) and feature.names == features[0].names for feature in features):
         return list(features[0].names)
     return None
 
 
-def _count(streams: Streams, split: str, column: str) -> Counter[str | int]:
-    """Images of each class, by one pass over the label column."""
-    dataset, found = streams.labels(split, column), Counter[str | int]()
-    feature = dataset.features[column]
-    for rows in guarded(dataset.iter(batch_size=_LABELS_AT_ONCE), "training"):
-        found.update(rows[column])
-    return Counter({label_key(value, feature, column): count for value, count in found.items()})
-
-
-def _settled(
-    names: list[str | int] | None, found: Counter[str | int], notes: list[str]
+def _settle(
+    names: list[str | int] | None, train: Any, column: str, notes: list[str]
 ) -> tuple[list[str | int], list[int]]:
-    """Classes with a training image and how many; a name without any is no class, as in `load_data`."""
-    if names is None:
-        mixed = len({type(key) for key in found}) > 1
-        used = sorted({str(key) if mixed else key for key in found})  # type: ignore[type-var]
-    else:
-        used = [key for key in names if found[key]]
-        unused = [str(key) for key in names if not found[key]]
-        if unused:
-            notes.append(f"{len(unused)} class names have no image and were left out: {', '.join(unused[:10])}.")
-    return used, [found[key] for key in used]
+    """Classes with a training image and their counts, by one pass over the label column of the training split.
+
+    Other names are dropped, as in `load_data`.
+    """
+    values = Counter[Any]()
+    for rows in _guarded(train.iter(batch_size=_LABELS_AT_ONCE), "training"):
+        values.update(rows[column])
+    counts = Counter({label_key(value, train.features[column], column): count for value, count in values.items()})
+    names = sorted(counts) if names is None else names
+    unused = [str(key) for key in names if not counts[key]]
+    if unused:
+        notes.append(unused_classes(unused))
+    used = [key for key in names if counts[key]]
+    return used, [counts[key] for key in used]
 
 
-def _thinned(have: list[int], shape: TailShape) -> list[int]:
-    """The counts that `load_data` leaves of those that are there."""
-    if shape.factor is None:
-        return have
-    wanted = longtail_counts(len(have), shape.max_count or max(have), shape.factor, shape.profile or "exp")
-    return np.minimum(have, wanted).tolist()
+def _guarded(rows: Iterator[Any], name: str) -> Iterator[Any]:
+    """The same rows; a broken stream becomes one sentence."""
+    from datasets.exceptions import DatasetsError
+
+    try:
+        yield from rows
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
+        raise UserError(
+            f"The stream of the {name} split broke off ({one_line(error)}): check the network and start again, or "
+            "leave streaming=True out to download the data set once."
+        ) from error

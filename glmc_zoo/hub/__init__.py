@@ -1,31 +1,9 @@
-"""What a trained model becomes for other people: a timm folder, a model card, a repository on the Hub."""
+"""The Hugging Face Hub: exported folders with model cards, pushing them, and loading trained models.
 
-from __future__ import annotations
+The three jobs are `export`, `push` and `load`; what two of them share is in `folder` and `retry`. Nothing heavy is
+imported until a name is used.
+"""
 
-from glmc_zoo.hub.card import render_card
-from glmc_zoo.hub.export import GLMC_PAPER, export_model, export_run, write_heads
-from glmc_zoo.hub.push import check_login, check_push, push_command, push_folder
-from glmc_zoo.hub.source import ModelSource, create_model, open_model, source_license
-from glmc_zoo.hub.upload import PushResult
-from glmc_zoo.hub.validate import check_card
-from glmc_zoo.hub.zoo import PublishedModel, list_models
+import lazy_loader
 
-__all__ = [
-    "GLMC_PAPER",
-    "ModelSource",
-    "PublishedModel",
-    "PushResult",
-    "check_card",
-    "check_login",
-    "check_push",
-    "create_model",
-    "export_model",
-    "export_run",
-    "list_models",
-    "open_model",
-    "push_command",
-    "push_folder",
-    "render_card",
-    "source_license",
-    "write_heads",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

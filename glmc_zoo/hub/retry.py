@@ -1,48 +1,37 @@
-"""Trying again when the Hub is busy or the connection breaks, whichever HTTP library its client is built on."""
-
-from __future__ import annotations
+"""Retries when the Hub is busy or the connection breaks, whichever HTTP library its client is built on."""
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
-
-__all__ = ["http_status", "is_transient", "retrying"]
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-# Base classes of broken connections and timeouts, by name: requests (huggingface_hub 0.x), httpx (1.x), httpx2 (2.x),
-# and Python's own.
+# Base classes of broken connections and timeouts in requests (huggingface_hub 0.x), httpx (1.x), httpx2 (2.x), Python.
 _TRANSPORT = {"ConnectionError", "Timeout", "ChunkedEncodingError", "TransportError", "TimeoutError"}
 
 
 def http_status(error: BaseException) -> int | None:
-    """Status of the Hub's answer, when the error comes of one."""
+    """HTTP status of the response that an error stands for, if any."""
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same request may well succeed later: 429, 5xx, a broken connection or a timeout."""
+    """Whether the same request may succeed later: after 429, 5xx, a broken connection or a timeout."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
-    for link in _causes(error):
-        status = http_status(link)
+    cause: BaseException | None = error
+    while cause is not None:  # uploads and downloads wrap the original error
+        status = http_status(cause)
         if status is not None:
             return status == 429 or status >= 500
-        if isinstance(link, OfflineModeIsEnabled):
+        if isinstance(cause, OfflineModeIsEnabled):
             return False
-        if any(kind.__name__ in _TRANSPORT for kind in type(link).__mro__):
+        if any(kind.__name__ in _TRANSPORT for kind in type(cause).__mro__):
             return True
+        cause = cause.__cause__
     return False
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it was raised from; uploads and downloads wrap what really happened."""
-    link: BaseException | None = error
-    while link is not None:
-        yield link
-        link = link.__cause__
 
 
 def retrying(
@@ -50,20 +39,14 @@ def retrying(
 ) -> _T:
     """The result of ``call``, tried up to ``attempts`` times while its failures are transient.
 
-    Args:
-        call: what to do.
-        attempts: at most so many times.
-        first_wait: seconds before the second attempt; each later wait is twice the one before.
-        done: asked before each further attempt whether the failed one had its effect after all, the answer alone being
-            lost. Gives the result then, and None otherwise. When it fails itself, that counts as an attempt.
-
-    Raises:
-        Exception: the last failure, or the first one that is not transient.
+    ``first_wait`` is in seconds, before the second attempt; each later wait is twice as long. ``done`` is called before
+    each retry: it returns the result if the previous attempt did succeed on the server and only its response was lost,
+    else ``None``. Its own failure counts as an attempt.
     """
     for attempt in range(attempts):
         try:
-            found = done() if attempt and done is not None else None
-            return call() if found is None else found
+            earlier = done() if attempt and done is not None else None
+            return call() if earlier is None else earlier
         except Exception as error:
             if not is_transient(error) or attempt == attempts - 1:
                 raise

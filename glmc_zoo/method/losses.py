@@ -1,22 +1,19 @@
 """The cumulative loss of GLMC (sections 3.2 and 3.3), as pure functions of the heads' outputs."""
 
-from __future__ import annotations
-
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glmc_zoo.method import weights
 from glmc_zoo.method.mixing import MixedViews
-
-__all__ = ["BalancedSoftmaxLoss", "ClassBalancedLoss", "GLMCOutput", "Reduction", "cumulative_alpha", "glmc_loss"]
-
-Reduction = Literal["sum", "mean"]
+from glmc_zoo.method.registry import register_loss
+from glmc_zoo.method.switches import Reduction
 
 
 class GLMCOutput(NamedTuple):
-    """What the heads say of one view: logits ``(B, C)``, projection and prediction ``(B, P)``."""
+    """Outputs of the heads for one view: logits ``(B, C)``, projection and prediction ``(B, P)``."""
 
     logits: Tensor
     balanced_logits: Tensor
@@ -27,15 +24,11 @@ class GLMCOutput(NamedTuple):
 def cumulative_alpha(epoch: int, epochs: int, *, power: float = 2.0) -> float:
     """Share of the conventional loss in epoch ``epoch`` of ``epochs``, counted from 0: ``1 - (epoch / epochs) ** 2``.
 
-    ``power`` in place of the published 2 moves the point where the re-balanced loss takes over: 1 is a straight line,
-    less than 1 an early take-over.
-
-    Raises:
-        ValueError: ``epochs`` or ``power`` is not positive.
+    Below the published ``power`` of 2 the re-balanced loss takes over earlier; 1 is a straight line.
     """
     if epochs <= 0 or power <= 0:
         raise ValueError(f"epochs and power must be positive, got {epochs} and {power}.")
-    return 1.0 - (epoch / epochs) ** power
+    return float(1.0 - (epoch / epochs) ** power)
 
 
 def _consistency(prediction: Tensor, projection: Tensor) -> Tensor:
@@ -52,6 +45,7 @@ def glmc_loss(
     consistency_weight: float,
     reduction: Reduction = "sum",
     log_prior: Tensor | None = None,
+    criterion: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Total loss of one step and its terms.
 
@@ -67,58 +61,63 @@ def glmc_loss(
         reduction: ``"sum"`` adds the cross-entropies of the two views (the published numbers), ``"mean"`` halves them
             (the paper's 1/2N).
         log_prior: Log class frequencies ``(C,)``. When given, the re-balanced branch is balanced softmax (Ren et al.,
-            NeurIPS 2020) on the plain soft labels in place of cross-entropy on the re-weighted ones.
+            NeurIPS 2020) on the plain soft labels instead of cross-entropy on the re-weighted ones.
+        criterion: Another loss for the re-balanced branch, as `register_loss` describes, called with the re-balanced
+            logits and the plain soft labels of each view. It excludes ``log_prior``.
 
     Returns:
         0-d tensors ``loss``, ``conventional``, ``rebalanced``, ``consistency``.
-
-    Raises:
-        ValueError: ``reduction`` is neither ``"sum"`` nor ``"mean"``.
     """
+    if log_prior is not None and criterion is not None:
+        raise ValueError("log_prior and criterion both decide the re-balanced branch: give one of them.")
     if reduction not in ("sum", "mean"):
         raise ValueError(f"reduction must be 'sum' or 'mean', got {reduction!r}.")
-    scale = 1.0 if reduction == "sum" else 0.5
-    cross_entropy = F.cross_entropy  # soft labels, mean over the batch
-    conventional = cross_entropy(global_out.logits, views.global_labels)
-    conventional = scale * (conventional + cross_entropy(local_out.logits, views.local_labels))
-    if log_prior is None:
-        rebalanced = cross_entropy(global_out.balanced_logits, views.global_weighted_labels)
-        rebalanced = rebalanced + cross_entropy(local_out.balanced_logits, views.local_weighted_labels)
-    else:
-        rebalanced = cross_entropy(global_out.balanced_logits + log_prior, views.global_labels)
-        rebalanced = rebalanced + cross_entropy(local_out.balanced_logits + log_prior, views.local_labels)
-    rebalanced = scale * rebalanced
+
+    def rebalance(logits: Tensor, labels: Tensor, weighted_labels: Tensor) -> Tensor:
+        if criterion is not None:
+            return criterion(logits, labels)
+        if log_prior is not None:
+            return F.cross_entropy(logits + log_prior, labels)
+        return F.cross_entropy(logits, weighted_labels)
+
+    conventional = F.cross_entropy(global_out.logits, views.global_labels)
+    conventional = conventional + F.cross_entropy(local_out.logits, views.local_labels)
+    rebalanced = rebalance(global_out.balanced_logits, views.global_labels, views.global_weighted_labels)
+    rebalanced = rebalanced + rebalance(local_out.balanced_logits, views.local_labels, views.local_weighted_labels)
     consistency = _consistency(global_out.prediction, local_out.projection)
     consistency = consistency + _consistency(local_out.prediction, global_out.projection)
+    if reduction == "mean":
+        conventional, rebalanced = 0.5 * conventional, 0.5 * rebalanced
     loss = alpha * conventional + (1.0 - alpha) * rebalanced + consistency_weight * consistency
     return {"loss": loss, "conventional": conventional, "rebalanced": rebalanced, "consistency": consistency}
 
 
-class BalancedSoftmaxLoss(nn.Module):
-    """Cross-entropy on logits shifted by the log class frequencies (Ren et al., NeurIPS 2020, equation 4).
+@register_loss("ce")
+def cross_entropy_loss(class_counts: list[int]) -> nn.CrossEntropyLoss:
+    """Plain cross-entropy, whatever the class counts."""
+    return nn.CrossEntropyLoss()
 
-    The shift is for training only: at inference the logits are used as they are. ``tau`` is that of `log_prior`.
-    """
+
+@register_loss("balanced_softmax")
+class BalancedSoftmaxLoss(nn.Module):
+    """Cross-entropy on logits shifted by the `log_prior`, in training only (Ren et al., NeurIPS 2020, equation 4)."""
 
     log_prior: Tensor
 
-    def __init__(self, class_counts: list[int], tau: float = 1.0) -> None:
+    def __init__(self, class_counts: list[int], prior_tau: float = 1.0) -> None:
         super().__init__()
-        self.register_buffer("log_prior", weights.log_prior(class_counts, tau=tau), persistent=False)
+        self.register_buffer("log_prior", weights.log_prior(class_counts, tau=prior_tau), persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Mean loss of logits ``(B, C)`` against classes ``(B,)``."""
+        """Mean loss of logits ``(B, C)`` against classes ``(B,)`` or their probabilities ``(B, C)``."""
         return F.cross_entropy(logits + self.log_prior.to(logits), target)
 
 
 class ClassBalancedLoss(nn.Module):
     """Cross-entropy of each image times the class-balanced weight of its class (Cui et al., CVPR 2019, equation 12).
 
-    The mean goes over the images and not over their weights: what an image counts does not depend on the others of its
-    batch, so that accumulated batches and several processes add up to one big batch.
-
-    Raises:
-        UserError: As of `class_balanced_weights`.
+    The mean is over images, not over their weights: how much an image counts does not depend on the rest of its batch,
+    so accumulated batches and several processes add up to one large batch.
     """
 
     class_weights: Tensor

@@ -1,21 +1,16 @@
 """The two mixed views of a batch: MixUp as the global view, CutMix as the local one (GLMC, section 3.1)."""
 
-from __future__ import annotations
-
 import math
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Box", "Mix", "MixedViews", "Views", "area_lam", "cut_box", "draw_mix", "mix_views"]
+from glmc_zoo.method.switches import Views
 
 Box = tuple[int, int, int, int]
-
-Views = Literal["mixup_cutmix", "mixup", "cutmix"]
-"""What the two views are made by: the published pair, or one kind for both, as in an ablation."""
 
 
 def area_lam(box: Box, height: int, width: int) -> float:
@@ -25,21 +20,17 @@ def area_lam(box: Box, height: int, width: int) -> float:
 
 
 class Mix(NamedTuple):
-    """One draw, used for the whole batch.
+    """How one whole batch is mixed."""
 
-    ``lam`` is the share of the first image; ``box`` the CutMix rectangle in pixels, ends excluded; ``size`` the height
-    and width it was drawn for.
-    """
-
-    lam: float
-    box: Box
-    size: tuple[int, int] | None = None
+    lam: float  # share of the first image
+    box: Box  # the CutMix rectangle in pixels, ends excluded
+    size: tuple[int, int] | None = None  # height and width of the images
 
     @property
     def area_lam(self) -> float:
-        """Share of the first image that is left after pasting, from the clipped box."""
+        """Share of the first image that is left after pasting, from the clipped box; it needs the image size."""
         if self.size is None:
-            raise ValueError("Mix was made without its image size; pass size=(height, width) to ask for area_lam.")
+            raise ValueError("area_lam needs the image size: make the Mix with size=(height, width).")
         return area_lam(self.box, *self.size)
 
 
@@ -65,25 +56,15 @@ def cut_box(height: int, width: int, lam: float, centre: tuple[int, int]) -> Box
     ratio = math.sqrt(1.0 - lam)
     half_height, half_width = math.ceil(height * ratio) // 2, math.ceil(width * ratio) // 2
     row, column = centre
-    return (
-        max(row - half_height, 0),
-        min(row + half_height, height),
-        max(column - half_width, 0),
-        min(column + half_width, width),
-    )
+    top, bottom = max(row - half_height, 0), min(row + half_height, height)
+    left, right = max(column - half_width, 0), min(column + half_width, width)
+    return top, bottom, left, right
 
 
 def draw_mix(height: int, width: int, *, beta: float = 1.0, generator: torch.Generator | None = None) -> Mix:
     """Draw ``lam`` from Beta(beta, beta) and a box whose centre is uniform over the pixels.
 
-    Args:
-        height: Image height in pixels.
-        width: Image width in pixels.
-        beta: Both parameters of the Beta distribution, positive; 1 is uniform.
-        generator: CPU generator that the draw is taken from; torch's global one when absent.
-
-    Raises:
-        ValueError: ``beta`` is not positive.
+    The random numbers come from ``generator``, a CPU generator, or else from torch's global one.
     """
     if beta <= 0:
         raise ValueError(f"beta must be positive, got {beta}.")
@@ -108,11 +89,10 @@ def _cutmix(first: Tensor, second: Tensor, mix: Mix) -> Tensor:
 _MIX = {"mixup": _mixup, "cutmix": _cutmix}
 
 
-def _mix_labels(targets: Tensor, second_targets: Tensor, lam: float, scale: Tensor) -> Tensor:
-    # Rows of diag(scale) are one-hots times their weight; building them by one_hot keeps (C, C) out of memory.
-    num_classes = len(scale)
-    first = F.one_hot(targets, num_classes).to(scale.dtype) * scale
-    second = F.one_hot(second_targets, num_classes).to(scale.dtype) * scale
+def _mix_labels(targets: Tensor, second_targets: Tensor, lam: float, weights: Tensor) -> Tensor:
+    first, second = (
+        F.one_hot(labels, len(weights)).to(weights.dtype) * weights for labels in (targets, second_targets)
+    )
     return first.mul_(lam).add_(second, alpha=1.0 - lam)
 
 
@@ -133,35 +113,26 @@ def mix_views(
     The inputs are not changed. Source: GLMC, section 3.1, equations 1 to 4.
 
     Args:
-        first: The plainly shuffled batch as a pair (for the global view, for the local view), each float
-            ``(B, channels, H, W)``.
+        first: The plainly shuffled batch, as it goes into the (global, local) view: float ``(B, channels, H, W)`` each.
         second: The re-balanced batch, likewise.
         targets: Classes of ``first``, int64 ``(B,)``.
-        second_targets: Classes of ``second``, int64 ``(B,)``.
+        second_targets: Those of ``second``.
         mix: ``lam`` and box, for all images of the batch.
         num_classes: ``C``.
         class_weights: Weight of each class ``(C,)`` for the re-weighted labels; all 1 when absent.
         correct_lam: Label the local view by the area that was really pasted. The published numbers keep the nominal
             ``lam`` although the box is clipped at the border.
-        views: What makes the global and the local view; with one kind for both they differ in their augmentations
-            alone.
-
-    Raises:
-        ValueError: ``views`` is none of these.
+        views: How the global and the local view are mixed; with one kind for both, only their augmentations differ.
     """
     if views not in get_args(Views):
         raise ValueError(f"views must be one of {', '.join(get_args(Views))}, got {views!r}.")
-    lam = mix.lam
-    local_lam = area_lam(mix.box, *first[1].shape[-2:]) if correct_lam else lam
     kinds = ("mixup", "cutmix") if views == "mixup_cutmix" else (views, views)
     images = [_MIX[kind](one, other, mix) for kind, one, other in zip(kinds, first, second, strict=True)]
-    global_lam, local_lam = (lam if kind == "mixup" else local_lam for kind in kinds)
-
+    cut_lam = area_lam(mix.box, *first[1].shape[-2:]) if correct_lam else mix.lam
+    lams = [mix.lam if kind == "mixup" else cut_lam for kind in kinds]
     ones = torch.ones(num_classes, device=targets.device, dtype=images[0].dtype)
     weights = ones if class_weights is None else class_weights.to(ones)
-    global_labels = local_labels = _mix_labels(targets, second_targets, global_lam, ones)
-    global_weighted = local_weighted = _mix_labels(targets, second_targets, global_lam, weights)
-    if local_lam != global_lam:
-        local_labels = _mix_labels(targets, second_targets, local_lam, ones)
-        local_weighted = _mix_labels(targets, second_targets, local_lam, weights)
+    # Mostly both views have the same share, and so share their labels.
+    labels = {lam: [_mix_labels(targets, second_targets, lam, scale) for scale in (ones, weights)] for lam in set(lams)}
+    (global_labels, global_weighted), (local_labels, local_weighted) = (labels[lam] for lam in lams)
     return MixedViews(images[0], images[1], global_labels, local_labels, global_weighted, local_weighted)

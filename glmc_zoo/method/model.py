@@ -1,7 +1,5 @@
 """Any timm model with GLMC's training heads around it (GLMC, section 3.2)."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 
@@ -14,46 +12,38 @@ from torch import Tensor, nn
 from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.method.losses import GLMCOutput
 
-__all__ = ["GLMCModel", "backbone_config", "check_backbone", "create_backbone"]
-
 
 def backbone_config(backbone: str) -> dict[str, Any]:
     """timm's configuration of a model name: ``input_size``, ``mean``, ``std``, ``interpolation`` and so on.
 
-    Of a name with a source prefix (``hf-hub:org/name``, ``local-dir:folder``) it is what lies beside the weights.
+    For a name with a source prefix (``hf-hub:org/name``, ``local-dir:folder``) it is read from beside the weights.
 
     Raises:
         UserError: timm does not know the name or its tag, or the prefixed source cannot be read.
     """
-    source, name = _parse_name(backbone)
+    try:
+        source, name = timm.models.parse_model_name(backbone)
+    except ValueError as error:
+        raise UserError(f"Backbone {backbone!r} is not a model name of timm: {error}") from error
     if source is not None:
         try:
             read = load_model_config_from_path if source == "local-dir" else load_model_config_from_hf
             return dict(read(name)[0])
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())
-            raise UserError(
-                f"Backbone {backbone!r} cannot be read: {reason}; check the name and the network."
-            ) from error
+            raise UserError(f"Backbone {backbone!r} cannot be read: {reason}; check the name and network.") from error
     if not timm.is_model(backbone):
         near = did_you_mean(backbone, timm.list_models())
-        raise UserError(f"Unknown backbone {backbone!r}: it must be a name that timm.list_models() gives.{near}")
+        raise UserError(f"Unknown backbone {backbone!r}: it must be one of timm.list_models().{near}")
     try:
         config = timm.models.get_pretrained_cfg(backbone, allow_unregistered=False)
-        return (config or timm.models.PretrainedCfg()).to_dict()
+        return dict((config or timm.models.PretrainedCfg()).to_dict())
     except RuntimeError as error:
         architecture, _, tag = backbone.partition(".")
         raise UserError(
-            f"Backbone {backbone!r} has an unknown pretrained tag {tag!r}; leave it out, or take a name that "
-            f"timm.list_pretrained({architecture + '*'!r}) gives."
+            f"Backbone {backbone!r} has an unknown pretrained tag {tag!r}; leave it out, or give one of "
+            f"timm.list_pretrained({architecture + '*'!r})."
         ) from error
-
-
-def _parse_name(backbone: str) -> tuple[str | None, str]:
-    try:
-        return timm.models.parse_model_name(backbone)
-    except ValueError as error:
-        raise UserError(f"Backbone {backbone!r} is no model name: {error}") from error
 
 
 def create_backbone(
@@ -66,15 +56,14 @@ def create_backbone(
 ) -> nn.Module:
     """A timm model with a fresh classifier, built for square images of ``image_size`` pixels.
 
-    Models whose weights depend on the image size (transformers, mixers) get timm's ``img_size``; the others take any
-    size as they are. Names with a source prefix (``hf-hub:org/name``, ``local-dir:folder``) go to timm unchanged.
+    Models whose weights depend on the image size (transformers, mixers) get timm's ``img_size``; the others take images
+    of any size. Names with a source prefix (``hf-hub:org/name``, ``local-dir:folder``) go to timm unchanged.
 
     Raises:
-        UserError: The name is unknown, pretrained weights do not exist or cannot be had, or the size or an option is
-            refused.
+        UserError: The name is unknown, pretrained weights do not exist or cannot be downloaded, or the model refuses
+            the size or an option.
     """
-    fixed_size = bool(backbone_config(backbone).get("fixed_input_size"))
-    if image_size is not None and fixed_size:
+    if backbone_config(backbone).get("fixed_input_size") and image_size is not None:
         timm_kwargs.setdefault("img_size", image_size)
     try:
         return timm.create_model(backbone, pretrained=pretrained, num_classes=num_classes, **timm_kwargs)
@@ -94,36 +83,32 @@ def create_backbone(
 
 @torch.no_grad()
 def check_backbone(model: Any, image_size: int) -> None:
-    """Refuse a timm model that cannot carry GLMC's heads, before any training.
+    """Refuse a model that is not timm's or cannot carry GLMC's heads, with a `UserError` before any training.
 
-    The heads read ``forward_head(forward_features(x), pre_logits=True)``; the model's own classifier applied to that
-    must give the model's output, or what is trained would not be what is exported.
-
-    Raises:
-        UserError: The model is not timm's, its classifier is not one linear layer, the size is refused, or the identity
-            above does not hold.
+    The heads read ``forward_head(forward_features(x), pre_logits=True)``. The model's own classifier, one linear layer,
+    applied to that must give the model's output; otherwise the trained classifier would not be the exported one.
     """
     if not hasattr(model, "default_cfg"):
         raise UserError(
-            f"Backbone {type(model).__name__!r} is not a timm model: give what timm.create_model returns, or a name."
+            f"Backbone {type(model).__name__!r} is not a timm model: give one that timm.create_model made, or a name."
         )
     name = model.default_cfg.get("architecture", type(model).__name__)
     classifier = model.get_classifier()
     if not isinstance(classifier, nn.Linear):
-        several = isinstance(classifier, tuple)
-        kind = f"{len(classifier)} classifiers" if several else type(classifier).__name__
+        kind, variant = type(classifier).__name__, ""
+        if isinstance(classifier, tuple):
+            kind, variant = f"{len(classifier)} classifiers", "a variant without distillation or "
         raise UserError(
             f"Backbone {name!r} cannot carry the heads of GLMC: get_classifier() gives {kind} where one linear layer "
-            f"is needed; choose {'a variant without distillation or ' if several else ''}another family."
+            f"is needed; choose {variant}another family."
         )
     training = model.training
     model.eval()
     channels, _, native = get_model_input_config(model)["input_size"]
     try:
-        # A fixed pattern rather than random numbers: building a model must not move the global generator further.
-        shape = (2, channels, image_size, image_size)
-        parameter = next(model.parameters())
-        probe = torch.linspace(-1, 1, torch.Size(shape).numel()).reshape(shape).to(parameter)
+        # A fixed pattern rather than random numbers: the check must not advance the global generator.
+        probe = torch.linspace(-1, 1, 2 * channels * image_size**2).reshape(2, channels, image_size, image_size)
+        probe = probe.to(next(model.parameters()))
         expected = model(probe)
         pre_logits = model.forward_head(model.forward_features(probe), pre_logits=True)
         matches = (
@@ -135,7 +120,7 @@ def check_backbone(model: Any, image_size: int) -> None:
         reason = " ".join(str(error).split())
         raise UserError(
             f"Backbone {name!r} refuses images of {image_size} x {image_size} pixels ({reason}); "
-            f"give an --image-size that it takes, such as its own {native}."
+            f"give an image_size= that it accepts, such as its native {native}."
         ) from error
     finally:
         model.train(training)
@@ -149,21 +134,20 @@ def check_backbone(model: Any, image_size: int) -> None:
 class GLMCModel(nn.Module):
     """A timm model, whole, with the three heads that GLMC adds for training.
 
-    timm's own classifier is the re-balanced one, the only one used at inference, so `timm_model` is the export as it
-    stands. The wrapper owns the conventional classifier, the projection ``Linear(d, p)`` and the prediction
-    ``Linear(p, p)`` (biases, no norm, no activation).
+    timm's own classifier is the re-balanced one, the only one used at inference, so `timm_model` is exported as it is.
+    The wrapper adds the conventional classifier, the projection ``Linear(d, p)`` and the prediction ``Linear(p, p)``
+    (biases, no norm, no activation).
 
     Args:
         backbone: Name of a timm model, or a timm model with a classifier.
         num_classes: Number of classes ``C``.
-        projection_dim: ``p``; by default 128 for networks made for images up to 32 pixels, else 256.
-        pretrained: Start from timm's pretrained weights, classifier aside.
-        image_size: Side of the square images in pixels; the backbone's own when absent.
-        timm_kwargs: Passed on to ``timm.create_model``.
+        projection_dim: ``p``; by default 128 for networks for images of up to 32 pixels, else 256.
+        pretrained: Start from timm's pretrained weights; the classifier is a new one.
+        image_size: Side of the square images in pixels; by default the backbone's native size.
+        timm_kwargs: Passed to ``timm.create_model``.
 
     Raises:
-        UserError: The backbone is unknown, refuses the size, has another number of classes, or cannot carry the heads
-            (see `check_backbone`).
+        UserError: See `create_backbone` and `check_backbone`; or the backbone has another number of classes.
     """
 
     timm_model: Any
@@ -180,16 +164,17 @@ class GLMCModel(nn.Module):
     ) -> None:
         super().__init__()
         if isinstance(backbone, str):
-            size = image_size if image_size is not None else timm_kwargs.get("img_size")
-            backbone = create_backbone(backbone, num_classes, pretrained=pretrained, image_size=size, **timm_kwargs)
-            image_size = size
+            image_size = image_size if image_size is not None else timm_kwargs.get("img_size")
+            backbone = create_backbone(
+                backbone, num_classes, pretrained=pretrained, image_size=image_size, **timm_kwargs
+            )
         elif timm_kwargs or pretrained:
             warnings.warn("A model that is already built takes no pretrained or timm arguments.", stacklevel=2)
-        model: Any = backbone  # a type checker takes each submodule of a module for a possible tensor
+        model: Any = backbone  # to a type checker every attribute of a module may be a tensor
         classes = getattr(model, "num_classes", num_classes)
         if classes != num_classes:
             raise UserError(
-                f"The backbone has {classes} classes where {num_classes} are asked for; "
+                f"The backbone has {classes} classes, not num_classes={num_classes}; "
                 f"call reset_classifier({num_classes}) on it first."
             )
         check_backbone(model, image_size or get_model_input_config(model)["input_size"][-1])
@@ -200,65 +185,49 @@ class GLMCModel(nn.Module):
         self.conventional_classifier = nn.Linear(width, num_classes)
         self.projector = nn.Linear(width, dim)
         self.predictor = nn.Linear(dim, dim)
-        # A backbone that initialises its linear layers in its own way says so, and the heads follow it.
-        init_head = getattr(model, "init_head", None)
-        if init_head is not None:
+        # A backbone with its own initialisation of linear layers has init_head, and the heads get the same.
+        if (init_head := getattr(model, "init_head", None)) is not None:
             for head in (self.conventional_classifier, self.projector, self.predictor):
                 init_head(head)
 
     def forward(self, x: Tensor) -> Tensor:
         """Re-balanced logits ``(B, C)`` of images ``(B, channels, H, W)``."""
-        return self.timm_model(x)
-
-    def _heads(self, features: Tensor) -> GLMCOutput:
-        projection = self.projector(features)
-        return GLMCOutput(
-            logits=self.conventional_classifier(features),
-            balanced_logits=self.timm_model.get_classifier()(features),
-            projection=projection,
-            prediction=self.predictor(projection),
-        )
+        logits: Tensor = self.timm_model(x)
+        return logits
 
     def _pre_logits(self, x: Tensor) -> Tensor:
-        return self.timm_model.forward_head(self.timm_model.forward_features(x), pre_logits=True)
+        features: Tensor = self.timm_model.forward_head(self.timm_model.forward_features(x), pre_logits=True)
+        return features
 
     def forward_views(self, x_global: Tensor, x_local: Tensor, *, joint: bool = False) -> tuple[GLMCOutput, GLMCOutput]:
-        """Heads of both views.
+        """Heads of the global and the local view, whose images are ``(B, channels, H, W)`` each.
 
-        Args:
-            x_global: Images of the global view, ``(B, channels, H, W)``.
-            x_local: Images of the local view, likewise.
-            joint: Send both through the encoder in one batch. Faster, but batch-norm then sees the views together,
-                which is another algorithm than the published one.
+        ``joint`` sends both through the encoder in one batch. That is faster, but batch-norm then sees the views
+        together, which is not the published algorithm.
         """
         if joint:
             features = self._pre_logits(torch.cat((x_global, x_local)))
         else:
             features = torch.cat((self._pre_logits(x_global), self._pre_logits(x_local)))
-        # The heads are linear, so that one call gives what two would; it reads their weights, and adds up their
-        # gradients, once. With thousands of classes that is a good part of a step.
-        halves = [output.chunk(2) for output in self._heads(features)]
+        # The heads are linear, so one call gives the same as two, but reads their weights and adds up their gradients
+        # once. With thousands of classes that is a good part of a step.
+        projection, classifier = self.projector(features), self.timm_model.get_classifier()
+        outputs = (self.conventional_classifier(features), classifier(features), projection, self.predictor(projection))
+        halves = [output.chunk(2) for output in outputs]
         return GLMCOutput(*(half[0] for half in halves)), GLMCOutput(*(half[1] for half in halves))
 
     def training_heads(self) -> dict[str, Tensor]:
-        """State of the heads that the exported timm model does not hold, to continue pre-training with."""
+        """Tensors, by name, of the heads that the exported timm model lacks: training can continue from them."""
         return {key: value for key, value in self.state_dict().items() if not key.startswith("timm_model.")}
 
     def load_training_heads(self, heads: dict[str, Tensor], *, same_classes: bool) -> list[str]:
-        """Go on with heads that `training_heads` gave: projection and prediction, and the classifier of equal classes.
+        """Load heads that `training_heads` gave: projection and prediction, and with ``same_classes`` the classifier.
 
-        A head of another shape, as after another ``projection_dim``, stays as it is.
-
-        Args:
-            heads: Tensors by name.
-            same_classes: Whether the conventional classifier's classes are those of this model.
-
-        Returns:
-            Names of the modules that were loaded.
+        A head of another shape, for instance with another ``projection_dim``, stays as it is. Returns the names of the
+        modules that were loaded.
         """
         loaded = []
-        modules = ("projector", "predictor", *(("conventional_classifier",) if same_classes else ()))
-        for name in modules:
+        for name in ("projector", "predictor", *(["conventional_classifier"] if same_classes else [])):
             module: Any = getattr(self, name)
             state = {key: heads.get(f"{name}.{key}") for key in module.state_dict()}
             if all(value is not None and value.shape == getattr(module, key).shape for key, value in state.items()):

@@ -1,6 +1,4 @@
-"""Corrections of a trained classifier's logits for the class frequencies of its training; nothing is learnt."""
-
-from __future__ import annotations
+"""Corrections of a trained classifier's logits for the class frequencies it was trained on; nothing is learnt."""
 
 from collections.abc import Sequence
 
@@ -8,8 +6,6 @@ import torch
 from torch import Tensor
 
 from glmc_zoo.method.weights import log_prior
-
-__all__ = ["adjust_logits", "tau_norm_logits"]
 
 
 def adjust_logits(logits: Tensor, class_counts: Sequence[int] | Tensor, tau: float = 1.0) -> Tensor:
@@ -24,30 +20,29 @@ def adjust_logits(logits: Tensor, class_counts: Sequence[int] | Tensor, tau: flo
 
     Returns:
         Tensor ``(B, C)`` of the type of ``logits``.
-
-    Raises:
-        UserError: A count is zero or negative.
     """
     return logits - tau * log_prior(class_counts).to(logits)
 
 
 def tau_norm_logits(logits: Tensor, weight: Tensor, bias: Tensor | None = None, *, tau: float = 1.0) -> Tensor:
-    """Logits of the linear classifier whose rows are divided by their 2-norm to the power ``tau``, and has no bias.
+    """Logits of the same classifier with its rows divided by their 2-norm to the power ``tau``, and without its bias.
 
-    What `tau_normalize` does to the weight, done to the logits: ``(logits - bias) / norm ** tau``. The features before
-    the classifier are not needed, so one pass serves any number of values. The bias is dropped, also at ``tau=0``:
-    it follows the frequencies of the training images as the norms do. A row of zeros keeps its logit of zero.
+    That is ``(logits - bias) / norm ** tau``. The features before the classifier are not needed, so one pass over the
+    images serves any number of values of ``tau``. The bias is dropped, also at ``tau=0``: it follows the frequencies of
+    the training images as the norms do. A row of zeros keeps its logit of zero.
 
     Source: Kang et al., Decoupling Representation and Classifier for Long-Tailed Recognition, ICLR 2020, section 4.3.
 
     Args:
-        logits: ``(B, C)``, what the classifier gave.
-        weight: Of the classifier, ``(C, D)``.
-        bias: Of the classifier, ``(C,)``, if it has one.
-        tau: 0 leaves the rows as they are, 1 makes them of equal length.
+        logits: Output of the classifier, ``(B, C)``.
+        weight: Weight of the classifier, ``(C, D)``.
+        bias: Bias of the classifier, ``(C,)``, if it has one.
+        tau: 0 leaves the rows as they are, 1 gives them equal length.
 
     Returns:
         Tensor ``(B, C)`` of the type of ``logits``.
     """
     scale = torch.linalg.vector_norm(weight.flatten(1), dim=1).clamp_min(1e-12) ** tau
-    return (logits if bias is None else logits - bias.to(logits)) / scale.to(logits)
+    unbiased = logits if bias is None else logits - bias.to(logits)
+    scaled: Tensor = unbiased / scale.to(logits)
+    return scaled

@@ -1,38 +1,27 @@
 """Sharpness-aware minimisation: the gradient is taken where the loss is highest nearby."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["SAM"]
-
 _EPS = 1e-12  # keeps the direction of a zero gradient finite
 
 
 class SAM:
-    """Move parameters to the point of steepest ascent at distance ``rho``, and back again.
+    """Move the parameters that need a gradient to the point of steepest ascent at distance ``rho``, and back again.
 
     Between two gradients of one optimiser step: `perturb_` goes from ``w`` to ``w + rho * g / (||g|| + 1e-12)``, where
     the second gradient is taken, and `restore_` goes back to ``w``, from where the optimiser steps along that second
     gradient. The norm goes over all parameters together. Only the direction of ``g`` counts: gradients may be scaled,
-    as they are in fp16, and must be summed up over processes and accumulated batches before.
+    as they are in fp16, but must already be summed over processes and accumulated batches.
 
-    No call waits for the device. Beside the parameters it keeps two tensors of their size.
+    No call waits for the device. The extra memory is twice that of the parameters.
 
     Source: Foret et al., Sharpness-Aware Minimization for Efficiently Improving Generalization, ICLR 2021, algorithm 1;
     for long-tailed data Rangwani et al., Escaping Saddle Points for Effective Generalization on Class-Imbalanced Data,
     NeurIPS 2022.
-
-    Args:
-        parameters: What is trained; those that need no gradient are left out.
-        rho: Radius of the neighbourhood, above 0.
-
-    Raises:
-        ValueError: ``rho`` is not a number above 0, or there is nothing to train.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], rho: float = 0.05) -> None:
@@ -42,7 +31,7 @@ class SAM:
         self.parameters: list[Tensor] = [parameter for parameter in parameters if parameter.requires_grad]
         if not self.parameters:
             raise ValueError("SAM needs at least one parameter that is trained.")
-        self._kept: list[Tensor] = []
+        self._saved: list[Tensor] = []
         self._shift = torch.empty(0)
         self._chunks: tuple[Tensor, ...] = ()
         self._shifts: list[Tensor] = []
@@ -51,24 +40,24 @@ class SAM:
     def _allocate(self) -> None:
         # At the first step and not before: by then the model is on its device, in its layout.
         first = self.parameters[0]
-        self._kept = [torch.empty_like(parameter) for parameter in self.parameters]
-        self._shift = torch.zeros(sum(kept.numel() for kept in self._kept), dtype=first.dtype, device=first.device)
-        # On a CPU the norm of tens of millions of numbers at once is off by a thousandth.
-        self._chunks = self._shift.split(2**16)
+        self._saved = [torch.empty_like(parameter) for parameter in self.parameters]
+        self._shift = torch.zeros(sum(saved.numel() for saved in self._saved), dtype=first.dtype, device=first.device)
+        # On a CPU the norm of tens of millions of numbers at once is wrong by a thousandth.
+        self._chunks = torch.split(self._shift, 2**16)
         # Views in the layout of the parameters, so that whole lists are copied and added at once.
-        parts = self._shift.split([kept.numel() for kept in self._kept])
+        parts = torch.split(self._shift, [saved.numel() for saved in self._saved])
         self._shifts = [
-            part.as_strided(kept.size(), kept.stride()) for part, kept in zip(parts, self._kept, strict=True)
+            part.as_strided(saved.size(), saved.stride()) for part, saved in zip(parts, self._saved, strict=True)
         ]
 
     @torch.no_grad()
     def perturb_(self) -> None:
-        """Go to the perturbed point along the gradients that there are; a parameter without one stays.
+        """Go to the perturbed point along the gradients; a parameter without a gradient stays.
 
-        Where the norm of the gradient is not finite no parameter moves.
+        If the norm of the gradient is not finite, no parameter moves.
         """
         assert not self._moved, "perturb_ was called twice without restore_"
-        if not self._kept:
+        if not self._saved:
             self._allocate()
         pairs = [(s, p.grad) for s, p in zip(self._shifts, self.parameters, strict=True) if p.grad is not None]
         if len(pairs) < len(self.parameters):
@@ -79,13 +68,13 @@ class SAM:
         scale = torch.where(norm.isfinite(), self.rho / (norm + _EPS), torch.zeros_like(norm))
         # Infinity times zero is not a number, and must move nothing either.
         self._shift.mul_(scale).nan_to_num_(nan=0.0)
-        torch._foreach_copy_(self._kept, self.parameters)
+        torch._foreach_copy_(self._saved, self.parameters)
         torch._foreach_add_(self.parameters, self._shifts)
         self._moved = True
 
     @torch.no_grad()
     def restore_(self) -> None:
-        """Go back, to the very bits from which `perturb_` started."""
+        """Go back to the point from which `perturb_` started, bit for bit."""
         assert self._moved, "restore_ was called without perturb_"
-        torch._foreach_copy_(self.parameters, self._kept)
+        torch._foreach_copy_(self.parameters, self._saved)
         self._moved = False

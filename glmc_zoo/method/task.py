@@ -1,106 +1,96 @@
-"""GLMC as a training task of timm: one call of the wrapped module per step."""
+"""GLMC and the baselines as training tasks of timm: one call of the wrapped module per step."""
 
-from __future__ import annotations
-
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from timm.task import TrainingTask
+from timm.task import ClassificationTask, TrainingTask
 from torch import Tensor, nn
 
+from glmc_zoo.errors import UserError
 from glmc_zoo.method import weights
-from glmc_zoo.method.losses import GLMCOutput, Reduction, cumulative_alpha, glmc_loss
-from glmc_zoo.method.mixing import Mix, MixedViews, Views, draw_mix, mix_views
-from glmc_zoo.method.model import GLMCModel
+from glmc_zoo.method.losses import GLMCOutput, cumulative_alpha, glmc_loss
+from glmc_zoo.method.mixing import Mix, MixedViews, draw_mix, mix_views
+from glmc_zoo.method.model import GLMCModel, check_backbone
+from glmc_zoo.method.registry import get_loss, get_registered, get_sampler, loss_names, register_method
+from glmc_zoo.method.switches import GLMCSwitches, MethodSetup
 
-__all__ = ["GLMCTask", "RebalancedLoss"]
+Criterion = Callable[[Tensor, Tensor], Tensor]
 
-RebalancedLoss = Literal["reweighted", "balanced_softmax"]
+
+class LossTask(ClassificationTask):
+    """timm's classification task with a loss as `register_loss` describes; the loss learns which epoch begins."""
+
+    def __init__(self, model: nn.Module, criterion: Criterion, epochs: int) -> None:
+        super().__init__(model, criterion=criterion, verbose=False)
+        self.epochs = epochs
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the loss which epoch, counted from 0, begins."""
+        _begin_epoch(self.criterion, epoch, self.epochs)
 
 
 class GLMCTask(TrainingTask):
     """Both views through the model and the cumulative loss, in one ``forward``.
 
-    What Accelerate or DDP wraps is the task, so they see a single forward per step. Mixing has no parameters and is
-    done before, by `mix`.
-
-    Args:
-        model: The model with its heads.
-        class_counts: Training images of each class, ``(C,)``.
-        epochs: Length ``T`` of the cumulative schedule.
-        consistency_weight: gamma of the paper.
-        class_weight_power: k in ``n_c ** -k``, the weights of the re-balanced labels.
-        rebalanced_loss: ``"reweighted"`` is the published branch, ``"balanced_softmax"`` puts balanced softmax there.
-        prior_tau: Of that balanced softmax, see `log_prior`.
-        reduction: Cross-entropies of the two views summed (``"sum"``) or halved (``"mean"``).
-        beta: Both parameters of the Beta distribution of ``lam``.
-        correct_lam: Label the local view by the pasted area in place of the nominal ``lam``.
-        sampler_power: q of the sampler that the partners are drawn with; balanced softmax accounts for it.
-        cumulative_power: Power of the cumulative schedule; the published one is 2, see `cumulative_alpha`.
-        constant_alpha: Share of the conventional loss in every epoch, in place of the cumulative schedule.
-        views: What the two views are made by, see `mix_views`.
-        joint_views: Both views in one batch through the encoder; another algorithm where there is batch-norm.
-        kwargs: ``device``, ``dtype``, ``verbose`` of `timm.task.TrainingTask`.
+    Accelerate or DDP wraps the task, so they see a single forward per step. Mixing has no parameters and is done before
+    that, by `mix`. ``class_counts`` are the training images of each class, ``epochs`` the length of the cumulative
+    schedule, ``kwargs`` those of `timm.task.TrainingTask`.
     """
 
     class_weights: Tensor
     log_prior: Tensor
     alpha: Tensor
+    criterion: Criterion | None
 
     def __init__(
-        self,
-        model: GLMCModel,
-        *,
-        class_counts: list[int],
-        epochs: int,
-        consistency_weight: float,
-        class_weight_power: float = 1.0,
-        rebalanced_loss: RebalancedLoss = "reweighted",
-        prior_tau: float = 1.0,
-        reduction: Reduction = "sum",
-        beta: float = 1.0,
-        correct_lam: bool = False,
-        sampler_power: float = 0.0,
-        cumulative_power: float = 2.0,
-        constant_alpha: float | None = None,
-        views: Views = "mixup_cutmix",
-        joint_views: bool = False,
-        **kwargs: Any,
+        self, model: GLMCModel, *, class_counts: list[int], epochs: int, switches: GLMCSwitches, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         if len(class_counts) != model.num_classes:
             raise ValueError(f"{len(class_counts)} class counts do not fit a model of {model.num_classes} classes.")
         self.trainable_module = model
-        self.epochs, self.cumulative_power, self.constant_alpha = epochs, cumulative_power, constant_alpha
-        self.consistency_weight = consistency_weight
-        self.rebalanced_loss = rebalanced_loss
-        self.reduction: Reduction = reduction
-        self.beta, self.correct_lam, self.views, self.joint_views = beta, correct_lam, views, joint_views
+        self.epochs, self.switches = epochs, switches
+        self.criterion = None
+        if switches.rebalanced_loss not in ("reweighted", "balanced_softmax"):
+            self.criterion = _make_criterion(switches.rebalanced_loss, class_counts, switches, switches.sampler_power)
+            if isinstance(self.criterion, nn.Module):
+                self.criterion.to(self.device)
+        self._unmixed = False
+        self._mixed_prior = _mixed_prior(class_counts, switches)
+        self._plain_prior = weights.log_prior(class_counts, tau=switches.prior_tau)
+        alpha = 1.0 if switches.constant_alpha is None else switches.constant_alpha
         for name, value in (
-            ("class_weights", weights.class_weights(class_counts, class_weight_power)),
-            ("log_prior", weights.log_prior(class_counts, sampler_power, tau=prior_tau)),
+            ("class_weights", weights.class_weights(class_counts, switches.class_weight_power)),
+            ("log_prior", self._mixed_prior.clone()),
             # A buffer and not a number: a compiled step is then not recompiled when an epoch begins.
-            ("alpha", torch.tensor(1.0 if constant_alpha is None else constant_alpha)),
+            ("alpha", torch.tensor(alpha)),
         ):
             self.register_buffer(name, value.to(self.device), persistent=False)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set alpha for ``epoch``, counted from 0; a constant one stays."""
-        if self.constant_alpha is not None:
-            return
-        self.alpha.fill_(cumulative_alpha(epoch, self.epochs, power=self.cumulative_power))
+        """Set alpha, mixing and its prior for ``epoch``, counted from 0."""
+        off = self.switches.mix_off_epochs
+        self._unmixed = off > 0 and epoch >= self.epochs - off
+        self.log_prior.copy_(self._plain_prior if self._unmixed else self._mixed_prior)
+        if self.switches.constant_alpha is None:
+            self.alpha.fill_(cumulative_alpha(epoch, self.epochs, power=self.switches.cumulative_power))
+        _begin_epoch(self.criterion, epoch, self.epochs)
 
-    def compile(  # type: ignore[override]  # the signature is timm's
-        self, backend: str = "inductor", mode: str | None = None, **compile_kwargs: Any
-    ) -> nn.Module:
+    def compile(self, backend: str = "inductor", mode: str | None = None, **kwargs: Any) -> nn.Module:  # type: ignore[override]
         """Compile what the step runs; keys of the state dict stay as they are."""
-        model: Any = self.trainable_module
-        model.forward_views = torch.compile(model.forward_views, backend=backend, mode=mode, **compile_kwargs)
+        model: GLMCModel = self.trainable_module
+        model.forward_views = torch.compile(  # type: ignore[method-assign]
+            model.forward_views, backend=backend, mode=mode, **kwargs
+        )
         return model
 
     def draw(self, height: int, width: int, generator: torch.Generator | None = None) -> Mix:
-        """The `Mix` of one batch; arguments as of `draw_mix`."""
-        return draw_mix(height, width, beta=self.beta, generator=generator)
+        """The `Mix` of one batch, see `draw_mix`; in the last ``mix_off_epochs`` one that leaves both views unmixed."""
+        if self._unmixed:
+            return Mix(1.0, (0, 0, 0, 0), (height, width))
+        return draw_mix(height, width, beta=self.switches.beta, generator=generator)
 
     def mix(
         self,
@@ -112,10 +102,8 @@ class GLMCTask(TrainingTask):
         *,
         mix: Mix | None = None,
     ) -> MixedViews:
-        """Apply ``mix`` to the batch, or one that is drawn for it; arguments as of `mix_views`."""
-        if mix is None:
-            height, width = first[0].shape[-2:]
-            mix = self.draw(height, width, generator)
+        """Apply ``mix``, or a newly drawn one, to the batch; for the arguments see `mix_views`."""
+        mix = mix or self.draw(first[0].shape[-2], first[0].shape[-1], generator)
         return mix_views(
             first,
             second,
@@ -124,26 +112,94 @@ class GLMCTask(TrainingTask):
             mix,
             num_classes=self.trainable_module.num_classes,
             class_weights=self.class_weights,
-            correct_lam=self.correct_lam,
-            views=self.views,
+            correct_lam=self.switches.correct_lam,
+            views=self.switches.views,
         )
 
     def forward(self, input: MixedViews) -> dict[str, Tensor]:  # type: ignore[override]  # the targets are inside
-        """Loss of one step.
-
-        Returns:
-            ``loss`` and its terms ``conventional``, ``rebalanced``, ``consistency`` (0-d), and ``output``, the
-            re-balanced logits of the global view ``(B, C)``.
-        """
+        """Results of `glmc_loss` for one step, and ``output``, the re-balanced logits ``(B, C)`` of the global view."""
         outputs: tuple[GLMCOutput, GLMCOutput] = self.trainable_module.forward_views(
-            input.global_images, input.local_images, joint=self.joint_views
+            input.global_images, input.local_images, joint=self.switches.joint_views
         )
         terms = glmc_loss(
             *outputs,
             input,
             alpha=self.alpha,
-            consistency_weight=self.consistency_weight,
-            reduction=self.reduction,
-            log_prior=self.log_prior if self.rebalanced_loss == "balanced_softmax" else None,
+            consistency_weight=self.switches.consistency_weight,
+            reduction=self.switches.reduction,
+            log_prior=self.log_prior if self.switches.rebalanced_loss == "balanced_softmax" else None,
+            criterion=self.criterion,
         )
         return {**terms, "output": outputs[0].balanced_logits}
+
+
+def _make_criterion(name: str, class_counts: list[int], switches: GLMCSwitches, sampler_power: float) -> Criterion:
+    offered = {"prior_tau": switches.prior_tau, "class_weight_power": switches.class_weight_power}
+    wrong = f"The loss {name!r} is not what register_loss asks for: called with class_counts, it gives a function"
+    try:
+        criterion = get_loss(name)(class_counts, sampler_power=sampler_power, **offered)
+    except TypeError as error:
+        raise UserError(f"{wrong} of logits and target ({error}).") from error
+    if not callable(criterion):
+        raise UserError(f"{wrong} of logits and target, and not {type(criterion).__name__}.")
+    return criterion
+
+
+def _begin_epoch(criterion: Any, epoch: int, epochs: int) -> None:
+    if hasattr(criterion, "set_epoch"):
+        criterion.set_epoch(epoch, epochs)
+
+
+def _mixed_prior(class_counts: list[int], switches: GLMCSwitches) -> Tensor:
+    """Log frequencies of the plainly shuffled images and of their partners together, ``(C,)``."""
+    if switches.sampler == "power":
+        return weights.log_prior(class_counts, switches.sampler_power, tau=switches.prior_tau)
+    labels = torch.repeat_interleave(torch.arange(len(class_counts)), torch.tensor(class_counts))
+    drawn = get_sampler(switches.sampler)(labels, class_counts, sampler_power=switches.sampler_power)
+    sampled = torch.bincount(labels, weights=drawn.double(), minlength=len(class_counts))
+    return weights.log_prior(class_counts, tau=switches.prior_tau, sampled=sampled)
+
+
+@register_method("glmc", views=2, partners=True)
+def build_glmc(setup: MethodSetup) -> GLMCTask:
+    """GLMC with the switches of ``setup``."""
+    counts, switches, size = setup.class_counts, setup.switches, setup.image_size
+    model = GLMCModel(setup.make_backbone(), len(counts), projection_dim=switches.projection_dim, image_size=size)
+    return GLMCTask(model, class_counts=counts, epochs=setup.epochs, switches=switches, verbose=False)
+
+
+def _build_baseline(loss: str, setup: MethodSetup) -> LossTask:
+    """The backbone alone with the loss of this name."""
+    model = setup.make_backbone()
+    check_backbone(model, setup.image_size)
+    criterion = _make_criterion(loss, setup.class_counts, setup.switches, sampler_power=0.0)  # no partners
+    return LossTask(model, criterion, setup.epochs)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method by name; the fields are the arguments of `register_method`, and ``build`` makes the task."""
+
+    name: str
+    title: str | None
+    build: Callable[[MethodSetup], TrainingTask]
+    views: int = 1
+    partners: bool = False
+
+
+def get_method(name: str) -> Method:
+    """The method, or the baseline of the loss, of this name; a `UserError` where it is unknown.
+
+    Its ``build`` raises a `UserError` where the registered function does not return the task that was promised.
+    """
+    entry = get_registered(name)
+
+    def build(setup: MethodSetup) -> TrainingTask:
+        task = _build_baseline(name, setup) if name in loss_names() else entry.function(setup)
+        if not isinstance(task, TrainingTask):
+            raise UserError(f"method={name!r} built a {type(task).__name__}: return a timm.task.TrainingTask.")
+        if entry.partners and not (hasattr(task, "draw") and hasattr(task, "mix")):
+            raise UserError(f"method={name!r} asks for partners: give its task draw() and mix(), as GLMCTask has.")
+        return task
+
+    return Method(name, entry.title, build, entry.views, entry.partners)

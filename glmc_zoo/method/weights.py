@@ -1,6 +1,4 @@
-"""Weights that turn class counts into re-balancing: of a class in the loss, of a sample in the sampler."""
-
-from __future__ import annotations
+"""Re-balancing weights from class counts: of each class in the loss, of each sample in the sampler."""
 
 import math
 from collections.abc import Sequence
@@ -9,8 +7,7 @@ import torch
 from torch import Tensor
 
 from glmc_zoo.errors import UserError
-
-__all__ = ["class_balanced_weights", "class_weights", "log_prior", "sampling_weights"]
+from glmc_zoo.method.registry import register_sampler
 
 
 def _counts(counts: Sequence[int] | Tensor) -> Tensor:
@@ -35,14 +32,11 @@ def class_weights(counts: Sequence[int] | Tensor, power: float) -> Tensor:
     Source: GLMC (arXiv 2305.08661), section 3.3, cumulative class-balanced learning.
 
     Args:
-        counts: Training images of each class, ``(C,)``, all positive.
+        counts: Training images of each class, ``(C,)``; a `UserError` where one is not positive.
         power: 0 weighs all classes alike, 1 by inverse frequency; the published recipes use 1.0 to 1.2.
 
     Returns:
         float32 tensor ``(C,)``.
-
-    Raises:
-        UserError: A count is zero or negative.
     """
     return _scaled_power(_counts(counts), power).float()
 
@@ -52,15 +46,8 @@ def class_balanced_weights(counts: Sequence[int] | Tensor, beta: float = 0.9999)
 
     Source: Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019, section 4.
 
-    Args:
-        counts: Training images of each class, ``(C,)``, all positive.
-        beta: 0 weighs all classes alike; the nearer to 1, the nearer to inverse frequency.
-
-    Returns:
-        float32 tensor ``(C,)``.
-
-    Raises:
-        UserError: A count is zero or negative, or ``beta`` lies outside 0 to 1, 1 excluded.
+    ``beta`` 0 weighs all classes alike; the nearer it is to 1, which is excluded, the nearer the weights come to
+    inverse frequency. ``counts`` and result are as in `class_weights`.
     """
     if not 0 <= beta < 1:
         raise UserError(f"The beta {beta} of class-balanced weights must lie in 0 to 1, 1 excluded; 0.9999 is usual.")
@@ -77,15 +64,12 @@ def sampling_weights(labels: Sequence[int] | Tensor, counts: Sequence[int] | Ten
     them is plain at ``power=0``, class-balanced at 1, and favours rare classes at 2 (GLMC, section 3.1).
 
     Args:
-        labels: Class of each training sample, ``(N,)`` integers in ``[0, C)``.
-        counts: Training images of each class, ``(C,)``, all positive.
+        labels: Class of each training sample, ``(N,)`` integers; a `UserError` where one is outside ``[0, C)``.
+        counts: As in `class_weights`.
         power: Exponent of the inverse class frequency.
 
     Returns:
         float64 tensor ``(N,)``.
-
-    Raises:
-        UserError: A count is not positive or a label lies outside the classes.
     """
     per_class = _scaled_power(_counts(counts), power)
     index = torch.as_tensor(labels, dtype=torch.long)
@@ -97,26 +81,39 @@ def sampling_weights(labels: Sequence[int] | Tensor, counts: Sequence[int] | Ten
     return per_class[index]
 
 
-def log_prior(counts: Sequence[int] | Tensor, sampler_power: float | None = None, *, tau: float = 1.0) -> Tensor:
-    """Logarithm of the class frequencies that training sees: what balanced softmax adds to the logits.
+@register_sampler("power")
+def power_sampler(labels: Tensor, class_counts: list[int], sampler_power: float) -> Tensor:
+    """`sampling_weights`, under the arguments that a registered sampler has."""
+    return sampling_weights(labels, class_counts, sampler_power)
+
+
+def log_prior(
+    counts: Sequence[int] | Tensor,
+    sampler_power: float | None = None,
+    *,
+    tau: float = 1.0,
+    sampled: Tensor | None = None,
+) -> Tensor:
+    """Logarithm of the class frequencies that training sees; balanced softmax adds it to the logits.
 
     Source: Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition, NeurIPS 2020, equation 4; ``tau`` is
     that of Menon et al., Long-Tail Learning via Logit Adjustment, ICLR 2021, equation 10.
 
     Args:
-        counts: Training images of each class, ``(C,)``, all positive.
-        sampler_power: When given, half of what is seen comes from a second sampler that draws images with weight
-            ``n ** -sampler_power``, as in GLMC, where the mixing share is 1/2 on average; the frequencies are then the
-            mean of both samplers' (at 0 they are the plain ones).
-        tau: 1 is balanced softmax; what is more than 1 counts the frequencies of ``counts`` once more with that power,
+        counts: As in `class_weights`.
+        sampler_power: When given, half of the images come from a second sampler that draws them with weight
+            ``n ** -sampler_power``, as in GLMC, where the mixing share is 1/2 on average. The frequencies are then the
+            mean of those of both samplers (at 0 they are the plain ones).
+        tau: 1 is balanced softmax; the excess over 1 counts the frequencies of ``counts`` once more with that power,
             whatever the samplers, so that rare classes get a wider margin.
+        sampled: For another second sampler: how often it draws each class, ``(C,)``, on any scale.
 
     Returns:
         float32 tensor ``(C,)``.
     """
     tensor = _counts(counts)
-    frequency = tensor / tensor.sum()
+    plain = tensor / tensor.sum()
     if sampler_power is not None:
-        second = tensor * _scaled_power(tensor, sampler_power)
-        frequency = (frequency + second / second.sum()) / 2
-    return (frequency.log() + (tau - 1.0) * (tensor / tensor.sum()).log()).float()
+        sampled = tensor * _scaled_power(tensor, sampler_power)
+    frequency = plain if sampled is None else (plain + sampled / sampled.sum()) / 2
+    return (frequency.log() + (tau - 1.0) * plain.log()).float()

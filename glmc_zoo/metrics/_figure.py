@@ -1,23 +1,24 @@
-"""What the plots share: one palette, one look, no pyplot and no global state.
+"""Shared by the plots: one palette, one look, no pyplot and no global state.
 
 Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
 """
 
-from __future__ import annotations
-
 from os import PathLike
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-__all__ = ["GREEN", "GREY", "GROUP_COLOURS", "INK", "SKY", "VERMILION", "new_figure", "save"]
+from .longtail import GROUPS
 
 INK, GREY = "#222222", "#6B6B6B"
 BLUE, GREEN, VERMILION, SKY = "#0072B2", "#009E73", "#D55E00", "#56B4E9"
 GROUP_COLOURS = (BLUE, GREEN, VERMILION)
+GROUP_STYLES = {name: (name, colour) for name, colour in zip(GROUPS, GROUP_COLOURS, strict=True)}
+ABOVE: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}  # of labels over the axes
 
 
 def new_figure(title: str, *, width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
@@ -36,7 +37,7 @@ def new_figure(title: str, *, width: float, height: float, columns: int = 1) -> 
 
 
 def save(figure: Figure, path: str | PathLike[str]) -> Figure:
-    """Write ``figure`` to ``path``, make the folder when it is missing, and hand the figure back."""
+    """Write ``figure`` to ``path``, make its folder if that is missing, and return the figure."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150, facecolor="white")
     return figure

@@ -1,21 +1,14 @@
-"""Long-tail scores as plain numpy: exact, additive counts first, scores from the counts last.
+"""Long-tail scores as plain numpy: exact counts that add up, and the scores that follow from them.
 
-Counts are kept per class and per group, never per pair of classes: a set with 8,142 classes takes
-less than half a megabyte.
+There are counts per class and per group, never per pair of classes: 8,142 classes take less than half a megabyte.
 """
-
-from __future__ import annotations
-
-from copy import copy
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from glmc_zoo.errors import UserError
 
-from ._checks import check_class_counts, check_labels, check_logits, check_probabilities, check_thresholds
-
-__all__ = ["GROUPS", "ScoreCounts", "group_of_classes", "longtail_scores", "recalls", "tercile_thresholds"]
+from ._checks import check_class_counts, check_labels, check_logits, check_probabilities
 
 GROUPS = ("many", "medium", "few")
 """Names of the groups that :func:`group_of_classes` numbers 0, 1, 2."""
@@ -29,27 +22,25 @@ _LEAST_LOG = float(np.log(np.finfo(np.float64).tiny))
 _ROWS_AT_ONCE = 4096
 
 
-def group_of_classes(
-    class_counts: ArrayLike, *, many: int = 100, few: int = 20, few_inclusive: bool = False
-) -> NDArray[np.int64]:
+def group_of_classes(class_counts: ArrayLike, *, many: int = 100, few: int = 20) -> NDArray[np.int64]:
     """Group of each class by its number of training images (Liu et al., CVPR 2019, section 4).
+
+    The published GLMC numbers count a class of exactly 20 images as few: ``few=21`` gives their groups.
 
     Args:
         class_counts: Training images of each class, whole numbers, shape (C,).
         many: A class with more than ``many`` images is in group 0, many.
         few: A class with fewer than ``few`` images is in group 2, few; all others are in group 1, medium.
-        few_inclusive: Count a class with exactly ``few`` images as few, as the published GLMC numbers do.
 
-    Returns:
-        int64 (C,): index into :data:`GROUPS`.
-
-    Raises:
-        UserError: ``class_counts`` is empty, not one-dimensional, negative or fractional, or not ``0 <= few <= many``.
+    Returns int64 (C,), the index into :data:`GROUPS`. Class counts that are empty, not one-dimensional, negative or
+    fractional raise a `UserError`, and so do thresholds without ``0 <= few <= many``.
     """
     counts = check_class_counts(class_counts)
-    check_thresholds(many, few)
-    is_few = counts <= few if few_inclusive else counts < few
-    return np.select([counts > many, is_few], [0, 2], default=1).astype(np.int64)
+    if not 0 <= few <= many:
+        raise UserError(
+            f"few={few} and many={many} do not order the groups: choose 0 <= few <= many, for example few=20, many=100."
+        )
+    return np.select([counts > many, counts < few], [0, 2], default=1).astype(np.int64)
 
 
 def tercile_thresholds(class_counts: ArrayLike) -> tuple[int, int]:
@@ -57,12 +48,7 @@ def tercile_thresholds(class_counts: ArrayLike) -> tuple[int, int]:
 
     For sets where the usual 100 and 20 put every class into one group. Classes of equal counts stay together, so groups
     are of unequal size where counts repeat; where all counts are equal, or of two classes, every class is medium.
-
-    Args:
-        class_counts: Training images of each class, whole numbers, shape (C,).
-
-    Raises:
-        UserError: ``class_counts`` is empty, not one-dimensional, negative or fractional.
+    ``class_counts`` is as in :func:`group_of_classes`.
     """
     ordered = np.sort(check_class_counts(class_counts))[::-1]
     third = len(ordered) // 3
@@ -71,7 +57,7 @@ def tercile_thresholds(class_counts: ArrayLike) -> tuple[int, int]:
 
 
 class ScoreCounts:
-    """Sufficient statistics of an evaluation: those of two parts add up to those of the whole.
+    """Counts of an evaluation that determine its scores: those of two subsets add up to those of both.
 
     Make one with :meth:`empty`, feed it batches with :meth:`update`, add those of other processes with ``+`` or by an
     all-reduce of :meth:`integers` and :meth:`floats`, and read :meth:`scores` at the end. Integers add up exactly.
@@ -91,24 +77,17 @@ class ScoreCounts:
 
     def __init__(self, groups: NDArray[np.int64]) -> None:
         """Counts of no image yet, of classes in these groups; :meth:`empty` makes them from class counts."""
-        classes = len(groups)
         self.groups = groups
-        self.support = np.zeros(classes, np.int64)
-        self.correct = np.zeros(classes, np.int64)
-        self.predicted = np.zeros(classes, np.int64)
-        self.top5_correct = np.zeros(classes, np.int64)
+        self.support, self.correct, self.predicted, self.top5_correct = np.zeros((4, len(groups)), np.int64)
         self.group_confusion = np.zeros((len(GROUPS), len(GROUPS)), np.int64)
-        self.bin_images = np.zeros(_BINS, np.int64)
-        self.bin_correct = np.zeros(_BINS, np.int64)
+        self.bin_images, self.bin_correct = np.zeros((2, _BINS), np.int64)
         self.nll_sum = np.zeros((), np.float64)
         self.bin_confidence = np.zeros(_BINS, np.float64)
 
     @classmethod
-    def empty(
-        cls, class_counts: ArrayLike, *, many: int = 100, few: int = 20, few_inclusive: bool = False
-    ) -> ScoreCounts:
+    def empty(cls, class_counts: ArrayLike, *, many: int = 100, few: int = 20) -> "ScoreCounts":
         """Counts of no image yet; the arguments and errors are those of :func:`group_of_classes`."""
-        return cls(group_of_classes(class_counts, many=many, few=few, few_inclusive=few_inclusive))
+        return cls(group_of_classes(class_counts, many=many, few=few))
 
     @property
     def num_classes(self) -> int:
@@ -137,11 +116,8 @@ class ScoreCounts:
             probabilities: Class probabilities (B, C). In the NLL they are cut off below at the epsilon of their type,
                 as :func:`sklearn.metrics.log_loss` does.
 
-        Among equal scores the lower class index comes first, as in ``torch.argmax``.
-
-        Raises:
-            UserError: No predictions of any kind, logits beside probabilities, lengths or shapes that do not match, a
-                label outside 0..C-1, logits with NaN or +inf, probabilities outside 0..1 or not summing to 1.
+        Among equal scores the lower class index comes first, as in ``torch.argmax``. Inputs that are missing, do not
+        match, or are no labels, logits or probabilities of these classes raise a `UserError`.
         """
         true = check_labels("references", references, self.num_classes)
         if logits is not None and probabilities is not None:
@@ -158,22 +134,16 @@ class ScoreCounts:
         else:
             raise UserError("update got references alone: give predictions, logits or probabilities with them.")
         if len(guess) != len(true):
-            raise UserError(
-                f"predictions has {len(guess)} entries and references {len(true)}: give one of each per image."
-            )
-
-        self._count_classes(true, guess)
+            raise UserError(f"predictions has {len(guess)} entries and references {len(true)}: give one of each.")
+        self.support += np.bincount(true, minlength=self.num_classes)
+        self.predicted += np.bincount(guess, minlength=self.num_classes)
+        self.correct += np.bincount(true[true == guess], minlength=self.num_classes)
+        np.add.at(self.group_confusion, (self.groups[true], self.groups[guess]), 1)
         if scores is not None:
             log_of = _log_softmax if probabilities is None else _log_clipped
             for start in range(0, len(true), _ROWS_AT_ONCE):  # bounds the memory: the float64 copies are of one block
                 rows = slice(start, start + _ROWS_AT_ONCE)
                 self._count_confidence(true[rows], guess[rows], scores[rows], log_of(scores[rows]))
-
-    def _count_classes(self, true: NDArray[np.int64], guess: NDArray[np.int64]) -> None:
-        self.support += np.bincount(true, minlength=self.num_classes)
-        self.predicted += np.bincount(guess, minlength=self.num_classes)
-        self.correct += np.bincount(true[true == guess], minlength=self.num_classes)
-        np.add.at(self.group_confusion, (self.groups[true], self.groups[guess]), 1)
 
     def _count_confidence(
         self,
@@ -203,37 +173,29 @@ class ScoreCounts:
         """All real-valued sums as one float64 vector of 16 entries, to be summed over processes."""
         return np.concatenate([np.ravel(getattr(self, name)) for name in _FLOATS])
 
-    def with_state(self, integers: ArrayLike, floats: ArrayLike) -> ScoreCounts:
-        """New counts of the same classes and groups that hold ``integers`` and ``floats`` (sums of those of the parts).
-
-        Raises:
-            UserError: A vector of another length: the processes counted other numbers of classes.
-        """
-        new = copy(self)
-        new._load("integers", np.asarray(integers, np.int64), _INTEGERS)
-        new._load("floats", np.asarray(floats, np.float64), _FLOATS)
+    def with_state(self, integers: ArrayLike, floats: ArrayLike) -> "ScoreCounts":
+        """Counts of the same classes and groups with these ``integers`` and ``floats``, as summed over processes."""
+        new = ScoreCounts(self.groups)
+        for kind, names, vector, expected in (
+            ("integers", _INTEGERS, np.array(integers, np.int64), self.integers()),
+            ("floats", _FLOATS, np.array(floats, np.float64), self.floats()),
+        ):
+            if vector.shape != expected.shape:
+                raise UserError(
+                    f"{kind} has shape {vector.shape}, but counts of {self.num_classes} classes have {expected.shape}: "
+                    "sum only counts of the same class list."
+                )
+            ends = np.cumsum([getattr(self, name).size for name in names])[:-1]
+            for name, piece in zip(names, np.split(vector, ends), strict=True):
+                getattr(new, name)[...] = piece.reshape(getattr(self, name).shape)
         return new
 
-    def _load(self, kind: str, vector: NDArray, names: tuple[str, ...]) -> None:
-        parts = [getattr(self, name) for name in names]
-        expected = sum(part.size for part in parts)
-        if vector.shape != (expected,):
-            raise UserError(
-                f"{kind} has shape {vector.shape}, but counts of {self.num_classes} classes have ({expected},): sum "
-                f"only counts of the same class list."
-            )
-        ends = np.cumsum([part.size for part in parts])[:-1]
-        for name, part, piece in zip(names, parts, np.split(vector, ends), strict=True):
-            setattr(self, name, piece.reshape(part.shape).copy())
-
-    def __add__(self, other: ScoreCounts) -> ScoreCounts:
-        """Counts of both parts; a ``UserError`` when their classes or groups differ."""
+    def __add__(self, other: "ScoreCounts") -> "ScoreCounts":
+        """Counts of both subsets; a ``UserError`` when their classes or groups differ."""
         if not isinstance(other, ScoreCounts):
             return NotImplemented
         if not np.array_equal(self.groups, other.groups):
-            raise UserError(
-                "The two ScoreCounts have other classes or groups: add only counts of the same class_counts."
-            )
+            raise UserError("The two ScoreCounts have other classes or groups: add only those of one class_counts.")
         return self.with_state(self.integers() + other.integers(), self.floats() + other.floats())
 
     def scores(self) -> dict[str, float | None]:
@@ -243,9 +205,6 @@ class ScoreCounts:
         are averaged over classes with at least one test image; ``macro_f1`` over classes that occur in references or
         predictions, as scikit-learn does; ``hmean`` and ``gmean`` (harmonic and geometric mean of the recalls) are 0
         when one recall is.
-
-        Raises:
-            UserError: No image was counted, or only a part of the images came with logits or probabilities.
         """
         total, scored = self.total, int(self.bin_images.sum())
         if total == 0:
@@ -257,34 +216,30 @@ class ScoreCounts:
         result: dict[str, float | None] = {"top1": float(self.correct.sum() / total)}
         if scored:
             result["top5"] = float(self.top5_correct.sum() / total)
-        result |= self._class_scores()
+        tested = self.support > 0
+        recall, groups = recalls(self)[tested], self.groups[tested]
+        in_groups = [recall[groups == group] for group in range(len(GROUPS))]
+        all_above_zero = recall.min() > 0
+        occurrences = self.support + self.predicted
+        f1 = 2 * self.correct[occurrences > 0] / occurrences[occurrences > 0]
+        result |= {
+            "balanced_accuracy": float(recall.mean()),
+            **{name: float(part.mean()) if part.size else None for name, part in zip(GROUPS, in_groups, strict=True)},
+            "hmean": float(1 / np.mean(1 / recall)) if all_above_zero else 0.0,
+            "gmean": float(np.exp(np.log(recall).mean())) if all_above_zero else 0.0,
+            "worst": float(recall.min()),
+            "macro_f1": float(f1.mean()),
+        }
         if scored:
             result["ece"] = float(np.abs(self.bin_confidence - self.bin_correct).sum() / total)
             result["nll"] = float(self.nll_sum / total)
         return result
 
-    def _class_scores(self) -> dict[str, float | None]:
-        per_class = recalls(self)
-        tested = self.support > 0
-        recall = per_class[tested]
-        in_group = [per_class[tested & (self.groups == group)] for group in range(len(GROUPS))]
-        found_any = recall.min() > 0
-        occurrences = self.support + self.predicted
-        f1 = 2 * self.correct[occurrences > 0] / occurrences[occurrences > 0]
-        return {
-            "balanced_accuracy": float(recall.mean()),
-            **{name: float(own.mean()) if own.size else None for name, own in zip(GROUPS, in_group, strict=True)},
-            "hmean": float(1 / np.mean(1 / recall)) if found_any else 0.0,
-            "gmean": float(np.exp(np.log(recall).mean())) if found_any else 0.0,
-            "worst": float(recall.min()),
-            "macro_f1": float(f1.mean()),
-        }
-
 
 def recalls(counts: ScoreCounts) -> NDArray[np.float64]:
     """Recall of each class, 0 to 1, float64 (C,); NaN for a class without a test image."""
-    untested = np.full(counts.num_classes, np.nan)
-    return np.divide(counts.correct, counts.support, out=untested, where=counts.support > 0)
+    with np.errstate(invalid="ignore"):
+        return counts.correct / counts.support
 
 
 def longtail_scores(
@@ -295,21 +250,12 @@ def longtail_scores(
     probabilities: ArrayLike | None = None,
     many: int = 100,
     few: int = 20,
-    few_inclusive: bool = False,
 ) -> dict[str, float | None]:
-    """Scores of N predictions in one call; see :meth:`ScoreCounts.scores` for the keys.
+    """The :meth:`ScoreCounts.scores` of N predictions in one call.
 
-    Args:
-        predictions: Predicted classes, whole numbers (N,).
-        references: True classes, whole numbers (N,).
-        class_counts: Training images of each class (C,), from which the groups follow.
-        probabilities: Class probabilities (N, C), for ``top5``, ``ece`` and ``nll``.
-        many, few, few_inclusive: As in :func:`group_of_classes`.
-
-    Raises:
-        UserError: As :func:`group_of_classes` and :meth:`ScoreCounts.update`, or nothing to score.
+    The arguments are those of :func:`group_of_classes` and :meth:`ScoreCounts.update`, and so are the errors.
     """
-    counts = ScoreCounts.empty(class_counts, many=many, few=few, few_inclusive=few_inclusive)
+    counts = ScoreCounts.empty(class_counts, many=many, few=few)
     counts.update(references, predictions=predictions, probabilities=probabilities)
     return counts.scores()
 
@@ -318,9 +264,11 @@ def _log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     wide = logits.astype(np.float64)
     wide -= wide.max(axis=1, keepdims=True, initial=-np.inf)
     wide -= np.log(np.exp(wide).sum(axis=1, keepdims=True))
-    return np.maximum(wide, _LEAST_LOG)  # a masked true class (-inf) costs 708 nats, so that the sum stays finite
+    np.maximum(wide, _LEAST_LOG, out=wide)  # a masked true class (-inf) costs 708 nats, so that the sum stays finite
+    return wide
 
 
 def _log_clipped(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
     least = np.finfo(probabilities.dtype).eps
-    return np.log(np.clip(probabilities, least, 1).astype(np.float64))
+    logs: NDArray[np.float64] = np.log(np.clip(probabilities, least, 1), dtype=np.float64)
+    return logs

@@ -118,8 +118,8 @@ def test_shortcut_subsamples_and_pads_half_on_each_side() -> None:
 def test_only_the_blocks_that_shrink_have_a_padding_shortcut() -> None:
     model: Any = small()
     padded = [name for name, module in model.named_modules() if isinstance(module, PadShortcut)]
-    assert padded == ["layer2.0.shortcut", "layer3.0.shortcut"]
-    assert not list(model.layer2[0].shortcut.parameters())
+    assert padded == ["layer2.0.downsample", "layer3.0.downsample"]
+    assert not list(model.layer2[0].downsample.parameters())
 
 
 def test_registered_with_timm() -> None:

@@ -22,14 +22,14 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
 
 
 def noise(seed: int, size: tuple[int, int] = (16, 16)) -> Image.Image:
-    """An RGB picture that differs from seed to seed."""
+    """An RGB image that differs from seed to seed."""
     pixels = np.random.RandomState(seed).randint(0, 256, (size[1], size[0], 3))
     return Image.fromarray(pixels.astype(np.uint8))
 
 
 @pytest.fixture
 def make_table() -> Callable[..., Any]:
-    """A ``datasets.Dataset`` with one picture for each label."""
+    """A ``datasets.Dataset`` with one image for each label."""
 
     def make(labels: Sequence[int], names: Sequence[str] = ("a", "b"), *, image: str = "image") -> Any:
         import datasets
@@ -43,7 +43,7 @@ def make_table() -> Callable[..., Any]:
 
 @pytest.fixture
 def write_images() -> Callable[..., Path]:
-    """Write ``counts[c]`` pictures of each class as ``FOLDER/CLASS/NUMBER.png``."""
+    """Write ``counts[c]`` images of each class as ``FOLDER/CLASS/NUMBER.png``."""
 
     def write(folder: Path, counts: Sequence[int], *, draw: Draw = noise, names: Sequence[str] | None = None) -> Path:
         number = 0

@@ -68,7 +68,7 @@ def test_published_rows(name: str, factor: float | None, expected: tuple[float, 
 @pytest.mark.parametrize("factor", [0, 0.5, -3, float("nan"), float("inf")])
 def test_an_impossible_factor_has_no_recipe(factor: float) -> None:
     for name in ("digits_lt", "places_lt"):
-        with pytest.raises(UserError, match=rf"^The imbalance factor {factor} is not possible: .* or more\.$"):
+        with pytest.raises(UserError, match=rf"^imbalance_factor={factor} is not possible: .* or more\.$"):
             list_data()[name].recipe(factor)
 
 
@@ -85,7 +85,9 @@ def test_published_recipes_have_the_same_fields_and_a_recipe_is_a_copy() -> None
 def test_default_tails_can_be_made() -> None:
     for entry in list_data().values():
         if entry.default_imbalance_factor is not None:
-            counts = longtail_counts(entry.num_classes, entry.max_count, entry.default_imbalance_factor, entry.profile)
+            counts = longtail_counts(
+                entry.num_classes, entry.max_count, entry.default_imbalance_factor, entry.imbalance_type
+            )
             assert counts[0] == entry.max_count
 
 
@@ -97,7 +99,7 @@ def test_statistics_of_the_digits() -> None:
     assert list_data()["digits_lt"].std[0] == pytest.approx(pixels.std(), abs=1e-3)
 
 
-def test_importing_the_room_is_cheap() -> None:
+def test_importing_the_package_is_cheap() -> None:
     code = (
         "import sys, json, glmc_zoo.data as d; d.list_data(); d.longtail_counts(3, 9, 3); "
         "print(json.dumps([m for m in ('torch', 'datasets', 'torchvision', 'sklearn', 'PIL') if m in sys.modules]))"
@@ -108,12 +110,12 @@ def test_importing_the_room_is_cheap() -> None:
 
 
 def test_every_public_name_is_there() -> None:
-    import glmc_zoo.data as room
+    import glmc_zoo.data as package
 
-    assert all(getattr(room, name) is not None for name in room.__all__)
-    assert set(room.__all__) <= set(dir(room))
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = room.nothing
+    assert all(getattr(package, name) is not None for name in package.__all__)
+    assert set(package.__all__) <= set(dir(package))
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = package.nothing
 
 
 def test_large_sets_state_their_known_sizes(shared: Path) -> None:

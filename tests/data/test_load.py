@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from glmc_zoo.data.feeding.transforms import train_transform
 from glmc_zoo.data.load import load_data
 from glmc_zoo.data.longtail import longtail_indices
-from glmc_zoo.data.transforms import build_transforms
 from glmc_zoo.errors import UserError
+from glmc_zoo.results import DataFacts
 
 Write = Callable[..., Path]
 Make = Callable[..., Any]
@@ -28,9 +30,9 @@ def test_digits_by_default() -> None:
     assert (data.num_classes, data.image_size, data.augment) == (10, 16, "shift")
     assert data.train.pixels is not None
     assert data.train.pixels.shape == (335, 8, 8, 3)
-    assert json.loads(json.dumps(data.info)) == data.info
-    assert data.info["effective_imbalance_factor"] == 20
-    assert data.info["train_images"] == 335
+    assert DataFacts(**json.loads(json.dumps(asdict(data.facts)))) == data.facts
+    assert data.facts.effective_imbalance_factor == 20
+    assert data.facts.train_images == 335
 
 
 def test_test_part_of_the_digits_is_the_same_with_every_option() -> None:
@@ -38,7 +40,7 @@ def test_test_part_of_the_digits_is_the_same_with_every_option() -> None:
     other = load_data("digits_lt", imbalance_factor=5, data_seed=3, val_fraction=0.2, selection="first", max_count=40)
     assert (other.test.pixels == test.pixels).all()
     assert other.class_counts[0] == 32
-    assert other.info["val_images"] == len(other.val or []) > 0
+    assert other.facts.val_images == len(other.val or []) > 0
 
 
 def test_training_and_held_out_part_are_the_thinned_set() -> None:
@@ -50,6 +52,7 @@ def test_training_and_held_out_part_are_the_thinned_set() -> None:
     assert np.bincount(data.val.labels).min() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "total", "side"), [("cifar10", 12406, 32), ("cifar100", 10847, 32)])
 def test_cifar_from_a_local_copy(shared: Path, name: str, total: int, side: int) -> None:
     data = load_data(f"{name}_lt", data_dir=shared / "data" / name)
@@ -58,7 +61,7 @@ def test_cifar_from_a_local_copy(shared: Path, name: str, total: int, side: int)
     assert (len(data.train), len(data.test)) == (total, 10_000)
     assert data.train.pixels is not None
     assert data.train.pixels.shape == (total, side, side, 3)
-    assert data.info["hub_id"] == f"uoft-cs/{name}"
+    assert data.facts.hub_id == f"uoft-cs/{name}"
     assert data.notes == []
 
 
@@ -77,11 +80,11 @@ def test_cifar_pixels_are_those_of_the_rows(shared: Path) -> None:
 
 
 def test_thinned_cifar100_copy_is_too_small_for_factor_5(shared: Path) -> None:
-    with pytest.raises(UserError, match=r"^Class 'aquarium_fish' has \d+ images .* raise --imbalance-factor"):
+    with pytest.raises(UserError, match=r"^Class 'aquarium_fish' has \d+ images .* give a larger imbalance_factor="):
         load_data("cifar100_lt", data_dir=shared / "data" / "cifar100", imbalance_factor=5)
 
 
-def test_folder_of_every_kind_of_picture(write_images: Write, tmp_path: Path) -> None:
+def test_folder_of_every_kind_of_image(write_images: Write, tmp_path: Path) -> None:
     folder = write_images(tmp_path / "pets" / "train", [3, 4])
     write_images(tmp_path / "pets" / "test", [1, 1])
     Image.new("L", (40, 30), 100).save(folder / "class_0" / "grey.png")
@@ -91,15 +94,14 @@ def test_folder_of_every_kind_of_picture(write_images: Write, tmp_path: Path) ->
     Image.new("RGBA", (40, 30), (9, 9, 9, 0)).save(folder / "class_0" / "glass.png")
     data = load_data(tmp_path / "pets")
     assert data.class_counts == [8, 4]
-    assert (data.name, data.info["hub_id"], data.image_size, data.augment) == ("pets", None, None, "large")
-    assert str(tmp_path) not in json.dumps(data.info)
+    assert (data.name, data.facts.hub_id, data.image_size, data.augment) == ("pets", None, None, "large")
+    assert str(tmp_path) not in json.dumps(asdict(data.facts))
     images = data.train.images(range(12))
     assert {image.mode for image in images} == {"RGB"}
     colours = {image.getpixel((0, 0)) for image in images if image.size == (40, 30)}
     assert {(100,) * 3, (255,) * 3, (128,) * 3} <= colours
-    train, evaluate = build_transforms(data.augment, 32)
+    train = train_transform(data.augment, 32)
     assert train(images, list(range(12)), 2).images[0].shape == (12, 3, 32, 32)
-    assert evaluate(images).shape == (12, 3, 32, 32)
 
 
 def test_naturally_imbalanced_and_thinned(write_images: Write, tmp_path: Path) -> None:
@@ -107,9 +109,9 @@ def test_naturally_imbalanced_and_thinned(write_images: Write, tmp_path: Path) -
     natural = load_data(folder)
     assert natural.class_counts == [20, 8, 24]
     assert np.bincount(natural.test.labels).tolist() == [5, 2, 6]
-    assert natural.info["profile"] is None
-    assert natural.info["imbalance_factor"] is None
-    assert natural.info["effective_imbalance_factor"] == 3
+    assert natural.facts.imbalance_type is None
+    assert natural.facts.imbalance_factor is None
+    assert natural.facts.effective_imbalance_factor == 3
     assert "no test split" in natural.notes[0]
     assert natural.train.pixels is not None
     assert (natural.image_size, natural.augment) == (16, "crop_flip")
@@ -119,17 +121,17 @@ def test_naturally_imbalanced_and_thinned(write_images: Write, tmp_path: Path) -
     assert (thinned.test.rows == natural.test.rows).all()
 
 
-def test_every_kind_of_folder_gives_the_same_pictures(make_table: Make, tmp_path: Path) -> None:
+def test_every_kind_of_folder_gives_the_same_images(make_table: Make, tmp_path: Path) -> None:
     tables = datasets.DatasetDict(train=make_table([0, 1, 1, 0, 1]), test=make_table([1, 0]))
     tables.save_to_disk(str(tmp_path / "saved"))
     (tmp_path / "parquet").mkdir()
     for split, table in tables.items():
         table.to_parquet(str(tmp_path / "parquet" / f"{split}-0.parquet"))
         for index, row in enumerate(table):
-            place = tmp_path / "pictures" / split / "ab"[row["label"]]
+            place = tmp_path / "images" / split / "ab"[row["label"]]
             place.mkdir(parents=True, exist_ok=True)
             row["image"].save(place / f"{index}.png")
-    sets = [load_data(tmp_path / kind) for kind in ("saved", "parquet", "pictures")]
+    sets = [load_data(tmp_path / kind) for kind in ("saved", "parquet", "images")]
     for data in sets:
         assert data.class_names == ["a", "b"]
         assert data.class_counts == [2, 3]
@@ -152,18 +154,18 @@ def test_a_catalogue_set_from_class_folders(write_images: Write, tmp_path: Path)
         load_data("cifar10_lt", data_dir=tmp_path / "copy", imbalance_factor=4, max_count=8)
 
 
-def test_a_bad_picture_is_named_or_left_out(write_images: Write, tmp_path: Path) -> None:
+def test_a_bad_image_is_named_or_left_out(write_images: Write, tmp_path: Path) -> None:
     folder = write_images(tmp_path / "set" / "train", [4, 3])
     write_images(tmp_path / "set" / "test", [1, 1])
-    (folder / "class_1" / "001.png").write_bytes(b"not a picture")
+    (folder / "class_1" / "001.png").write_bytes(b"not a image")
     with pytest.raises(UserError) as caught:
         load_data(tmp_path / "set")
     assert "Image 5 of the training split (train/class_1/001.png) cannot be read: not an image" in str(caught.value)
     data = load_data(tmp_path / "set", skip_bad_images=True)
     assert data.class_counts == [4, 2]
-    assert data.info["skipped_images"] == 1
+    assert data.facts.skipped_images == 1
     (folder / "class_0" / "big.png").write_bytes((folder / "class_0" / "000.png").read_bytes()[:60])
-    assert load_data(tmp_path / "set", skip_bad_images=True).info["skipped_images"] == 2
+    assert load_data(tmp_path / "set", skip_bad_images=True).facts.skipped_images == 2
 
 
 @pytest.mark.parametrize(
@@ -175,16 +177,22 @@ def test_a_bad_picture_is_named_or_left_out(write_images: Write, tmp_path: Path)
         ("/no/such/folder", {}, ["/no/such/folder", "does not exist"]),
         ("nobody/nothing", {}, ["nobody/nothing", "Hugging Face Hub", "network"]),
         ("cifar10_lt", {"data_dir": "no_such_folder"}, ["no_such_folder", "does not exist", "plain_text/*.parquet"]),
-        ("digits_lt", {"data_dir": "."}, ["scikit-learn", "--data-dir"]),
-        ("nobody/nothing", {"data_dir": "."}, ["--data-dir is for catalogue sets"]),
-        ("digits_lt", {"val_fraction": 1.0}, ["1.0", "below 1"]),
-        ("digits_lt", {"imbalance_factor": 0.1}, ["0.1"]),
-        ("digits_lt", {"max_count": 150}, ["'0'", "118", "150", "--max-count"]),
-        ("digits_lt", {"profile": "flat"}, ["'flat'"]),
+        ("digits_lt", {"data_dir": "."}, ["scikit-learn", "data_dir='.'"]),
+        ("nobody/nothing", {"data_dir": "."}, ["data_dir='.' is for catalogue data sets"]),
+        ("digits_lt", {"val_fraction": 1.0}, ["val_fraction=1.0", "below 1"]),
+        ("digits_lt", {"imbalance_factor": 0.1}, ["imbalance_factor=0.1"]),
+        ("digits_lt", {"max_count": 150}, ["'0'", "118", "150", "max_count="]),
+        ("digits_lt", {"imbalance_type": "flat"}, ["'flat'"]),
         ("digits_lt", {"selection": "best"}, ["'best'"]),
-        ("digits_lt", {"data_config": "big"}, ["--data-config", "digits_lt", "leave"]),
-        ("nobody/nothing", {"max_count": 9}, ["--max-count", "nobody/nothing", "--imbalance-factor"]),
-        ("nobody/nothing", {"profile": "step"}, ["--imbalance-type", "nobody/nothing", "--imbalance-factor"]),
+        ("digits_lt", {"data_config": "big"}, ["data_config='big'", "digits_lt", "leave"]),
+        ("nobody/nothing", {"max_count": 9}, ["max_count=9", "nobody/nothing", "imbalance_factor="]),
+        ("digits_lt", {"imbalance_facter": 10}, ["imbalance_facter=", "Did you mean imbalance_factor"]),
+        ("digits_lt", {"data": "cifar10_lt"}, ["data= is not an option"]),
+        (
+            "nobody/nothing",
+            {"imbalance_type": "step"},
+            ["imbalance_type='step'", "nobody/nothing", "imbalance_factor="],
+        ),
     ],
 )
 def test_bad_requests(
@@ -199,12 +207,16 @@ def test_bad_requests(
 
 def test_options_without_effect_on_a_folder(write_images: Write, tmp_path: Path) -> None:
     folder = write_images(tmp_path / "set", [8, 4])
-    assert load_data(folder, profile="exp").class_counts == [6, 3]
-    with pytest.raises(UserError, match=r"^--max-count shapes a long tail, .* or leave --max-count out\.$"):
+    assert load_data(folder, imbalance_type="exp").class_counts == [6, 3]
+    with pytest.raises(UserError, match=r"^max_count=4 shapes a long tail, .* or leave max_count= out\.$"):
         load_data(folder, max_count=4)
-    with pytest.raises(UserError, match=r"^--imbalance-type shapes a long tail, .* or leave --imbalance-type out\.$"):
-        load_data(folder, profile="step")
-    with pytest.raises(UserError, match=r"set has no configurations, so no 'big': leave --data-config out\.$"):
+    with pytest.raises(
+        UserError, match=r"^imbalance_type='step' shapes a long tail, .* or leave imbalance_type= out\.$"
+    ):
+        load_data(folder, imbalance_type="step")
+    with pytest.raises(
+        UserError, match=r"^data_config='big' is not known: .*set has no configurations, so leave it out\.$"
+    ):
         load_data(folder, data_config="big")
 
 
@@ -215,5 +227,5 @@ def test_sets_that_cannot_be_used(write_images: Write, tmp_path: Path) -> None:
     write_images(tmp_path / "half" / "test", [2, 0])
     with pytest.raises(UserError, match="'class_1' has no test image"):
         load_data(tmp_path / "half")
-    with pytest.raises(UserError, match=r"^There is no label column 'kind': the columns are image, label"):
+    with pytest.raises(UserError, match=r"^label_column='kind' is not a column: the columns are image, label"):
         load_data(tmp_path / "half", label_column="kind")

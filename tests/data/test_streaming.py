@@ -1,4 +1,4 @@
-"""Streams give what `load_data` gives: the same pictures, classes and counts, each picture in one share."""
+"""Streams give what `load_data` gives: the same images, classes and counts, each image in one share."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor
 
 from glmc_zoo.data import StreamedData, StreamSplit, eval_loader, load_data, load_stream, train_loader
-from glmc_zoo.data.transforms import EvalTransform
 from glmc_zoo.errors import UserError
 
 TRAIN, TEST = [0] * 6 + [2] * 3, [2, 0, 0, 2, 0, 2, 2]  # no image of class 1
@@ -30,15 +32,19 @@ def parquet(tmp_path: Path, make_table: Callable[..., Any]) -> Path:
     return folder.parent
 
 
+def as_tensors(images: list[Image.Image]) -> torch.Tensor:
+    return torch.stack([pil_to_tensor(image) for image in images])
+
+
 def passed(split: StreamSplit, batch_size: int = 2) -> tuple[list[np.ndarray], list[int], list[int]]:
-    """Pictures, classes and positions of one pass, in their order."""
-    pictures, labels, positions = [], [], []
+    """Images, classes and positions of one pass, in their order."""
+    images, labels, positions = [], [], []
     for some, classes, places in split.batches(batch_size):
         assert 1 <= len(some) <= batch_size
-        pictures += [np.asarray(picture) for picture in some]
+        images += [np.asarray(image) for image in some]
         labels += classes.tolist()
         positions += places.tolist()
-    return pictures, labels, positions
+    return images, labels, positions
 
 
 def as_loaded(folder: Path, streamed: StreamedData) -> None:
@@ -48,17 +54,17 @@ def as_loaded(folder: Path, streamed: StreamedData) -> None:
     assert streamed.train is not None
     for part, whole in ((streamed.train, loaded.train), (streamed.test, loaded.test)):
         for _ in range(2):
-            pictures, labels, positions = passed(part)
+            images, labels, positions = passed(part)
             assert labels == whole.labels.tolist() and positions == list(range(len(whole)))
             expected = whole.images(range(len(whole)))
-            assert all(np.array_equal(one, other) for one, other in zip(pictures, expected, strict=True))
+            assert all(np.array_equal(one, other) for one, other in zip(images, expected, strict=True))
 
 
 def test_parquet_as_load_data_gives_it(parquet: Path) -> None:
     streamed = load_stream(parquet)
     as_loaded(parquet, streamed)
     assert (streamed.class_names, streamed.class_counts) == (["ant", "cat"], [6, 3])
-    assert streamed.notes == load_data(parquet).notes and streamed.info["class_counts_from"] == "training split"
+    assert streamed.notes == load_data(parquet).notes and streamed.facts.class_counts_from == "training split"
     thinned = {"imbalance_factor": 3.0, "max_count": 4}
     assert load_stream(parquet, **thinned).class_counts == load_data(parquet, **thinned).class_counts == [4, 1]
 
@@ -85,22 +91,22 @@ def test_labels_as_text(tmp_path: Path, make_table: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("readers", [2, 3, 5])  # whole files, a file each, and fewer files than readers
-def test_shares_hold_every_picture_once_and_in_order(parquet: Path, readers: int) -> None:
+def test_shares_hold_every_image_once_and_in_order(parquet: Path, readers: int) -> None:
     split = load_stream(parquet).test
     found = [passed(split.shard(rank, readers)) for rank in range(readers)]
     rows = sorted(
-        (place, label, picture.tobytes())
-        for pictures, labels, places in found
-        for picture, label, place in zip(pictures, labels, places, strict=True)
+        (place, label, image.tobytes())
+        for images, labels, places in found
+        for image, label, place in zip(images, labels, places, strict=True)
     )
-    pictures, labels, _ = passed(split)
+    images, labels, _ = passed(split)
     assert len({place for place, _, _ in rows}) == len(TEST)
-    assert [row[1:] for row in rows] == [(y, x.tobytes()) for x, y in zip(pictures, labels, strict=True)]
+    assert [row[1:] for row in rows] == [(y, x.tobytes()) for x, y in zip(images, labels, strict=True)]
 
 
 def test_the_loader_with_workers(parquet: Path) -> None:
     split = load_stream(parquet).test
-    loader = eval_loader(split, EvalTransform(16, 16, "bicubic"), batch_size=2, workers=2)
+    loader = eval_loader(split, as_tensors, batch_size=2, workers=2)
     batches = list(loader)
     assert all(images.shape[1:] == (3, 16, 16) and len(images) == len(labels) for images, labels, _ in batches)
     places = np.concatenate([positions for _, _, positions in batches])
@@ -109,8 +115,8 @@ def test_the_loader_with_workers(parquet: Path) -> None:
     assert labels[np.argsort(places)].tolist() == [int(label == 2) for label in TEST]
 
 
-def test_counting_opens_no_picture(tmp_path: Path, make_table: Callable[..., Any]) -> None:
-    """A picture that is no image is found by the pass that decodes it, and named there."""
+def test_counting_opens_no_image(tmp_path: Path, make_table: Callable[..., Any]) -> None:
+    """A image that is no image is found by the pass that decodes it, and named there."""
     import datasets
 
     broken = {"image": [{"bytes": b"no image", "path": "odd.png"}] * 3, "label": [0, 1, 1]}
@@ -124,7 +130,7 @@ def test_counting_opens_no_picture(tmp_path: Path, make_table: Callable[..., Any
 
 
 def test_counting_reads_the_label_column_alone(tmp_path: Path, make_table: Callable[..., Any]) -> None:
-    """The column of the pictures is damaged on disk, so that reading it at all would fail."""
+    """The column of the images is damaged on disk, so that reading it at all would fail."""
     from pyarrow import parquet as pq
 
     buffer = io.BytesIO()
@@ -152,16 +158,19 @@ def test_a_thinned_catalogue_set(tmp_path: Path, make_table: Callable[..., Any])
         make_table(range(10), names, image="img").to_parquet(path)
     streamed = load_stream("cifar10_lt", data_dir=tmp_path)
     assert streamed.class_counts == [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
-    assert streamed.info["class_counts_from"] == "formula" and passed(streamed.test)[1] == list(range(10))
+    assert streamed.facts.class_counts_from == "formula" and passed(streamed.test)[1] == list(range(10))
     assert load_stream("cifar10_lt", data_dir=tmp_path, imbalance_factor=10).class_counts[-1] == 500
 
 
 def test_what_cannot_be_streamed(tmp_path: Path, make_table: Callable[..., Any], parquet: Path) -> None:
-    with pytest.raises(UserError, match="digits_lt is on no Hub: leave --streaming out"):
+    with pytest.raises(UserError, match="digits_lt is not on the Hub: leave it out"):
         load_stream("digits_lt")
-    with pytest.raises(UserError, match="--max-count shapes a long tail"):
+    for name, value in (("val_fraction", 0.1), ("skip_bad_images", True), ("selection", "first"), ("data_seed", 3)):
+        with pytest.raises(UserError, match=rf"^{name}={value!r} has no effect with streaming=True"):
+            load_stream(parquet, **{name: value})
+    with pytest.raises(UserError, match="max_count=3 shapes a long tail"):
         load_stream(parquet, max_count=3)
-    with pytest.raises(UserError, match="There is no split 'nowhere': give one of"):
+    with pytest.raises(UserError, match="test_split='nowhere' is not a split: give one of"):
         load_stream(parquet, test_split="nowhere")
     (tmp_path / "one").mkdir()
     make_table([0, 1]).to_parquet(tmp_path / "one" / "train.parquet")
@@ -172,7 +181,7 @@ def test_what_cannot_be_streamed(tmp_path: Path, make_table: Callable[..., Any],
     with pytest.raises(UserError, match="only one class"):
         load_stream(tmp_path / "one")
     with pytest.raises(UserError, match="A stream cannot be trained on"):
-        train_loader(load_stream(parquet).train, EvalTransform(16, 16, "bicubic"), batch_size=2)  # type: ignore[arg-type]
+        train_loader(load_stream(parquet).train, as_tensors, batch_size=2)  # type: ignore[arg-type]
 
 
 def test_a_test_part_alone_has_no_counts(tmp_path: Path, make_table: Callable[..., Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import subprocess
 import sys
@@ -11,24 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from card_results import minimal_results
 from hub_server import HubServer
-
-RESULTS: dict[str, Any] = {
-    "test": {"top1": 0.5, "balanced_accuracy": 0.5},
-    "class_counts": [5, 4, 3, 2, 1],
-    "class_names": ["ant", "bee", "cat", "dog", "emu"],
-    "data": {"name": "mine"},
-    "model": {
-        "backbone": "test_resnet",
-        "tag": "glmc_mine",
-        "input_size": [3, 32, 32],
-        "mean": [0.5, 0.5, 0.5],
-        "std": [0.25, 0.25, 0.25],
-        "interpolation": "bicubic",
-        "crop_pct": 1.0,
-    },
-    "method": "glmc",
-}
 
 
 def make_export(
@@ -46,12 +29,9 @@ def make_export(
 
     from glmc_zoo.hub import export_run
 
-    results = copy.deepcopy(RESULTS)
-    results["class_names"] = classes or results["class_names"]
-    results["class_counts"] = list(range(len(results["class_names"]), 0, -1))
-    results["model"]["backbone"] = backbone
+    results = minimal_results(backbone, classes=classes or ["ant", "bee", "cat", "dog", "emu"])
     torch.manual_seed(seed)
-    model = timm.create_model(backbone, num_classes=len(results["class_names"]))
+    model = timm.create_model(backbone, num_classes=len(results.class_names))
     drawn = folder.parent / f"{folder.name}_plots"
     drawn.mkdir(parents=True)
     for name in plots:
@@ -81,14 +61,15 @@ class Pusher:
         self.hub, self.log, self.output = hub, log, ""
         with log.open("w") as file:
             self._process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("push_worker.py"))],
+                [sys.executable, str(Path(__file__).parent / "push" / "push_worker.py")],
                 env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True,
             )  # fmt: skip
 
     def __call__(self, folder: Path, repo_id: str, *, token: str | None, **options: Any) -> dict[str, Any]:
         """What `PushResult` holds, or the ``sentence`` of the error."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        call = {"folder": str(folder), "repo_id": repo_id, "token": token, "options": options}
+        attempts = options.pop("attempts", 4)
+        call = {"folder": str(folder), "target": {"repo": repo_id, **options}, "token": token, "attempts": attempts}
         self._process.stdin.write(json.dumps(call) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
@@ -107,7 +88,10 @@ class Pusher:
 
 @pytest.fixture(scope="module")
 def pusher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pusher]:
-    """``pusher(folder, repo_id, token=..., **options)``; ``pusher.hub`` is its Hub, shared by the tests of a module."""
+    """``pusher(folder, repo_id, token=..., **options)``, with options of `PushTarget`; ``pusher.hub`` is its Hub.
+
+    The tests of a module share it.
+    """
     folder = tmp_path_factory.mktemp("pusher")
     with HubServer() as hub:
         pusher = Pusher(hub, hub.environment(folder / "hf_home"), folder / "log")

@@ -73,6 +73,7 @@ print(json.dumps(said))
 """
 
 
+@pytest.mark.processes
 def test_the_client_as_it_is(hub: HubServer, hub_python: Callable[..., CompletedProcess[str]]) -> None:
     hub.repo("other/gated", gated=True, files={"a.txt": b"a"})
     done = hub_python("-c", CLIENT, token=hub.token())

@@ -23,7 +23,7 @@ def step(shared: Path) -> Arrays:
 
 @pytest.fixture(scope="session")
 def maxnorm(shared: Path) -> Arrays:
-    """A classifier before and after MaxNorm and tau-normalisation."""
+    """A classifier before and after MaxNorm, and its rows after tau-normalisation."""
     return _load(shared / "reference" / "maxnorm.npz")
 
 

@@ -186,6 +186,24 @@ def test_balanced_softmax_branch_formula() -> None:
         assert torch.equal(ours[name], plain[name])
 
 
+def test_criterion_of_the_rebalanced_branch() -> None:
+    one, two, views = random_case()
+
+    def criterion(logits: Tensor, target: Tensor) -> Tensor:
+        return (logits - 2 * target).square().sum()
+
+    ours = glmc_loss(one, two, views, alpha=0.3, consistency_weight=1.0, reduction="mean", criterion=criterion)
+    pairs = ((one.balanced_logits, views.global_labels), (two.balanced_logits, views.local_labels))
+    expected = 0.5 * sum(((logits - 2 * labels).numpy() ** 2).sum() for logits, labels in pairs)
+    assert ours["rebalanced"].item() == pytest.approx(expected, rel=1e-12)
+    plain = glmc_loss(one, two, views, alpha=0.3, consistency_weight=1.0, reduction="mean")
+    for name in ("conventional", "consistency"):
+        assert torch.equal(ours[name], plain[name])
+    prior = torch.zeros(4)
+    with pytest.raises(ValueError, match="give one of them"):
+        glmc_loss(one, two, views, alpha=0.3, consistency_weight=1.0, criterion=criterion, log_prior=prior)
+
+
 def test_consistency_range() -> None:
     one, two, views = random_case()
 

@@ -123,7 +123,7 @@ def test_area_lam() -> None:
     covered = np.zeros((20, 30))
     covered[mix.box[0] : mix.box[1], mix.box[2] : mix.box[3]] = 1
     assert mix.area_lam == pytest.approx(1 - covered.mean())
-    with pytest.raises(ValueError, match="without its image size"):
+    with pytest.raises(ValueError, match="needs the image size"):
         _ = Mix(0.5, (0, 1, 0, 1)).area_lam
 
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 import glmc_zoo  # noqa: F401  # registers the CIFAR networks
 from glmc_zoo.errors import UserError
-from glmc_zoo.hub import export_model
-from glmc_zoo.method import GLMCModel, GLMCTask, backbone_config, check_backbone, create_backbone
+from glmc_zoo.hub import ExportInfo, export_model
+from glmc_zoo.method import GLMCModel, GLMCTask, backbone_config, check_backbone, create_backbone, preset_switches
 
 CLASSES = 5
 # One small member of each family; 64 pixels but for the networks made for 32.
@@ -75,6 +75,7 @@ def small() -> GLMCModel:
     return GLMCModel("test_resnet", CLASSES, image_size=64).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_family(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -96,7 +97,8 @@ def test_family(name: str, tmp_path: Path) -> None:
     torch.testing.assert_close(heads.balanced_logits, logits, rtol=1e-4, atol=1e-5)
 
     # One training step: a parameter without a gradient would stop DDP at the next one.
-    task = GLMCTask(model, class_counts=[50, 20, 10, 5, 2], epochs=10, consistency_weight=1.0, verbose=False).train()
+    switches = preset_switches("official", consistency_weight=1.0)
+    task = GLMCTask(model, class_counts=[50, 20, 10, 5, 2], epochs=10, switches=switches, verbose=False).train()
     task.set_epoch(5)
     generator = torch.Generator().manual_seed(0)
     pair = (pictures(size), pictures(size).flip(2))
@@ -109,7 +111,8 @@ def test_family(name: str, tmp_path: Path) -> None:
     torch.optim.SGD(model.parameters(), lr=0.01).step()
     model.eval()
     statistics = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "input_size": (3, size, size)}
-    folder = export_model(timm_model, tmp_path / "model", class_names=list("abcde"), tag="glmc_test", **statistics)
+    info = ExportInfo(class_names=list("abcde"), tag="glmc_test", **statistics)
+    folder = export_model(timm_model, tmp_path / "model", info)
     loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     encoder = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
     with torch.no_grad():
@@ -180,7 +183,7 @@ def test_unknown_name() -> None:
     ],
 )
 def test_refused_size(name: str, size: int, reason: str) -> None:
-    message = rf"'{name}' refuses images of {size} x {size} pixels \(.*{reason}.*\); give an --image-size"
+    message = rf"'{name}' refuses images of {size} x {size} pixels \(.*{reason}.*\); give an image_size="
     with pytest.raises(UserError, match=message):
         GLMCModel(name, CLASSES, image_size=size)
 
@@ -202,7 +205,7 @@ def test_refuses_other_models() -> None:
 @pytest.mark.parametrize("classes", [0, 7])
 def test_number_of_classes_must_fit(classes: int) -> None:
     model = timm.create_model("test_resnet", num_classes=classes)
-    with pytest.raises(UserError, match=rf"has {classes} classes where 5 are asked for; call reset_classifier\(5\)"):
+    with pytest.raises(UserError, match=rf"has {classes} classes, not num_classes=5; call reset_classifier\(5\)"):
         GLMCModel(model, CLASSES)
 
 
@@ -276,7 +279,7 @@ def test_backbone_config_of_a_folder_is_what_lies_in_it(tmp_path) -> None:
     assert backbone_config(f"local-dir:{tmp_path}")["mean"] == [0.1, 0.2, 0.3]
     with pytest.raises(UserError, match=r"'local-dir:.*absent' cannot be read"):
         backbone_config(f"local-dir:{tmp_path / 'absent'}")
-    with pytest.raises(UserError, match=r"'org/name' is no model name"):
+    with pytest.raises(UserError, match=r"'org/name' is not a model name"):
         backbone_config("org/name")
 
 

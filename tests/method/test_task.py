@@ -18,6 +18,7 @@ from glmc_zoo.method import (
     glmc_loss,
     log_prior,
     mix_views,
+    preset_switches,
 )
 
 COUNTS = [50, 20, 10, 5, 2]
@@ -27,13 +28,9 @@ def make_task(name: str = "test_vit", **kwargs: Any) -> GLMCTask:
     torch.manual_seed(0)
     model_kwargs: dict[str, Any] = {"depth": 1} if name == "test_vit" else {}
     model = GLMCModel(name, len(COUNTS), image_size=32, **model_kwargs)
-    options: dict[str, Any] = {
-        "class_counts": COUNTS,
-        "epochs": 10,
-        "consistency_weight": 1.5,
-        "verbose": False,
-    } | kwargs
-    return GLMCTask(model, **options)
+    counts = kwargs.pop("class_counts", COUNTS)
+    switches = preset_switches("official", **{"consistency_weight": 1.5, "sampler_power": 0.0, **kwargs})
+    return GLMCTask(model, class_counts=counts, epochs=10, switches=switches, verbose=False)
 
 
 def batch() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor, Tensor]:
@@ -115,6 +112,60 @@ def test_set_epoch() -> None:
     assert straight.alpha.item() == pytest.approx(0.7)
 
 
+@pytest.mark.parametrize("sampler_power", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("correct_lam", [False, True])
+def test_the_last_epochs_are_unmixed(sampler_power: float, correct_lam: bool) -> None:
+    task = make_task(
+        mix_off_epochs=3,
+        rebalanced_loss="balanced_softmax",
+        prior_tau=1.3,
+        sampler_power=sampler_power,
+        correct_lam=correct_lam,
+    )
+    first, _, targets, _ = batch()
+    hard = torch.nn.functional.one_hot(targets, len(COUNTS)).float()
+    for epoch in (0, 6, 7, 9, 6):  # back to mixing, too
+        task.set_epoch(epoch)
+        off = epoch >= 7
+        expected = log_prior(COUNTS, None if off else sampler_power, tau=1.3)
+        assert torch.equal(task.log_prior, expected)
+        assert task.alpha.item() == pytest.approx(1 - (epoch / 10) ** 2)
+        views = mixed(task)
+        assert torch.equal(views.global_images, first[0]) == torch.equal(views.local_images, first[1]) == off
+        assert torch.equal(views.global_labels, hard) == torch.equal(views.local_labels, hard) == off
+        if off:
+            assert task.draw(32, 32, torch.Generator()).area_lam == 1.0
+            weighted = hard * class_weights(COUNTS, 1.0)
+            torch.testing.assert_close(views.local_weighted_labels, weighted)
+
+
+def test_mixing_of_every_epoch_without_the_switch() -> None:
+    task = make_task(rebalanced_loss="balanced_softmax", sampler_power=0.5)
+    expected = task.log_prior.clone()
+    for epoch in (0, 9):
+        task.set_epoch(epoch)
+        assert task.draw(32, 32, torch.Generator().manual_seed(2)) == draw_mix(
+            32, 32, generator=torch.Generator().manual_seed(2)
+        )
+        assert torch.equal(task.log_prior, expected)
+
+
+def test_any_loss_in_the_rebalanced_branch() -> None:
+    """Cross-entropy of the plain labels, and the schedule of `glmc_loss` around it."""
+    task = make_task("resnet20_cifar", rebalanced_loss="ce").eval()
+    task.set_epoch(6)
+    views = mixed(task)
+    heads = task.trainable_module.forward_views(views.global_images, views.local_images)
+    expected = sum(
+        -(labels * out.balanced_logits.log_softmax(1)).sum(1).mean()
+        for out, labels in zip(heads, (views.global_labels, views.local_labels), strict=True)
+    )
+    result = task(views)
+    torch.testing.assert_close(result["rebalanced"], expected)
+    total = 0.64 * result["conventional"] + 0.36 * expected + 1.5 * result["consistency"]
+    torch.testing.assert_close(result["loss"], total)
+
+
 def test_state_is_the_model_and_nothing_else() -> None:
     task = make_task("test_resnet")
     model = task.trainable_module
@@ -137,6 +188,7 @@ def test_is_deterministic() -> None:
     assert len(set(losses)) == 3
 
 
+@pytest.mark.processes
 def test_compiled() -> None:
     """The same losses and gradients, and the same keys; traced ahead of time, without the need of a C++ compiler."""
     task, views = make_task(), mixed(make_task())

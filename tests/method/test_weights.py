@@ -106,6 +106,13 @@ def test_log_prior_of_two_samplers(power: float) -> None:
         torch.testing.assert_close(log_prior(COUNTS, power), log_prior(COUNTS))
 
 
+def test_log_prior_of_any_second_sampler() -> None:
+    counts, drawn = np.array(COUNTS, dtype=float), np.array([1, 1, 2, 3, 4, 9], dtype=float)
+    expected = np.log((counts / counts.sum() + drawn / drawn.sum()) / 2) + 0.2 * np.log(counts / counts.sum())
+    prior = log_prior(COUNTS, sampled=torch.from_numpy(drawn), tau=1.2)
+    np.testing.assert_allclose(prior, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("counts", [[5, 0, 2], [5, -1], [], [[1, 2], [3, 4]]])
 def test_bad_counts(counts: list[int]) -> None:
     for call in (class_balanced_weights, lambda counts: class_weights(counts, 1.0), log_prior):

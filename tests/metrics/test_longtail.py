@@ -47,7 +47,7 @@ def ece_by_loop(probabilities: np.ndarray, labels: np.ndarray) -> float:
 def check_golden(golden, case: str) -> None:
     array = {name: golden[f"{case}_{name}"] for name in ("counts", "labels", "logits", "confusion", "class_acc")}
     top1, top5 = golden[f"{case}_top1_top5"]
-    counts = ScoreCounts.empty(array["counts"], few_inclusive=True)
+    counts = ScoreCounts.empty(array["counts"], few=21)  # their few includes 20
     counts.update(array["labels"], logits=array["logits"])
     scores = counts.scores()
     np.testing.assert_array_equal(recalls(counts), array["class_acc"])
@@ -79,9 +79,9 @@ def test_official_numbers(shared: Path, case: str) -> None:
 def test_groups_at_the_borders() -> None:
     counts = [1000, 101, 100, 99, 21, 20, 19, 0]
     assert group_of_classes(counts).tolist() == [0, 0, 1, 1, 1, 1, 2, 2]
-    assert group_of_classes(counts, few_inclusive=True).tolist() == [0, 0, 1, 1, 1, 2, 2, 2]
+    assert group_of_classes(counts, few=21).tolist() == [0, 0, 1, 1, 1, 2, 2, 2]
     assert group_of_classes(counts, many=20, few=20).tolist() == [0, 0, 0, 0, 0, 1, 2, 2]
-    assert group_of_classes(counts, many=20, few=20, few_inclusive=True).tolist() == [0, 0, 0, 0, 0, 2, 2, 2]
+    assert group_of_classes(counts, many=21, few=21).tolist() == [0, 0, 0, 0, 1, 2, 2, 2]
 
 
 @pytest.mark.parametrize(

@@ -99,9 +99,9 @@ def test_many_classes_are_dots_without_names(tmp_path: Path, classes: int) -> No
     assert headings == [f"{name}: {mean:.1f} %" for name, mean in zip(("many", "medium", "few"), means, strict=True)]
 
 
-def test_official_threshold_is_in_the_label(tmp_path: Path) -> None:
-    axis, _ = plot_class_accuracy([20, 50], [0.5, 1], tmp_path / "c.png", few_inclusive=True, title="t").axes
-    assert "1 class of ≤ 20 images" in [text.get_text() for text in axis.texts]
+def test_thresholds_are_in_the_labels(tmp_path: Path) -> None:
+    axis, _ = plot_class_accuracy([20, 50], [0.5, 1], tmp_path / "c.png", many=40, few=21, title="t").axes
+    assert {"1 class of > 40 images", "1 class of < 21 images"} <= {text.get_text() for text in axis.texts}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from pathlib import Path
 from typing import Any
@@ -26,16 +25,24 @@ from published import (
 )
 
 from glmc_zoo import GLMCModel
-from glmc_zoo.engine.cli import parse_config, parse_finetune_config, parse_second_stage_config
-from glmc_zoo.engine.config import TrainConfig, with_scaled_lr
-from glmc_zoo.engine.recipe_files import config_path
 from glmc_zoo.errors import UserError
+from glmc_zoo.fields import field_names, values_of
+from glmc_zoo.options.parser import read_command_line
+from glmc_zoo.options.resolve import training_options
+from glmc_zoo.options.run import flat
+from glmc_zoo.options.schedule import ScheduleOptions
+from glmc_zoo.options.sections import FINETUNE, SECOND_STAGE, TRAIN
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def parsed(*words: str) -> TrainConfig:
-    return parse_config(list(words), description="")
+def parsed(*words: str) -> dict[str, Any]:
+    """The options of a training by name, as resolved."""
+    return flat(training_options(read_command_line(TRAIN, "", "", words)))
+
+
+def values(options: dict[str, Any], *names: str) -> tuple[Any, ...]:
+    return tuple(options[name] for name in names)
 
 
 # ------------------------------------------------------------------------------------------------ facts
@@ -73,24 +80,24 @@ def test_published_scores_of_large_sets(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_header_is_complete_and_says_what_the_data_say(name: str) -> None:
-    said = about(name)
-    assert set(said) - {"first_stage"} == {"title", "commands", "published", "others", "measured", "time"}
-    assert isinstance(said["title"], str) and len(said["title"]) > 10
-    assert said.get("first_stage") == (base_of(name) if name.endswith("_maxnorm") else None)
-    assert all(isinstance(command, str) for command in said["commands"])
-    for other in said["others"]:
+def test_the_header_is_complete_and_agrees_with_the_facts(name: str) -> None:
+    facts = about(name)
+    assert set(facts) - {"first_stage"} == {"title", "commands", "published", "others", "measured", "time"}
+    assert isinstance(facts["title"], str) and len(facts["title"]) > 10
+    assert facts.get("first_stage") == (base_of(name) if name.endswith("_maxnorm") else None)
+    assert all(isinstance(command, str) for command in facts["commands"])
+    for other in facts["others"]:
         assert set(other) == {"top1", "what", "source"} and isinstance(other["top1"], float)
     # A measurement is a folder of benchmarks/results, with its hardware; a time is not guessed.
-    if said["measured"] is not None:
-        assert (ROOT / said["measured"]).exists()
-    assert set(said["time"]) == {"seconds", "hardware", "forwarded_images", "formula", "training_images"}
-    assert (said["time"]["seconds"] is None) == (said["time"]["hardware"] is None)
+    if facts["measured"] is not None:
+        assert (ROOT / facts["measured"]).exists()
+    assert set(facts["time"]) == {"seconds", "hardware", "forwarded_images", "formula", "training_images"}
+    assert (facts["time"]["seconds"] is None) == (facts["time"]["hardware"] is None)
     lines = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     comment = "\n".join(line for line in lines if line.startswith("#"))
     assert lines.index("about:") == comment.count("\n") + 1
     assert f"--config recipes/configs/{name}.yaml" in comment.splitlines()[0]
-    published = said["published"]
+    published = facts["published"]
     assert ("No published score" in comment) == (published is None)
     if published is not None:
         assert set(published) == {"top1", "many", "medium", "few", "source", "how"}
@@ -133,23 +140,23 @@ def test_the_data_set_alone_picks_the_same_recipe(name: str) -> None:
     config = parsed("--config", name)
     assert parsed(*words) == config
     backbone, _, lr, batch, epochs, decay, warmup, _ = SCHEDULE[data or name]
-    assert (config.backbone, config.lr, config.batch_size, config.epochs) == (backbone, lr, batch, epochs)
-    assert (config.weight_decay, config.warmup_epochs, config.preset) == (decay, warmup, "official")
-    assert (config.sampler_power, config.class_weight_power, config.consistency_weight) == SWITCHES[name]
-    assert (config.opt, config.momentum, config.sched, config.min_lr) == ("sgd", 0.9, "cosine", 0.0)
-    assert (config.beta, config.reduction, config.rebalanced_loss) == (1.0, "sum", "reweighted")
-    assert (config.correct_lam, config.cumulative_power, config.select) == (False, 2.0, "last")
+    assert values(config, "backbone", "lr", "batch_size", "epochs") == (backbone, lr, batch, epochs)
+    assert values(config, "weight_decay", "warmup_epochs", "preset") == (decay, warmup, "official")
+    assert values(config, "sampler_power", "class_weight_power", "consistency_weight") == SWITCHES[name]
+    assert values(config, "opt", "momentum", "sched", "min_lr") == ("sgd", 0.9, "cosine", 0.0)
+    assert values(config, "beta", "reduction", "rebalanced_loss") == (1.0, "sum", "reweighted")
+    assert values(config, "correct_lam", "cumulative_power", "select") == (False, 2.0, "last")
     # Nothing that the recipe is made of is left to a default.
-    said = set(options(name))
-    assert said >= {"data", "backbone", "image_size", "method", "preset", "epochs", "batch_size", "lr", "weight_decay"}
-    assert said >= {"beta", "correct_lam", "sampler_power", "class_weight_power", "cumulative_power", "reduction"}
-    assert said >= {"consistency_weight", "rebalanced_loss", "opt", "momentum", "sched", "warmup_epochs", "min_lr"}
-    assert ("imbalance_factor" in said) == bool(data)
+    given = set(options(name))
+    assert given >= {"data", "backbone", "image_size", "method", "preset", "epochs", "batch_size", "lr", "weight_decay"}
+    assert given >= {"beta", "correct_lam", "sampler_power", "class_weight_power", "cumulative_power", "reduction"}
+    assert given >= {"consistency_weight", "rebalanced_loss", "opt", "momentum", "sched", "warmup_epochs", "min_lr"}
+    assert ("imbalance_factor" in given) == bool(data)
 
 
 def test_the_command_of_the_readme_is_the_published_one_apart_from_the_backbone() -> None:
-    ours = dataclasses.asdict(parsed("--backbone", "resnet50", "--data", "imagenet_lt"))
-    published = dataclasses.asdict(parsed("--config", "imagenet_lt"))
+    ours = parsed("--backbone", "resnet50", "--data", "imagenet_lt")
+    published = parsed("--config", "imagenet_lt")
     assert {key for key in published if published[key] != ours[key]} == {"backbone"}
 
 
@@ -176,9 +183,10 @@ def test_the_command_means_the_file(name: str) -> None:
     words = shlex.split(command)
     assert words[:4] == ["accelerate", "launch", "recipes/train.py", "--config"]
     given = parsed(*(str(ROOT / word) if word.startswith("recipes/configs/") else word for word in words[3:]))
-    assert (given.data_dir, given.output_dir) == ("DATA", f"runs/{name}")
+    assert values(given, "data_dir", "output_dir") == ("DATA", f"runs/{name}")
     # Scaled to the batch of one process, the rate of one process is the published one.
-    as_launched = dataclasses.replace(with_scaled_lr(given, 1), data_dir=None, output_dir=None)
+    schedule = ScheduleOptions(**{field: given[field] for field in field_names(ScheduleOptions)})
+    as_launched = given | values_of(schedule.scaled(1)) | {"data_dir": None, "output_dir": None}
     assert as_launched == parsed("--config", name)
 
 
@@ -203,35 +211,32 @@ def test_a_name_finds_the_file_and_the_command_line_overrides_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in NAMES:
-        assert config_path(name) == FOLDER / f"{name}.yaml"
-    assert parsed("--config", "cifar10_lt_if50", "--epochs", "7").epochs == 7
+    assert parsed("--config", "cifar10_lt_if50", "--epochs", "7")["epochs"] == 7
     assert parsed("--config", str(FOLDER / "cifar10_lt_if50.yaml")) == parsed("--config", "cifar10_lt_if50")
-    # A data folder of that name is no file of options; a file is one, and goes first.
+    # A data folder of that name does not hold options; a file does, and comes first.
     (tmp_path / "imagenet_lt").mkdir()
-    assert parsed("--config", "imagenet_lt").epochs == 135
+    assert parsed("--config", "imagenet_lt")["epochs"] == 135
     (tmp_path / "inat18").write_text("epochs: 3\n")
-    assert parsed("--config", "inat18").epochs == 3
+    assert parsed("--config", "inat18")["epochs"] == 3
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "sentence"),
     [
-        ("cifar10_lt_if5", "--config 'cifar10_lt_if5' is neither a file nor one of the recipe files"),
+        ("cifar10_lt_if5", "config='cifar10_lt_if5' is neither a file nor one of the recipe files"),
         ("imagnet_lt", "Did you mean imagenet_lt"),
-        ("configs/imagenet_lt", "Config file 'configs/imagenet_lt' cannot be read"),
-        ("cifar10_lt_if10_maxnorm", "has the unknown key"),
+        ("configs/imagenet_lt", "config='configs/imagenet_lt' cannot be read"),
+        ("cifar10_lt_if10_maxnorm", "The key class_balanced_beta= is unknown."),
     ],
 )
-def test_one_sentence_about_a_name(name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_sentence_about_a_name(name: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as caught:
         parsed("--config", name)
-    assert says in caught.value.sentence and "\n" not in str(caught.value)
+    assert sentence in caught.value.sentence and "\n" not in str(caught.value)
 
 
-def test_a_file_of_one_recipe_is_refused_by_another() -> None:
-    with pytest.raises(UserError, match="unknown key"):
-        parse_finetune_config(["--config", "inat18", "--model", "resnet18"], description="")
-    with pytest.raises(UserError, match="unknown key"):
-        parse_second_stage_config(["--config", "inat18", "--model", "resnet18"], description="")
+@pytest.mark.parametrize("command", [FINETUNE, SECOND_STAGE], ids=lambda command: command.name)
+def test_a_file_of_one_recipe_is_refused_by_another(command: Any) -> None:
+    with pytest.raises(UserError, match="The key backbone= is unknown"):
+        read_command_line(command, "", "", ["--config", "inat18", "--model", "resnet18"])

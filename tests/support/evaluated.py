@@ -1,19 +1,26 @@
-"""Models to evaluate, what an evaluation left, and the same logits by timm alone."""
+"""Models to evaluate, what an evaluation left, and the same logits from timm and PIL alone."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import timm
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from pyarrow import parquet
+from timm.data import create_transform, resolve_model_data_config
 
 from glmc_zoo.data import load_data
-from glmc_zoo.data.transforms import EvalTransform
-from glmc_zoo.hub import export_model
+from glmc_zoo.hub import ExportInfo, export_model
+
+COUNTS = {"ant": 30, "bee": 12, "cat": 5}
+"""Training images of each class of ``animals``."""
+CLASSES = list(COUNTS)
 
 
 def exported(folder: Path, names: list[str], *, seed: int = 0, source: Path | None = None) -> Path:
@@ -24,28 +31,32 @@ def exported(folder: Path, names: list[str], *, seed: int = 0, source: Path | No
     else:
         model = timm.create_model(f"local-dir:{source}", pretrained=True)
     half = (0.5,) * 3
-    return export_model(model, folder, class_names=names, mean=half, std=half, input_size=(3, 32, 32), tag="t")
+    info = ExportInfo(class_names=names, mean=half, std=half, input_size=(3, 32, 32), tag="t")
+    return export_model(model, folder, info)
 
 
 def table(folder: Path) -> dict[str, list[Any]]:
-    return parquet.read_table(folder / "predictions.parquet").to_pydict()
+    """The columns of ``predictions.parquet``."""
+    columns: dict[str, list[Any]] = parquet.read_table(folder / "predictions.parquet").to_pydict()
+    return columns
 
 
-def scores_of(folder: Path, split: str = "test") -> dict[str, Any]:
-    return json.loads((folder / "results.json").read_text())[split]
+def results_of(folder: Path) -> dict[str, Any]:
+    """``results.json``."""
+    results: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    return results
 
 
-def logits_of(model: Path, data: Path, split: str, **options: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Logits by timm alone, but for the resizing of what a run exported, and labels."""
+def timm_logits(model: Path, images: Iterable[Image.Image]) -> torch.Tensor:
+    """Logits (B, C) of an exported model, as timm's documentation says how to get them."""
     network: Any = timm.create_model(f"local-dir:{model}", pretrained=True).eval()
-    config = timm.data.resolve_model_data_config(network)
-    part = getattr(load_data(data, **options), split)
-    pictures = part.images(range(len(part)))
-    if (model / "results.json").exists():
-        pixels = EvalTransform(32, int(32 / config["crop_pct"]), config["interpolation"])(pictures)
-    else:
-        transform = timm.data.create_transform(**config, is_training=False, use_prefetcher=True)
-        pixels = torch.stack([torch.as_tensor(np.asarray(transform(picture))) for picture in pictures])
-    mean, std = (torch.tensor(config[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    transform: Any = create_transform(**resolve_model_data_config(network), is_training=False)
     with torch.inference_mode():
-        return network((pixels / 255 - mean) / std).double().numpy(), part.labels
+        logits: torch.Tensor = network(torch.stack([transform(image) for image in images]))
+    return logits
+
+
+def logits_of(model: Path, data: Path, split: str, **options: Any) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """`timm_logits` and the classes of the images of a split."""
+    part = getattr(load_data(data, **options), split)
+    return timm_logits(model, part.images(range(len(part)))).double().numpy(), part.labels

@@ -1,7 +1,7 @@
 """The large data sets in miniature, each in its true layout: real folder and file names, lists, and the Hub's schema.
 
-Every picture is noise around the colour of its class, so that a test can tell from the pixels whether a label is right
-(`class_of`). The same pictures and lists come out each time, whatever the layout. ``LISTED`` images of each class are
+Every image is noise around the colour of its class, so that a test can tell from the pixels whether a label is right
+(`class_of`). The same images and lists come out each time, whatever the layout. ``LISTED`` images of each class are
 on the training list, among ``FULL`` that the complete set has.
 """
 
@@ -18,19 +18,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-
-__all__ = [
-    "FULL",
-    "LISTED",
-    "VAL",
-    "Miniature",
-    "Picture",
-    "class_of",
-    "imagenet",
-    "imagenet_hub",
-    "inat18",
-    "places_lt",
-]
 
 LISTED = (9, 30, 2, 14, 5)
 """Images of each class on the training list."""
@@ -61,13 +48,13 @@ _LIST_NAMES = {
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture: what it shows, and on which list it is."""
+class MiniatureImage:
+    """One image: what it shows, and on which list it is."""
 
     index: int
     """Position of its class among the five."""
     number: int
-    """Different for each picture of the set."""
+    """Different for each image of the set."""
     listed: str | None
     """``train``, ``val`` or ``test``; ``None`` for one that no list names."""
     mode: str = "RGB"
@@ -117,7 +104,7 @@ class Miniature:
 
 
 def class_of(image: Image.Image) -> int:
-    """Which of the five classes a picture shows, by its brightness (one is grey, so by nothing else)."""
+    """Which of the five classes a image shows, by its brightness (one is grey, so by nothing else)."""
     grey = np.asarray(image.convert("RGB").convert("L"), dtype=float)
     return int(np.argmin([abs(grey.mean() - (30 + 48 * index)) for index in range(5)]))
 
@@ -135,11 +122,11 @@ def imagenet(
         gz: compress the lists.
     """
     root = folder / "ILSVRC" / "Data" / "CLS-LOC" if cls_loc else folder
-    for picture in _thinned_pictures():
-        path = _imagenet_path(picture)
-        if flat_val and picture.listed == "test":
+    for image in _thinned_images():
+        path = _imagenet_path(image)
+        if flat_val and image.listed == "test":
             path = f"val/{Path(path).name}"
-        _write(root / path, picture)
+        _write(root / path, image)
     return _with_lists(_imagenet_miniature(folder), lists, gz)
 
 
@@ -153,12 +140,12 @@ def imagenet_hub(folder: Path, *, shards: int = 2, lists: Path | None = None, gz
 
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(_WNID_NAMES))})
     splits: dict[str, list[tuple[dict[str, Any], int]]] = {"train": [], "validation": [], "test": []}
-    for picture in _thinned_pictures():
-        stem = Path(_imagenet_path(picture)).stem
-        image = {"bytes": picture.data, "path": f"{stem}_{_WNIDS[picture.index]}.JPEG"}
-        splits["validation" if picture.listed == "test" else "train"].append((image, picture.index))
+    for image in _thinned_images():
+        stem = Path(_imagenet_path(image)).stem
+        record = {"bytes": image.data, "path": f"{stem}_{_WNIDS[image.index]}.JPEG"}
+        splits["validation" if image.listed == "test" else "train"].append((record, image.index))
     for number in range(1, 4):
-        data = Picture(2, 90_000 + number, None).data
+        data = MiniatureImage(2, 90_000 + number, None).data
         splits["test"].append(({"bytes": data, "path": f"ILSVRC2012_test_{number:08d}.JPEG"}, -1))
     (folder / "data").mkdir(parents=True, exist_ok=True)
     for split, rows in splits.items():
@@ -178,10 +165,10 @@ def inat18(folder: Path, *, json_files: bool = True, lists: Path | None = None, 
     for index, (category, parent) in enumerate(_CATEGORIES):
         for position in range(LISTED[index] + 3):
             kind = "train" if position < LISTED[index] else "test"
-            picture = Picture(index, 50_000 + 1000 * index + position, kind)
-            name = hashlib.md5(str(picture.number).encode()).hexdigest()
+            image = MiniatureImage(index, 50_000 + 1000 * index + position, kind)
+            name = hashlib.md5(str(image.number).encode()).hexdigest()
             path = f"train_val2018/{parent}/{category}/{name}.jpg"
-            _write(folder / path, picture)
+            _write(folder / path, image)
             entries[kind].append((path, category))
     for kind, rows in entries.items():
         entries[kind] = [rows[i] for i in np.random.default_rng(6).permutation(len(rows))]
@@ -208,50 +195,50 @@ def places_lt(
     """
     archive = prefix == "data_256"
     entries: dict[str, list[tuple[str, int]]] = {"train": [], "val": [], "test": []}
-    for picture in _thinned_pictures():
-        place = _PLACES[picture.index]
+    for image in _thinned_images():
+        place = _PLACES[image.index]
         inner = place.replace("-", "/", 1) if archive or nested else place
-        if picture.listed == "test":
-            name = f"Places365_val_{picture.number:08d}.jpg"
+        if image.listed == "test":
+            name = f"Places365_val_{image.number:08d}.jpg"
             path = f"val_256/{name}" if archive else f"val/{inner}/{name}"
         else:
             # Numbers start again in each class: the file's name alone says nothing.
-            name = f"{picture.number % 1000 + 1:08d}.jpg"
+            name = f"{image.number % 1000 + 1:08d}.jpg"
             path = f"data_256/{place[0]}/{inner}/{name}" if archive else f"train/{inner}/{name}"
-        _write(folder / path, picture)
-        if picture.listed:
+        _write(folder / path, image)
+        if image.listed:
             # The lists that go with plain folders write the class with a dash, whatever the folders do.
             listed = path.replace(inner, place) if nested and not archive else path
-            entries[picture.listed].append((listed, _PLACES_LABELS[picture.index]))
+            entries[image.listed].append((listed, _PLACES_LABELS[image.index]))
     return _with_lists(Miniature("places_lt", folder, list(_PLACES), entries), lists, gz)
 
 
-def _thinned_pictures() -> list[Picture]:
-    """Pictures of ImageNet and Places: class by class the listed ones among others, then those of the test part."""
-    pictures = []
+def _thinned_images() -> list[MiniatureImage]:
+    """Images of ImageNet and Places: class by class the listed ones among others, then those of the test part."""
+    images = []
     for index, count in enumerate(LISTED):
         kinds = ["train"] * count + ["val"] * VAL + [None] * (FULL - VAL - count)
         for position, place in enumerate(np.random.default_rng(index).permutation(FULL)):
-            pictures.append(Picture(index, 10_000 + 1000 * index + position, kinds[place]))
-        pictures += [Picture(index, 20_000 + 1000 * index + position, "test") for position in range(VAL)]
+            images.append(MiniatureImage(index, 10_000 + 1000 * index + position, kinds[place]))
+        images += [MiniatureImage(index, 20_000 + 1000 * index + position, "test") for position in range(VAL)]
     # The real set has both kinds.
-    modes = {next(i for i, p in enumerate(pictures) if p.index == 1 and p.listed == "train"): "L"}
-    modes[next(i for i, p in enumerate(pictures) if p.index == 3 and p.listed == "train")] = "CMYK"
-    return [Picture(p.index, p.number, p.listed, modes.get(i, "RGB")) for i, p in enumerate(pictures)]
+    modes = {next(i for i, p in enumerate(images) if p.index == 1 and p.listed == "train"): "L"}
+    modes[next(i for i, p in enumerate(images) if p.index == 3 and p.listed == "train")] = "CMYK"
+    return [MiniatureImage(p.index, p.number, p.listed, modes.get(i, "RGB")) for i, p in enumerate(images)]
 
 
-def _imagenet_path(picture: Picture) -> str:
-    wnid = _WNIDS[picture.index]
-    if picture.listed == "test":
-        return f"val/{wnid}/ILSVRC2012_val_{picture.number:08d}.JPEG"
-    return f"train/{wnid}/{wnid}_{picture.number}.JPEG"
+def _imagenet_path(image: MiniatureImage) -> str:
+    wnid = _WNIDS[image.index]
+    if image.listed == "test":
+        return f"val/{wnid}/ILSVRC2012_val_{image.number:08d}.JPEG"
+    return f"train/{wnid}/{wnid}_{image.number}.JPEG"
 
 
 def _imagenet_miniature(folder: Path, class_names: list[str] | None = None) -> Miniature:
     entries: dict[str, list[tuple[str, int]]] = {"train": [], "val": [], "test": []}
-    for picture in _thinned_pictures():
-        if picture.listed:
-            entries[picture.listed].append((_imagenet_path(picture), picture.index))
+    for image in _thinned_images():
+        if image.listed:
+            entries[image.listed].append((_imagenet_path(image), image.index))
     return Miniature("imagenet_lt", folder, class_names or list(_WNIDS), entries)
 
 
@@ -261,9 +248,9 @@ def _with_lists(mini: Miniature, lists: Path | None, gz: bool) -> Miniature:
     return mini
 
 
-def _write(path: Path, picture: Picture) -> None:
+def _write(path: Path, image: MiniatureImage) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(picture.data)
+    path.write_bytes(image.data)
 
 
 def _coco(entries: list[tuple[str, int]]) -> dict[str, Any]:
@@ -309,7 +296,7 @@ def _hub_card(rows: dict[str, int]) -> str:
     return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n# Dataset Card for ImageNet\n"
 
 
-def check_pictures(data: Any) -> None:
-    """Every label is the class that the picture shows."""
+def check_images(data: Any) -> None:
+    """Every label is the class that the image shows."""
     for split in filter(None, (data.train, data.test, data.val)):
         assert [class_of(image) for image in split.images(range(len(split)))] == split.labels.tolist()

@@ -1,4 +1,4 @@
-"""The published rows of GLMC, written down by hand, and the recipe files that are to say the same."""
+"""The published rows of GLMC, written by hand, and the recipe files that must agree with them."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def options(name: str) -> dict[str, Any]:
 
 
 def base_of(name: str) -> str:
-    """The plain GLMC file of a variant's."""
+    """The plain GLMC file that a variant is based on."""
     for suffix in ("_maxnorm", "_sam", "_balanced_softmax"):
         name = name.removesuffix(suffix)
     return name
 
 
 def training_images(name: str) -> int:
-    """Size of the training part: by the official list, or by the formula for class c of C."""
+    """Size of the training split: by the official list, or by the formula for class c of C."""
     data, _, factor = base_of(name).rpartition("_if")
     if not data:
         return IMAGES[base_of(name)]

@@ -1,0 +1,99 @@
+"""The front door in Python: what the recipes do, with the options' names as keyword arguments.
+
+Each function checks its options like the command line, writes the same files, prints the same lines, and returns typed
+results. They work in a notebook and in a script, without a launcher.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glmc_zoo.options.given import Given
+    from glmc_zoo.options.sections import Command
+    from glmc_zoo.results import EvaluationResults, RunResults
+    from glmc_zoo.scoring.prediction import Prediction
+
+
+def train(**options: Any) -> RunResults:
+    """Train a backbone on long-tailed images; the options are those of ``glmc-zoo train --help``.
+
+    >>> import glmc_zoo
+    >>> results = glmc_zoo.train(data="digits_lt", backbone="resnet20_cifar", epochs=40)  # doctest: +SKIP
+    >>> results.test.balanced_accuracy  # doctest: +SKIP
+    0.945
+
+    Args:
+        options: By name, with ``_`` for ``-``; ``config="FILE"`` reads the rest from a file.
+
+    Raises:
+        UserError: An option is unknown or its value is not allowed, or data, model or output folder do not fit.
+    """
+    from glmc_zoo.options.resolve import training_options
+    from glmc_zoo.options.sections import TRAIN
+    from glmc_zoo.training.run import run_training
+
+    return run_training(training_options(_given(TRAIN, "train", options)))
+
+
+def finetune(**options: Any) -> RunResults:
+    """Fine-tune a trained model on imbalanced images; the options are those of ``glmc-zoo finetune --help``.
+
+    >>> results = glmc_zoo.finetune(model="resnet50.a1_in1k", data="my_images")  # doctest: +SKIP
+    """
+    from glmc_zoo.options.resolve import finetuning_options
+    from glmc_zoo.options.sections import FINETUNE
+    from glmc_zoo.training.run import run_training
+
+    return run_training(finetuning_options(_given(FINETUNE, "finetune", options)))
+
+
+def second_stage(**options: Any) -> RunResults:
+    """Train the classifier of a model again; the options are those of ``glmc-zoo second-stage --help``."""
+    from glmc_zoo.options.resolve import second_stage_options
+    from glmc_zoo.options.sections import SECOND_STAGE
+    from glmc_zoo.training.first_stage import first_stage_options
+    from glmc_zoo.training.run import run_training
+
+    given = _given(SECOND_STAGE, "second_stage", options)
+    return run_training(second_stage_options(given, first_stage_options(given)))
+
+
+def evaluate(**options: Any) -> list[EvaluationResults]:
+    """Score trained models on a data set; the options are those of ``glmc-zoo evaluate --help``.
+
+    ``model`` is one model or a list of models; the results come in that order.
+
+    >>> (results,) = glmc_zoo.evaluate(model="runs/NAME/model", data="my_images")  # doctest: +SKIP
+    >>> results.scores.few  # doctest: +SKIP
+    """
+    from glmc_zoo.options.resolve import evaluation_options
+    from glmc_zoo.options.sections import EVALUATE
+    from glmc_zoo.scoring.evaluation import evaluate_models
+
+    return evaluate_models(evaluation_options(_given(EVALUATE, "evaluate", options)))
+
+
+def predict(**options: Any) -> list[Prediction]:
+    """Classify images with a trained model; the options are those of ``glmc-zoo predict --help``.
+
+    Gives the most probable classes of each image that can be read.
+
+    >>> predictions = glmc_zoo.predict(model="runs/NAME/model", images="new_photos")  # doctest: +SKIP
+    >>> predictions[0].labels[0], predictions[0].probabilities[0]  # doctest: +SKIP
+    """
+    from glmc_zoo.options.resolve import prediction_options
+    from glmc_zoo.options.sections import PREDICT
+    from glmc_zoo.scoring.prediction import predict_images
+
+    return predict_images(prediction_options(_given(PREDICT, "predict", options)))
+
+
+def _given(command: Command, name: str, options: dict[str, Any]) -> Given:
+    from glmc_zoo.machine.command import python_call
+    from glmc_zoo.options.given import given_options
+
+    values = {key: os.fspath(value) if isinstance(value, Path) else value for key, value in options.items()}
+    return given_options(command, values, python_call(name, values))

@@ -1,0 +1,137 @@
+"""The command ``glmc-zoo``, and what every recipe does around its own steps: options in, one sentence for an error."""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from glmc_zoo.errors import UserError, as_command_line, did_you_mean
+from glmc_zoo.files import percent, text_table
+from glmc_zoo.options.given import Given, recipes_folder
+from glmc_zoo.options.parser import read_command_line
+from glmc_zoo.options.sections import COMMANDS, Command, option_names
+
+_LIST_HELP = "list the published models with their scores, and the data sets of the catalogue"
+
+
+def read_options(command: Command, description: str, argv: Sequence[str] | None = None) -> Given:
+    """What the command line of a recipe gives; the first line of its docstring heads ``--help``."""
+    from glmc_zoo.machine.command import command_line
+
+    return read_command_line(command, description.splitlines()[0], command_line(), argv)
+
+
+def run_recipe(main: Callable[[], None]) -> None:
+    """Call a recipe's ``main``; a `UserError` becomes one sentence on standard error and exit status 2.
+
+    Where several processes meet the same error, the first of them reports it; what only one of them can meet, it
+    reports itself.
+    """
+    _hide_own_folder()
+    try:
+        main()
+    except UserError as error:
+        if int(os.environ.get("RANK", "0")) == 0 or error.in_one_process:
+            sentence = as_command_line(error.sentence, option_names())
+            print(f"{Path(sys.argv[0]).name}: error: {sentence}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    finally:
+        _leave_process_group()
+
+
+def _leave_process_group() -> None:
+    """Stop the threads of a process group: now and then the interpreter aborts on them at its end (SIGABRT)."""
+    distributed = sys.modules.get("torch.distributed")  # not imported: there is no process group
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _hide_own_folder() -> None:
+    """Take the recipes' folder off the path: Python puts it first, and evaluate.py in it hides the library's name."""
+    folder = Path(sys.argv[0]).resolve().parent
+    if (folder / "evaluate.py").is_file():
+        sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != folder]
+
+
+def recipes() -> dict[str, Path]:
+    """The scripts by name: those installed with the package, or the checkout's."""
+    folder = recipes_folder()
+    return {name: path for name in COMMANDS if (path := folder / f"{name}.py").is_file()}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the recipe that the first argument names, with the rest as its command line.
+
+    ``accelerate launch -m glmc_zoo train ...`` does the same on several processes.
+    """
+    name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if name.replace("-", "_") in recipes():  # as options are spelled
+        name = name.replace("-", "_")
+    if name in ("-h", "--help"):
+        print(_usage())
+    elif name == "--version":
+        from glmc_zoo import __version__
+
+        print(f"glmc-zoo {__version__}")
+    elif name in recipes():
+        # The recipe reads its command line from here, and records in its results how it was called.
+        sys.argv = [f"glmc-zoo {name}", *rest]
+        run_recipe(_load(recipes()[name]).main)
+    else:
+        sys.argv = ["glmc-zoo"]
+        run_recipe(lambda: _list(rest) if name == "list" else _unknown(name))
+
+
+def _load(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(f"glmc_zoo_recipe_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise RuntimeError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _usage() -> str:
+    lines = [
+        "usage: glmc-zoo COMMAND [--option value ...]",
+        "",
+        "commands (glmc-zoo COMMAND --help lists the options):",
+    ]
+    for name, path in recipes().items():
+        summary = path.read_text(encoding="utf-8").split('"""')[1].splitlines()[0]
+        lines.append(f"  {name:<12} {summary}")
+    lines.append(f"  {'list':<12} {_LIST_HELP[0].upper()}{_LIST_HELP[1:]}.")
+    return "\n".join(lines)
+
+
+def _unknown(name: str) -> None:
+    known = [*recipes(), "list"]
+    raise UserError(f"Unknown command {name!r}: give one of {', '.join(known)}.{did_you_mean(name, known)}")
+
+
+def _list(arguments: list[str]) -> None:
+    if arguments in (["-h"], ["--help"]):
+        print(f"usage: glmc-zoo list\n\n{_LIST_HELP}")
+        return
+    if arguments:
+        raise UserError(f"glmc-zoo list takes no {arguments[0]!r}: leave it out.")
+    from glmc_zoo.data import list_data
+    from glmc_zoo.hub import list_models
+
+    models: list[tuple[str, ...]] = [("model", "parameters", "top-1", "balanced", "many", "medium", "few")]
+    for m in list_models():
+        scores = [percent(m.scores.get(name)) for name in ("top1", "balanced_accuracy", "many", "medium", "few")]
+        models.append((m.name, f"{m.parameters / 1e6:.2f} M", *scores))
+    data = [("data", "classes", "images from", "what")]
+    for e in list_data().values():
+        source = e.hub_id or ("a folder" if e.official else "embedded")
+        data.append((e.name, str(e.num_classes), source, e.description))
+    print(text_table(models))
+    print(
+        '\nTest scores in %. glmc_zoo.create_model("NAME") loads one; glmc-zoo finetune --model NAME starts from it.\n'
+    )
+    print(text_table(data, left=range(4)))

@@ -1,0 +1,1 @@
+"""Feeding: from a split to augmented batches on the device."""

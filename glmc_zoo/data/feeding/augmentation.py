@@ -1,0 +1,196 @@
+"""The augmentation of large images after the crop: parameters chosen on the CPU, applied to a batch on the device."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+GREY = (0.2989, 0.587, 0.114)
+"""Share of red, green and blue in the grey of a pixel, as in torchvision."""
+_SCALE = (0.08, 1.0)
+_RATIO = (3 / 4, 4 / 3)
+_FACTOR = (0.6, 1.4)
+_GREY_SHARE = 0.2
+_BLUR_SHARE = 0.5
+_SIGMA = (0.1, 2.0)
+_FLIP_SHARE = 0.5
+_TRIES = 10
+_ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
+_NUMBERS = 2 * _TRIES + 2 + 1 + 3 + 4
+_CPU_IMAGES = 4  # processed at a time on a CPU: they stay in its cache
+
+
+class AugmentationParams(NamedTuple):
+    """The augmentation of one view of one image."""
+
+    box: tuple[int, int, int, int]
+    """The crop in pixels of the image: top, left, height, width."""
+    order: tuple[int, int, int]
+    """Operations of the colour jitter in turn: 0 brightness, 1 contrast, 2 saturation."""
+    brightness: float
+    contrast: float
+    saturation: float
+    grey: bool
+    sigma: float
+    """Width of the blur, in pixels of the result; 0 for none."""
+    flip: bool
+
+
+class BatchParams(NamedTuple):
+    """The augmentation of one view of a batch, in a form that is applied without looking at values.
+
+    Which images are blurred and mirrored is stored as positions: their number is known without asking the device.
+    """
+
+    colour: Tensor
+    """The three jitter operations in turn, each a matrix on a pixel's colours, float32 of shape (B, 3, 3, 3)."""
+    contrast: Tensor
+    """Weight of the image's mean colour, which each operation adds to every pixel; float32 (B, 3, 3)."""
+    grey: Tensor
+    """Matrix that removes the colour, or the identity, float32 (B, 3, 3)."""
+    blurred: Tensor
+    """Positions of the blurred images, int64 of shape (K,), K from 0 to B."""
+    taps: Tensor
+    """Weights of the blur along one side, float32 of shape (K, 2 * radius + 1); each row sums to 1."""
+    flipped: Tensor
+    """Positions of the mirrored images, int64."""
+
+
+def sample_params(sample_seed: int, views: int, height: int, width: int) -> list[AugmentationParams]:
+    """Choose the augmentation of ``views`` views of an image of this size at random.
+
+    Random resized crop (share of the area .08 to 1, aspect 3/4 to 4/3), brightness, contrast and saturation by .6 to
+    1.4 in random order, grey with probability .2, blur with probability .5 and sigma .1 to 2, mirroring with
+    probability .5: the augmentation of GLMC for large images.
+
+    A view depends on ``sample_seed`` and its own number alone; no other generator is used.
+    """
+    generator = torch.Generator().manual_seed(sample_seed)
+    rows = torch.rand(views, _NUMBERS, generator=generator, dtype=torch.float64).tolist()
+    return [_params(iter(row), height, width) for row in rows]
+
+
+def _params(numbers: Iterator[float], height: int, width: int) -> AugmentationParams:
+    def between(bounds: tuple[float, float]) -> float:
+        low, high = bounds
+        return low + (high - low) * next(numbers)
+
+    tries = [(between(_SCALE), math.exp(between((math.log(_RATIO[0]), math.log(_RATIO[1]))))) for _ in range(_TRIES)]
+    box = crop_box(height, width, tries, next(numbers), next(numbers))
+    return AugmentationParams(
+        box=box,
+        order=_ORDERS[int(next(numbers) * len(_ORDERS))],
+        brightness=between(_FACTOR),
+        contrast=between(_FACTOR),
+        saturation=between(_FACTOR),
+        grey=next(numbers) < _GREY_SHARE,
+        sigma=between(_SIGMA) if next(numbers) < _BLUR_SHARE else 0.0,
+        flip=next(numbers) < _FLIP_SHARE,
+    )
+
+
+def crop_box(
+    height: int, width: int, tries: Sequence[tuple[float, float]], down: float, along: float
+) -> tuple[int, int, int, int]:
+    """Top, left, height and width of the first of ``tries`` that fits, as in torchvision's ``RandomResizedCrop``.
+
+    A try is a share of the area and an aspect, width over height. ``down`` and ``along``, from 0 to below 1, place the
+    crop. Where no try fits, it is the largest one in the centre with an aspect from 3/4 to 4/3.
+    """
+    for share, aspect in tries:
+        area = share * height * width
+        wide, high = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < wide <= width and 0 < high <= height:
+            return int(down * (height - high + 1)), int(along * (width - wide + 1)), high, wide
+    high, wide = height, width
+    if width < _RATIO[0] * height:
+        high = round(width / _RATIO[0])
+    elif width > _RATIO[1] * height:
+        wide = round(height * _RATIO[1])
+    return (height - high) // 2, (width - wide) // 2, high, wide
+
+
+def blur_radius(size: int) -> int:
+    """Taps on each side of the blur's centre, for images of ``size`` pixels.
+
+    The paper gives sigma alone. The kernel is odd and about a tenth of the side (23 at 224), without the taps that lie
+    more than 4.5 of the largest sigma away: they change an image with values from 0 to 1 by less than 1e-5.
+    """
+    kernel = max(3, size // 10 // 2 * 2 + 1)
+    return min(kernel // 2, math.ceil(4.5 * _SIGMA[1]))
+
+
+def stack_params(params: Sequence[AugmentationParams], radius: int) -> BatchParams:
+    """The parameters of a batch as tensors on the CPU; ``radius`` is that of the blur, see `blur_radius`."""
+    order = torch.tensor([image.order for image in params])
+    by_kind = torch.tensor([(p.brightness, p.contrast, p.saturation) for p in params], dtype=torch.float64)
+    factors = by_kind.gather(1, order)
+    same, grey = torch.eye(3, dtype=torch.float64), torch.tensor(GREY, dtype=torch.float64)
+    # Each operation keeps a share of the pixel. The rest is black, the mean grey of the image, or the pixel's own grey.
+    pixel_grey = torch.where(order == 2, 1 - factors, 0)
+    mean_grey = torch.where(order == 1, 1 - factors, 0)
+    without_colour = torch.tensor([image.grey for image in params]).view(-1, 1, 1)
+    blurred = [position for position, image in enumerate(params) if image.sigma > 0]
+    sigma = torch.tensor([params[position].sigma for position in blurred], dtype=torch.float64).view(-1, 1)
+    distance = torch.arange(-radius, radius + 1)
+    return BatchParams(
+        colour=(factors[..., None, None] * same + pixel_grey[..., None, None] * grey).float(),
+        contrast=(mean_grey[..., None] * grey).float(),
+        grey=torch.where(without_colour, grey.expand(3, 3), same).float(),
+        blurred=torch.tensor(blurred, dtype=torch.int64),
+        taps=torch.softmax(-0.5 * (distance / sigma) ** 2, dim=1).float(),
+        flipped=torch.tensor([position for position, image in enumerate(params) if image.flip], dtype=torch.int64),
+    )
+
+
+def augment_images(images: Tensor, params: BatchParams, mean: Tensor, std: Tensor) -> Tensor:
+    """Colour jitter, grey, blur, mirroring and normalisation of one view of a batch.
+
+    Equals torchvision's ``ColorJitter(.4, .4, .4)``, ``RandomGrayscale``, ``GaussianBlur`` and
+    ``RandomHorizontalFlip`` on float images from 0 to 1, one image at a time; values are clamped to 0 to 1 after each
+    operation of the jitter. Nothing waits for the device.
+
+    ``images``, uint8 of shape (B, 3, H, W) in any layout, are not changed; H and W are larger than the blur's radius.
+    ``mean`` and ``std`` of each channel, in fractions of 1, have the shape (1, 3, 1, 1). All lie on one device. Returns
+    float32 ``(augmented - mean) / std`` of shape (B, 3, H, W).
+    """
+    at_once = _CPU_IMAGES if images.device.type == "cpu" else max(len(images), 1)
+    out = _recolour(images, params, mean, std, at_once)
+    # After the normalisation, which makes no difference: the weights of the blur sum to 1.
+    for start in range(0, len(params.blurred), at_once):
+        positions, taps = (values[start : start + at_once] for values in (params.blurred, params.taps))
+        out.index_copy_(0, positions, _blur(out.index_select(0, positions), taps))
+    for start in range(0, len(params.flipped), at_once):
+        positions = params.flipped[start : start + at_once]
+        out.index_copy_(0, positions, out.index_select(0, positions).flip(-1))
+    return out
+
+
+def _recolour(images: Tensor, params: BatchParams, mean: Tensor, std: Tensor, at_once: int) -> Tensor:
+    """Jitter, grey and normalisation: matrices on the colours of each pixel, with a clamp between them."""
+    count, channels, height, width = images.shape
+    last, shift = params.grey / std.view(1, -1, 1), (-mean / std).view(1, -1, 1)
+    out = torch.empty(count, channels, height * width, device=images.device)
+    for start in range(0, count, at_once):
+        chunk = slice(start, start + at_once)
+        pixels = images[chunk].float().div_(255).reshape(-1, channels, height * width)
+        for turn in range(params.colour.shape[1]):
+            added = (pixels.mean(2) * params.contrast[chunk, turn]).sum(1).view(-1, 1, 1)
+            pixels = added.baddbmm(params.colour[chunk, turn], pixels).clamp_(0, 1)
+        torch.baddbmm(shift, last[chunk], pixels, out=out[chunk])
+    return out.view(images.shape)
+
+
+def _blur(images: Tensor, taps: Tensor) -> Tensor:
+    """Gaussian blur, each image by its own row of ``taps``; edges are mirrored."""
+    count, channels = images.shape[:2]
+    radius = taps.shape[1] // 2
+    # Every plane is a channel with a filter of its own, so that one convolution does them all.
+    planes = functional.pad(images, [radius] * 4, mode="reflect").flatten(0, 1)[None]
+    weights = taps[:, None].expand(-1, channels, -1).flatten(0, 1)
+    planes = functional.conv2d(planes, weights[:, None, None, :], groups=count * channels)
+    planes = functional.conv2d(planes, weights[:, None, :, None], groups=count * channels)
+    return planes.view(images.shape)

@@ -1,0 +1,109 @@
+"""Loaders: batches to train and to evaluate on whose content does not depend on workers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from glmc_zoo.data.feeding.datasets import EvalDataset, StreamEvalDataset, TrainDataset
+from glmc_zoo.data.feeding.resident import ResidentImages
+from glmc_zoo.data.feeding.samplers import EpochSampler
+from glmc_zoo.data.feeding.transforms import Images, Views
+from glmc_zoo.data.reading.split import ImageSplit
+from glmc_zoo.data.streaming import StreamSplit
+from glmc_zoo.errors import UserError
+
+
+def train_loader(
+    split: ImageSplit,
+    transform: Callable[..., Views],
+    *,
+    batch_size: int,
+    second_weights: Tensor | None = None,
+    views: int = 2,
+    seed: int = 0,
+    workers: int = 0,
+    drop_last: bool = True,
+    resident_on: torch.device | None = None,
+) -> DataLoader[Any]:
+    """Batches of one epoch of training; call ``loader.sampler.set_epoch(epoch)`` before each.
+
+    A batch depends on seed, epoch and its index alone: not on the workers, nor on torch's global generators, which are
+    left as they are.
+
+    Args:
+        transform: See `train_transform`.
+        second_weights: Weight of each image for the re-balanced partners; ``None``: no partners.
+        views: Independent augmentations of each image.
+        seed: Seed of order, partners and augmentation.
+        workers: Processes that load images; 0 loads in this process.
+        drop_last: Leave out a last batch that is not full.
+        resident_on: Keep the images on this device and make the batches there, without workers, where
+            `resident_bytes` says that it is possible (else `UserError`); the values are the same.
+    """
+    if isinstance(split, StreamSplit):
+        raise UserError("A stream cannot be trained on, as training needs all images at hand: use load_data.")
+    count = len(split)
+    if batch_size > count:
+        raise UserError(f"batch_size={batch_size!r} exceeds the {count} images to train on: give {count} or less.")
+    resident = None
+    if resident_on is not None:
+        resident, workers = ResidentImages(split, transform, resident_on), 0
+    sampler = EpochSampler(count, second_weights=second_weights, seed=seed)
+    dataset = TrainDataset(split, transform, views, resident)
+    return _loader(dataset, sampler, batch_size, workers, drop_last=drop_last, pin_memory=resident is None)
+
+
+def eval_loader(
+    split: ImageSplit | StreamSplit,
+    transform: Callable[[Images], Tensor],
+    *,
+    batch_size: int,
+    workers: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+) -> DataLoader[Any]:
+    """Batches ``(images, targets, positions)`` of this process's share: every image in exactly one process.
+
+    Processes and workers share a stream by whole files where there are enough of them. At most one worker per process
+    is started that would read what others read as well; 0 workers load in this process.
+
+    ``transform`` turns images (PIL RGB images, or decoded uint8 (B, 3, H, W)) into uint8 (B, 3, S, S).
+    """
+    if isinstance(split, StreamSplit):
+        dataset = StreamEvalDataset(split.shard(rank, world_size), transform, batch_size)
+        return _loader(dataset, None, batch_size, min(workers, max(1, split.num_shards // world_size)))
+    return _loader(EvalDataset(split, transform), range(rank, len(split), world_size), batch_size, workers)
+
+
+def _loader(
+    dataset: Dataset[Any],
+    sampler: Any,
+    batch_size: int,
+    workers: int,
+    *,
+    drop_last: bool = False,
+    pin_memory: bool = True,
+) -> DataLoader[Any]:
+    if batch_size < 1:
+        raise UserError(f"batch_size={batch_size!r} is not possible: give 1 or more.")
+    if workers < 0:
+        raise UserError(f"workers={workers!r} is not possible: give 0 (load in the main process) or more.")
+    return DataLoader(
+        dataset,
+        batch_size=None if isinstance(dataset, StreamEvalDataset) else batch_size,  # a stream comes in batches
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=_as_is,
+        drop_last=drop_last,
+        # Every iteration takes a seed for the workers. From the global generator it would make a resumed run differ.
+        generator=torch.Generator().manual_seed(0),
+        persistent_workers=workers > 0,
+        pin_memory=pin_memory and torch.cuda.is_available(),
+    )
+
+
+def _as_is(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,201 @@
+"""Training transforms, from images to uint8 views; the rest is done on the device."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional
+
+from glmc_zoo.data.feeding.augmentation import (
+    AugmentationParams,
+    BatchParams,
+    augment_images,
+    blur_radius,
+    sample_params,
+    stack_params,
+)
+from glmc_zoo.errors import UserError
+from glmc_zoo.fields import convert
+
+_Augmentation = Literal["crop_flip", "shift", "large"]
+_Interpolation = Literal["bicubic", "bilinear", "nearest"]
+Images = Tensor | Sequence[Image.Image]
+"""Decoded images, uint8 of shape (B, 3, H, W), or PIL RGB images of any size."""
+
+
+class Views(NamedTuple):
+    """Views of a batch of images, as far as they are made before the batch goes to the device."""
+
+    images: tuple[Tensor, ...]
+    """Each view, uint8 of shape (B, 3, S, S)."""
+    params: tuple[BatchParams, ...] | None = None
+    """The augmentation that `Normalize` still applies to each view; ``None`` for none."""
+
+
+class Normalize(nn.Module):
+    """uint8 (B, 3, H, W) to float32 ``(x / 255 - mean) / std``, on the device of the images.
+
+    ``mean`` and ``std`` are those of each channel, in fractions of 1. Large images are augmented in the same pass, each
+    by its own parameters.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        # Not persistent: they belong to the data, and the exported model has them in its configuration.
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
+        self._tiles: tuple[Tensor, ...] | None = None
+
+    def forward(self, images: Tensor, params: BatchParams | None = None) -> Tensor:
+        """Normalise a batch; with ``params``, after the rest of its augmentation (`augment_images`)."""
+        if images.dtype != torch.uint8:  # they would be scaled twice
+            raise TypeError(f"Normalize takes uint8 images, got {images.dtype}")
+        if params is not None:
+            return augment_images(images, params, self.mean, self.std)
+        mean, std = self._statistics(images)
+        return images.float().div_(255).sub_(mean).div_(std)
+
+    def _statistics(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Mean and deviation, in the layout of the images."""
+        if images.is_contiguous() or not images.is_contiguous(memory_format=torch.channels_last):
+            return self.mean, self.std
+        # With a pixel's three colours side by side, each operation would go through memory three values at a time.
+        size = images.shape[-2:]
+        if self._tiles is None or self._tiles[0].shape[-2:] != size or self._tiles[0].device != images.device:
+            self._tiles = tuple(
+                value.expand(1, -1, *size).contiguous(memory_format=torch.channels_last)
+                for value in (self.mean, self.std)
+            )
+        return self._tiles
+
+
+class CropParams(NamedTuple):
+    """Where each image of a batch is cropped, and whether it is mirrored; all of shape (B,)."""
+
+    top: Tensor
+    left: Tensor
+    flip: Tensor
+
+
+@dataclass(frozen=True)
+class CropTrainTransform:
+    """Random crop out of the zero-padded image, and mirroring: the augmentation of small images.
+
+    Equals torchvision's ``RandomCrop(size, size // 8)`` and, with ``flip``, ``RandomHorizontalFlip()`` on each image by
+    itself; a batch is one gather.
+    """
+
+    size: int
+    flip: bool
+    interpolation: Any = InterpolationMode.BICUBIC
+
+    @property
+    def padding(self) -> int:
+        """Pixels that are added on each side."""
+        return self.size // 8
+
+    def __call__(self, images: Images, sample_seeds: Sequence[int], views: int = 2) -> Views:
+        """``views`` independent augmentations of each image; the first of the images' seeds is that of the batch."""
+        batch = self.fit(images)
+        return Views(tuple(self.crop(batch, params) for params in self.sample_params(sample_seeds, views)))
+
+    def fit(self, images: Images) -> Tensor:
+        """The images at the size of the crops, uint8 of shape (B, 3, size, size): shorter side resized, centre cut."""
+        if not isinstance(images, Tensor):
+            return torch.stack([self.fit(_as_tensor(image)) for image in images])
+        fitted: Tensor = images
+        if min(fitted.shape[-2:]) != self.size:
+            fitted = functional.resize(fitted, [self.size], interpolation=self.interpolation, antialias=True)
+        if fitted.shape[-2:] != (self.size, self.size):
+            fitted = functional.center_crop(fitted, [self.size, self.size])
+        return fitted.contiguous()
+
+    def sample_params(self, sample_seeds: Sequence[int], views: int) -> list[CropParams]:
+        """Choose the crops of each view of a batch whose images have these seeds, on the CPU."""
+        generator, count = torch.Generator().manual_seed(sample_seeds[0]), len(sample_seeds)
+        chosen = []
+        for _ in range(views):
+            top, left = torch.randint(0, 2 * self.padding + 1, (2, count), generator=generator)
+            flip = torch.rand(count, generator=generator) < 0.5 if self.flip else torch.zeros(count, dtype=torch.bool)
+            chosen.append(CropParams(top, left, flip))
+        return chosen
+
+    def crop(self, images: Tensor, params: CropParams) -> Tensor:
+        """Crop and mirror (B, C, size, size); the parameters may lie on another device than the images."""
+        count, channels, side, pad = len(images), images.shape[1], self.size, self.padding
+        top, left, flip = (values.to(images.device, non_blocking=True) for values in params)
+        padded = nn.functional.pad(images, [pad] * 4)
+        steps = torch.arange(side, device=images.device)
+        rows = top[:, None] + steps
+        columns = left[:, None] + torch.where(flip[:, None], steps.flip(0), steps)
+        cells = rows[:, :, None] * (side + 2 * pad) + columns[:, None, :]
+        index = cells.flatten(1)[:, None].expand(-1, channels, -1)
+        return padded.flatten(2).gather(2, index).view(count, channels, side, side)
+
+
+@dataclass(frozen=True)
+class LargeTrainTransform:
+    """The random resized crop of the augmentation for large images (GLMC).
+
+    An image is decoded once and cropped for each view. `Normalize` does the rest on the device, by the parameters that
+    travel with the views.
+    """
+
+    size: int
+    interpolation: Any = InterpolationMode.BICUBIC
+
+    def __call__(self, images: Images, sample_seeds: Sequence[int], views: int = 2) -> Views:
+        """``views`` independent crops of each image, and the parameters of the rest of their augmentation.
+
+        The augmentation of an image depends on its own seed only; torch's global generator is left as it was.
+        """
+        crops = [torch.empty(len(images), 3, self.size, self.size, dtype=torch.uint8) for _ in range(views)]
+        chosen: list[list[AugmentationParams]] = [[] for _ in range(views)]
+        for position, (image, sample_seed) in enumerate(zip(images, sample_seeds, strict=True)):
+            pixels = _as_tensor(image)
+            for view, params in enumerate(sample_params(sample_seed, views, *pixels.shape[-2:])):
+                crops[view][position] = self.crop(pixels, params)
+                chosen[view].append(params)
+        return Views(tuple(crops), tuple(stack_params(view, blur_radius(self.size)) for view in chosen))
+
+    def crop(self, image: Tensor, params: AugmentationParams) -> Tensor:
+        """The crop of one image (3, H, W), uint8 of shape (3, size, size); pixels outside the box do not count."""
+        # Not PIL's resizing, which takes five times as long for the same pixels up to rounding.
+        crop: Tensor = functional.resized_crop(
+            image, *params.box, size=[self.size, self.size], interpolation=self.interpolation, antialias=True
+        )
+        return crop
+
+
+TrainTransform = CropTrainTransform | LargeTrainTransform
+
+
+def train_transform(augment: str, image_size: int, *, interpolation: str = "bicubic") -> TrainTransform:
+    """The training augmentation of a run; an unknown or impossible one raises `UserError`.
+
+    Args:
+        augment: ``crop_flip`` (padding of an eighth of the side, random crop, mirroring; 4 pixels at 32), ``shift``
+            (the same without mirroring, for writing) or ``large`` (see `LargeTrainTransform`).
+        image_size: Side of the views in pixels, 8 or more.
+        interpolation: How images are resized (antialiased): ``bicubic``, ``bilinear`` or ``nearest``.
+    """
+    convert("augment", augment, _Augmentation)
+    if image_size < 8:
+        raise UserError(f"image_size={image_size!r} is too small: give 8 pixels or more.")
+    mode = InterpolationMode(convert("interpolation", interpolation, _Interpolation))
+    if augment == "large":
+        return LargeTrainTransform(image_size, mode)
+    return CropTrainTransform(image_size, flip=augment == "crop_flip", interpolation=mode)
+
+
+def _as_tensor(image: Tensor | Image.Image) -> Tensor:
+    """The image as (3, H, W), as its pixels lie in memory."""
+    tensor: Tensor = image if isinstance(image, Tensor) else functional.pil_to_tensor(image)
+    return tensor

@@ -1,0 +1,1 @@
+"""Official lists: which images make the training, validation and test split of a large data set."""

@@ -1,0 +1,1 @@
+"""Reading: what a source holds, as splits of images and classes."""

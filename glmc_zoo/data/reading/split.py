@@ -1,0 +1,170 @@
+"""Splits of images and classes: as they were read, and as a torch ``Dataset``."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch.utils.data import Dataset
+
+from glmc_zoo.data.reading.images import UNREADABLE, ArrayImages, ArrowImages, ImageSource
+from glmc_zoo.errors import UserError
+
+_LARGEST_SMALL_SIDE = 64
+_CHUNK = 1024
+
+
+class ImageSplit(Dataset[tuple[Any, int]]):
+    """Images and classes of one split; ``split[i]`` is ``(image, label)``, for any loader of torch datasets.
+
+    The image is a PIL image in RGB, or what `transform` makes of it where one is set; timm's ``create_loader`` sets it.
+
+    Attributes:
+        source: Where the images lie.
+        rows: Row of each image in ``source``, int64 of shape (N,).
+        labels: Class of each image, int64 of shape (N,).
+        class_names: Name of each class.
+        pixels: The decoded images, uint8 of shape (N, H, W, 3), where they are small; else ``None``.
+        transform: Applied to the image of ``split[i]``; ``None`` leaves it as it is.
+    """
+
+    def __init__(
+        self, source: ImageSource, rows: NDArray[np.int64], labels: NDArray[np.int64], class_names: Sequence[str]
+    ) -> None:
+        self.source = source
+        self.rows = np.asarray(rows, dtype=np.int64)
+        self.labels = np.asarray(labels, dtype=np.int64)
+        self.class_names = list(class_names)
+        self.pixels: NDArray[np.uint8] | None = source.pixels[self.rows] if isinstance(source, ArrayImages) else None
+        self.transform: Callable[[Image.Image], Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        """Image and class at a position; `IndexError` outside the split, `UserError` if the image is unreadable."""
+        label = int(self.labels[index])
+        (image,) = self.images([index])
+        return image if self.transform is None else self.transform(image), label
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Images of each class in this split."""
+        counts: list[int] = np.bincount(self.labels, minlength=len(self.class_names)).tolist()
+        return counts
+
+    def images(self, indices: Sequence[int] | NDArray[np.int64]) -> list[Image.Image]:
+        """The images at these positions of the split, as PIL images in RGB; `UserError` if one cannot be read."""
+        positions = np.asarray(indices, dtype=np.int64)
+        if self.pixels is not None:
+            return [Image.fromarray(self.pixels[position]) for position in positions]
+        return self.source.read(self.rows[positions])
+
+    def paths(self) -> list[str | None] | None:
+        """The file of each image, relative to the data set's folder; ``None`` where images do not come in files."""
+        paths = self.source.paths(self.rows) if isinstance(self.source, ArrowImages) else []
+        return paths if any(paths) else None
+
+    def image_format(self) -> str | None:
+        """File format of the first image, such as ``PNG``, ``JPEG``, ``WebP lossless`` or ``WebP lossy``.
+
+        Scores on lossily encoded images differ from published ones. ``None`` where images do not come in files, or
+        the first one cannot be read.
+        """
+        if not isinstance(self.source, ArrowImages) or not len(self):
+            return None
+        try:
+            data = self.source.encoded(int(self.rows[0]))
+            with Image.open(io.BytesIO(data)) as image:
+                name: str | None = image.format
+        except UNREADABLE:
+            return None
+        if name != "WEBP":
+            return name
+        # The container's extended header may come first; only a lossless image has this chunk.
+        return "WebP lossless" if b"VP8L" in data[:64] else "WebP lossy"
+
+
+@dataclass
+class RawSplit:
+    """Images and classes of one split."""
+
+    source: ImageSource
+    labels: NDArray[np.int64]
+    """Class of every row of ``source``, shape (rows,)."""
+    rows: NDArray[np.int64]
+    """The rows of ``source`` that belong to the split."""
+
+    def counts(self, num_classes: int) -> NDArray[np.int64]:
+        """Images of each class, shape (num_classes,)."""
+        return np.bincount(self.labels[self.rows], minlength=num_classes)
+
+
+@dataclass
+class RawData:
+    """A data set as it was read; `glmc_zoo.data.splits` turns it into the splits that are used."""
+
+    class_names: list[str]
+    train: RawSplit
+    test: RawSplit | None
+    license: str = "unknown"
+    notes: list[str] = field(default_factory=list)
+    """Decisions taken on the user's behalf, one sentence each."""
+    val: RawSplit | None = None
+    """Held-out images, once there are any."""
+    split_file: dict[str, str] | None = None
+    """``name`` and ``sha256`` of the official list that made the training split; ``None`` without one."""
+    missing: int = 0
+    """Listed images that are missing and were left out."""
+
+    @property
+    def splits(self) -> list[RawSplit]:
+        """The splits that exist."""
+        return [split for split in (self.train, self.test, self.val) if split is not None]
+
+    def select_classes(self, classes: Sequence[int] | NDArray[np.int64]) -> None:
+        """Number the classes anew: these, in this order; images of any other class, or of none, get -1."""
+        position = np.full(len(self.class_names) + 1, -1, dtype=np.int64)  # the last stands for images of no class
+        position[classes] = np.arange(len(classes))
+        self.class_names = [self.class_names[index] for index in classes]
+        for split in self.splits:
+            split.labels = position[split.labels]
+
+
+def readable_rows(source: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Decode every image once and return those of the given rows that can be read."""
+    good = []
+    for row in rows:
+        try:
+            source.read(row.reshape(1))
+        except UserError:
+            continue
+        good.append(row)
+    return np.asarray(good, dtype=np.int64)
+
+
+def decode_small(splits: Sequence[ImageSplit], cache_bytes: int) -> None:
+    """Decode the splits into their ``pixels``, if all images have one size of at most 64 pixels a side.
+
+    Nothing is decoded where the pixels of all splits together would take more than ``cache_bytes``.
+    """
+    first = splits[0].images([0])[0]
+    if max(first.size) > _LARGEST_SMALL_SIDE:
+        return
+    if sum(map(len, splits)) * first.width * first.height * 3 > cache_bytes:
+        return
+    decoded: list[NDArray[np.uint8]] = []
+    for split in splits:
+        pixels = np.empty((len(split), first.height, first.width, 3), dtype=np.uint8)
+        for start in range(0, len(split), _CHUNK):
+            positions = np.arange(start, min(start + _CHUNK, len(split)))
+            for position, image in zip(positions, split.images(positions), strict=True):
+                if image.size != first.size:
+                    return
+                pixels[position] = np.asarray(image)
+        decoded.append(pixels)
+    for split, pixels in zip(splits, decoded, strict=True):
+        split.pixels = pixels

@@ -1,0 +1,58 @@
+"""Tables from the Hub or a folder, opened to be read as they arrive."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glmc_zoo.data.reading.folders import check_configuration, holds_tables, is_saved, open_folder, table_arguments
+from glmc_zoo.data.reading.tables import errors_as_sentence, license_of
+from glmc_zoo.errors import UserError
+
+
+@dataclass(frozen=True)
+class StreamTables:
+    """The splits of a data set, opened but not read."""
+
+    splits: dict[str, Any]
+    """``datasets.IterableDataset`` by name."""
+    sizes: dict[str, int | None]
+    """Images of each, where the data set states it."""
+    license: str
+    arguments: dict[str, Any] | None = None
+    """Arguments of ``datasets.load_dataset`` that open it again, where it takes ``columns``."""
+
+    def column(self, split: str, column: str) -> Any:
+        """One column of a split; of parquet files nothing else is read."""
+        import datasets
+
+        if self.arguments is None:
+            return self.splits[split].decode(False).select_columns([column])
+        return datasets.load_dataset(**self.arguments, split=split, columns=[column], streaming=True)
+
+
+def open_stream_tables(source: Path | str, config: str | None) -> StreamTables:
+    """The tables of a folder or, by its id, of a Hub data set.
+
+    Image files and saved folders lie on disk already: they are opened as `open_folder` does it.
+    """
+    with errors_as_sentence(source):
+        if isinstance(source, str):
+            return _open_lazily({"path": source, "name": config})
+        if holds_tables(source) and not is_saved(source):
+            check_configuration(source, config)
+            return _open_lazily(table_arguments(source.resolve(), config))
+        tables = open_folder(source, config)
+        splits = {name: table.to_iterable_dataset() for name, table in tables.items()}
+        return StreamTables(splits, {name: len(table) for name, table in tables.items()}, license_of(tables))
+
+
+def _open_lazily(arguments: dict[str, Any]) -> StreamTables:
+    import datasets
+
+    splits = dict(datasets.load_dataset(**arguments, streaming=True))
+    if any(split.features is None for split in splits.values()):
+        raise UserError("The columns of the data set are not known before it is read: leave streaming=True out.")
+    stated = next(iter(splits.values())).info.splits or {}
+    sizes = {name: getattr(stated.get(name), "num_examples", None) or None for name in splits}
+    parquet = datasets.load_dataset_builder(**arguments).name == "parquet"
+    return StreamTables(splits, sizes, license_of(splits), arguments if parquet else None)

@@ -1,0 +1,124 @@
+"""From a data set as it was read to its splits: classes settled, a test split, the long tail, held-out images."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glmc_zoo.data.longtail import longtail_counts, longtail_indices
+from glmc_zoo.data.options import DataOptions
+from glmc_zoo.data.reading.split import RawData, RawSplit, readable_rows
+from glmc_zoo.errors import UserError
+
+_TEST_FRACTION = 0.2
+
+
+def skip_unreadable(raw: RawData) -> int:
+    """Leave unreadable images out of every split, before anything is counted; returns how many."""
+    skipped = 0
+    for split in raw.splits:
+        good = readable_rows(split.source, split.rows)
+        skipped += len(split.rows) - len(good)
+        split.rows = good
+    if not len(raw.train.rows):
+        raise UserError("No image of the training split can be read: check that the files are images.")
+    return skipped
+
+
+def settle_classes(raw: RawData) -> None:
+    """Drop class names without any image in training and test; every other class must be in both splits."""
+    train = raw.train.counts(len(raw.class_names))
+    if raw.test is not None:
+        test = raw.test.counts(len(raw.class_names))
+        _refuse(raw, (train == 0) & (test > 0), "no training image: add some, or remove it from the test split.")
+        _refuse(raw, (train > 0) & (test == 0), "no test image: add some, or remove it from the training split.")
+    unused = [name for name, count in zip(raw.class_names, train, strict=True) if count == 0]
+    if unused:
+        raw.notes.append(unused_classes(unused))
+        raw.select_classes(np.flatnonzero(train > 0))
+    check_several_classes(raw.class_names)
+
+
+def unused_classes(names: list[str]) -> str:
+    """The note about class names without any image."""
+    return f"{len(names)} class names have no image and were left out: {', '.join(names[:10])}."
+
+
+def check_several_classes(names: list[str]) -> None:
+    """Refuse a data set with a single class."""
+    if len(names) < 2:
+        raise UserError(f"The data set has only one class ({names[0]}): give a data set with at least two.")
+
+
+def make_test_split(raw: RawData) -> None:
+    """Set a fifth of the training images aside where there is no test split; always the same, whatever the options."""
+    if raw.test is not None:
+        return
+    single = raw.train.counts(len(raw.class_names)) < 2
+    _refuse(raw, single, "a single image and there is no test split: add images, or a test split.")
+    raw.test = _move_share(raw.train, _TEST_FRACTION, seed=0)
+    aside = f"{len(raw.test.rows)} images, a fifth of each class,"
+    raw.notes.append(f"There is no test split: {aside} were set aside as the test split.")
+
+
+def tail_counts(available: Sequence[int], options: DataOptions) -> list[int]:
+    """Class counts of the long tail that the options ask for; those available where nothing is to be thinned."""
+    if options.imbalance_factor is None:
+        return list(available)
+    largest, shape = options.max_count or max(available), options.imbalance_type or "exp"
+    return longtail_counts(len(available), largest, options.imbalance_factor, shape)
+
+
+def thin(raw: RawData, options: DataOptions, *, strict: bool) -> None:
+    """Cut the training split down to the long tail that is asked for, class by class in the order of their names.
+
+    With ``strict``, a class with fewer images than it wants is refused; else it keeps all, and a note says so.
+    """
+    if options.imbalance_factor is None:
+        return
+    available = raw.train.counts(len(raw.class_names)).tolist()
+    counts = tail_counts(available, options)
+    for name, wanted, images in zip(raw.class_names, counts, available, strict=True):
+        if strict and wanted > images:
+            raise UserError(
+                f"Class {name!r} has {images} images but a long tail of factor {options.imbalance_factor:g} from "
+                f"{counts[0]} needs {wanted}: give a larger imbalance_factor= or a smaller max_count=."
+            )
+    short = sum(wanted > images for wanted, images in zip(counts, available, strict=True))
+    if short:
+        raw.notes.append(f"{short} classes have fewer images than the long tail asks for and keep all they have.")
+        counts = [min(pair) for pair in zip(counts, available, strict=True)]
+    labels = raw.train.labels[raw.train.rows]
+    chosen = longtail_indices(labels, counts, seed=options.data_seed, selection=options.selection)
+    raw.train.rows = raw.train.rows[chosen]
+
+
+def hold_out(raw: RawData, fraction: float, seed: int) -> None:
+    """Move a share of each training class to the validation split."""
+    if not fraction:
+        return
+    raw.val = _move_share(raw.train, fraction, seed)
+    if not len(raw.val.rows):
+        raise UserError(f"val_fraction={fraction!r} cannot be held out, as no class has two images: leave it out.")
+
+
+def _refuse(raw: RawData, bad: NDArray[np.bool_], problem: str) -> None:
+    if bad.any():
+        more = f" (and {bad.sum() - 1} more)" if bad.sum() > 1 else ""
+        raise UserError(f"Class {raw.class_names[int(np.argmax(bad))]!r}{more} has {problem}")
+
+
+def _move_share(split: RawSplit, fraction: float, seed: int) -> RawSplit:
+    """Move about ``fraction`` of each class to a new split: at least one of two or more images, and never all."""
+    rng, labels = np.random.RandomState(seed), split.labels[split.rows]
+    held = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        rng.shuffle(members)
+        wanted = max(1, math.floor(len(members) * fraction + 0.5))
+        held.append(members[: min(wanted, len(members) - 1)])
+    positions = np.sort(np.concatenate(held))
+    moved = RawSplit(split.source, split.labels, split.rows[positions])
+    split.rows = np.delete(split.rows, positions)
+    return moved

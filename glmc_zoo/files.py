@@ -1,0 +1,63 @@
+"""Files and folders that are whole or absent, and tables of text."""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from glmc_zoo.errors import UserError
+
+
+def replace_file(path: Path, write: Callable[[TextIO], Any]) -> None:
+    """Write a text file so that ``path`` holds the old text or the new one, never half of it."""
+    partial = path.with_name(f".writing-{path.name}")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        write(file)
+    partial.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, whole or not at all."""
+    replace_file(path, lambda file: file.write(json.dumps(value, indent=2) + "\n"))
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file with a head, whole or not at all."""
+    replace_file(path, lambda file: csv.writer(file, lineterminator="\n").writerows([columns, *rows]))
+
+
+def fresh_folder(base: Path) -> Path:
+    """``base``, or ``base-2``, ``base-3``, ...: the first that does not exist."""
+    candidates = (base, *(base.with_name(f"{base.name}-{i}") for i in range(2, 10_000)))
+    return next(path for path in candidates if not path.exists())
+
+
+def claim_folder(folder: Path, advice: str) -> None:
+    """Make a folder for results; one that holds files already is refused with the ``advice``."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        raise UserError(f"output_dir={str(folder)!r} cannot be written: {error.strerror or error}.") from error
+    if names:
+        shown = ", ".join(names[:3]) + (", ..." if names[3:] else "")
+        raise UserError(f"output_dir={str(folder)!r} already holds files ({shown}); {advice}.")
+
+
+def percent(score: float | None) -> str:
+    """A fraction as percent with one decimal; a dash where there is none."""
+    return "-" if score is None else f"{100 * score:.1f}"
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Iterable[int] = (0,)) -> list[list[str]]:
+    """The cells of a table padded to the width of their column; the columns ``left`` flush left, the others right."""
+    columns, flush = list(zip(*rows, strict=True)), set(left)
+    pads = [str.ljust if i in flush else str.rjust for i in range(len(columns))]
+    padded = [[pad(cell, max(map(len, column))) for cell in column] for pad, column in zip(pads, columns, strict=True)]
+    return [list(row) for row in zip(*padded, strict=True)]
+
+
+def text_table(rows: Sequence[Sequence[str]], left: Iterable[int] = (0,)) -> str:
+    """A table for the screen, its head the first row; see `aligned`."""
+    return "\n".join("  ".join(row).rstrip() for row in aligned(rows, left))

@@ -1,0 +1,190 @@
+"""The model card, rendered from the results of a run."""
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.hub.folder import PLOTS_FOLDER, cards_folder
+from glmc_zoo.results import RunResults
+
+_SCORES = {
+    "top1": "Top-1 accuracy",
+    "top5": "Top-5 accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "many": "Many-shot accuracy",
+    "medium": "Medium-shot accuracy",
+    "few": "Few-shot accuracy",
+    "hmean": "Harmonic mean of class recalls",
+    "gmean": "Geometric mean of class recalls",
+    "worst": "Worst class recall",
+    "macro_f1": "Macro F1",
+    "ece": "Expected calibration error (15 bins)",
+    "nll": "Negative log-likelihood (nats)",
+}
+_INDEXED = ("top1", "balanced_accuracy", "many", "medium", "few")  # scores in the front matter's model-index
+_METHOD_TITLES = {
+    "glmc": "GLMC (global and local mixture consistency cumulative learning)",
+    "ce": "plain cross-entropy",
+    "balanced_softmax": "cross-entropy with balanced softmax",
+}
+_TUNED = {
+    "full": "every layer",
+    "head": "the classifier alone",
+    "blocks": "the last blocks and the classifier",
+    "lora": "low-rank adapters (LoRA), merged into the weights",
+}
+_PRECISIONS = {"no": "single (float32)", "fp16": "mixed with float16", "bf16": "mixed with bfloat16"}
+_COLOUR_MODES = {1: "L", 4: "RGBA"}
+_MOST_CLASSES_LISTED = 20
+
+
+def render_card(results: RunResults, *, template: str | Path | None = None, repo_id: str | None = None) -> str:
+    """The text of ``README.md`` for an exported model, front matter included, from its results alone.
+
+    Needs no network, timm or torch. Scores are shown in percent. A score that is ``None``, such as that of a shot group
+    without classes, is left out of the front matter and shown as a dash. ``template`` is a Jinja2 file to use instead
+    of the package's. The snippets load ``repo_id`` (``ORG/NAME`` on the Hub), or else the folder that the card lies in.
+
+    A run's results without test scores or class counts, lists of classes that disagree, and a template that does not
+    exist raise a `UserError`.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    _check(results)
+    path = Path(template) if template is not None else cards_folder() / "card_template.md"
+    if not path.is_file():
+        raise UserError(f"template={str(path)!r} does not exist: give a Jinja2 file, or leave it out.")
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"cell": _cell, "percent": _percent, "duration": _duration}
+    text = environment.from_string(path.read_text(encoding="utf-8")).render(_context(results, repo_id))
+    return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
+
+
+def _check(results: RunResults) -> None:
+    if results.converted is None and (results.test is None or results.class_counts is None):
+        lacking = "test scores" if results.test is None else "class counts"
+        raise UserError(f"The results have no {lacking}: render the card from the results.json of a finished run.")
+    if results.class_counts is None:
+        return
+    classes = len(results.class_counts)
+    for name in ("class_names", "class_recalls"):
+        values = getattr(results, name)
+        if values is not None and len(values) != classes:
+            raise UserError(f"{name} has {len(values)} entries for {classes} class_counts: give one for each class.")
+
+
+def _context(results: RunResults, repo_id: str | None) -> dict[str, Any]:
+    """The names that the template uses: the results and their fields, and what has to be computed from them."""
+    finetune, stage, precision = results.finetune, results.second_stage, results.origin.precision
+    limits, thresholds = results.thresholds, None
+    if limits is not None:
+        thresholds = f"many: above {limits.many}; medium: {limits.few} to {limits.many}; few: below {limits.few}"
+    return {
+        **vars(results),
+        "results": results,
+        "card_data": _front_matter(results).to_yaml(),
+        "method_title": results.method_title or _METHOD_TITLES.get(results.method, results.method),
+        "tuned": _TUNED.get(finetune.tune, finetune.tune) if finetune else None,
+        "precision": _PRECISIONS.get(precision, precision) if precision else None,
+        "top1": _percent(results.test.top1 if results.test else None),
+        "scores": _score_rows(results),
+        "thresholds": thresholds,
+        "counts": results.class_counts or [],
+        "num_classes": len(results.class_names),
+        "classes": _class_rows(results),
+        "plots": {Path(name).stem: f"{PLOTS_FOLDER}/{name}" for name in results.plots},
+        "first_config": stage.source_config if stage else results.config,
+        "repo_id": repo_id,
+        "source": f"hf-hub:{repo_id}" if repo_id else "local-dir:.",
+        "folder_or_source": f"hf-hub:{repo_id}" if repo_id else "path/to/this/folder",
+        "colour_mode": _COLOUR_MODES.get(results.model.input_size[0], "RGB"),
+    }
+
+
+def _score_rows(results: RunResults) -> list[tuple[str, str, int | str]]:
+    """Label, value and, for a shot group, number of classes; scores that were not computed have no row."""
+    groups = results.groups or {}
+    return [
+        (_SCORES[name], f"{value:.4f}" if name == "nll" else _percent(value), groups.get(name, ""))
+        for name, value in (asdict(results.test) if results.test else {}).items()
+        if value is not None or name in groups
+    ]
+
+
+def _class_rows(results: RunResults) -> list[tuple[str, int, str]]:
+    """Name, training images and test accuracy of each class; none when there are too many for a table."""
+    counts = results.class_counts or []
+    if len(counts) > _MOST_CLASSES_LISTED:
+        return []
+    recalls = map(_percent, results.class_recalls or [None] * len(counts))
+    return list(zip(results.class_names, counts, recalls, strict=False))  # a conversion has no counts
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2f} %"  # noqa: RUF001
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _cell(value: Any) -> str:
+    """Text that cannot break the row of a Markdown table."""
+    return " ".join(str(value).split()).replace("|", "\\|")
+
+
+def _front_matter(results: RunResults) -> Any:
+    """The metadata that the Hub reads, as its ``ModelCardData``."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    tags = ["timm", "glmc_zoo", "long-tailed", "imbalanced-data", results.method.replace("_", "-")]
+    if not results.model.needs_glmc_zoo:
+        tags.insert(1, "transformers")
+    task = "image-feature-extraction" if results.encoder_only else "image-classification"
+    suffix = " of the classifier it was trained with" if results.encoder_only else ""
+    scores = [
+        EvalResult(
+            task_type="image-classification",
+            task_name="Image Classification",
+            dataset_type=results.data.hub_id or results.data.name,
+            dataset_name=results.data.name,
+            dataset_split="test",
+            metric_type="accuracy",
+            metric_name=f"{_SCORES[name]}{suffix}",
+            metric_value=round(100 * value, 2),
+        )
+        for name in _INDEXED
+        if (value := getattr(results.test, name, None)) is not None
+    ]
+    return ModelCardData(
+        library_name="timm",
+        pipeline_tag=task,
+        tags=[task, *(["feature-extraction"] if results.encoder_only else []), *tags],
+        license=results.model.license,
+        datasets=[results.data.hub_id] if results.data.hub_id else None,
+        metrics=["accuracy"] if scores else None,
+        base_model=_base_model(results),
+        model_name=results.model.name,
+        eval_results=scores or None,
+    )
+
+
+def _base_model(results: RunResults) -> str | None:
+    """Hub id of the weights that training started from; ``None`` from scratch, or from a local folder.
+
+    A timm name without a tag does not tell its repository; `export_run` looks that one up.
+    """
+    model, finetune = results.model, results.finetune
+    if model.base_model:
+        return model.base_model
+    source = model.pretrained_from or (finetune.model if finetune else None)
+    if not source or source.startswith("local-dir:") or (finetune and finetune.kind not in ("timm", "hub")):
+        return None
+    repository = source.removeprefix("hf-hub:").removeprefix("hf_hub:").partition("@")[0]
+    if "/" in repository:
+        return repository
+    return f"timm/{repository}" if "." in repository else None

@@ -1,0 +1,131 @@
+"""A trained timm model as a folder that ``timm.create_model("local-dir:FOLDER", pretrained=True)`` reads."""
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.hub.export.card import render_card
+from glmc_zoo.hub.export.model import ExportInfo, checked_model, load_exported, write_heads, write_model
+from glmc_zoo.hub.folder import CARD_FILE, EXPORTED_FILES, OPTIONS_FILE, PLOTS_FOLDER, RESULTS_FILE
+from glmc_zoo.results import ModelFacts, RunResults
+
+
+def export_model(timm_model: nn.Module, folder: str | Path, info: ExportInfo, *, half: bool = False) -> Path:
+    """Write ``config.json`` and ``model.safetensors`` as timm lays them out, and check that timm loads them.
+
+    The weights are stored as contiguous float32, whatever the model's device, precision or memory format; with ``half``
+    the parameters are float16, which timm and transformers load as float32. Nothing of timm's registry entry for the
+    architecture (tag, licence, normalisation, ...) is copied. The model, which ``torch.compile`` or DDP may have
+    wrapped, does not change. The folder is absent, empty, or an earlier export, which a failure leaves unchanged.
+
+    An ``info`` that does not fit the model, a folder with other files, a model that timm cannot rebuild, and a
+    parameter beyond float16's range raise a `UserError`.
+    """
+    model = checked_model(timm_model, info)
+    with _replacing(Path(folder)) as staging:
+        write_model(model, info, staging, half=half)
+    return Path(folder)
+
+
+def export_run(
+    folder: str | Path,
+    timm_model: nn.Module,
+    results: RunResults,
+    *,
+    heads: Mapping[str, Tensor] | None = None,
+    plots: str | Path | None = None,
+    config_yaml: str | Path | None = None,
+    half: bool = False,
+    encoder_only: bool = False,
+    repo_id: str | None = None,
+) -> Path:
+    """Write all that a finished run publishes, in one move: model, card, results, heads, plots and options.
+
+    As `export_model`, with the metadata of the results. The ``results.json`` in the folder, which the card is rendered
+    from, also describes the export: its weights, its plots, and whether the classifier was left out. Errors are those
+    of `export_model` and `render_card`.
+
+    Args:
+        folder, timm_model, half: As for `export_model`.
+        results: Published as they are: they must not hold paths of this machine.
+        heads: Tensors that only training needs, for ``glmc_heads.safetensors``; see `write_heads`.
+        plots: Folder of PNG files, copied as ``plots/``.
+        config_yaml: The run's options: a file, or its text.
+        encoder_only: Leave the classifier out, so that the model gives features. Its name and tag end in ``_encoder``.
+        repo_id: ``ORG/NAME`` on the Hub, for the snippets of the card.
+    """
+    info = ExportInfo.of(results)
+    model = checked_model(timm_model, info)
+    if encoder_only:
+        with tempfile.TemporaryDirectory(prefix="glmc_zoo-") as scratch:
+            # timm builds the model without its classifier, from an export of the classifier.
+            write_model(model, info, Path(scratch))
+            model, facts = load_exported(Path(scratch), num_classes=0), results.model
+        parameters = sum(weight.numel() for weight in model.parameters())
+        facts = replace(facts, name=f"{facts.name}_encoder", tag=f"{facts.tag}_encoder", parameters=parameters)
+        results = replace(results, model=facts, encoder_only=True)
+        info = ExportInfo.of(results)
+    with _replacing(Path(folder)) as staging:
+        weights = write_model(model, info, staging, half=half)
+        if heads:
+            write_heads(heads, staging)
+        if plots is not None:
+            shutil.copytree(plots, staging / PLOTS_FOLDER)
+        if config_yaml is not None:
+            text = config_yaml.read_text(encoding="utf-8") if isinstance(config_yaml, Path) else config_yaml
+            (staging / OPTIONS_FILE).write_text(text, encoding="utf-8")
+        names = sorted(path.name for path in (staging / PLOTS_FOLDER).glob("*"))
+        results = replace(results, model=_with_base_model(results.model), weights=weights, plots=names)
+        results.save(staging / RESULTS_FILE)
+        (staging / CARD_FILE).write_text(render_card(results, repo_id=repo_id), encoding="utf-8")
+    return Path(folder)
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A new folder beside ``folder``, which it replaces when the block succeeds; it is removed when the block fails."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise UserError(f"{folder} is a link or a file, not a folder: export into another folder.")
+    replaceable = EXPORTED_FILES | {PLOTS_FOLDER, ".cache", ".gitattributes"}
+    foreign = sorted({path.name for path in folder.glob("*")} - replaceable)
+    if foreign:
+        fault = f"holds {foreign[0]!r}, which an export would delete"
+        raise UserError(f"Folder {folder} {fault}: export into an empty folder.")
+    folder, unique = folder.absolute(), uuid.uuid4().hex
+    staging = folder.with_name(f".{folder.name}.{unique}.new")
+    retired = folder.with_name(f".{folder.name}.{unique}.old")
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+        try:
+            if folder.exists():
+                folder.rename(retired)
+            staging.rename(folder)
+        except BaseException:  # an interruption between the two renames must not leave the user without a folder
+            if retired.exists() and not folder.exists():
+                retired.rename(folder)
+            raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    shutil.rmtree(retired, ignore_errors=True)
+
+
+def _with_base_model(model: ModelFacts) -> ModelFacts:
+    """The facts with the Hub id of the weights that training started from, where timm's name lacks a tag.
+
+    timm chooses the repository of such a name; the card, which does not import timm, cannot look it up.
+    """
+    start = model.pretrained_from
+    if start is None or model.base_model is not None or {":", "/", "."} & set(start):
+        return model
+    from timm.models import get_pretrained_cfg, is_model
+
+    config = get_pretrained_cfg(start, allow_unregistered=False) if is_model(start) else None
+    return replace(model, base_model=config.hf_hub_id or None) if config else model

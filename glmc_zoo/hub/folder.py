@@ -1,0 +1,72 @@
+"""The exported folder: the names of its files, and what more than one of export, push and load does with them."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.results import RunResults
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+HEADS_FILE = "glmc_heads.safetensors"
+CARD_FILE = "README.md"
+RESULTS_FILE = "results.json"
+OPTIONS_FILE = "config.yaml"
+PLOTS_FOLDER = "plots"
+EXPORTED_FILES = frozenset({CONFIG_FILE, WEIGHTS_FILE, HEADS_FILE, CARD_FILE, RESULTS_FILE, OPTIONS_FILE})
+"""Files of an export at its top level; the plots lie in their folder."""
+
+
+def cards_folder() -> Path:
+    """Folder of the published models and the card template: in the installed package, else in the checkout."""
+    installed = Path(__file__).with_name("cards")
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "hub_cards"
+
+
+def read_json(path: Path, name: str) -> Any:
+    """Content of a JSON file; messages call its model ``name``."""
+    with explaining(f"{path.name} of {name} cannot be read", OSError, ValueError, fix="Download or export it again."):
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_results(folder: Path, name: str | None = None) -> RunResults | None:
+    """The results in an exported folder; ``None`` without a ``results.json``, or where another tool wrote it.
+
+    A file that is damaged or of a newer schema raises a `UserError`, which calls the model ``name``.
+    """
+    path, name = folder / RESULTS_FILE, name or str(folder)
+    if not path.is_file():
+        return None
+    values = read_json(path, name)
+    if not isinstance(values, dict) or not isinstance(values.get("schema"), int):
+        return None
+    return RunResults.from_dict(values, f"{RESULTS_FILE} of {name}")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def explaining(failure: str, *kinds: type[Exception], fix: str = "") -> Iterator[None]:
+    """Turn errors of these kinds into a `UserError`: the failure, the error's own text, and the fix."""
+    try:
+        yield
+    except kinds as error:
+        raise UserError(f"{failure}: {one_line(error)} {fix}".rstrip()) from error
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """Text of an error as the end of a sentence: one line, cut at ``limit`` characters, with a full stop."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = text if len(text) <= limit else text[: limit - 3] + "..."
+    return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -1,0 +1,172 @@
+"""Where a trained model is read from: the zoo, an exported folder, the Hub, or timm; checked before it is used.
+
+A model from the Hub is downloaded and compared with the repository's SHA-256, which the Hub's client does not do; then
+it is a local folder, whose weights are read only as safetensors. A timm name is left to timm, which compares nothing.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from glmc_zoo.errors import UserError, did_you_mean
+from glmc_zoo.hub.folder import (
+    CONFIG_FILE,
+    HEADS_FILE,
+    RESULTS_FILE,
+    WEIGHTS_FILE,
+    cards_folder,
+    explaining,
+    file_sha256,
+    read_json,
+    read_results,
+)
+from glmc_zoo.hub.load.download import download
+from glmc_zoo.hub.load.zoo import published_names
+from glmc_zoo.results import RunResults
+
+Kind = Literal["timm", "folder", "hub", "zoo"]
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model that was located and checked by `open_model`, and can be built."""
+
+    name: str
+    kind: Kind
+    timm_name: str
+    """What ``timm.create_model`` accepts for it."""
+    folder: Path | None = None
+    """Where its files lie; ``None`` for a timm model."""
+    class_names: list[str] | None = None
+    """In the order of the logits, where the model holds them."""
+    results: RunResults | None = None
+    """The results of its training, where glmc_zoo trained it."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """timm's pretrained configuration: ``input_size``, ``mean``, ``std``, ``interpolation``, ``crop_pct`` ..."""
+    commit: str | None = None
+    """Commit of the repository, of a model from the Hub."""
+
+    def create(self, *, pretrained: bool = True, **timm_kwargs: Any) -> Any:
+        """The timm model; a `UserError` when the weights do not fit or timm refuses an argument."""
+        import timm
+
+        refusals = (AssertionError, KeyError, OSError, RuntimeError, TypeError, ValueError)
+        with explaining(f"{self.name} cannot be built", *refusals):
+            return timm.create_model(self.timm_name, pretrained=pretrained, **timm_kwargs)
+
+    def training_heads(self) -> dict[str, Any] | None:
+        """Tensors of the heads that GLMC trains beside the model, by name; ``None`` where they were not exported."""
+        if self.folder is None or not (self.folder / HEADS_FILE).is_file():
+            return None
+        from safetensors.torch import load_file
+
+        _check_header(self.folder / HEADS_FILE, self.name)
+        return load_file(self.folder / HEADS_FILE)
+
+
+def open_model(name: str, *, weights: bool = True) -> ModelSource:
+    """Locate a model, download it where it lies on the Hub, and check its files, with ``weights`` the weights too.
+
+    ``name`` is a published model (see `list_models`), ``hf_hub:ORG/NAME`` or ``hf-hub:ORG/NAME`` with an optional
+    ``@REVISION``, an exported folder with or without ``local-dir:`` before it, or a timm model. One that does not
+    exist, cannot be read, is not an export, or has damaged files raises a `UserError`.
+    """
+    scheme, colon, rest = name.partition(":")
+    if colon and scheme in ("hf_hub", "hf-hub"):
+        files = [CONFIG_FILE, RESULTS_FILE, *([WEIGHTS_FILE, HEADS_FILE] if weights else [])]
+        folder = download(name, rest, files)
+        return open_folder(name, folder, "hub", weights, commit=folder.name)  # the cache names snapshots by commit
+    if colon and scheme == "local-dir":
+        return open_folder(name, Path(rest), "folder", weights)
+    if name in published_names():
+        return open_folder(name, cards_folder() / name, "zoo", weights)
+    if Path(name).expanduser().is_dir():
+        return open_folder(name, Path(name).expanduser(), "folder", weights)
+    return _open_timm(name, weights)
+
+
+def create_model(name: str, *, pretrained: bool = True, **timm_kwargs: Any) -> Any:
+    """``timm.create_model`` for published models, and for everything else that `open_model` accepts.
+
+    Weights from the Hub (``hf_hub:ORG/NAME``) are compared with the repository's SHA-256, which timm does not do. Other
+    arguments are those of timm: ``num_classes=0`` gives the encoder, ``pretrained=False`` random weights. An argument
+    that timm refuses raises a `UserError`; the others are those of `open_model`.
+    """
+    return open_model(name, weights=pretrained).create(pretrained=pretrained, **timm_kwargs)
+
+
+def source_license(source: ModelSource | None, backbone: str) -> str:
+    """Licence of the weights of ``source``, else of the timm model ``backbone``; ``unknown`` where none is recorded."""
+    config = open_model(backbone, weights=False).config if source is None else source.config
+    return str(config.get("license") or "unknown")
+
+
+def _open_timm(name: str, weights: bool) -> ModelSource:
+    import timm
+
+    if not timm.is_model(name):
+        if "/" in name and ":" not in name:
+            fix = f"write hf_hub:{name}, else give a folder with {CONFIG_FILE} and {WEIGHTS_FILE}"
+            raise UserError(f"Folder {name} does not exist: for a model on the Hub {fix}.")
+        near = did_you_mean(name, [*published_names(), *timm.list_models(pretrained=True)])
+        fix = "give a published model, hf_hub:ORG/NAME, an exported folder or a timm model"
+        raise UserError(f"Unknown model {name!r}: {fix}.{near}")
+    try:
+        config = timm.models.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError as error:
+        architecture, _, tag = name.partition(".")
+        raise UserError(
+            f"Model {name!r} has an unknown pretrained tag {tag!r}; leave it out, or take a name that "
+            f"timm.list_pretrained({architecture + '*'!r}) gives.{did_you_mean(name, published_names())}"
+        ) from error
+    if weights and not (config and config.has_weights):
+        fix = "give a trained one, such as an exported folder, hf_hub:ORG/NAME or a name of timm.list_pretrained()"
+        raise UserError(f"Model {name!r} has no pretrained weights: {fix}.")
+    return ModelSource(name, "timm", name, config=config.to_dict() if config is not None else {})
+
+
+def open_folder(
+    name: str, folder: Path, kind: Kind = "folder", weights: bool = True, *, commit: str | None = None
+) -> ModelSource:
+    """The model in an exported folder, after its files were checked; messages call it ``name``."""
+    if not folder.is_dir():
+        raise UserError(f"Folder {folder} does not exist: give one that holds {CONFIG_FILE} and {WEIGHTS_FILE}.")
+    needed = [CONFIG_FILE, WEIGHTS_FILE] if weights else [CONFIG_FILE]
+    missing = [file for file in needed if not (folder / file).is_file()]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        run = " (its folder model/ is one)" if (folder / "model" / CONFIG_FILE).is_file() else ""
+        pickled = any((folder / file).exists() for file in ("pytorch_model.bin", "model.bin"))
+        fix = "pickled weights are not loaded, save them as safetensors" if pickled else "give an exported folder"
+        raise UserError(f"{name} is not an exported model, {' and '.join(missing)} {verb} missing{run}: {fix}.")
+    config = read_json(folder / CONFIG_FILE, name)
+    if not isinstance(config, dict) or "architecture" not in config:
+        raise UserError(f"{name} is not a timm model, its {CONFIG_FILE} has no architecture: give an exported folder.")
+    results = read_results(folder, name)
+    if weights:
+        exported = results.weights if results is not None else None
+        if exported is not None and file_sha256(folder / WEIGHTS_FILE) != exported.sha256:
+            fault = f"is damaged, its SHA-256 is not the one in {RESULTS_FILE}"
+            raise UserError(f"{WEIGHTS_FILE} of {name} {fault}: download or export the model again.")
+        _check_header(folder / WEIGHTS_FILE, name)
+    names = config.get("label_names")
+    return ModelSource(
+        name=name,
+        kind=kind,
+        timm_name=f"local-dir:{folder}",
+        folder=folder,
+        class_names=[str(label) for label in names] if names else None,
+        results=results,
+        config={"architecture": config["architecture"], **(config.get("pretrained_cfg") or {})},
+        commit=commit,
+    )
+
+
+def _check_header(file: Path, name: str) -> None:
+    """Refuse a file that is truncated or not a safetensors file; reads only its header."""
+    from safetensors import SafetensorError, safe_open
+
+    fix = "The file is damaged: download or export the model again."
+    failure = f"{file.name} of {name} cannot be read"
+    with explaining(failure, SafetensorError, OSError, fix=fix), safe_open(file, framework="pt"):
+        pass

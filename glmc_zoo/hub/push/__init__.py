@@ -1,0 +1,1 @@
+"""Push: an exported folder as one commit on the Hub."""

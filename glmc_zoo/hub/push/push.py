@@ -1,0 +1,252 @@
+"""An exported folder on the Hub, in one commit: first everything that can be checked, then the changes."""
+
+import dataclasses
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.hub.export.card import render_card
+from glmc_zoo.hub.folder import CARD_FILE, CONFIG_FILE, explaining, read_results
+from glmc_zoo.hub.load.source import open_folder
+from glmc_zoo.hub.push.checks import check_card, check_repo_id, check_token, check_token_set, exported_files, refusal
+from glmc_zoo.hub.push.remote import Remote, difference, read_remote
+from glmc_zoo.hub.push.target import PushTarget
+from glmc_zoo.hub.retry import http_status, retrying
+
+_T = TypeVar("_T")
+_Commit = tuple[str, str | None]  # hash of the commit, address of the pull request
+
+
+@dataclass(frozen=True)
+class PushResult:
+    """Addresses of the repository and, when one was opened, of the pull request; and the hash of the commit."""
+
+    url: str
+    commit: str
+    pull_request_url: str | None = None
+
+
+def check_push(target: PushTarget) -> None:
+    """Refuse, before any work is done, a push that cannot succeed; does not use the network."""
+    check_repo_id(target.repo)
+    check_token_set(target.repo)
+
+
+def push_model(folder: str | Path, target: PushTarget) -> PushResult:
+    """Push an exported folder, its card rendered anew so that the snippets name the repository.
+
+    A folder without results of glmc_zoo is pushed with its own card. The local folder is only read. Errors are those of
+    `push_folder`.
+    """
+    folder = Path(folder)
+    results = read_results(folder)
+    return push_folder(folder, target, card=None if results is None else render_card(results, repo_id=target.repo))
+
+
+def push_folder(
+    folder: str | Path, target: PushTarget, *, card: str | None = None, attempts: int = 4, first_wait: float = 1.0
+) -> PushResult:
+    """Put an exported folder on the Hub, as one commit, with the login of ``hf auth login`` or ``HF_TOKEN``.
+
+    Everything is checked before the first change on the Hub. The same commit deletes files of an earlier export that
+    this one does not have. Broken connections, 429 and 5xx are retried as `retrying` does, without ever making a second
+    commit. Pushing the same folder again changes nothing. Files whose name starts with a dot are not pushed. ``card``
+    is a text to push as ``README.md`` instead of the folder's card.
+
+    A wrong folder, card or name raises a `UserError`, and so does a Hub that refuses or cannot be reached: the sentence
+    then holds the command that pushes later. No local file changes.
+    """
+    folder = Path(folder)
+    check_repo_id(target.repo)
+    results = open_folder(str(folder), folder).results  # also compares the weights with their SHA-256
+    files = exported_files(folder)
+    if card is None:
+        failure = f"{folder / CARD_FILE}, the model card, cannot be read"
+        with explaining(failure, OSError, UnicodeDecodeError, fix="Export the run again."):
+            card = (folder / CARD_FILE).read_text(encoding="utf-8")
+    check_card(card, scored=results is None or results.converted is None)
+    upload = _Upload(target, {**files, CARD_FILE: card.encode()}, attempts, first_wait)
+    try:
+        check_token_set(target.repo)
+        return upload.send(upload.look())
+    except Exception as error:
+        # The clients raise errors of their own, of their HTTP library and of xet; a finished run must outlive each.
+        failed = f"Pushing to {target.repo} failed"
+        if upload.committed:
+            failed = f"The model is at {upload.url}, and what was to follow failed"
+        why, later = refusal(error, target.repo), f"Push later with `{push_command(folder, target)}`."
+        raise UserError(f"{failed}, the local results in {folder} are untouched: {why} {later}") from error
+
+
+def push_command(folder: str | Path, target: PushTarget) -> str:
+    """The command that pushes a folder with the same options; it holds nothing of the login."""
+    installed = sys.argv[0].startswith("glmc-zoo ")
+    words = ["glmc-zoo", "push"] if installed else ["python", "recipes/push.py"]
+    words += ["--model", str(folder)]
+    for field in dataclasses.fields(target):
+        value = getattr(target, field.name)
+        if value != field.default:
+            words += [f"--{field.name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return shlex.join(words)
+
+
+class _Upload:
+    """One push: `look` asks the Hub, `send` changes it; each request is retried while that may help."""
+
+    def __init__(self, target: PushTarget, files: Mapping[str, bytes | Path], attempts: int, first_wait: float) -> None:
+        from huggingface_hub import HfApi
+
+        self._api: Any = HfApi(library_name="glmc_zoo")
+        self._target, self._files = target, files
+        self._attempts, self._first_wait = attempts, first_wait
+        self._branch = target.revision or "main"
+        self.url = f"{self._api.endpoint}/{target.repo}"
+        self.committed = False  # whether the model itself is on the Hub
+
+    def _text(self, name: str) -> str:
+        content = self._files[name]
+        return (content if isinstance(content, bytes) else content.read_bytes()).decode("utf-8")
+
+    def _ask(self, call: Callable[[], _T], done: Callable[[], _T | None] | None = None) -> _T:
+        return retrying(call, attempts=self._attempts, first_wait=self._first_wait, done=done)
+
+    def _remote(self) -> Remote | None:
+        return read_remote(self._api, self._target.repo, self._branch)
+
+    def look(self) -> Remote | None:
+        """Check all that can be checked; returns what the repository holds, ``None`` when it does not exist yet."""
+        target = self._target
+        self._ask(lambda: check_token(self._api))
+        self._ask(self._check_card)
+        if target.collection is not None and _is_slug(target.collection):
+            try:
+                self._ask(lambda: self._api.get_collection(target.collection))
+            except Exception as error:
+                if http_status(error) != 404:
+                    raise
+                failure = f"There is no collection {target.collection} that this login can see"
+                raise UserError(f"{failure}: give the end of its address after collections/, or a title.") from error
+        remote = self._ask(self._remote)
+        if remote is None:
+            return None
+        if target.private and not remote.private:
+            fix = "change that in its settings on the Hub, or leave private=True out"
+            raise UserError(f"{target.repo} exists and is public, so the model would not be private: {fix}.")
+        if not target.overwrite:
+            config = json.loads(self._text(CONFIG_FILE))
+            other = self._ask(lambda: difference(self._api, target.repo, remote, config))
+            if other is not None:
+                raise UserError(f"The repository {other}: give another name, or overwrite=True to replace it.")
+        tagged = self._tagged()
+        if tagged is not None and not (tagged == remote.commit and remote.holds(self._files)):
+            raise UserError(f"tag={target.tag!r} exists already, on another commit: give another one.")
+        return remote
+
+    def _check_card(self) -> None:
+        """Have the Hub check the card; the client would ask only after making the repository."""
+        from huggingface_hub import utils
+
+        client: Any = utils  # which does not mark these as exported
+        response = client.get_session().post(
+            f"{self._api.endpoint}/api/validate-yaml",
+            json={"repoType": "model", "content": self._text(CARD_FILE)},
+            headers=client.build_hf_headers(library_name="glmc_zoo"),
+        )
+        if response.status_code == 400:
+            errors = "; ".join(str(error.get("message")) for error in response.json().get("errors", []))
+            raise UserError(f"The Hub refuses the model card's front matter ({errors}): correct it in the results.")
+        client.hf_raise_for_status(response)
+
+    def _tagged(self) -> str | None:
+        """The commit that the target's tag is on already."""
+        if self._target.tag is None:
+            return None
+        refs = self._ask(lambda: self._api.list_repo_refs(self._target.repo))
+        return next((ref.target_commit for ref in refs.tags if ref.name == self._target.tag), None)
+
+    def send(self, remote: Remote | None) -> PushResult:
+        """Make the repository or branch if it is missing, then commit, tag and add to the collection."""
+        target, api = self._target, self._api
+        if remote is None:
+            self._ask(lambda: api.create_repo(target.repo, private=target.private, exist_ok=True, repo_type="model"))
+            remote = self._ask(self._remote)
+        if remote is not None and not remote.branch_exists:
+            start = remote.commit
+            self._ask(lambda: api.create_branch(target.repo, branch=self._branch, revision=start, exist_ok=True))
+            remote = self._ask(self._remote)
+        if remote is None or not remote.branch_exists:
+            raise UserError("The repository was made but cannot be read: look at its page on the Hub.")
+        commit, pull_request_url = self._commit(remote)
+        self.committed = True
+        if target.tag is not None and self._tagged() != commit:
+            self._ask(lambda: api.create_tag(target.repo, tag=target.tag, revision=commit, exist_ok=True))
+        if target.collection is not None:
+            slug = title = target.collection
+            if not _is_slug(title):
+                options = {"namespace": target.repo.split("/")[0], "private": target.private, "exists_ok": True}
+                slug = self._ask(lambda: api.create_collection(title, **options)).slug
+            self._ask(lambda: api.add_collection_item(slug, target.repo, "model", exists_ok=True))
+        return PushResult(self.url, commit, pull_request_url)
+
+    def _commit(self, remote: Remote) -> _Commit:
+        if remote.holds(self._files):
+            return remote.commit, None
+        before = self._ask(self._pull_requests) if self._target.pull_request else {}
+
+        def call() -> _Commit:
+            from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+            # New operations for each attempt: the client marks them as used.
+            added = [CommitOperationAdd(name, content) for name, content in self._files.items()]
+            deleted = [CommitOperationDelete(name) for name in remote.stale(self._files)]
+            try:
+                made = self._api.create_commit(
+                    self._target.repo,
+                    operations=[*added, *deleted],
+                    commit_message=self._target.message,
+                    parent_commit=remote.commit,  # the Hub refuses when the branch has moved
+                    revision=self._branch,
+                    create_pr=self._target.pull_request,
+                )
+            except Exception as error:
+                earlier = done() if http_status(error) == 412 else None
+                if earlier is None:
+                    raise
+                return earlier
+            return made.oid, made.pr_url
+
+        def done() -> _Commit | None:
+            if self._target.pull_request:
+                return self._opened(before)
+            now = self._remote()
+            if now is None or now.commit == remote.commit:
+                return None
+            if not now.holds(self._files):
+                raise UserError("Somebody else pushed to it at the same time.")
+            return now.commit, None
+
+        return self._ask(call, done)
+
+    def _pull_requests(self) -> dict[str, str]:
+        refs = self._api.list_repo_refs(self._target.repo, include_pull_requests=True)
+        return {ref.ref: ref.target_commit for ref in refs.pull_requests or []}
+
+    def _opened(self, before: Mapping[str, str]) -> _Commit | None:
+        """A pull request opened since ``before`` that holds what is pushed."""
+        for ref, commit in self._pull_requests().items():
+            if ref not in before:
+                opened = read_remote(self._api, self._target.repo, ref)
+                if opened is not None and opened.holds(self._files):
+                    return commit, f"{self.url}/discussions/{ref.rpartition('/')[2]}"
+        return None
+
+
+def _is_slug(collection: str) -> bool:
+    """Whether this is ``OWNER/words-of-the-title-0123456789abcdef01234567``; anything else is a title."""
+    return re.fullmatch(r"[\w.-]+/[\w-]*[0-9a-f]{16,}", collection, flags=re.ASCII) is not None

@@ -1,0 +1,55 @@
+"""The command that was given, and names and paths as other people may see them. Imports nothing heavy."""
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def command_line() -> str:
+    """The command as it was given; each launcher leaves its mark in the environment."""
+    environment = os.environ
+    launcher = ["python"]
+    if "ACCELERATE_MIXED_PRECISION" in environment:
+        launcher = ["accelerate", "launch", "--num_processes", environment.get("WORLD_SIZE", "1")]
+    elif "TORCHELASTIC_RUN_ID" in environment:
+        nodes = int(environment["WORLD_SIZE"]) // int(environment["LOCAL_WORLD_SIZE"])
+        machines = ["--standalone"] if nodes == 1 else ["--nnodes", str(nodes)]
+        launcher = ["torchrun", "--nproc_per_node", environment["LOCAL_WORLD_SIZE"], *machines]
+    if sys.argv[0].startswith("glmc-zoo "):
+        name = sys.argv[0].removeprefix("glmc-zoo ")
+        called = ["glmc-zoo", name] if launcher == ["python"] else [*launcher, "-m", "glmc_zoo", name]
+    else:
+        called = [*launcher, "recipes/" + Path(sys.argv[0]).name]
+    return shlex.join([*called, *map(without_folder, sys.argv[1:])])
+
+
+def python_call(name: str, options: Mapping[str, Any]) -> str:
+    """The call of a function of the front door, such as ``glmc_zoo.train(epochs=2)``."""
+    shown = (f"{key}={public(value)!r}" for key, value in options.items())
+    return f"glmc_zoo.{name}({', '.join(shown)})"
+
+
+def public(value: Any) -> Any:
+    """An option's value, or options by name, as other people may see them; see `without_folder`."""
+    if isinstance(value, dict):
+        return {name: public(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [public(item) for item in value]
+    return without_folder(os.fspath(value)) if isinstance(value, str | os.PathLike) else value
+
+
+def without_folder(argument: str) -> str:
+    """An argument as other people may see it: an absolute path is reduced to its last part."""
+    mark = re.match(r"(?:--[\w-]+=)?(?:local-dir:)?", argument)
+    before = mark[0] if mark else ""
+    path = Path(argument.removeprefix(before))
+    return f"{before}path/to/{path.name}" if path.is_absolute() else argument
+
+
+def slug(name: str) -> str:
+    """The name of a data set as a component of a model's name."""
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in Path(name).name.lower()).strip("_") or "data"

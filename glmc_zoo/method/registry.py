@@ -1,0 +1,260 @@
+"""Methods, losses and samplers by name: the built-in ones, and those of the user's own files and notebooks.
+
+Nothing heavy is imported here: the module that defines a built-in one is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import linecache
+import re
+import sys
+import traceback
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from os import PathLike
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from glmc_zoo.errors import UserError, did_you_mean
+from glmc_zoo.results import PluginFacts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Kind = Literal["method", "loss", "sampler"]
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Modules that register the built-in names.
+_BUILT_IN: dict[tuple[Kind, str], str] = {
+    ("method", "glmc"): "glmc_zoo.method.task",
+    ("loss", "ce"): "glmc_zoo.method.losses",
+    ("loss", "balanced_softmax"): "glmc_zoo.method.losses",
+    ("sampler", "power"): "glmc_zoo.method.weights",
+}
+_OFFERED = ("prior_tau", "sampler_power", "class_weight_power")
+_NOTEBOOK = Path("<notebook>")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered function and where it was registered; a call passes those keywords on that the function takes."""
+
+    function: Callable[..., Any]
+    title: str | None
+    views: int
+    partners: bool
+    qualname: str
+    file: Path
+    sha256: str
+
+    @property
+    def parameters(self) -> Collection[str]:
+        """Names of the function's parameters."""
+        return inspect.signature(self.function).parameters
+
+    def __call__(self, *args: Any, **offered: Any) -> Any:  # noqa: D102  # said by the class
+        return self.function(*args, **{name: value for name, value in offered.items() if name in self.parameters})
+
+
+_ENTRIES: dict[tuple[Kind, str], Entry] = {}
+
+
+def register_method(name: str, *, title: str | None = None, views: int = 1, partners: bool = False) -> Callable[[F], F]:
+    """Decorator for a function ``build(setup: MethodSetup) -> timm.task.TrainingTask``.
+
+    The task may have ``set_epoch(epoch)``, which is called at the start of every epoch.
+
+    Args:
+        name: Lower-case letters, digits and underscores, a letter first.
+        title: The method in words, for model cards.
+        views: Augmented views of each image, 1 or 2.
+        partners: Whether each batch comes with a second, re-balanced one to mix it with. The task then needs
+            ``draw(height, width, generator)`` and ``mix(first, second, targets, second_targets, mix=)``, as `GLMCTask`.
+
+    Raises:
+        UserError: The name is malformed or belongs to something else, or ``views`` is neither 1 nor 2.
+    """
+    if views not in (1, 2):
+        raise UserError(f"views={views!r} is not accepted: a method sees 1 or 2 views of each image.")
+    return _register("method", name, title, views, partners)
+
+
+def register_loss(name: str, *, title: str | None = None) -> Callable[[F], F]:
+    """Decorator for a loss: a baseline method of this name, and a choice for GLMC's re-balanced branch.
+
+    It decorates a class or function that is called with ``class_counts: list[int]``, and by name with those of
+    ``prior_tau``, ``sampler_power`` and ``class_weight_power`` that its signature takes (``sampler_power`` is 0 in a
+    baseline, which has no partners). That gives ``loss(logits (B, C), target) -> 0-d tensor``, where ``target`` is
+    what `torch.nn.functional.cross_entropy` takes: class indices ``(B,)`` in a baseline, class probabilities ``(B, C)``
+    in GLMC. If the loss has ``set_epoch(epoch, epochs)``, that is called at the start of every epoch.
+    """
+    return _register("loss", name, title)
+
+
+def register_sampler(name: str, *, title: str | None = None) -> Callable[[F], F]:
+    """Decorator for a function ``(labels (N,), class_counts) -> (N,)``: weights for drawing the partners of GLMC.
+
+    ``labels`` is an int64 tensor. The function may take ``sampler_power`` by name.
+    """
+    return _register("sampler", name, title)
+
+
+def _register(kind: Kind, name: str, title: str | None, views: int = 1, partners: bool = False) -> Callable[[F], F]:
+    if not re.fullmatch("[a-z][a-z0-9_]*", name):
+        raise UserError(f"name={name!r} is not accepted: give lower-case letters, digits and underscores, as my_loss.")
+    source = sys._getframe(2).f_code.co_filename  # of whoever applies the decorator
+    file, content = Path(source).resolve(), "".join(linecache.getlines(source)).encode()
+    if file.is_file():
+        content = file.read_bytes()
+    else:
+        file = _NOTEBOOK
+    sha256 = hashlib.sha256(content).hexdigest() if content else "unknown"
+
+    def decorator(function: F) -> F:
+        qualname = getattr(function, "__qualname__", type(function).__qualname__)
+        entry = Entry(function, title, views, partners, qualname, file, sha256)
+        if owner := _other_owner(kind, name, entry):
+            raise UserError(f"name={name!r} is already registered by {owner}: choose another name for this {kind}.")
+        _ENTRIES[kind, name] = entry
+        return function
+
+    return decorator
+
+
+def _other_owner(kind: Kind, name: str, new: Entry) -> str | None:
+    """Who else has the name; ``None`` where it is free, or where the same function was registered before."""
+    if (kind, name) == ("loss", "reweighted"):  # GLMC's own branch
+        return "glmc_zoo"
+    # A loss is a baseline method of its name, so methods and losses share their names.
+    shared: tuple[Kind, ...] = ("sampler",) if kind == "sampler" else ("method", "loss")
+    for other in shared:
+        module, earlier = _BUILT_IN.get((other, name)), _ENTRIES.get((other, name))
+        if module and (other, module) != (kind, new.function.__module__):
+            return "glmc_zoo"
+        renamed = earlier is not None and (other, earlier.file, new.file) == (kind, _NOTEBOOK, _NOTEBOOK)
+        if earlier and not renamed and (other, earlier.file, earlier.qualname) != (kind, new.file, new.qualname):
+            return f"{earlier.qualname} of {earlier.file}"
+    return None
+
+
+def method_names() -> list[str]:
+    """Names that `get_method` knows: the methods, then the losses as baselines."""
+    return [*_names("method"), *_names("loss")]
+
+
+def loss_names() -> list[str]:
+    """Names that `get_loss` knows, the built-in ones first."""
+    return _names("loss")
+
+
+def sampler_names() -> list[str]:
+    """Names that `get_sampler` knows, the built-in ones first."""
+    return _names("sampler")
+
+
+def _names(kind: Kind) -> list[str]:
+    return list(dict.fromkeys(name for other, name in (*_BUILT_IN, *_ENTRIES) if other == kind))
+
+
+def get_registered(name: str) -> Entry:
+    """What is registered as the method, or else the loss, of this name; a `UserError` where it is unknown."""
+    return _find("loss" if name in loss_names() else "method", name)
+
+
+def get_loss(name: str) -> Callable[..., Callable[[Tensor, Tensor], Tensor]]:
+    """The registered class or function; it ignores keywords that it does not take. `UserError` if unknown."""
+    return _find("loss", name)
+
+
+def get_sampler(name: str) -> Callable[..., Tensor]:
+    """The registered function; it ignores keywords that it does not take, and its result is checked.
+
+    A `UserError` where the name is unknown, or the function does not return a weight for each label.
+    """
+    entry = _find("sampler", name)
+
+    def sample(labels: Tensor, class_counts: list[int], **offered: Any) -> Tensor:
+        drawn: Tensor = entry(labels, class_counts, **offered)
+        if getattr(drawn, "shape", None) != labels.shape:
+            raise UserError(
+                f"sampler={name!r} must return a tensor with a weight for each of the {len(labels)} labels."
+            )
+        return drawn
+
+    return sample
+
+
+def loss_switches(name: str) -> list[str]:
+    """Those of ``prior_tau``, ``sampler_power`` and ``class_weight_power`` that the loss of this name takes."""
+    return [switch for switch in _OFFERED if switch in _find("loss", name).parameters]
+
+
+def _find(kind: Kind, name: str) -> Entry:
+    if (kind, name) in _BUILT_IN:
+        import_module(_BUILT_IN[kind, name])
+    if (kind, name) not in _ENTRIES:
+        known = method_names() if kind == "method" else _names(kind)
+        raise UserError(
+            f"{'rebalanced_loss' if kind == 'loss' else kind}={name!r} is not known: give one of {', '.join(known)}, "
+            f"or the plugin that registers it.{did_you_mean(name, known)}"
+        )
+    return _ENTRIES[kind, name]
+
+
+def load_plugin(path: str | PathLike[str]) -> PluginFacts:
+    """Run a Python file that registers methods, losses or samplers; run it again only if its content changed.
+
+    Raises:
+        UserError: The file cannot be read or imported, or registers nothing.
+    """
+    plugin, file = f"plugin={str(path)!r}", Path(path).resolve()
+    try:
+        source = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{plugin} cannot be read ({error.strerror}): give a Python file.") from error
+    before = dict(_ENTRIES)
+    if {entry.sha256 for entry in before.values() if entry.file == file} != {hashlib.sha256(source).hexdigest()}:
+        _restore({key: entry for key, entry in before.items() if entry.file != file})
+        # Not by an import: its cache takes two versions of equal size and time for one.
+        module = ModuleType(f"glmc_zoo_plugin_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}")
+        module.__file__, sys.modules[module.__name__] = str(file), module
+        try:
+            exec(compile(source, str(file), "exec"), vars(module))
+        except (Exception, SystemExit) as error:
+            _restore(before)
+            lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+            where = f"line {lines[-1]}, " if lines else ""
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(f"{plugin} cannot be imported ({where}{reason}): correct it.") from error
+    facts = _facts(key for key, entry in _ENTRIES.items() if entry.file == file)
+    if not facts:
+        raise UserError(
+            f"{plugin} registers nothing of its own: decorate what it defines with register_method, register_loss or "
+            "register_sampler of glmc_zoo."
+        )
+    return facts[0]
+
+
+def _restore(entries: dict[tuple[Kind, str], Entry]) -> None:
+    _ENTRIES.clear()
+    _ENTRIES.update(entries)
+
+
+def plugins_of(*names: str) -> list[PluginFacts]:
+    """Files that registered these names, apart from the built-in ones.
+
+    In a notebook the file is ``<notebook>``, with the SHA-256 of the cell where Python finds it, else ``unknown``.
+    """
+    return _facts(key for key in _ENTRIES if key[1] in names and key not in _BUILT_IN)
+
+
+def _facts(keys: Iterable[tuple[Kind, str]]) -> list[PluginFacts]:
+    registered: dict[tuple[str, str], list[str]] = {}
+    for key in keys:
+        entry = _ENTRIES[key]
+        registered.setdefault((entry.file.name, entry.sha256), []).append(" ".join(key))
+    return [PluginFacts(file=file, sha256=sha256, registered=of_file) for (file, sha256), of_file in registered.items()]

@@ -1,0 +1,11 @@
+from .longtail import GROUPS as GROUPS
+from .longtail import ScoreCounts as ScoreCounts
+from .longtail import group_of_classes as group_of_classes
+from .longtail import longtail_scores as longtail_scores
+from .longtail import recalls as recalls
+from .longtail import tercile_thresholds as tercile_thresholds
+from .longtail_metric import LongTailMetrics as LongTailMetrics
+from .plots import plot_class_accuracy as plot_class_accuracy
+from .plots import plot_comparison as plot_comparison
+from .plots import plot_group_confusion as plot_group_confusion
+from .plots import plot_training as plot_training

@@ -1,0 +1,149 @@
+"""Options of the commands that train nothing: evaluation, prediction, push and conversion."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from glmc_zoo.data.options import DataOptions
+from glmc_zoo.errors import UserError
+from glmc_zoo.fields import OptionGroup, option
+from glmc_zoo.options.images import InferenceOptions, ShotOptions
+
+SEARCH_FRACTION = 0.1
+"""Share of each training class that a search holds out where ``val_fraction`` does not say it."""
+
+_MODEL_EXAMPLE = "what to evaluate, such as an exported folder, hf_hub:ORG/NAME or a pretrained timm model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions(OptionGroup):
+    """Which models are scored, on which split, corrected how."""
+
+    model: list[str] = option(
+        "one or more of: zoo name, exported folder, hf_hub:ORG/NAME, pretrained timm model", example=_MODEL_EXAMPLE
+    )
+    split: Literal["test", "validation"] = option("images to score; validation needs --val-fraction", default="test")
+    logit_adjustment: float | Literal["search"] | None = option(
+        "subtract this times the log class frequencies from the logits, or search it on held-out training images",
+        default=None,
+    )
+    tau_norm: float | Literal["search"] | None = option(
+        "divide the classifier's rows by their norm to this power, or search it on held-out training images",
+        default=None,
+    )
+    streaming: bool = option("read the images as they come, without downloading the data set", default=False)
+    output_dir: str | None = option("fresh folder for the results", default=None, decided_by="one below runs/")
+
+    def check(self) -> None:
+        """Refuse values out of range, and a search on the images that are scored."""
+        if not self.model:
+            raise UserError(f"model= is missing: give {_MODEL_EXAMPLE}.")
+        for name in ("logit_adjustment", "tau_norm"):
+            value = getattr(self, name)
+            if isinstance(value, float | int) and not 0 <= value < math.inf:
+                raise UserError(f"{name}={value} must be a number of 0 or more, or search.")
+        if self.split == "validation" and self.searches:
+            raise UserError(
+                "split='validation' is what a search chooses on, so its scores would flatter: give split='test', or a "
+                "number instead of search."
+            )
+
+    @property
+    def searches(self) -> bool:
+        """Whether a correction is to be searched."""
+        return "search" in (self.logit_adjustment, self.tau_norm)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """Every option of an evaluation."""
+
+    evaluation: EvaluationOptions
+    data: DataOptions
+    inference: InferenceOptions
+    shots: ShotOptions
+    implied_holdout: bool
+    """Whether images are held out for the search alone, without ``val_fraction`` or ``official_val``."""
+    command: str
+
+
+def check_streaming(evaluation: EvaluationOptions, data: DataOptions) -> None:
+    """Refuse what a stream of the test split cannot give."""
+    held_out = {
+        "split='validation'": evaluation.split == "validation",
+        "val_fraction=": data.val_fraction,
+        "official_val=True": data.official_val,
+        "logit_adjustment='search'": evaluation.logit_adjustment == "search",
+        "tau_norm='search'": evaluation.tau_norm == "search",
+    }
+    if wanted := next((name for name, given in held_out.items() if given), None):
+        raise UserError(
+            f"{wanted} needs images held out of the training split, and streaming=True reads the test split alone: "
+            "leave streaming= out to download the set once."
+        )
+    defaults = DataOptions()
+    for name in ("split_file", "skip_bad_images", "selection", "data_seed"):
+        if getattr(data, name) != getattr(defaults, name):
+            raise UserError(
+                f"{name}= has no effect with streaming=True, which reads the test split as it is: leave one out."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions(OptionGroup):
+    """Every option of a prediction."""
+
+    model: str = option(
+        "what classifies: zoo name, exported folder, hf_hub:ORG/NAME or pretrained timm model",
+        example="for instance model=runs/NAME/model",
+    )
+    images: list[str] = option(
+        "image files, and folders that are searched at any depth", example="for instance images=path/to/images"
+    )
+    top: int = option("classes to give for each image, the most probable first", default=5, at_least=1)
+    batch_size: int = option("images per step and process", default=64, at_least=1)
+    workers: int | None = option(
+        "processes that load images; 0: none", default=None, decided_by="the machine", at_least=0
+    )
+    image_size: int | None = option("side of the images in pixels", default=None, decided_by="the model", at_least=1)
+    output: str = option("CSV file with a line for each image", default="predictions.csv")
+    overwrite: bool = option("replace the output file where it exists", default=False)
+    skip_bad_images: bool = option("leave out images that cannot be read, name and count them", default=False)
+
+    def check(self) -> None:
+        """Refuse an empty list of images."""
+        if not self.images:
+            raise UserError("images= is missing: give for instance images=path/to/images.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushSource(OptionGroup):
+    """What `recipes/push.py` pushes."""
+
+    model: str = option("exported model, such as runs/NAME/model; its card is rendered anew", example="runs/NAME/model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions(OptionGroup):
+    """Every option of a conversion."""
+
+    checkpoint: str = option(
+        "torch file with a state dict in the layout that GLMC's authors published",
+        example="one, such as path/to/model.pth.tar",
+    )
+    output_dir: str = option("folder for the converted model", example="one, such as path/to/folder")
+    backbone: str | None = option("timm model of the tensors", default=None, decided_by="their shapes")
+    data: str | None = option("catalogue name: its image size, normalisation and names of classes", default=None)
+    data_dir: str | None = option("local copy of --data, to read the names of its classes from", default=None)
+    class_names: str | None = option("text file with a class on each line, in the order of the logits", default=None)
+    image_size: int | None = option(
+        "side of the images in pixels", default=None, decided_by="--data or the backbone", at_least=1
+    )
+    license: str = option("licence of the weights, as the Hub spells it", default="unknown")
+
+    def check(self) -> None:
+        """Refuse a conversion without names of the classes."""
+        if self.data is None and self.class_names is None:
+            raise UserError("The names of the classes are missing: give class_names=FILE, or data=NAME.")
+        if self.data_dir is not None and (self.data is None or self.class_names is not None):
+            raise UserError("data_dir= gives the names of the classes of data=, and has no effect here; leave it out.")

@@ -1,0 +1,113 @@
+"""Options as they were given: on the command line or as keywords, and in a file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from glmc_zoo.errors import UserError, did_you_mean
+from glmc_zoo.fields import convert
+from glmc_zoo.options.sections import Command
+
+
+@dataclass(frozen=True)
+class Given:
+    """What was given, and by which way; an option that nobody gave is in neither mapping."""
+
+    explicit: dict[str, Any] = field(default_factory=dict)
+    """From the command line, or keyword arguments in Python."""
+    file: dict[str, Any] = field(default_factory=dict)
+    """From the file that ``config`` names; fine-tuning puts its own defaults below these."""
+    command: str = ""
+    """The command, or the Python call."""
+
+    def get(self, name: str) -> Any:
+        """The value of an option; ``explicit`` overrides the file; ``None`` where neither has it."""
+        return self.explicit.get(name, self.file.get(name))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.explicit or name in self.file
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """All of it; ``explicit`` overrides the file."""
+        return self.file | self.explicit
+
+
+def given_options(command: Command, explicit: Mapping[str, Any], called: str) -> Given:
+    """Check and convert what was given to a command, and read the file that its ``config`` names.
+
+    In ``explicit``, ``None`` stands for an option that was not given; ``called`` is the command line or Python call.
+    """
+    values = dict(explicit)
+    path = values.pop("config", None)
+    file = {} if path is None else read_config(config_path(convert("config", path, str)), command)
+    _load_plugins(command, values, file)
+    return Given(_converted(command, values, ""), file, called)
+
+
+def _converted(command: Command, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    types, converted = command.types, {}
+    for name, value in values.items():
+        if name not in types:
+            gone = command.refused.get(name)
+            raise UserError(gone or f"{where or 'The option '}{name}= is unknown.{did_you_mean(name, list(types))}")
+        if value is not None:
+            converted[name] = convert(name, value, types[name])
+    return converted
+
+
+def _load_plugins(command: Command, explicit: Mapping[str, Any], file: dict[str, Any]) -> None:
+    """Import plug-ins before the names that they register are checked."""
+    if "plugin" not in command.types:
+        return
+    from glmc_zoo.method.registry import load_plugin
+
+    paths = explicit.get("plugin") or file.get("plugin") or []
+    for path in convert("plugin", paths, list[str]):
+        load_plugin(path)
+
+
+def read_config(path: Path, command: Command) -> dict[str, Any]:
+    """Read a YAML file of options, by option name.
+
+    The key ``about`` is no option: recipe files describe themselves there.
+    """
+    import yaml
+
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"config={str(path)!r} cannot be read: {error.strerror or error}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"config={str(path)!r} is not YAML: {' '.join(str(error).split())}.") from error
+    if loaded is None:
+        loaded = {}
+    if not isinstance(loaded, dict):
+        raise UserError(f"config={str(path)!r} must hold 'option: value' lines, but holds a {type(loaded).__name__}.")
+    loaded.pop("about", None)
+    values = {str(key).replace("-", "_"): value for key, value in loaded.items()}
+    try:
+        return _converted(command, values, "The key ")
+    except UserError as error:
+        raise UserError(f"config={str(path)!r} cannot be used: {error}") from error
+
+
+def recipes_folder() -> Path:
+    """The folder of the recipes: the one installed with the package, or the checkout's."""
+    installed = Path(__file__).parents[1] / "recipes"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "recipes"
+
+
+def config_path(name: str) -> Path:
+    """The file that ``config`` names: a path, or the name of one of those in ``recipes/configs``."""
+    path = Path(name).expanduser()
+    if path.is_file() or path.suffix or len(path.parts) > 1:
+        return path  # whoever reads it reports a missing file
+    known = sorted(file.stem for file in (recipes_folder() / "configs").glob("*.yaml"))
+    if name in known:
+        return recipes_folder() / "configs" / f"{name}.yaml"
+    raise UserError(
+        f"config={name!r} is neither a file nor one of the recipe files {', '.join(known)}; give one of these or a "
+        f"path.{did_you_mean(name, known)}"
+    )

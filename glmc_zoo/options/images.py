@@ -1,0 +1,53 @@
+"""How images are fed to the network, and which classes count as many-, medium- and few-shot."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.fields import OptionGroup, option
+
+_WORKERS = "processes that load images, per process; 0: it loads them itself"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions(OptionGroup):
+    """Size, augmentation and workers; ``None`` is what the data set, the backbone or the machine decides."""
+
+    image_size: int | None = option(
+        "side of the images in pixels", default=None, decided_by="the data set or the backbone", at_least=1
+    )
+    augment: Literal["crop_flip", "shift", "large"] | None = option(
+        "augmentation of the training images", default=None, decided_by="the data set"
+    )
+    workers: int | None = option(_WORKERS, default=None, decided_by="the machine", at_least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShotOptions(OptionGroup):
+    """Shot groups: which classes count as many-, medium- and few-shot."""
+
+    many_threshold: int = option("classes with more training images than this are many-shot", default=100)
+    few_threshold: int = option("classes with fewer training images are few-shot", default=20, at_least=0)
+    groups: Literal["thresholds", "terciles"] = option(
+        "shot groups by the two thresholds, or a third of the classes each", default="thresholds"
+    )
+
+    def check(self) -> None:
+        """Refuse thresholds that do not order the groups."""
+        if self.few_threshold > self.many_threshold:
+            raise UserError(
+                f"few_threshold={self.few_threshold} must not exceed many_threshold={self.many_threshold}: lower one, "
+                "or raise the other."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceOptions(OptionGroup):
+    """How images are fed to a trained model."""
+
+    batch_size: int = option("images per step and process", default=128, at_least=1)
+    workers: int | None = option(_WORKERS, default=None, decided_by="the machine", at_least=0)
+    image_size: int | None = option("side of the images in pixels", default=None, decided_by="the model", at_least=1)
+    mixed_precision: Literal["no", "fp16", "bf16", "auto"] | None = option(
+        "autocast; auto: bf16 where the device has it", default=None, decided_by="`accelerate config`"
+    )

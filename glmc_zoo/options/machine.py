@@ -1,0 +1,72 @@
+"""How the work is done on this machine, what a run leaves, and where the finished model goes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.fields import OptionGroup, option, values_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineOptions(OptionGroup):
+    """Precision, compilation, threads, and where the training images stay; the first two change only the rounding."""
+
+    mixed_precision: Literal["no", "fp16", "bf16", "auto"] | None = option(
+        "autocast; auto: bf16 where the device has it", default=None, decided_by="`accelerate config`"
+    )
+    compile: bool = option("compile the training step with torch.compile", default=False)
+    compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = option(
+        "mode of --compile; reduce-overhead replays the step as CUDA graphs", default="default"
+    )
+    threads: int | None = option(
+        "threads of one training process", default=None, decided_by="its share of the cores, on a CPU", at_least=1
+    )
+    resident: bool | None = option(
+        "keep small training images on the device", default=None, decided_by="where they take 1/4 of its free memory"
+    )
+    profile: bool = option("write a trace of a few steps and print where the time went, by stage", default=False)
+
+    def check(self) -> None:
+        """Refuse a compile mode without compilation."""
+        if self.compile_mode != "default" and not self.compile:
+            raise UserError(f"compile_mode={self.compile_mode!r} has no effect without compile=True: give that too.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions(OptionGroup):
+    """Run folder, checkpoints, the epoch that is reported, and the exported model."""
+
+    output_dir: str | None = option("run folder", default=None, decided_by="a fresh one below runs/")
+    resume: str | None = option("auto (newest checkpoint of --output-dir that can be read), or a folder", default=None)
+    checkpoint_every: int = option("epochs between checkpoints", default=1, at_least=1)
+    checkpoint_steps: int = option("steps between checkpoints within an epoch; 0: none", default=0, at_least=0)
+    keep_checkpoints: int = option("newest checkpoints to keep", default=2, at_least=1)
+    eval_every: int = option("epochs between evaluations; the last epoch always has one", default=1, at_least=1)
+    select: Literal["last", "best"] = option(
+        "epoch to report: the last, or the best on the held-out images (never on test)", default="last"
+    )
+    license: str | None = option(
+        "licence of the exported weights, as the Hub spells it", default=None, decided_by="the weights it starts from"
+    )
+    export_half: bool = option("store the exported weights in half precision", default=False)
+    export_encoder: bool = option("also export the model without its classifier, to encoder/", default=False)
+    tracker: str | None = option("tracker of Accelerate, e.g. tensorboard, wandb, trackio", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushOptions(OptionGroup):
+    """Where the finished model goes on the Hub, and how."""
+
+    push_to_hub: str | None = option("ORG/NAME of the repository that the finished model goes to", default=None)
+    push_private: bool = option("make the repository private, when it is made by this push", default=False)
+    push_revision: str | None = option("branch of the repository to push to; made when missing", default=None)
+    push_pull_request: bool = option("open a pull request instead of committing directly", default=False)
+    push_tag: str | None = option("tag to set on the pushed commit", default=None)
+    push_collection: str | None = option("collection to add the model to: its slug, or a title", default=None)
+    push_overwrite: bool = option("push even over a model of another architecture or other classes", default=False)
+
+    def check(self) -> None:
+        """Refuse options of a push that nobody asked for."""
+        given = [name for name, value in values_of(self).items() if value not in (None, False)]
+        if given and self.push_to_hub is None:
+            raise UserError(f"{given[0]}= has no effect without push_to_hub=: give push_to_hub=ORG/NAME as well.")

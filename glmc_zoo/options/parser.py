@@ -1,0 +1,110 @@
+"""The command line: one option for each field of a command's groups, shown in sections."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from types import NoneType
+from typing import Any, Literal, NoReturn, get_args, get_origin
+
+from glmc_zoo.errors import UserError, did_you_mean
+from glmc_zoo.fields import type_hints
+from glmc_zoo.options.given import Given, given_options
+from glmc_zoo.options.sections import Command
+
+_CONFIG_HELP = "YAML file of options, or the name of one in recipes/configs; the command line overrides it"
+
+
+class _OneLine(argparse.HelpFormatter):
+    """Every option on a line of its own, whatever the width of the terminal."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=36, width=250)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        name = action.option_strings[0]
+        return name if action.nargs == 0 else f"{name} {action.metavar}"
+
+    def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any) -> str:
+        return f"usage: {self._prog} [--option value ...]\n\n"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises `UserError` where argparse would print and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message[0].upper()}{message[1:]}; --help lists every option.")
+
+
+def build_parser(command: Command, description: str) -> argparse.ArgumentParser:
+    """A parser with one ``--option`` for each field of the command's groups, and ``--config FILE``.
+
+    What it parses has only what was given, as text; `given_options` converts and checks it.
+    """
+    parser = _Parser(description=description, formatter_class=_OneLine, allow_abbrev=False, add_help=False)
+    general = parser.add_argument_group("general")
+    general.add_argument("--help", "-h", action="help", help="show this help", default=argparse.SUPPRESS)
+    general.add_argument("--config", metavar="FILE", help=_CONFIG_HELP, default=argparse.SUPPRESS)
+    for title, groups in command.sections.items():
+        section = parser.add_argument_group(title)
+        for group in groups:
+            hints = type_hints(group)
+            for field in dataclasses.fields(group):  # type: ignore[arg-type]  # groups are dataclasses
+                _add(section, field, hints[field.name])
+    return parser
+
+
+def _add(section: Any, field: dataclasses.Field[Any], kind: Any) -> None:
+    name = "--" + field.name.replace("_", "-")
+    text = {"help": _help(field, kind).replace("%", "%%"), "default": argparse.SUPPRESS}
+    parts = [part for part in (get_args(kind) or (kind,)) if part is not NoneType]
+    if bool in parts:
+        section.add_argument(name, action=argparse.BooleanOptionalAction, **text)
+    elif get_origin(kind) is list:
+        section.add_argument(name, nargs="+", action="extend", metavar=_metavar(field.name, parts), **text)
+    else:
+        section.add_argument(name, metavar=_metavar(field.name, parts), **text)
+
+
+def _metavar(name: str, parts: Sequence[Any]) -> str:
+    if parts == [int]:
+        return "N"
+    if float in parts:
+        return "X"
+    return name.rpartition("_")[2].upper()
+
+
+def _help(field: dataclasses.Field[Any], kind: Any) -> str:
+    """The line of one option: what it is, its choices, and its default or who decides it."""
+    choices = _choices(field, kind)
+    text = field.metadata["help"] + (f" [{' | '.join(choices)}]" if choices else "")
+    if field.metadata["decided_by"] is not None:
+        return f"{text} (default: {field.metadata['decided_by']})"
+    if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+        return f"{text} (required)"
+    default = field.default
+    if default is dataclasses.MISSING or default is None:
+        return f"{text} (default: none)"
+    return f"{text} (default: {str(default).lower() if isinstance(default, bool) else default})"
+
+
+def _choices(field: dataclasses.Field[Any], kind: Any) -> list[str]:
+    if field.metadata["choices"] is not None:
+        return list(field.metadata["choices"]())
+    literals = [part for part in (kind, *get_args(kind)) if get_origin(part) is Literal]
+    return [str(value) for literal in literals for value in get_args(literal)]
+
+
+def read_command_line(command: Command, description: str, called: str, argv: Sequence[str] | None = None) -> Given:
+    """What the command line gives, converted and checked; ``called`` is the whole command, for the results."""
+    parser = build_parser(command, description)
+    found, rest = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
+    if rest:
+        name = rest[0].split("=")[0]
+        key = name.lstrip("-").replace("-", "_")
+        if key in command.refused:
+            raise UserError(command.refused[key])
+        kind = "option" if name.startswith("-") else "argument"
+        known = [f"--{known.replace('_', '-')}" for known in command.types]
+        raise UserError(f"Unknown {kind} {name}; --help lists every option.{did_you_mean(name, known)}")
+    return given_options(command, vars(found), called)

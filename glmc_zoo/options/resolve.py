@@ -1,0 +1,233 @@
+"""From the options that were given to those that a run uses.
+
+Values are filled in one order everywhere: the preset, the data set's or the stage's recipe, the file, and last what
+was given on the command line or as keywords. Defaults of the groups fill the rest.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from glmc_zoo.data.catalogue import DataEntry, list_data
+from glmc_zoo.data.options import DataOptions
+from glmc_zoo.errors import UserError
+from glmc_zoo.fields import OptionGroup, field_names, type_hints
+from glmc_zoo.hub.push.target import PushTarget
+from glmc_zoo.method.switches import PRESETS, GLMCSwitches, Preset
+from glmc_zoo.options.commands import (
+    SEARCH_FRACTION,
+    ConvertOptions,
+    EvaluateOptions,
+    EvaluationOptions,
+    PredictOptions,
+    PushSource,
+    check_streaming,
+)
+from glmc_zoo.options.given import Given
+from glmc_zoo.options.model import MethodOptions
+from glmc_zoo.options.run import FinetuneStage, RunOptions, SecondStage, TrainingStage
+
+_T = TypeVar("_T")
+_G = TypeVar("_G", bound=OptionGroup)
+
+# For data sets without a recipe: the usual schedule for large images from scratch, at a modest length.
+GENERIC_RECIPE: dict[str, Any] = {
+    "backbone": "resnet50",
+    "epochs": 100,
+    "batch_size": 64,
+    "lr": 0.05,
+    "weight_decay": 5e-4,
+    "warmup_epochs": 5,
+}
+
+# Chosen on held-out images of small training sets, see benchmarks/README.md.
+FINETUNE_RECIPE: dict[str, Any] = {
+    "epochs": 40,
+    "batch_size": 32,
+    "lr": 0.01,
+    "weight_decay": 5e-4,
+    "warmup_epochs": 1,
+}
+
+# Overrides the preset `tuned`. With pretrained features a few epochs suffice, so rare classes can be sampled more often
+# than when training from scratch.
+_FINETUNE_DEFAULTS: dict[str, Any] = {"preset": "tuned", "sampler_power": 1.5}
+
+# The recipe of Alshammari et al., CVPR 2022; the batch size is the first stage's where it is known.
+SECOND_STAGE_RECIPE: dict[str, Any] = {
+    "epochs": 10,
+    "batch_size": 64,
+    "lr": 0.01,
+    "weight_decay": 0.1,
+    "warmup_epochs": 0,
+}
+
+_PRESET_SWITCHES = frozenset(PRESETS["official"])
+_SWITCHES = frozenset(field_names(GLMCSwitches))
+# These shape the network rather than the method, so that a preset leaves them alone.
+_STRUCTURE = frozenset({"projection_dim", "joint_views"})
+
+
+def training_options(given: Given) -> RunOptions:
+    """The options of a training from scratch, or from timm's weights.
+
+    A published recipe's own method switches count for the preset ``official`` only; its schedule always does.
+    """
+    entry, tail = _long_tail(given.values)
+    recipe = GENERIC_RECIPE | ({} if entry is None else entry.recipe(tail.get("imbalance_factor")))
+    values = _with_method(given, recipe) | tail
+    return _run_options(values, compose(TrainingStage, values), given.command)
+
+
+def finetuning_options(given: Given) -> RunOptions:
+    """The options of a fine-tuning; a published recipe is for training from scratch and does not count."""
+    given = dataclasses.replace(given, file=_FINETUNE_DEFAULTS | given.file)
+    values = _with_method(given, FINETUNE_RECIPE) | _long_tail(given.values)[1]
+    defaults = tuple(name for name in FINETUNE_RECIPE if name not in given)
+    stage = compose(FinetuneStage, values, defaults=defaults)
+    return _run_options(values, stage, given.command)
+
+
+def second_stage_options(given: Given, first: Mapping[str, Any]) -> RunOptions:
+    """The options of a second stage; those of the first stage (``first``) count unless they were given."""
+    inherited = {name: value for name, value in first.items() if value is not None and name not in given}
+    if given.get("maxnorm") is False and "maxnorm_threshold" in given.explicit:
+        raise UserError("maxnorm_threshold= has no effect with maxnorm=False; leave one of them out.")
+    values = inherited | given.values
+    values = _with_short_warmup(SECOND_STAGE_RECIPE, values) | values | _long_tail(values)[1]
+    stage = compose(SecondStage, values, inherited=tuple(inherited))
+    return _run_options(values, stage, given.command)
+
+
+def evaluation_options(given: Given) -> EvaluateOptions:
+    """The options of an evaluation."""
+    values = given.values
+    evaluation = fill(EvaluationOptions, values)
+    data = fill(DataOptions, values)
+    if evaluation.streaming:
+        check_streaming(evaluation, data)
+    held_out = bool(data.val_fraction or data.official_val)
+    if evaluation.split == "validation" and not held_out:
+        raise UserError("split='validation' needs held-out images: give val_fraction=, e.g. 0.1.")
+    implied = evaluation.searches and not held_out
+    if implied:
+        data = dataclasses.replace(data, val_fraction=SEARCH_FRACTION)
+    return compose(EvaluateOptions, values, data=data, implied_holdout=implied, command=given.command)
+
+
+def prediction_options(given: Given) -> PredictOptions:
+    """The options of a prediction."""
+    return fill(PredictOptions, given.values)
+
+
+def conversion_options(given: Given) -> ConvertOptions:
+    """The options of a conversion."""
+    return fill(ConvertOptions, given.values)
+
+
+def push_options(given: Given) -> tuple[str, PushTarget]:
+    """The folder that is pushed, and where to."""
+    return fill(PushSource, given.values).model, fill(PushTarget, given.values)
+
+
+def fill(group: type[_G], values: Mapping[str, Any]) -> _G:
+    """A group of options out of ``values``; its defaults fill the rest.
+
+    Raises:
+        UserError: A value that has no default is missing, or one is not allowed.
+    """
+    for field in dataclasses.fields(group):  # type: ignore[arg-type]  # groups are dataclasses
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and field.name not in values:
+            raise UserError(f"{field.name}= is missing: give {field.metadata['example']}.")
+    return group(**{name: values[name] for name in field_names(group) if name in values})
+
+
+def compose(kind: Callable[..., _T], values: Mapping[str, Any], **more: Any) -> _T:
+    """A dataclass of option groups: those in ``more`` as they are, the others filled from ``values``."""
+    hints = type_hints(kind)
+    groups = [name for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, OptionGroup)]
+    return kind(**{name: fill(hints[name], values) for name in groups if name not in more}, **more)
+
+
+def _run_options(values: Mapping[str, Any], stage: Any, command: str) -> RunOptions:
+    options = compose(RunOptions, values, stage=stage, command=command)
+    if options.output.select == "best" and not (options.data.val_fraction or options.data.official_val):
+        raise UserError(
+            "select='best' needs images to choose on that are not test images: give val_fraction=, e.g. 0.1, or "
+            "official_val=True where the set has a list of its own."
+        )
+    off = getattr(getattr(stage, "switches", None), "mix_off_epochs", 0)
+    if off > options.schedule.epochs:
+        raise UserError(f"mix_off_epochs={off} must not exceed epochs={options.schedule.epochs}: lower it.")
+    return options
+
+
+def _with_method(given: Given, recipe: dict[str, Any]) -> dict[str, Any]:
+    """Every value of a training by name: preset, recipe, file, and what was given explicitly."""
+    file = given.file
+    if "preset" in given.explicit:
+        # A preset that is asked for overrides the switches in the file, which belong to the file's preset.
+        file = {name: value for name, value in file.items() if name not in _SWITCHES - _STRUCTURE}
+    values = file | given.explicit
+    _refuse_idle(given.explicit, values)
+    published = bool(_PRESET_SWITCHES & recipe.keys())
+    preset: Preset = values.get("preset") or ("official" if published else "tuned")
+    if preset != "official":
+        recipe = {name: value for name, value in recipe.items() if name not in _PRESET_SWITCHES}
+    filled = PRESETS[preset] | _with_short_warmup(recipe, values) | {"preset": preset} | values
+    method = filled.get("method", MethodOptions.method)
+    if method != "glmc":
+        # The preset, or the file of another method, has a value for GLMC's own branch.
+        same = given.file.get("method") == method
+        filled["prior_tau"] = (values if same else given.explicit).get("prior_tau", 1.0)
+    elif "prior_tau" in given.explicit and filled["rebalanced_loss"] == "reweighted":
+        raise UserError(
+            f"prior_tau={filled['prior_tau']} shapes balanced softmax and has no effect on the re-weighted branch: "
+            "give rebalanced_loss='balanced_softmax' as well, or leave it out."
+        )
+    return filled
+
+
+def _long_tail(values: Mapping[str, Any]) -> tuple[DataEntry | None, dict[str, Any]]:
+    """The catalogue's entry of the data set, if any, and the imbalance factor: the one given, else the entry's."""
+    entry = list_data().get(values.get("data", DataOptions.data))
+    factor = values.get("imbalance_factor")
+    if entry is not None and factor is None:
+        factor = entry.default_imbalance_factor
+    return entry, {} if factor is None else {"imbalance_factor": factor}
+
+
+def _with_short_warmup(recipe: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe with a warm-up of at most a tenth of the epochs."""
+    epochs = values.get("epochs", recipe["epochs"])
+    return {**recipe, "warmup_epochs": min(recipe["warmup_epochs"], max(epochs // 10, 0))}
+
+
+def _refuse_idle(explicit: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Refuse switches that were asked for and have no effect."""
+    method = values.get("method", MethodOptions.method)
+    switches = [name for name in explicit if name in _SWITCHES or name == "preset"]
+    if method != "glmc" and switches:
+        used = _switches_of(method)
+        idle = [name for name in switches if name not in used]
+        if idle:
+            raise UserError(
+                f"{idle[0]}= belongs to method='glmc' and has no effect on method={method!r}; leave it out."
+            )
+    if explicit.get("correct_lam") and values.get("views") == "mixup":
+        raise UserError("correct_lam=True is about CutMix and has no effect with views='mixup': leave one of them out.")
+    if values.get("constant_alpha") is not None and "cumulative_power" in explicit:
+        raise UserError(
+            f"cumulative_power={explicit['cumulative_power']} has no effect where "
+            f"constant_alpha={values['constant_alpha']} holds the share of the conventional loss: give one of them."
+        )
+
+
+def _switches_of(method: str) -> set[str]:
+    """The switches that another method than GLMC reads."""
+    from glmc_zoo.method.registry import loss_names, loss_switches
+
+    if method in loss_names():
+        return set(loss_switches(method)) - {"sampler_power"}  # a baseline has no partners
+    return {"preset", *_SWITCHES}

@@ -1,0 +1,121 @@
+"""The resolved options of a run: what every run has, and what its stage adds."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glmc_zoo.data.options import DataOptions
+from glmc_zoo.fields import OptionGroup, values_of
+from glmc_zoo.files import replace_file
+from glmc_zoo.method.switches import GLMCSwitches
+from glmc_zoo.options.images import ImageOptions, ShotOptions
+from glmc_zoo.options.machine import MachineOptions, OutputOptions, PushOptions
+from glmc_zoo.options.model import BackboneOptions, MethodOptions, SecondStageOptions, TuneOptions
+from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingStage:
+    """A backbone is trained, from scratch or from timm's weights."""
+
+    model: BackboneOptions
+    method: MethodOptions
+    switches: GLMCSwitches
+    optimizer: OptimizerOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneStage:
+    """A trained model is fine-tuned."""
+
+    model: TuneOptions
+    method: MethodOptions
+    switches: GLMCSwitches
+    optimizer: OptimizerOptions
+    defaults: tuple[str, ...] = ()
+    """Options that have their value from the recipe of fine-tuning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondStage:
+    """The classifier of a trained model is trained again."""
+
+    model: SecondStageOptions
+    inherited: tuple[str, ...] = ()
+    """Options that have their value from the first stage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Every option of a training, fine-tuning or second stage, as resolved."""
+
+    data: DataOptions
+    stage: TrainingStage | FinetuneStage | SecondStage
+    schedule: ScheduleOptions
+    images: ImageOptions
+    shots: ShotOptions
+    machine: MachineOptions
+    output: OutputOptions
+    push: PushOptions
+    command: str = ""
+    """The command, or the Python call, that was given."""
+
+    def with_values(self, **values: Any) -> "RunOptions":
+        """The same options with other values, by option name, in the groups ``images``, ``shots`` and ``machine``."""
+        changed: dict[str, Any] = {}
+        for name in ("images", "shots", "machine"):
+            group = getattr(self, name)
+            new = {key: value for key, value in values.items() if key in values_of(group)}
+            changed[name] = dataclasses.replace(group, **new)
+        return dataclasses.replace(self, **changed)
+
+
+def groups_in(options: Any) -> Iterator[OptionGroup]:
+    """The groups of resolved options, also those of the stage, in order."""
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if isinstance(value, OptionGroup):
+            yield value
+        elif dataclasses.is_dataclass(value):
+            yield from groups_in(value)
+
+
+def flat(options: Any) -> dict[str, Any]:
+    """The options by name, whatever group they are in."""
+    return {name: value for group in groups_in(options) for name, value in values_of(group).items()}
+
+
+# A resumed run may differ in these from the run that was interrupted: they do not change what is computed.
+FREE_ON_RESUME = frozenset(
+    {
+        *("output_dir", "resume", "workers", "data_dir", "tracker", "threads", "resident", "profile"),
+        *("keep_checkpoints", "checkpoint_every", "checkpoint_steps", "license", "export_half", "export_encoder"),
+    }
+)
+
+
+def saved(options: RunOptions) -> dict[str, Any]:
+    """The options as ``config.yaml`` and the results hold them: without run folder, resumption and push.
+
+    Whoever repeats the run by that file is not to push to the repository of the first run.
+    """
+    absent = {"output_dir", "resume", *values_of(options.push)}
+    return {name: value for name, value in flat(options).items() if name not in absent}
+
+
+def save_config(options: RunOptions, path: Path) -> None:
+    """Write the resolved options, one a line; ``config=path`` repeats the run."""
+    import yaml
+
+    replace_file(path, lambda file: yaml.safe_dump(saved(options), file, sort_keys=False))
+
+
+def differing(before: dict[str, Any], options: RunOptions) -> list[str]:
+    """``name: before -> now`` for each option that changes what a resumed run computes."""
+    return [
+        f"{name}: {before.get(name)} -> {value}"
+        for name, value in saved(options).items()
+        if name not in FREE_ON_RESUME and before.get(name) != value
+    ]

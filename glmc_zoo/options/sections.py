@@ -1,0 +1,95 @@
+"""The commands, and their options in the sections that ``--help`` shows, most used first."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from glmc_zoo.data.options import DataOptions
+from glmc_zoo.fields import OptionGroup, field_names, type_hints
+from glmc_zoo.hub.push.target import PushTarget
+from glmc_zoo.method.switches import GLMCSwitches
+from glmc_zoo.options.commands import ConvertOptions, EvaluationOptions, PredictOptions, PushSource
+from glmc_zoo.options.images import ImageOptions, InferenceOptions, ShotOptions
+from glmc_zoo.options.machine import MachineOptions, OutputOptions, PushOptions
+from glmc_zoo.options.model import BackboneOptions, MethodOptions, SecondStageOptions, TuneOptions
+from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
+
+_STREAMING = (
+    "streaming= is for an evaluation: training shuffles the whole set and draws its images by class, which a stream "
+    "cannot give, so leave it out to download the set once."
+)
+_REFUSED = {
+    "streaming": _STREAMING,
+    "images_in_memory": "images_in_memory= was removed, since it gained too little: leave it out; resident=True keeps "
+    "small images on the device.",
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: its name, and its options by section."""
+
+    name: str
+    sections: dict[str, tuple[type[OptionGroup], ...]]
+    """Groups of options under each heading."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Options that somebody may look for here, and what to use instead."""
+
+    @cached_property
+    def groups(self) -> list[type[OptionGroup]]:
+        """The groups of all sections."""
+        return [group for groups in self.sections.values() for group in groups]
+
+    @cached_property
+    def types(self) -> dict[str, Any]:
+        """Type of each option."""
+        return {name: type_hints(group)[name] for group in self.groups for name in field_names(group)}
+
+
+_RUN_SECTIONS: dict[str, tuple[type[OptionGroup], ...]] = {
+    "schedule": (ScheduleOptions,),
+    "images": (ImageOptions,),
+    "machine": (MachineOptions,),
+    "output": (OutputOptions,),
+    "push to the Hub": (PushOptions,),
+    "shot groups": (ShotOptions,),
+}
+_METHOD_SECTIONS: dict[str, tuple[type[OptionGroup], ...]] = {
+    "optimiser": (OptimizerOptions,),
+    "switches of GLMC": (GLMCSwitches,),
+}
+
+TRAIN = Command(
+    "train",
+    {"model and method": (BackboneOptions, MethodOptions), "data": (DataOptions,), **_RUN_SECTIONS, **_METHOD_SECTIONS},
+    _REFUSED,
+)
+FINETUNE = Command(
+    "finetune",
+    {"model and method": (TuneOptions, MethodOptions), "data": (DataOptions,), **_RUN_SECTIONS, **_METHOD_SECTIONS},
+    _REFUSED,
+)
+SECOND_STAGE = Command(
+    "second_stage",
+    {"model and classifier": (SecondStageOptions,), "data": (DataOptions,), **_RUN_SECTIONS},
+    _REFUSED,
+)
+EVALUATE = Command(
+    "evaluate",
+    {
+        "models and corrections": (EvaluationOptions,),
+        "data": (DataOptions,),
+        "inference": (InferenceOptions,),
+        "shot groups": (ShotOptions,),
+    },
+)
+PREDICT = Command("predict", {"prediction": (PredictOptions,)})
+PUSH = Command("push", {"push": (PushSource, PushTarget)})
+CONVERT = Command("convert", {"conversion": (ConvertOptions,)})
+
+COMMANDS = {command.name: command for command in (TRAIN, FINETUNE, SECOND_STAGE, EVALUATE, PREDICT, PUSH, CONVERT)}
+
+
+def option_names() -> set[str]:
+    """Names of the options of all commands, removed ones included, for spelling an error as on the command line."""
+    return {"config", *(name for command in COMMANDS.values() for name in (*command.types, *command.refused))}

@@ -1,0 +1,135 @@
+"""Post-hoc corrections of logits: applied batch by batch, and searched on images held out of the training."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from glmc_zoo.data import LongTailData, StreamedData
+from glmc_zoo.errors import UserError
+from glmc_zoo.method import adjust_logits, check_backbone, tau_norm_logits
+from glmc_zoo.options.commands import EvaluationOptions
+from glmc_zoo.results import RunResults
+from glmc_zoo.scoring.classes import ClassMatch
+from glmc_zoo.scoring.model import Classifier, logit_batches
+
+GRIDS: dict[str, tuple[float, ...]] = {
+    "logit_adjustment": (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0),
+    "tau_norm": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+}
+"""Values that a search tries: around the 1 of Menon et al. (2021), and the 0 to 1 of Kang et al. (2020)."""
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """The corrections of one model on one data set; tau-normalisation comes first."""
+
+    class_counts: Tensor
+    """Training images of each class, (C,)."""
+    logit_adjustment: float | None = None
+    tau_norm: float | None = None
+    weight: Tensor | None = None
+    """Rows of the classifier for the data's classes, where ``tau_norm`` is wanted."""
+    bias: Tensor | None = None
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Corrected logits (B, C)."""
+        if self.tau_norm is not None and self.weight is not None:
+            logits = tau_norm_logits(logits, self.weight, self.bias, tau=self.tau_norm)
+        if self.logit_adjustment is not None:
+            logits = adjust_logits(logits, self.class_counts, self.logit_adjustment)
+        return logits
+
+    def describe(self) -> dict[str, Any]:
+        """The corrections for ``results.json``."""
+        return {name: None if (tau := getattr(self, name)) is None else {"tau": tau} for name in GRIDS}
+
+
+def make_corrections(
+    options: EvaluationOptions, name: str, classifier: Classifier, match: ClassMatch, class_counts: list[int]
+) -> Corrections | None:
+    """The corrections that were asked for, those to be searched at the start of their grid; ``None`` for none."""
+    chosen = {key: value for key in GRIDS if (value := getattr(options, key)) is not None}
+    if not chosen:
+        return None
+    start: dict[str, Any] = {key: GRIDS[key][0] if value == "search" else float(value) for key, value in chosen.items()}
+    corrections = Corrections(torch.tensor(class_counts), **start)
+    if options.tau_norm is None:
+        return corrections
+    network: Any = classifier.network
+    try:
+        check_backbone(network, classifier.data_config["input_size"][-1])
+    except UserError as error:
+        raise UserError(
+            f"tau_norm= needs logits that are one linear layer on the features, which those of {name} are not: leave "
+            "it out, or use logit_adjustment=."
+        ) from error
+    layer = network.get_classifier()
+    rows = slice(None) if match.columns is None else match.columns
+    bias = None if layer.bias is None else layer.bias.detach()[rows]
+    return replace(corrections, weight=layer.weight.detach()[rows], bias=bias)
+
+
+@torch.inference_mode()
+def search_corrections(
+    options: EvaluationOptions,
+    corrections: Corrections,
+    classifier: Classifier,
+    match: ClassMatch,
+    loader: Iterable[tuple[Tensor, Any, Any]],
+    accelerator: Accelerator,
+) -> tuple[Corrections, dict[str, Any], list[list[float]]]:
+    """Try every pair of values in one pass over images that are not test images; take the best balanced accuracy.
+
+    Among equals the smallest logit adjustment wins, then the smallest tau (which at 0 still drops the bias). Counts
+    are exact, and added up over the processes.
+
+    Returns:
+        The corrections with the values chosen; their description, with the best score at each value of their grids;
+        and all scores, logit adjustments by tau-norms, at least one of each.
+    """
+    searched = [name for name in GRIDS if getattr(options, name) == "search"]
+    grids = [GRIDS[name] if name in searched else (getattr(corrections, name),) for name in GRIDS]
+    points = [replace(corrections, logit_adjustment=a, tau_norm=tau) for a, tau in product(*grids)]
+    classes, device = len(corrections.class_counts), accelerator.device
+    correct = torch.zeros(len(points), classes, dtype=torch.int64, device=device)
+    support = torch.zeros(classes, dtype=torch.int64, device=device)
+    for batch, labels, _ in logit_batches(classifier, loader, accelerator):
+        logits, labels = match.select(batch), labels.to(device)
+        support += torch.bincount(labels, minlength=classes)
+        for row, point in zip(correct, points, strict=True):
+            row += torch.bincount(labels[point(logits).argmax(dim=1) == labels], minlength=classes)
+    support, correct = accelerator.reduce(support, "sum").cpu(), accelerator.reduce(correct, "sum").cpu()
+    tested = support > 0
+    flat = (correct[:, tested] / support[tested].double()).mean(dim=1)
+    best, scores = points[int(flat.argmax())], flat.reshape([len(grid) for grid in grids])
+    described = best.describe()
+    for axis, (name, grid) in enumerate(zip(GRIDS, grids, strict=True)):
+        if name in searched:
+            described[name] |= {"grid": list(grid), "scores": scores.amax(dim=1 - axis).tolist()}
+    return best, described, scores.tolist()
+
+
+# Facts of a data set that tell whether two runs held out the same images.
+_SAME = ("imbalance_factor", "imbalance_type", "selection", "data_seed", "train_images", "val_images", "skipped_images")
+
+
+def was_held_out(results: RunResults | None, data: LongTailData | StreamedData) -> tuple[bool, str]:
+    """Whether the validation images of ``data`` were held out of a model's training, by its results; and why."""
+    if results is None:
+        return False, "it does not say what it was trained on"
+    trained, here, start = results.data, data.facts, results.model.pretrained_from
+    if start:
+        return False, f"it was fine-tuned from {start}, whose training may have held the same images"
+    if trained.name != here.name:
+        return False, f"it was trained on {trained.name}, which may hold the same images"
+    if not trained.val_images:
+        return False, "its training held none out"
+    differing = [name for name in _SAME if getattr(trained, name) != getattr(here, name)]
+    if differing or results.class_counts != data.class_counts:
+        return False, f"its training held out others (it differs in {', '.join(differing) or 'class_counts'})"
+    return True, "its training held out the same images"

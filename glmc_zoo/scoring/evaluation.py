@@ -1,0 +1,199 @@
+"""An evaluation, step by step: data, models, classes matched, corrections, scores, comparison."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from glmc_zoo.data import ImageSplit, StreamedData, StreamSplit, eval_loader
+from glmc_zoo.files import claim_folder, fresh_folder
+from glmc_zoo.hub import ModelSource, open_model
+from glmc_zoo.machine.accelerator import make_accelerator
+from glmc_zoo.machine.hardware import loading_workers
+from glmc_zoo.machine.processes import main_process_first, on_main_process
+from glmc_zoo.machine.provenance import origin
+from glmc_zoo.metrics import ScoreCounts, tercile_thresholds
+from glmc_zoo.options.commands import EvaluateOptions
+from glmc_zoo.results import EvaluationResults, Scores, Thresholds
+from glmc_zoo.scoring import report
+from glmc_zoo.scoring.classes import ClassMatch, match_classes
+from glmc_zoo.scoring.corrections import Corrections, make_corrections, search_corrections, was_held_out
+from glmc_zoo.scoring.loop import score_split
+from glmc_zoo.scoring.model import Classifier, load_classifier
+from glmc_zoo.scoring.streams import check_support, open_data, with_known_counts
+
+
+class EvaluationRun:
+    """Models scored on one data set; `recipes/evaluate.py` shows its use.
+
+    The shot groups follow the training images of the data set, without those that ``val_fraction`` holds out, as in
+    training. What a search holds out by itself does not move a class to another group.
+
+    Raises:
+        UserError: Data, models, options or output folder do not fit; nothing already on disk is touched.
+    """
+
+    def __init__(self, options: EvaluateOptions) -> None:
+        self.options, wanted, shots = options, options.evaluation, options.shots
+        self.accelerator = make_accelerator(mixed_precision=options.inference.mixed_precision)
+        self.data = main_process_first(self.accelerator, lambda: open_data(options))
+        self.sources = [self._open(name) for name in wanted.model]
+        if isinstance(self.data, StreamedData):
+            self.data = with_known_counts(self.data, self.sources)
+        self.val = None if isinstance(self.data, StreamedData) else self.data.val
+        self.split, self.num_images = self.data.test, self.data.facts.test_images
+        if wanted.split == "validation" and self.val is not None:
+            self.split, self.num_images = self.val, len(self.val)
+        self.class_counts = list(self.data.class_counts or [])
+        if options.implied_holdout and self.val is not None:
+            self.class_counts = [sum(pair) for pair in zip(self.class_counts, self.val.class_counts, strict=True)]
+        many, few = shots.many_threshold, shots.few_threshold
+        if shots.groups == "terciles":
+            many, few = tercile_thresholds(self.class_counts)
+        self.thresholds = Thresholds(many=many, few=few)
+        self.no_image = ScoreCounts.empty(self.class_counts, many=many, few=few)
+        self.notes = [*self.data.notes, *report.one_group_note(self.class_counts, shots)]
+        self.names = report.short_names(self.sources)
+        self.folder = on_main_process(self.accelerator, lambda: _claim(wanted.output_dir, self.names))
+        self.results: list[EvaluationResults] = []
+
+    def _open(self, name: str) -> ModelSource:
+        source = main_process_first(self.accelerator, lambda: open_model(name))
+        # Before anything is scored, where the number of logits is known without the network itself.
+        known = len(source.class_names) if source.class_names else None
+        known = source.config.get("num_classes") if source.kind == "timm" else known
+        if known is not None:
+            match_classes(source.name, source.class_names, known, self.data.class_names)
+        return source
+
+    def describe(self) -> None:
+        """Print what is about to be scored on what."""
+        counts = self.class_counts
+        self.accelerator.print(
+            f"{self.options.data.data}: {self.num_images or 'streamed'} {self.options.evaluation.split} images in "
+            f"{len(counts)} classes; {max(counts)} to {min(counts)} training images each; results in {self.folder}"
+        )
+        for note in self.notes:
+            self.accelerator.print(f"note: {note}")
+
+    def models(self) -> Iterator[tuple[str, Classifier]]:
+        """Short name and classifier of each model, loaded when its turn comes."""
+        for name, source in zip(self.names, self.sources, strict=True):
+            yield name, load_classifier(source, self.accelerator.device, image_size=self.options.inference.image_size)
+
+    def score(self, name: str, classifier: Classifier) -> EvaluationResults:
+        """Search the corrections, score the split once, and write the files of one model."""
+        start, data, split = time.perf_counter(), self.data, self.options.evaluation.split
+        source = self.sources[self.names.index(name)]
+        match = match_classes(source.name, source.class_names, classifier.num_classes, data.class_names)
+        corrections, posthoc, notes = self._corrections(source, classifier, match)
+        for note in notes:
+            self.accelerator.print(f"note: {note}")
+        scored = score_split(
+            classifier,
+            self._loader(classifier, self.split),
+            self.no_image,
+            self.accelerator,
+            total=self.num_images,
+            select=match.select,
+            correct=corrections,
+            keep_predictions=True,
+        )
+        if isinstance(data, StreamedData):
+            check_support(scored.counts.support.tolist(), data.class_names)
+        scores: dict[str, Any] = {split: Scores.of(scored.counts.scores())}
+        if scored.plain is not None:
+            scores[f"{split}_plain"] = Scores.of(scored.plain.scores())
+        results = EvaluationResults(
+            model=report.evaluated_model(name, source, classifier),
+            data=data.facts,
+            split=split,
+            class_names=data.class_names,
+            class_counts=self.class_counts,
+            thresholds=self.thresholds,
+            groups=report.group_sizes(self.class_counts, self.thresholds),
+            batch_size=self.options.inference.batch_size,
+            **scores,
+            class_recalls=report.class_recalls(scored.counts),
+            group_confusion=scored.counts.group_confusion.tolist(),
+            posthoc=posthoc,
+            notes=[*self.notes, *notes],
+            wall_time_s=round(time.perf_counter() - start, 1),
+            origin=origin(self.accelerator, self.options.command),
+        )
+        if self.accelerator.is_main_process:
+            folder = self.folder / name if len(self.sources) > 1 else self.folder
+            paths = self.split.paths() if isinstance(self.split, ImageSplit) else None
+            report.write_evaluation(folder, results, scored, paths)
+        self.results.append(results)
+        return results
+
+    def _loader(self, classifier: Classifier, split: ImageSplit | StreamSplit) -> Any:
+        # A stream is read in the process itself unless asked: each worker would open connections of its own.
+        in_memory = not isinstance(split, ImageSplit) or split.pixels is not None
+        inference, accelerator = self.options.inference, self.accelerator
+        workers = loading_workers(inference.workers, in_memory, accelerator.device)
+        share = {"rank": accelerator.process_index, "world_size": accelerator.num_processes}
+        return eval_loader(split, classifier.preprocessing, batch_size=inference.batch_size, workers=workers, **share)
+
+    def _corrections(
+        self, source: ModelSource, classifier: Classifier, match: ClassMatch
+    ) -> tuple[Corrections | None, dict[str, Any] | None, list[str]]:
+        """The corrections with their final values, their description for results.json, and notes on the model."""
+        wanted, notes = self.options.evaluation, [match.note] if match.note else []
+        corrections = make_corrections(wanted, source.name, classifier, match, self.class_counts)
+        if corrections is None:
+            return None, None, notes
+        trained = None if source.results is None else source.results.class_counts
+        if wanted.logit_adjustment is not None and trained not in (None, self.class_counts, self.data.class_counts):
+            notes.append(
+                f"{source.name} was trained with other numbers of images in each class than this data has; its logits "
+                "are adjusted for those of the data."
+            )
+        if not wanted.searches or self.val is None:
+            return corrections, corrections.describe(), notes
+        loader = self._loader(classifier, self.val)
+        best, posthoc, scores = search_corrections(wanted, corrections, classifier, match, loader, self.accelerator)
+        held_out, why = was_held_out(source.results, self.data)
+        if not held_out:
+            notes.append(
+                f"{source.name} may have been trained on the held-out images that the search used ({why}), which draws "
+                "the values chosen towards 0."
+            )
+        posthoc["search"] = {
+            "score": "balanced_accuracy",
+            "images": len(self.val),
+            "val_fraction": self.options.data.val_fraction,
+            "data_seed": self.options.data.data_seed,
+            "held_out_of_training": held_out,
+            "why": why,
+            "scores": scores,
+        }
+        return best, posthoc, notes
+
+    def finish(self) -> list[EvaluationResults]:
+        """Write the comparison of several models, and print the table."""
+        if self.accelerator.is_main_process:
+            if len(self.results) > 1:
+                report.write_comparison(self.folder, self.results)
+            print(report.score_table(self.results))
+            print(f"results  {self.folder}")
+        self.accelerator.wait_for_everyone()
+        return self.results
+
+
+def evaluate_models(options: EvaluateOptions) -> list[EvaluationResults]:
+    """Run a whole evaluation: describe, score each model, compare."""
+    run = EvaluationRun(options)
+    run.describe()
+    for name, classifier in run.models():
+        run.score(name, classifier)
+    return run.finish()
+
+
+def _claim(output_dir: str | None, names: list[str]) -> Path:
+    """The folder for the results, made and empty."""
+    name = names[0] if len(names) == 1 else f"{len(names)}-models"
+    folder = fresh_folder(Path("runs") / f"eval-{name}") if output_dir is None else Path(output_dir)
+    claim_folder(folder, "choose another folder")
+    return folder

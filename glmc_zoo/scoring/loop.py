@@ -1,0 +1,120 @@
+"""One pass over a split: counts for the scores and, where asked for, a row for each image."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glmc_zoo.metrics import ScoreCounts
+from glmc_zoo.scoring.model import Classifier, logit_batches
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One row for each image, as arrays of equal length."""
+
+    index: NDArray[np.int64]
+    """Position in the split."""
+    label: NDArray[np.int64]
+    top: NDArray[np.int64]
+    """(N, min(5, C)): classes, the most probable first; among equals the lower class."""
+    probabilities: NDArray[np.float64]
+    """Probabilities of those classes."""
+
+    @classmethod
+    def from_batch(cls, index: Tensor, label: Tensor, logits: Tensor) -> "Predictions":
+        """Those of one batch of logits (B, C)."""
+        top, probabilities = top_classes(logits, most=5)
+        return cls(index.numpy(), label.numpy(), top.numpy(), probabilities.numpy())
+
+    @classmethod
+    def joined(cls, batches: Sequence["Predictions"]) -> "Predictions":
+        """Those of several batches, in the order of the split."""
+        columns = {name: np.concatenate([getattr(batch, name) for batch in batches]) for name in vars(batches[0])}
+        order = np.argsort(columns["index"], kind="stable")
+        return cls(**{name: column[order] for name, column in columns.items()})
+
+
+def top_classes(logits: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """The ``most`` most probable classes of each row of logits (B, C), and their float64 probabilities, on the CPU."""
+    # Sorted in full: topk does not define which of equal logits comes first.
+    order = torch.sort(logits, dim=1, descending=True, stable=True).indices[:, :most].cpu()
+    return order, logits.cpu().double().softmax(dim=1).gather(1, order)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one pass over a split gave, the same in every process."""
+
+    counts: ScoreCounts
+    plain: ScoreCounts | None = None
+    """Without the correction, where there is one."""
+    predictions: Predictions | None = None
+
+
+@torch.inference_mode()
+def score_split(
+    classifier: Classifier,
+    loader: Iterable[tuple[Tensor, Tensor, Tensor]],
+    empty: ScoreCounts,
+    accelerator: Accelerator,
+    *,
+    total: int | None,
+    select: Callable[[Tensor], Tensor] = lambda logits: logits,
+    correct: Callable[[Tensor], Tensor] | None = None,
+    keep_predictions: bool = False,
+) -> Scored:
+    """Score a whole split, each image once over all processes; the network is left in the mode that it was in.
+
+    Args:
+        loader: This process's share, batches of (uint8 images, classes, positions).
+        empty: Counts of no image, with classes and groups.
+        total: Images in the split, where the number is known; counts and predictions must add up to it.
+        select: From the model's logits to those of the data's classes.
+        correct: Correction of these logits.
+        keep_predictions: Also give a row for each image.
+
+    Raises:
+        RuntimeError: An image was missed or counted twice.
+    """
+    was_training = classifier.network.training
+    classifier.network.eval()
+    counts, plain, rows = empty + empty, empty + empty, []
+    for batch, labels, positions in logit_batches(classifier, loader, accelerator):
+        logits = select(batch)
+        final = logits if correct is None else correct(logits)
+        counts.update(labels.numpy(), logits=final.cpu().numpy())
+        if correct is not None:
+            plain.update(labels.numpy(), logits=logits.cpu().numpy())
+        if keep_predictions:
+            rows.append(Predictions.from_batch(positions, labels, final))
+    classifier.network.train(was_training)
+    predictions = _gathered(rows, total) if keep_predictions else None
+    number = total if predictions is None else len(predictions.index)
+    without = None if correct is None else _summed(plain, accelerator, number)
+    return Scored(_summed(counts, accelerator, number), without, predictions)
+
+
+def _gathered(rows: list[Predictions], total: int | None) -> Predictions:
+    """The rows of all processes; each image must be there once."""
+    predictions = Predictions.joined(gather_object(rows))
+    number = len(predictions.index)
+    if len(np.unique(predictions.index)) != number or total not in (None, number):
+        raise RuntimeError(f"The evaluation gave {number} predictions for a split of {total} images.")
+    # The positions of a stream that several processes read have gaps.
+    return replace(predictions, index=np.arange(number))
+
+
+def _summed(counts: ScoreCounts, accelerator: Accelerator, total: int | None) -> ScoreCounts:
+    """Counts of all processes together, the same in each; checked against ``total`` where it is known."""
+    parts = [torch.from_numpy(part).to(accelerator.device) for part in (counts.integers(), counts.floats())]
+    integers, floats = (accelerator.reduce(part, "sum").cpu().numpy() for part in parts)
+    summed = counts.with_state(integers, floats)
+    if total is not None and summed.total != total:
+        raise RuntimeError(f"The evaluation counted {summed.total} images of a split of {total}.")
+    return summed

@@ -1,0 +1,168 @@
+"""What an evaluation leaves: scores, a line for each class, a row for each image, plots, and a comparison of models."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from glmc_zoo.files import aligned, percent, write_csv
+from glmc_zoo.hub import ModelSource
+from glmc_zoo.hub.folder import file_sha256
+from glmc_zoo.machine.command import without_folder
+from glmc_zoo.metrics import GROUPS, ScoreCounts, group_of_classes, recalls
+from glmc_zoo.options.images import ShotOptions
+from glmc_zoo.results import EvaluatedModel, EvaluationResults, Thresholds
+from glmc_zoo.scoring.loop import Predictions, Scored
+from glmc_zoo.scoring.model import Classifier
+
+_COLUMNS = ("top1", "balanced_accuracy", *GROUPS, "worst", "ece")
+_HEADS = {"top1": "top-1", "balanced_accuracy": "balanced", "worst": "worst class", "ece": "ECE"}
+
+
+def class_recalls(counts: ScoreCounts) -> list[float | None]:
+    """Recall of each class; ``None`` for a class without a test image."""
+    return [None if value != value else float(value) for value in recalls(counts)]
+
+
+def group_sizes(class_counts: list[int], thresholds: Thresholds) -> dict[str, int]:
+    """Number of classes in each shot group."""
+    groups = group_of_classes(class_counts, many=thresholds.many, few=thresholds.few)
+    return {name: int((groups == i).sum()) for i, name in enumerate(GROUPS)}
+
+
+def one_group_note(class_counts: list[int], shots: ShotOptions) -> list[str]:
+    """What to print where the thresholds put every class into one group, so that two of the three scores are null."""
+    many, few = shots.many_threshold, shots.few_threshold
+    filled = [name for name, classes in group_sizes(class_counts, Thresholds(many=many, few=few)).items() if classes]
+    if len(filled) > 1 or shots.groups == "terciles":
+        return []
+    return [
+        f"All classes are {filled[0]}-shot by the thresholds {many} and {few}: groups=terciles makes three groups of "
+        "them."
+    ]
+
+
+def evaluated_model(name: str, source: ModelSource, classifier: Classifier) -> EvaluatedModel:
+    """What the results say of a model."""
+    sha256 = None if source.results is None or source.results.weights is None else source.results.weights.sha256
+    if sha256 is None and source.folder is not None:
+        sha256 = file_sha256(source.folder / "model.safetensors")
+    config: dict[str, Any] = {key: list(classifier.data_config[key]) for key in ("input_size", "mean", "std")}
+    config |= {key: classifier.data_config[key] for key in ("interpolation", "crop_pct", "crop_mode")}
+    return EvaluatedModel(
+        name=name,
+        given_as=without_folder(source.name),
+        source=source.kind,
+        architecture=source.config.get("architecture"),
+        hub_id=source.config.get("hf_hub_id"),
+        commit=source.commit,
+        sha256=sha256,
+        parameters=classifier.parameters,
+        classes=classifier.num_classes,
+        **config,
+    )
+
+
+def write_evaluation(folder: Path, results: EvaluationResults, scored: Scored, paths: list[str | None] | None) -> None:
+    """Write results.json, per_class.csv, predictions.parquet and plots/ below ``folder``."""
+    from glmc_zoo.metrics import plots
+
+    folder.mkdir(parents=True, exist_ok=True)
+    results.save(folder / "results.json")
+    _write_classes(folder / "per_class.csv", results, scored.counts)
+    if scored.predictions is not None:
+        _write_predictions(folder / "predictions.parquet", scored.predictions, paths)
+    title = f"{_rows([results])[-1]['label']} on {results.data.name}, {results.split} images"
+    path, shots = folder / "plots" / "class_accuracy.png", vars(results.thresholds)
+    plots.plot_class_accuracy(
+        results.class_counts, recalls(scored.counts), path, class_names=results.class_names, title=title, **shots
+    )
+    plots.plot_group_confusion(results.group_confusion, folder / "plots" / "group_confusion.png", title=title)
+
+
+def _write_classes(path: Path, results: EvaluationResults, counts: ScoreCounts) -> None:
+    head = ("class", "name", "group", "training_images", "test_images", "correct", "recall", "precision", "predicted")
+    rows = []
+    for i, name in enumerate(results.class_names):
+        correct, support, predicted = int(counts.correct[i]), int(counts.support[i]), int(counts.predicted[i])
+        recall, precision = (correct / n if n else "" for n in (support, predicted))
+        group, images = GROUPS[counts.groups[i]], results.class_counts[i]
+        rows.append((i, name, group, images, support, correct, recall, precision, predicted))
+    write_csv(path, head, rows)
+
+
+def _write_predictions(path: Path, predictions: Predictions, paths: list[str | None] | None) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    columns = {
+        "index": predictions.index,
+        **({} if paths is None else {"path": paths}),
+        "label": predictions.label,
+        "prediction": predictions.top[:, 0],
+        "probability": predictions.probabilities[:, 0],
+        "correct": predictions.top[:, 0] == predictions.label,
+        "top5": list(predictions.top),
+        "top5_probabilities": list(predictions.probabilities),
+    }
+    parquet.write_table(pyarrow.table(columns), path)
+
+
+def short_names(sources: Sequence[ModelSource]) -> list[str]:
+    """A name for each model: short, fit for a folder, and different from the others."""
+    names: list[str] = []
+    for source in sources:
+        if source.kind == "folder" and source.folder is not None:
+            folder = source.folder.resolve()
+            base = (folder.parent if folder.name == "model" else folder).name or "model"
+        else:
+            base = source.name.partition("@")[0].rpartition("/")[2].rpartition(":")[2] or "model"
+        candidates = (base, *(f"{base}-{i}" for i in range(2, len(sources) + 2)))
+        names.append(next(name for name in candidates if name not in names))
+    return names
+
+
+def _rows(results: Iterable[EvaluationResults]) -> list[dict[str, Any]]:
+    """A row for each model, and one before it for the scores without corrections where there are any."""
+    rows = []
+    for one in results:
+        name, corrections = one.model.name, _corrections(one.posthoc)
+        facts = {"model": name, "parameters": one.model.parameters}
+        if one.plain_scores is not None:
+            rows.append(facts | {"corrections": "plain", "label": f"{name} (plain)"} | vars(one.plain_scores))
+        label = f"{name} ({corrections})" if corrections else name
+        rows.append(facts | {"corrections": corrections, "label": label} | vars(one.scores))
+    return rows
+
+
+def _corrections(posthoc: dict[str, Any] | None) -> str:
+    names = {"logit_adjustment": "logit adjustment", "tau_norm": "tau-norm"}
+    return ", ".join(f"{name} {posthoc[key]['tau']:g}" for key, name in names.items() if posthoc and posthoc[key])
+
+
+def score_table(results: Sequence[EvaluationResults]) -> str:
+    """A Markdown table of the models' scores in %, with their parameters; readable as plain text too."""
+    first = results[0]
+    names = _HEADS | {group: f"{group} ({classes} cl.)" for group, classes in first.groups.items()}
+    heads = ["model", *(names[column] for column in _COLUMNS), "parameters"]
+    rows = [
+        [row["label"], *(percent(row[column]) for column in _COLUMNS), f"{row['parameters'] / 1e6:.2f} M"]
+        for row in _rows(results)
+    ]
+    heads, *body = aligned([heads, *rows])
+    rule = ["-" * len(heads[0]), *("-" * (len(head) - 1) + ":" for head in heads[1:])]
+    table = (f"| {' | '.join(line)} |" for line in (heads, rule, *body))
+    title = f"Scores in % on the {first.split} images of {first.data.name}"
+    return "\n".join([title, "", *table, ""])
+
+
+def write_comparison(folder: Path, results: Sequence[EvaluationResults]) -> None:
+    """Write comparison.csv (fractions of 1), comparison.md (%) and plots/comparison.png."""
+    from glmc_zoo.metrics import plot_comparison
+
+    rows, first = _rows(results), results[0]
+    columns = ("model", "corrections", *_COLUMNS, "parameters")
+    write_csv(folder / "comparison.csv", columns, [[row[column] for column in columns] for row in rows])
+    (folder / "comparison.md").write_text(score_table(results), encoding="utf-8")
+    labels, path = [row["label"] for row in rows], folder / "plots" / "comparison.png"
+    title = f"Accuracy on {first.data.name}, {first.split} images"
+    plot_comparison(labels, rows, path, groups=first.groups, title=title)

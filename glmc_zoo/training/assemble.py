@@ -1,0 +1,141 @@
+"""From options to a run's parts, in a straight line: machine, data, model, images, optimiser, run folder."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from timm.scheduler.scheduler import Scheduler
+from torch import nn
+
+from glmc_zoo.data import LongTailData, load_split_data, train_transform
+from glmc_zoo.errors import UserError
+from glmc_zoo.fields import values_of
+from glmc_zoo.hub import PushTarget, check_login, check_push, open_model
+from glmc_zoo.machine.accelerator import make_accelerator
+from glmc_zoo.machine.processes import main_process_first, on_main_process
+from glmc_zoo.metrics import tercile_thresholds
+from glmc_zoo.options.machine import PushOptions
+from glmc_zoo.options.run import FinetuneStage, RunOptions, SecondStage, TrainingStage
+from glmc_zoo.training.build import make_optimizer, make_scheduler, make_train_loader
+from glmc_zoo.training.finetuning import FineTuning
+from glmc_zoo.training.folder import RunFolder
+from glmc_zoo.training.network import InputSpec
+from glmc_zoo.training.placement import ImagePlacement, place_images
+from glmc_zoo.training.second_stage import ClassifierTraining
+from glmc_zoo.training.stage import Stage, StageParts
+
+
+@dataclass(frozen=True)
+class RunParts:
+    """What a run is made of."""
+
+    options: RunOptions
+    """With what data, model and machine decide filled in."""
+    accelerator: Accelerator
+    data: LongTailData
+    stage: Stage
+    built: StageParts
+    prepared: nn.Module
+    """The task as Accelerate wraps it."""
+    optimizer: Any
+    """As Accelerate wraps it, like the loader."""
+    loader: Any
+    scheduler: Scheduler
+    placement: ImagePlacement
+    folder: RunFolder
+    constraints: list[Any]
+    """What happens after each step and must be in every checkpoint."""
+
+
+def assemble(options: RunOptions) -> RunParts:
+    """Build the parts of a run."""
+    # ---------------------------------------------------------------- machine
+    target = push_target(options.push)
+    accelerator = make_accelerator(
+        mixed_precision=options.machine.mixed_precision,
+        threads=options.machine.threads,
+        grad_accum_steps=options.schedule.grad_accum_steps,
+        tracker=options.output.tracker,
+    )
+    if target is not None:
+        on_main_process(accelerator, check_login)
+    # The same seed in every process: weights start equal, and what must differ has generators of its own.
+    set_seed(options.schedule.seed)
+
+    # ---------------------------------------------------------------- data, model
+    data = main_process_first(accelerator, lambda: load_split_data(options.data))
+    stage = main_process_first(accelerator, lambda: make_stage(options.stage))
+    built = stage.build(data, options.images, options.schedule)
+    options, task = _settled(options, data, built.spec, accelerator), built.task
+    # The faster layout for convolutions on GPUs and CPUs alike; other weights are not changed by it.
+    task.to(memory_format=torch.channels_last)
+    if options.machine.compile:
+        mode = options.machine.compile_mode
+        task.compile(mode=None if mode == "default" else mode)
+
+    # ---------------------------------------------------------------- images, optimiser
+    transform = train_transform(built.spec.augment, built.spec.size, interpolation=built.spec.interpolation)
+    placement = place_images(data.train, transform, accelerator.device, options.machine, options.images)
+    processes = accelerator.num_processes
+    loader = make_train_loader(
+        data, transform, placement, options.schedule, views=stage.views, weights=built.weights, processes=processes
+    )
+    schedule = options.schedule.scaled(processes)
+    optimizer = make_optimizer(schedule, stage.opt, task, built.groups)
+    scheduler = make_scheduler(schedule, optimizer)
+
+    # ---------------------------------------------------------------- run folder, what Accelerate wraps
+    folder = RunFolder(accelerator, options, stage.run_name(options.data.data, schedule.seed))
+    # The loop brings batches to the device, beside the step before (`Transfer`).
+    placed = [True, True, False]
+    prepared, wrapped, loader = accelerator.prepare(task, optimizer, loader, device_placement=placed)
+    # Weights are equal now; dropout must differ.
+    set_seed(schedule.seed, device_specific=True)
+    constraints = stage.constrain(task, optimizer)
+    return RunParts(
+        options, accelerator, data, stage, built, prepared, wrapped, loader, scheduler, placement, folder, constraints
+    )
+
+
+def make_stage(options: TrainingStage | FinetuneStage | SecondStage) -> Stage:
+    """The stage that these options describe; the model that training starts from is found and checked first."""
+    if isinstance(options, TrainingStage):
+        name, pretrained = options.model.backbone, options.model.pretrained
+        source = open_model(name) if pretrained and ":" in name else None
+        return Stage(name, options.method, options.switches, options.optimizer, source, pretrained=pretrained)
+    source = open_model(options.model.model)
+    if isinstance(options, FinetuneStage):
+        return FineTuning(options, source)
+    return ClassifierTraining(options, source)
+
+
+def _settled(options: RunOptions, data: LongTailData, spec: InputSpec, accelerator: Accelerator) -> RunOptions:
+    """The options with what data, model and machine decide filled in, so that config.yaml has it."""
+    values: dict[str, Any] = {"image_size": spec.size, "augment": spec.augment}
+    if options.shots.groups == "terciles":
+        many, few = tercile_thresholds(data.class_counts)
+        values |= {"many_threshold": many, "few_threshold": few}
+    if options.machine.mixed_precision == "auto":
+        values["mixed_precision"] = accelerator.mixed_precision
+    return options.with_values(**values)
+
+
+def push_target(options: PushOptions) -> PushTarget | None:
+    """Where the finished model is pushed; ``None`` for nowhere.
+
+    Raises:
+        UserError: The push cannot succeed; the sentence names the options of a run.
+    """
+    if options.push_to_hub is None:
+        return None
+    values = {name.removeprefix("push_"): value for name, value in values_of(options).items()}
+    try:
+        target = PushTarget(repo=values.pop("to_hub"), **values)
+        check_push(target)
+    except UserError as error:
+        sentence = str(error).replace("repo=", "push_to_hub=")
+        raise UserError(re.sub(rf"\b({'|'.join(values)})=", r"push_\1=", sentence)) from error
+    return target

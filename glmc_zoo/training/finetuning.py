@@ -1,0 +1,146 @@
+"""Fine-tuning a trained model, on its classes or on others."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from timm.task import TrainingTask
+from timm.utils import unwrap_model
+from torch import nn
+
+from glmc_zoo.data import LongTailData
+from glmc_zoo.errors import UserError
+from glmc_zoo.fields import values_of
+from glmc_zoo.hub import ModelSource
+from glmc_zoo.machine.command import without_folder
+from glmc_zoo.method import GLMCModel
+from glmc_zoo.options.run import FinetuneStage, RunOptions
+from glmc_zoo.options.schedule import ScheduleOptions
+from glmc_zoo.results import FinetuneFacts, RunResults
+from glmc_zoo.training.folder import short_model_name
+from glmc_zoo.training.network import InputSpec
+from glmc_zoo.training.stage import Stage
+from glmc_zoo.training.tuning import (
+    add_adapters,
+    layer_decay_groups,
+    merge_adapters,
+    train_head,
+    train_last_blocks,
+)
+
+
+class FineTuning(Stage):
+    """The stage of `recipes/finetune.py`: all, the classifier, the last blocks or adapters of a model are trained.
+
+    The classifier is a fresh one unless the classes are those of the source, by name and in the same order; GLMC's
+    other heads go on from the source's where it has them.
+    """
+
+    own_size = True
+
+    def __init__(self, options: FinetuneStage, source: ModelSource) -> None:
+        model, method, switches = options.model, options.method, options.switches
+        super().__init__(model.model, method, switches, options.optimizer, source, pretrained=True)
+        self.start, self.tune, self.defaults = source, options.model, options.defaults
+        self.kept: list[str] = []
+
+    def run_name(self, data: str, seed: int) -> str:
+        """Name of a fresh run folder."""
+        return f"{short_model_name(self.name)}.finetuned.{self.method.name}_{Path(data).name or 'data'}.seed{seed}"
+
+    def make_task(self, data: LongTailData, spec: InputSpec, schedule: ScheduleOptions) -> TrainingTask:
+        """The method's task with the source's weights, of which a part is trained."""
+        check_colour(self.start)
+        task = super().make_task(data, spec, schedule)
+        self.kept = start_from(self.start, task, data.class_names)
+        model, tune = timm_model_in(task), self.tune
+        if tune.tune == "head":
+            train_head(model)
+        elif tune.tune == "blocks":
+            train_last_blocks(model, tune.last_blocks or 1)
+        elif tune.tune == "lora":
+            rank = tune.lora_rank or 8
+            add_adapters(model, rank=rank, alpha=tune.lora_alpha or 2.0 * rank, image_size=spec.size)
+        return task
+
+    def parameter_groups(self, task: TrainingTask, weight_decay: float) -> list[dict[str, Any]] | None:
+        """A group for each layer, where ``layer_decay`` gives them learning rates of their own."""
+        decay = self.tune.layer_decay
+        if decay is None or decay == 1:
+            return None
+        return layer_decay_groups(task, timm_model_in(task), weight_decay=weight_decay, decay=decay)
+
+    def before_export(self, timm_model: nn.Module) -> None:
+        """Merge adapters into the layers that they adapt."""
+        merge_adapters(timm_model)
+
+    def facts(self, results: RunResults) -> RunResults:
+        """The results with what was fine-tuned, and how."""
+        start, name = self.start, without_folder(self.name)
+        finetune = FinetuneFacts(
+            model=name,
+            kind=start.kind,
+            commit=start.commit,
+            tune=self.tune.tune,
+            kept=self.kept,
+            source_classes=len(start.class_names or []) or None,
+        )
+        return replace(results, model=replace(results.model, pretrained_from=name), finetune=finetune)
+
+    def opening_lines(self, options: RunOptions, task: TrainingTask) -> list[str]:
+        """What is fine-tuned, and which values come from the recipe."""
+        trained, total = trained_parameters(task)
+        kept = f"; goes on with its {', '.join(self.kept)}" if self.kept else "; a fresh classifier"
+        lines = [
+            *super().opening_lines(options, task),
+            f"fine-tuning {self.name}, --tune {self.tune.tune}: {trained / 1e6:.2f} of {total / 1e6:.2f} M parameters "
+            f"are trained{kept}",
+        ]
+        if self.defaults:
+            schedule = values_of(options.schedule)
+            shown = " ".join(f"--{name.replace('_', '-')} {schedule[name]}" for name in self.defaults)
+            lines.append(f"defaults: {shown} (chosen with sgd on a small network, see benchmarks/README.md)")
+        return lines
+
+
+def check_colour(source: ModelSource) -> None:
+    """Refuse a model that does not take colour images."""
+    channels = (source.config.get("input_size") or (3,))[0]
+    if channels != 3:
+        raise UserError(
+            f"model={source.name!r} takes images of {channels} channels, and images are read in colour: give a model "
+            "of three."
+        )
+
+
+def timm_model_in(task: TrainingTask) -> Any:
+    """The timm model inside a task, without GLMC's heads."""
+    model: Any = unwrap_model(task.get_trainable_module())
+    return getattr(model, "timm_model", model)
+
+
+def start_from(source: ModelSource, task: TrainingTask, class_names: list[str]) -> list[str]:
+    """Give a task the heads of a source that fit its classes, and fresh ones otherwise.
+
+    Returns:
+        Names of the heads that go on from the source's.
+    """
+    wrapped, model = task.get_trainable_module(), timm_model_in(task)
+    same = source.class_names == class_names
+    kept = ["classifier"] if same else []
+    if not same:
+        # timm keeps the old classifier where the number of classes is the same, whatever the classes are.
+        model.reset_classifier(len(class_names))
+        init_head = getattr(model, "init_head", None)
+        if init_head is not None:
+            init_head(model.get_classifier())
+    heads = source.training_heads()
+    if heads is not None and isinstance(wrapped, GLMCModel):
+        kept += wrapped.load_training_heads(heads, same_classes=same)
+    return kept
+
+
+def trained_parameters(task: TrainingTask) -> tuple[int, int]:
+    """Number of parameters that are trained, and of all."""
+    parameters = list(task.parameters())
+    return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)

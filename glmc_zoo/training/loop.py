@@ -1,0 +1,179 @@
+"""One epoch of training."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator, skip_first_batches
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from glmc_zoo.data import Normalize, PairedBatch
+from glmc_zoo.errors import UserError
+from glmc_zoo.machine.processes import own_share
+from glmc_zoo.machine.transfer import Transfer
+from glmc_zoo.method import Mix
+from glmc_zoo.training.checkpoint import Progress
+from glmc_zoo.training.step import TrainStep
+
+_LOOK_EVERY = 25  # steps between looks at the losses: each look waits for the device
+
+
+class NotFiniteError(UserError):
+    """A loss became infinite or not a number."""
+
+
+@dataclass(frozen=True)
+class CheckpointHook:
+    """Checkpoints within an epoch."""
+
+    every: int = 0
+    """Steps between two of them; 0 for none."""
+    save: Callable[[], Any] = lambda: None
+    newest: Callable[[], str] = lambda: "none yet"
+    """Name of the newest checkpoint, for the message when the loss is not finite."""
+
+
+def step_generator(seed: int, epoch: int, batch: int, rank: int) -> torch.Generator:
+    """Random numbers of one step's mixing: different in each process, the same again after a resumption."""
+    word = np.random.SeedSequence([seed, epoch, batch, rank]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(word >> np.uint64(1)))
+
+
+class _Inputs:
+    """From batches on the device to the arguments of the task.
+
+    The mixing of all steps is drawn when the first batch comes: later ones have nothing to wait for.
+    """
+
+    def __init__(self, task: Any, normalize: Normalize, draw: Callable[[int, int], list[Mix]]) -> None:
+        self.task, self.normalize, self._draw = task, normalize, draw
+        self._mixes: Iterator[Mix] | None = None
+
+    def __call__(self, batch: Any) -> tuple[Any, ...]:
+        if not isinstance(batch, PairedBatch):
+            return self.normalize(batch.images, batch.params), batch.targets
+        first = self._views(batch.first, batch.first_params)
+        if batch.second is None:
+            return first, batch.first_targets
+        if self._mixes is None:
+            self._mixes = iter(self._draw(*batch.first[0].shape[-2:]))
+        second = self._views(batch.second, batch.second_params)
+        return (self.task.mix(first, second, batch.first_targets, batch.second_targets, mix=next(self._mixes)),)
+
+    def _views(self, views: Sequence[Tensor], params: Sequence[Any] | None) -> tuple[Tensor, ...]:
+        return tuple(self.normalize(view, one) for view, one in zip(views, params or [None] * len(views), strict=True))
+
+
+class _Losses:
+    """Loss terms of an epoch, means over the processes, left on the device and read now and then."""
+
+    def __init__(self, accelerator: Accelerator, progress: Progress) -> None:
+        self.accelerator, self.progress = accelerator, progress
+        self.names: list[str] = []
+        self.pending: list[Tensor] = []
+
+    def add(self, result: dict[str, Tensor]) -> None:
+        terms = {name: value.detach() for name, value in result.items() if name != "output"}
+        self.names = list(terms)
+        self.pending.append(torch.stack([value.float() for value in terms.values()]))
+
+    def read(self, newest: str) -> dict[str, float]:
+        """Means so far; every pending step is checked first."""
+        if not self.pending:
+            return self._means()
+        # What is not finite in one process is not finite in the mean: all of them stop together.
+        values = self.accelerator.reduce(torch.stack(self.pending), "mean").cpu().double()
+        bad = (~torch.isfinite(values)).any(dim=1).nonzero()
+        if len(bad):
+            row = int(bad[0])
+            step = self.progress.step - len(self.pending) + row
+            terms = ", ".join(f"{n} {float(v):g}" for n, v in zip(self.names, values[row], strict=True))
+            raise NotFiniteError(
+                f"The loss is not finite at step {step} (epoch {self.progress.epoch}): {terms}; the last good "
+                f"checkpoint is {newest}; lower lr=, set clip_grad=1, or avoid fp16."
+            )
+        for name, total in zip(self.names, values.sum(dim=0).tolist(), strict=True):
+            self.progress.sums[name] = self.progress.sums.get(name, 0.0) + total
+        self.pending.clear()
+        return self._means()
+
+    def _means(self) -> dict[str, float]:
+        return {name: total / max(self.progress.batch, 1) for name, total in self.progress.sums.items()}
+
+
+@dataclass
+class EpochTrainer:
+    """Trains through epochs, each from its first batch or from where it was interrupted."""
+
+    step: TrainStep
+    """With the prepared task."""
+    loader: Any
+    """The prepared loader, its sampler already set to the epoch; its batches may be on any device."""
+    normalize: Normalize
+    progress: Progress
+    """Advanced with every batch; batches that it counts already are left out."""
+    seed: int
+    """Seed of the mixing, together with epoch, batch and process."""
+    frozen: Sequence[nn.Module] = ()
+    """Modules that stay in evaluation mode, statistics and dropout included."""
+    ema: ModelEmaV3 | None = None
+    """Updated after every optimiser step."""
+    checkpoints: CheckpointHook = field(default_factory=CheckpointHook)
+
+    def train(self) -> dict[str, float]:
+        """Train through the rest of epoch ``progress.epoch``.
+
+        Returns the mean of each loss term over the epoch's batches, and ``images_per_second``: plainly shuffled
+        training images, over all processes, per second of wall time.
+        """
+        accelerator, progress, clock = self.step.accelerator, self.progress, self.step.clock
+        task: Any = accelerator.unwrap_model(self.step.task, keep_torch_compile=False)
+        length, done_before, images, due = len(self.loader), progress.batch, 0, False
+        losses, transfer = _Losses(accelerator, progress), Transfer(accelerator.device)
+        inputs_of = _Inputs(task, self.normalize, lambda h, w: self._mixes(task, h, w, range(done_before, length)))
+        self.step.task.train()
+        for module in self.frozen:
+            module.eval()
+        bar = tqdm(
+            total=length, initial=progress.batch, desc=f"epoch {progress.epoch}", leave=False,
+            disable=None if accelerator.is_main_process else True,
+        )  # fmt: skip
+        start = time.perf_counter()
+        rest = skip_first_batches(self.loader, progress.batch) if progress.batch else self.loader
+        for batch in clock.batches(own_share(rest, accelerator)):
+            with clock.stage("transfer"):
+                batch = transfer(batch)
+            with clock.stage("augment and mix"):
+                inputs = inputs_of(batch)
+            result = self.step(inputs)
+            if self.ema is not None and accelerator.sync_gradients:
+                self.ema.update(task.trainable_module, step=progress.step)
+            losses.add(result)
+            progress.batch += 1
+            progress.step += 1
+            images += len(result["output"])
+            clock.step_done()
+            # Between two optimiser steps only: a checkpoint holds no gradients that are still being added up.
+            due = due or bool(self.checkpoints.every and progress.step % self.checkpoints.every == 0)
+            stop = due and accelerator.sync_gradients and progress.batch < length
+            if progress.batch % _LOOK_EVERY == 0 or progress.batch == length or stop:
+                means = losses.read(self.checkpoints.newest())
+                speed = images * accelerator.num_processes / (time.perf_counter() - start)
+                bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()} | {"images/s": f"{speed:.0f}"})
+                bar.update(progress.batch - bar.n)
+                if stop:
+                    self.checkpoints.save()
+                    due = False
+        bar.close()
+        elapsed = time.perf_counter() - start
+        means = {name: total / length for name, total in progress.sums.items()}
+        return means | {"images_per_second": images * accelerator.num_processes / elapsed if images else 0.0}
+
+    def _mixes(self, task: Any, height: int, width: int, batches: range) -> list[Mix]:
+        epoch, rank = self.progress.epoch, self.step.accelerator.process_index
+        return [task.draw(height, width, step_generator(self.seed, epoch, batch, rank)) for batch in batches]

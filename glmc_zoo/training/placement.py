@@ -1,0 +1,66 @@
+"""Where a run has its training images: on the device, or loaded batch by batch."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+
+from glmc_zoo.data import ImageSplit
+from glmc_zoo.data.feeding.resident import LARGEST_RESIDENT_SIDE, RESIDENT_SHARE, free_memory, resident_bytes
+from glmc_zoo.errors import UserError
+from glmc_zoo.machine.hardware import leave_cores_to, loading_workers
+from glmc_zoo.machine.processes import local_processes
+from glmc_zoo.options.images import ImageOptions
+from glmc_zoo.options.machine import MachineOptions
+
+
+class ImagePlacement(NamedTuple):
+    """Where a run has its training images."""
+
+    resident_on: torch.device | None
+    """The device that they stay on, decoded; ``None`` where each batch is copied there."""
+    workers: int
+    """Processes that load them."""
+
+
+def place_images(
+    split: ImageSplit,
+    transform: Callable[..., Any],
+    device: torch.device,
+    machine: MachineOptions,
+    images: ImageOptions,
+) -> ImagePlacement:
+    """Decide where the training images stay, and leave the workers their cores.
+
+    Options that are ``None`` are left to the machine; ``resident=True`` is refused where it cannot be done.
+    """
+    loading = loading_workers(images.workers, split.pixels is not None, device)
+    leave_cores_to(loading, device, machine.threads)
+    needed = resident_bytes(split, transform)
+    if needed is None:
+        if machine.resident:
+            raise UserError(
+                "resident=True keeps decoded images of at most 64 pixels a side, augmented by crop_flip or shift; "
+                "these are read anew in each epoch: leave it out."
+            )
+        return ImagePlacement(None, loading)
+    stays = _fits(needed, device, resident=machine.resident, image_size=images.image_size or 0)
+    return ImagePlacement(device if stays else None, loading)
+
+
+def _fits(needed: int, device: torch.device, *, resident: bool | None, image_size: int) -> bool:
+    """Whether the images stay on the device; unasked only small ones in a modest share of the free memory."""
+    unusual = device.type not in ("cpu", "cuda") or image_size > LARGEST_RESIDENT_SIDE
+    if resident is False or (resident is None and unusual):
+        return False
+    # On a CPU all processes of the machine share the memory.
+    copies = local_processes() if device.type == "cpu" else 1
+    free = free_memory(device)
+    if needed * copies <= (1.0 if resident else RESIDENT_SHARE) * free:
+        return True
+    if resident:
+        raise UserError(
+            f"resident=True needs {needed * copies / 2**20:,.0f} MiB for the training images, and "
+            f"{free / 2**20:,.0f} MiB are free on {device}: leave it out."
+        )
+    return False

@@ -1,0 +1,213 @@
+"""What a run reports: its results, plots and exported model, and the lines on the screen."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from accelerate import Accelerator
+from torch import nn
+
+from glmc_zoo.data import LongTailData
+from glmc_zoo.files import percent, text_table
+from glmc_zoo.machine.command import public, slug
+from glmc_zoo.machine.provenance import origin
+from glmc_zoo.method.registry import get_registered, method_names, plugins_of
+from glmc_zoo.metrics import GROUPS, ScoreCounts
+from glmc_zoo.options.run import RunOptions, flat, saved
+from glmc_zoo.options.schedule import ScheduleOptions
+from glmc_zoo.results import ModelFacts, PluginFacts, RunResults, ScheduleFacts, Scores, Seeds, Thresholds
+from glmc_zoo.scoring.report import class_recalls, group_sizes, one_group_note
+from glmc_zoo.training.network import InputSpec
+
+
+def describe_run(
+    options: RunOptions,
+    data: LongTailData,
+    spec: InputSpec,
+    timm_model: Any,
+    counts: ScoreCounts,
+    accelerator: Accelerator,
+) -> RunResults:
+    """The results of a run but for what its stage adds, the epoch that was taken, and the export."""
+    values, processes = flat(options), accelerator.num_processes
+    thresholds = Thresholds(many=options.shots.many_threshold, few=options.shots.few_threshold)
+    method = values.get("method", "")
+    scaled = options.schedule.scaled(processes)
+    return RunResults(
+        model=_model_facts(options, data, spec, timm_model, method),
+        data=data.facts,
+        method=method,
+        method_title=get_registered(method).title if method in method_names() else None,
+        preset=values.get("preset") if method == "glmc" else None,
+        class_names=data.class_names,
+        class_counts=data.class_counts,
+        thresholds=thresholds,
+        groups=group_sizes(data.class_counts, thresholds),
+        test=Scores.of(counts.scores()),
+        class_recalls=class_recalls(counts),
+        group_confusion=counts.group_confusion.tolist(),
+        seeds=Seeds(seed=options.schedule.seed, data_seed=options.data.data_seed),
+        schedule=ScheduleFacts(
+            images_per_step=options.schedule.images_per_step(processes), lr=scaled.lr, min_lr=scaled.min_lr
+        ),
+        config=public(saved(options)),
+        plugins=used_plugins(options),
+        origin=origin(accelerator, options.command),
+    )
+
+
+def used_plugins(options: RunOptions) -> list[PluginFacts]:
+    """The files that registered the method, loss or sampler of a run."""
+    values = flat(options)
+    return plugins_of(*(str(values[name]) for name in ("method", "rebalanced_loss", "sampler") if name in values))
+
+
+def _model_facts(options: RunOptions, data: LongTailData, spec: InputSpec, timm_model: Any, method: str) -> ModelFacts:
+    tag = f"{method or 'model'}_{slug(data.name)}"
+    architecture = architecture_of(timm_model)
+    return ModelFacts(
+        name=f"{architecture}.{tag}",
+        tag=tag,
+        backbone=architecture,
+        parameters=sum(p.numel() for p in timm_model.parameters()),
+        input_size=[3, spec.size, spec.size],
+        mean=list(spec.mean),
+        std=list(spec.std),
+        interpolation=spec.interpolation,
+        crop_pct=spec.crop_pct,
+        ema=flat(options).get("ema_decay"),
+        license=options.output.license or "apache-2.0",
+        needs_glmc_zoo=type(timm_model).__module__.startswith("glmc_zoo."),
+    )
+
+
+def architecture_of(timm_model: Any) -> str:
+    """timm's name of the architecture."""
+    return str(timm_model.default_cfg["architecture"])
+
+
+def opening_lines(
+    options: RunOptions, title: str, name: str, data: LongTailData, spec: InputSpec, timm_model: nn.Module
+) -> list[str]:
+    """What is about to be trained, on what."""
+    lines = [
+        f"{title}: {name}, {sum(p.numel() for p in timm_model.parameters()) / 1e6:.2f} M parameters, "
+        f"{spec.size} x {spec.size} pixels; {options.data.data}: {len(data.train)} training images in "
+        f"{len(data.class_names)} classes ({max(data.class_counts)} to {min(data.class_counts)} each), "
+        f"{len(data.test)} test images"
+    ]
+    notes = [*data.notes, *one_group_note(data.class_counts, options.shots)]
+    return lines + [f"note: {note}" for note in notes]
+
+
+def step_text(schedule: ScheduleOptions, processes: int) -> str:
+    """Batch and learning rate in words, such as "batch 64 x 8 processes = 512 images a step, lr 0.1"."""
+    factors = [f"batch {schedule.batch_size}"]
+    if processes > 1:
+        factors.append(f"{processes} processes")
+    if schedule.grad_accum_steps > 1:
+        factors.append(f"{schedule.grad_accum_steps} accumulated")
+    images = schedule.images_per_step(processes)
+    batch = " x ".join(factors) + (f" = {images} images a step" if len(factors) > 1 else "")
+    rate = f"lr {schedule.lr}"
+    if schedule.lr_base_size is not None:
+        rate = f"lr {schedule.scaled(processes).lr:g} ({schedule.lr} x {images} / {schedule.lr_base_size})"
+    return f"{batch}, {rate}" + (f", SAM within {schedule.sam_rho}" if schedule.sam_rho is not None else "")
+
+
+def epoch_line(row: dict[str, Any], epochs: int) -> str:
+    """An epoch's losses and scores in one line."""
+    scores = row.get("test") or row.get("validation") or {}
+    text = f"epoch {row['epoch'] + 1}/{epochs}  loss {row['loss']:.3f}  lr {row['lr']:.4f}"
+    shown = ("top1", "balanced_accuracy", *GROUPS) if scores else ()
+    text += "".join(f"  {name} {percent(scores[name])}" for name in shown)
+    return f"{text}  ({row['images_per_second']:.0f} images/s)"
+
+
+def result_table(results: RunResults, folder: Path) -> str:
+    """The scores and where everything is stored, for the end of a run."""
+    if results.test is None or results.groups is None or results.selection is None or results.seeds is None:
+        return f"model   {folder / 'model'}"
+    columns = ["top1", "balanced_accuracy", *GROUPS, "worst", "macro_f1"]
+    shots = [f"{group} ({results.groups[group]} cl.)" for group in GROUPS]
+    heads = ["top-1", "balanced", *shots, "worst class", "macro-F1"]
+    cells = [percent(getattr(results.test, column)) for column in columns]
+    lines = [
+        f"{results.model.name} on {results.data.name}: test scores in %, {results.selection.how}, "
+        f"seed {results.seeds.seed}",
+        text_table([heads, cells], left=()),
+        f"scores  {folder / 'results.json'}",
+        f"plots   {folder / 'plots'}",
+        f"model   {folder / 'model'}",
+        f'load    timm.create_model("local-dir:{folder / "model"}", pretrained=True)',
+    ]
+    if (folder / "encoder").is_dir():
+        lines.insert(-1, f"encoder {folder / 'encoder'}")
+    if results.model.needs_glmc_zoo:
+        lines[-1] += "  # after import glmc_zoo, which registers the backbone"
+    return "\n".join(lines)
+
+
+def write_outputs(
+    folder: Path,
+    results: RunResults,
+    rows: list[dict[str, Any]],
+    timm_model: nn.Module,
+    heads: dict[str, torch.Tensor],
+    options: RunOptions,
+) -> RunResults:
+    """Write scores, plots, model and card below the run folder, by the main process alone.
+
+    ``rows`` are the lines of the epochs, ``heads`` what only training needs. Gives the results with exported weights.
+    """
+    from glmc_zoo.hub import export_run
+
+    results.save(folder / "results.json")  # at once: the scores survive whatever fails from here on
+    plots = _draw(folder / "plots", results, rows)
+    config, half = _public_config(folder / "config.yaml"), options.output.export_half
+    model = export_run(
+        folder / "model",
+        timm_model,
+        results,
+        heads=heads,
+        plots=plots,
+        config_yaml=config,
+        half=half,
+        repo_id=options.push.push_to_hub,
+    )
+    if options.output.export_encoder:
+        # The repository, if any, is the classifier's: the encoder's card names its own folder.
+        encoder = folder / "encoder"
+        export_run(encoder, timm_model, results, plots=plots, config_yaml=config, half=half, encoder_only=True)
+    exported = RunResults.load(model / "results.json")
+    exported.save(folder / "results.json")
+    return exported
+
+
+def _draw(folder: Path, results: RunResults, rows: list[dict[str, Any]]) -> Path:
+    """The plots of a finished run, in ``folder``."""
+    from glmc_zoo.metrics import plots
+
+    title = f"{results.model.name} on {results.data.name}, seed {results.seeds.seed if results.seeds else 0}"
+    folder.mkdir(exist_ok=True)
+    plots.plot_training(rows, folder / "training.png", title=title)
+    thresholds = results.thresholds or Thresholds(many=100, few=20)
+    plots.plot_class_accuracy(
+        results.class_counts or [],
+        [float("nan") if recall is None else recall for recall in results.class_recalls or []],
+        folder / "class_accuracy.png",
+        class_names=results.class_names,
+        title=title,
+        many=thresholds.many,
+        few=thresholds.few,
+    )
+    plots.plot_group_confusion(results.group_confusion or [], folder / "group_confusion.png", title=title)
+    return folder
+
+
+def _public_config(path: Path) -> str | None:
+    """The text of a run's config.yaml as others may see it; ``None`` where there is none."""
+    if not path.is_file():
+        return None
+    return yaml.safe_dump(public(yaml.safe_load(path.read_text(encoding="utf-8"))), sort_keys=False)

@@ -1,0 +1,286 @@
+"""One run: built in a straight line from its options and its stage, then driven epoch by epoch."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from timm.utils import ModelEmaV3, distribute_bn, unwrap_model
+from torch import nn
+
+from glmc_zoo.data import ImageSplit, Normalize, eval_loader
+from glmc_zoo.hub import push_model, source_license
+from glmc_zoo.machine.clock import StageClock
+from glmc_zoo.machine.hardware import hardware_text
+from glmc_zoo.machine.processes import on_main_process
+from glmc_zoo.method import SAM
+from glmc_zoo.metrics import ScoreCounts
+from glmc_zoo.options.run import RunOptions, flat
+from glmc_zoo.results import RunResults, Scores, Selection
+from glmc_zoo.scoring.loop import score_split
+from glmc_zoo.scoring.model import Classifier
+from glmc_zoo.training.assemble import assemble, push_target
+from glmc_zoo.training.checkpoint import Best, Checkpoints, Progress
+from glmc_zoo.training.loop import CheckpointHook, EpochTrainer, NotFiniteError
+from glmc_zoo.training.report import (
+    architecture_of,
+    describe_run,
+    epoch_line,
+    opening_lines,
+    result_table,
+    step_text,
+    used_plugins,
+    write_outputs,
+)
+from glmc_zoo.training.step import TrainStep
+
+
+class TrainingRun:
+    """A training, a fine-tuning or a second stage; `recipes/train.py` shows its use.
+
+    Args:
+        options: As resolved.
+
+    Raises:
+        UserError: Data, model, options or output folder do not fit; nothing already on disk is touched.
+    """
+
+    def __init__(self, options: RunOptions) -> None:
+        parts = assemble(options)
+        self.options, self.accelerator, self.data = parts.options, parts.accelerator, parts.data
+        self.stage, self.spec, self.task = parts.stage, parts.built.spec, parts.built.task
+        self.optimizer, self.scheduler, self.loader = parts.optimizer, parts.scheduler, parts.loader
+        self.placement, self.folder = parts.placement, parts.folder
+        schedule, output = self.options.schedule, self.options.output
+        self.progress, self.best, self.ema = Progress(), Best(), self._make_ema()
+        self._register(parts.constraints)
+        plugins = {plugin.file: plugin.sha256 for plugin in used_plugins(self.options)}
+        self.checkpoints = Checkpoints(
+            self.accelerator, self.folder.checkpoints, keep=output.keep_checkpoints, plugins=plugins
+        )
+        self._newest = "none yet"
+        profiled = self.options.machine.profile and self.accelerator.is_main_process
+        self.clock = StageClock(self.accelerator, self.folder.path / "profile" if profiled else None)
+        self.trainer = EpochTrainer(
+            TrainStep(
+                parts.prepared,
+                self.optimizer,
+                self.accelerator,
+                clip_grad=schedule.clip_grad,
+                sam=None if schedule.sam_rho is None else SAM(self.task.parameters(), schedule.sam_rho),
+                clock=self.clock,
+            ),
+            self.loader,
+            Normalize(self.spec.mean, self.spec.std).to(self.accelerator.device),
+            self.progress,
+            schedule.seed,
+            frozen=self.stage.frozen(self.task),
+            ema=self.ema,
+            checkpoints=CheckpointHook(output.checkpoint_steps, self.save, lambda: self._newest),
+        )
+        self._start_tracker()
+        self._clock = time.perf_counter()
+
+    def _make_ema(self) -> ModelEmaV3 | None:
+        decay = self.stage.ema_decay
+        return None if decay is None else ModelEmaV3(self.task.trainable_module, decay=decay, use_warmup=True)
+
+    def _register(self, constraints: list[Any]) -> None:
+        """Put into every checkpoint what Accelerate does not know."""
+        state: list[Any] = [self.progress]
+        if self.options.output.select == "best":
+            state.append(self.best)
+        if self.ema is not None:
+            state.append(self.ema)
+        self.accelerator.register_for_checkpointing(*state, *constraints)
+
+    def _start_tracker(self) -> None:
+        if self.options.output.tracker is None:
+            return
+        self.accelerator.project_configuration.logging_dir = str(self.folder.path / "logs")
+        values = {name: value for name, value in flat(self.options).items() if value is not None}
+        config = {name: ", ".join(v) if isinstance(v, list) else v for name, v in values.items()}
+        self.accelerator.init_trackers("glmc_zoo", config=config)
+
+    # ------------------------------------------------------------- checkpoint
+    def resume(self) -> None:
+        """Go on where the checkpoint that ``resume`` names left off; from the start when there is none yet."""
+        asked = self.options.output.resume
+        if asked is None:
+            return
+        newest = on_main_process(self.accelerator, self.checkpoints.newest) if asked == "auto" else Path(asked)
+        if newest is not None:
+            self.checkpoints.load(newest)
+            self._newest = str(newest)
+        if asked != "auto":
+            self.checkpoints.drop_newer(Path(asked))
+        self.folder.keep_epochs(self.progress.epoch)
+        if newest is None:
+            self.say("No checkpoint to resume from yet; the run starts at its beginning.")
+            return
+        self.say(f"Resumed from {newest}: epoch {self.progress.epoch}, batch {self.progress.batch}.")
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment, unless the last step left weights that are not finite."""
+        self._check_weights()
+        now = time.perf_counter()
+        self.progress.seconds += now - self._clock
+        self._clock = now
+        self._newest = str(self.checkpoints.save(self.progress))
+
+    def _check_weights(self) -> None:
+        # The losses were checked as they came; there is no loss yet that shows what the last step did to the weights.
+        if not torch.stack([parameter.isfinite().all() for parameter in self.task.parameters()]).all():
+            raise NotFiniteError(
+                f"The weights are not finite after step {self.progress.step - 1} (epoch {self.progress.epoch}); the "
+                f"last good checkpoint is {self._newest}; lower lr= or set clip_grad=1."
+            )
+
+    # ------------------------------------------------------------------ epoch
+    def epochs(self) -> Iterator[int]:
+        """Epochs still to do; each begins by setting order, learning rate and the method's schedule."""
+        while self.progress.epoch < self.options.schedule.epochs:
+            epoch = self.progress.epoch
+            # Not on the sampler itself: the prepared loader counts its own epochs, and sets the sampler to its count.
+            self.loader.set_epoch(epoch)
+            self.scheduler.step(epoch)
+            set_epoch = getattr(self.task, "set_epoch", None)
+            if set_epoch is not None:
+                set_epoch(epoch)
+            yield epoch
+
+    def train_epoch(self) -> dict[str, float]:
+        """Train through one epoch; mean of each loss term and images per second."""
+        return self.trainer.train()
+
+    def finish_epoch(self, losses: dict[str, float]) -> None:
+        """Evaluate when it is time, write the epoch's line, and save."""
+        self._check_weights()
+        output, epoch, epochs = self.options.output, self.progress.epoch, self.options.schedule.epochs
+        lr = max(group["lr"] for group in self.optimizer.param_groups)
+        row: dict[str, Any] = {"epoch": epoch, **losses, "lr": lr}
+        last = epoch + 1 == epochs
+        if last or (epoch + 1) % output.eval_every == 0:
+            name = "test" if self.data.val is None else "validation"
+            row[name] = self.evaluate(self.data.test if self.data.val is None else self.data.val).scores()
+            if output.select == "best":
+                self.best.offer(epoch, row[name]["balanced_accuracy"], self.model)
+        self.folder.append(row)
+        self.say(epoch_line(row, epochs))
+        self._track(row)
+        self.progress.epoch, self.progress.batch, self.progress.sums = epoch + 1, 0, {}
+        if last or (epoch + 1) % output.checkpoint_every == 0:
+            self.save()
+
+    def _track(self, row: dict[str, Any]) -> None:
+        if self.options.output.tracker is None:
+            return
+        scores = row.get("test") or row.get("validation") or {}
+        values = {key: value for key, value in row.items() if isinstance(value, float)}
+        values |= {f"score/{key}": value for key, value in scores.items() if value is not None}
+        self.accelerator.log(values, step=row["epoch"])
+
+    # ------------------------------------------------------------------ score
+    @property
+    def model(self) -> nn.Module:
+        """The model that is scored and exported: the moving average of the weights where there is one."""
+        model: Any = self.task.trainable_module if self.ema is None else self.ema.module
+        return cast(nn.Module, model)
+
+    @property
+    def timm_model(self) -> nn.Module:
+        """The plain timm model inside `model`."""
+        model: Any = unwrap_model(self.model)
+        timm_model: nn.Module = getattr(model, "timm_model", model)
+        return timm_model
+
+    def evaluate(self, split: ImageSplit) -> ScoreCounts:
+        """Counts of ``split``, each image once, over all processes."""
+        accelerator, shots = self.accelerator, self.options.shots
+        if accelerator.num_processes > 1:
+            # Each process has batch-norm statistics of its own; the main one's are saved and exported, so they count.
+            distribute_bn(self.model, accelerator.num_processes, reduce=False)
+        config = self.spec.data_config
+        classifier = Classifier.of(self.model, len(self.data.class_names), config, accelerator.device)
+        loader = eval_loader(
+            split,
+            classifier.preprocessing,
+            batch_size=max(self.options.schedule.batch_size, 128),
+            workers=self.placement.workers,
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+        )
+        empty = ScoreCounts.empty(self.data.class_counts, many=shots.many_threshold, few=shots.few_threshold)
+        with self.clock.stage("evaluation"):
+            return score_split(classifier, loader, empty, accelerator, total=len(split)).counts
+
+    # ----------------------------------------------------------------- finish
+    def finish(self) -> RunResults:
+        """Score the chosen epoch on the test split, export, and write everything that a run leaves."""
+        options = self.options
+        selection = Selection(epoch=self.progress.epoch - 1, how=f"last of {options.schedule.epochs} epochs")
+        if options.output.select == "best":
+            selection = Selection(epoch=self.best.epoch, how="best on the held-out validation images")
+            self.model.load_state_dict(self.best.weights)
+        self.stage.before_export(self.timm_model)
+        # Scored in the layout in which it is exported: layouts differ in the last bits of what they compute.
+        self.model.to(memory_format=torch.contiguous_format)
+        counts = self.evaluate(self.data.test)
+        self.progress.seconds += time.perf_counter() - self._clock
+        results = self._results(counts, selection)
+        if self.accelerator.is_main_process:
+            heads = self.stage.training_heads(self.model)
+            results = write_outputs(self.folder.path, results, self.folder.rows(), self.timm_model, heads, options)
+            print(result_table(results, self.folder.path))
+            if options.machine.profile:
+                print(self.clock.report())
+        on_main_process(self.accelerator, self._push)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+        return results
+
+    def _results(self, counts: ScoreCounts, selection: Selection) -> RunResults:
+        results = describe_run(self.options, self.data, self.spec, self.timm_model, counts, self.accelerator)
+        if self.options.output.license is None and self.stage.pretrained:
+            # Weights that go on from others are theirs to license, whatever this package would choose.
+            license_name = source_license(self.stage.source, self.stage.timm_name)
+            results = replace(results, model=replace(results.model, license=license_name))
+        results = self.stage.facts(results)
+        validation = None if self.data.val is None else Scores.of(self.evaluate(self.data.val).scores())
+        seconds = round(self.progress.seconds, 1)
+        return replace(results, selection=selection, validation=validation, wall_time_s=seconds)
+
+    def _push(self) -> None:
+        target = push_target(self.options.push)
+        if target is not None:
+            result = push_model(self.folder.path / "model", target)
+            print(f"pushed  {result.pull_request_url or result.url}")
+
+    def say(self, text: str) -> None:
+        """Print one line, once."""
+        self.accelerator.print(text)
+
+    def describe(self) -> None:
+        """Print what is about to be trained."""
+        options, folder = self.options, self.folder.path
+        steps = step_text(options.schedule, self.accelerator.num_processes)
+        name = self.stage.name if self.stage.source is None else architecture_of(self.timm_model)
+        for line in opening_lines(options, self.stage.title, name, self.data, self.spec, self.timm_model):
+            self.say(line)
+        self.say(f"{options.schedule.epochs} epochs of {steps}; results in {folder}")
+        resident = self.placement.resident_on is not None
+        self.say(hardware_text(self.accelerator, self.placement.workers, resident=resident))
+        for line in self.stage.opening_lines(options, self.task):
+            self.say(line)
+
+
+def run_training(options: RunOptions) -> RunResults:
+    """Run a whole training: describe, resume, every epoch, finish."""
+    run = TrainingRun(options)
+    run.describe()
+    run.resume()
+    for _ in run.epochs():
+        run.finish_epoch(run.train_epoch())
+    return run.finish()

@@ -1,0 +1,179 @@
+"""The second stage: the classifier alone, on a class-balanced loss, its rows within a ball."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.task import TrainingTask
+from torch import Tensor, nn
+
+from glmc_zoo.data import LongTailData
+from glmc_zoo.errors import UserError
+from glmc_zoo.files import percent
+from glmc_zoo.hub import ModelSource
+from glmc_zoo.machine.command import without_folder
+from glmc_zoo.method import ClassBalancedLoss, MaxNorm
+from glmc_zoo.method.switches import preset_switches
+from glmc_zoo.options.model import MethodOptions
+from glmc_zoo.options.run import RunOptions, SecondStage, flat
+from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
+from glmc_zoo.results import RunResults, SecondStageFacts
+from glmc_zoo.training.finetuning import check_colour, start_from, timm_model_in, trained_parameters
+from glmc_zoo.training.first_stage import DEFAULTS, differing_options, trained_with, training_results
+from glmc_zoo.training.folder import short_model_name
+from glmc_zoo.training.network import InputSpec
+from glmc_zoo.training.stage import Stage
+from glmc_zoo.training.tuning import train_head
+
+METHOD = "class_balanced"
+
+
+class ClassifierBall:
+    """`MaxNorm` of a classifier's weight ``(C, D)`` after every step of its optimiser.
+
+    The radius is saved with every checkpoint, whose rows were shrunk already. The optimiser is torch's own:
+    Accelerate's around it is asked to step after every accumulated batch.
+    """
+
+    def __init__(self, weight: Tensor, threshold: float, optimizer: torch.optim.Optimizer) -> None:
+        self.constraint = MaxNorm(weight, threshold)
+        optimizer.register_step_post_hook(self._project)
+
+    @property
+    def limit(self) -> float:
+        """Radius of the ball."""
+        return float(self.constraint.limit)
+
+    def _project(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+        # A fused optimiser is also called for a step that the gradient scaler of fp16 skips; this tells it so.
+        skipped = getattr(optimizer, "found_inf", None)
+        if skipped is None or not skipped.item():
+            self.constraint.project_()
+
+    def state_dict(self) -> dict[str, float]:
+        """The radius."""
+        return {"limit": self.limit}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Restore what `state_dict` gave."""
+        self.constraint.limit.fill_(state["limit"])
+
+
+class ClassifierTraining(Stage):
+    """The stage of `recipes/second_stage.py`: all but the classifier is frozen, statistics and dropout included.
+
+    Source: Alshammari et al., Long-Tailed Recognition via Weight Balancing, CVPR 2022, sections 4.2 and 5; loss: Cui et
+    al., CVPR 2019.
+    """
+
+    own_size = True
+
+    def __init__(self, options: SecondStage, source: ModelSource) -> None:
+        # Plain SGD without dropout, and without an average: it would hold something of the start, whose rows are
+        # outside the ball.
+        plain, switches = MethodOptions(method="ce", preset="official"), preset_switches("official")
+        super().__init__(options.model.model, plain, switches, OptimizerOptions(), source, pretrained=True)
+        self.start, self.first, self.first_options = source, training_results(source), trained_with(source)
+        self.model, self.inherited, self.title = options.model, options.inherited, METHOD
+        self.top1 = None if self.first.test is None else self.first.test.top1
+        self.ball: ClassifierBall | None = None
+
+    def run_name(self, data: str, seed: int) -> str:
+        """Name of a fresh run folder."""
+        return f"{short_model_name(self.name)}.second_stage.{METHOD}_{Path(data).name or 'data'}.seed{seed}"
+
+    def make_task(self, data: LongTailData, spec: InputSpec, schedule: ScheduleOptions) -> TrainingTask:
+        """The first stage's model, of which the classifier is trained on the class-balanced loss."""
+        _check_classes(self.name, self.start.class_names, data.class_names)
+        check_colour(self.start)
+        task: Any = super().make_task(data, spec, schedule)
+        start_from(self.start, task, data.class_names)
+        task.criterion = ClassBalancedLoss(data.class_counts, self.model.class_balanced_beta)
+        train_head(timm_model_in(task))
+        return task  # type: ignore[no-any-return]  # a LossTask
+
+    def frozen(self, task: TrainingTask) -> list[nn.Module]:
+        """The model as a whole: a dropout before the classifier has no parameters that would show it is frozen."""
+        return [timm_model_in(task)]
+
+    def constrain(self, task: TrainingTask, optimizer: torch.optim.Optimizer) -> list[Any]:
+        """Keep the rows of the classifier within the ball, unless ``maxnorm=False``."""
+        if self.model.maxnorm:
+            weight = timm_model_in(task).get_classifier().weight
+            self.ball = ClassifierBall(weight, self.model.maxnorm_threshold, optimizer)
+        return [] if self.ball is None else [self.ball]
+
+    def training_heads(self, model: nn.Module) -> dict[str, Tensor]:
+        """The first stage's: they read the features of the encoder, which did not change by a bit."""
+        return self.start.training_heads() or {}
+
+    def facts(self, results: RunResults) -> RunResults:
+        """What the classifier went through, and the first stage that the rest comes from."""
+        start, first = self.start, self.first
+        kind = METHOD if self.ball is None else "maxnorm"
+        tag = f"{first.model.tag}_{kind}"
+        architecture = results.model.name.partition(".")[0]
+        base = start.name.partition(":")[2].partition("@")[0] if start.kind == "hub" else first.model.base_model
+        model = replace(results.model, tag=tag, name=f"{architecture}.{tag}", base_model=base)
+        stage = SecondStageFacts(
+            kind=kind,
+            threshold=self.model.maxnorm_threshold if self.ball else None,
+            beta=self.model.class_balanced_beta,
+            limit=None if self.ball is None else self.ball.limit,
+            source=without_folder(self.name),
+            source_commit=start.commit,
+            source_test_top1=self.top1,
+            source_command=first.origin.command,
+            source_config=first.config,
+            source_seeds=first.seeds,
+        )
+        return replace(
+            results,
+            model=replace(model, pretrained_from=first.model.pretrained_from),
+            # The first stage learnt the features: this model is found and compared by its method.
+            method=first.method,
+            method_title=first.method_title,
+            preset=first.preset,
+            plugins=first.plugins,
+            finetune=first.finetune,
+            second_stage=stage,
+        )
+
+    def opening_lines(self, options: RunOptions, task: TrainingTask) -> list[str]:
+        """What is trained, what comes from the first stage, and where the two differ."""
+        stage, values = self.model, flat(options)
+        trained, total = trained_parameters(task)
+        ball = "no bound on its rows"
+        if self.ball is not None:
+            ball = f"rows within {self.ball.limit:.4g} (MaxNorm, threshold {stage.maxnorm_threshold})"
+        lines = [
+            f"second stage of {self.name} (test top-1 {percent(self.top1)} %): its classifier alone, "
+            f"{trained:,} of {total:,} parameters; class-balanced loss, beta {stage.class_balanced_beta}; {ball}"
+        ]
+        taken = [name for name in self.inherited if name == "data" or values[name] != DEFAULTS.get(name)]
+        if taken:
+            shown = " ".join(f"--{name.replace('_', '-')} {values[name]}" for name in taken)
+            lines.append(f"from its first stage: {shown}")
+        differences = differing_options(values, self.first_options)
+        if differences:
+            lines.append(
+                f"note: This is not what the first stage was trained with ({'; '.join(differences)}): images that it "
+                "did not see, or saw in another split, train the classifier or test it."
+            )
+        return lines
+
+
+def _check_classes(name: str, names: list[str] | None, class_names: list[str]) -> None:
+    if names == class_names:
+        return
+    if names is None:
+        what = "names no classes"
+    elif sorted(names) == sorted(class_names):
+        what = "has the classes of the data in another order"
+    else:
+        what = f"has {len(names)} classes and the data {len(class_names)}, not all of one name"
+    raise UserError(
+        f"{name} {what}, and the second stage goes on with its classifier: give the data that it was trained on, or "
+        "fine-tune it on yours (recipes/finetune.py)."
+    )

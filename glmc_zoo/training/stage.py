@@ -1,0 +1,139 @@
+"""What distinguishes training, fine-tuning and a second stage: one run with another stage object."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.task import TrainingTask
+from torch import Tensor, nn
+
+from glmc_zoo.data import LongTailData
+from glmc_zoo.hub import ModelSource
+from glmc_zoo.machine.command import without_folder
+from glmc_zoo.method import MethodSetup, get_method, get_sampler
+from glmc_zoo.method.switches import GLMCSwitches
+from glmc_zoo.options.images import ImageOptions
+from glmc_zoo.options.model import MethodOptions
+from glmc_zoo.options.run import RunOptions
+from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
+from glmc_zoo.results import RunResults
+from glmc_zoo.training.network import InputSpec, check_batch, input_spec, make_backbone
+from glmc_zoo.training.tuning import frozen_modules
+
+
+@dataclass(frozen=True)
+class StageParts:
+    """What a stage builds from data and options."""
+
+    spec: InputSpec
+    task: TrainingTask
+    """With the model in it."""
+    weights: Tensor | None
+    """Weight of each training image for drawing the re-balanced partners, (N,); ``None`` without partners."""
+    groups: list[dict[str, Any]] | None
+    """Parameter groups of the optimiser; ``None`` for one group of all."""
+
+
+class Stage:
+    """Where the weights come from, which task trains what, what happens after a step, what is reported.
+
+    This one trains every parameter of a backbone, from scratch or from timm's weights; others override what differs.
+    """
+
+    own_size = False
+    """Whether the model's own image size overrides the data set's."""
+
+    def __init__(
+        self,
+        name: str,
+        method: MethodOptions,
+        switches: GLMCSwitches,
+        optimizer: OptimizerOptions,
+        source: ModelSource | None,
+        *,
+        pretrained: bool,
+    ) -> None:
+        self.name, self.pretrained = name, pretrained
+        self.source = source
+        """Where trained weights come from; ``None`` from scratch, or where timm itself finds them."""
+        self.switches, self.optimizer = switches, optimizer
+        self.opt, self.ema_decay = optimizer.opt, optimizer.ema_decay
+        self.method = get_method(method.method)
+        self.views = self.method.views
+        self.title = f"{method.method} ({method.preset})" if method.method == "glmc" else method.method
+
+    @property
+    def timm_name(self) -> str:
+        """What ``timm.create_model`` takes: a model from the Hub is a folder once it was downloaded and checked."""
+        return self.name if self.source is None else self.source.timm_name
+
+    def run_name(self, data: str, seed: int) -> str:
+        """Name of a fresh run folder."""
+        start = self.name.replace(":", "_").replace("/", "_")
+        return f"{start}.{self.method.name}_{Path(data).name or 'data'}.seed{seed}"
+
+    def build(self, data: LongTailData, images: ImageOptions, schedule: ScheduleOptions) -> StageParts:
+        """The network's input, the model inside its task, and what is drawn and optimised how."""
+        spec = input_spec(images, data, self.timm_name, pretrained=self.pretrained, own_size=self.own_size)
+        task = self.make_task(data, spec, schedule)
+        return StageParts(spec, task, self._partner_weights(data), self.parameter_groups(task, schedule.weight_decay))
+
+    def make_task(self, data: LongTailData, spec: InputSpec, schedule: ScheduleOptions) -> TrainingTask:
+        """The model inside the task that is trained."""
+        classes = len(data.class_names)
+        setup = MethodSetup(
+            class_counts=data.class_counts,
+            epochs=schedule.epochs,
+            switches=self.switches,
+            image_size=spec.size,
+            make_backbone=lambda: make_backbone(
+                self.timm_name, classes, spec.size, self.optimizer, pretrained=self.pretrained
+            ),
+        )
+        task = self.method.build(setup)
+        check_batch(task, schedule.batch_size, self.name)
+        return task
+
+    def _partner_weights(self, data: LongTailData) -> Tensor | None:
+        if not self.method.partners:
+            return None
+        labels = torch.from_numpy(data.train.labels)
+        sample = get_sampler(self.switches.sampler)
+        return sample(labels, data.class_counts, sampler_power=self.switches.sampler_power)
+
+    def parameter_groups(self, task: TrainingTask, weight_decay: float) -> list[dict[str, Any]] | None:
+        """See `StageParts`."""
+        return None
+
+    def frozen(self, task: TrainingTask) -> list[nn.Module]:
+        """Modules that stay in evaluation mode while the task is trained."""
+        return frozen_modules(task)
+
+    def constrain(self, task: TrainingTask, optimizer: torch.optim.Optimizer) -> list[Any]:
+        """Hook into the optimiser what happens after each step; gives the state that checkpoints must hold."""
+        return []
+
+    def before_export(self, timm_model: nn.Module) -> None:
+        """Make the trained model the plain timm model that is scored and exported."""
+
+    def training_heads(self, model: nn.Module) -> dict[str, Tensor]:
+        """What only training needs, to be exported beside the model."""
+        heads: dict[str, Tensor] = getattr(model, "training_heads", dict)()
+        return heads
+
+    def facts(self, results: RunResults) -> RunResults:
+        """The results with what this stage has to report."""
+        start = without_folder(self.name) if self.pretrained else None
+        # A name with a source prefix may be a path on this machine; the architecture stands for it.
+        backbone = results.model.backbone if ":" in self.name else self.name
+        return replace(results, model=replace(results.model, pretrained_from=start, backbone=backbone))
+
+    def opening_lines(self, options: RunOptions, task: TrainingTask) -> list[str]:
+        """What is printed before training, beside what every run prints."""
+        if self.method.name != "glmc" or options.schedule.epochs != 1:
+            return []
+        return [
+            "note: In its first epoch GLMC does not train the re-balanced classifier, the one that is exported, and "
+            "this run has no other: give --epochs 2 or more."
+        ]

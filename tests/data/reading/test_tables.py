@@ -1,0 +1,157 @@
+"""Tables: which splits and columns are used, the classes, and a Hub that cannot be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+
+from glmc_zoo.data.options import DataOptions
+from glmc_zoo.data.reading.tables import find_image_column, find_label_column, open_hub, raw_from_tables, read_labels
+from glmc_zoo.errors import UserError
+
+Make = Callable[..., Any]
+
+IMAGE = datasets.Image()
+CLASSES = datasets.ClassLabel(names=["a", "b"])
+TEXT = datasets.Value("string")
+
+
+def test_named_splits_and_columns(make_table: Make) -> None:
+    tables = {"large": make_table([0, 1, 1], image="img"), "small": make_table([0, 1], image="img")}
+    raw = raw_from_tables(
+        tables, DataOptions(train_split="large", test_split="small", image_column="img", label_column="label")
+    )
+    assert raw.test is not None
+    assert (len(raw.train.labels), len(raw.test.labels)) == (3, 2)
+    only = raw_from_tables({"everything": make_table([0, 1])}, DataOptions())
+    assert only.notes == ["The split everything is used as the training split."]
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "parts"),
+    [
+        (["train"], {"test_split": "tset"}, ["'tset'", "train", "test_split="]),
+        (["train"], {"train_split": "x"}, ["train_split='x'"]),
+        (["one", "two"], {}, ["one, two", "train_split="]),
+        (["train"], {"train_split": "train", "test_split": "train"}, ["'train'", "both"]),
+    ],
+)
+def test_splits_that_cannot_be_told(make_table: Make, names: list[str], options: dict, parts: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        raw_from_tables({name: make_table([0, 1]) for name in names}, DataOptions(**options))
+    assert all(part in str(caught.value) for part in parts)
+    assert str(caught.value) == caught.value.sentence
+
+
+def test_the_hub_out_of_reach_is_one_sentence() -> None:
+    with pytest.raises(UserError) as caught:
+        open_hub("nobody/nothing")
+    message = str(caught.value)
+    assert message == caught.value.sentence
+    assert all(part in message for part in ["nobody/nothing", "network", "data_dir="])
+
+
+def table(values: list, feature: object, column: str = "label") -> datasets.Dataset:
+    return datasets.Dataset.from_dict({column: values}, features=datasets.Features({column: feature}))
+
+
+@pytest.mark.parametrize(
+    ("features", "image", "label"),
+    [
+        ({"img": IMAGE, "label": CLASSES}, "img", "label"),
+        ({"id": TEXT, "species": CLASSES, "photo": IMAGE}, "photo", "species"),
+        ({"image": IMAGE, "label": TEXT, "caption": TEXT}, "image", "label"),
+        (
+            {"image": {"bytes": datasets.Value("binary"), "path": TEXT}, "target": datasets.Value("int64")},
+            "image",
+            "target",
+        ),
+    ],
+)
+def test_columns_are_found_by_type(features: dict, image: str, label: str) -> None:
+    assert find_image_column(features) == image
+    assert find_label_column(features) == label
+
+
+def test_the_column_asked_for_is_taken() -> None:
+    features = {"img": IMAGE, "fine_label": CLASSES, "coarse_label": CLASSES}
+    assert find_label_column(features, "coarse_label") == "coarse_label"
+    with pytest.raises(UserError, match=r"^The columns fine_label and coarse_label may each be .*label_column="):
+        find_label_column(features)
+
+
+@pytest.mark.parametrize(
+    ("features", "wanted", "parts"),
+    [
+        ({"img": IMAGE, "kind": TEXT}, None, ["No column", "label", "img, kind", "label_column="]),
+        ({"img": IMAGE, "label": CLASSES}, "class", ["'class'", "img, label", "label_column="]),
+    ],
+)
+def test_a_missing_label_column_lists_the_columns(features: dict, wanted: str | None, parts: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        find_label_column(features, wanted)
+    assert all(part in str(caught.value) for part in parts)
+    assert str(caught.value) == caught.value.sentence
+
+
+def test_no_image_column_lists_the_columns() -> None:
+    with pytest.raises(UserError, match=r"^No column .*image column: the columns are label, text; .*image_column="):
+        find_image_column({"label": CLASSES, "text": TEXT})
+
+
+def test_class_labels_keep_their_order() -> None:
+    labels, names = read_labels([table([1, 0, 1], CLASSES), table([0], CLASSES)], "label")
+    assert names == ["a", "b"]
+    assert [part.tolist() for part in labels] == [[1, 0, 1], [0]]
+    assert all(part.dtype == np.int64 for part in labels)
+
+
+def test_text_is_sorted_over_all_splits() -> None:
+    labels, names = read_labels([table(["dog", "cat"], TEXT), table(["ant"], TEXT)], "label")
+    assert names == ["ant", "cat", "dog"]
+    assert [part.tolist() for part in labels] == [[2, 1], [0]]
+
+
+def test_integers_become_positions() -> None:
+    labels, names = read_labels([table([30, 4, 100, 4], datasets.Value("int32"))], "label")
+    assert names == ["4", "30", "100"]
+    assert labels[0].tolist() == [1, 0, 2, 0]
+
+
+def test_splits_that_number_their_classes_differently_meet_by_name() -> None:
+    other = datasets.ClassLabel(names=["b", "a"])
+    labels, names = read_labels([table([0, 1], CLASSES), table([0, 1], other)], "label")
+    assert names == ["a", "b"]
+    assert [part.tolist() for part in labels] == [[0, 1], [1, 0]]
+
+
+def test_labels_follow_select_and_decode_nothing() -> None:
+    records = {"image": [{"bytes": b"broken", "path": None}] * 4, "label": [0, 1, 1, 0]}
+    features = datasets.Features({"image": IMAGE, "label": CLASSES})
+    chosen = datasets.Dataset.from_dict(records, features=features).select([3, 1])
+    assert read_labels([chosen], "label")[0][0].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "feature", "parts"),
+    [
+        ([0, None], CLASSES, ["for 1 images", "'label'"]),
+        ([0, -1], CLASSES, ["Row 1", "-1", "2 classes"]),
+        ([0.5, 1.0], datasets.Value("float32"), ["float", "label_column="]),
+        ([[0], [1]], datasets.List(datasets.Value("int64")), ["one class per image"]),
+    ],
+)
+def test_labels_that_cannot_be_used(values: list, feature: object, parts: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        read_labels([table(values, feature)], "label")
+    assert all(part in str(caught.value) for part in parts)
+    assert str(caught.value) == caught.value.sentence
+
+
+def test_a_split_without_the_column() -> None:
+    with pytest.raises(UserError, match=r"'label'.*other"):
+        read_labels([table([0], CLASSES), table([0], CLASSES, "other")], "label")

@@ -1,0 +1,260 @@
+"""The card against the results that it is rendered from, read back by the Hub's own client."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+from card_results import CONVERTED, MINIMAL, MORE, RESULTS, changed
+from huggingface_hub import ModelCard
+from PIL import Image
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.hub import export_run, render_card
+from glmc_zoo.results import FinetuneFacts, PluginFacts, RunResults
+
+
+def test_the_front_matter_reads_back() -> None:
+    card: Any = ModelCard(render_card(RESULTS))
+    assert card.data.library_name == "timm"
+    assert card.data.pipeline_tag == "image-classification"
+    assert card.data.license == "apache-2.0"
+    assert card.data.datasets == ["uoft-cs/cifar10"]
+    assert card.data.metrics == ["accuracy"]
+    assert {"timm", "long-tailed", "glmc"} <= set(card.data.tags)
+    assert card.data.base_model is None
+    assert card.data.model_name == "resnet18.glmc_cifar10_lt"
+    assert {result.metric_name: result.metric_value for result in card.data.eval_results} == {
+        "Top-1 accuracy": 95.12,
+        "Balanced accuracy": 90.34,
+        "Many-shot accuracy": 99.0,
+        "Medium-shot accuracy": 89.01,
+    }
+    assert {(result.dataset_type, result.dataset_name) for result in card.data.eval_results} == {
+        ("uoft-cs/cifar10", "cifar10_lt")
+    }
+
+
+def test_the_text_says_what_the_results_say() -> None:
+    text = render_card(RESULTS)
+    for expected in (
+        "| Top-1 accuracy | 95.12 % |",
+        "| Many-shot accuracy | 99.00 % | 1 |",
+        "| Negative log-likelihood (nats) | 0.1234 |",
+        "| a\\|b | 120 | 99.00 % |",
+        "many: above 100; medium: 20 to 100; few: below 20",
+        "seed 11, data seed 3",
+        "epoch 39, counted from 0 (last epoch)",
+        "accelerate launch recipes/train.py --data cifar10_lt",
+        "one big GPU, 1 process; 1 h 2 min",
+        "1,234,567",
+        "imbalance factor 20, imbalance type `exp`, selection `ldam`, data seed 3",
+        "2 images that cannot be read were left out",
+        "7 held out for validation",
+        "(plots/class_accuracy.png)",
+        "du2023glmc",
+        "from scratch",
+        "**Arithmetic:** mixed with bfloat16",
+    ):
+        assert expected in text
+    assert re.search(r"\| Few-shot accuracy \| . \| 0 \|", text)
+    headings = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
+    assert headings == [
+        "Model details", "Use it", "Results", "Training data", "Training procedure", "Intended use", "Limitations",
+        "Citation",
+    ]  # fmt: skip
+    assert "None" not in text
+    assert "\n\n\n" not in text
+
+
+def test_the_title_of_a_method_is_that_of_its_plug_in() -> None:
+    plugin = PluginFacts(file="focal.py", sha256="12" * 32, registered=["method focal", "loss focal"])
+    text = render_card(changed(method="focal", method_title="focal loss (Lin et al., 2017)", plugins=[plugin]))
+    assert "with focal loss (Lin et al., 2017), from scratch" in text
+    assert "- **Method:** focal loss (Lin et al., 2017), preset `official`" in text
+    assert f"- **Plug-in:** `focal.py`, SHA-256 `{'12' * 32}`; it registered method focal, loss focal\n" in text
+    assert "- **Method:** focal, preset" in render_card(changed(method="focal"))
+    assert "Plug-in" not in render_card(RESULTS)
+
+
+def test_what_is_optional_may_be_missing() -> None:
+    card: Any = ModelCard(render_card(MINIMAL))
+    assert card.data.datasets is None
+    assert [result.metric_value for result in card.data.eval_results] == [50.0, 50.0]
+    assert "None" not in card.text
+
+
+def test_each_optional_field_may_be_at_its_default() -> None:
+    for field in dataclasses.fields(RunResults):
+        if field.name in ("test", "class_counts") or field.default is field.default_factory is dataclasses.MISSING:
+            continue  # required of a run
+        default = field.default if field.default is not dataclasses.MISSING else field.default_factory()  # type: ignore[misc]
+        assert "None" not in render_card(changed(MORE, **{field.name: default})), field.name
+
+
+def test_what_a_run_must_have_is_named() -> None:
+    for name, message in (("test", "have no test scores"), ("class_counts", "have no class counts")):
+        with pytest.raises(UserError, match=message):
+            render_card(changed(**{name: None}))
+        assert render_card(changed(CONVERTED, **{name: None}))
+
+
+def test_lists_of_classes_must_agree() -> None:
+    with pytest.raises(UserError, match="class_recalls has 2 entries for 3 class_counts"):
+        render_card(changed(class_recalls=[0.1, 0.2]))
+    with pytest.raises(UserError, match="class_names has 1 entries for 3 class_counts"):
+        render_card(changed(class_names=["a"]))
+
+
+def test_base_model_only_when_fine_tuned() -> None:
+    for source, base_model in {
+        "resnet18.a1_in1k": "timm/resnet18.a1_in1k",
+        "timm/resnet18.a1_in1k": "timm/resnet18.a1_in1k",
+        "hf_hub:org/name@main": "org/name",
+        "local-dir:runs/first/model": None,
+    }.items():
+        text = render_card(changed(model={"pretrained_from": source}))
+        card: Any = ModelCard(text)
+        assert card.data.base_model == base_model, source
+        assert f"starting from `{source}`" in text
+
+
+def test_a_method_that_is_not_glmc_does_not_cite_it() -> None:
+    text = render_card(changed(method="ce"))
+    assert "du2023glmc" not in text
+    assert "plain cross-entropy" in text
+
+
+def test_many_classes_get_no_table() -> None:
+    counts = list(range(100, 0, -1))
+    text = render_card(changed(MINIMAL, class_counts=counts, class_names=[f"class {count}" for count in counts]))
+    assert "| Class | Training images |" not in text
+
+
+def test_snippets_name_the_repository_when_there_is_one() -> None:
+    text = render_card(RESULTS, repo_id="org/resnet18.glmc_cifar10_lt")
+    assert text.count('"hf-hub:org/resnet18.glmc_cifar10_lt"') == 3
+    assert "recipes/finetune.py --model hf-hub:org/resnet18.glmc_cifar10_lt --data" in text
+    assert "local-dir" not in text
+
+
+def test_an_architecture_that_timm_lacks_is_imported_first() -> None:
+    text = render_card(changed(model={"backbone": "resnet1999_ours", "needs_glmc_zoo": True}))
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(blocks) == 4
+    assert all("import glmc_zoo  # registers resnet1999_ours" in block for block in blocks)
+    card: Any = ModelCard(text)
+    assert "transformers" not in card.data.tags
+
+
+def test_only_plots_that_are_there_are_linked() -> None:
+    text = render_card(changed(plots=["group_confusion.png", "another.png"]))
+    assert re.findall(r"\((plots/.*?)\)", text) == ["plots/group_confusion.png"]
+    assert "plot of class accuracies above" not in text
+
+
+def test_what_only_some_models_have_is_shown() -> None:
+    text = render_card(changed(MORE, data={"image_format": "WebP lossy"}))
+    assert "600 for testing; 2 images that cannot be read were left out; file format WebP lossy" in text
+    for expected in (
+        "starting from `hf_hub:org/base@main`",
+        "**Fine-tuned from:** `hf_hub:org/base@main` at commit `abc123`; trained: low-rank adapters (LoRA)",
+        "reused: heads",
+        f"torch 2.6.0; glmc_zoo from commit {'ef' * 20}",
+        f"`model.safetensors`, 1,234,567 bytes, SHA-256 `{'ab' * 32}`",
+        "weights stored in half precision (float16), loaded as float32; on four images of noise the logits differ by at"
+        " most 0.0012",
+    ):
+        assert expected in text
+    card: Any = ModelCard(text)
+    assert card.data.base_model == "org/base"
+
+
+def test_base_model_of_a_fine_tuned_model() -> None:
+    for model, kind, base_model in (
+        ("resnet18.a1_in1k", "timm", "timm/resnet18.a1_in1k"),
+        ("runs/first/model", "folder", None),
+        ("hf-hub:org/name", "hub", "org/name"),
+        ("resnet18", "timm", None),  # which of timm's repositories it is, the name does not say
+    ):
+        facts = FinetuneFacts(tune="full", model=model, kind=kind)
+        card: Any = ModelCard(render_card(changed(finetune=facts)))
+        assert card.data.base_model == base_model, model
+
+
+def test_an_export_may_have_looked_the_base_model_up() -> None:
+    card: Any = ModelCard(render_card(changed(model={"pretrained_from": "resnet18", "base_model": "timm/resnet18.x"})))
+    assert card.data.base_model == "timm/resnet18.x"
+
+
+@pytest.mark.processes
+def test_rendering_needs_neither_timm_nor_torch() -> None:
+    code = (
+        "import json, sys; from glmc_zoo.hub import render_card; from glmc_zoo.results import RunResults;"
+        "render_card(RunResults.from_dict(json.loads(sys.argv[1])));"
+        "print('timm' in sys.modules or 'torch' in sys.modules)"
+    )
+    root = Path(__file__).resolve().parents[3]
+    run = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(RESULTS.to_dict())], cwd=root, capture_output=True, text=True
+    )
+    assert (run.returncode, run.stdout.strip()) == (0, "False"), run.stderr
+
+
+SNIPPETS = """
+import json, os, sys
+for folder, blocks in json.loads(sys.argv[1]).items():
+    os.chdir(folder)
+    for block in blocks:
+        names = {}  # one for each, so that none lives on another's names
+        exec(block, names)
+        if "features" in names:
+            print("features", tuple(names["features"].shape))
+        if "model" in names and "probabilities" not in names:
+            print("classes", names["model"].num_classes)
+print("glmc_zoo" in sys.modules)
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(("backbone", "width", "ours"), [("resnet18", 512, False), ("resnet20_cifar", 64, True)])
+def test_the_snippets_run_as_they_are(tmp_path: Path, backbone: str, width: int, ours: bool) -> None:
+    """Each block of the cards of a classifier and its encoder, as it stands, in the exported folder."""
+    results = changed(model={"backbone": backbone, "needs_glmc_zoo": ours}, class_names=["a", "b", "c"])
+    model = timm.create_model(backbone, num_classes=3)
+    blocks: dict[str, list[str]] = {}
+    for name in ("classifier", "encoder"):
+        folder = export_run(tmp_path / name, model, results, encoder_only=name == "encoder")
+        Image.new("RGB", (40, 50)).save(folder / "image.png")
+        found = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL)
+        assert len(found) == {"classifier": 4, "encoder": 2}[name]
+        if importlib.util.find_spec("transformers") is None:
+            found = [block for block in found if "transformers" not in block]
+        blocks[str(folder)] = found
+    environment = {**os.environ, **({"PYTHONPATH": str(Path(__file__).resolve().parents[3])} if ours else {})}
+    run = subprocess.run(
+        [sys.executable, "-c", SNIPPETS, json.dumps(blocks)], cwd=tmp_path, env=environment, capture_output=True,
+        text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count(f"features (1, {width})") == 2
+    assert run.stdout.count("classes 7") == 2
+    assert len(re.findall(r"^\s*\d+\.\d%  [abc]$", run.stdout, flags=re.MULTILINE)) == 3
+    assert run.stdout.split()[-1] == str(ours)
+
+
+def test_a_template_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.md").write_text("---\n{{ card_data }}\n---\n{{ model.name }}: {{ top1 }}\n")
+    text = render_card(RESULTS, template=tmp_path / "mine.md")
+    assert text.endswith("---\nresnet18.glmc_cifar10_lt: 95.12 %\n")
+    with pytest.raises(UserError, match=r"absent\.md' does not exist"):
+        render_card(RESULTS, template=tmp_path / "absent.md")

@@ -1,0 +1,184 @@
+"""Precedence: preset, recipe, file, explicit; and every resolved value against the first implementation's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.fields import values_of
+from glmc_zoo.options.given import Given
+from glmc_zoo.options.resolve import finetuning_options, second_stage_options, training_options
+from glmc_zoo.options.run import FinetuneStage, RunOptions, SecondStage, flat
+from glmc_zoo.training import first_stage
+
+GOLDEN = yaml.safe_load(Path(__file__).with_name("resolved.yaml").read_text(encoding="utf-8"))
+# The first implementation did not have these.
+NEW = {"plugin": [], "sampler": "power", "mix_off_epochs": 0}
+
+
+@pytest.fixture
+def first_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two models whose second stage is resolved: ``m`` and ``folder``."""
+    monkeypatch.setattr(first_stage, "open_model", lambda model, weights: model)
+    monkeypatch.setattr(first_stage, "trained_with", GOLDEN["first_stages"].__getitem__)
+
+
+def resolved(command: str, explicit: dict[str, Any], file: dict[str, Any]) -> RunOptions:
+    given = Given(explicit, file)
+    if command == "train":
+        return training_options(given)
+    if command == "finetune":
+        return finetuning_options(given)
+    return second_stage_options(given, first_stage.first_stage_options(given))
+
+
+@pytest.mark.usefixtures("first_stages")
+@pytest.mark.parametrize("name", GOLDEN["cases"])
+def test_values_are_those_of_the_first_implementation(name: str) -> None:
+    case = GOLDEN["cases"][name]
+    options = resolved(case["command"], case.get("explicit", {}), case.get("file", {}))
+    values: dict[str, Any] = flat(options)
+    for option, default in NEW.items():
+        assert values.pop(option, default) == default
+    if isinstance(options.stage, FinetuneStage):
+        values["defaults"] = sorted(options.stage.defaults)
+    if isinstance(options.stage, SecondStage):
+        values["inherited"] = sorted(options.stage.inherited)
+        if not values["maxnorm"]:  # a number even where it has no effect; it was None
+            assert values["maxnorm_threshold"] == 0.1
+            values["maxnorm_threshold"] = None
+    assert values == GOLDEN["first"][case["command"]] | case["differs"]
+
+
+def trained(explicit: dict[str, Any] | None = None, file: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The options of a training by name."""
+    return flat(training_options(Given(explicit or {}, file or {})))
+
+
+@pytest.mark.parametrize("command", ["train", "finetune"])
+def test_each_source_overrides_the_one_before(command: str) -> None:
+    """One option of each kind, with a value in preset, recipe, file and explicit, by and by."""
+    model = {} if command == "train" else {"model": "resnet18"}
+    recipe = {"train": (0.025, 1.0), "finetune": (0.01, 1.0)}[command]
+    seen = []
+    for explicit, file in (
+        ({}, {}),
+        ({}, {"lr": 0.2, "consistency_weight": 3}),
+        ({"lr": 0.3}, {"lr": 0.2, "consistency_weight": 3}),
+        ({"lr": 0.3, "consistency_weight": 4}, {"lr": 0.2, "consistency_weight": 3}),
+    ):
+        values = flat(resolved(command, {**explicit, **model}, file))
+        seen.append((values["lr"], values["consistency_weight"]))
+    assert seen == [recipe, (0.2, 3.0), (0.3, 3.0), (0.3, 4.0)]
+
+
+@pytest.mark.usefixtures("first_stages")
+def test_a_second_stage_takes_recipe_then_first_stage_then_file_then_explicit() -> None:
+    seen = []
+    for explicit, file in (({}, {}), ({}, {"batch_size": 16, "lr": 0.2}), ({"batch_size": 8}, {"batch_size": 16})):
+        options = resolved("second_stage", {"model": "m", **explicit}, file)
+        assert isinstance(options.stage, SecondStage)
+        seen.append((options.schedule.batch_size, options.schedule.lr, "batch_size" in options.stage.inherited))
+    assert seen == [(32, 0.01, True), (16, 0.2, False), (8, 0.01, False)]
+
+
+@pytest.mark.usefixtures("first_stages")
+def test_a_radius_without_the_ball_has_no_effect() -> None:
+    for explicit, file in (
+        ({"maxnorm": False, "maxnorm_threshold": 0.2}, {}),
+        ({"maxnorm_threshold": 0.2}, {"maxnorm": False}),
+    ):
+        with pytest.raises(UserError, match=r"^maxnorm_threshold= has no effect with maxnorm=False"):
+            resolved("second_stage", {"model": "m", **explicit}, file)
+    # A saved file names both, and is repeated as it is.
+    filed = {"model": "m", "maxnorm": False, "maxnorm_threshold": 0.2}
+    assert values_of(resolved("second_stage", {}, filed).stage.model)["maxnorm_threshold"] == 0.2
+    again = resolved("second_stage", {"maxnorm": True, "maxnorm_threshold": 0.3}, filed)
+    assert values_of(again.stage.model)["maxnorm_threshold"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("finetune", "model= is missing: give what to start from, such as hf_hub:ORG/NAME, an exported folder or"),
+        ("second_stage", "model= is missing: give the first stage's model, such as runs/NAME/model, hf_hub:ORG/NAME"),
+    ],
+)
+def test_a_missing_model_is_named(command: str, sentence: str) -> None:
+    with pytest.raises(UserError) as caught:
+        resolved(command, {}, {})
+    assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("explicit", "file", "sentence"),
+    [
+        ({"method": "ce", "preset": "paper"}, {"beta": 0.5}, "preset= belongs to method='glmc' .* method='ce'"),
+        ({"method": "ce", "beta": 0.5}, {}, "^beta= belongs to method='glmc' and has no effect on method='ce'"),
+        ({"method": "ce", "views": "cutmix"}, {}, "^views= belongs to method='glmc'"),
+        ({"method": "ce", "prior_tau": 1.5}, {}, "^prior_tau= belongs to method='glmc' .* method='ce'"),
+        ({"method": "balanced_softmax", "sampler_power": 1.0}, {}, "^sampler_power= belongs to method='glmc'"),
+        ({"method": "ce", "sampler": "power"}, {}, "^sampler= belongs to method='glmc'"),
+        ({"method": "ce", "mix_off_epochs": 1}, {}, "^mix_off_epochs= belongs to method='glmc'"),
+        ({"beta": 0.5}, {"method": "ce"}, "^beta= belongs to method='glmc' and has no effect on method='ce'"),
+        ({"preset": "official", "prior_tau": 1.5}, {}, r"^prior_tau=1\.5 shapes balanced softmax and has no effect"),
+        ({"prior_tau": -1}, {}, r"^prior_tau=-1\.0 is too small"),
+        ({"cumulative_power": 1}, {"constant_alpha": 0.5}, r"^cumulative_power=1 has no .* constant_alpha=0\.5 holds"),
+        ({"correct_lam": True}, {"views": "mixup"}, "^correct_lam=True is about CutMix .* views='mixup'"),
+        ({"constant_alpha": 1.5}, {}, r"^constant_alpha=1\.5 must lie in 0 to 1"),
+        ({"mix_off_epochs": 41}, {}, "^mix_off_epochs=41 must not exceed epochs=40"),
+        ({"select": "best"}, {}, "^select='best' needs images .* val_fraction="),
+        ({"warmup_epochs": 50, "epochs": 5}, {}, "^warmup_epochs=50 must not exceed epochs=5"),
+        ({"official_val": True, "val_fraction": 0.1}, {}, "^official_val=True and val_fraction=0.1 both hold images"),
+        ({"compile_mode": "max-autotune"}, {}, "^compile_mode='max-autotune' has no effect without compile=True"),
+        ({"push_tag": "v1"}, {}, "^push_tag= has no effect without push_to_hub="),
+        ({"few_threshold": 200}, {}, "^few_threshold=200 must not exceed many_threshold=100"),
+    ],
+)
+def test_what_has_no_effect_or_no_sense_is_refused(
+    explicit: dict[str, Any], file: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        trained(explicit, file)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"tune": "head", "last_blocks": 2}, "^last_blocks= belongs to tune='blocks' and .* tune='head'"),
+        ({"lora_rank": 4}, "^lora_rank= belongs to tune='lora' and has no effect with tune='full'"),
+        ({"tune": "lora", "lora_alpha": 0}, r"^lora_alpha=0\.0 must be above 0"),
+        ({"layer_decay": 1.5}, r"^layer_decay=1\.5 must be above 0 and at most 1"),
+        ({"layer_decay": 0.5, "tune": "lora"}, "^layer_decay= is for tune='full' or .* tune='lora'"),
+    ],
+)
+def test_what_a_fine_tuning_refuses(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        resolved("finetune", {"model": "resnet18", **values}, {})
+
+
+def test_switches_in_a_saved_file_do_not_stop_another_method() -> None:
+    """The file of a run names every switch; only what is asked for now must have an effect."""
+    filed = trained()
+    assert trained({"method": "ce"}, filed)["method"] == "ce"
+    assert trained({"preset": "official"}, filed)["beta"] == 1.0
+    margin = trained({"method": "balanced_softmax", "prior_tau": 1.3})
+    assert trained({"seed": 1}, margin)["prior_tau"] == 1.3
+    assert trained({"method": "balanced_softmax"}, trained({"prior_tau": 1.5}))["prior_tau"] == 1.0
+
+
+def test_a_preset_that_is_asked_for_replaces_the_switches_of_the_file_and_not_the_structure() -> None:
+    filed = trained({"data": "cifar10_lt", "lr": 0.5, "projection_dim": 64, "joint_views": True, "mix_off_epochs": 3})
+    paper = trained({"preset": "paper"}, filed)
+    assert [paper[name] for name in ("preset", "beta", "reduction", "sampler_power")] == ["paper", 0.5, "mean", 2.0]
+    assert (paper["data"], paper["lr"], paper["projection_dim"], paper["joint_views"]) == ("cifar10_lt", 0.5, 64, True)
+    assert paper["mix_off_epochs"] == 0
+    assert trained({"beta": 0.7}, filed)["beta"] == 0.7
+    ablated = trained({"constant_alpha": 0.5, "views": "mixup"})
+    assert trained({"seed": 1}, ablated)["constant_alpha"] == 0.5
+    plain = trained({"preset": "official"}, ablated)
+    assert (plain["constant_alpha"], plain["views"]) == (None, "mixup_cutmix")

@@ -1,0 +1,161 @@
+"""Corrections against their formulas in NumPy, the search against a search by hand, and what counts as held out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+from evaluated import CLASSES, COUNTS, exported, logits_of, results_of, table
+from sklearn.metrics import balanced_accuracy_score, log_loss
+
+from glmc_zoo.data import LongTailData, load_data
+from glmc_zoo.hub import ExportInfo, export_model
+from glmc_zoo.results import RunResults
+from glmc_zoo.scoring.corrections import GRIDS, was_held_out
+
+Recipe = Callable[..., Any]
+
+
+def corrected(logits: np.ndarray, model: Path, adjustment: float, tau: float | None) -> np.ndarray:
+    """Menon et al. and Kang et al. in NumPy."""
+    layer: Any = timm.create_model(f"local-dir:{model}", pretrained=True).get_classifier()
+    weight, bias = (parameter.detach().double().numpy() for parameter in (layer.weight, layer.bias))
+    if tau is not None:
+        logits = (logits - bias) / np.linalg.norm(weight, axis=1) ** tau
+    return logits - adjustment * np.log(np.array(list(COUNTS.values())) / sum(COUNTS.values()))
+
+
+def test_given_corrections_are_the_formulas(evaluate: Recipe, run: Path, animals: Path, tmp_path: Path) -> None:
+    options = ["--logit-adjustment", 1.5, "--tau-norm", 0.5, "--output-dir", tmp_path / "out"]
+    outcome = evaluate("--model", run / "model", "--data", animals, *options)
+    assert outcome.status == 0, outcome.err
+    logits, labels = logits_of(run / "model", animals, "test")
+    expected = corrected(logits, run / "model", 1.5, 0.5)
+    results, rows = results_of(tmp_path / "out"), table(tmp_path / "out")
+    assert rows["prediction"] == expected.argmax(axis=1).tolist() != logits.argmax(axis=1).tolist()
+    softmax = np.exp(expected) / np.exp(expected).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(rows["probability"], softmax.max(axis=1), rtol=1e-4)
+    assert results["test"]["nll"] == pytest.approx(log_loss(labels, softmax), rel=1e-4)
+    assert results["test_plain"]["top1"] == (logits.argmax(axis=1) == labels).mean()
+    assert results["posthoc"] == {"logit_adjustment": {"tau": 1.5}, "tau_norm": {"tau": 0.5}}
+    assert "run (logit adjustment 1.5, tau-norm 0.5)" in outcome.out and "run (plain)" in outcome.out
+
+
+def test_a_search_is_scored_on_held_out_training_images(
+    evaluate: Recipe, run: Path, animals: Path, tmp_path: Path
+) -> None:
+    options = ["--logit-adjustment", "search", "--tau-norm", "search", "--val-fraction", 0.2, "--batch-size", 4]
+    outcome = evaluate("--model", run / "model", "--data", animals, *options, "--output-dir", tmp_path / "out")
+    assert outcome.status == 0, outcome.err
+    logits, labels = logits_of(run / "model", animals, "val", val_fraction=0.2)
+    counts = load_data(animals, val_fraction=0.2).class_counts
+    prior = np.log(np.array(counts) / sum(counts))
+    expected = [
+        [
+            balanced_accuracy_score(labels, (corrected(logits, run / "model", 0, tau) - a * prior).argmax(axis=1))
+            for tau in GRIDS["tau_norm"]
+        ]
+        for a in GRIDS["logit_adjustment"]
+    ]
+    posthoc = results_of(tmp_path / "out")["posthoc"]
+    np.testing.assert_allclose(posthoc["search"]["scores"], expected)
+    row, column = np.unravel_index(np.argmax(expected), np.shape(expected))
+    assert posthoc["logit_adjustment"]["tau"] == GRIDS["logit_adjustment"][row]
+    assert posthoc["tau_norm"]["tau"] == GRIDS["tau_norm"][column]
+    np.testing.assert_allclose(posthoc["logit_adjustment"]["scores"], np.max(expected, axis=1))
+    np.testing.assert_allclose(posthoc["tau_norm"]["scores"], np.max(expected, axis=0))
+    assert posthoc["search"]["held_out_of_training"] and posthoc["search"]["images"] == len(labels)
+    assert "may have been trained on the held-out images" not in outcome.out
+
+
+def test_a_model_that_has_seen_the_held_out_images(evaluate: Recipe, run: Path, animals: Path, tmp_path: Path) -> None:
+    """Another fraction, other images; and nothing is known of the training of a model from elsewhere."""
+    other = exported(tmp_path / "other", CLASSES)
+    models = ["--model", run / "model", other]
+    outcome = evaluate(*models, "--data", animals, "--logit-adjustment", "search", "--output-dir", tmp_path / "out")
+    assert outcome.status == 0, outcome.err
+    assert outcome.out.count("may have been trained on the held-out images") == 2
+    assert "it differs in train_images, val_images" in outcome.out
+    assert "it does not say what it was trained on" in outcome.out
+    for name in ("run", "other"):
+        results = results_of(tmp_path / "out" / name)
+        assert results["posthoc"]["search"]["held_out_of_training"] is False
+        assert results["posthoc"]["search"]["val_fraction"] == 0.1 and results["posthoc"]["tau_norm"] is None
+        assert results["class_counts"] == list(COUNTS.values())  # the search moves no class to another group
+        assert any("draws the values chosen towards 0" in note for note in results["notes"])
+
+
+def test_tau_norm_needs_a_linear_classifier(evaluate: Recipe, animals: Path, tmp_path: Path) -> None:
+    model = timm.create_model("levit_128s", num_classes=3)  # two classifiers
+    half = (0.5,) * 3
+    info = ExportInfo(class_names=CLASSES, mean=half, std=half, input_size=(3, 224, 224), tag="t")
+    folder = export_model(model, tmp_path / "m", info)
+    outcome = evaluate("--model", folder, "--data", animals, "--tau-norm", 1, "--output-dir", tmp_path / "out")
+    assert "--tau-norm needs logits that are one linear layer" in outcome.sentence
+
+
+# ---------------------------------------------------------------- held out of the training, or not
+SHAPE: dict[str, Any] = {"max_count": 20, "imbalance_factor": 4, "val_fraction": 0.2}
+
+
+@pytest.fixture(scope="module")
+def data() -> LongTailData:
+    return load_data("digits_lt", **SHAPE)
+
+
+@pytest.fixture
+def trained(run: Path) -> Callable[..., RunResults]:
+    """``trained(val_fraction=0.1)``: the results of a run on the digits, with these options."""
+
+    def results(**options: Any) -> RunResults:
+        used = load_data("digits_lt", **SHAPE | options)
+        return dataclasses.replace(
+            RunResults.load(run / "results.json"), data=used.facts, class_counts=used.class_counts
+        )
+
+    return results
+
+
+def test_the_same_images(trained: Callable[..., RunResults], data: LongTailData) -> None:
+    assert was_held_out(trained(), data) == (True, "its training held out the same images")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"val_fraction": 0.0}, "held none out"),
+        ({"val_fraction": 0.3}, "differs in train_images, val_images"),
+        ({"data_seed": 1}, "differs in data_seed"),
+        ({"selection": "first"}, "differs in selection"),
+        ({"imbalance_factor": 5}, "differs in imbalance_factor"),
+        ({"imbalance_type": "step"}, "differs in imbalance_type"),
+    ],
+)
+def test_other_images(
+    trained: Callable[..., RunResults], data: LongTailData, options: dict[str, Any], reason: str
+) -> None:
+    held_out, why = was_held_out(trained(**options), data)
+    assert not held_out and reason in why
+
+
+def test_the_source_of_a_fine_tuned_model_may_have_seen_them(
+    trained: Callable[..., RunResults], data: LongTailData
+) -> None:
+    results = trained()
+    tuned = dataclasses.replace(results, model=dataclasses.replace(results.model, pretrained_from="org/name"))
+    held_out, why = was_held_out(tuned, data)
+    assert not held_out and "fine-tuned from org/name" in why
+
+
+def test_what_is_not_known_does_not_count_as_held_out(trained: Callable[..., RunResults], data: LongTailData) -> None:
+    assert not was_held_out(None, data)[0]
+    results = trained()
+    elsewhere = dataclasses.replace(results, data=dataclasses.replace(results.data, name="cifar10_lt"))
+    assert was_held_out(elsewhere, data) == (False, "it was trained on cifar10_lt, which may hold the same images")
+    other_counts = dataclasses.replace(results, class_counts=[1] * 10)
+    assert was_held_out(other_counts, data) == (False, "its training held out others (it differs in class_counts)")

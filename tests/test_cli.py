@@ -1,0 +1,228 @@
+"""The command ``glmc-zoo``, and what every recipe does around its own steps."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glmc_zoo.cli import main, read_options, recipes, run_recipe
+from glmc_zoo.errors import UserError
+from glmc_zoo.options.sections import COMMANDS, TRAIN
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+# ------------------------------------------------------------------------------------------------ around a recipe
+def expect_exit(function: Callable[[], None], status: int) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_recipe(function)
+    assert stop.value.code == status
+
+
+def refuse() -> None:
+    raise UserError("lr=-1 must be above 0, so split_file='a b' is wrong")
+
+
+def test_an_error_is_one_sentence_with_options_and_status_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["somewhere/train.py"])
+    monkeypatch.delenv("RANK", raising=False)
+    expect_exit(refuse, 2)
+    assert capsys.readouterr().err == "train.py: error: --lr -1 must be above 0, so --split-file a b is wrong.\n"
+
+
+def test_one_process_of_several_reports_what_all_meet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    expect_exit(refuse, 2)
+    assert capsys.readouterr().err == ""
+
+    def alone() -> None:
+        error = UserError("image 3 is broken")
+        error.in_one_process = True
+        raise error
+
+    expect_exit(alone, 2)
+    assert capsys.readouterr().err.endswith(": error: Image 3 is broken.\n")
+
+
+def test_other_errors_keep_their_traceback_and_an_interruption_has_none() -> None:
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(ZeroDivisionError):
+        run_recipe(broken)
+    expect_exit(interrupted, 130)
+
+
+@pytest.mark.parametrize("fault", [None, UserError("The value 3 is odd: give 2.")])
+def test_no_process_group_outlives_a_recipe(fault: Exception | None) -> None:
+    from torch import distributed
+
+    def group() -> None:
+        distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+        if fault is not None:
+            raise fault
+
+    with pytest.raises(SystemExit) if fault else nullcontext():
+        run_recipe(group)
+    assert not distributed.is_initialized()  # its threads would now and then abort the interpreter as it ends
+
+
+def test_the_command_is_read_from_this_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
+    monkeypatch.setattr(sys, "argv", ["recipes/train.py", "--lr", "0.5", "--data", "/home/me/images"])
+    given = read_options(TRAIN, "Train a model.\n\nAnd more.")
+    assert given.explicit == {"lr": 0.5, "data": "/home/me/images"}
+    assert given.command == "python recipes/train.py --lr 0.5 --data path/to/images"
+    with pytest.raises(SystemExit) as stop:
+        read_options(TRAIN, "Train a model.\n\nAnd more.", ["--help"])
+    shown = capsys.readouterr().out
+    assert not stop.value.code and "Train a model." in shown and "And more" not in shown
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("launcher", [[], ["-m", "accelerate.commands.accelerate_cli", "launch", "--cpu"]])
+def test_the_recipe_evaluate_does_not_hide_the_library(lab: Any, tmp_path: Path, launcher: list[str]) -> None:
+    probe = "from glmc_zoo.cli import run_recipe\nrun_recipe(lambda: print(__import__('evaluate').__file__))\n"
+    (tmp_path / "evaluate.py").write_text("raise SystemExit('the wrong one')\n")
+    (tmp_path / "train.py").write_text(probe)
+    outcome = lab.run_python(*launcher, tmp_path / "train.py", cwd=tmp_path)
+    assert outcome.status == 0, outcome.err
+    assert "site-packages" in outcome.out.splitlines()[-1]
+
+
+# ------------------------------------------------------------------------------------------------ glmc-zoo
+@pytest.fixture(autouse=True)
+def own_argv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`main` sets the words of the process for the recipe that it runs."""
+    monkeypatch.setattr(sys, "argv", list(sys.argv))
+
+
+def shown_by(capsys: pytest.CaptureFixture[str], words: list[str], status: int = 0) -> str:
+    """What the command prints, on the one stream that it prints to."""
+    try:
+        main(words)
+    except SystemExit as stop:
+        assert (stop.code or 0) == status
+    captured = capsys.readouterr()
+    assert (captured.err if status == 0 else captured.out) == ""
+    return captured.err if status else captured.out
+
+
+def test_every_recipe_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    # minimal.py is a page to read and run, without options.
+    assert set(recipes()) == set(COMMANDS) == {path.stem for path in (ROOT / "recipes").glob("*.py")} - {"minimal"}
+    usage = shown_by(capsys, [])
+    assert usage == shown_by(capsys, ["--help"])
+    for name in (*recipes(), "list"):
+        line = next(line for line in usage.splitlines() if line.split()[:1] == [name])
+        assert len(line.split()) > 4 and line.endswith(".")
+
+
+@pytest.mark.parametrize("name", sorted(recipes()))
+def test_help_of_a_command_is_that_of_its_recipe(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown_by(capsys, [name.replace("_", "-"), "--help"])
+    assert text.startswith(f"usage: glmc-zoo {name} [--option value ...]")
+    assert "--config" in text and "==SUPPRESS==" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["trian"], "glmc-zoo: error: Unknown command 'trian': give one of .* Did you mean train?"),
+        (["train", "--epochs", "0"], "glmc-zoo train: error: --epochs 0 is too small: it must be at least 1."),
+        (["second-stage"], "glmc-zoo second_stage: error: --model is missing: give the first stage's model, "),
+        (["finetune"], "glmc-zoo finetune: error: --model is missing: give what to start from, "),
+        (["evaluate", "--model", "x", "--split", "validation"], "glmc-zoo evaluate: error: --split validation needs"),
+        (["predict", "--model", "x"], "glmc-zoo predict: error: --images is missing: give for instance --images path"),
+        (["push", "--model", "x"], "glmc-zoo push: error: --repo is missing: give ORG/NAME."),
+        (["convert", "--checkpoint", "x"], "glmc-zoo convert: error: --output-dir is missing: give one, such as "),
+        (["list", "all"], "glmc-zoo: error: glmc-zoo list takes no 'all': leave it out."),
+    ],
+)
+def test_bad_input_is_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    import re
+
+    text = shown_by(capsys, words, status=2)
+    assert re.match(sentence, text) and text.count("\n") == 1
+
+
+def test_version_and_list(capsys: pytest.CaptureFixture[str]) -> None:
+    from glmc_zoo import __version__, list_data, list_models
+
+    assert shown_by(capsys, ["--version"]) == f"glmc-zoo {__version__}\n"
+    assert shown_by(capsys, ["list", "--help"]).startswith("usage: glmc-zoo list\n")
+    shown = shown_by(capsys, ["list"])
+    for name in (*(model.name for model in list_models()), *list_data()):
+        assert any(line.startswith(f"{name} ") for line in shown.splitlines())
+    for model in list_models():
+        assert f"{100 * model.scores['balanced_accuracy']:.1f}" in shown
+
+
+def test_a_command_runs_its_recipe_and_is_recorded(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.leave_plots_empty(monkeypatch)
+    main(["train", *lab.tiny, "--epochs", "1", "--output-dir", str(tmp_path / "run")])
+    assert lab.results(tmp_path / "run")["command"].endswith(
+        "train --max-count 10 --imbalance-factor 2 --batch-size 16 --epochs 1 --output-dir path/to/run"
+    )
+    assert lab.results(tmp_path / "run")["command"].startswith("glmc-zoo ")
+
+
+@pytest.mark.processes
+def test_the_package_is_a_command(lab: Any, tmp_path: Path) -> None:
+    outcome = lab.run_python("-m", "glmc_zoo", "train", "--epochs", "0", cwd=tmp_path)
+    assert outcome.status == 2
+    assert outcome.err == "glmc-zoo train: error: --epochs 0 is too small: it must be at least 1.\n"
+
+
+@pytest.mark.processes
+def test_the_wheel_holds_recipes_template_and_published_models(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="needs hatchling to build a wheel without the network")
+    copy = tmp_path / "checkout"
+    ignored = shutil.ignore_patterns(".*", "runs", "benchmarks", "tests", "docs", "__pycache__")
+    shutil.copytree(ROOT, copy, ignore=ignored)
+    built = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel"],
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    with zipfile.ZipFile(next((copy / "dist").glob("*.whl"))) as wheel:
+        wheel.extractall(tmp_path / "site")
+    site = tmp_path / "site" / "glmc_zoo"
+    assert {path.name for path in (site / "recipes").glob("*.py")} == {p.name for p in (ROOT / "recipes").glob("*.py")}
+    code = """
+import glmc_zoo
+from glmc_zoo.cli import recipes
+from glmc_zoo.hub import render_card
+from glmc_zoo.options.given import config_path
+assert config_path("inat18").is_file() and "site" in config_path("inat18").parts
+print(glmc_zoo.__file__, *recipes(), *(model.name for model in glmc_zoo.list_models()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "site"), "PATH": ""}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    package, *names = done.stdout.split()
+    assert Path(package).parent == site
+    published = {path.parent.name for path in (ROOT / "hub_cards").glob("*/results.json")}
+    assert set(names) == set(recipes()) | published

@@ -1,0 +1,131 @@
+"""Results as files: what is written is what is read, and what is said of a file that holds something else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from card_results import CONVERTED, MINIMAL, MORE, RESULTS
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.metrics import longtail_scores
+from glmc_zoo.results import (
+    SCHEMA,
+    DataFacts,
+    EvaluatedModel,
+    EvaluationResults,
+    Origin,
+    RunResults,
+    Scores,
+    Thresholds,
+    write_json,
+)
+
+SCORES = Scores(top1=0.5, balanced_accuracy=0.4, hmean=0.1, gmean=0.2, worst=0.0, macro_f1=0.3)
+EVALUATION = EvaluationResults(
+    model=EvaluatedModel(
+        name="resnet18", given_as="resnet18", source="timm", parameters=5, classes=2, input_size=[3, 32, 32],
+        mean=[0.5] * 3, std=[0.2] * 3, interpolation="bicubic", crop_pct=0.95, crop_mode="center",
+    ),
+    data=DataFacts(name="mine"),
+    split="validation",
+    class_names=["a", "b"],
+    class_counts=[3, 1],
+    thresholds=Thresholds(many=100, few=20),
+    groups={"many": 0, "medium": 0, "few": 2},
+    batch_size=8,
+    validation=SCORES,
+    posthoc={"logit_adjustment": 1.0},
+    wall_time_s=1.5,
+    origin=Origin(command="glmc_zoo.evaluate(model='resnet18')"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("results", [RESULTS, MORE, CONVERTED, MINIMAL], ids=["run", "more", "converted", "minimal"])
+def test_what_is_written_is_what_is_read(results: RunResults, tmp_path: Path) -> None:
+    results.save(tmp_path / "results.json")
+    assert RunResults.load(tmp_path / "results.json") == results
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert next(iter(written)) == "schema" and written["schema"] == SCHEMA == 1
+    # Where they come from stands beside the rest.
+    assert written["command"] == results.origin.command and "origin" not in written
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_an_evaluation_is_read_back_and_knows_its_scores(tmp_path: Path) -> None:
+    EVALUATION.save(tmp_path / "results.json")
+    assert EvaluationResults.load(tmp_path / "results.json") == EVALUATION
+    assert EVALUATION.scores is SCORES and EVALUATION.plain_scores is None
+    corrected = dataclasses.replace(EVALUATION, split="test", test=SCORES, test_plain=SCORES)
+    assert corrected.scores is corrected.plain_scores is SCORES
+
+
+def test_scores_are_those_of_the_metric() -> None:
+    computed = longtail_scores([0, 1, 0], [0, 1, 1], class_counts=[9, 1], many=5, few=2)
+    plain = {name: value for name, value in dataclasses.asdict(Scores.of(computed)).items() if name in computed}
+    assert plain == computed and computed["few"] == 0.5
+
+
+def test_keys_of_a_later_version_are_left_out() -> None:
+    values = RESULTS.to_dict()
+    values["later"] = 1
+    values["model"]["later"] = 2
+    assert RunResults.from_dict(values) == RESULTS
+
+
+def edited(**changes: Any) -> dict[str, Any]:
+    """The results as a dictionary; ``None`` takes a key out."""
+    values: dict[str, Any] = json.loads(json.dumps(RESULTS.to_dict())) | changes
+    return {key: value for key, value in values.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ([1], "x.json holds no results of glmc_zoo"),
+        ({"model": {}}, "x.json holds no results of glmc_zoo"),
+        (edited(schema="1"), "x.json holds no results of glmc_zoo"),
+        (edited(schema=2), "x.json has schema 2, and this version reads 1: update glmc_zoo."),
+        (edited(schema=0), "x.json has schema 0, and this version reads 1: export the run again."),
+        (edited(method=None), "x.json lacks method: give the results of a finished run."),
+        (edited(method=3), "x.json: method holds '3', which is of another type than it should be"),
+        (edited(wall_time_s=True), "x.json: wall_time_s holds 'True', which is of another type"),
+        (edited(class_names="ab"), "x.json: class_names holds 'ab', which is of another type"),
+        (edited(class_counts=[1, 2.5]), "x.json: class_counts holds '2.5', which is of another type"),
+        (edited(class_counts=[1, True]), "x.json: class_counts holds 'True', which is of another type"),
+        (edited(model=[1]), "x.json: model holds '[1]' where an object should be"),
+        (edited(data={}), "x.json: data lacks name"),
+        (edited(thresholds={"many": 3}), "x.json: thresholds lacks few"),
+        (edited(hardware=3), "x.json: origin: hardware holds '3'"),
+    ],
+)
+def test_one_sentence_about_other_content(values: Any, sentence: str) -> None:
+    with pytest.raises(UserError) as caught:
+        RunResults.from_dict(values, "x.json")
+    assert str(caught.value).startswith(sentence) and "\n" not in str(caught.value)
+
+
+def test_one_sentence_about_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "half.json").write_text('{"schema": 1,')
+    for name in ("half.json", "nowhere.json"):
+        with pytest.raises(UserError, match=rf"{name} cannot be read: "):
+            RunResults.load(tmp_path / name)
+
+
+def test_a_fault_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_results_of_the_other_kind_are_named(tmp_path: Path) -> None:
+    values = {"schema": SCHEMA, "method": "ce"}
+    with pytest.raises(UserError, match=r"^x.json holds results of another kind: read them by RunResults.$"):
+        EvaluationResults.from_dict(values, "x.json")
+    with pytest.raises(UserError, match=r"^x.json holds results of another kind: read them by EvaluationResults.$"):
+        RunResults.from_dict({"schema": SCHEMA, "split": "test"}, "x.json")

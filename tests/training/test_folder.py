@@ -1,0 +1,78 @@
+"""The run folder: who may use it, and the lines of its epochs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from accelerate import Accelerator
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.options.given import given_options
+from glmc_zoo.options.resolve import training_options
+from glmc_zoo.options.run import RunOptions
+from glmc_zoo.options.sections import TRAIN
+from glmc_zoo.training.folder import RunFolder, short_model_name
+
+
+def options(**values: object) -> RunOptions:
+    return training_options(given_options(TRAIN, values, ""))
+
+
+def test_half_a_line_is_not_an_epoch(accelerate: Callable[..., Accelerator], tmp_path: Path) -> None:
+    folder = RunFolder(accelerate(), options(output_dir=str(tmp_path / "run")), "name")
+    for epoch in range(3):
+        folder.append({"epoch": epoch, "test": {"top1": 0.5}})
+    text = folder.metrics.read_text()
+    folder.metrics.write_text(text[:-2])  # the braces are not closed
+    assert [row["epoch"] for row in folder.rows()] == [0, 1]
+    folder.keep_epochs(1)
+    folder.append({"epoch": 1})
+    assert [json.loads(line)["epoch"] for line in folder.metrics.read_text().splitlines()] == [0, 1]
+
+
+def test_a_folder_belongs_to_one_run(accelerate: Callable[..., Accelerator], tmp_path: Path) -> None:
+    accelerator, path = accelerate(), tmp_path / "run"
+    RunFolder(accelerator, options(output_dir=str(path), lr=0.1), "name")
+    before = (path / "config.yaml").read_bytes()
+    with pytest.raises(UserError, match=r"already holds files \(config.yaml\); choose .* by resume='auto'"):
+        RunFolder(accelerator, options(output_dir=str(path), lr=0.1), "name")
+    with pytest.raises(UserError, match=r"it was configured differently \(lr: 0.1 -> 0.2\): give the same options"):
+        RunFolder(accelerator, options(output_dir=str(path), resume="auto", lr=0.2), "name")
+    RunFolder(accelerator, options(output_dir=str(path), resume="auto", lr=0.1, keep_checkpoints=7), "name")
+    assert (path / "config.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"output_dir": "FOLDER/file"}, "is a file; name a folder"),
+        (
+            {"output_dir": "FOLDER/other", "resume": "auto"},
+            r"holds files \(checkpoints\); they are not a run's",
+        ),
+        ({"resume": "FOLDER/none"}, "is not a folder; give 'auto' or a folder below checkpoints/"),
+        ({"resume": "FOLDER/other/checkpoints/step-1"}, "does not belong to a run"),
+        ({"resume": "FOLDER/run/checkpoints/step-1", "output_dir": "FOLDER/new"}, "leave output_dir='.*new' out"),
+    ],
+)
+def test_folders_that_cannot_be_used(
+    accelerate: Callable[..., Accelerator], tmp_path: Path, values: dict[str, str], message: str
+) -> None:
+    (tmp_path / "file").touch()
+    for run in ("other", "run"):
+        (tmp_path / run / "checkpoints" / "step-1").mkdir(parents=True)
+    (tmp_path / "run" / "config.yaml").write_text("epochs: 1\n")
+    given = {name: value.replace("FOLDER", str(tmp_path)) for name, value in values.items()}
+    with pytest.raises(UserError, match=message):
+        RunFolder(accelerate(), options(**given), "name")
+
+
+def test_the_name_of_a_model_in_one_word(tmp_path: Path) -> None:
+    (tmp_path / "numbers" / "model").mkdir(parents=True)
+    assert short_model_name(str(tmp_path / "numbers" / "model")) == "numbers"
+    assert short_model_name(f"local-dir:{tmp_path / 'numbers'}") == "numbers"
+    assert short_model_name("hf_hub:org/name") == "org_name"
+    assert short_model_name("resnet50.a1_in1k") == "resnet50.a1_in1k"

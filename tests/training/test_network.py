@@ -1,0 +1,39 @@
+"""The network's input against what options, data and backbone ask for, and which batches it takes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from torch import nn
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.options.images import ImageOptions
+from glmc_zoo.training.network import check_batch, input_spec
+
+
+def test_a_batch_of_one_is_too_small_for_batch_norm() -> None:
+    check_batch(nn.BatchNorm1d(2), 2, "net")  # type: ignore[arg-type]  # any module
+    check_batch(nn.Linear(2, 2), 1, "net")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="batch_size=1 is too small for the batch-norm of 'net'"):
+        check_batch(nn.BatchNorm1d(2), 1, "net")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "pretrained", "own_size", "size", "mean", "crop_pct"),
+    [
+        ({}, False, False, 32, 0.3, 1.0),  # from scratch: the data set's
+        ({}, True, False, 32, 0.5, 1.0),  # trained weights expect the statistics that they were trained with
+        ({}, True, True, 160, 0.5, 1.0),  # a fine-tuned model: its own size
+        ({"image_size": 48, "augment": "large"}, True, True, 48, 0.5, 0.875),
+    ],
+)
+def test_input_is_that_of_the_options_the_data_or_the_backbone(
+    options: dict[str, Any], pretrained: bool, own_size: bool, size: int, mean: float, crop_pct: float
+) -> None:
+    data: Any = SimpleNamespace(mean=(0.3,) * 3, std=(0.1,) * 3, image_size=32, augment="crop_flip")
+    spec = input_spec(ImageOptions(**options), data, "test_vit", pretrained=pretrained, own_size=own_size)
+    assert (spec.size, spec.mean, spec.crop_pct) == (size, (mean,) * 3, crop_pct)
+    assert spec.data_config["input_size"] == (3, size, size)
+    assert spec.augment == options.get("augment", "crop_flip")

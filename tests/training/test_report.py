@@ -1,0 +1,119 @@
+"""The lines of a run on the screen, and what its end writes: scores first, then the exported folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+import yaml
+
+import glmc_zoo  # noqa: F401  registers the CIFAR networks
+from glmc_zoo.hub import render_card
+from glmc_zoo.metrics import ScoreCounts
+from glmc_zoo.options.given import given_options
+from glmc_zoo.options.resolve import training_options
+from glmc_zoo.options.run import RunOptions
+from glmc_zoo.options.sections import TRAIN
+from glmc_zoo.results import DataFacts, ModelFacts, RunResults, Scores, Seeds, Thresholds
+from glmc_zoo.training.report import epoch_line, step_text, write_outputs
+
+COUNTS = [120, 50, 5]
+
+
+def options(**values: object) -> RunOptions:
+    return training_options(given_options(TRAIN, values, ""))
+
+
+def test_an_epoch_is_one_line_with_its_scores() -> None:
+    row: dict[str, Any] = {"epoch": 2, "loss": 1.23456, "lr": 0.05, "images_per_second": 99.6}
+    assert epoch_line(row, 40) == "epoch 3/40  loss 1.235  lr 0.0500  (100 images/s)"
+    row["validation"] = {"top1": 0.5, "balanced_accuracy": 0.25, "many": None, "medium": 1.0, "few": 0.0}
+    assert "lr 0.0500  top1 50.0  balanced_accuracy 25.0  many -  medium 100.0  few 0.0  (" in epoch_line(row, 40)
+
+
+@pytest.mark.parametrize(
+    ("given", "processes", "text"),
+    [
+        ({}, 1, "batch 64, lr 0.1"),
+        ({"sam_rho": 0.05}, 1, "batch 64, lr 0.1, SAM within 0.05"),
+        ({"grad_accum_steps": 2}, 8, "batch 64 x 8 processes x 2 accumulated = 1024 images a step, lr 0.1"),
+        ({"lr_base_size": 256}, 8, "batch 64 x 8 processes = 512 images a step, lr 0.2 (0.1 x 512 / 256)"),
+    ],
+)
+def test_batch_and_learning_rate_in_words(given: dict[str, Any], processes: int, text: str) -> None:
+    assert step_text(options(batch_size=64, lr=0.1, **given).schedule, processes) == text
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> tuple[Path, RunResults, list[dict[str, Any]], Any, dict[str, torch.Tensor]]:
+    """The first arguments of `write_outputs`, for a run whose data are in a folder of this machine."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    config = {"data": "cifar10_lt", "data_dir": "/home/me/cifar10", "epochs": 2}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    counts = ScoreCounts.empty(COUNTS, many=100, few=20)
+    counts.update([0, 0, 1, 2], logits=np.eye(3)[[0, 1, 1, 2]])
+    model = ModelFacts(
+        name="resnet20_cifar.ce_cifar10_lt", backbone="resnet20_cifar", tag="ce_cifar10_lt", parameters=1,
+        input_size=[3, 32, 32], mean=[0.5] * 3, std=[0.2] * 3,
+    )  # fmt: skip
+    results = RunResults(
+        model=model,
+        data=DataFacts(name="cifar10_lt"),
+        method="ce",
+        class_names=["one", "two", "three"],
+        class_counts=COUNTS,
+        thresholds=Thresholds(many=100, few=20),
+        groups={"many": 1, "medium": 1, "few": 1},
+        test=Scores.of(counts.scores()),
+        class_recalls=[0.5, 1.0, 1.0],
+        group_confusion=counts.group_confusion.tolist(),
+        seeds=Seeds(seed=0, data_seed=0),
+        config={"lr": 0.1},
+    )
+    rows = [{"epoch": epoch, "loss": 1.0, "lr": 0.1, "test": counts.scores()} for epoch in range(2)]
+    torch.manual_seed(0)
+    network = timm.create_model("resnet20_cifar", num_classes=3)
+    return folder, results, rows, network, {"projector.weight": torch.ones(2, 64)}
+
+
+def test_model_and_encoder_are_exported_with_the_scores(run: Any) -> None:
+    folder, *_, model, _heads = run
+    results = write_outputs(*run, options(export_half=True, export_encoder=True, push_to_hub="org/name"))
+    assert results.test is not None and results.test.top1 == 0.75
+    assert json.loads((folder / "results.json").read_text()) == results.to_dict()
+    assert json.loads((folder / "model/results.json").read_text()) == results.to_dict()
+    assert results.weights is not None and results.weights.dtype == "float16"
+    assert (folder / "model/README.md").read_text() == render_card(results, repo_id="org/name")
+    assert sorted(path.name for path in (folder / "model").iterdir()) == [
+        *("README.md", "config.json", "config.yaml", "glmc_heads.safetensors", "model.safetensors", "plots"),
+        "results.json",
+    ]
+    assert results.plots == sorted(path.name for path in (folder / "plots").iterdir())
+    assert len(results.plots) == 3
+    for name in results.plots:
+        assert (folder / "model/plots" / name).read_bytes() == (folder / "plots" / name).read_bytes()
+    assert yaml.safe_load((folder / "model/config.yaml").read_text())["data_dir"] == "path/to/cifar10"
+    assert yaml.safe_load((folder / "config.yaml").read_text())["data_dir"] == "/home/me/cifar10"
+
+    assert not (folder / "encoder/glmc_heads.safetensors").exists()
+    assert "hf-hub:" not in (folder / "encoder/README.md").read_text()
+    encoder: Any = timm.create_model(f"local-dir:{folder / 'encoder'}", pretrained=True)
+    assert encoder.num_classes == 0
+    assert torch.equal(encoder.conv1.weight, model.conv1.weight.half().float())
+
+
+def test_scores_survive_an_export_that_fails(run: Any, lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.leave_plots_empty(monkeypatch)
+    folder, _, _, model, _ = run
+    with torch.no_grad():
+        model.fc.weight[0, 0] = 1e6
+    with pytest.raises(ValueError, match="beyond the 65504"):
+        write_outputs(*run, options(export_half=True))
+    assert json.loads((folder / "results.json").read_text())["test"]["top1"] == 0.75
+    assert not (folder / "model").exists()
