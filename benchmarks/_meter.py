@@ -1,21 +1,70 @@
-"""The clock of the speed measurements, and counts of arithmetic and of a GPU's busy time."""
+"""What the measurements share: options of a run, clock, memory, counts of arithmetic, a GPU's busy time, the report.
+
+Nothing heavy is imported with this module: index.py measures the memory of a process that imports it.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import platform
+import shlex
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
+if TYPE_CHECKING:
+    import torch
+
+    from glmc_zoo.options.run import RunOptions
+
+_K = TypeVar("_K", bound=Hashable)
+_T = TypeVar("_T")
+
+
+def run_options(**values: Any) -> RunOptions:
+    """The resolved options of a training, as ``glmc_zoo.train`` resolves them; ``None`` leaves one to its default."""
+    from glmc_zoo.options.given import given_options
+    from glmc_zoo.options.resolve import training_options
+    from glmc_zoo.options.sections import TRAIN
+
+    return training_options(given_options(TRAIN, values, ""))
+
+
+def in_turn(measures: Mapping[_K, Callable[[], _T]], rounds: int) -> dict[_K, list[_T]]:
+    """What each measure gives in each round; they take turns, so that a slow moment of the machine affects them all."""
+    taken: dict[_K, list[_T]] = {name: [] for name in measures}
+    for _ in range(rounds):
+        for name, measure in measures.items():
+            taken[name].append(measure())
+    return taken
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Median and range of the rounds."""
+    return {"median": median(values), "range": [min(values), max(values)]}
+
+
+def ratios(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
+    """The first over the second, round by round."""
+    return spread([one / other for one, other in zip(first, second, strict=True)])
+
+
+def shown(value: Mapping[str, Any], digits: int) -> str:
+    """Median and range in a cell of a printed table."""
+    low, high = value["range"]
+    return f"{value['median']:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
 def wait(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished its work."""
+    import torch
+
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -24,10 +73,11 @@ def processor_seconds() -> float:
     """Processor time so far of this process, of its children, and of those that have ended."""
     import psutil
 
-    own = psutil.Process()
-    ended = own.cpu_times()
-    total = time.process_time() + ended.children_user + ended.children_system  # the first counts finer than the others
-    for child in own.children(recursive=True):
+    process = psutil.Process()
+    times = process.cpu_times()
+    # `process_time` has the finest resolution.
+    total: float = time.process_time() + times.children_user + times.children_system
+    for child in process.children(recursive=True):
         try:
             spent = child.cpu_times()
         except psutil.NoSuchProcess:
@@ -36,19 +86,29 @@ def processor_seconds() -> float:
     return total
 
 
+def peak_mib() -> float:
+    """Largest resident memory of this process so far, in MiB; Linux alone.
+
+    Not ``ru_maxrss``: a process inherits that from the process that started it.
+    """
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
 def children_mib() -> float:
-    """Memory that the children of this process have to themselves, in MiB."""
+    """Memory that the children of this process do not share with another process, in MiB."""
     import psutil
 
-    return sum(child.memory_full_info().uss for child in psutil.Process().children(recursive=True)) / 2**20
+    used: int = sum(child.memory_full_info().uss for child in psutil.Process().children(recursive=True))
+    return used / 2**20
 
 
 class Meter:
-    """Wall and processor time of steps, those of the warm-up left out; the device is waited for at both ends alone.
+    """Wall and processor time of steps after a warm-up. It waits for the device before the first and after the last.
 
     Args:
-        device: where the steps run.
-        warmup: steps that are not timed.
+        device: Where the steps run.
+        warmup: Steps that are not timed.
     """
 
     def __init__(self, device: torch.device, warmup: int) -> None:
@@ -58,7 +118,7 @@ class Meter:
         self._start = self._processor = 0.0
 
     def begin(self) -> None:
-        """The next step begins: call this before its batch is fetched."""
+        """Begin the next step: call this before its batch is fetched."""
         if len(self._begun) == self.warmup:
             wait(self.device)
             self._processor = processor_seconds()
@@ -66,12 +126,12 @@ class Meter:
         self._begun.append(time.perf_counter())
 
     def count(self, samples: int) -> None:
-        """The batch of this step has so many samples."""
+        """Count the samples of this step's batch."""
         if len(self._begun) > self.warmup:
             self.samples += samples
 
     def stop(self) -> dict[str, Any]:
-        """The last step is through."""
+        """End the last step, and return the measurements."""
         wait(self.device)
         end, processor = time.perf_counter(), processor_seconds()
         timed = [*self._begun[self.warmup :], end]
@@ -82,19 +142,21 @@ class Meter:
             "steps": len(timed) - 1,
             "samples": self.samples,
             "workers_mib": children_mib(),
-            # Of steps as the process sees them: on a GPU it may be ahead of the device.
+            # As the process sees its steps: on a GPU it may be ahead of the device.
             "median_step_seconds": median(b - a for a, b in pairwise(timed)),
         }
 
 
 def time_matmul(size: int, dtype: torch.dtype, device: torch.device, repeats: int) -> dict[str, Any]:
-    """Arithmetic of ``repeats`` products of two square matrices: what the device can do at its best."""
+    """Arithmetic per second in products of two square matrices: what the device reaches at its best."""
+    import torch
+
     one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     meter = Meter(device, 2)
     for _ in range(repeats + 2):
         meter.begin()
         torch.mm(one, other)
-    # Not by the total: a product is short, and one slow moment would count for many.
+    # By the median on a CPU: a product is short, and one slow moment would count for many.
     done = meter.stop()
     seconds = done["seconds"] / repeats if device.type == "cuda" else done["median_step_seconds"]
     return {"gflops": 2 * size**3 / seconds / 1e9}
@@ -110,7 +172,7 @@ def count_flops(step: Callable[[], Any]) -> int:
 
 
 def busy_seconds(events: Iterable[dict[str, Any]]) -> float:
-    """Time during which at least one kernel ran, of the events of a chrome trace, whose unit is the microsecond."""
+    """Time during which at least one kernel ran, from the events of a chrome trace (in microseconds)."""
     kernels = sorted((e["ts"], e["ts"] + e["dur"]) for e in events if e.get("ph") == "X" and e.get("cat") == "kernel")
     total, reached = 0.0, float("-inf")
     for start, end in kernels:
@@ -120,7 +182,8 @@ def busy_seconds(events: Iterable[dict[str, Any]]) -> float:
 
 
 def kernel_seconds(work: Callable[[], Any]) -> float:
-    """Time during which the GPU computes while ``work`` is done; being traced slows the process, not the kernels."""
+    """Time during which the GPU computes while ``work`` runs; the trace slows the process, not the kernels."""
+    import torch
     from torch.profiler import ProfilerActivity, profile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -130,3 +193,29 @@ def kernel_seconds(work: Callable[[], Any]) -> float:
         path = Path(folder, "trace.json")
         profiler.export_chrome_trace(str(path))
         return busy_seconds(json.loads(path.read_text(encoding="utf-8"))["traceEvents"])
+
+
+def write_report(path: Path | None, rows: list[dict[str, Any]], *, device: str = "cpu", **more: Any) -> None:
+    """Write ``rows`` as JSON to ``path``, where there is one, with what is needed to read and repeat them."""
+    if path is None:
+        return
+    import torch
+
+    from glmc_zoo.machine.command import without_folder
+    from glmc_zoo.machine.provenance import package_versions, source_commit
+
+    cuda = device.startswith("cuda")
+    report = {
+        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(without_folder, sys.argv[1:])]),
+        "machine": {
+            "device": torch.cuda.get_device_name() if cuda else platform.machine(),
+            "cpu": torch.backends.cpu.get_cpu_capability(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+        },
+        "versions": package_versions(),
+        "commit": source_commit(),
+        **more,
+        "results": rows,
+    }
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -3,16 +3,16 @@
     python benchmarks/growth.py --data-dir DATA/cifar10 --threads 2 --out benchmarks/results
     python benchmarks/growth.py --device cuda --mixed-precision bf16 --max-counts 1250 2500 5000
 
-An epoch is one of the engine's, as recipes/train.py runs it, after one that is not timed. Each round does an epoch of
-every setting in turn, so that a slow moment of the machine touches all of them; of the rounds the median counts.
+An epoch is that of recipes/train.py, after one that is not timed. Each round does an epoch of every setting, and the
+median of the rounds counts.
 
 - Images: cifar10_lt with imbalance factor 100, thinned from ``--max-counts`` images of its largest class; without
-  ``--data-dir`` drawn pixels of the same shape and class counts.
+  ``--data-dir`` random pixels of the same shape and class counts.
 - Classes: as many training images (``--images``) and test images, 32 x 32 pixels, for every number of classes; class
   counts fall as 1 / rank, and no class is without an image. The evaluation is timed too, on as many test images as the
   largest number of classes.
 
-A straight line is fitted to the medians by least squares; what it leaves over is printed relative to each of them.
+A straight line is fitted to the medians by least squares; residuals are printed relative to each of them.
 """
 
 from __future__ import annotations
@@ -23,18 +23,17 @@ import io
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from _report import write_report
+from _meter import in_turn, run_options, shown, spread, write_report
 
-from glmc_zoo.errors import UserError
+from glmc_zoo.errors import UserError, as_command_line
 
 if TYPE_CHECKING:
-    from glmc_zoo.engine.run import TrainingRun
+    from glmc_zoo.training.run import TrainingRun
 
 FACTOR = 100  # imbalance factor of the sets that grow in images
 SIDE = 32
@@ -49,24 +48,24 @@ def falling_counts(classes: int, images: int) -> list[int]:
 
 
 def write_set(folder: Path, train: Sequence[int], test_images: int) -> Path:
-    """Save a set of drawn pixels with these class counts, in the form that `load_data` reads."""
+    """Save a set of random pixels with these class counts, in the form that `load_data` reads."""
     import datasets
     import numpy as np
     from PIL import Image
 
     datasets.disable_progress_bars()
     rng = np.random.default_rng(0)
-    pictures = []
+    images = []
     for _ in range(256):
         file = io.BytesIO()
         Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(file, "PNG")
-        pictures.append({"bytes": file.getvalue(), "path": None})
+        images.append({"bytes": file.getvalue(), "path": None})
     classes = datasets.ClassLabel(names=[f"class {c}" for c in range(len(train))])
     features = datasets.Features({"image": datasets.Image(), "label": classes})
     splits = datasets.DatasetDict()
     labels_of = {"train": np.repeat(np.arange(len(train)), train), "test": np.arange(test_images) % len(train)}
     for split, labels in labels_of.items():
-        columns = {"image": [pictures[i % len(pictures)] for i in range(len(labels))], "label": labels.tolist()}
+        columns = {"image": [images[i % len(images)] for i in range(len(labels))], "label": labels.tolist()}
         splits[split] = datasets.Dataset.from_dict(columns, features=features)
     splits.save_to_disk(str(folder))
     return folder
@@ -74,14 +73,16 @@ def write_set(folder: Path, train: Sequence[int], test_images: int) -> Path:
 
 @dataclass
 class Setting:
-    """One point of a panel, with its run and the times taken so far, in seconds."""
+    """One point of a panel, with its run and the seconds taken so far."""
 
     panel: str
     value: int
     run: TrainingRun
-    epochs: Iterator[int]
     training: list[float] = field(default_factory=list)
     evaluation: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.epochs = self.run.epochs()
 
     def do_epoch(self) -> None:
         """Train through the next epoch and finish it, with an evaluation where the run has one every epoch."""
@@ -98,18 +99,11 @@ class Setting:
 def make_settings(options: argparse.Namespace, folder: Path) -> list[Setting]:
     """The runs of both panels, not begun yet."""
     from glmc_zoo import longtail_counts
-    from glmc_zoo.engine.config import resolve
-    from glmc_zoo.engine.run import TrainingRun
+    from glmc_zoo.training.run import TrainingRun
 
     epochs = options.rounds + 2  # one to warm up, and the last, which would be exported, is never reached
-    shared = {
-        "backbone": options.backbone,
-        "preset": "official",
-        "batch_size": options.batch_size,
-        "threads": options.threads,
-        "mixed_precision": options.mixed_precision,
-        **{"epochs": epochs, "checkpoint_every": epochs},
-    }
+    shared = {name: getattr(options, name) for name in ("backbone", "batch_size", "threads", "mixed_precision")}
+    shared |= {"preset": "official", "epochs": epochs, "checkpoint_every": epochs}
     if options.data_dir is not None:
         grown: dict[str, Any] = {"data": "cifar10_lt", "data_dir": str(options.data_dir)}
     else:
@@ -122,11 +116,11 @@ def make_settings(options: argparse.Namespace, folder: Path) -> list[Setting]:
         data = write_set(folder / f"classes-{classes}", counts, max(options.classes))
         plans.append(("classes", classes, {"data": str(data), "eval_every": 1}))
     settings: list[Setting] = []
-    for panel, value, own in plans:
-        run = TrainingRun(resolve(shared | own | {"output_dir": str(folder / f"run-{panel}-{value}")}))
+    for panel, value, special in plans:
+        run = TrainingRun(run_options(**shared | special, output_dir=str(folder / f"run-{panel}-{value}")))
         if run.accelerator.device.type != options.device:
-            raise SystemExit(f"growth.py: error: --device {options.device} is not at hand; give --device cpu.")
-        settings.append(Setting(panel, len(run.data.train) if panel == "images" else value, run, run.epochs()))
+            raise SystemExit(f"growth.py: error: --device {options.device} is not available; give --device cpu.")
+        settings.append(Setting(panel, len(run.data.train) if panel == "images" else value, run))
     return settings
 
 
@@ -135,14 +129,14 @@ def fit_line(values: Sequence[int], seconds: Sequence[float]) -> dict[str, Any]:
     import numpy as np
 
     slope, start = np.polyfit(values, seconds, 1)
-    left = np.asarray(seconds) - np.polyval((slope, start), values)
-    total = float(np.var(seconds)) * len(seconds)
+    residuals = np.asarray(seconds) - np.polyval((slope, start), values)
+    relative = residuals / np.asarray(seconds)
     return {
         "seconds_at_zero": float(start),
         "seconds_per_unit": float(slope),
-        "r2": 1 - float((left**2).sum()) / total if total else 1.0,
-        "residuals_relative": (left / np.asarray(seconds)).tolist(),
-        "largest_relative_residual": float(np.abs(left / np.asarray(seconds)).max()),
+        "r2": 1 - float((residuals**2).mean() / max(np.var(seconds), np.finfo(float).tiny)),
+        "residuals_relative": relative.tolist(),
+        "largest_relative_residual": float(np.abs(relative).max()),
     }
 
 
@@ -152,7 +146,8 @@ def summarise(settings: Sequence[Setting]) -> list[dict[str, Any]]:
     for panel, what in (("images", "training"), ("classes", "training"), ("classes", "evaluation")):
         points = [setting for setting in settings if setting.panel == panel]
         times = [getattr(setting, what)[1:] for setting in points]  # the first epoch warms up
-        values, medians = [setting.value for setting in points], [median(taken) for taken in times]
+        values, seconds = [setting.value for setting in points], [spread(taken) for taken in times]
+        medians = [one["median"] for one in seconds]
         rows.append(
             {
                 "over": panel,
@@ -160,9 +155,7 @@ def summarise(settings: Sequence[Setting]) -> list[dict[str, Any]]:
                 "values": values,
                 "train_images": [len(setting.run.data.train) for setting in points],
                 "test_images": [len(setting.run.data.test) for setting in points],
-                "seconds": times,
-                "median_s": medians,
-                "range_s": [[min(taken), max(taken)] for taken in times],
+                "seconds": seconds,
                 "over_first": [one / medians[0] for one in medians],
                 "line": fit_line(values, medians),
             }
@@ -174,9 +167,9 @@ def report_lines(row: dict[str, Any]) -> list[str]:
     """What is printed of one series."""
     line = row["line"]
     lines = [f"{row['what']} over {row['over']}: seconds an epoch, median (range), over the first, off the line"]
-    columns = [row[name] for name in ("values", "median_s", "range_s", "over_first")]
-    for value, middle, (low, high), ratio, left in zip(*columns, line["residuals_relative"], strict=True):
-        lines.append(f"  {value:7,d}  {middle:8.3f} ({low:.3f} to {high:.3f})  {ratio:6.3f}  {left:+7.2%}")
+    columns = [row[name] for name in ("values", "seconds", "over_first")]
+    for value, seconds, ratio, residual in zip(*columns, line["residuals_relative"], strict=True):
+        lines.append(f"  {value:7,d}  {shown(seconds, 3):24s}  {ratio:6.3f}  {residual:+7.2%}")
     lines.append(
         f"  line: {line['seconds_at_zero']:.3f} s + {1000 * line['seconds_per_unit']:.3f} ms for each; "
         f"R2 {line['r2']:.4f}, largest residual {line['largest_relative_residual']:.2%}"
@@ -193,9 +186,9 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     figure, axes = new_figure("Time of an epoch as the training set grows", width=9.6, height=4.4, columns=2)
     for row in rows:
         axis, colour = axes[row["over"] == "classes"], INK if row["what"] == "training" else GREEN
-        pairs = list(zip(row["median_s"], row["range_s"], strict=True))
-        bars = [[middle - low for middle, (low, _) in pairs], [high - middle for middle, (_, high) in pairs]]
-        axis.errorbar(row["values"], row["median_s"], yerr=bars, fmt="o", color=colour, capsize=4, markersize=5)
+        medians = [one["median"] for one in row["seconds"]]
+        bars = [[abs(one["range"][end] - one["median"]) for one in row["seconds"]] for end in (0, 1)]
+        axis.errorbar(row["values"], medians, yerr=bars, fmt="o", color=colour, capsize=4, markersize=5)
         line, ends = row["line"], [0, max(row["values"])]
         fitted = [line["seconds_at_zero"] + line["seconds_per_unit"] * end for end in ends]
         label = f"{row['what']}, line with R² {line['r2']:.4f}, within {line['largest_relative_residual']:.1%}"
@@ -214,7 +207,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     """Measure, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", type=Path, help="copy of the Hub's uoft-cs/cifar10; drawn pixels without it")
+    parser.add_argument("--data-dir", type=Path, help="copy of the Hub's uoft-cs/cifar10; random pixels without it")
     parser.add_argument("--max-counts", type=int, nargs="+", default=[500, 1000, 2000])
     parser.add_argument("--classes", type=int, nargs="+", default=[10, 100, 1000, 8142])
     parser.add_argument("--images", type=int, default=10240, help="training images for every number of classes")
@@ -237,10 +230,8 @@ def main() -> None:
         try:
             settings = make_settings(options, Path(folder))
         except UserError as error:
-            parser.error(error.sentence)
-        for _ in range(options.rounds + 1):
-            for setting in settings:
-                setting.do_epoch()
+            parser.error(as_command_line(error.sentence, vars(options)))
+        in_turn({id(setting): setting.do_epoch for setting in settings}, options.rounds + 1)
         rows = summarise(settings)
     for row in rows:
         print("\n".join(report_lines(row)))

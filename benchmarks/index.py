@@ -1,14 +1,14 @@
-"""Time and peak memory of building a large set from the names of its pictures and its official-shaped list.
+"""Time and peak memory of building a large set from the names of its images and its official-shaped list.
 
     python benchmarks/index.py --folder EMPTY_FOLDER
     python benchmarks/index.py --folder EMPTY_FOLDER --sets imagenet_lt --forms hub --rounds 5 --json index.json
 
-Makes each set with as many pictures, classes and list lines as the real one: of ImageNet 1.28 million training pictures
-in a tree of files (links to one file a class, so that they take inodes and no space), and as parquet in the Hub's
-schema (with pictures of one pixel); of iNaturalist 2018 the tree. Timed is the whole of ``load_data`` in a fresh
-process: walking the folders or opening the table that ``datasets`` keeps, reading the list, matching it, and counting
-classes; and the first opening of the parquet files, which ``datasets`` converts once. Imports are not timed; the peak
-is of the whole process. Prints a table, and JSON with ``--json FILE``.
+Makes each set with as many images, classes and list lines as the real one: ImageNet's 1.28 million training images as
+a tree of files (links to one file a class, so that they take inodes and no space), and as parquet in the Hub's schema
+(with images of one pixel); iNaturalist 2018 as a tree. Timed is the whole of ``load_data`` in a fresh process: walking
+the folders or opening the table that ``datasets`` keeps, reading the list, matching it, and counting classes; and the
+first opening of the parquet files, which ``datasets`` converts once. Imports are not timed; the peak is of the whole
+process. Prints a table, and writes JSON with ``--json FILE``.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
-from _report import peak_mib, write_report
+from _meter import peak_mib, shown, spread, write_report
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def long_tail(size: Size) -> list[int]:
     """Class counts with the list's total, largest and smallest class, along a power of the rank."""
     rank, low, high = np.arange(1, size.classes + 1), 0.0, 4.0
 
-    def curve(power: float) -> np.ndarray:
-        counts = np.maximum(size.largest * rank**-power, size.smallest).astype(int)
+    def curve(power: float) -> NDArray[np.int64]:
+        counts: NDArray[np.int64] = np.maximum(size.largest * rank**-power, size.smallest).astype(int)
         counts[-1] = size.smallest
         return counts
 
@@ -65,7 +65,7 @@ def long_tail(size: Size) -> list[int]:
     counts = curve(high)
     counts[1 : 1 + size.listed - counts.sum()] += 1
     assert (counts.sum(), counts.max(), counts.min()) == (size.listed, size.largest, size.smallest)
-    return np.random.default_rng(0).permutation(counts).tolist()
+    return [int(count) for count in np.random.default_rng(0).permutation(counts)]
 
 
 def imagenet_names(size: Size) -> tuple[list[list[str]], list[list[str]]]:
@@ -73,16 +73,12 @@ def imagenet_names(size: Size) -> tuple[list[list[str]], list[list[str]]]:
     wnids = [f"n{1_440_764 + 13_000 * label:08d}" for label in range(size.classes)]
     each = [size.train // size.classes + (label < size.train % size.classes) for label in range(size.classes)]
     train = [[f"{wnid}_{7 * number + 13}" for number in range(count)] for wnid, count in zip(wnids, each, strict=True)]
-    per_class = size.test // size.classes
-    test = [
-        [f"ILSVRC2012_val_{number * size.classes + label + 1:08d}" for number in range(per_class)]
-        for label in range(size.classes)
-    ]
-    return train, test
+    every = [f"ILSVRC2012_val_{number + 1:08d}" for number in range(size.test)]
+    return train, [every[label :: size.classes] for label in range(size.classes)]
 
 
 def link_files(folder: Path, names: Sequence[str]) -> None:
-    """One picture under many names."""
+    """Write one image under many names."""
     from PIL import Image
 
     folder.mkdir(parents=True)
@@ -107,8 +103,8 @@ def make_imagenet(folder: Path, form: str) -> None:
     rng = np.random.default_rng(1)
     with (folder / "ImageNet_LT_train.txt").open("w") as lines:
         for label, count in enumerate(long_tail(size)):
-            for place in rng.permutation(len(train[label]))[:count]:
-                lines.write(f"train/{wnids[label]}/{train[label][place]}.JPEG {label}\n")
+            for index in rng.permutation(len(train[label]))[:count]:
+                lines.write(f"train/{wnids[label]}/{train[label][index]}.JPEG {label}\n")
     with (folder / "ImageNet_LT_test.txt").open("w") as lines:
         for label, names in enumerate(test):
             lines.writelines(f"val/{wnids[label]}/{name}.JPEG {label}\n" for name in names)
@@ -132,9 +128,8 @@ def write_parquet(folder: Path, split: str, names: list[list[str]], wnids: list[
         pq.write_table(table, folder / f"{split}-{part:05d}-of-{shards:05d}.parquet")
 
 
-def make_inat(folder: Path, form: str) -> None:
+def make_inat(folder: Path) -> None:
     """The tree of iNaturalist 2018 and its lists."""
-    assert form == "folder"
     size = SIZES["inat18"]
     counts, rng = long_tail(size), np.random.default_rng(3)
     lines: dict[str, list[str]] = {"train": [], "val": []}
@@ -142,16 +137,16 @@ def make_inat(folder: Path, form: str) -> None:
         inside = f"train_val2018/Super{label % 14}/{label}"
         names = [f"{rng.bytes(16).hex()}.jpg" for _ in range(count + size.test // size.classes)]
         link_files(folder / inside, names)
-        for place, name in enumerate(names):
-            lines["train" if place < count else "val"].append(f"{inside}/{name} {label}\n")
+        for index, name in enumerate(names):
+            lines["train" if index < count else "val"].append(f"{inside}/{name} {label}\n")
     for kind, entries in lines.items():
         (folder / f"iNaturalist18_{kind}.txt").write_text("".join(entries))
 
 
 def measure(name: str, folder: Path) -> dict[str, Any]:
-    """One ``load_data`` in this process: seconds, peak, and what came of it."""
+    """One ``load_data`` in this process: seconds, peak, and what it loaded."""
     import datasets
-    import pyarrow.compute  # noqa: F401  # loaded before the clock, as all else
+    import pyarrow.compute  # noqa: F401  # not timed, like all imports
 
     from glmc_zoo.data.load import load_data
 
@@ -177,18 +172,22 @@ def in_a_child(name: str, folder: Path, cache: Path) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     if done.returncode:
         sys.exit(done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
 def measure_form(name: str, form: str, folder: Path, rounds: int) -> dict[str, Any]:
-    """Row of the report for one set in one form, which is made and removed again."""
-    place, cache = folder / f"{name}_{form}", folder / "cache"
-    (make_imagenet if name == "imagenet_lt" else make_inat)(place, form)
-    first = in_a_child(name, place, cache)
-    taken = [in_a_child(name, place, cache) for _ in range(rounds)]
-    for made in (place, cache):
+    """Row of the report for one set in one form; the set is made and removed again."""
+    source, cache = folder / f"{name}_{form}", folder / "cache"
+    if name == "imagenet_lt":
+        make_imagenet(source, form)
+    else:
+        make_inat(source)
+    first = in_a_child(name, source, cache)
+    taken = [in_a_child(name, source, cache) for _ in range(rounds)]
+    for made in (source, cache):
         shutil.rmtree(made, ignore_errors=True)
-    size, seconds = SIZES[name], [run["seconds"] for run in taken]
+    size = SIZES[name]
     for run in taken:
         assert (run["train_images"], run["classes"]) == (size.listed, size.classes), run
     row = {
@@ -196,8 +195,7 @@ def measure_form(name: str, form: str, folder: Path, rounds: int) -> dict[str, A
         "form": form,
         "names": size.train + size.test,
         **{key: first[key] for key in ("classes", "train_images", "test_images", "largest_smallest")},
-        "seconds": median(seconds),
-        "seconds_range": [min(seconds), max(seconds)],
+        "seconds": spread([run["seconds"] for run in taken]),
         "peak_mib": max(run["peak_mib"] for run in taken),
     }
     if form == "hub":
@@ -228,12 +226,11 @@ def main() -> None:
         for form in FORMS[name]
         if form in options.forms
     ]
-    print("set          form        names  list lines  seconds (range)       peak MiB  first time, s  MiB")
+    print("set          form        names  list lines  seconds (range)        peak MiB  first time, s")
     for row in rows:
-        low, high = row["seconds_range"]
-        first = f"{row['first_seconds']:13.1f}  {row['first_peak_mib']:.0f}" if "first_seconds" in row else ""
         what = f"{row['set']:11s}  {row['form']:6s}  {row['names']:9,d}  {row['train_images']:10,d}"
-        print(f"{what}  {row['seconds']:5.2f} ({low:.2f} to {high:.2f})  {row['peak_mib']:10.0f}  {first}".rstrip())
+        first = f"{row['first_seconds']:13.1f}" if "first_seconds" in row else ""
+        print(f"{what}  {shown(row['seconds'], 2):20s}  {row['peak_mib']:9.0f}  {first}".rstrip())
     write_report(options.json, rows, rounds=options.rounds)
 
 

@@ -1,21 +1,14 @@
-"""GLMC in the plain style of research code of 2023: what the speed of the engine is compared with.
+"""The loop that speed.py times the package against: GLMC in the plain style of research code of 2023.
 
-    python benchmarks/reference_loop.py --data-dir DATA/cifar10 --epochs 1
-    python benchmarks/reference_loop.py --data path/to/folder --backbone resnet50 --image-size 224 --device cuda
-
-Written from the paper's formulas, with nothing of the package but its backbones (which timm knows by name) and
-`load_data`, so that both train on the same pictures. Two loaders of PIL pictures with worker processes, each picture
-augmented twice by torchvision; two forward passes in single precision; `.item()` of every loss in every step; SGD as
-torch makes it. benchmarks/speed.py times it beside the engine.
-
-A folder has its pictures in train/CLASS/ and test/CLASS/.
+For timing alone; recipes/minimal.py is the page to read. It uses nothing of the package but its backbones (which timm
+knows by name) and `load_data`, so that both train on the same images. Two loaders of PIL images with worker processes,
+each image augmented twice by torchvision; two forward passes in single precision; `.item()` of every loss in every
+step; SGD as torch makes it. A folder has its images in train/CLASS/ and test/CLASS/.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +25,12 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 import glmc_zoo  # noqa: F401  # registers the CIFAR networks with timm
-from glmc_zoo.data import LongTailData, load_data
+from glmc_zoo.data import LongTailData
 
 
 @dataclass
 class Settings:
-    """What the loop is told; the defaults are those published for CIFAR-10-LT, imbalance factor 100."""
+    """Settings of the loop; the defaults are those published for CIFAR-10-LT, imbalance factor 100."""
 
     backbone: str = "resnet32x4_cifar"
     device: str = "cpu"
@@ -45,7 +38,6 @@ class Settings:
     augment: str = "crop_flip"
     batch_size: int = 64
     workers: int = 2  # of each of the two loaders
-    epochs: int = 200
     lr: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 5e-3
@@ -53,12 +45,11 @@ class Settings:
     class_weight_power: float = 1.2  # k
     gamma: float = 1.0
     projection_dim: int = 128
-    blur: str = "pil"  # or torchvision; of photographs
 
 
-# ---------------------------------------------------------------- pictures
-class ArrayPictures(Dataset):
-    """Decoded pictures, each made a PIL image when it is asked for."""
+# ---------------------------------------------------------------- images
+class ArrayImages(Dataset[Any]):
+    """Decoded images, each turned into a PIL image when it is loaded."""
 
     def __init__(self, pixels: np.ndarray, labels: np.ndarray, transform: Any) -> None:
         self.pixels, self.labels, self.transform = pixels, labels, transform
@@ -80,29 +71,27 @@ class TwoViews:
         return self.transform(image), self.transform(image)
 
 
-class PilBlur:
-    """Gaussian blur by PIL's filter, as much code of the time has it: eight times as fast as torchvision's."""
+class Blur:
+    """Gaussian blur by PIL's filter, common in code of that time: eight times as fast as torchvision's."""
 
     def __call__(self, image: Image.Image) -> Image.Image:  # noqa: D102
         return image.filter(ImageFilter.GaussianBlur(np.random.uniform(0.1, 2.0)))
 
 
-def train_transform(augment: str, size: int, native: int | None, mean: Any, std: Any, blur: str = "pil") -> Any:
+def train_transform(augment: str, size: int, native: int | None, mean: Any, std: Any) -> Any:
     """The published augmentation of one view, on a PIL image."""
     last = [transforms.ToTensor(), transforms.Normalize(mean, std)]
     if augment == "large":
-        blurred = PilBlur() if blur == "pil" else transforms.GaussianBlur(_odd(size // 10), (0.1, 2.0))
         jitter, grey = transforms.ColorJitter(0.4, 0.4, 0.4), transforms.RandomGrayscale(p=0.2)
-        steps = [transforms.RandomResizedCrop(size), jitter, grey, transforms.RandomApply([blurred], p=0.5)]
-        steps.append(transforms.RandomHorizontalFlip())
-        return transforms.Compose(steps + last)
+        steps = [transforms.RandomResizedCrop(size), jitter, grey, transforms.RandomApply([Blur()], p=0.5)]
+        return transforms.Compose([*steps, transforms.RandomHorizontalFlip(), *last])
     first = [] if native == size else [transforms.Resize((size, size))]
     flip = [transforms.RandomHorizontalFlip()] if augment == "crop_flip" else []
     return transforms.Compose([*first, transforms.RandomCrop(size, padding=size // 8), *flip, *last])
 
 
 def test_transform(augment: str, size: int, native: int | None, mean: Any, std: Any) -> Any:
-    """The transform that pictures are scored with."""
+    """The transform that test images are scored with."""
     if augment == "large":
         first: list[Any] = [transforms.Resize(int(size / 0.875)), transforms.CenterCrop(size)]
     else:
@@ -110,32 +99,28 @@ def test_transform(augment: str, size: int, native: int | None, mean: Any, std: 
     return transforms.Compose([*first, transforms.ToTensor(), transforms.Normalize(mean, std)])
 
 
-def _odd(number: int) -> int:
-    return max(3, number // 2 * 2 + 1)
-
-
-def make_loaders(data: LongTailData, folder: str, settings: Settings) -> tuple[DataLoader, DataLoader, DataLoader]:
-    """Loaders of plainly shuffled, re-balanced and test pictures; ``folder`` is read where they are not decoded."""
+def make_loaders(data: LongTailData, folder: str, settings: Settings) -> list[DataLoader[Any]]:
+    """Loaders of plainly shuffled, re-balanced and test images; ``folder`` is read where they are not decoded."""
     pixels, labels = data.train.pixels, data.train.labels
     native = None if pixels is None else pixels.shape[1]
     shape, statistics = (settings.augment, settings.image_size, native), (data.mean, data.std)
-    augment = TwoViews(train_transform(*shape, *statistics, settings.blur))
+    augment = TwoViews(train_transform(*shape, *statistics))
     plain = test_transform(*shape, *statistics)
     if pixels is not None:
         assert data.test.pixels is not None
-        train: Any = ArrayPictures(pixels, labels, augment)
-        test: Any = ArrayPictures(data.test.pixels, data.test.labels, plain)
+        train: Any = ArrayImages(pixels, labels, augment)
+        test: Any = ArrayImages(data.test.pixels, data.test.labels, plain)
     else:
         train, test = (ImageFolder(str(Path(folder, part)), how) for part, how in (("train", augment), ("test", plain)))
         labels = np.array(train.targets)
     weights = np.bincount(labels).astype(float)[labels] ** -settings.sampler_power
     sampler = WeightedRandomSampler(weights.tolist(), len(labels), replacement=True)
     shared: dict[str, Any] = {"num_workers": settings.workers, "pin_memory": settings.device.startswith("cuda")}
-    return (
+    return [
         DataLoader(train, batch_size=settings.batch_size, shuffle=True, **shared),
         DataLoader(train, batch_size=settings.batch_size, sampler=sampler, **shared),
         DataLoader(test, batch_size=max(settings.batch_size, 128), **shared),
-    )
+    ]
 
 
 # ---------------------------------------------------------------- network and formulas
@@ -185,7 +170,7 @@ def consistency(prediction: Tensor, projection: Tensor) -> Tensor:
 
 
 class ReferenceLoop:
-    """One run: network, loaders, optimiser and the training loop."""
+    """One run: network, loaders, optimiser and the training step."""
 
     def __init__(self, data: LongTailData, folder: str, settings: Settings) -> None:
         self.settings, self.device = settings, torch.device(settings.device)
@@ -197,15 +182,14 @@ class ReferenceLoop:
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
-        self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, T_max=settings.epochs)
         self.alpha = 1.0
 
     def batches(self) -> Iterator[Any]:
-        """Batches of one epoch, on the CPU; of each picture both views, and its class."""
+        """Batches of one epoch, on the CPU: both views and the class of each image."""
         return zip(self.first, self.second, strict=True)
 
     def to_device(self, batch: Any) -> list[Tensor]:
-        """Both views and classes of the first pictures, then those of the second."""
+        """Both views and classes of the first images, then those of the second, on the device."""
         ((global_i, local_i), y_i), ((global_j, local_j), y_j) = batch
         parts = (global_i, local_i, y_i, global_j, local_j, y_j)
         return [part.to(self.device, non_blocking=True) for part in parts]
@@ -237,49 +221,13 @@ class ReferenceLoop:
         self.optimizer.step()
         return {name: value.item() for name, value in terms.items()}
 
-    def train_epoch(self, epoch: int) -> float:
-        """Train through an epoch, counted from 0; its mean loss."""
-        self.model.train()
-        self.alpha = 1 - (epoch / self.settings.epochs) ** 2
-        losses = [self.step(self.to_device(batch))["loss"] for batch in self.batches()]
-        self.scheduler.step()
-        return sum(losses) / len(losses)
-
     @torch.no_grad()
-    def evaluate(self, loader: DataLoader | None = None) -> float:
-        """Accuracy of the re-balanced classifier, on the test pictures unless another loader is given."""
+    def evaluate(self, loader: DataLoader[Any]) -> float:
+        """Accuracy of the re-balanced classifier."""
         self.model.eval()
         right = total = 0
-        for images, targets in self.test if loader is None else loader:
+        for images, targets in loader:
             images, targets = images.to(self.device), targets.to(self.device)
             right += (self.model.encoder(images).argmax(dim=1) == targets).sum().item()
             total += len(targets)
         return right / total
-
-
-def main() -> None:
-    """Train, and print a line an epoch."""
-    own = Settings()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="cifar10_lt", help="name in the catalogue, or folder with train/ and test/")
-    parser.add_argument("--data-dir", help="local copy of a set of the catalogue")
-    for name, kind in (("backbone", str), ("device", str), ("batch_size", int), ("workers", int), ("epochs", int)):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=getattr(own, name))
-    parser.add_argument("--image-size", type=int, help="by default the set's own, or 224")
-    for name in ("lr", "weight_decay", "sampler_power", "class_weight_power", "gamma"):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(own, name))
-    given = vars(parser.parse_args())
-    folder, local = given.pop("data"), given.pop("data_dir")
-    data = load_data(folder, data_dir=local)
-    given["image_size"] = given["image_size"] or data.image_size or 224
-    given["projection_dim"] = 128 if given["image_size"] <= 32 else 256
-    loop = ReferenceLoop(data, folder, Settings(**given, augment=data.augment))
-    for epoch in range(given["epochs"]):
-        start = time.perf_counter()
-        loss = loop.train_epoch(epoch)
-        seconds = time.perf_counter() - start
-        print(f"epoch {epoch}: loss {loss:.4f}, {seconds:.1f} s, accuracy {100 * loop.evaluate():.2f} %", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -5,27 +5,25 @@
     python benchmarks/speed.py input --data-dir DATA/cifar10 --steps 200
     python benchmarks/speed.py input --data jpegs --image-size 224 --batch-size 32 --steps 20
     python benchmarks/speed.py evaluation --data-dir DATA/cifar10 --rounds 3
-    python benchmarks/speed.py memory --data-dir DATA/cifar10
     python benchmarks/speed.py loop --device cuda --data-dir DATA/cifar10 --backbone resnet32x4_cifar --compile
 
-Sides, each in a process of its own that is idle while another is timed: `reference` is benchmarks/reference_loop.py,
-`ours` the engine (`TrainingRun`) with the options given, `plain` the same in single precision, uncompiled, with its
-pictures sent to the device batch by batch. Every round does each side once; in each it starts its loaders anew, does
-`--warmup` steps and then `--steps` that are timed. Ratios are taken within a round; shown are medians and ranges over
-the rounds.
+Each side is a separate process that is idle while another is timed: `reference` is benchmarks/reference_loop.py,
+`ours` the package (`TrainingRun`) with the options given, `plain` the same in single precision, uncompiled, with its
+images sent to the device batch by batch. Every round runs each side once: it starts its loaders anew, does `--warmup`
+steps and then `--steps` that are timed. Ratios are taken within a round; shown are medians and ranges over the rounds.
 
-- loop: batch in, step done; for `ours` the bare step as well, and how much the loop takes beyond it. On a GPU also the
-  share of time in which no kernel runs: by the profiler, in steps apart, over the time of the steps without it. What an
-  epoch does once, at its first batch, is in the warm-up; with `--warmup 0` it is timed, and the start of workers too.
-- step: mixing, forward, backward and optimiser on synthetic pictures in place; GFLOP/s beside those of a product of two
-  2048 x 2048 matrices in the same precision with the same threads. A multiplication with its addition is two.
+- loop: batch in, step done; for `ours` the bare step as well, and how much the loop takes beyond it. Peak memory of the
+  process after its first loop (resident, or allocated by torch on a GPU), and what its workers do not share. On a GPU
+  also the share of time in which no kernel runs: by the profiler, in separate steps, over the time of the steps without
+  it. What an epoch does once, at its first batch, is in the warm-up; with `--warmup 0` it is timed, and the start of
+  workers too.
+- step: mixing, forward, backward and optimiser on synthetic images on the device; GFLOP/s beside those of a product of
+  two 2048 x 2048 matrices in the same precision with the same threads. A multiplication with its addition is two.
 - input: four normalised views of each sample on the device. Processor time is that of the workers, too.
-- evaluation: images of the test part scored per second.
-- memory: resident memory of a process at its peak, and what its workers have to themselves; on a GPU what torch
-  allocates at its peak.
+- evaluation: images of the test split scored per second.
 
-A sample is a picture of the plainly shuffled loader with its partner: the network is fed two images for it. Jpegs are
-500 x 375 pixels, parts of two photographs.
+A sample is an image of the plainly shuffled loader with its partner: the network is fed two images for it. JPEG images
+are 500 x 375 pixels, cut from the two images that scikit-learn brings.
 """
 
 from __future__ import annotations
@@ -36,23 +34,23 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from _report import write_report
+from _meter import in_turn, ratios, shown, spread, write_report
 
-FIGURES = ("loop", "step", "input", "evaluation", "memory")
+FIGURES = {"loop": 2, "step": 2, "input": 4, "evaluation": 1}
+"""Images that a sample stands for."""
 SIDES = ("reference", "ours", "plain")
-_IMAGES = {"loop": 2, "step": 2, "input": 4, "evaluation": 1}  # that a sample stands for
 
 Rounds = list[dict[str, Any]]
 
 
 class Side:
-    """A side in its process; `about` is what it says of itself."""
+    """A side in its process; `about` holds its settings."""
 
     def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
         self.name, self._process = name, process
@@ -68,7 +66,7 @@ class Side:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(self._process.wait() or 1)  # it has said why
+            raise SystemExit(self._process.wait() or 1)  # the process has printed why
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -84,30 +82,20 @@ def start(name: str, options: argparse.Namespace, more: Sequence[str]) -> Iterat
 
 
 def write_jpegs(folder: Path, images: int) -> Path:
-    """An image folder of about so many training pictures in ten classes, imbalance factor 10."""
+    """Write an image folder of about ``images`` training images in ten classes, imbalance factor 10."""
     from augment import jpegs
 
     from glmc_zoo import longtail_counts
 
     counts = longtail_counts(10, max(images // 4, 10), 10)
     files = jpegs(min(sum(counts), 256))
-    for part, numbers in (("train", counts), ("test", [max(counts) // 10] * 10)):
-        for place, count in enumerate(numbers):
-            own = folder / part / f"class {place}"
-            own.mkdir(parents=True)
+    for split, numbers in (("train", counts), ("test", [max(counts) // 10] * 10)):
+        for label, count in enumerate(numbers):
+            class_folder = folder / split / f"class {label}"
+            class_folder.mkdir(parents=True)
             for index in range(count):
-                (own / f"{index}.jpg").write_bytes(files[(index + place) % len(files)])
+                (class_folder / f"{index}.jpg").write_bytes(files[(index + label) % len(files)])
     return folder
-
-
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Median and range of the rounds."""
-    return {"median": median(values), "range": [min(values), max(values)]}
-
-
-def ratios(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
-    """The first over the second, round by round."""
-    return spread([one / other for one, other in zip(first, second, strict=True)])
 
 
 def speeds(rounds: Rounds, time: str = "seconds") -> list[float]:
@@ -116,114 +104,85 @@ def speeds(rounds: Rounds, time: str = "seconds") -> list[float]:
 
 
 def summarise(figure: str, side: Side, rounds: dict[str, Rounds], base: Rounds | None) -> dict[str, Any]:
-    """One row of the report: a side's rounds, beside those of the reference."""
-    own = rounds[figure]
-    row: dict[str, Any] = {"figure": figure, "side": side.name, **side.about, "steps": own[0]["steps"]}
-    row["ms_per_step"] = spread([1000 * done["seconds"] / done["steps"] for done in own])
-    row["ms_of_median_step"] = spread([1000 * done["median_step_seconds"] for done in own])
-    row["samples_per_second"] = spread(speeds(own))
-    row["images_per_second"] = spread([_IMAGES[figure] * speed for speed in speeds(own)])
-    row["cores_used"] = spread([done["processor_seconds"] / done["seconds"] for done in own])
-    row["samples_per_core_second"] = spread(speeds(own, "processor_seconds"))
+    """One row of the report: a side's rounds by task, beside those of the reference."""
+    timed = rounds[figure]
+    row: dict[str, Any] = {"figure": figure, "side": side.name, **side.about, "steps": timed[0]["steps"]}
+    row["ms_per_step"] = spread([1000 * done["seconds"] / done["steps"] for done in timed])
+    row["ms_of_median_step"] = spread([1000 * done["median_step_seconds"] for done in timed])
+    row["samples_per_second"] = spread(speeds(timed))
+    row["images_per_second"] = spread([FIGURES[figure] * speed for speed in speeds(timed)])
+    row["cores_used"] = spread([done["processor_seconds"] / done["seconds"] for done in timed])
+    row["samples_per_core_second"] = spread(speeds(timed, "processor_seconds"))
     if base is not None:
-        row["times_reference"] = ratios(speeds(own), speeds(base))
-        row["times_reference_per_core"] = ratios(speeds(own, "processor_seconds"), speeds(base, "processor_seconds"))
+        row["times_reference"] = ratios(speeds(timed), speeds(base))
+        row["times_reference_per_core"] = ratios(speeds(timed, "processor_seconds"), speeds(base, "processor_seconds"))
     if figure == "loop" and "step" in rounds:
-        bare = [done["seconds"] / done["steps"] for done in rounds["step"]]
-        whole = [done["seconds"] / done["steps"] for done in own]
+        bare, whole = ([done["seconds"] / done["steps"] for done in rounds[what]] for what in ("step", "loop"))
         row["ms_of_bare_step"] = spread([1000 * seconds for seconds in bare])
         row["loop_over_bare_step"] = ratios(whole, bare)
-    if figure == "step":
-        flops = [rounds["flops"][0]["flops"] * done["steps"] / done["seconds"] / 1e9 for done in own]
-        product = [done["gflops"] for done in rounds["matmul"]]
-        row |= {"gflops": spread(flops), "gflops_of_matmul": spread(product), "share_of_matmul": ratios(flops, product)}
     return row
 
 
 def measure(options: argparse.Namespace, sides: Sequence[Side]) -> list[dict[str, Any]]:
-    """All rounds of a figure that alternates between the sides."""
+    """All rounds of a figure, in which the sides alternate."""
     figure = options.figure
     size = {"steps": options.steps, "warmup": options.warmup}
-    task = {"images": options.images} if figure == "evaluation" else size
-    rounds: dict[str, dict[str, Rounds]] = {side.name: {} for side in sides}
-
-    def do(side: Side, what: str, **arguments: Any) -> None:
-        rounds[side.name].setdefault(what, []).append(side.ask(what, **arguments))
-
-    first = {side.name: side.ask(figure, **({"images": 256} if figure == "evaluation" else size)) for side in sides}
+    tasks: dict[tuple[str, str], Callable[[], dict[str, Any]]] = {}
     for side in sides:
+        tasks[side.name, figure] = partial(side.ask, figure, **({} if figure == "evaluation" else size))
         if figure == "loop" and side.name == "ours":
-            side.ask("step", **size)  # compiled for pictures that are laid out in another way, if need be
-    flops = sides[0].ask("flops") if figure == "step" else {}
-    for _ in range(options.rounds):
-        for side in sides:
-            do(side, figure, **task)
-            if figure == "loop" and side.name == "ours":
-                do(side, "step", **size)
-            if figure == "step":
-                do(side, "matmul", size=2048, repeats=20 if options.device == "cuda" else 5)
+            tasks[side.name, "step"] = partial(side.ask, "step", **size)
+        if figure == "step":
+            tasks[side.name, "matmul"] = partial(
+                side.ask, "matmul", size=2048, repeats=20 if options.device == "cuda" else 5
+            )
+    flops = sides[0].ask("flops")["flops"] if figure == "step" else None
+    first = in_turn(tasks, 1)  # warms up, and compiles
+    taken = in_turn(tasks, options.rounds)
     rows = []
     for side in sides:
-        rounds[side.name]["flops"] = [flops]
-        row = summarise(figure, side, rounds[side.name], rounds.get("reference", {}).get(figure))
+        rounds = {what: done for (name, what), done in taken.items() if name == side.name}
+        row = summarise(figure, side, rounds, taken.get(("reference", figure)))
+        [start] = first[side.name, figure]
+        if flops is not None:
+            speed = [flops * done["steps"] / done["seconds"] / 1e9 for done in rounds["step"]]
+            product = [done["gflops"] for done in rounds["matmul"]]
+            row |= {"gflops": spread(speed), "gflops_of_matmul": spread(product)}
+            row["share_of_matmul"] = ratios(speed, product)
         if side.about.get("compiled"):
-            row["compile_s"] = first[side.name]["warmup_seconds"] - options.warmup * row["ms_per_step"]["median"] / 1000
-        if figure == "loop" and options.device == "cuda":
-            busy = side.ask("busy", steps=min(options.steps, 20), warmup=options.warmup)["busy_seconds"]
-            row |= {"busy_ms": 1000 * busy, "idle_share": 1 - 1000 * busy / row["ms_per_step"]["median"]}
+            row["compile_s"] = start["warmup_seconds"] - options.warmup * row["ms_per_step"]["median"] / 1000
+        if figure == "loop":
+            row |= {name: start[name] for name in ("peak_mib", "workers_mib")}
+            if options.device == "cuda":
+                busy = side.ask("busy", steps=min(options.steps, 20), warmup=options.warmup)["busy_seconds"]
+                row |= {"busy_ms": 1000 * busy, "idle_share": 1 - 1000 * busy / row["ms_per_step"]["median"]}
         rows.append(row)
     return rows
 
 
-def measure_memory(options: argparse.Namespace, more: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each side, of a process that did nothing but steps of the loop."""
-    rows = []
-    for name in options.sides:
-        with start(name, options, more) as side:
-            done = side.ask("loop", steps=options.steps, warmup=options.warmup)
-            rows.append({"figure": "memory", "side": name, **side.about, "workers_mib": done["workers_mib"]})
-            rows[-1] |= side.ask("peak")
-    return rows
-
-
-def shown(value: dict[str, Any], digits: int) -> str:
-    """Median and range in a cell."""
-    low, high = value["range"]
-    return f"{value['median']:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
-
-
 def report_lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """What is printed."""
-    if rows[0]["figure"] == "memory":
-        for row in rows:
-            yield f"{row['side']:9s}  peak {row['peak_mib']:,.0f} MiB, workers {row['workers_mib']:,.0f} MiB more"
-        return
-    evaluation = rows[0]["figure"] == "evaluation"
     columns = {
-        "ms_per_step": "s in all" if evaluation else "ms a step",
+        "ms_per_step": "ms in all" if rows[0]["figure"] == "evaluation" else "ms a step",
         "samples_per_second": "samples/s",
         "cores_used": "cores used",
         "times_reference": "times reference",
         "times_reference_per_core": "the same per core",
     }
+    digits = {"ms_per_step": 1, "samples_per_second": 0}
     yield "side       " + "  ".join(f"{title:24s}" for title in columns.values()).rstrip()
     for row in rows:
-        cells = []
-        for key in columns:
-            value, digits = row.get(key), {"ms_per_step": 1, "samples_per_second": 0}.get(key, 2)
-            if value and evaluation and key == "ms_per_step":
-                value = {"median": value["median"] / 1000, "range": [one / 1000 for one in value["range"]]}
-            cells.append(shown(value, digits) if value else "-")
+        cells = [shown(row[key], digits.get(key, 2)) if key in row else "-" for key in columns]
         yield f"{row['side']:9s}  " + "  ".join(f"{cell:24s}" for cell in cells).rstrip()
     for row in rows:
         if "loop_over_bare_step" in row:
-            yield f"{row['side']}: bare step {shown(row['ms_of_bare_step'], 1)} ms; the loop takes " + (
-                f"{shown(row['loop_over_bare_step'], 3)} times that"
-            )
+            bare, over = shown(row["ms_of_bare_step"], 1), shown(row["loop_over_bare_step"], 3)
+            yield f"{row['side']}: bare step {bare} ms; the loop takes {over} times that"
         if "gflops" in row:
-            yield f"{row['side']}: {shown(row['gflops'], 0)} GFLOP/s, a matrix product " + (
-                f"{shown(row['gflops_of_matmul'], 0)}: {shown(row['share_of_matmul'], 2)} of it"
-            )
+            step, product = shown(row["gflops"], 0), shown(row["gflops_of_matmul"], 0)
+            yield f"{row['side']}: {step} GFLOP/s, a matrix product {product}: {shown(row['share_of_matmul'], 2)} of it"
+        if "peak_mib" in row:
+            yield f"{row['side']}: peak memory {row['peak_mib']:,.0f} MiB, workers {row['workers_mib']:,.0f} MiB more"
         if "idle_share" in row:
             yield f"{row['side']}: no kernel runs in {row['idle_share']:.1%} of the time"
         if "compile_s" in row:
@@ -237,7 +196,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--backbone", default="resnet20_cifar", help="any timm model")
     parser.add_argument("--data", default="cifar10_lt", help="catalogue name, folder with train/ and test/, or jpegs")
     parser.add_argument("--data-dir", help="local copy of a set of the catalogue")
-    parser.add_argument("--jpegs", type=int, default=2000, help="training pictures of --data jpegs, about")
+    parser.add_argument("--jpegs", type=int, default=2000, help="training images of --data jpegs, about")
     parser.add_argument("--image-size", type=int, help="side in pixels; the set's own by default, or the backbone's")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -246,14 +205,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="of ours")
     parser.add_argument("--compile-mode", help="of ours: default, reduce-overhead, max-autotune")
     parser.add_argument("--resident", action=argparse.BooleanOptionalAction, help="of ours; by itself by default")
-    parser.add_argument("--workers", type=int, help="of ours and plain; the engine's default by default")
+    parser.add_argument("--workers", type=int, help="of ours and plain; the package's default by default")
     parser.add_argument("--reference-workers", type=int, default=2, help="of each of its two loaders")
-    parser.add_argument("--reference-blur", choices=["pil", "torchvision"], default="pil", help="of photographs")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=["reference", "ours"])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=40, help="timed in a round; far more than loaders hold in advance")
     parser.add_argument("--warmup", type=int, default=2, help="steps before the clock in every round")
-    parser.add_argument("--images", type=int, help="evaluation: so many images of the test part; all by default")
     parser.add_argument("--json", type=Path, help="file for the report")
     parser.add_argument("--serve", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
@@ -276,16 +233,13 @@ def main() -> None:
         import torch
 
         if not torch.cuda.is_available():
-            parser.error("--device cuda is not at hand: give --device cpu")
+            parser.error("--device cuda is not available: give --device cpu")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         more = ["--folder", folder]
         if options.data == "jpegs":
             more += ["--data", str(write_jpegs(Path(folder, "jpegs"), options.jpegs)), "--image-size"]
             more += [str(options.image_size)]
-        if options.figure == "memory":
-            rows = measure_memory(options, more)
-        else:
-            rows = measure(options, [stack.enter_context(start(name, options, more)) for name in options.sides])
+        rows = measure(options, [stack.enter_context(start(name, options, more)) for name in options.sides])
     print("\n".join(report_lines(rows)))
     write_report(options.json, rows, device=options.device, rounds=options.rounds)
 

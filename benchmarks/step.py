@@ -3,10 +3,9 @@
     python benchmarks/step.py --backbone resnet50 --image-size 64 --batch-size 32 --classes 1000 8142
     python benchmarks/step.py --backbone resnet20_cifar --image-size 32 --batch-size 64 --classes 10
 
-A step is mixing, both views forward, backward and the optimiser, on synthetic images that lie on the device already.
-An image of the batch counts once, although its two views are two images to the network. Each round times every number
-of classes once, in turn, so that a slow moment of the machine touches all of them. Peak memory is of a process of its
-own for each. Prints a table, and JSON with ``--json FILE``.
+A step is mixing, both views forward, backward and the optimiser, on synthetic images that are on the device already.
+An image of the batch counts once, although its two views are two images to the network. Peak memory is measured in a
+separate process for each number of classes. Prints a table, and writes JSON with ``--json FILE``.
 """
 
 from __future__ import annotations
@@ -17,40 +16,40 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from _report import peak_mib, write_report
+from _meter import in_turn, peak_mib, ratios, run_options, shown, spread, wait, write_report
 
 
-def make_step(options: argparse.Namespace, classes: int) -> Callable[[], Any]:
-    """One training step as the engine does it, without the input."""
+def make_step(options: argparse.Namespace, classes: int) -> Callable[[], float]:
+    """A function that does one training step, as a run does it but without the input, and returns its seconds."""
     import torch
 
     from glmc_zoo import GLMCModel, GLMCTask
     from glmc_zoo.data import Normalize
-    from glmc_zoo.engine.build import make_optimizer
-    from glmc_zoo.engine.config import resolve
-    from glmc_zoo.engine.memory import keep_freed_memory
+    from glmc_zoo.machine.hardware import use_device
+    from glmc_zoo.method import preset_switches
+    from glmc_zoo.training.build import make_optimizer
 
-    if options.keep_memory:
-        keep_freed_memory()
-    torch.manual_seed(0)
     device = torch.device(options.device)
-    config = resolve({"backbone": options.backbone, "preset": "official", "data": "imagenet_lt"})
+    use_device(device, options.threads)
+    torch.manual_seed(0)
+    schedule = run_options(backbone=options.backbone, preset="official", data="imagenet_lt").schedule
     model = GLMCModel(options.backbone, classes, image_size=options.image_size)
     counts = [max(1, 1000 - c * 1000 // classes) for c in range(classes)]
-    task = GLMCTask(model, class_counts=counts, epochs=100, consistency_weight=10.0, device=device, verbose=False)
-    task.to(device, memory_format=torch.channels_last).train()
+    switches = preset_switches("official", sampler_power=0.0)
+    task = GLMCTask(model, class_counts=counts, epochs=100, switches=switches, device=device, verbose=False)
+    task.to(device).to(memory_format=torch.channels_last).train()
     task.set_epoch(50)
-    optimizer = make_optimizer(config, task)
+    optimizer = make_optimizer(schedule, "sgd", task)
     normalize = Normalize((0.5,) * 3, (0.25,) * 3).to(device)
     shape = (options.batch_size, 3, options.image_size, options.image_size)
     images = [torch.randint(0, 256, shape, dtype=torch.uint8, device=device) for _ in range(4)]
     targets = [torch.randint(0, classes, (options.batch_size,), device=device) for _ in range(2)]
     generator = torch.Generator().manual_seed(0)
 
-    def step() -> None:
+    def step() -> float:
+        start = time.perf_counter()
         views = [normalize(batch) for batch in images]
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=options.bf16):
             mixed = task.mix((views[0], views[1]), (views[2], views[3]), targets[0], targets[1], generator)
@@ -58,29 +57,27 @@ def make_step(options: argparse.Namespace, classes: int) -> Callable[[], Any]:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait(device)
+        return time.perf_counter() - start
 
     return step
 
 
-def peak_memory(options: argparse.Namespace, classes: int) -> float:
-    """MiB at the peak of a process that does three steps: of the device, or resident on a CPU."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--peak-of", str(classes)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(done.stdout.split()[-1])
-
-
-def measure_peak(options: argparse.Namespace) -> float:
-    """The same, in this process."""
+def peak_after_steps(options: argparse.Namespace) -> float:
+    """Peak memory of this process in MiB after three steps: allocated on the device, or resident on a CPU."""
     import torch
 
     step = make_step(options, options.peak_of)
     for _ in range(3):
         step()
-    if options.device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated() / 2**20
-    return peak_mib()
+    return torch.cuda.max_memory_allocated() / 2**20 if options.device.startswith("cuda") else peak_mib()
+
+
+def peak_memory(classes: int) -> float:
+    """`peak_after_steps` of a separate process."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--peak-of", str(classes)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
 
 
 def main() -> None:
@@ -91,50 +88,29 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--classes", type=int, nargs="+", default=[1000, 8142])
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, help="of torch; all cores by default")
     parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--warmup", type=int, default=2, help="steps of each before the clock")
-    parser.add_argument(
-        "--no-keep-memory", dest="keep_memory", action="store_false", help="leave the C library's allocator as it is"
-    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak_of is not None:
-        print(measure_peak(options))
+        print(peak_after_steps(options))
         return
 
     steps = {classes: make_step(options, classes) for classes in options.classes}
-    for step in steps.values():
-        for _ in range(options.warmup):
-            step()
-    seconds: dict[int, list[float]] = {classes: [] for classes in steps}
-    for _ in range(options.rounds):
-        for classes, step in steps.items():
-            start = time.perf_counter()
-            step()
-            seconds[classes].append(time.perf_counter() - start)
-    first = options.classes[0]
-    rows = []
+    in_turn(steps, 2)  # warm up
+    seconds = in_turn(steps, options.rounds)
+    first = seconds[options.classes[0]]
+    rows: list[dict[str, Any]] = []
+    print("classes  ms a step, median (range)  times the first  peak MiB")
     for classes, taken in seconds.items():
-        ratios = [one / base for one, base in zip(taken, seconds[first], strict=True)]
-        rows.append(
-            {
-                "classes": classes,
-                "step_ms": 1000 * median(taken),
-                "step_ms_range": [1000 * min(taken), 1000 * max(taken)],
-                "images_per_second": options.batch_size / median(taken),
-                f"time_over_{first}": median(ratios),
-                "peak_mib": peak_memory(options, classes),
-            }
-        )
-    print("classes  step ms (median, range)    images/s  ratio  peak MiB")
-    for row in rows:
-        low, high = row["step_ms_range"]
-        print(
-            f"{row['classes']:7d}  {row['step_ms']:8.1f} ({low:.1f} to {high:.1f})  {row['images_per_second']:8.1f}  "
-            f"{row[f'time_over_{first}']:5.3f}  {row['peak_mib']:8.0f}"
-        )
+        row = {"classes": classes, "step_ms": spread([1000 * one for one in taken])}
+        row["images_per_second"] = spread([options.batch_size / one for one in taken])
+        row |= {"times_first": ratios(taken, first), "peak_mib": peak_memory(classes)}
+        rows.append(row)
+        over = row["times_first"]["median"]
+        print(f"{classes:7d}  {shown(row['step_ms'], 1):25s}  {over:15.3f}  {row['peak_mib']:8.0f}")
     write_report(options.json, rows, device=options.device, rounds=options.rounds)
 
 

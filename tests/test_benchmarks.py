@@ -1,30 +1,24 @@
-"""The tables that people read say what the result files hold; the speed measurements time what they say they time."""
+"""The speed measurements time what their descriptions say."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import _meter
 import pytest
+import reference_loop
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*/*.json"))
 
 
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def run_script(name, *arguments, cwd):
+def run_script(name: str, *arguments: Any, cwd: Path) -> str:
     environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
     command = [sys.executable, str(ROOT / "benchmarks" / name), *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
@@ -32,73 +26,14 @@ def run_script(name, *arguments, cwd):
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def table():
-    return load("table")
-
-
-def test_pages_are_what_the_results_render_to(table):
-    for page in table.PAGES:
-        text = page.read_text(encoding="utf-8")
-        assert table.MARKED.search(text), f"{page} has no table"
-        assert table.render(text) == text, f"{page} is stale: run `python benchmarks/table.py --write`"
-
-
-def test_every_suite_is_shown(table):
-    shown = {suite for _, suite in table.MARKED.findall((ROOT / "benchmarks" / "README.md").read_text())}
-    rows = load("table_rows")
-    shown |= {rows.PUBLISHED, *rows.suites()}  # in RESULTS.md
-    shown |= {"models"}  # in the cards
-    settings = {path.stem for path in (ROOT / "benchmarks" / "results").glob("*.jsonl")}
-    assert {path.parent.name for path in RESULTS} | settings <= shown
-
-
-@pytest.mark.parametrize("path", RESULTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_every_result_says_how_it_was_made(path):
-    results = json.loads(path.read_text(encoding="utf-8"))
-    for key in ("command", "versions", "seeds", "wall_time_s", "hardware", "class_counts", "selection"):
-        assert results[key], key
-    assert results["versions"]["torch"] and results["versions"]["timm"]
-
-
-def test_spread_is_the_sample_standard_deviation(table):
-    assert table.cell([0.5, 0.7]) == "60.0 ± 14.1"
-    assert table.cell([0.123]) == "12.3"
-    assert table.cell([None, None]) == "-"
-
-
-def test_seeds_stand_in_their_order_and_unlike_runs_apart(table, monkeypatch, tmp_path):
-    monkeypatch.setattr(table, "RESULTS", tmp_path)
-    template = json.loads((ROOT / "benchmarks" / "results" / "digits_lt" / "glmc_tuned_seed0.json").read_text())
-    del template["variant"]
-    (tmp_path / "suite").mkdir()
-    for seed in (0, 2, 10):
-        (tmp_path / "suite" / f"plain_seed{seed}.json").write_text(json.dumps(template | {"seeds": {"seed": seed}}))
-    for name, switch in (
-        ("tau", {"prior_tau": 1.35}),
-        ("area", {"correct_lam": True}),
-        ("both", {"joint_views": True}),
-    ):
-        changed = template | {"config": template["config"] | switch}
-        (tmp_path / "suite" / f"{name}_seed0.json").write_text(json.dumps(changed))
-    runs = table.load("suite")
-    assert len(runs) == 4
-    plain = next(group for group in runs.values() if len(group) > 1)
-    assert [run["seeds"]["seed"] for run in plain] == [0, 2, 10]
-    assert {name.partition("take-over 0.5")[2] for name in runs} == {
-        ")",
-        ", prior tau 1.35)",
-        ", corrected label)",
-        ", joint views)",
-    }
-
-
+@pytest.mark.processes
 @pytest.mark.parametrize("script", ["speed.py", "startup.py"])
-def test_a_measurement_explains_itself(script, tmp_path):
+def test_a_measurement_explains_itself(script: str, tmp_path: Path) -> None:
     assert "--json" in run_script(script, "--help", cwd=tmp_path)
 
 
-def test_speed_writes_the_report_it_promises(tmp_path):
+@pytest.mark.processes
+def test_speed_writes_the_report_it_promises(tmp_path: Path) -> None:
     file = tmp_path / "loop.json"
     options = "--data digits_lt --batch-size 8 --rounds 2 --steps 2 --warmup 1 --threads 1 --reference-workers 0"
     printed = run_script("speed.py", "loop", *options.split(), "--json", file, cwd=tmp_path)
@@ -115,32 +50,32 @@ def test_speed_writes_the_report_it_promises(tmp_path):
     assert rows["ours"]["resident"] and rows["ours"]["loop_over_bare_step"]["median"] > 0
 
 
-def test_startup_stops_the_recipe_after_its_first_step(tmp_path):
+@pytest.mark.processes
+def test_startup_stops_the_recipe_after_its_first_step(tmp_path: Path) -> None:
     arguments = ["--first-step", "--epochs", 1, "--batch-size", 8, "--output-dir", tmp_path / "run"]
     assert run_script("startup.py", *arguments, cwd=tmp_path).splitlines()[-1] == "first training step done"
     assert (tmp_path / "run" / "config.yaml").exists() and not (tmp_path / "run" / "results.json").exists()
 
 
-def test_reference_loop_trains_as_the_package_does():
+def test_reference_loop_trains_as_the_package_does() -> None:
     from glmc_zoo import GLMCModel, GLMCTask, Mix
     from glmc_zoo.data import load_data
+    from glmc_zoo.method import preset_switches
 
-    reference = load("reference_loop")
     data = load_data("digits_lt")
     torch.manual_seed(0)
-    settings = reference.Settings(
+    settings = reference_loop.Settings(
         backbone="resnet20_cifar", image_size=16, augment="shift", batch_size=16, workers=0, gamma=2.0, lr=0.05
     )
-    loop = reference.ReferenceLoop(data, "digits_lt", settings)
+    loop = reference_loop.ReferenceLoop(data, "digits_lt", settings)
     loop.alpha = 1 - (50 / 200) ** 2
     model = GLMCModel("resnet20_cifar", 10, image_size=16, projection_dim=128)
     model.timm_model.load_state_dict(loop.model.encoder.state_dict())
-    for own, other in (("conventional_classifier", "classifier"), ("projector",) * 2, ("predictor",) * 2):
-        getattr(model, own).load_state_dict(getattr(loop.model, other).state_dict())
+    for name, reference_name in (("conventional_classifier", "classifier"), ("projector",) * 2, ("predictor",) * 2):
+        getattr(model, name).load_state_dict(getattr(loop.model, reference_name).state_dict())
     counts = data.class_counts
-    task = GLMCTask(
-        model, class_counts=counts, epochs=200, consistency_weight=2.0, class_weight_power=1.2, verbose=False
-    )
+    switches = preset_switches("official", consistency_weight=2.0, class_weight_power=1.2, sampler_power=0.0)
+    task = GLMCTask(model, class_counts=counts, epochs=200, switches=switches, verbose=False)
     task.set_epoch(50)
     optimizer = torch.optim.SGD(task.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-3)
     loop.model.train()
@@ -148,7 +83,7 @@ def test_reference_loop_trains_as_the_package_does():
     batches = loop.batches()
     for lam, box in ((0.3, (0, 9, 4, 16)), (0.9, (5, 9, 5, 9)), (0.5, (2, 12, 0, 7))):
         a, b, first, c, d, second = batch = loop.to_device(next(batches))
-        assert not torch.equal(a, b)  # two augmentations of the same pictures
+        assert not torch.equal(a, b)  # two augmentations of the same images
         theirs = loop.losses(batch, lam, box)
         ours = task(task.mix((a, b), (c, d), first, second, mix=Mix(lam, box)))
         for name, value in theirs.items():
@@ -159,11 +94,10 @@ def test_reference_loop_trains_as_the_package_does():
             used.step()
 
 
-def test_reference_draws_boxes_of_the_published_size():
-    reference = load("reference_loop")
+def test_reference_draws_boxes_of_the_published_size() -> None:
     areas, shares = [], []
     for _ in range(4000):
-        lam, (top, bottom, left, right) = reference.random_mix(32)
+        lam, (top, bottom, left, right) = reference_loop.random_mix(32)
         assert 0 <= top <= bottom <= 32 and 0 <= left <= right <= 32
         areas.append((bottom - top) * (right - left) / 32**2)
         shares.append(lam)
@@ -171,24 +105,25 @@ def test_reference_draws_boxes_of_the_published_size():
     assert sum(areas) / 4000 == pytest.approx(0.32, abs=0.03)  # clipped at the border
 
 
-def test_meter_leaves_the_warm_up_out():
-    meter = load("_meter").Meter(torch.device("cpu"), 2)
+def test_meter_leaves_the_warm_up_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_meter, "children_mib", lambda: 7.0)
+    meter = _meter.Meter(torch.device("cpu"), 2)
     for pause in (0.05, 0.05, 0.0, 0.0, 0.0):
         meter.begin()
         time.sleep(pause)
         meter.count(4)
     done = meter.stop()
-    assert (done["steps"], done["samples"], done["workers_mib"]) == (3, 12, 0)
+    assert (done["steps"], done["samples"], done["workers_mib"]) == (3, 12, 7.0)
     assert done["warmup_seconds"] >= 0.1 and 0 <= done["median_step_seconds"] <= done["seconds"]
 
 
-def test_overlapping_kernels_count_once_as_busy_time():
+def test_overlapping_kernels_count_once_as_busy_time() -> None:
     kernels = [(0, 10), (5, 10), (6, 2), (100, 1)]
     events = [{"ph": "X", "cat": "kernel", "ts": start, "dur": length} for start, length in reversed(kernels)]
     events += [{"ph": "X", "cat": "gpu_memcpy", "ts": 50, "dur": 20}, {"ph": "M", "name": "process_name"}]
-    assert load("_meter").busy_seconds(events) == pytest.approx(16e-6)
+    assert _meter.busy_seconds(events) == pytest.approx(16e-6)
 
 
-def test_arithmetic_of_a_product_counts_additions_too():
+def test_arithmetic_of_a_product_counts_additions_too() -> None:
     one, other = torch.ones(3, 5), torch.ones(5, 7)
-    assert load("_meter").count_flops(lambda: one @ other) == 2 * 3 * 5 * 7
+    assert _meter.count_flops(lambda: one @ other) == 2 * 3 * 5 * 7

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
+import heldout
 import numpy as np
 import pytest
+from commands import resolved
 
-from glmc_zoo.engine.cli import parse_config
-from glmc_zoo.engine.run import TrainingRun
+from glmc_zoo.training.run import TrainingRun
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "heldout.py"
 
 
-@pytest.fixture(scope="module")
-def heldout() -> Any:
-    spec = importlib.util.spec_from_file_location("heldout", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def digits_run(tmp_path: Path, *words: str) -> TrainingRun:
-    return TrainingRun(parse_config([*words, "--output-dir", str(tmp_path / "run")], description=""))
+    return TrainingRun(resolved("train.py", [*words, "--output-dir", str(tmp_path / "run")]))
 
 
-def test_left_over_is_what_nobody_has(heldout: Any, tmp_path: Path) -> None:
+def test_left_over_is_what_nobody_has(tmp_path: Path) -> None:
     run = digits_run(tmp_path)
     split = heldout.left_over(run, None)
     assert len(split) == 1797 - 335 - 600
@@ -44,13 +34,14 @@ def test_left_over_is_what_nobody_has(heldout: Any, tmp_path: Path) -> None:
     assert np.array_equal(few.rows, heldout.left_over(run, 7).rows)
 
 
-def test_a_class_that_keeps_all_its_images_is_named(heldout: Any, tmp_path: Path) -> None:
+def test_a_class_that_keeps_all_its_images_is_named(tmp_path: Path) -> None:
     run = digits_run(tmp_path, "--imbalance-factor", "1")
     run.data.train.rows = np.arange(1797)
     with pytest.raises(SystemExit, match="class 0 has no image left over: thin it by --max-count"):
         heldout.left_over(run, None)
 
 
+@pytest.mark.processes
 def test_a_line_of_options_gives_a_line_of_scores(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), "--seeds", "0", "1", "--images", "10"]
     line = "--method ce --epochs 1 --threads 1"

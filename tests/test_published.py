@@ -1,12 +1,10 @@
-"""The models that are published: their folders are whole, their cards true, and they score what they say."""
+"""The published models: complete folders, cards that match the results, and scores that an evaluation repeats."""
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import timm
 
 import glmc_zoo
 from glmc_zoo.hub import check_card, list_models, open_model, render_card
+from glmc_zoo.results import EvaluationResults, RunResults
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = sorted(path.parent for path in (ROOT / "hub_cards").glob("*/results.json"))
@@ -29,15 +28,15 @@ def test_the_zoo_lists_what_lies_in_hub_cards() -> None:
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 class TestPublished:
     def test_its_card_is_what_its_results_render_to(self, folder: Path) -> None:
-        results = json.loads((folder / "results.json").read_text())
+        results = RunResults.load(folder / "results.json")
         text = (folder / "README.md").read_text()
         assert render_card(results) == text, "render the card anew: python benchmarks/publish.py"
         check_card(text)
 
-    def test_its_folder_is_whole_and_holds_no_place(self, folder: Path) -> None:
+    def test_its_folder_is_complete_and_holds_no_local_path(self, folder: Path) -> None:
         source = open_model(folder.name)  # compares the weights with their SHA-256
         assert source.kind == "zoo" and source.results is not None
-        assert source.class_names == source.results["class_names"]
+        assert source.class_names == source.results.class_names
         names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
         assert names >= {"config.json", "model.safetensors", "README.md", "results.json", "config.yaml"}
         assert names >= {f"plots/{name}.png" for name in ("training", "class_accuracy", "group_confusion")}
@@ -45,7 +44,7 @@ class TestPublished:
         for name in names:
             if not name.endswith((".png", ".safetensors")):
                 text = (folder / name).read_text()
-                assert not any(str(place) in text for place in (Path.home(), tempfile.gettempdir(), ROOT))
+                assert not any(str(path) in text for path in (Path.home(), tempfile.gettempdir(), ROOT))
                 assert not re.search(r"(?<![\w.:/])/(home|Users|tmp|mnt)/", text)
 
     def test_both_loaders_build_it(self, folder: Path) -> None:
@@ -54,25 +53,21 @@ class TestPublished:
         assert all((a == b).all() for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
 
-def scores_again(name: str, tmp_path: Path, *options: Any) -> None:
-    """Score a published model with recipes/evaluate.py, and compare with its results to the last digit."""
-    said = json.loads((ROOT / "hub_cards" / name / "results.json").read_text())
-    words = ["--model", name, *map(str, options), "--output-dir", str(tmp_path / "eval")]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "recipes" / "evaluate.py"), *words], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "eval" / "results.json").read_text())
+@pytest.mark.slow
+@pytest.mark.parametrize(("data", "folder"), [("digits_lt", None), ("cifar10_lt", "cifar10")])
+def test_it_scores_what_its_card_says(
+    data: str, folder: str | None, request: pytest.FixtureRequest, evaluate: Callable[..., Any], tmp_path: Path
+) -> None:
+    name, where = f"resnet20_cifar.glmc_{data}", []
+    if folder is not None:
+        where = ["--data-dir", request.getfixturevalue("shared") / "data" / folder]
+    done = evaluate("--model", name, "--data", data, *where, "--output-dir", tmp_path / "eval")
+    assert done.status == 0, done.err
+    expected = RunResults.load(ROOT / "hub_cards" / name / "results.json")
+    scored = EvaluationResults.load(tmp_path / "eval" / "results.json")
+    assert expected.test is not None and scored.test is not None
     for score in ("top1", "top5", "balanced_accuracy", "many", "medium", "few", "worst", "macro_f1"):
-        assert found["test"][score] == said["test"][score], score
-    assert found["class_recalls"] == said["class_recalls"]
-    assert found["test"]["nll"] == pytest.approx(said["test"]["nll"], rel=1e-4)
-
-
-def test_the_digits_score_what_their_card_says(tmp_path: Path) -> None:
-    scores_again("resnet20_cifar.glmc_digits_lt", tmp_path, "--data", "digits_lt")
-
-
-def test_the_photographs_score_what_their_card_says(shared: Path, tmp_path: Path) -> None:
-    name = "resnet20_cifar.glmc_cifar10_lt"
-    scores_again(name, tmp_path, "--data", "cifar10_lt", "--data-dir", shared / "data" / "cifar10")
+        assert getattr(scored.test, score) == getattr(expected.test, score), score  # to the last digit
+    assert scored.class_recalls == expected.class_recalls and scored.group_confusion == expected.group_confusion
+    for score in ("nll", "ece"):
+        assert getattr(scored.test, score) == pytest.approx(getattr(expected.test, score), rel=1e-5)

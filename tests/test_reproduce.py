@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import itertools
 import json
 import shutil
@@ -13,22 +12,22 @@ import time
 from pathlib import Path
 from typing import Any
 
+import _rows
+import _subsets
+import numpy as np
 import psutil
 import pytest
+import reproduce
+from _runner import Run, Runner
+from commands import resolved
 
-from glmc_zoo.engine.cli import parse_config, parse_second_stage_config
+from glmc_zoo import longtail_counts
+from glmc_zoo.options.run import flat
+from glmc_zoo.results import RunResults
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "benchmarks" / "reproduce.py"
-
-
-@pytest.fixture(scope="module")
-def reproduce() -> Any:
-    spec = importlib.util.spec_from_file_location("reproduce", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = sys.modules["reproduce"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+FINISHED = _rows.RESULTS / "digits_lt" / "ce_seed0.json"
 
 
 def arguments(tmp_path: Path, *rows: str, **more: Any) -> argparse.Namespace:
@@ -48,21 +47,29 @@ def call(*words: Any, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=240, check=False)
 
 
+def parsed(run: Run) -> argparse.Namespace:
+    """The options of a run's command as its recipe reads them."""
+    given = words(run)
+    if run.after is not None:  # its model is not trained yet: any stands for it
+        given[given.index("--model") + 1] = "resnet20_cifar.glmc_cifar10_lt"
+    return argparse.Namespace(**flat(resolved(run.row.script, given)))
+
+
 @pytest.mark.parametrize("trial", [False, True])
-def test_every_row_is_a_command_that_its_recipe_understands(reproduce: Any, tmp_path: Path, trial: bool) -> None:
-    rows = [*reproduce.published_rows(), *reproduce.suites()]
+def test_every_row_is_a_command_that_its_recipe_understands(tmp_path: Path, trial: bool) -> None:
+    rows = [*_rows.published_rows(), *_rows.suites()]
     plan = reproduce.Plan(arguments(tmp_path, *rows, seeds=[3], trial=trial), 1)
     for run in plan.runs.values():
-        given, parse = words(run), parse_config
-        if run.row.first_stage:  # its model is not there yet: any stands for it
-            given[given.index("--model") + 1], parse = "resnet20_cifar.glmc_cifar10_lt", parse_second_stage_config
-        config = parse(given, description="")
-        assert (config.seed, config.data, config.threads) == (3, run.row.data, 1)
-        assert config.output_dir == str(run.folder) and config.resume == "auto"
-    assert len(plan.runs) == len(reproduce.published_rows()) + sum(len(s["rows"]) for s in reproduce.suites().values())
+        config = parsed(run)
+        assert config.output_dir == str(run.folder)
+        made = run.row.data in _subsets.SUBSETS
+        assert config.data == (str(tmp_path / "work" / "data" / run.row.data) if made else run.row.data)
+        if run.trains:
+            assert (config.seed, config.threads, config.resume) == (3, 1, "auto")
+    assert len(plan.runs) == len(_rows.all_rows()) > 100
 
 
-def test_a_second_stage_comes_after_the_first_with_its_seed(reproduce: Any, tmp_path: Path) -> None:
+def test_a_second_stage_comes_after_the_first_with_its_seed(tmp_path: Path) -> None:
     plan = reproduce.Plan(arguments(tmp_path, "cifar10_lt_if100_maxnorm", "cifar10_lt_if100", seeds=[0, 7]), 1)
     assert list(plan.runs) == [
         f"published/{name}_seed{seed}" for seed in (0, 7) for name in ("cifar10_lt_if100", "cifar10_lt_if100_maxnorm")
@@ -72,53 +79,97 @@ def test_a_second_stage_comes_after_the_first_with_its_seed(reproduce: Any, tmp_
     assert words(second)[words(second).index("--model") + 1] == str(first.folder / "model")
 
 
-def test_data_and_further_options_are_passed_on(reproduce: Any, tmp_path: Path) -> None:
+def test_a_correction_scores_the_training_of_its_suite_with_the_same_seed(tmp_path: Path) -> None:
+    suite = "cifar100_lt_if100_resnet20_12_epochs_variants"
+    options = "--export-half"  # of trainings alone
+    plan = reproduce.Plan(arguments(tmp_path, f"{suite}/glmc_tau_normalisation", seeds=[4], options=options), 1)
+    train, score = plan.runs.values()
+    assert score.after is train and (train.row.name, train.seed) == ("glmc", 4)
+    assert parsed(score).tau_norm == 1 and "--model" in words(score) and parsed(train).export_half
+    assert not {"--seed", "--resume", "--threads", "--export-half"} & set(words(score))
+
+
+def test_a_subset_is_thinned_and_its_test_images_are_left_over(tmp_path: Path) -> None:
+    from datasets import ClassLabel, Dataset, Features, Image, Value
+    from PIL import Image as Pil
+
+    features = Features({"img": Image(), "fine_label": ClassLabel(names=[f"class {c}" for c in range(100)])})
+    features["coarse_label"] = Value("int64")
+    for split, each in (("train", 30), ("test", 2)):
+        rows = [(Pil.new("RGB", (1, 1), (c, i, 0)), c, 0) for c in range(100) for i in range(each)]
+        table = Dataset.from_dict(dict(zip(features, zip(*rows, strict=True), strict=True)), features=features)
+        table.to_parquet(str(tmp_path / "source" / "cifar100" / f"{split}-00000-of-00001.parquet"))
+    for held_out in (True, False):
+        subset = _subsets.Subset(first=2, max_count=20, imbalance_factor=10, held_out=held_out)
+        folder = tmp_path / f"written {held_out}"
+        _subsets.write_subset(tmp_path / "source", folder, subset)
+        made = {s: Dataset.from_parquet(str(next(folder.glob(f"{s}-*.parquet")))) for s in ("train", "test")}
+        assert made["train"].features["label"].names == [f"class {c}" for c in range(2, 100, 5)]
+        assert np.bincount(made["train"]["label"]).tolist() == longtail_counts(20, 20, 10)
+        assert all(row["image"].getpixel((0, 0))[0] == 2 + 5 * row["label"] for row in made["train"])
+        left = [30 - count for count in longtail_counts(20, 20, 10)]  # fewer than 40 a class
+        assert np.bincount(made["test"]["label"]).tolist() == (left if held_out else [2] * 20)
+        if held_out:
+            colours = {s: {row["image"].getpixel((0, 0)) for row in made[s]} for s in made}
+            assert not colours["train"] & colours["test"]
+
+
+def test_a_subset_needs_a_local_copy(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="cifar100_20_lt is made of a local copy of CIFAR-100: give --data-root"):
+        reproduce.Plan(arguments(tmp_path, "cifar100_20_lt_finetune/fine-tuned_ce"), 1).write_subsets()
+
+
+def test_data_and_further_options_are_passed_on(tmp_path: Path) -> None:
     (tmp_path / "cifar10").mkdir()
     row = "cifar10_lt_if100"
     [run] = reproduce.Plan(
         arguments(tmp_path, row, data_root=tmp_path, options="--compile --threads 5"), 2
     ).runs.values()
-    config = parse_config(words(run), description="")
+    config = parsed(run)
     assert (config.data_dir, config.compile, config.threads) == (str(tmp_path / "cifar10"), True, 5)
     assert run.command.count("--threads") == 1
     joined = arguments(tmp_path, row, data_root=tmp_path, options="--mixed-precision=no --threads=5")
     [run] = reproduce.Plan(joined, 2).runs.values()
-    config = parse_config(words(run), description="")
+    config = parsed(run)
     assert (config.mixed_precision, config.threads) == ("no", 5)
     there = arguments(tmp_path, row, data_root=tmp_path, data_dir=["cifar10_lt=elsewhere"])
     [run] = reproduce.Plan(there, 2).runs.values()
-    assert parse_config(words(run), description="").data_dir == "elsewhere"
+    assert parsed(run).data_dir == "elsewhere"
     with pytest.raises(SystemExit, match="cifar100, which does not exist"):
         reproduce.Plan(arguments(tmp_path, "cifar100_lt_if100", data_root=tmp_path), 2)
-    with pytest.raises(SystemExit, match="'cifar10_lt_if1000' is no row: give one of cifar100_lt_if10, "):
+    with pytest.raises(SystemExit, match="'cifar10_lt_if1000' is not a row: give one of cifar100_lt_if10, "):
         reproduce.Plan(arguments(tmp_path, "cifar10_lt_if1000"), 2)
 
 
 class Fake:
     """Runs whose commands are small scripts, and what they leave."""
 
-    def __init__(self, reproduce: Any, folder: Path) -> None:
-        self.reproduce, self.folder = reproduce, folder
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def run(
-        self, name: str, code: str = "", after: Any = None, export: str = "(folder / 'model').mkdir(exist_ok=True)"
-    ) -> Any:
-        row = self.reproduce.Row("suite", name, "train.py", (), "digits_lt", name.upper())
-        place = self.folder / "work" / "suite" / f"{name}_seed0"
-        results = {"test": {"balanced_accuracy": 0.5}, "wall_time_s": 1.0, "seeds": {"seed": 0}}
-        script = f"""
-import json, os, pathlib, sys, time
-folder = pathlib.Path({str(place)!r})
+        self,
+        name: str,
+        code: str = "",
+        after: Run | None = None,
+        export: str = "(folder / 'model').mkdir(exist_ok=True)",
+        script: str = "train.py",
+    ) -> Run:
+        row = _rows.Row(suite="suite", name=name, script=script, options=(), data="digits_lt", label=name.upper())
+        folder = self.folder / "work" / "suite" / f"{name}_seed0"
+        program = f"""
+import os, pathlib, shutil, sys, time
+folder = pathlib.Path({str(folder)!r})
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "begun").write_text(str(time.time()))
 {code}
-(folder / "place").write_text(os.environ.get("PLACE", ""))
+(folder / "slot").write_text(os.environ.get("SLOT", ""))
 (folder / "ended").write_text(str(time.time()))
-(folder / "results.json").write_text(json.dumps({results!r}))
+shutil.copy({str(FINISHED)!r}, folder / "results.json")
 {export}
 """
         result = self.folder / "results" / "suite" / f"{name}_seed0.json"
-        return self.reproduce.Run(row, 0, place, [sys.executable, "-c", script], result, after)
+        return Run(row, 0, folder, [sys.executable, "-c", program], result, after)
 
     def span(self, run: Any) -> tuple[float, float]:
         begun, ended = ((run.folder / name).read_text() for name in ("begun", "ended"))
@@ -126,73 +177,84 @@ folder.mkdir(parents=True, exist_ok=True)
 
 
 @pytest.fixture
-def fake(reproduce: Any, tmp_path: Path) -> Fake:
-    return Fake(reproduce, tmp_path)
+def fake(tmp_path: Path) -> Fake:
+    return Fake(tmp_path)
 
 
-def test_no_more_run_at_a_time_than_there_are_places(reproduce: Any, fake: Fake) -> None:
+@pytest.mark.processes
+def test_no_more_run_at_a_time_than_there_are_slots(fake: Fake) -> None:
     runs = [fake.run(f"row{number}", "time.sleep(0.5)") for number in range(5)]
-    reproduce.Runner([{"PLACE": "0"}, {"PLACE": "1"}], None).all(runs)
-    assert all(run.said is None for run in runs)
+    Runner([{"SLOT": "0"}, {"SLOT": "1"}], None).all(runs)
+    assert all(run.failure is None for run in runs)
     spans = [fake.span(run) for run in runs]
     at_once = [sum(begun <= moment < ended for begun, ended in spans) for moment, _ in spans]
     assert max(at_once) == 2
-    by_place: dict[str, list[tuple[float, float]]] = {}
+    by_slot: dict[str, list[tuple[float, float]]] = {}
     for run, span in zip(runs, spans, strict=True):
-        by_place.setdefault((run.folder / "place").read_text(), []).append(span)
-    assert set(by_place) == {"0", "1"}
-    for taken in by_place.values():
+        by_slot.setdefault((run.folder / "slot").read_text(), []).append(span)
+    assert set(by_slot) == {"0", "1"}
+    for taken in by_slot.values():
         ordered = sorted(taken)
         assert all(one[1] <= other[0] for one, other in itertools.pairwise(ordered))
 
 
-def test_results_are_filed_with_their_row_and_not_made_twice(reproduce: Any, fake: Fake) -> None:
+@pytest.mark.processes
+def test_results_are_filed_as_they_are_and_not_made_twice(fake: Fake) -> None:
     run = fake.run("row")
-    reproduce.Runner([{}], None).all([run])
-    filed = json.loads(run.result.read_text())
-    assert (filed["suite"], filed["row"], filed["variant"]) == ("suite", "row", "ROW")
-    assert filed["test"] == {"balanced_accuracy": 0.5}
+    Runner([{}], None).all([run])
+    assert json.loads(run.result.read_text()) == json.loads(FINISHED.read_text())
     before = run.result.stat().st_mtime_ns
     again = fake.run("row", "sys.exit(9)")
-    reproduce.Runner([{}], None).all([again])
-    assert again.said is None and run.result.stat().st_mtime_ns == before
+    Runner([{}], None).all([again])
+    assert again.failure is None and run.result.stat().st_mtime_ns == before
     # Of a run that had ended before it was filed, the results are filed without running again.
     run.result.unlink()
-    reproduce.Runner([{}], None).all([again])
-    assert again.said is None and run.result.is_file()
+    Runner([{}], None).all([again])
+    assert again.failure is None and run.result.is_file()
 
 
-def test_a_model_that_another_starts_from_is_made_again_when_only_its_result_is_left(
-    reproduce: Any, fake: Fake
-) -> None:
+@pytest.mark.processes
+def test_a_model_that_another_starts_from_is_made_again_when_only_its_result_is_left(fake: Fake) -> None:
     first = fake.run("first")
     first.result.parent.mkdir(parents=True)
     first.result.write_text("{}")
     second = fake.run("second", after=first)
-    reproduce.Runner([{}], None).all([first, second])
-    assert not (first.folder / "model").exists()  # nobody had said that it is needed
+    Runner([{}], None).all([first, second])
+    assert not (first.folder / "model").exists()  # no run needs it
     first.needed = True
     second.result.unlink()
-    reproduce.Runner([{}], None).all([first, second])
+    Runner([{}], None).all([first, second])
     assert (first.folder / "model").is_dir() and first.result.read_text() == "{}"
-    assert second.said is None and second.result.is_file()
+    assert second.failure is None and second.result.is_file()
 
 
-def test_a_run_that_ended_between_its_scores_and_its_model_is_not_finished(reproduce: Any, fake: Fake) -> None:
+@pytest.mark.processes
+def test_a_run_that_ended_between_its_scores_and_its_model_is_not_finished(fake: Fake) -> None:
     full = fake.run("row", export="sys.exit(1)")  # as where the disk is full
-    reproduce.Runner([{}], None).all([full])
-    assert full.said is not None and not full.result.exists()
+    Runner([{}], None).all([full])
+    assert full.failure is not None and not full.result.exists()
     again = fake.run("row")
-    reproduce.Runner([{}], None).all([again])
-    assert again.said is None and again.result.is_file() and again.complete()
+    Runner([{}], None).all([again])
+    assert again.failure is None and again.result.is_file() and again.complete()
 
 
+@pytest.mark.processes
+def test_an_evaluation_leaves_no_model_and_begins_in_a_fresh_folder(fake: Fake) -> None:
+    score = fake.run("score", export="", script="evaluate.py")
+    score.folder.mkdir(parents=True)
+    (score.folder / "half").touch()
+    Runner([{}], None).all([score])
+    assert score.failure is None and score.result.is_file() and not (score.folder / "half").exists()
+
+
+@pytest.mark.processes
 @pytest.mark.parametrize(("code", "minutes", "status"), [("sys.exit(2)", "1", 1), ("time.sleep(60)", "0.02", 3)])
 def test_status_tells_failed_from_left_to_do(
-    reproduce: Any, fake: Fake, monkeypatch: pytest.MonkeyPatch, code: str, minutes: str, status: int
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, code: str, minutes: str, status: int
 ) -> None:
     run = fake.run("row", code)
-    monkeypatch.setattr(reproduce, "Plan", lambda *_: argparse.Namespace(runs={"row": run}))
+    plan = argparse.Namespace(runs={"row": run}, write_subsets=lambda: None)
+    monkeypatch.setattr(reproduce, "Plan", lambda *_: plan)
     monkeypatch.setattr(sys, "argv", ["reproduce.py", "row", "--jobs", "1", "--minutes", minutes])
     monkeypatch.setattr(reproduce.signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit) as ended:
@@ -200,40 +262,43 @@ def test_status_tells_failed_from_left_to_do(
     assert ended.value.code == status
 
 
-def test_one_option_alone_is_passed_on(reproduce: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["reproduce.py", "row", "--options", "--compile", "--jobs", "2"])
+def test_one_option_alone_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", "row", "--options=--compile", "--jobs", "2"])
     args = reproduce.parse()
     assert (args.options, args.jobs, args.rows) == ("--compile", 2, ["row"])
 
 
-def test_what_failed_is_said_and_stops_only_what_needs_it(reproduce: Any, fake: Fake) -> None:
+@pytest.mark.processes
+def test_what_failed_is_said_and_stops_only_what_needs_it(fake: Fake) -> None:
     bad = fake.run("bad", "print('a reason'); sys.exit(2)")
     needs, other = fake.run("needs", after=bad), fake.run("other")
-    reproduce.Runner([{}], None).all([bad, needs, other])
-    assert bad.said == f"failed with status 2: see {bad.folder.with_suffix('.log')}"
+    Runner([{}], None).all([bad, needs, other])
+    assert bad.failure == f"failed with status 2: see {bad.folder.with_suffix('.log')}"
     assert "a reason" in bad.folder.with_suffix(".log").read_text()
-    assert needs.said == "not begun: suite/bad is not finished"
-    assert other.said is None and other.result.is_file() and not needs.result.exists()
+    assert needs.failure == "not begun: suite/bad is not finished"
+    assert other.failure is None and other.result.is_file() and not needs.result.exists()
 
 
-def test_when_time_is_up_runs_are_ended_and_no_other_begins(reproduce: Any, fake: Fake) -> None:
+@pytest.mark.processes
+def test_when_time_is_up_runs_are_ended_and_no_other_begins(fake: Fake) -> None:
     long, later = fake.run("long", "time.sleep(60)"), fake.run("later")
     start = time.monotonic()
-    runner = reproduce.Runner([{}], start + 1.5)
+    runner = Runner([{}], start + 1.5)
     runner.all([long, later])
     assert time.monotonic() - start < 30 and runner.stopping
     assert (long.folder / "begun").exists() and not (long.folder / "ended").exists()
-    assert "give the same command again" in long.said and later.said is not None
+    assert "give the same command again" in str(long.failure) and later.failure is not None
     assert not (later.folder / "begun").exists()
 
 
+@pytest.mark.processes
 def test_a_rehearsal_goes_through_a_run_and_leaves_the_tables_alone(tmp_path: Path) -> None:
     options = ["digits_lt/ce", "--trial", "--seeds", 0, "--work", "work", "--results", "results", "--jobs", 1]
     options += ["--options", "--threads 1"]
     done = call(*options, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    filed = json.loads((tmp_path / "work" / "trial" / "digits_lt" / "ce_seed0.json").read_text())
-    assert filed["config"]["epochs"] == 1 and filed["method"] == "ce" and filed["commit"] is not None
+    filed = RunResults.load(tmp_path / "work" / "trial" / "digits_lt" / "ce_seed0.json")
+    assert filed.config["epochs"] == 1 and filed.method == "ce" and filed.origin.commit is not None
     assert not (tmp_path / "results").exists()
     folder = tmp_path / "work" / "trial" / "digits_lt" / "ce_seed0"
     assert (folder / "model" / "model.safetensors").is_file()
@@ -242,15 +307,17 @@ def test_a_rehearsal_goes_through_a_run_and_leaves_the_tables_alone(tmp_path: Pa
     folder.with_suffix(".json").unlink()
     assert call(*options, cwd=tmp_path).returncode == 0
     assert (folder / "model" / "model.safetensors").is_file()
-    assert json.loads(folder.with_suffix(".json").read_text())["test"] == filed["test"]
+    assert RunResults.load(folder.with_suffix(".json")).test == filed.test
 
 
+@pytest.mark.processes
 def test_a_run_that_time_cut_short_is_left_to_do(tmp_path: Path) -> None:
     done = call("digits_lt/ce", "--seeds", 0, "--work", "work", "--results", "results", "--minutes", 0, cwd=tmp_path)
     assert done.returncode == 3 and "digits_lt/ce, seed 0, stopped: give the same command again" in done.stdout
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.processes
 def test_what_ends_it_ends_its_runs(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), "digits_lt/glmc_tuned", "--seeds", "0", "--jobs", "1"]
     command += ["--work", "work", "--results", "results", "--options", "--threads 1"]
@@ -263,30 +330,29 @@ def test_what_ends_it_ends_its_runs(tmp_path: Path) -> None:
         [child] = children
         process.terminate()
         assert process.wait(60) == 1
-        assert "the same command goes on from the newest checkpoints" in process.stderr.read()
+        assert "the same command resumes from the newest checkpoints" in process.stderr.read()
     assert not child.is_running()
 
 
-def test_the_list_names_every_row(reproduce: Any, tmp_path: Path) -> None:
-    done = call("--list", cwd=tmp_path)
-    assert done.returncode == 0
-    names = [line.partition(":")[0] for line in done.stdout.splitlines()]
+def test_the_list_names_every_row(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", "--list"])
+    reproduce.main()
+    names = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
     assert names == [
-        *reproduce.published_rows(),
-        *(f"{suite}/{row}" for suite, about in reproduce.suites().items() for row in about["rows"]),
+        *_rows.published_rows(),
+        *(f"{suite}/{row}" for suite, about in _rows.suites().items() for row in about["rows"]),
     ]
 
 
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ([], "name a row, or --list them"),
-        (["nothing"], "'nothing' is no row"),
-        (["digits_lt/nothing"], "'digits_lt/nothing' is no row"),
-        (["digits_lt", "--jobs", 0], "--jobs 0 must be at least 1"),
-        (["digits_lt", "--data-dir", "x"], "--data-dir takes NAME=FOLDER"),
-    ],
-)
-def test_bad_input(options: list[Any], says: str, tmp_path: Path) -> None:
-    done = call(*options, cwd=tmp_path)
-    assert done.returncode != 0 and says in done.stderr and "Traceback" not in done.stderr
+def test_bad_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for options, says in (
+        ("", "name a row, or --list them"),
+        ("nothing", "'nothing' is not a row"),
+        ("digits_lt/nothing", "'digits_lt/nothing' is not a row"),
+        ("digits_lt --jobs 0", "--jobs 0 must be at least 1"),
+        ("digits_lt --data-dir x", "--data-dir takes NAME=FOLDER"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["reproduce.py", *options.split()])
+        with pytest.raises(SystemExit) as ended:
+            reproduce.main()
+        assert ended.value.code and says in f"{ended.value.code} {capsys.readouterr().err}", options

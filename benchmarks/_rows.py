@@ -1,0 +1,170 @@
+"""The rows of the tables and the results filed for them.
+
+A row is a published one, a file in recipes/configs, or one of benchmarks/suites.yaml. The results of a row with a seed
+lie in benchmarks/results/SUITE/ROW_seedN.json: the ``results.json`` of its run, as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from glmc_zoo.results import EvaluationResults, RunResults, Scores
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+SUITES = ROOT / "benchmarks" / "suites.yaml"
+CONFIGS = ROOT / "recipes" / "configs"
+PUBLISHED = "published"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a table, without its seed."""
+
+    suite: str
+    name: str
+    script: str
+    """The recipe that runs it, such as ``train.py``."""
+    options: tuple[str, ...]
+    data: str
+    label: str
+    seeds: tuple[int, ...] = (0,)
+    after: str | None = None
+    """Title of the row whose model this one starts from."""
+    factor: float | None = None
+    """Imbalance factor that the training split is thinned to."""
+
+    @property
+    def title(self) -> str:
+        """How the command line names the row."""
+        return self.name if self.suite == PUBLISHED else f"{self.suite}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Filed:
+    """The results of a row with one seed."""
+
+    seed: int
+    results: RunResults | EvaluationResults
+
+    @property
+    def test(self) -> Scores:
+        """Scores on the test split, or on the split that an evaluation read."""
+        scores = self.results.scores if isinstance(self.results, EvaluationResults) else self.results.test
+        if scores is None:
+            raise SystemExit(f"error: the results of {self.results.model.name}, seed {self.seed}, have no test scores.")
+        return scores
+
+    @property
+    def shown(self) -> Scores:
+        """Scores on the held-out images where the run had any, to choose settings by them; else those on the test."""
+        return self.results.validation or self.test
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved options; an evaluation has none."""
+        return self.results.config if isinstance(self.results, RunResults) else {}
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run."""
+        return self.results.wall_time_s or 0.0
+
+
+@cache
+def suites() -> dict[str, dict[str, Any]]:
+    """The content of benchmarks/suites.yaml, by name of the suite."""
+    loaded: dict[str, dict[str, Any]] = yaml.safe_load(SUITES.read_text(encoding="utf-8"))
+    return loaded
+
+
+def published_rows() -> dict[str, Row]:
+    """The published rows, by the name of their files."""
+    rows = {}
+    for path in sorted(CONFIGS.glob("*.yaml")):
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+        first = recipe["about"].get("first_stage")
+        rows[path.stem] = Row(
+            suite=PUBLISHED,
+            name=path.stem,
+            script="second_stage.py" if first else "train.py",
+            options=("--config", path.stem),
+            data=recipe["data"],
+            label=recipe["about"]["title"],
+            after=first,
+            factor=recipe.get("imbalance_factor"),
+        )
+    return rows
+
+
+def suite_rows(suite: str) -> dict[str, Row]:
+    """The rows of a suite, by name; a row's options follow those of its recipe and those of the suite."""
+    about = suites()[suite]
+    rows = {}
+    for name, row in about["rows"].items():
+        script = row.get("script", "train.py")
+        options = shlex.split(
+            " ".join((about["options"], about.get("script_options", {}).get(script, ""), row["options"]))
+        )
+        thinned = "--imbalance-factor" in options
+        rows[name] = Row(
+            suite=suite,
+            name=name,
+            script=script,
+            options=tuple(options),
+            data=about["data"],
+            label=row["label"],
+            seeds=tuple(about["seeds"]),
+            after=f"{suite}/{row['after']}" if "after" in row else None,
+            factor=float(options[options.index("--imbalance-factor") + 1]) if thinned else None,
+        )
+    return rows
+
+
+def all_rows() -> dict[str, Row]:
+    """Every row, by title."""
+    rows = published_rows()
+    for suite in suites():
+        rows |= {row.title: row for row in suite_rows(suite).values()}
+    return rows
+
+
+def chosen_rows(names: list[str]) -> list[Row]:
+    """The rows that the command line names.
+
+    Raises:
+        SystemExit: A name is neither a published row, nor a suite, nor a row of a suite.
+    """
+    rows = all_rows()
+    chosen: list[Row] = []
+    for name in names:
+        if name not in rows and name not in suites():
+            known = ", ".join([*published_rows(), *suites()])
+            raise SystemExit(
+                f"reproduce.py: error: {name!r} is not a row: give one of {known}, or SUITE/ROW; --list shows all."
+            )
+        chosen += [rows[name]] if name in rows else suite_rows(name).values()
+    return chosen
+
+
+def read_results(path: Path) -> RunResults | EvaluationResults:
+    """The results in a file, of a run or of an evaluation."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    kind = EvaluationResults if "split" in values else RunResults
+    return kind.from_dict(values, path.name)
+
+
+def load(suite: str) -> dict[str, list[Filed]]:
+    """The results filed for a suite, by name of the row, in the order of the seeds."""
+    filed: dict[str, list[Filed]] = {}
+    for path in (RESULTS / suite).glob("*_seed*.json"):
+        name, _, seed = path.stem.rpartition("_seed")
+        filed.setdefault(name, []).append(Filed(int(seed), read_results(path)))
+    return {name: sorted(filed[name], key=lambda run: run.seed) for name in sorted(filed)}
