@@ -20,7 +20,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Polygon, Rectang
 from torch import Tensor
 
 from glmc_zoo import Mix, MixedViews, cumulative_alpha, cut_box, load_data, mix_views
-from glmc_zoo.data import LongTailData, build_transforms
+from glmc_zoo.data import LongTailData, train_transform
 
 __all__ = ["draw", "mixed_digits"]
 
@@ -39,9 +39,9 @@ def _tinted_views(data: LongTailData, label: int, which: int, seed: int, colour:
     assert data.train.pixels is not None and data.image_size is not None
     position = np.flatnonzero(data.train.labels == label)[which]
     pixels = torch.from_numpy(data.train.pixels[[position]]).permute(0, 3, 1, 2)
-    augment, _ = build_transforms(data.augment, data.image_size)
+    augment = train_transform(data.augment, data.image_size)
     rgb = torch.tensor([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]).reshape(1, 3, 1, 1)
-    first, second = (1 - view / 255 * (1 - rgb) for view in augment(pixels, [seed]))
+    first, second = (1 - view / 255 * (1 - rgb) for view in augment(pixels, [seed]).images)
     return first, second
 
 
