@@ -94,7 +94,7 @@ def convert(name: str, value: Any, kind: Any) -> Any:
     """``value`` as the type of an option asks for; text that spells a number becomes the number.
 
     Args:
-        name: Of the option, for the message.
+        name: Name of the option, for the message.
         value: From a command line, a YAML file or Python.
         kind: Type of the option: a plain type, a ``Literal``, a list of text, or a union of these.
 

@@ -63,7 +63,7 @@ class DataFacts:
     in_catalogue: bool = False
     streamed: bool = False
     class_counts_from: str | None = None
-    """Of a stream: ``training split``, ``formula``, ``model`` or ``none``."""
+    """For streamed data: ``training split``, ``formula``, ``model`` or ``none``."""
     official_split: bool | None = None
     """Whether official lists made the splits, class by class; ``None`` for a set without official lists."""
     split_file: dict[str, str] | None = None

@@ -26,7 +26,7 @@ def find_images(paths: Iterable[str]) -> list[Path]:
             raise UserError(f"images={name!r} does not exist: give image files, or folders that hold some.")
     if not files:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise UserError(f"There is no image in {', '.join(given)}: expected files that end in {suffixes}.")
+        raise UserError(f"No image was found in {', '.join(given)}: expected files that end in {suffixes}.")
     return list(dict.fromkeys(files))
 
 

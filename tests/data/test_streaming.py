@@ -116,7 +116,7 @@ def test_the_loader_with_workers(parquet: Path) -> None:
 
 
 def test_counting_opens_no_image(tmp_path: Path, make_table: Callable[..., Any]) -> None:
-    """A image that is no image is found by the pass that decodes it, and named there."""
+    """A file that holds no image is found by the pass that decodes it, and named there."""
     import datasets
 
     broken = {"image": [{"bytes": b"no image", "path": "odd.png"}] * 3, "label": [0, 1, 1]}

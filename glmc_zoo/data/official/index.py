@@ -104,7 +104,7 @@ def index_layout(folder: Path, official: OfficialSplit) -> ImageIndex | None:
 def index_tables(raw: RawData, tables: Mapping[str, Any]) -> ImageIndex:
     """The images of tables whose splits and columns were chosen already; only the file names are read."""
     if raw.test is None:
-        raise UserError(f"There is no split to test on among {', '.join(tables)}: name one with test_split=.")
+        raise UserError(f"No split to test on was found among {', '.join(tables)}: name one with test_split=.")
     splits = []
     for split in (raw.train, raw.test):
         assert isinstance(split.source, ArrowImages)

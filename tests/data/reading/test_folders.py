@@ -100,7 +100,7 @@ def test_hidden_folders_empty_splits_and_other_files_are_passed_over(write_image
     assert list(tables) == ["train"]
     assert (raw.class_names, raw.train.labels.tolist()) == (["class_0", "class_1"], [0, 0, 1])
     assert [image.size for image in raw.train.source.read(np.arange(3))] == [(16, 16)] * 3
-    # A class called "train" is no split for having a hidden folder in it.
+    # A class called "train" does not become a split by having a hidden folder in it.
     write_images(tmp_path / "rail", [1, 1], names=["train", "tram"])
     write_images(tmp_path / "rail" / "train", [1], names=[".thumbnails"])
     assert raw_from_tables(open_folder(tmp_path / "rail"), DataOptions()).class_names == ["train", "tram"]

@@ -1,0 +1,39 @@
+"""What reproduce.py is given on its command line: rows, options to pass on, and what it refuses."""
+
+from __future__ import annotations
+
+import sys
+
+import _rows
+import pytest
+import reproduce
+
+
+def test_one_option_alone_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", "row", "--options=--compile", "--jobs", "2"])
+    args = reproduce.parse()
+    assert (args.options, args.jobs, args.rows) == ("--compile", 2, ["row"])
+
+
+def test_the_list_names_every_row(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", "--list"])
+    reproduce.main()
+    names = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == [
+        *_rows.published_rows(),
+        *(f"{suite}/{row}" for suite, about in _rows.suites().items() for row in about["rows"]),
+    ]
+
+
+def test_bad_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for options, says in (
+        ("", "name a row, or --list them"),
+        ("nothing", "'nothing' is not a row"),
+        ("digits_lt/nothing", "'digits_lt/nothing' is not a row"),
+        ("digits_lt --jobs 0", "--jobs 0 must be at least 1"),
+        ("digits_lt --data-dir x", "--data-dir takes NAME=FOLDER"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["reproduce.py", *options.split()])
+        with pytest.raises(SystemExit) as ended:
+            reproduce.main()
+        assert ended.value.code and says in f"{ended.value.code} {capsys.readouterr().err}", options
