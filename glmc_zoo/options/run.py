@@ -3,12 +3,10 @@
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.fields import OptionGroup, values_of
-from glmc_zoo.files import replace_file
 from glmc_zoo.method.switches import GLMCSwitches
 from glmc_zoo.options.images import ImageOptions, ShotOptions
 from glmc_zoo.options.machine import MachineOptions, OutputOptions, PushOptions
@@ -87,15 +85,6 @@ def flat(options: Any) -> dict[str, Any]:
     return {name: value for group in groups_in(options) for name, value in values_of(group).items()}
 
 
-# A resumed run may differ in these from the run that was interrupted: they do not change what is computed.
-FREE_ON_RESUME = frozenset(
-    {
-        *("output_dir", "resume", "workers", "data_dir", "tracker", "threads", "resident", "profile"),
-        *("keep_checkpoints", "checkpoint_every", "checkpoint_steps", "license", "export_half", "export_encoder"),
-    }
-)
-
-
 def saved(options: RunOptions) -> dict[str, Any]:
     """The options as ``config.yaml`` and the results hold them: without run folder, resumption and push.
 
@@ -103,19 +92,3 @@ def saved(options: RunOptions) -> dict[str, Any]:
     """
     absent = {"output_dir", "resume", *values_of(options.push)}
     return {name: value for name, value in flat(options).items() if name not in absent}
-
-
-def save_config(options: RunOptions, path: Path) -> None:
-    """Write the resolved options, one a line; ``config=path`` repeats the run."""
-    import yaml
-
-    replace_file(path, lambda file: yaml.safe_dump(saved(options), file, sort_keys=False))
-
-
-def differing(before: dict[str, Any], options: RunOptions) -> list[str]:
-    """``name: before -> now`` for each option that changes what a resumed run computes."""
-    return [
-        f"{name}: {before.get(name)} -> {value}"
-        for name, value in saved(options).items()
-        if name not in FREE_ON_RESUME and before.get(name) != value
-    ]

@@ -22,7 +22,7 @@ from glmc_zoo.options.run import FinetuneStage, RunOptions, SecondStage, Trainin
 from glmc_zoo.training.build import make_optimizer, make_scheduler, make_train_loader
 from glmc_zoo.training.finetuning import FineTuning
 from glmc_zoo.training.folder import RunFolder
-from glmc_zoo.training.network import InputSpec
+from glmc_zoo.training.inputs import InputSpec
 from glmc_zoo.training.placement import ImagePlacement, place_images
 from glmc_zoo.training.second_stage import ClassifierTraining
 from glmc_zoo.training.stage import Stage, StageParts

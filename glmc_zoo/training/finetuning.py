@@ -18,7 +18,7 @@ from glmc_zoo.options.run import FinetuneStage, RunOptions
 from glmc_zoo.options.schedule import ScheduleOptions
 from glmc_zoo.results import FinetuneFacts, RunResults
 from glmc_zoo.training.folder import short_model_name
-from glmc_zoo.training.network import InputSpec
+from glmc_zoo.training.inputs import InputSpec
 from glmc_zoo.training.stage import Stage
 from glmc_zoo.training.tuning import (
     add_adapters,

@@ -11,7 +11,15 @@ from accelerate import Accelerator
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import claim_folder, fresh_folder, replace_file
 from glmc_zoo.machine.processes import on_main_process
-from glmc_zoo.options.run import RunOptions, differing, save_config
+from glmc_zoo.options.run import RunOptions, saved
+
+# A resumed run may differ in these from the run that was interrupted: they do not change what is computed.
+FREE_ON_RESUME = frozenset(
+    {
+        *("output_dir", "resume", "workers", "data_dir", "tracker", "threads", "resident", "profile"),
+        *("keep_checkpoints", "checkpoint_every", "checkpoint_steps", "license", "export_half", "export_encoder"),
+    }
+)
 
 
 class RunFolder:
@@ -86,7 +94,7 @@ def _folder_of(checkpoint: Path, output_dir: str | None) -> Path:
 
 
 def _claim(options: RunOptions, name: str) -> Path:
-    output = options.output
+    output, values = options.output, saved(options)
     if output.resume not in (None, "auto"):
         folder = _folder_of(Path(str(output.resume)), output.output_dir)
     elif output.output_dir:
@@ -98,29 +106,38 @@ def _claim(options: RunOptions, name: str) -> Path:
             folder = folder.with_name(name if number < 3 else f"{name}-{number - 1}")
     config = folder / "config.yaml"
     if output.resume is not None and config.exists():
-        _check_same_run(folder, config, options)
+        _check_same_run(folder, config, values)
         return folder
     if folder.is_file():
         raise UserError(f"output_dir={str(folder)!r} is a file; name a folder.")
     advice = "choose another folder, or go on with that run by resume='auto'"
     claim_folder(folder, advice if config.exists() else "they are not a run's, so choose another folder")
     try:
-        save_config(options, config)
+        replace_file(config, lambda file: yaml.safe_dump(values, file, sort_keys=False))
     except OSError as error:
         raise UserError(f"output_dir={str(folder)!r} cannot be written: {error.strerror or error}.") from error
     return folder
 
 
-def _check_same_run(folder: Path, config: Path, options: RunOptions) -> None:
+def _check_same_run(folder: Path, config: Path, values: dict[str, Any]) -> None:
     try:
         before = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(
             f"{config} cannot be read: {' '.join(str(error).split())}; give another output_dir=."
         ) from error
-    changes = differing(before if isinstance(before, dict) else {}, options)
+    changes = differing(before if isinstance(before, dict) else {}, values)
     if changes:
         raise UserError(
             f"The run in {str(folder)!r} cannot be resumed, it was configured differently ({'; '.join(changes)}): "
             "give the same options, or another output_dir=."
         )
+
+
+def differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """``name: before -> now`` for each option that changes what a resumed run computes."""
+    return [
+        f"{name}: {before.get(name)} -> {value}"
+        for name, value in now.items()
+        if name not in FREE_ON_RESUME and before.get(name) != value
+    ]

@@ -36,7 +36,7 @@ def place_images(
     """
     loading = loading_workers(images.workers, split.pixels is not None, device)
     leave_cores_to(loading, device, machine.threads)
-    needed = resident_bytes(split, transform)
+    needed, free = resident_bytes(split, transform), free_memory(device)
     if needed is None:
         if machine.resident:
             raise UserError(
@@ -44,18 +44,17 @@ def place_images(
                 "these are read anew in each epoch: leave it out."
             )
         return ImagePlacement(None, loading)
-    stays = _fits(needed, device, resident=machine.resident, image_size=images.image_size or 0)
+    stays = _fits(needed, free, device, resident=machine.resident, image_size=images.image_size or 0)
     return ImagePlacement(device if stays else None, loading)
 
 
-def _fits(needed: int, device: torch.device, *, resident: bool | None, image_size: int) -> bool:
+def _fits(needed: int, free: int, device: torch.device, *, resident: bool | None, image_size: int) -> bool:
     """Whether the images stay on the device; unasked only small ones in a modest share of the free memory."""
     unusual = device.type not in ("cpu", "cuda") or image_size > LARGEST_RESIDENT_SIDE
     if resident is False or (resident is None and unusual):
         return False
     # On a CPU all processes of the machine share the memory.
     copies = local_processes() if device.type == "cpu" else 1
-    free = free_memory(device)
     if needed * copies <= (1.0 if resident else RESIDENT_SHARE) * free:
         return True
     if resident:

@@ -18,7 +18,7 @@ from glmc_zoo.options.run import RunOptions, flat, saved
 from glmc_zoo.options.schedule import ScheduleOptions
 from glmc_zoo.results import ModelFacts, PluginFacts, RunResults, ScheduleFacts, Scores, Seeds, Thresholds
 from glmc_zoo.scoring.report import class_recalls, group_sizes, one_group_note
-from glmc_zoo.training.network import InputSpec
+from glmc_zoo.training.inputs import InputSpec
 
 
 def describe_run(

@@ -22,7 +22,7 @@ from glmc_zoo.results import RunResults, SecondStageFacts
 from glmc_zoo.training.finetuning import check_colour, start_from, timm_model_in, trained_parameters
 from glmc_zoo.training.first_stage import DEFAULTS, differing_options, trained_with, training_results
 from glmc_zoo.training.folder import short_model_name
-from glmc_zoo.training.network import InputSpec
+from glmc_zoo.training.inputs import InputSpec
 from glmc_zoo.training.stage import Stage
 from glmc_zoo.training.tuning import train_head
 

@@ -7,18 +7,20 @@ from typing import Any
 import torch
 from timm.task import TrainingTask
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from glmc_zoo.data import LongTailData
+from glmc_zoo.errors import UserError
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.machine.command import without_folder
-from glmc_zoo.method import MethodSetup, get_method, get_sampler
+from glmc_zoo.method import MethodSetup, create_backbone, get_method, get_sampler
 from glmc_zoo.method.switches import GLMCSwitches
 from glmc_zoo.options.images import ImageOptions
 from glmc_zoo.options.model import MethodOptions
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
 from glmc_zoo.results import RunResults
-from glmc_zoo.training.network import InputSpec, check_batch, input_spec, make_backbone
+from glmc_zoo.training.inputs import InputSpec, input_spec
 from glmc_zoo.training.tuning import frozen_modules
 
 
@@ -137,3 +139,19 @@ class Stage:
             "note: In its first epoch GLMC does not train the re-balanced classifier, the one that is exported, and "
             "this run has no other: give --epochs 2 or more."
         ]
+
+
+def make_backbone(
+    name: str, num_classes: int, image_size: int, optimizer: OptimizerOptions, *, pretrained: bool
+) -> nn.Module:
+    """The timm model with the dropout that the options ask for; see `create_backbone`."""
+    kwargs: dict[str, Any] = {"drop_rate": optimizer.drop_rate} if optimizer.drop_rate else {}
+    if optimizer.drop_path_rate is not None:
+        kwargs["drop_path_rate"] = optimizer.drop_path_rate
+    return create_backbone(name, num_classes, pretrained=pretrained, image_size=image_size, **kwargs)
+
+
+def check_batch(task: TrainingTask, batch_size: int, name: str) -> None:
+    """Refuse a batch of one image where there is batch-norm."""
+    if batch_size == 1 and any(isinstance(layer, _BatchNorm) for layer in task.modules()):
+        raise UserError(f"batch_size=1 is too small for the batch-norm of {name!r}; give at least 2.")

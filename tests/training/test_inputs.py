@@ -10,7 +10,8 @@ from torch import nn
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.options.images import ImageOptions
-from glmc_zoo.training.network import check_batch, input_spec
+from glmc_zoo.training.inputs import input_spec
+from glmc_zoo.training.stage import check_batch
 
 
 def test_a_batch_of_one_is_too_small_for_batch_norm() -> None:

@@ -1,17 +1,11 @@
-"""The network and its input: from options, the data set and the backbone's own configuration."""
+"""The network's input: from options, the data set and the backbone's own configuration."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from timm.task import TrainingTask
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
-
 from glmc_zoo.data import LongTailData
-from glmc_zoo.errors import UserError
-from glmc_zoo.method import backbone_config, create_backbone
+from glmc_zoo.method import backbone_config
 from glmc_zoo.options.images import ImageOptions
-from glmc_zoo.options.schedule import OptimizerOptions
 
 
 @dataclass(frozen=True)
@@ -58,19 +52,3 @@ def input_spec(
         crop_pct=0.875 if augment == "large" else 1.0,
         augment=augment,
     )
-
-
-def make_backbone(
-    name: str, num_classes: int, image_size: int, optimizer: OptimizerOptions, *, pretrained: bool
-) -> nn.Module:
-    """The timm model with the dropout that the options ask for; see `create_backbone`."""
-    kwargs: dict[str, Any] = {"drop_rate": optimizer.drop_rate} if optimizer.drop_rate else {}
-    if optimizer.drop_path_rate is not None:
-        kwargs["drop_path_rate"] = optimizer.drop_path_rate
-    return create_backbone(name, num_classes, pretrained=pretrained, image_size=image_size, **kwargs)
-
-
-def check_batch(task: TrainingTask, batch_size: int, name: str) -> None:
-    """Refuse a batch of one image where there is batch-norm."""
-    if batch_size == 1 and any(isinstance(layer, _BatchNorm) for layer in task.modules()):
-        raise UserError(f"batch_size=1 is too small for the batch-norm of {name!r}; give at least 2.")
