@@ -50,13 +50,13 @@ def build_parser(command: Command, description: str) -> argparse.ArgumentParser:
         for group in groups:
             hints = type_hints(group)
             for field in dataclasses.fields(group):  # type: ignore[arg-type]  # groups are dataclasses
-                _add(section, field, hints[field.name])
+                _add(section, field, hints[field.name], "the first stage" if field.name in command.inherited else None)
     return parser
 
 
-def _add(section: Any, field: dataclasses.Field[Any], kind: Any) -> None:
+def _add(section: Any, field: dataclasses.Field[Any], kind: Any, decided_by: str | None) -> None:
     name = "--" + field.name.replace("_", "-")
-    text = {"help": _help(field, kind).replace("%", "%%"), "default": argparse.SUPPRESS}
+    text = {"help": _help(field, kind, decided_by).replace("%", "%%"), "default": argparse.SUPPRESS}
     parts = [part for part in (get_args(kind) or (kind,)) if part is not NoneType]
     if bool in parts:
         section.add_argument(name, action=argparse.BooleanOptionalAction, **text)
@@ -74,12 +74,13 @@ def _metavar(name: str, parts: Sequence[Any]) -> str:
     return name.rpartition("_")[2].upper()
 
 
-def _help(field: dataclasses.Field[Any], kind: Any) -> str:
+def _help(field: dataclasses.Field[Any], kind: Any, decided_by: str | None) -> str:
     """The line of one option: what it is, its choices, and its default or who decides it."""
     choices = _choices(field, kind)
     text = field.metadata["help"] + (f" [{' | '.join(choices)}]" if choices else "")
-    if field.metadata["decided_by"] is not None:
-        return f"{text} (default: {field.metadata['decided_by']})"
+    decided_by = decided_by or field.metadata["decided_by"]
+    if decided_by is not None:
+        return f"{text} (default: {decided_by})"
     if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
         return f"{text} (required)"
     default = field.default

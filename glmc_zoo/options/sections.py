@@ -34,6 +34,8 @@ class Command:
     """Groups of options under each heading."""
     refused: dict[str, str] = field(default_factory=dict)
     """Options that somebody may look for here, and what to use instead."""
+    inherited: frozenset[str] = frozenset()
+    """Options that are those of the first stage unless they are given."""
 
     @cached_property
     def groups(self) -> list[type[OptionGroup]]:
@@ -73,6 +75,8 @@ SECOND_STAGE = Command(
     "second_stage",
     {"model and classifier": (SecondStageOptions,), "data": (DataOptions,), **_RUN_SECTIONS},
     _REFUSED,
+    # The same images, read, augmented, batched and grouped the same way.
+    frozenset({*field_names(DataOptions, ShotOptions), "augment", "image_size", "batch_size"}),
 )
 EVALUATE = Command(
     "evaluate",

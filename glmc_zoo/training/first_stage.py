@@ -12,12 +12,11 @@ from glmc_zoo.hub import ModelSource, open_model
 from glmc_zoo.machine.command import without_folder
 from glmc_zoo.options.given import Given
 from glmc_zoo.options.images import ShotOptions
+from glmc_zoo.options.sections import SECOND_STAGE
 from glmc_zoo.results import RunResults
 
 _HIDDEN_FOLDER = "path/to/"  # stands in published results for the folder of something
 _DATA = frozenset(field_names(DataOptions))
-# The same images, read, augmented, batched and grouped the same way.
-_INHERITED = {*_DATA, *field_names(ShotOptions), "augment", "image_size", "batch_size"}
 DEFAULTS = {f.name: f.default for group in (DataOptions, ShotOptions) for f in dataclasses.fields(group)}
 # Where images are stored and how many make a step does not change which images they are.
 _NO_DIFFERENCE = frozenset({"data_dir", "batch_size"})
@@ -74,7 +73,7 @@ def trained_with(source: ModelSource) -> dict[str, Any]:
     return {
         name: value
         for name, value in _with_paths(results.config, source).items()
-        if name in _INHERITED and not str(value).startswith(_HIDDEN_FOLDER)
+        if name in SECOND_STAGE.inherited and not str(value).startswith(_HIDDEN_FOLDER)
     }
 
 

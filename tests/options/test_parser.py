@@ -119,6 +119,10 @@ def test_help_shows_choices_and_defaults() -> None:
     }.items():
         assert re.search(rf"^  --{option}( \w+)?  .*{expected}", text, re.MULTILINE), option
     assert "--model MODEL" in build_parser(COMMANDS["predict"], "").format_help()
+    second = build_parser(COMMANDS["second_stage"], "").format_help()
+    for option in ("data", "augment", "batch-size", "few-threshold"):
+        assert re.search(rf"^  --{option} .*\(default: the first stage\)$", second, re.MULTILINE), option
+    assert "the first stage)" not in text
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,13 @@ def check_repo_id(repo_id: str) -> None:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-    failure = f"repo={repo_id!r} is not a repository"
-    with explaining(failure, HFValidationError, fix="Give ORG/NAME."):
+    sentence = f"repo={repo_id!r} is not a repository: give ORG/NAME, of letters, digits, '-', '_' and '.'."
+    try:
         validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise UserError(sentence) from error
     if "/" not in repo_id:
-        raise UserError(f"{failure}: the owner is missing. Give ORG/NAME.")
+        raise UserError(sentence)
 
 
 def check_token_set(repo_id: str) -> None:
