@@ -78,7 +78,7 @@ def plot_class_accuracy(
 def _short(name: str) -> str:
     """A class name of at most 24 characters, cut between words where there are several."""
     cut = shorten(name, _LONGEST_NAME, placeholder=" …")
-    return cut if len(cut) > 2 else name[: _LONGEST_NAME - 1] + "…"
+    return cut if cut.strip(" …") else name[: _LONGEST_NAME - 1] + "…"
 
 
 def _draw_groups(

@@ -79,10 +79,12 @@ def test_long_class_names_leave_room_for_the_bars(tmp_path: Path, recwarn: pytes
         "great white shark, white shark, man-eater, Carcharodon carcharias",
         "Donaudampfschiffahrtskapitaen",
         "ant",
+        "7",
     ]
-    figure = plot_class_accuracy([300, 50, 5], [0.9, 0.5, 0.1], tmp_path / "c.png", class_names=names, title="t")
+    counts, recalls = [300, 50, 5, 4], [0.9, 0.5, 0.1, 0.2]
+    figure = plot_class_accuracy(counts, recalls, tmp_path / "c.png", class_names=names, title="t")
     shown = [label.get_text() for label in figure.axes[0].get_xticklabels()]
-    assert shown == ["great white shark, …", "Donaudampfschiffahrtska…", "ant"]
+    assert shown == ["great white shark, …", "Donaudampfschiffahrtska…", "ant", "7"]
     assert not [warning for warning in recwarn if "constrained_layout" in str(warning.message)]
 
 
