@@ -1,5 +1,6 @@
 """The command ``glmc-zoo``, and what every recipe does around its own steps: options in, one sentence for an error."""
 
+import atexit
 import importlib.util
 import os
 import sys
@@ -30,24 +31,32 @@ def run_recipe(main: Callable[[], None]) -> None:
     reports itself.
     """
     _hide_own_folder()
+    status = 0
     try:
         main()
     except UserError as error:
         if int(os.environ.get("RANK", "0")) == 0 or error.in_one_process:
             sentence = as_command_line(error.sentence, option_names())
             print(f"{Path(sys.argv[0]).name}: error: {sentence}", file=sys.stderr)
-        raise SystemExit(2) from None
+        status = 2
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    finally:
-        _leave_process_group()
+        status = 130
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        _end_process(status)
+    if status:
+        raise SystemExit(status)
 
 
-def _leave_process_group() -> None:
-    """Stop the threads of a process group: now and then the interpreter aborts on them at its end (SIGABRT)."""
-    distributed = sys.modules.get("torch.distributed")  # not imported: there is no process group
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
+def _end_process(status: int) -> None:
+    """End one process of several without taking the interpreter apart.
+
+    The threads of a process group live on in native code. One that still releases a tensor while the interpreter is
+    taken apart aborts the process (SIGABRT, "terminate called without an active exception"), after all work is done.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _hide_own_folder() -> None:

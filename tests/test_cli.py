@@ -7,7 +7,6 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -68,18 +67,33 @@ def test_other_errors_keep_their_traceback_and_an_interruption_has_none() -> Non
     expect_exit(interrupted, 130)
 
 
-@pytest.mark.parametrize("fault", [None, UserError("The value 3 is odd: give 2.")])
-def test_no_process_group_outlives_a_recipe(fault: Exception | None) -> None:
-    from torch import distributed
+@pytest.mark.parametrize(("fault", "status"), [("", 0), ("raise UserError('The value 3 is odd: give 2.')", 2)])
+@pytest.mark.processes
+def test_one_process_of_several_ends_without_taking_the_interpreter_apart(
+    fault: str, status: int, lab: Any, tmp_path: Path
+) -> None:
+    """Native threads that outlive it abort the process now and then; what was registered and printed is still there."""
+    probe = f"""
+import atexit
+from glmc_zoo.cli import run_recipe
+from glmc_zoo.errors import UserError
 
-    def group() -> None:
-        distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
-        if fault is not None:
-            raise fault
+class TakenApart:
+    def __del__(self):
+        print("taken apart")
 
-    with pytest.raises(SystemExit) if fault else nullcontext():
-        run_recipe(group)
-    assert not distributed.is_initialized()  # its threads would now and then abort the interpreter as it ends
+def main():
+    atexit.register(print, "last words")
+    print("work done")
+    {fault}
+
+keep = TakenApart()
+run_recipe(main)
+"""
+    outcome = lab.run_python("-c", probe, cwd=tmp_path, WORLD_SIZE="2", RANK="0")
+    assert (outcome.status, outcome.out) == (status, "work done\nlast words\n"), outcome.err
+    assert ("The value 3 is odd" in outcome.err) == (status == 2)
+    assert lab.run_python("-c", probe, cwd=tmp_path).out.endswith("taken apart\n")
 
 
 def test_the_command_is_read_from_this_process(
