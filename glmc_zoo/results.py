@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from glmc_zoo.errors import UserError
+from glmc_zoo.facts import Inventory
 from glmc_zoo.fields import from_json
 from glmc_zoo.files import write_json
 
@@ -78,6 +79,8 @@ class DataFacts:
     val_images: int = 0
     skipped_images: int = 0
     image_format: str | None = None
+    inventory: Inventory | None = None
+    """Layout, splits and what was left out; ``None`` where a library or an official list decides all of it."""
     notes: list[str] = field(default_factory=list)
     """Decisions taken on the user's behalf, one sentence each."""
 

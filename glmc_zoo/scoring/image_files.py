@@ -9,7 +9,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from glmc_zoo.data.reading.images import IMAGE_SUFFIXES, UNREADABLE, one_line, to_rgb, walk_images
+from glmc_zoo.data.reading.images import IMAGE_SUFFIXES, UNREADABLE, one_line, to_rgb
+from glmc_zoo.data.reading.walk import walk_images
 from glmc_zoo.errors import UserError
 
 
@@ -19,7 +20,9 @@ def find_images(paths: Iterable[str]) -> list[Path]:
     for name in given:
         path = Path(name).expanduser()
         if path.is_dir():
-            files += sorted(Path(path, folder, image) for folder, images in walk_images(path) for image in images)
+            files += sorted(
+                Path(path, folder, image) for folder, images in walk_images(path).folders.items() for image in images
+            )
         elif path.is_file():
             files.append(path)
         else:

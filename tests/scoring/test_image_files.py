@@ -22,7 +22,12 @@ def test_files_and_folders_are_found(tmp_path: Path) -> None:
     os.symlink(tmp_path / "in" / "sub", tmp_path / "in" / "zlink")
     given = [str(tmp_path / "in" / "f.weird"), str(tmp_path / "in"), str(tmp_path / "in" / "b.JPG")]
     paths = [path.relative_to(tmp_path / "in").as_posix() for path in find_images(given)]
-    assert paths == ["f.weird", "b.JPG", "sub/c.webp", "sub/deep/a.tiff", "zlink/c.webp", "zlink/deep/a.tiff"]
+    assert paths == [
+        "f.weird",
+        "b.JPG",
+        "sub/c.webp",
+        "sub/deep/a.tiff",
+    ]  # the link leads to a folder that is read already
     with pytest.raises(UserError, match="does not exist"):
         find_images([str(tmp_path / "in" / "*.png")])
 

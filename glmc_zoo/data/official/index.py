@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from glmc_zoo.data.official.facts import Naming, OfficialSplit
-from glmc_zoo.data.reading.images import ArrowImages, stray_image, walk_images
+from glmc_zoo.data.reading.images import ArrowImages, stray_image
 from glmc_zoo.data.reading.split import RawData
+from glmc_zoo.data.reading.walk import walk_images
 from glmc_zoo.errors import UserError
 
 _SUFFIX = r"\.\w+$"
@@ -115,7 +116,7 @@ def index_tables(raw: RawData, tables: Mapping[str, Any]) -> ImageIndex:
 def _image_names(root: Path) -> Any:
     """The path of each image below ``root``, relative to it, as Arrow strings."""
     chunks: list[Any] = []
-    for folder, files in walk_images(root):
+    for folder, files in walk_images(root).folders.items():
         names = pa.array(files)
         chunks.append(names if folder == "." else pc.binary_join_element_wise(pa.scalar(folder), names, "/"))
     if not chunks:

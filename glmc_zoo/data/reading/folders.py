@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from glmc_zoo.data.reading.images import IMAGE_SUFFIXES, stray_image, walk_images
+from glmc_zoo.data.reading.images import IMAGE_SUFFIXES, stray_image
 from glmc_zoo.data.reading.tables import TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES, errors_as_sentence
+from glmc_zoo.data.reading.walk import walk_images
 from glmc_zoo.errors import UserError
 
 
@@ -122,7 +123,7 @@ def _refuse_without_train(folder: Path, splits: list[str]) -> None:
 def _images_by_class(root: Path) -> list[tuple[str, str]]:
     """Class and path of each image below ``root``; the class is the first folder below ``root``."""
     listed = []
-    for folder, names in walk_images(root):
+    for folder, names in walk_images(root).folders.items():
         if folder == ".":
             raise stray_image(names[0], root)
         listed += [(folder.split("/")[0], str(root / folder / name)) for name in names]

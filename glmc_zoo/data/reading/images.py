@@ -3,7 +3,7 @@
 import io
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from glmc_zoo.data.reading.inventory import escaped
 from glmc_zoo.errors import UserError
 
 # Suffixes of image files, in lower case.
@@ -46,6 +47,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")
+
+
+def looks_like_image(path: str) -> bool:
+    """Whether the content of a file is an image that Pillow reads, whatever its name says."""
+    try:
+        with Image.open(path):
+            return True
+    except UNREADABLE:
+        return False
 
 
 def _bytes_and_path(record: Any) -> tuple[bytes | None, str | None]:
@@ -87,19 +97,6 @@ def one_line(error: Exception) -> str:
     """The text of an error on one line, of at most 200 characters."""
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return text if len(text) <= 200 else text[:197] + "..."
-
-
-def walk_images(root: Path) -> Iterator[tuple[str, list[str]]]:
-    """Path (relative to ``root``, with ``/``) and image files of each folder that has any, in a fixed order.
-
-    Hidden folders and files are left out; the path of ``root`` itself is ``.``.
-    """
-    suffixes = tuple(IMAGE_SUFFIXES)
-    for folder, folders, files in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        names = sorted(n for n in files if n.lower().endswith(suffixes) and not n.startswith("."))
-        if names:
-            yield os.path.relpath(folder, root).replace(os.sep, "/"), names
 
 
 def stray_image(name: str, root: Path) -> UserError:
@@ -175,7 +172,49 @@ class ArrowImages:
         return Path(path).relative_to(self.folder).as_posix()
 
 
-ImageSource = ArrayImages | ArrowImages
+class FileImages:
+    """Image files below a folder, decoded here so that an error can name the image.
+
+    Args:
+        root: The data set's folder.
+        names: Path of each image relative to ``root``, with ``/``; bytes that are not UTF-8 as surrogate escapes.
+        name: Name of the split for messages: "training" or "test".
+    """
+
+    def __init__(self, root: Path, names: Sequence[str], name: str) -> None:
+        self.root = root
+        # One block of bytes: a list of half a million texts would be copied into every loading worker.
+        self._names = np.array([os.fsencode(name) for name in names], dtype=np.bytes_)
+        self.name = name
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def file(self, row: int) -> str:
+        """The file of one row, for ``open``."""
+        return os.path.join(self.root, os.fsdecode(bytes(self._names[row])))
+
+    def read(self, rows: NDArray[np.int64]) -> list[Image.Image]:
+        """The images of these rows, RGB."""
+        advice = "remove it or pass skip_bad_images=True"
+        return [
+            decode_record(self.file(int(row)), f"Image {row} of the {self.name} split", advice, shown=self._relative)
+            for row in rows
+        ]
+
+    def encoded(self, row: int) -> bytes:
+        """The image file of one row."""
+        return Path(self.file(row)).read_bytes()
+
+    def paths(self, rows: NDArray[np.int64]) -> list[str | None]:
+        """The file of each of these rows, relative to the data set's folder, as text that can be printed."""
+        return [escaped(os.fsdecode(bytes(self._names[row]))) for row in rows]
+
+    def _relative(self, path: str) -> str:
+        return escaped(os.path.relpath(path, self.root))
+
+
+ImageSource = ArrayImages | ArrowImages | FileImages
 """The images of one split, addressed by row."""
 
 

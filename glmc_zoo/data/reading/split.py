@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 
-from glmc_zoo.data.reading.images import UNREADABLE, ArrayImages, ArrowImages, ImageSource
+from glmc_zoo.data.reading.images import UNREADABLE, ArrayImages, ImageSource
 from glmc_zoo.errors import UserError
 
 _LARGEST_SMALL_SIDE = 64
@@ -65,7 +65,7 @@ class ImageSplit(Dataset[tuple[Any, int]]):
 
     def paths(self) -> list[str | None] | None:
         """The file of each image, relative to the data set's folder; ``None`` where images do not come in files."""
-        paths = self.source.paths(self.rows) if isinstance(self.source, ArrowImages) else []
+        paths = [] if isinstance(self.source, ArrayImages) else self.source.paths(self.rows)
         return paths if any(paths) else None
 
     def image_format(self) -> str | None:
@@ -74,7 +74,7 @@ class ImageSplit(Dataset[tuple[Any, int]]):
         Scores on lossily encoded images differ from published ones. ``None`` where images do not come in files, or
         the first one cannot be read.
         """
-        if not isinstance(self.source, ArrowImages) or not len(self):
+        if isinstance(self.source, ArrayImages) or not len(self):
             return None
         try:
             data = self.source.encoded(int(self.rows[0]))

@@ -1,0 +1,53 @@
+"""Counting what reading a source leaves out, by reason and with examples."""
+
+from collections import Counter
+
+from glmc_zoo.facts import LeftOutFacts
+
+_MOST_EXAMPLES = 5
+
+
+class LeftOut:
+    """Files that are not used: how many for each reason, and the first few of each."""
+
+    def __init__(self) -> None:
+        self._files = Counter[str]()
+        self._examples: dict[str, list[str]] = {}
+
+    def add(self, reason: str, path: str, files: int = 1) -> None:
+        """Count ``files`` files for this reason; ``path`` is one of them, relative to the data set's folder."""
+        if not files:
+            return
+        self._files[reason] += files
+        examples = self._examples.setdefault(reason, [])
+        if len(examples) < _MOST_EXAMPLES:
+            examples.append(escaped(path))
+
+    def update(self, other: "LeftOut", below: str = "") -> None:
+        """Add what another reading left out, in the folder ``below``."""
+        for facts in other.facts():
+            self._files[facts.reason] += facts.files
+            examples = self._examples.setdefault(facts.reason, [])
+            prefix = f"{escaped(below)}/" if below else ""
+            examples += [prefix + path for path in facts.examples][: _MOST_EXAMPLES - len(examples)]
+
+    @property
+    def files(self) -> int:
+        """Files left out for any reason."""
+        return self._files.total()
+
+    def count(self, reason: str) -> int:
+        """Files left out for one reason."""
+        return self._files[reason]
+
+    def facts(self) -> list[LeftOutFacts]:
+        """By reason, the most frequent first."""
+        return [
+            LeftOutFacts(reason=reason, files=files, examples=list(self._examples[reason]))
+            for reason, files in sorted(self._files.items(), key=lambda item: (-item[1], item[0]))
+        ]
+
+
+def escaped(path: str) -> str:
+    r"""A path as text that every file and terminal takes: a byte that is not UTF-8 becomes ``\xe9``."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,167 @@
+"""Finding the image files below a folder: the one walk of the package, for training, evaluation and prediction."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from glmc_zoo.data.reading.images import IMAGE_SUFFIXES, looks_like_image
+from glmc_zoo.data.reading.inventory import LeftOut, escaped
+from glmc_zoo.errors import UserError
+
+# Folders that file servers, archives and editors make for themselves, in lower case.
+_HELPER_FOLDERS = frozenset(
+    {
+        *("@eadir", "@recycle", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "system volume information"),
+        *("__macosx", "__pycache__", "lost+found", "node_modules"),
+    }
+)
+_HELPER_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})
+
+NOT_AN_IMAGE = "not an image"
+HIDDEN = "hidden"
+HELPER = "made by a program for itself"
+SPECIAL = "not a regular file"
+OUTSIDE = "a link out of the folder (follow_links=True takes it)"
+BROKEN = "a link to nothing"
+READ_ALREADY = "a link to a folder that is read under its own name"
+
+
+@dataclass
+class Walk:
+    """The image files below a folder.
+
+    Names may hold bytes that are not UTF-8, as Python's surrogate escapes.
+    """
+
+    root: Path
+    folders: dict[str, list[str]] = field(default_factory=dict)
+    """Sorted names of the images in each folder that has any; the folder relative to `root`, with ``/``, or ``.``."""
+    empty: list[str] = field(default_factory=list)
+    """Folders without any file or folder that is used."""
+    left_out: LeftOut = field(default_factory=LeftOut)
+    tables: list[str] = field(default_factory=list)
+    """Files that may list images: CSV, JSON lines and parquet; relative to `root`. They count as `NOT_AN_IMAGE` too."""
+
+    @property
+    def images(self) -> int:
+        """Number of image files."""
+        return sum(map(len, self.folders.values()))
+
+
+def walk_images(root: Path, *, follow_links: bool = False) -> Walk:
+    """Every image file below ``root``, in a fixed order; each real folder is visited once.
+
+    A file is an image by its suffix, or else by its content. A link is followed where it leads to a file below
+    ``root``, or, with ``follow_links``, to any file or folder. Everything else is counted in ``left_out``.
+
+    Raises:
+        UserError: A folder cannot be read.
+    """
+    return _Walker(root, follow_links).run()
+
+
+class _Walker:
+    def __init__(self, root: Path, follow_links: bool) -> None:
+        self.walk, self.follow_links = Walk(root), follow_links
+        self.real_root = os.path.realpath(root)
+        self.visited: set[tuple[int, int]] = set()
+        # Links to folders wait until everything is visited under its own name.
+        self.waiting: list[tuple[str, str]] = []
+
+    def run(self) -> Walk:
+        self._visit(".")
+        while self.waiting:
+            self.waiting.sort(reverse=True)
+            self._follow(*self.waiting.pop())
+        walk = self.walk
+        walk.folders = dict(sorted(walk.folders.items(), key=lambda item: item[0].split("/")))
+        return walk
+
+    def _path(self, folder: str) -> str:
+        return os.fspath(self.walk.root) if folder == "." else os.path.join(self.walk.root, folder)
+
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self._path(folder)) as entries:
+                return sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            raise UserError(
+                f"The folder {escaped(self._path(folder))} cannot be read ({error.strerror}): change its permissions, "
+                "or move it out of the data."
+            ) from error
+
+    def _visit(self, top: str) -> None:
+        stack = [top]
+        while stack:
+            folder = stack.pop()
+            status = os.stat(self._path(folder))
+            if (status.st_dev, status.st_ino) in self.visited:
+                continue
+            self.visited.add((status.st_dev, status.st_ino))
+            entries = self._entries(folder)
+            names: list[str] = []
+            inner: list[str] = []
+            for entry in entries:
+                path = entry.name if folder == "." else f"{folder}/{entry.name}"
+                self._sort(entry, path, names, inner)
+            if names:
+                self.walk.folders[folder] = names
+            elif not inner and not entries:
+                self.walk.empty.append(folder)
+            stack += reversed(inner)
+
+    def _sort(self, entry: os.DirEntry[str], path: str, names: list[str], inner: list[str]) -> None:
+        """Put one entry of a folder among its images, among the folders to visit, or among what is left out."""
+        reason = _unwanted(entry.name)
+        link = entry.is_symlink()
+        if reason:
+            self._leave(path, reason, is_folder=entry.is_dir(follow_symlinks=False))
+        elif link and not os.path.exists(entry.path):
+            self._leave(path, BROKEN)
+        elif link and entry.is_dir():
+            self.waiting.append((path, os.path.realpath(entry.path)))
+        elif link and not self._allowed(os.path.realpath(entry.path)):
+            self._leave(path, OUTSIDE)
+        elif entry.is_dir():
+            inner.append(path)
+        elif not entry.is_file():
+            self._leave(path, SPECIAL)
+        elif is_image_file(entry.path):
+            names.append(entry.name)
+        else:
+            if os.path.splitext(entry.name)[1].lower() in (".csv", ".jsonl", ".parquet"):
+                self.walk.tables.append(path)
+            self._leave(path, NOT_AN_IMAGE)
+
+    def _follow(self, path: str, target: str) -> None:
+        if not self._allowed(target):
+            self._leave(path, OUTSIDE)
+            return
+        status = os.stat(target)
+        if (status.st_dev, status.st_ino) in self.visited:
+            self._leave(path, READ_ALREADY)
+        else:
+            self._visit(path)
+
+    def _allowed(self, target: str) -> bool:
+        return self.follow_links or target == self.real_root or target.startswith(self.real_root.rstrip("/") + "/")
+
+    def _leave(self, path: str, reason: str, *, is_folder: bool = False) -> None:
+        """Count what is left out: every file of a folder, and a folder without files as one."""
+        if not is_folder:
+            self.walk.left_out.add(reason, path)
+            return
+        files = sum(len(names) for _, _, names in os.walk(self._path(path)))
+        self.walk.left_out.add(reason, f"{path}/", max(files, 1))
+
+
+def _unwanted(name: str) -> str | None:
+    lower = name.lower()
+    if lower in _HELPER_FOLDERS or lower in _HELPER_FILES:
+        return HELPER
+    return HIDDEN if name.startswith(".") else None
+
+
+def is_image_file(path: str) -> bool:
+    """Whether a file is an image, by its suffix or else by its content."""
+    return os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES or looks_like_image(path)
