@@ -8,6 +8,7 @@ from .feeding.samplers import PairIndex as PairIndex
 from .feeding.samplers import SingleBatch as SingleBatch
 from .feeding.transforms import Normalize as Normalize
 from .feeding.transforms import train_transform as train_transform
+from .inventory import inventory_lines as inventory_lines
 from .load import LongTailData as LongTailData
 from .load import load_data as load_data
 from .load import load_split_data as load_split_data

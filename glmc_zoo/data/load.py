@@ -5,6 +5,7 @@ from os import PathLike
 from typing import Any
 
 from glmc_zoo.data.catalogue import IMAGENET_MEAN, IMAGENET_STD, DataEntry, Statistics, list_data
+from glmc_zoo.data.inventory import make_inventory
 from glmc_zoo.data.options import DataOptions, data_options
 from glmc_zoo.data.reading.split import ImageSplit, RawData, decode_small
 from glmc_zoo.data.sources import check_options, open_source, source_facts, with_long_tail
@@ -61,7 +62,8 @@ def load_data(name_or_path: str | PathLike[str], *, cache_bytes: int = 1 << 30, 
     of each class (at least one image) is set aside, always the same; it is noted.
 
     Args:
-        name_or_path: A name in `list_data`, a folder (images, parquet files, or saved by ``datasets``), or a Hub id.
+        name_or_path: A name in `list_data`, a folder (images, parquet files, or saved by ``datasets``), a CSV file
+            with paths and labels, or a Hub id.
         cache_bytes: Images of one size up to 64 pixels a side are decoded into memory when they take no more bytes.
         options: The fields of `DataOptions`: ``imbalance_factor``, ``data_dir``, ``val_fraction`` and so on. One that
             is unknown, has no effect or does not fit the data raises `UserError`, as an unreadable image does.
@@ -121,6 +123,7 @@ def _describe(
         val_images=sum(map(len, val)),
         skipped_images=skipped,
         image_format=train.image_format(),
+        inventory=make_inventory(raw, {"train": train, "validation": val[0] if val else None, "test": test}),
         notes=raw.notes,
     )
 

@@ -16,7 +16,8 @@ class DataOptions(OptionGroup):
     """Which images; ``None`` stands for the data set's own, or for nothing of the kind."""
 
     data: str = option(
-        "catalogue name, Hub id, image folder, parquet folder or saved datasets folder", default="digits_lt"
+        "catalogue name, Hub id, folder of images or parquet files, saved datasets folder, or CSV file",
+        default="digits_lt",
     )
     data_dir: str | None = option("folder with a local copy of a catalogue data set", default=None)
     data_config: str | None = option("configuration of a Hub data set or folder that has several", default=None)
@@ -48,6 +49,21 @@ class DataOptions(OptionGroup):
     official_val: bool = option("hold out the official validation list, to choose an epoch on", default=False)
     image_column: str | None = option("column with the images", default=None, decided_by="its type")
     label_column: str | None = option("column with the classes", default=None, decided_by="its type")
+    split_column: str | None = option(
+        "column of a table with the split of each image", default=None, decided_by="its name, split"
+    )
+    split_by: str | None = option(
+        "keep images together where a split is made: a column, or path:PATTERN, a regular expression on the path",
+        default=None,
+        decided_by="a CSV file's column group",
+    )
+    class_level: int | None = option(
+        "which folder below the split is the class of an image; 1 is the first",
+        default=None,
+        decided_by="the first, where that is clear",
+        at_least=1,
+    )
+    follow_links: bool = option("follow links that lead out of the data folder", default=False)
     train_split: str | None = option("name of the training split", default=None, decided_by="the usual names")
     test_split: str | None = option("name of the test split", default=None, decided_by="the usual names")
     skip_bad_images: bool = option("leave out images that cannot be read, and count them", default=False)

@@ -14,9 +14,12 @@ from glmc_zoo.data.official.lists import find_lists
 from glmc_zoo.data.official.splits import split_by_lists, split_without_lists
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.folders import has_configurations, holds_tables, missing_folder, open_folder
+from glmc_zoo.data.reading.hub import HUB_ID, open_hub
 from glmc_zoo.data.reading.images import ArrayImages
+from glmc_zoo.data.reading.label_files import list_csv
+from glmc_zoo.data.reading.listing import FileListing, raw_from_listing
 from glmc_zoo.data.reading.split import RawData, RawSplit
-from glmc_zoo.data.reading.tables import HUB_ID, open_hub, raw_from_tables
+from glmc_zoo.data.reading.tables import raw_from_tables
 from glmc_zoo.errors import UserError, did_you_mean
 
 _DIGITS_TEST_PER_CLASS = 60
@@ -29,7 +32,7 @@ def open_source(options: DataOptions, entry: DataEntry | None) -> RawData:
     if entry is not None and entry.embedded:
         return open_digits()
     source = locate(options, entry)
-    raw = _read_tables(source, options, entry)[0]
+    raw = _read(source, options, entry)[0]
     if entry is not None:
         check_num_classes(entry, source, len(raw.class_names))
     return raw
@@ -62,18 +65,26 @@ def locate(options: DataOptions, entry: DataEntry | None) -> Path | str:
             raise UserError(f"The images of {name} are not on the Hub: give {entry.local_layout} with data_dir=.")
         return entry.hub_id
     folder = Path(name if options.data_dir is None else options.data_dir).expanduser()
-    if folder.is_dir():
-        return folder
+    if folder.is_dir() or (entry is None and folder.is_file()):
+        return _checked_file(folder) if folder.is_file() else folder
     if entry is not None:
         raise UserError(f"data_dir={options.data_dir!r} does not exist: for {name} give {entry.local_layout}.")
     if HUB_ID.fullmatch(name) and not name.startswith("."):
         return name
-    if "/" in name or name.startswith(("~", ".")):
+    if "/" in name or name.startswith(("~", ".")) or name.endswith((".csv", ".jsonl")):
         raise missing_folder(name)
     known = list(list_data())
     hint = did_you_mean(name, known).replace(" Did", " (did").replace("?", "?)")
-    choices = f"{', '.join(known)}, a Hub id (org/name), or an existing folder"
+    choices = f"{', '.join(known)}, a Hub id (org/name), an existing folder, or a CSV file"
     raise UserError(f"The data set {name!r} is unknown{hint}: give one of {choices}.")
+
+
+def _checked_file(path: Path) -> Path:
+    if path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".txt"):
+        return path
+    if path.suffix.lower() == ".parquet":
+        raise UserError(f"data={str(path)!r} is one parquet file: give the folder that it lies in.")
+    raise UserError(f"data={str(path)!r} is a file: give a folder, or a CSV file that lists images with their classes.")
 
 
 def configuration(source: Path | str, options: DataOptions, entry: DataEntry | None) -> str | None:
@@ -167,7 +178,7 @@ def source_facts(options: DataOptions, entry: DataEntry | None, license_name: st
         names = ("name", "hub_id", "license", "description")
         return {"in_catalogue": True, **{name: getattr(entry, name) for name in names}}
     folder = Path(options.data).expanduser()
-    if folder.is_dir():
+    if folder.exists():
         # The name goes into model cards, which must not tell where a folder lies on this machine.
         return {"name": folder.resolve().name, "license": license_name}
     return {"name": options.data, "hub_id": options.data, "license": license_name}
@@ -183,7 +194,8 @@ def _open_official(options: DataOptions, entry: DataEntry, official: OfficialSpl
             "thin the data set without it: give either."
         )
     source = locate(options, entry)
-    index, notes = _index_images(source, options, entry, official)
+    index, reading_notes = _index_images(source, options, entry, official)
+    notes = list[str]()
     lists = find_lists(
         entry.name,
         official,
@@ -214,7 +226,7 @@ def _open_official(options: DataOptions, entry: DataEntry, official: OfficialSpl
             notes.append(f"The images are of {len(index.class_names)} classes; {entry.name} has {entry.num_classes}.")
     if thinned:
         notes.append(f"The training split of {entry.name} is thinned as asked for: it is not the official split.")
-    raw.notes[:0] = notes
+    raw.notes = [*notes, *raw.notes, *reading_notes]
     return raw
 
 
@@ -223,9 +235,9 @@ def _index_images(
 ) -> tuple[ImageIndex, list[str]]:
     """Every image of a large data set, and what was decided about its tables."""
     if isinstance(source, str) or holds_tables(source):
-        raw, tables = _read_tables(source, options, entry)
+        raw, tables = _read(source, options, entry)
         return index_tables(raw, tables), raw.notes
-    for option in ("image_column", "label_column", "train_split", "test_split"):
+    for option in ("image_column", "label_column", "split_column", "class_level", "train_split", "test_split"):
         if (value := getattr(options, option)) is not None:
             raise UserError(f"{option}={value!r} is for tables, and {source} has image files: leave it out.")
     index = index_layout(source, official)
@@ -234,11 +246,20 @@ def _index_images(
     return index, []
 
 
-def _read_tables(
-    source: Path | str, options: DataOptions, entry: DataEntry | None
-) -> tuple[RawData, Mapping[str, Any]]:
-    """The splits and classes of a folder or a Hub data set, and the tables that they come from."""
+def _read(source: Path | str, options: DataOptions, entry: DataEntry | None) -> tuple[RawData, Mapping[str, Any]]:
+    """The splits and classes of a folder, a CSV file or a Hub data set, and the tables that they come from, if any."""
+    raw, tables = _opened(source, options, entry)
+    if options.class_level is not None and "class folders" not in raw.layout:
+        raise UserError(f"class_level={options.class_level} is for class folders, and {source} has none: leave it out.")
+    return raw, tables
+
+
+def _opened(source: Path | str, options: DataOptions, entry: DataEntry | None) -> tuple[RawData, Mapping[str, Any]]:
+    if isinstance(source, Path) and source.is_file():
+        return raw_from_listing(list_csv(source, options), options), {}
     config = configuration(source, options, entry)
-    tables = open_folder(source, config) if isinstance(source, Path) else open_hub(source, config)
+    opened = open_folder(source, options, config) if isinstance(source, Path) else open_hub(source, options, config)
+    if isinstance(opened, FileListing):
+        return raw_from_listing(opened, options), {}
     folder = source.resolve() if isinstance(source, Path) else None
-    return raw_from_tables(tables, with_usual_names(options, entry, tables), folder), tables
+    return raw_from_tables(opened, with_usual_names(options, entry, opened), folder), opened

@@ -14,18 +14,11 @@ from PIL import Image
 from glmc_zoo.data import sources
 from glmc_zoo.data.catalogue import DataEntry, list_data
 from glmc_zoo.data.options import DataOptions, data_options
+from glmc_zoo.data.reading.columns import find_image_column, find_label_column, label_features, label_key
 from glmc_zoo.data.reading.folders import holds_tables
 from glmc_zoo.data.reading.images import decode_record, one_line
+from glmc_zoo.data.reading.split_names import choose_splits, split_role
 from glmc_zoo.data.reading.stream_tables import open_stream_tables
-from glmc_zoo.data.reading.tables import (
-    TEST_NAMES,
-    VALIDATION_NAMES,
-    choose_splits,
-    find_image_column,
-    find_label_column,
-    label_features,
-    label_key,
-)
 from glmc_zoo.data.splits import check_several_classes, tail_counts, unused_classes
 from glmc_zoo.errors import UserError
 from glmc_zoo.results import DataFacts
@@ -154,7 +147,7 @@ def load_stream_data(options: DataOptions) -> StreamedData:
     source = sources.locate(options, entry)
     if entry is not None and isinstance(source, Path) and not holds_tables(source):
         raise UserError(f"streaming=True has no effect: the images are files in {source}; leave it out.")
-    tables = open_stream_tables(source, sources.configuration(source, options, entry))
+    tables = open_stream_tables(source, options, sources.configuration(source, options, entry))
     options = sources.with_usual_names(options, entry, tables.splits)
     # An official list names its training images one by one, unless they are all images or thinned anew.
     official = None if entry is None else entry.official
@@ -213,7 +206,7 @@ def _choose_stream_splits(names: list[str], options: DataOptions) -> tuple[str |
     """Training split (``None`` where there is none), test split, and notes."""
     if len(names) == 1 and options.train_split is None:
         (only,) = names
-        if options.test_split == only or (options.test_split is None and only in (*TEST_NAMES, *VALIDATION_NAMES)):
+        if options.test_split == only or (options.test_split is None and split_role(only) in ("test", "validation")):
             return None, only, [f"There is no training split: the split {only} is all there is."]
     train, test, notes = choose_splits(names, options.train_split, options.test_split)
     if test is None:

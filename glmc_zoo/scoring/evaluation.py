@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from glmc_zoo.data import ImageSplit, StreamedData, StreamSplit, eval_loader
+from glmc_zoo.data import ImageSplit, StreamedData, StreamSplit, eval_loader, inventory_lines
 from glmc_zoo.files import claim_folder, fresh_folder
 from glmc_zoo.hub import ModelSource, open_model
 from glmc_zoo.machine.accelerator import make_accelerator
@@ -73,8 +73,10 @@ class EvaluationRun:
             f"{self.options.data.data}: {self.num_images or 'streamed'} {self.options.evaluation.split} images in "
             f"{len(counts)} classes; {max(counts)} to {min(counts)} training images each; results in {self.folder}"
         )
-        for note in self.notes:
-            self.accelerator.print(f"note: {note}")
+        inventory = self.data.facts.inventory
+        lines = [] if inventory is None else inventory_lines(inventory)
+        for line in [*lines, *(f"note: {note}" for note in self.notes)]:
+            self.accelerator.print(line)
 
     def models(self) -> Iterator[tuple[str, Classifier]]:
         """Short name and classifier of each model, loaded when its turn comes."""

@@ -8,7 +8,7 @@ import yaml
 from accelerate import Accelerator
 from torch import nn
 
-from glmc_zoo.data import LongTailData
+from glmc_zoo.data import LongTailData, inventory_lines
 from glmc_zoo.files import percent, text_table
 from glmc_zoo.machine.command import public, slug
 from glmc_zoo.machine.provenance import origin
@@ -98,7 +98,8 @@ def opening_lines(
         f"{len(data.test)} test images"
     ]
     notes = [*data.notes, *one_group_note(data.class_counts, options.shots)]
-    return lines + [f"note: {note}" for note in notes]
+    inventory = [] if data.facts.inventory is None else inventory_lines(data.facts.inventory)
+    return [*lines, *inventory, *(f"note: {note}" for note in notes)]
 
 
 def step_text(schedule: ScheduleOptions, processes: int) -> str:

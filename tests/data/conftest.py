@@ -21,6 +21,19 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
 
 
+def read(path: Path, config: str | None = None, **options: Any) -> Any:
+    """What reading a folder or a CSV file gives, before any split is made."""
+    from glmc_zoo.data.options import DataOptions
+    from glmc_zoo.data.sources import open_source
+
+    return open_source(DataOptions(data=str(path), data_config=config, **options), None)
+
+
+@pytest.fixture(name="read")
+def read_fixture() -> Callable[..., Any]:
+    return read
+
+
 def noise(seed: int, size: tuple[int, int] = (16, 16)) -> Image.Image:
     """An RGB image that differs from seed to seed."""
     pixels = np.random.RandomState(seed).randint(0, 256, (size[1], size[0], 3))

@@ -227,5 +227,5 @@ def test_sets_that_cannot_be_used(write_images: Write, tmp_path: Path) -> None:
     write_images(tmp_path / "half" / "test", [2, 0])
     with pytest.raises(UserError, match="'class_1' has no test image"):
         load_data(tmp_path / "half")
-    with pytest.raises(UserError, match=r"^label_column='kind' is not a column: the columns are image, label"):
+    with pytest.raises(UserError, match=r"^label_column='kind' is for tables, and .*half has class folders"):
         load_data(tmp_path / "half", label_column="kind")

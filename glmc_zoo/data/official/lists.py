@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from glmc_zoo.data.official.facts import ListFacts, OfficialSplit, list_facts
-from glmc_zoo.data.reading.tables import HUB_ID
+from glmc_zoo.data.reading.hub import HUB_ID
 from glmc_zoo.errors import UserError
 
 _LABEL = re.compile("[0-9]{1,9}")

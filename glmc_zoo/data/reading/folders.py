@@ -1,133 +1,105 @@
-"""Local folders: images in class folders, parquet files, or a folder saved by ``datasets``, and the cache of each."""
+"""Local folders: images, parquet files, or a folder saved by ``datasets``, and the cache of each."""
 
 import glob
 import hashlib
-import itertools
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from glmc_zoo.data.reading.images import IMAGE_SUFFIXES, stray_image
-from glmc_zoo.data.reading.tables import TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES, errors_as_sentence
-from glmc_zoo.data.reading.walk import walk_images
+from glmc_zoo.data.options import DataOptions
+from glmc_zoo.data.reading.card import card_configurations, list_by_card
+from glmc_zoo.data.reading.label_files import list_metadata
+from glmc_zoo.data.reading.layout import list_class_folders
+from glmc_zoo.data.reading.listing import FileListing
+from glmc_zoo.data.reading.tables import errors_as_sentence, holds_image_struct
+from glmc_zoo.data.reading.walk import Walk, walk_images
 from glmc_zoo.errors import UserError
 
+# Beside a table, a few images are figures of its card; and beside images, a small table describes them.
+_FEW = 10
 
-def open_folder(folder: Path, config: str | None = None) -> Mapping[str, Any]:
-    """The ``datasets.Dataset`` of each split of a folder: saved by ``save_to_disk``, parquet files, or images.
 
-    Images lie as ``CLASS/*.jpg``, or as ``train/CLASS/*.jpg`` beside ``test`` or ``validation``, at any depth below
-    the folder of their class; or a ``metadata.csv`` or ``metadata.jsonl`` beside them gives their labels.
+def open_folder(folder: Path, options: DataOptions, config: str | None = None) -> FileListing | Mapping[str, Any]:
+    """What a folder holds: a listing of image files, or the ``datasets.Dataset`` of each split.
+
+    Images lie in class folders (`layout`) or are listed by ``metadata.csv`` or ``metadata.jsonl`` (`label_files`);
+    tables are parquet files, or a folder that ``save_to_disk`` of ``datasets`` wrote.
     """
-    import datasets
-
     if not folder.is_dir():
         raise missing_folder(folder)
     check_configuration(folder, config)
-    tables: Mapping[str, Any]
-    with errors_as_sentence(folder):
-        if is_saved(folder):
-            saved = datasets.load_from_disk(str(folder))
-            tables = saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
-        elif holds_tables(folder):
-            tables = datasets.load_dataset(**table_arguments(folder.resolve(), config))
-        else:
-            tables = _open_images(folder.resolve())
-        return tables
+    if is_saved(folder):
+        return _open_saved(folder)
+    walk = walk_images(folder.resolve(), follow_links=options.follow_links)
+    if tables_rather_than_images(walk, options):
+        import datasets
+
+        with errors_as_sentence(folder):
+            tables: Mapping[str, Any] = datasets.load_dataset(**table_arguments(folder.resolve(), config))
+            return tables
+    return list_images(walk, options, config)
+
+
+def list_images(walk: Walk, options: DataOptions, config: str | None = None) -> FileListing:
+    """The images of a folder with their classes: by metadata, by the dataset card's splits, or by class folders."""
+    if not walk.images:
+        reasons = ", ".join(f"{one.files:,} {one.reason}" for one in walk.left_out.facts())
+        raise UserError(
+            f"The data folder {walk.root} has no images{f' ({reasons})' if reasons else ''}: expected CLASS/*.jpg, "
+            "train/CLASS/*.jpg with test/CLASS/*.jpg, *.parquet, or a folder saved by datasets."
+        )
+    listing = list_metadata(walk, options)
+    if listing is None and card_configurations(walk.root):
+        listing = list_by_card(walk, options, config)
+    return list_class_folders(walk, options) if listing is None else listing
 
 
 def missing_folder(folder: Path | str) -> UserError:
     """The error for a folder that does not exist."""
-    return UserError(f"The data folder {folder} does not exist: give an existing folder, Hub id or catalogue name.")
-
-
-def holds_tables(folder: Path) -> bool:
-    """Whether a folder was saved by ``datasets`` or holds parquet files, rather than image files.
-
-    The first file of either kind decides, or a dataset card.
-    """
-    if is_saved(folder) or has_configurations(folder):
-        return True
-    for _, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in files:
-            suffix = Path(name).suffix.lower()
-            if suffix == ".parquet" or suffix in IMAGE_SUFFIXES:
-                return suffix == ".parquet"
-    raise UserError(
-        f"The data folder {folder} has no images: expected CLASS/*.jpg, train/CLASS/*.jpg with test/CLASS/*.jpg, "
-        "*.parquet, or a folder saved by datasets."
+    return UserError(
+        f"The data folder {folder} does not exist: give an existing folder, CSV file, Hub id or catalogue name."
     )
 
 
-def _open_images(folder: Path) -> Mapping[str, Any]:
-    """Images in one folder per class, however deep below it; or as a metadata file beside them lists them.
+def holds_tables(folder: Path) -> bool:
+    """Whether a folder was saved by ``datasets`` or holds parquet files with images, rather than image files."""
+    return is_saved(folder) or tables_rather_than_images(walk_images(folder.resolve()), DataOptions())
 
-    This is not left to ``datasets``, which takes the folder next to the file for the class (``cat/2020/1.jpg`` would be
-    a "2020"), and a class called "test tube" or a file called ``train_1.jpg`` for a split.
+
+def tables_rather_than_images(walk: Walk, options: DataOptions) -> bool:
+    """Whether the images of a folder are in its parquet files.
+
+    Parquet files without an image column describe images that lie beside them. Where both hold images, by far the
+    larger number decides; else the folder is refused.
     """
+    tables = [table for table in walk.tables if table.lower().endswith(".parquet")]
+    if not tables or not walk.images:
+        return bool(tables)
+    holding = [table for table in tables if holds_image_struct(walk.root / table, options.image_column)]
+    rows = sum(_rows(walk.root / table) for table in holding)
+    if not rows or rows * _FEW <= walk.images:
+        return False
+    if walk.images * _FEW <= rows or walk.images <= _FEW:
+        return True
+    raise UserError(
+        f"The data folder {walk.root} holds {walk.images:,} image files and {rows:,} rows with images in "
+        f"{holding[0]}: give the folder of the ones that are meant."
+    )
+
+
+def _rows(path: Path) -> int:
+    import pyarrow.parquet
+
+    return int(pyarrow.parquet.read_metadata(path).num_rows)
+
+
+def _open_saved(folder: Path) -> Mapping[str, Any]:
     import datasets
 
-    splits = _split_folders(folder)
-    if any(_has_metadata(path) for path in splits.values()):
-        _refuse_without_train(folder, list(splits))
-        files = {split: f"{glob.escape(str(path))}/**" for split, path in splits.items()}
-        tables: Mapping[str, Any] = datasets.load_dataset("imagefolder", data_files=files)
-        return tables
-    images = {split: listed for split, path in splits.items() if (listed := _images_by_class(path))}
-    _refuse_without_train(folder, list(images))
-    classes = sorted({name for listed in images.values() for name, _ in listed})
-    number = {name: i for i, name in enumerate(classes)}
-    features = datasets.Features({"image": datasets.Image(decode=False), "label": datasets.ClassLabel(names=classes)})
-    return {
-        split: datasets.Dataset.from_dict(
-            {"image": [path for _, path in listed], "label": [number[name] for name, _ in listed]}, features=features
-        )
-        for split, listed in images.items()
-    }
-
-
-def _split_folders(folder: Path) -> dict[str, Path]:
-    """The folder of each split; the whole folder is the training split when none of the inner folders is a split.
-
-    A folder called "train" may be a class, beside others with other names: it is a split when it contains folders or a
-    metadata file.
-    """
-    inner = _visible_folders(folder)
-    kinds = {"train": TRAIN_NAMES, "test": TEST_NAMES, "validation": VALIDATION_NAMES}
-    # Of two folders for one split the first is taken.
-    named = {kind: path for kind, names in kinds.items() for path in inner[::-1] if path.name.lower() in names}
-    sure = {split: path for split, path in named.items() if _has_metadata(path) or _visible_folders(path)}
-    if "train" in sure:
-        return named
-    if _has_metadata(folder):
-        return {"train": folder}
-    only_splits = all(path.name.lower() in itertools.chain(*kinds.values()) for path in inner)
-    return sure or (named if only_splits else {}) or {"train": folder}
-
-
-def _visible_folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _has_metadata(folder: Path) -> bool:
-    return any((folder / f"metadata.{kind}").is_file() for kind in ("csv", "jsonl"))
-
-
-def _refuse_without_train(folder: Path, splits: list[str]) -> None:
-    if "train" not in splits:
-        raise UserError(f"The data folder {folder} has {', '.join(splits)} but no train images: add train/CLASS/*.jpg.")
-
-
-def _images_by_class(root: Path) -> list[tuple[str, str]]:
-    """Class and path of each image below ``root``; the class is the first folder below ``root``."""
-    listed = []
-    for folder, names in walk_images(root).folders.items():
-        if folder == ".":
-            raise stray_image(names[0], root)
-        listed += [(folder.split("/")[0], str(root / folder / name)) for name in names]
-    return listed
+    with errors_as_sentence(folder):
+        saved = datasets.load_from_disk(str(folder))
+    return saved if isinstance(saved, datasets.DatasetDict) else {"train": saved}
 
 
 def is_saved(folder: Path) -> bool:
@@ -137,10 +109,7 @@ def is_saved(folder: Path) -> bool:
 
 def has_configurations(folder: Path) -> bool:
     """Whether a dataset card in the folder lists configurations to choose from."""
-    card = folder / "README.md"
-    if is_saved(folder) or not card.is_file():
-        return False
-    return "\nconfigs:" in card.read_text(encoding="utf-8", errors="replace")
+    return not is_saved(folder) and bool(card_configurations(folder))
 
 
 def check_configuration(folder: Path, config: str | None) -> None:
@@ -152,12 +121,14 @@ def check_configuration(folder: Path, config: str | None) -> None:
 def table_arguments(folder: Path, config: str | None = None) -> dict[str, Any]:
     """The arguments of ``datasets.load_dataset`` that open a folder of parquet files."""
     path = str(folder)
-    if glob.escape(path) == path:
-        return {"path": path, "name": config, "cache_dir": cache_folder(folder, config)}
-    # ``datasets`` makes a pattern of the folder's path as it stands.
-    if has_configurations(folder):
-        raise UserError(f"The path of the data folder {folder} contains one of the characters *?[: rename the folder.")
-    return {"path": "parquet", "data_dir": glob.escape(path)}
+    if glob.escape(path) != path:
+        # ``datasets`` makes a pattern of the folder's path as it stands.
+        if has_configurations(folder):
+            raise UserError(
+                f"The path of the data folder {folder} contains one of the characters *?[: rename the folder."
+            )
+        return {"path": "parquet", "data_dir": glob.escape(path)}
+    return {"path": path, "name": config, "cache_dir": cache_folder(folder, config)}
 
 
 def cache_folder(folder: Path, config: str | None = None) -> str:

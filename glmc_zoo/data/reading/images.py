@@ -198,7 +198,9 @@ class FileImages:
         """The images of these rows, RGB."""
         advice = "remove it or pass skip_bad_images=True"
         return [
-            decode_record(self.file(int(row)), f"Image {row} of the {self.name} split", advice, shown=self._relative)
+            decode_record(
+                {"path": self.file(int(row))}, f"Image {row} of the {self.name} split", advice, shown=self._relative
+            )
             for row in rows
         ]
 

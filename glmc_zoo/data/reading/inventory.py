@@ -31,6 +31,13 @@ class LeftOut:
             prefix = f"{escaped(below)}/" if below else ""
             examples += [prefix + path for path in facts.examples][: _MOST_EXAMPLES - len(examples)]
 
+    def discard(self, reason: str, files: int) -> None:
+        """Count ``files`` files fewer for a reason: they are used after all."""
+        self._files[reason] -= files
+        self._files += Counter()  # drops what is zero
+        if not self._files[reason]:
+            self._examples.pop(reason, None)
+
     @property
     def files(self) -> int:
         """Files left out for any reason."""

@@ -11,7 +11,9 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from glmc_zoo.data.reading.images import UNREADABLE, ArrayImages, ImageSource
+from glmc_zoo.data.reading.inventory import LeftOut
 from glmc_zoo.errors import UserError
+from glmc_zoo.facts import SplitFacts
 
 _LARGEST_SMALL_SIDE = 64
 _CHUNK = 1024
@@ -97,6 +99,8 @@ class RawSplit:
     """Class of every row of ``source``, shape (rows,)."""
     rows: NDArray[np.int64]
     """The rows of ``source`` that belong to the split."""
+    groups: NDArray[Any] | None = None
+    """What keeps images together, for every row of ``source``; ``None`` without it."""
 
     def counts(self, num_classes: int) -> NDArray[np.int64]:
         """Images of each class, shape (num_classes,)."""
@@ -119,6 +123,15 @@ class RawData:
     """``name`` and ``sha256`` of the official list that made the training split; ``None`` without one."""
     missing: int = 0
     """Listed images that are missing and were left out."""
+    layout: str = ""
+    """How the source holds its images, for the inventory; empty where a library or official lists decide it."""
+    left_out: LeftOut = field(default_factory=LeftOut)
+    sources: list[SplitFacts] = field(default_factory=list)
+    """Where each split comes from, as it was read."""
+    alone: str | None = None
+    """Where ``train`` is all there is: ``whole``, nothing tells splits apart; ``test``, its name says test."""
+    grouped_by: str | None = None
+    """Column or pattern of the groups."""
 
     @property
     def splits(self) -> list[RawSplit]:

@@ -1,10 +1,14 @@
 """Tables from the Hub or a folder, opened to be read as they arrive."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.folders import check_configuration, holds_tables, is_saved, open_folder, table_arguments
+from glmc_zoo.data.reading.label_files import list_csv
+from glmc_zoo.data.reading.listing import FileListing, listing_tables
 from glmc_zoo.data.reading.tables import errors_as_sentence, license_of
 from glmc_zoo.errors import UserError
 
@@ -30,7 +34,7 @@ class StreamTables:
         return datasets.load_dataset(**self.arguments, split=split, columns=[column], streaming=True)
 
 
-def open_stream_tables(source: Path | str, config: str | None) -> StreamTables:
+def open_stream_tables(source: Path | str, options: DataOptions, config: str | None) -> StreamTables:
     """The tables of a folder or, by its id, of a Hub data set.
 
     Image files and saved folders lie on disk already: they are opened as `open_folder` does it.
@@ -38,12 +42,18 @@ def open_stream_tables(source: Path | str, config: str | None) -> StreamTables:
     with errors_as_sentence(source):
         if isinstance(source, str):
             return _open_lazily({"path": source, "name": config})
+        if source.is_file():
+            return _listed(list_csv(source, options))
         if holds_tables(source) and not is_saved(source):
             check_configuration(source, config)
             return _open_lazily(table_arguments(source.resolve(), config))
-        tables = open_folder(source, config)
-        splits = {name: table.to_iterable_dataset() for name, table in tables.items()}
-        return StreamTables(splits, {name: len(table) for name, table in tables.items()}, license_of(tables))
+        return _listed(open_folder(source, options, config))
+
+
+def _listed(opened: FileListing | Mapping[str, Any]) -> StreamTables:
+    tables = listing_tables(opened) if isinstance(opened, FileListing) else opened
+    splits = {name: table.to_iterable_dataset() for name, table in tables.items()}
+    return StreamTables(splits, {name: len(table) for name, table in tables.items()}, license_of(tables))
 
 
 def _open_lazily(arguments: dict[str, Any]) -> StreamTables:

@@ -1,6 +1,7 @@
 """Finding the image files below a folder: the one walk of the package, for training, evaluation and prediction."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,8 +37,8 @@ class Walk:
     root: Path
     folders: dict[str, list[str]] = field(default_factory=dict)
     """Sorted names of the images in each folder that has any; the folder relative to `root`, with ``/``, or ``.``."""
-    empty: list[str] = field(default_factory=list)
-    """Folders without any file or folder that is used."""
+    bare: list[str] = field(default_factory=list)
+    """Folders without an image at or below them."""
     left_out: LeftOut = field(default_factory=LeftOut)
     tables: list[str] = field(default_factory=list)
     """Files that may list images: CSV, JSON lines and parquet; relative to `root`. They count as `NOT_AN_IMAGE` too."""
@@ -65,6 +66,7 @@ class _Walker:
         self.walk, self.follow_links = Walk(root), follow_links
         self.real_root = os.path.realpath(root)
         self.visited: set[tuple[int, int]] = set()
+        self.folders: set[str] = set()
         # Links to folders wait until everything is visited under its own name.
         self.waiting: list[tuple[str, str]] = []
 
@@ -74,6 +76,8 @@ class _Walker:
             self.waiting.sort(reverse=True)
             self._follow(*self.waiting.pop())
         walk = self.walk
+        with_images = {above for folder in walk.folders for above in _parents(folder)}
+        walk.bare = sorted(self.folders - with_images)
         walk.folders = dict(sorted(walk.folders.items(), key=lambda item: item[0].split("/")))
         return walk
 
@@ -98,16 +102,14 @@ class _Walker:
             if (status.st_dev, status.st_ino) in self.visited:
                 continue
             self.visited.add((status.st_dev, status.st_ino))
-            entries = self._entries(folder)
+            self.folders.add(folder)
             names: list[str] = []
             inner: list[str] = []
-            for entry in entries:
+            for entry in self._entries(folder):
                 path = entry.name if folder == "." else f"{folder}/{entry.name}"
                 self._sort(entry, path, names, inner)
             if names:
                 self.walk.folders[folder] = names
-            elif not inner and not entries:
-                self.walk.empty.append(folder)
             stack += reversed(inner)
 
     def _sort(self, entry: os.DirEntry[str], path: str, names: list[str], inner: list[str]) -> None:
@@ -153,6 +155,13 @@ class _Walker:
             return
         files = sum(len(names) for _, _, names in os.walk(self._path(path)))
         self.walk.left_out.add(reason, f"{path}/", max(files, 1))
+
+
+def _parents(folder: str) -> Iterator[str]:
+    yield "."
+    parts = folder.split("/")
+    for length in range(1, len(parts) + 1):
+        yield "/".join(parts[:length])
 
 
 def _unwanted(name: str) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.folders import cache_folder, open_folder
 from glmc_zoo.data.reading.stream_tables import open_stream_tables
 
@@ -34,25 +35,25 @@ def make_folder(make_table: Make) -> Callable[..., Path]:
 def test_two_folders_of_one_name(make_folder: Callable[..., Path], tmp_path: Path, card: bool) -> None:
     first = make_folder(tmp_path / "a" / "birds", [0, 1], card)
     second = make_folder(tmp_path / "b" / "birds", [0, 1, 1, 1], card)
-    assert list(open_folder(first)["train"]["label"]) == [0, 1]
-    assert list(open_folder(second)["train"]["label"]) == [0, 1, 1, 1]
+    assert list(open_folder(first, DataOptions())["train"]["label"]) == [0, 1]
+    assert list(open_folder(second, DataOptions())["train"]["label"]) == [0, 1, 1, 1]
 
 
 @pytest.mark.parametrize("card", [True, False], ids=["card", "no card"])
 def test_a_folder_whose_files_change(make_folder: Callable[..., Path], tmp_path: Path, card: bool) -> None:
     folder = make_folder(tmp_path / "birds", [0, 1], card)
-    assert list(open_folder(folder)["train"]["label"]) == [0, 1]
+    assert list(open_folder(folder, DataOptions())["train"]["label"]) == [0, 1]
     make_folder(folder, [1, 1, 0], card)
-    assert list(open_folder(folder)["train"]["label"]) == [1, 1, 0]
+    assert list(open_folder(folder, DataOptions())["train"]["label"]) == [1, 1, 0]
 
 
 def test_an_unchanged_folder_keeps_its_cache(make_folder: Callable[..., Path], tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "birds", [0, 1], True)
-    before = open_folder(folder)["train"].cache_files
+    before = open_folder(folder, DataOptions())["train"].cache_files
     assert before
-    assert open_folder(folder)["train"].cache_files == before
+    assert open_folder(folder, DataOptions())["train"].cache_files == before
     (folder / "plain" / "train-1.parquet").write_bytes((folder / "plain" / "train-0.parquet").read_bytes())
-    assert len(open_folder(folder)["train"]) == 4
+    assert len(open_folder(folder, DataOptions())["train"]) == 4
 
 
 def test_files_that_are_no_data_do_not_count(make_folder: Callable[..., Path], tmp_path: Path) -> None:
@@ -84,6 +85,6 @@ def test_a_stream_says_what_its_own_folder_says(make_folder: Callable[..., Path]
     first = make_folder(tmp_path / "a" / "birds", [0, 1], True)
     second = make_folder(tmp_path / "b" / "birds", [0, 1, 1, 1], True)
     assert len(datasets.load_dataset(str(first))["train"]) == 2  # into the cache that the second would be looked for in
-    tables = open_stream_tables(second, None)
+    tables = open_stream_tables(second, DataOptions(), None)
     assert tables.sizes == {"train": None}
     assert [row["label"] for row in tables.splits["train"]] == [0, 1, 1, 1]

@@ -123,14 +123,12 @@ def test_images_of_one_split_only_decode_nothing_else(images: np.ndarray, monkey
     assert set(read) == {1, 4}
 
 
-def test_files_are_told_below_the_folder_and_elsewhere_by_their_name_alone(write_images, tmp_path: Path) -> None:
+def test_files_are_named_relative_to_the_data_folder(write_images, tmp_path: Path) -> None:
     folder = write_images(tmp_path / "data", [6, 5])
     split = load_data(folder).train
     paths = split.paths()
     assert len(paths) == len(split) and set(paths) <= {f"class_{c}/{i:03d}.png" for c in range(2) for i in range(6)}
     assert [int(path[6]) for path in paths] == split.labels.tolist()
-    split.source.folder = None
-    assert split.paths() == [Path(path).name for path in paths]
 
 
 def test_images_that_are_no_files_have_no_paths() -> None:

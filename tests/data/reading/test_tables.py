@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from glmc_zoo.data.options import DataOptions
-from glmc_zoo.data.reading.tables import find_image_column, find_label_column, open_hub, raw_from_tables, read_labels
+from glmc_zoo.data.reading.columns import find_image_column, find_label_column, read_labels
+from glmc_zoo.data.reading.hub import open_hub
+from glmc_zoo.data.reading.tables import raw_from_tables
 from glmc_zoo.errors import UserError
 
 Make = Callable[..., Any]
@@ -49,7 +51,7 @@ def test_splits_that_cannot_be_told(make_table: Make, names: list[str], options:
 
 def test_the_hub_out_of_reach_is_one_sentence() -> None:
     with pytest.raises(UserError) as caught:
-        open_hub("nobody/nothing")
+        open_hub("nobody/nothing", DataOptions())
     message = str(caught.value)
     assert message == caught.value.sentence
     assert all(part in message for part in ["nobody/nothing", "network", "data_dir="])
@@ -139,8 +141,7 @@ def test_labels_follow_select_and_decode_nothing() -> None:
 @pytest.mark.parametrize(
     ("values", "feature", "parts"),
     [
-        ([0, None], CLASSES, ["for 1 images", "'label'"]),
-        ([0, -1], CLASSES, ["Row 1", "-1", "2 classes"]),
+        ([0, 2], CLASSES, ["Row 1", "2", "2 classes"]),
         ([0.5, 1.0], datasets.Value("float32"), ["float", "label_column="]),
         ([[0], [1]], datasets.List(datasets.Value("int64")), ["one class per image"]),
     ],
@@ -150,6 +151,21 @@ def test_labels_that_cannot_be_used(values: list, feature: object, parts: list[s
         read_labels([table(values, feature)], "label")
     assert all(part in str(caught.value) for part in parts)
     assert str(caught.value) == caught.value.sentence
+
+
+@pytest.mark.parametrize(
+    ("values", "feature", "labels", "names"),
+    [
+        ([0, None, 1], CLASSES, [0, -1, 1], ["a", "b"]),
+        ([0, -1, 1], CLASSES, [0, -1, 1], ["a", "b"]),
+        (["b", None, "", "None"], datasets.Value("string"), [1, -1, -1, 0], ["None", "b"]),
+        ([7, None, 5], datasets.Value("int64"), [1, -1, 0], ["5", "7"]),
+        ([-1, 5], datasets.Value("int64"), [0, 1], ["-1", "5"]),
+    ],
+)
+def test_a_row_without_a_label_is_of_no_class(values: list, feature: object, labels: list, names: list) -> None:
+    ((read,), classes) = read_labels([table(values, feature)], "label")
+    assert (read.tolist(), classes) == (labels, names)
 
 
 def test_a_split_without_the_column() -> None:

@@ -1,0 +1,153 @@
+"""The columns of a table that hold images and classes, and the classes as integers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glmc_zoo.data.reading.label_files import LABEL_NAMES, SPLIT_NAMES
+from glmc_zoo.data.reading.listing import class_name
+from glmc_zoo.errors import UserError
+
+# Stands for a label that is missing, in a column of integers.
+_NO_NUMBER = np.iinfo(np.int64).min
+
+
+def find_image_column(features: Mapping[str, Any], wanted: str | None = None) -> str:
+    """The column that holds the images: the one asked for, or the only one of feature type ``Image``."""
+    return _only("image", [name for name, feature in features.items() if _holds_images(feature)], features, wanted)
+
+
+def find_label_column(features: Mapping[str, Any], wanted: str | None = None) -> str:
+    """The column that holds the classes: the one asked for, the only ``ClassLabel``, or one of a usual name."""
+    return _only("label", label_columns(features), features, wanted)
+
+
+def label_columns(features: Mapping[str, Any]) -> list[str]:
+    """The columns that may hold the classes."""
+    from datasets import ClassLabel
+
+    columns = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
+    splits = [name for name in columns if name.lower() in SPLIT_NAMES]
+    return [name for name in columns if name not in splits] or [n for n in LABEL_NAMES if n in features][:1]
+
+
+def label_features(tables: Sequence[Any], column: str) -> list[Any]:
+    """The feature of the label column in each table."""
+    for table in tables:
+        if column not in table.features:
+            names = ", ".join(table.features)
+            raise UserError(f"A split has no column {column!r}, only {names}: name another with label_column=.")
+    return [table.features[column] for table in tables]
+
+
+def read_labels(tables: Sequence[Any], column: str) -> tuple[list[NDArray[np.int64]], list[str]]:
+    """The classes of every row of each ``datasets.Dataset``, read from the Arrow column (no image is decoded).
+
+    Returns an int64 array of shape (rows,) for each table, and the class names: those of ``ClassLabel``, else the
+    distinct strings or integers of all tables, sorted.
+    """
+    from datasets import ClassLabel
+
+    features = label_features(tables, column)
+    names = [list(map(class_name, f.names)) if isinstance(f, ClassLabel) else None for f in features]
+    values = [_column_values(table, column) for table in tables]
+    for known, value in zip(names, values, strict=True):
+        if known is not None and len(bad := np.flatnonzero((value < -1) | (value >= len(known)))):
+            raise _outside(f"Row {bad[0]}", int(value[bad[0]]), column, len(known))
+    if names[0] is not None and all(other == names[0] for other in names) and len(set(names[0])) == len(names[0]):
+        return values, names[0]
+    # The splits number their classes differently: they share the names.
+    texts = [_as_names(value, known) for value, known in zip(values, names, strict=True)]
+    if any(value.dtype.kind == "U" for value in texts):
+        texts = [value.astype(np.str_) for value in texts]
+    missing = [_is_missing(value) for value in values]
+    classes = np.unique(np.concatenate([text[~bare] for text, bare in zip(texts, missing, strict=True)]))
+    numbers = [np.searchsorted(classes, text).astype(np.int64) for text in texts]
+    for number, bare in zip(numbers, missing, strict=True):
+        number[bare] = -1
+    return numbers, [str(name) for name in classes]
+
+
+def _as_names(values: NDArray[Any], known: list[str] | None) -> NDArray[Any]:
+    return values if known is None else np.asarray([*known, ""])[values]
+
+
+def _is_missing(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Rows without a label: an empty text, the number that stands for null, or -1 in all of a split."""
+    if values.dtype.kind == "U":
+        empty: NDArray[np.bool_] = np.equal(values, "")
+        return empty
+    missing: NDArray[np.bool_] = np.isin(values, [_NO_NUMBER, -1] if (values == -1).all() else [_NO_NUMBER])
+    return missing
+
+
+def label_key(value: Any, feature: Any, column: str) -> str | int:
+    """The class that one value of the label column means: the name of a ``ClassLabel``, else the text or integer."""
+    from datasets import ClassLabel
+
+    if value is None:
+        raise UserError(f"The label column {column!r} is empty for some images: remove or label them.")
+    if isinstance(feature, ClassLabel):
+        if not 0 <= value < len(feature.names):
+            raise _outside("A row", value, column, len(feature.names))
+        return str(feature.names[value])
+    if isinstance(value, str | int):
+        return int(value) if isinstance(value, bool) else value
+    raise _unusable(column, type(value).__name__)
+
+
+def _holds_images(feature: Any) -> bool:
+    from datasets import Image
+
+    # A parquet file that another library wrote has the struct, but not the feature type.
+    return isinstance(feature, Image) or (isinstance(feature, dict) and set(feature) == {"bytes", "path"})
+
+
+def _only(kind: str, candidates: list[str], features: Mapping[str, Any], wanted: str | None) -> str:
+    columns = f"the columns are {', '.join(features)}"
+    if wanted is not None:
+        if wanted not in features:
+            raise UserError(f"{kind}_column={wanted!r} is not a column: {columns}; give one of them.")
+        return wanted
+    if not candidates:
+        raise UserError(f"No column is recognised as the {kind} column: {columns}; name one with {kind}_column=.")
+    if len(candidates) > 1:
+        both = " and ".join(candidates)
+        raise UserError(f"The columns {both} may each be the {kind} column: name one with {kind}_column=.")
+    return candidates[0]
+
+
+def _column_values(table: Any, column: str) -> NDArray[Any]:
+    """Text or int64 of shape (rows,); a row without a label is an empty text, -1 of a ``ClassLabel``, else a number
+    that no label is."""
+    from datasets import ClassLabel
+
+    # The arrow format follows the index mapping of a table that was filtered or shuffled; the raw table does not.
+    values = table.select_columns([column]).with_format("arrow")[:].column(column)
+    kind = str(values.type)
+    if kind == "null":
+        return np.full(len(values), "", dtype=np.str_)
+    if kind == "bool" or kind.startswith(("int", "uint")):
+        missing = -1 if isinstance(table.features[column], ClassLabel) else _NO_NUMBER
+        if not values.null_count:
+            return np.asarray(values.to_numpy(), np.int64)
+        return np.asarray([missing if value is None else value for value in values.to_pylist()], np.int64)
+    if kind in ("string", "large_string"):
+        return np.asarray([class_name(value or "") for value in values.to_pylist()], dtype=np.str_)
+    raise _unusable(column, kind)
+
+
+def _outside(row: str, value: int, column: str, num_classes: int) -> UserError:
+    return UserError(
+        f"{row} has the label {value} in column {column!r}, outside its {num_classes} classes: choose a split whose "
+        "labels are published, or remove such rows."
+    )
+
+
+def _unusable(column: str, kind: str) -> UserError:
+    return UserError(
+        f"The label column {column!r} holds {kind}: it must hold one class per image, as text, an integer or a "
+        "ClassLabel; name another with label_column=."
+    )

@@ -1,0 +1,157 @@
+"""Image files with their classes, by split: what reading a folder or a CSV file gives."""
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glmc_zoo.data.options import DataOptions
+from glmc_zoo.data.reading.images import FileImages
+from glmc_zoo.data.reading.inventory import LeftOut, escaped
+from glmc_zoo.data.reading.split import RawData, RawSplit
+from glmc_zoo.data.reading.split_names import choose_splits, how_decided, split_role
+from glmc_zoo.errors import UserError
+from glmc_zoo.facts import SplitFacts
+
+UNUSED_SPLIT = "in a split that is not used"
+UNLABELLED = "without a label"
+
+
+@dataclass
+class FileRows:
+    """The files of one split, as columns of equal length."""
+
+    paths: list[str] = field(default_factory=list)
+    """Relative to the folder of the listing, with ``/``; bytes that are not UTF-8 as surrogate escapes."""
+    labels: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    """What keeps images together, for each file; empty without it."""
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def add(self, path: str, label: str, group: str | None = None) -> None:
+        """Append one file."""
+        self.paths.append(path)
+        self.labels.append(label)
+        if group is not None:
+            self.groups.append(group)
+
+
+@dataclass
+class FileListing:
+    """Every image file of a source in exactly one of `splits`, or counted in `left_out`."""
+
+    root: Path
+    layout: str
+    """How the files were found, for the inventory."""
+    splits: dict[str, FileRows] = field(default_factory=dict)
+    """By name as it was found; a source without splits has one, called ``train``."""
+    unsplit: bool = False
+    """Whether nothing tells splits apart."""
+    left_out: LeftOut = field(default_factory=LeftOut)
+    notes: list[str] = field(default_factory=list)
+    grouped_by: str | None = None
+    """Column of the groups."""
+
+
+def class_name(text: str) -> str:
+    """The name of a class as it is compared: Unicode NFC, so that a folder written on a Mac is the same class."""
+    return unicodedata.normalize("NFC", escaped(text))
+
+
+def raw_from_listing(listing: FileListing, options: DataOptions) -> RawData:
+    """The training and the test split of a listing, with the classes of both."""
+    listing = _without_unlabelled(listing)
+    names = list(listing.splits)
+    train, test, notes = choose_splits(names, options.train_split, options.test_split)
+    if listing.unsplit:
+        notes = []
+    for name in names:
+        if name not in (train, test):
+            rows = listing.splits[name]
+            if rows.paths:
+                listing.left_out.add(UNUSED_SPLIT, rows.paths[0], len(rows))
+    used = [train] if test is None else [train, test]
+    classes = sorted({label for name in used for label in listing.splits[name].labels})
+    number = {name: index for index, name in enumerate(classes)}
+
+    def split(name: str, shown: str) -> RawSplit:
+        rows = listing.splits[name]
+        labels = np.array([number[label] for label in rows.labels], dtype=np.int64)
+        source = FileImages(listing.root, rows.paths, shown)
+        groups = np.array(rows.groups) if rows.groups else None
+        return RawSplit(source, labels, np.arange(len(labels)), groups)
+
+    given = {train: options.train_split, test: options.test_split}
+    return RawData(
+        classes,
+        split(train, "training"),
+        None if test is None else split(test, "test"),
+        notes=[*listing.notes, *notes],
+        layout=listing.layout,
+        left_out=listing.left_out,
+        sources=[
+            SplitFacts(
+                name="train" if name == train else "test",
+                source=escaped(name) if not listing.unsplit else ".",
+                images=len(listing.splits[name]),
+                how="there are no splits" if listing.unsplit else how_decided(name, given[name]),
+            )
+            for name in used
+        ],
+        alone=_alone(listing, train, test, options),
+        grouped_by=listing.grouped_by,
+    )
+
+
+def listing_tables(listing: FileListing) -> Mapping[str, Any]:
+    """A ``datasets.Dataset`` for each split, to be streamed; a file name that is not UTF-8 is refused."""
+    import datasets
+
+    listing = _without_unlabelled(listing)
+    classes = sorted({label for rows in listing.splits.values() for label in rows.labels})
+    features = datasets.Features({"image": datasets.Image(decode=False), "label": datasets.ClassLabel(names=classes)})
+    number = {name: index for index, name in enumerate(classes)}
+    tables = {}
+    for name, rows in listing.splits.items():
+        for path in rows.paths:
+            if escaped(path) != path:
+                raise UserError(f"The name {escaped(path)} is not UTF-8, and streaming=True needs it: leave that out.")
+        columns = {
+            "image": [str(listing.root / path) for path in rows.paths],
+            "label": [number[label] for label in rows.labels],
+        }
+        tables[name] = datasets.Dataset.from_dict(columns, features=features)
+    return tables
+
+
+def _alone(listing: FileListing, train: str, test: str | None, options: DataOptions) -> str | None:
+    if test is not None or options.train_split is not None:
+        return None
+    if listing.unsplit:
+        return "whole"
+    return "test" if split_role(train) in ("test", "validation") else None
+
+
+def _without_unlabelled(listing: FileListing) -> FileListing:
+    """The listing without files of no label; a split that has no labels at all is not a split to learn or score."""
+    splits = {}
+    for name, rows in listing.splits.items():
+        labelled = [index for index, label in enumerate(rows.labels) if label]
+        missing = len(rows) - len(labelled)
+        if missing:
+            first = next(path for path, label in zip(rows.paths, rows.labels, strict=True) if not label)
+            listing.left_out.add(UNLABELLED, first, missing)
+            what = "no image with a label and is not used" if not labelled else f"{missing:,} images without a label"
+            listing.notes.append(f"The split {escaped(name)} has {what}.")
+        if labelled or not missing:
+            groups = [rows.groups[index] for index in labelled] if rows.groups else []
+            splits[name] = FileRows([rows.paths[i] for i in labelled], [rows.labels[i] for i in labelled], groups)
+    if not any(splits.values()):
+        raise UserError(f"No image of {listing.root} has a label: give the classes as folders or in a CSV file.")
+    listing.splits = splits
+    return listing
