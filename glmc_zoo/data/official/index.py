@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from glmc_zoo.data.official.facts import Naming, OfficialSplit
 from glmc_zoo.data.reading.images import ArrowImages, stray_image
+from glmc_zoo.data.reading.inventory import escaped
 from glmc_zoo.data.reading.split import RawData
 from glmc_zoo.data.reading.walk import walk_images
 from glmc_zoo.errors import UserError
@@ -117,6 +118,9 @@ def _image_names(root: Path) -> Any:
     """The path of each image below ``root``, relative to it, as Arrow strings."""
     chunks: list[Any] = []
     for folder, files in walk_images(root).folders.items():
+        odd = next((name for name in (folder, *files) if escaped(name) != name), None)
+        if odd is not None:  # Arrow strings are UTF-8, and so are the names on official lists
+            raise UserError(f"The name {escaped(odd)} in {root} is not UTF-8: rename it, or move it out of the data.")
         names = pa.array(files)
         chunks.append(names if folder == "." else pc.binary_join_element_wise(pa.scalar(folder), names, "/"))
     if not chunks:
