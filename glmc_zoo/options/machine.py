@@ -38,6 +38,7 @@ class OutputOptions(OptionGroup):
 
     output_dir: str | None = option("run folder", default=None, decided_by="a fresh one below runs/")
     resume: str | None = option("auto (newest checkpoint of --output-dir that can be read), or a folder", default=None)
+    accept_new_data: bool = option("resume although the images changed; their classes must be the same", default=False)
     checkpoint_every: int = option("epochs between checkpoints", default=1, at_least=1)
     checkpoint_steps: int = option("steps between checkpoints within an epoch; 0: none", default=0, at_least=0)
     keep_checkpoints: int = option("newest checkpoints to keep", default=2, at_least=1)
@@ -51,6 +52,11 @@ class OutputOptions(OptionGroup):
     export_half: bool = option("store the exported weights in half precision", default=False)
     export_encoder: bool = option("also export the model without its classifier, to encoder/", default=False)
     tracker: str | None = option("tracker of Accelerate, e.g. tensorboard, wandb, trackio", default=None)
+
+    def check(self) -> None:
+        """Refuse to accept new data for a run that is not resumed."""
+        if self.accept_new_data and self.resume is None:
+            raise UserError("accept_new_data=True has no effect without resume=: give resume='auto' as well.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """From options to a run's parts, in a straight line: machine, data, model, images, optimiser, run folder."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,10 +21,12 @@ from glmc_zoo.metrics import tercile_thresholds
 from glmc_zoo.options.machine import PushOptions
 from glmc_zoo.options.run import FinetuneStage, RunOptions, SecondStage, TrainingStage
 from glmc_zoo.training.build import make_optimizer, make_scheduler, make_train_loader
+from glmc_zoo.training.checkpoint import CheckpointData
 from glmc_zoo.training.finetuning import FineTuning
 from glmc_zoo.training.folder import RunFolder
 from glmc_zoo.training.inputs import InputSpec
 from glmc_zoo.training.placement import ImagePlacement, place_images
+from glmc_zoo.training.resumption import find_resumption
 from glmc_zoo.training.second_stage import ClassifierTraining
 from glmc_zoo.training.stage import Stage, StageParts
 
@@ -46,6 +49,10 @@ class RunParts:
     scheduler: Scheduler
     placement: ImagePlacement
     folder: RunFolder
+    checkpoint: Path | None
+    """What a resumed run goes on from; ``None`` for a start at the beginning."""
+    checkpoint_data: CheckpointData | None
+    """What checkpoints state about the data set; in the main process alone."""
     constraints: list[Any]
     """What happens after each step and must be in every checkpoint."""
 
@@ -68,8 +75,13 @@ def assemble(options: RunOptions) -> RunParts:
     # ---------------------------------------------------------------- data, model
     data = main_process_first(accelerator, lambda: load_split_data(options.data))
     stage = main_process_first(accelerator, lambda: make_stage(options.stage))
+    options = _with_precision(options, accelerator)
+    resumption, checkpoint_data = find_resumption(
+        accelerator, options, data, stage.run_name(options.data.data, options.schedule.seed)
+    )
+    options, data = options.with_values(**resumption.decided), _with_notes(data, resumption.notes)
     built = stage.build(data, options.images, options.schedule)
-    options, task = _settled(options, data, built.spec, accelerator), built.task
+    options, task = _settled(options, data, built.spec), built.task
     # The faster layout for convolutions on GPUs and CPUs alike; other weights are not changed by it.
     task.to(memory_format=torch.channels_last)
     if options.machine.compile:
@@ -96,8 +108,9 @@ def assemble(options: RunOptions) -> RunParts:
     set_seed(schedule.seed, device_specific=True)
     constraints = stage.constrain(task, optimizer)
     return RunParts(
-        options, accelerator, data, stage, built, prepared, wrapped, loader, scheduler, placement, folder, constraints
-    )
+        options, accelerator, data, stage, built, prepared, wrapped, loader, scheduler, placement, folder,
+        resumption.checkpoint, checkpoint_data, constraints,
+    )  # fmt: skip
 
 
 def make_stage(options: TrainingStage | FinetuneStage | SecondStage) -> Stage:
@@ -112,14 +125,23 @@ def make_stage(options: TrainingStage | FinetuneStage | SecondStage) -> Stage:
     return ClassifierTraining(options, source)
 
 
-def _settled(options: RunOptions, data: LongTailData, spec: InputSpec, accelerator: Accelerator) -> RunOptions:
-    """The options with what data, model and machine decide filled in, so that config.yaml has it."""
+def _with_precision(options: RunOptions, accelerator: Accelerator) -> RunOptions:
+    """The options with the precision that the machine decides, where they ask for that."""
+    if options.machine.mixed_precision != "auto":
+        return options
+    return options.with_values(mixed_precision=accelerator.mixed_precision)
+
+
+def _with_notes(data: LongTailData, notes: list[str]) -> LongTailData:
+    return replace(data, facts=replace(data.facts, notes=[*data.facts.notes, *notes]))
+
+
+def _settled(options: RunOptions, data: LongTailData, spec: InputSpec) -> RunOptions:
+    """The options with what data and model decide filled in, so that config.yaml has it."""
     values: dict[str, Any] = {"image_size": spec.size, "augment": spec.augment}
     if options.shots.groups == "terciles":
         many, few = tercile_thresholds(data.class_counts)
         values |= {"many_threshold": many, "few_threshold": few}
-    if options.machine.mixed_precision == "auto":
-        values["mixed_precision"] = accelerator.mixed_precision
     return options.with_values(**values)
 
 

@@ -11,11 +11,36 @@ import torch
 from accelerate import Accelerator
 from accelerate.logging import get_logger
 
+from glmc_zoo.data.fingerprint import DataFingerprint
 from glmc_zoo.errors import UserError
+from glmc_zoo.files import write_json
 from glmc_zoo.hub.folder import file_sha256
 
 _log = get_logger(__name__)
 _MANIFEST = "manifest.json"
+_DATA = "data.json"
+
+
+@dataclass(frozen=True)
+class CheckpointData:
+    """The data set that a run is trained on; saved with every checkpoint."""
+
+    fingerprint: DataFingerprint
+    notes: list[str] = field(default_factory=list)
+    """One sentence for each time that the run went on with other images."""
+
+    def save(self, folder: Path) -> None:
+        """Write it into the folder of a checkpoint."""
+        write_json(folder / _DATA, {"notes": self.notes, **self.fingerprint.to_json()})
+
+    @classmethod
+    def load(cls, checkpoint: Path) -> "CheckpointData | None":
+        """The data set of a checkpoint that can be used; ``None`` where it does not state one."""
+        path = checkpoint / _DATA
+        if not path.exists():
+            return None
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return cls(DataFingerprint.from_json(values), values["notes"])
 
 
 @dataclass
@@ -68,13 +93,26 @@ class Checkpoints:
 
     A checkpoint is written under another name, listed in a manifest with the SHA-256 of each file, and renamed. A
     process killed at any moment leaves either a complete checkpoint or a folder that is never taken for one.
+
+    Args:
+        accelerator: Knows the state to save.
+        folder: Of the checkpoints; it is made with the first of them.
+        keep: Checkpoints to keep.
+        plugins: SHA-256 of each plug-in file by its name.
+        data: The data set; the main process needs it, and the others may leave it out.
     """
 
     def __init__(
-        self, accelerator: Accelerator, folder: Path, *, keep: int, plugins: dict[str, str] | None = None
+        self,
+        accelerator: Accelerator,
+        folder: Path,
+        *,
+        keep: int,
+        plugins: dict[str, str] | None = None,
+        data: CheckpointData | None = None,
     ) -> None:
         self.accelerator, self.folder, self.keep = accelerator, folder, keep
-        self.plugins = plugins or {}  # SHA-256 by file
+        self.plugins, self.data = plugins or {}, data
 
     def save(self, progress: Progress) -> Path:
         """Write all state that Accelerate knows, under the name of the step; called by all processes."""
@@ -88,6 +126,8 @@ class Checkpoints:
         self.accelerator.save_state(str(partial), safe_serialization=True)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
+            if self.data is not None:
+                self.data.save(partial)
             paths = sorted(path for path in partial.rglob("*") if path.is_file())
             files = {path.relative_to(partial).as_posix(): file_sha256(path) for path in paths}
             manifest = {"step": progress.step, **self._setting(), "sha256": files}
@@ -113,36 +153,11 @@ class Checkpoints:
         self.accelerator.wait_for_everyone()
 
     def _all(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*"), reverse=True)
-
-    def fault(self, checkpoint: Path) -> str | None:
-        """Why ``checkpoint`` cannot be used, or None when it can."""
-        try:
-            manifest = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
-            expected = dict(manifest["sha256"])
-            for name, digest in expected.items():
-                if file_sha256(checkpoint / name) != digest:
-                    return f"{name} is damaged"
-            return None
-        except FileNotFoundError as error:
-            return f"{Path(error.filename).name} is missing"
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            return f"{_MANIFEST} cannot be read ({type(error).__name__})"
-
-    def newest(self) -> Path | None:
-        """The newest readable checkpoint; newer ones that cannot be read are named in a warning and skipped."""
-        for checkpoint in self._all():
-            fault = self.fault(checkpoint)
-            if fault is None:
-                return checkpoint
-            _log.warning(f"Checkpoint {checkpoint} is skipped: {fault}.")
-        return None
+        return _newest_first(self.folder)
 
     def load(self, checkpoint: Path) -> None:
         """Restore weights, optimiser, random states and everything registered."""
-        fault = self.fault(checkpoint)
-        if fault is not None:
-            raise UserError(f"Checkpoint {str(checkpoint)!r} cannot be used: {fault}; try resume='auto'.")
+        check_checkpoint(checkpoint)
         saved = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
         for name, now in self._setting().items():
             if saved.get(name) != now:
@@ -157,3 +172,47 @@ class Checkpoints:
         """What a resumed run must share beside its options."""
         launched = {"processes": self.accelerator.num_processes, "precision": self.accelerator.mixed_precision}
         return {**launched, "plugins": self.plugins}
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest readable checkpoint in a folder; newer ones that cannot be read are skipped with a warning."""
+    for checkpoint in _newest_first(folder):
+        fault = _fault(checkpoint)
+        if fault is None:
+            return checkpoint
+        _log.warning(f"Checkpoint {checkpoint} is skipped: {fault}.")
+    return None
+
+
+def check_checkpoint(checkpoint: Path) -> None:
+    """Refuse a checkpoint whose files are not those of its list."""
+    fault = _fault(checkpoint)
+    if fault is not None:
+        run = str(checkpoint.absolute().parent.parent)
+        raise UserError(
+            f"Checkpoint {str(checkpoint)!r} cannot be used: {fault}; try resume='auto' with output_dir={run!r}."
+        )
+
+
+def checkpoint_step(checkpoint: Path) -> int:
+    """The step after which a checkpoint that can be used was written."""
+    return int(json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))["step"])
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def _fault(checkpoint: Path) -> str | None:
+    """Why a checkpoint cannot be used; ``None`` when it can."""
+    try:
+        manifest = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
+        expected = dict(manifest["sha256"])
+        for name, digest in expected.items():
+            if file_sha256(checkpoint / name) != digest:
+                return f"{name} is damaged"
+        return None
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{_MANIFEST} cannot be read ({type(error).__name__})"

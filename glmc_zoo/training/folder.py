@@ -13,13 +13,17 @@ from glmc_zoo.files import claim_folder, fresh_folder, replace_file
 from glmc_zoo.machine.processes import on_main_process
 from glmc_zoo.options.run import RunOptions, saved
 
-# A resumed run may differ in these from the run that was interrupted: they do not change what is computed.
+# A resumed run may differ in these from the run that was interrupted: they do not change what is computed. What
+# skip_bad_images changes is seen when the images are compared; it may be given, and not be taken back.
 FREE_ON_RESUME = frozenset(
     {
-        *("output_dir", "resume", "workers", "data_dir", "tracker", "threads", "resident", "profile"),
+        *("output_dir", "resume", "accept_new_data", "workers", "data_dir", "tracker", "threads", "resident"),
         *("keep_checkpoints", "checkpoint_every", "checkpoint_steps", "license", "export_half", "export_encoder"),
+        *("profile", "skip_bad_images"),
     }
 )
+# With groups="terciles" these follow from the images, which are compared by themselves.
+_THRESHOLDS = frozenset({"many_threshold", "few_threshold"})
 
 
 class RunFolder:
@@ -32,6 +36,12 @@ class RunFolder:
     def __init__(self, accelerator: Accelerator, options: RunOptions, name: str) -> None:
         self.accelerator = accelerator
         self.path = Path(on_main_process(accelerator, lambda: str(_claim(options, name))))
+        self._options = saved(options)
+
+    def save_options(self) -> None:
+        """Write the options of a resumed run to ``config.yaml``: some may differ from those it was begun with."""
+        if self.accelerator.is_main_process:
+            _write_options(self.path, self._options)
 
     @property
     def checkpoints(self) -> Path:
@@ -93,51 +103,84 @@ def _folder_of(checkpoint: Path, output_dir: str | None) -> Path:
     return Path(output_dir) if output_dir is not None else folder
 
 
-def _claim(options: RunOptions, name: str) -> Path:
-    output, values = options.output, saved(options)
+def run_folder(options: RunOptions, name: str) -> Path:
+    """The folder that a run goes to, or is in already; ``name`` is that of a fresh folder below ``runs/``."""
+    output = options.output
     if output.resume not in (None, "auto"):
-        folder = _folder_of(Path(str(output.resume)), output.output_dir)
-    elif output.output_dir:
-        folder = Path(output.output_dir)
-    else:
-        folder = fresh_folder(Path("runs") / name)
-        if output.resume == "auto":  # the newest of this name
-            number = int(folder.name.rpartition("-")[2]) if folder.name != name else 1
-            folder = folder.with_name(name if number < 3 else f"{name}-{number - 1}")
-    config = folder / "config.yaml"
-    if output.resume is not None and config.exists():
-        _check_same_run(folder, config, values)
-        return folder
-    if folder.is_file():
-        raise UserError(f"output_dir={str(folder)!r} is a file; name a folder.")
-    advice = "choose another folder, or go on with that run by resume='auto'"
-    claim_folder(folder, advice if config.exists() else "they are not a run's, so choose another folder")
-    try:
-        replace_file(config, lambda file: yaml.safe_dump(values, file, sort_keys=False))
-    except OSError as error:
-        raise UserError(f"output_dir={str(folder)!r} cannot be written: {error.strerror or error}.") from error
+        return _folder_of(Path(str(output.resume)), output.output_dir)
+    if output.output_dir:
+        return Path(output.output_dir)
+    folder = fresh_folder(Path("runs") / name)
+    if output.resume == "auto":  # the newest of this name
+        number = int(folder.name.rpartition("-")[2]) if folder.name != name else 1
+        folder = folder.with_name(name if number < 3 else f"{name}-{number - 1}")
     return folder
 
 
-def _check_same_run(folder: Path, config: Path, values: dict[str, Any]) -> None:
+def options_before(folder: Path, resume: str | None) -> dict[str, Any] | None:
+    """The options by which the run in ``folder`` was begun; ``None`` where a run begins there.
+
+    Raises:
+        UserError: ``config.yaml`` cannot be read.
+    """
+    config = folder / "config.yaml"
+    if resume is None or not config.exists():
+        return None
     try:
         before = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(
-            f"{config} cannot be read: {' '.join(str(error).split())}; give another output_dir=."
-        ) from error
-    changes = differing(before if isinstance(before, dict) else {}, values)
+        reason = " ".join(str(error).split())
+        raise UserError(f"{config} cannot be read: {reason}; {start_anew(resume)}.") from error
+    return before if isinstance(before, dict) else {}
+
+
+def start_anew(resume: str | None) -> str:
+    """What to advise where a run cannot be resumed; a checkpoint by name leaves no choice of a folder."""
+    leave_out = "" if resume in (None, "auto") else "leave resume= out and "
+    return f"{leave_out}give another output_dir="
+
+
+def check_same_run(folder: Path, before: dict[str, Any], options: RunOptions) -> None:
+    """Refuse options that change what the run in ``folder`` computes."""
+    changes = differing(before, saved(options))
     if changes:
         raise UserError(
             f"The run in {str(folder)!r} cannot be resumed, it was configured differently ({'; '.join(changes)}): "
-            "give the same options, or another output_dir=."
+            f"give the same options, or {start_anew(options.output.resume)}."
         )
 
 
 def differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """``name: before -> now`` for each option that changes what a resumed run computes."""
+    free = set(FREE_ON_RESUME)
+    if before.get("skip_bad_images"):
+        free.remove("skip_bad_images")
+    if before.get("groups") == now.get("groups") == "terciles":
+        free |= _THRESHOLDS
     return [
         f"{name}: {before.get(name)} -> {value}"
         for name, value in now.items()
-        if name not in FREE_ON_RESUME and before.get(name) != value
+        if name not in free and before.get(name) != value
     ]
+
+
+def _claim(options: RunOptions, name: str) -> Path:
+    folder = run_folder(options, name)
+    before = options_before(folder, options.output.resume)
+    if before is not None:
+        check_same_run(folder, before, options)
+        return folder
+    if folder.is_file():
+        raise UserError(f"output_dir={str(folder)!r} is a file; name a folder.")
+    advice = "choose another folder, or go on with that run by resume='auto'"
+    config = folder / "config.yaml"
+    claim_folder(folder, advice if config.exists() else "they are not a run's, so choose another folder")
+    _write_options(folder, saved(options))
+    return folder
+
+
+def _write_options(folder: Path, values: dict[str, Any]) -> None:
+    try:
+        replace_file(folder / "config.yaml", lambda file: yaml.safe_dump(values, file, sort_keys=False))
+    except OSError as error:
+        raise UserError(f"output_dir={str(folder)!r} cannot be written: {error.strerror or error}.") from error

@@ -95,7 +95,7 @@ class _Losses:
             terms = ", ".join(f"{n} {float(v):g}" for n, v in zip(self.names, values[row], strict=True))
             raise NotFiniteError(
                 f"The loss is not finite at step {step} (epoch {self.progress.epoch}): {terms}; the last good "
-                f"checkpoint is {newest}; lower lr=, set clip_grad=1, or avoid fp16."
+                f"checkpoint is {newest}; lower lr=, set clip_grad=1 or avoid fp16, in another output_dir=."
             )
         for name, total in zip(self.names, values.sum(dim=0).tolist(), strict=True):
             self.progress.sums[name] = self.progress.sums.get(name, 0.0) + total
@@ -144,7 +144,7 @@ class EpochTrainer:
             disable=None if accelerator.is_main_process else True,
         )  # fmt: skip
         start = time.perf_counter()
-        rest = skip_first_batches(self.loader, progress.batch) if progress.batch else self.loader
+        rest = self._rest()
         for batch in clock.batches(own_share(rest, accelerator)):
             with clock.stage("transfer"):
                 batch = transfer(batch)
@@ -171,8 +171,15 @@ class EpochTrainer:
                     due = False
         bar.close()
         elapsed = time.perf_counter() - start
-        means = {name: total / length for name, total in progress.sums.items()}
+        means = {name: total / progress.batch for name, total in progress.sums.items()}
         return means | {"images_per_second": images * accelerator.num_processes / elapsed if images else 0.0}
+
+    def _rest(self) -> Any:
+        """The batches still to do; none where accepted new data made the epoch shorter than what is done of it."""
+        done = self.progress.batch
+        if done >= len(self.loader):
+            return ()
+        return skip_first_batches(self.loader, done) if done else self.loader
 
     def _mixes(self, task: Any, height: int, width: int, batches: range) -> list[Mix]:
         epoch, rank = self.progress.epoch, self.step.accelerator.process_index

@@ -58,8 +58,10 @@ class TrainingRun:
         self._register(parts.constraints)
         plugins = {plugin.file: plugin.sha256 for plugin in used_plugins(self.options)}
         self.checkpoints = Checkpoints(
-            self.accelerator, self.folder.checkpoints, keep=output.keep_checkpoints, plugins=plugins
-        )
+            self.accelerator, self.folder.checkpoints, keep=output.keep_checkpoints, plugins=plugins,
+            data=parts.checkpoint_data,
+        )  # fmt: skip
+        self._resumed = parts.checkpoint
         self._newest = "none yet"
         profiled = self.options.machine.profile and self.accelerator.is_main_process
         self.clock = StageClock(self.accelerator, self.folder.path / "profile" if profiled else None)
@@ -110,17 +112,18 @@ class TrainingRun:
         asked = self.options.output.resume
         if asked is None:
             return
-        newest = on_main_process(self.accelerator, self.checkpoints.newest) if asked == "auto" else Path(asked)
-        if newest is not None:
-            self.checkpoints.load(newest)
-            self._newest = str(newest)
+        checkpoint = self._resumed
+        if checkpoint is not None:
+            self.checkpoints.load(checkpoint)
+            self._newest = str(checkpoint)
         if asked != "auto":
             self.checkpoints.drop_newer(Path(asked))
+        self.folder.save_options()
         self.folder.keep_epochs(self.progress.epoch)
-        if newest is None:
+        if checkpoint is None:
             self.say("No checkpoint to resume from yet; the run starts at its beginning.")
             return
-        self.say(f"Resumed from {newest}: epoch {self.progress.epoch}, batch {self.progress.batch}.")
+        self.say(f"Resumed from {checkpoint}: epoch {self.progress.epoch}, batch {self.progress.batch}.")
 
     def save(self) -> None:
         """Write a checkpoint of this moment, unless the last step left weights that are not finite."""
@@ -135,7 +138,7 @@ class TrainingRun:
         if not torch.stack([parameter.isfinite().all() for parameter in self.task.parameters()]).all():
             raise NotFiniteError(
                 f"The weights are not finite after step {self.progress.step - 1} (epoch {self.progress.epoch}); the "
-                f"last good checkpoint is {self._newest}; lower lr= or set clip_grad=1."
+                f"last good checkpoint is {self._newest}; lower lr= or set clip_grad=1, in another output_dir=."
             )
 
     # ------------------------------------------------------------------ epoch

@@ -137,7 +137,7 @@ class Stage:
             return []
         return [
             "note: In its first epoch GLMC does not train the re-balanced classifier, the one that is exported, and "
-            "this run has no other: give --epochs 2 or more."
+            "this run has no other: give --epochs 2 or more, in another --output-dir."
         ]
 
 

@@ -38,10 +38,12 @@ SURFACE = {
 ADDED = {name: set() for name in SURFACE} | {
     name: {"plugin", "sampler", "mix-off-epochs"} for name in ("train", "finetune")
 }
+for name in ("train", "finetune", "second_stage"):
+    ADDED[name].add("accept-new-data")
 # These take no value, and have a --no- beside them.
 _SWITCHES = """compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite
 export-half export-encoder official-val resident profile maxnorm streaming overwrite private pull-request
-follow-links"""
+follow-links accept-new-data"""
 SWITCHES = set(_SWITCHES.split())
 
 

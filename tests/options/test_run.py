@@ -48,7 +48,8 @@ def test_where_a_run_was_pushed_to_is_not_saved(tmp_path: Path) -> None:
     text = (tmp_path / "config.yaml").read_text()
     assert "push" not in text and "org/name" not in text
     assert differing(yaml.safe_load(text), saved(options)) == []
-    assert saved(options).keys() == flat(options).keys() - {"output_dir", "resume"} - values_of(options.push).keys()
+    absent = {"output_dir", "resume", "accept_new_data", *values_of(options.push)}
+    assert saved(options).keys() == flat(options).keys() - absent
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.training.checkpoint import Best, Checkpoints, Progress
+from glmc_zoo.training.checkpoint import Best, Checkpoints, Progress, newest_checkpoint
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_damage_is_skipped_with_a_warning(
     else:
         path.write_bytes({"cut": content[: len(content) // 2], "garbage": b"\xff" * len(content), "empty": b""}[damage])
     with caplog.at_level(logging.WARNING):
-        assert checkpoints.newest() == checkpoints.folder / "step-000000002"
+        assert newest_checkpoint(checkpoints.folder) == checkpoints.folder / "step-000000002"
     (warning,) = caplog.messages
     assert "step-000000003 is skipped" in warning and file in warning
     with pytest.raises(UserError, match=r"step-000000003' cannot be used: .*; try resume='auto'"):
@@ -67,7 +67,7 @@ def test_without_a_readable_one_there_is_none(saved: tuple[Checkpoints, nn.Linea
     checkpoints, _, _ = saved
     for path in checkpoints.folder.glob("step-*/model.safetensors"):
         path.unlink()
-    assert checkpoints.newest() is None
+    assert newest_checkpoint(checkpoints.folder) is None
 
 
 def test_a_damaged_newer_one_does_not_replace_a_good_one(saved: tuple[Checkpoints, nn.Linear, Progress]) -> None:
@@ -78,7 +78,7 @@ def test_a_damaged_newer_one_does_not_replace_a_good_one(saved: tuple[Checkpoint
     for progress.step in (4, 5):
         checkpoints.save(progress)
     assert steps(checkpoints) == ["step-000000004", "step-000000005", "step-000000009"]
-    assert checkpoints.newest() == checkpoints.folder / "step-000000005"
+    assert newest_checkpoint(checkpoints.folder) == checkpoints.folder / "step-000000005"
 
 
 def test_going_back_removes_what_is_newer(saved: tuple[Checkpoints, nn.Linear, Progress]) -> None:
@@ -90,7 +90,7 @@ def test_going_back_removes_what_is_newer(saved: tuple[Checkpoints, nn.Linear, P
 def test_half_a_checkpoint_is_never_taken_for_one(saved: tuple[Checkpoints, nn.Linear, Progress]) -> None:
     checkpoints, _, progress = saved
     (checkpoints.folder / "step-000000003").rename(checkpoints.folder / ".writing-step-000000003")
-    assert checkpoints.newest() == checkpoints.folder / "step-000000002"
+    assert newest_checkpoint(checkpoints.folder) == checkpoints.folder / "step-000000002"
     progress.step = 4
     checkpoints.save(progress)
     assert steps(checkpoints) == ["step-000000002", "step-000000004"]

@@ -1,0 +1,114 @@
+"""What a resumed run goes on from: its folder, the newest checkpoint, and whether the images are still the same."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from glmc_zoo.data import LongTailData
+from glmc_zoo.data.fingerprint import DataChange, DataFingerprint, all_unreadable, compare, fingerprint
+from glmc_zoo.errors import UserError
+from glmc_zoo.fields import values_of
+from glmc_zoo.machine.processes import on_main_process
+from glmc_zoo.options.run import RunOptions
+from glmc_zoo.training.checkpoint import CheckpointData, check_checkpoint, checkpoint_step, newest_checkpoint
+from glmc_zoo.training.folder import check_same_run, options_before, run_folder, start_anew
+
+# Where nobody gives these, the images decided them when the run began; new images do not decide again.
+_DECIDED_BY_DATA = ("image_size", "augment")
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """What a resumed run takes over; nothing for a run that begins."""
+
+    checkpoint: Path | None = None
+    """``None`` for a start at the beginning."""
+    decided: dict[str, Any] = field(default_factory=dict)
+    """Options that the images decided when the run began."""
+    notes: list[str] = field(default_factory=list)
+    """What went on with other images, a sentence each: in this resumption and in earlier ones."""
+
+
+def find_resumption(
+    accelerator: Accelerator, options: RunOptions, data: LongTailData, name: str
+) -> tuple[Resumption, CheckpointData | None]:
+    """What the run goes on from, and, in the main process, what its checkpoints are to state about the data set.
+
+    Args:
+        accelerator: Of the run; the main process reads and compares for all.
+        options: Of the run, before images and model decide anything.
+        data: As loaded now.
+        name: Of a fresh run folder.
+
+    Raises:
+        UserError: The options or the images are not those of the run, or the checkpoint cannot be used; in all
+            processes.
+    """
+    images = fingerprint(data) if accelerator.is_main_process else None
+    resumption = on_main_process(accelerator, lambda: _resumption(options, data, images, name, accelerator))
+    return resumption, None if images is None else CheckpointData(images, resumption.notes)
+
+
+def _resumption(
+    options: RunOptions, data: LongTailData, images: DataFingerprint | None, name: str, accelerator: Accelerator
+) -> Resumption:
+    asked = options.output.resume
+    folder = run_folder(options, name)
+    before = options_before(folder, asked)
+    if before is None or images is None:
+        return Resumption()
+    given = values_of(options.images)
+    decided = {key: before[key] for key in _DECIDED_BY_DATA if given[key] is None and before.get(key) is not None}
+    check_same_run(folder, before, options.with_values(**decided))
+    if asked == "auto":
+        checkpoint = newest_checkpoint(folder / "checkpoints")
+    else:
+        checkpoint = Path(str(asked))
+        check_checkpoint(checkpoint)
+    if checkpoint is None:
+        return Resumption(decided=decided)
+    notes = _data_notes(checkpoint, options, data, images)
+    needed = options.schedule.batch_size * accelerator.num_processes
+    if notes and len(data.train) < needed:
+        raise UserError(
+            f"The training split has {len(data.train)} images by now, and a step of the run takes {needed}: restore "
+            f"the data, or {start_anew(asked)} and a smaller batch_size=."
+        )
+    return Resumption(checkpoint, decided, notes)
+
+
+def _data_notes(checkpoint: Path, options: RunOptions, data: LongTailData, images: DataFingerprint) -> list[str]:
+    """What the results have to say about the images that the run goes on with; changed ones are refused."""
+    saved = CheckpointData.load(checkpoint)
+    if saved is None:
+        return ["The checkpoint does not state its data set, so the images were not compared with those of the run."]
+    change = compare(saved.fingerprint, images)
+    if change is None:
+        return saved.notes
+    step = checkpoint_step(checkpoint)
+    if _only_unreadable(change, options, data):
+        bad = len(change.removed)
+        which = "1 image that cannot be read" if bad == 1 else f"{bad} images that cannot be read"
+        return [*saved.notes, f"From step {step} on the run leaves out {which}: {change.text}."]
+    if not change.same_classes:
+        raise UserError(
+            f"The classes changed since the checkpoint {str(checkpoint)!r} was written ({change.text}), and its model "
+            f"has the old ones: restore the data, or {start_anew(options.output.resume)}."
+        )
+    if not options.output.accept_new_data:
+        raise UserError(
+            f"The data changed since the checkpoint {str(checkpoint)!r} was written ({change.text}): restore it, go on "
+            f"with the new data by accept_new_data=True, or {start_anew(options.output.resume)}."
+        )
+    note = f"From step {step} on the run uses other images than before: {change.text}."
+    if change.seen_in_test:
+        note = f"{note[:-1]}; {change.seen_in_test} images of the test split were trained on before, which flatters it."
+    return [*saved.notes, note]
+
+
+def _only_unreadable(change: DataChange, options: RunOptions, data: LongTailData) -> bool:
+    """Whether the only change is that images which cannot be read were skipped."""
+    skipped = options.data.skip_bad_images and data.facts.skipped_images > 0
+    return skipped and change.same_classes and change.only_removed and all_unreadable(data, change.removed)
