@@ -1,6 +1,7 @@
-"""What the results of a run say about its data: the inventory of the source that was read."""
+"""What the results of a run say about its data, its start and its export."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,3 +54,73 @@ class Inventory:
     def files_left_out(self) -> int:
         """Files left out for any reason."""
         return sum(one.files for one in self.left_out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """Seed of the training, and seed of the long-tailed subset and the held-out images."""
+
+    seed: int
+    data_seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneFacts:
+    """What a fine-tuning run started from."""
+
+    model: str
+    kind: str
+    commit: str | None = None
+    tune: str
+    kept: list[str] = field(default_factory=list)
+    """Heads that training went on with; without the classifier in it, the classifier was a fresh one."""
+    source_classes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondStageFacts:
+    """What the classifier went through after the rest of the model was finished."""
+
+    kind: str
+    """``maxnorm`` or ``class_balanced``."""
+    threshold: float | None = None
+    beta: float
+    limit: float | None = None
+    """Radius of the ball of MaxNorm; ``None`` without it."""
+    source: str
+    source_commit: str | None = None
+    source_test_top1: float | None = None
+    source_command: str | None = None
+    source_config: dict[str, Any] = field(default_factory=dict)
+    source_seeds: Seeds | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginFacts:
+    """A file of the user's that registered methods, losses or samplers."""
+
+    file: str
+    sha256: str
+    registered: list[str]
+    """Such as ``loss focal``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertedFacts:
+    """The checkpoint that a converted model comes from."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsFacts:
+    """The exported weights: their SHA-256 is how a load notices a damaged file."""
+
+    file: str
+    sha256: str
+    dtype: str
+    bytes: int
+    max_logit_difference: float | None = None
+    """Between half and single precision, over four images of noise; likewise for the features of an encoder."""
+    max_feature_difference: float | None = None

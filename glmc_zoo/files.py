@@ -8,6 +8,8 @@ from typing import Any, TextIO
 
 from glmc_zoo.errors import UserError
 
+_WIDE = 0.02
+
 
 def replace_file(path: Path, write: Callable[[TextIO], Any]) -> None:
     """Write a text file so that ``path`` holds the old text or the new one, never half of it."""
@@ -45,9 +47,18 @@ def claim_folder(folder: Path, advice: str) -> None:
         raise UserError(f"output_dir={str(folder)!r} already holds files ({shown}); {advice}.")
 
 
-def percent(score: float | None) -> str:
-    """A fraction as percent with one decimal; a dash where there is none."""
-    return "-" if score is None else f"{100 * score:.1f}"
+def percent(score: float | None, interval: Sequence[float] | None = None) -> str:
+    """A fraction as percent with one decimal, such as ``91.2 [88.9, 93.1]``; a dash where there is none.
+
+    Its ``interval`` follows where `is_wide` says so.
+    """
+    shown = "-" if score is None else f"{100 * score:.1f}"
+    return f"{shown} [{percent(interval[0])}, {percent(interval[1])}]" if interval and is_wide(interval) else shown
+
+
+def is_wide(interval: Sequence[float]) -> bool:
+    """Whether an interval of a score is wider than 2 points, so that tables and cards show it."""
+    return interval[1] - interval[0] > _WIDE
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Iterable[int] = (0,)) -> list[list[str]]:

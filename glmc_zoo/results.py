@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from glmc_zoo.errors import UserError
+from glmc_zoo.facts import ConvertedFacts as ConvertedFacts
+from glmc_zoo.facts import FinetuneFacts as FinetuneFacts
 from glmc_zoo.facts import Inventory
+from glmc_zoo.facts import PluginFacts as PluginFacts
+from glmc_zoo.facts import SecondStageFacts as SecondStageFacts
+from glmc_zoo.facts import Seeds as Seeds
+from glmc_zoo.facts import WeightsFacts as WeightsFacts
 from glmc_zoo.fields import from_json
 from glmc_zoo.files import write_json
 
@@ -46,6 +52,18 @@ class Scores:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroupSupport:
+    """What the score of a shot group rests on: its classes with a test image, and their test images."""
+
+    classes: int
+    images: int
+
+
+Intervals = dict[str, dict[str, list[float]]]
+"""95 % interval ``[low, high]`` of each score, by the name of the scores (such as ``test``) and that of the score."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Thresholds:
     """Shot groups: more than ``many`` training images make a class many-shot, fewer than ``few`` make it few-shot."""
 
@@ -64,7 +82,7 @@ class DataFacts:
     in_catalogue: bool = False
     streamed: bool = False
     class_counts_from: str | None = None
-    """For streamed data: ``training split``, ``formula``, ``model`` or ``none``."""
+    """For streamed data: ``training split``, ``formula`` or ``none``."""
     official_split: bool | None = None
     """Whether official lists made the splits, class by class; ``None`` for a set without official lists."""
     split_file: dict[str, str] | None = None
@@ -75,7 +93,10 @@ class DataFacts:
     selection: str | None = None
     data_seed: int | None = None
     train_images: int | None = None
+    """``None`` without a training split, and where a stream does not state it."""
     test_images: int | None = None
+    no_test: bool = False
+    """Whether a training left the test split out or set none aside."""
     val_images: int = 0
     skipped_images: int = 0
     image_format: str | None = None
@@ -118,82 +139,12 @@ class Selection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seeds:
-    """Seed of the training, and seed of the long-tailed subset and the held-out images."""
-
-    seed: int
-    data_seed: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class ScheduleFacts:
     """Images of one optimiser step over all processes, and the learning rates that follow from them."""
 
     images_per_step: int
     lr: float
     min_lr: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class FinetuneFacts:
-    """What a fine-tuning run started from."""
-
-    model: str
-    kind: str
-    commit: str | None = None
-    tune: str
-    kept: list[str] = field(default_factory=list)
-    """Heads that training went on with; without the classifier in it, the classifier was a fresh one."""
-    source_classes: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SecondStageFacts:
-    """What the classifier went through after the rest of the model was finished."""
-
-    kind: str
-    """``maxnorm`` or ``class_balanced``."""
-    threshold: float | None = None
-    beta: float
-    limit: float | None = None
-    """Radius of the ball of MaxNorm; ``None`` without it."""
-    source: str
-    source_commit: str | None = None
-    source_test_top1: float | None = None
-    source_command: str | None = None
-    source_config: dict[str, Any] = field(default_factory=dict)
-    source_seeds: Seeds | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PluginFacts:
-    """A file of the user's that registered methods, losses or samplers."""
-
-    file: str
-    sha256: str
-    registered: list[str]
-    """Such as ``loss focal``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConvertedFacts:
-    """The checkpoint that a converted model comes from."""
-
-    file: str
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeightsFacts:
-    """The exported weights: their SHA-256 is how a load notices a damaged file."""
-
-    file: str
-    sha256: str
-    dtype: str
-    bytes: int
-    max_logit_difference: float | None = None
-    """Between half and single precision, over four images of noise; likewise for the features of an encoder."""
-    max_feature_difference: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,8 +242,14 @@ class RunResults(_Results):
     """Classes in each shot group."""
     selection: Selection | None = None
     test: Scores | None = None
+    """``None`` for a conversion, and for a training with ``no_test=True``."""
     validation: Scores | None = None
+    intervals: Intervals = field(default_factory=dict)
+    """Of the ``test`` and ``validation`` scores; see `glmc_zoo.metrics.score_intervals`."""
+    group_support: dict[str, GroupSupport] = field(default_factory=dict)
+    """Of the test scores, by shot group."""
     class_recalls: list[float | None] | None = None
+    """``None`` for a class without a test image."""
     group_confusion: list[list[int]] | None = None
     """Test images by true group (row) and group of the predicted class (column)."""
     seeds: Seeds | None = None
@@ -320,16 +277,25 @@ class EvaluationResults(_Results):
     split: str
     """``test`` or ``validation``; the scores stand under that name."""
     class_names: list[str]
-    class_counts: list[int]
-    thresholds: Thresholds
-    groups: dict[str, int]
+    class_counts: list[int] | None
+    """Training images of each class, which the shot groups follow; ``None`` where they are not known."""
+    class_counts_from: str | None = None
+    """``data``, or the name of the model that was trained on them."""
+    thresholds: Thresholds | None
+    groups: dict[str, int] | None
+    """Classes in each shot group."""
     batch_size: int
     test: Scores | None = None
     test_plain: Scores | None = None
     """Without the corrections, where there are any."""
     validation: Scores | None = None
     validation_plain: Scores | None = None
+    intervals: Intervals = field(default_factory=dict)
+    """Of the scores above, by their name; see `glmc_zoo.metrics.score_intervals`."""
+    group_support: dict[str, GroupSupport] = field(default_factory=dict)
+    """Of the split that was scored, by shot group."""
     class_recalls: list[float | None] = field(default_factory=list)
+    """``None`` for a class without an image in the split."""
     group_confusion: list[list[int]] = field(default_factory=list)
     posthoc: dict[str, Any] | None = None
     """Corrections of the logits: ``logit_adjustment``, ``tau_norm`` and how they were chosen."""

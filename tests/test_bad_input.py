@@ -71,11 +71,11 @@ def test_folder_without_images(train: Train, tmp_path: Path) -> None:
     assert "no images" in sentence and "train/CLASS" in sentence
 
 
-def test_class_without_test_images(train: Train, lab: Any, tmp_path: Path) -> None:
+def test_class_without_training_images(train: Train, lab: Any, tmp_path: Path) -> None:
     folder = lab.images(tmp_path / "data")
-    for path in (folder / "test" / "bee").iterdir():
+    for path in (folder / "train" / "bee").iterdir():
         path.unlink()
-    assert "Class 'bee' has no test image" in train("--data", folder).sentence
+    assert "Class 'bee' has no training image" in train("--data", folder).sentence
 
 
 def test_one_class_only(train: Train, lab: Any, tmp_path: Path) -> None:

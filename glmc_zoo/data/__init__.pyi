@@ -1,5 +1,7 @@
 from .catalogue import DataEntry as DataEntry
 from .catalogue import list_data as list_data
+from .evaluation import EvaluationData as EvaluationData
+from .evaluation import load_evaluation_data as load_evaluation_data
 from .feeding.loaders import eval_loader as eval_loader
 from .feeding.loaders import train_loader as train_loader
 from .feeding.samplers import EpochSampler as EpochSampler

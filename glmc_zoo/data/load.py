@@ -7,9 +7,9 @@ from typing import Any
 from glmc_zoo.data.catalogue import IMAGENET_MEAN, IMAGENET_STD, DataEntry, Statistics, list_data
 from glmc_zoo.data.inventory import make_inventory
 from glmc_zoo.data.options import DataOptions, data_options
-from glmc_zoo.data.reading.split import ImageSplit, RawData, decode_small
+from glmc_zoo.data.reading.split import ImageSplit, RawData, RawSplit, decode_small
 from glmc_zoo.data.sources import check_options, open_source, source_facts, with_long_tail
-from glmc_zoo.data.splits import hold_out, make_test_split, settle_classes, skip_unreadable, thin
+from glmc_zoo.data.splits import hold_out, leave_test_out, make_test_split, settle_classes, skip_unreadable, thin
 from glmc_zoo.results import DataFacts
 
 _SMALL_SIDE = 64
@@ -21,6 +21,7 @@ class LongTailData:
 
     train: ImageSplit
     test: ImageSplit
+    """Without an image where ``no_test`` is asked for."""
     val: ImageSplit | None
     """Held out of the training split, to choose an epoch by; ``None`` unless asked for."""
     class_names: list[str]
@@ -59,7 +60,8 @@ def load_data(name_or_path: str | PathLike[str], *, cache_bytes: int = 1 << 30, 
     all class counts are the official ones. Any other data set is used as it is, or, with ``imbalance_factor``, thinned
     in the order of its classes. A class with fewer images than a formula asks for keeps them all, which is noted (but
     is an error for catalogue data sets that a formula makes from balanced ones). Where there is no test split, a fifth
-    of each class (at least one image) is set aside, always the same; it is noted.
+    of each class (at least one image) is set aside, always the same; it is noted. With ``no_test`` there is no test
+    split, and all other images train.
 
     Args:
         name_or_path: A name in `list_data`, a folder (images, parquet files, or saved by ``datasets``), a CSV file
@@ -75,20 +77,32 @@ def load_split_data(options: DataOptions, *, cache_bytes: int = 1 << 30) -> Long
     """`load_data` with its options as one object."""
     entry = list_data().get(options.data)
     check_options(options, entry)
-    raw = open_source(options, entry)
+    return split_source(open_source(options, entry), options, entry, cache_bytes=cache_bytes)
+
+
+def split_source(
+    raw: RawData, options: DataOptions, entry: DataEntry | None, *, cache_bytes: int = 1 << 30
+) -> LongTailData:
+    """The splits of a data set that was read: thinned, with the test and validation images that the options ask for."""
     options = with_long_tail(options, entry, by_list=raw.split_file is not None)
+    if options.no_test:
+        leave_test_out(raw)
     skipped = raw.missing + (skip_unreadable(raw) if options.skip_bad_images else 0)
     settle_classes(raw)
-    make_test_split(raw)
+    if not options.no_test:
+        make_test_split(raw)
     thin(raw, options, strict=entry is not None and entry.official is None)
     hold_out(raw, options.val_fraction, options.data_seed)
 
-    train, test, *held_out = splits = [
-        ImageSplit(split.source, split.rows, split.labels[split.rows], raw.class_names) for split in raw.splits
-    ]
+    def images(split: RawSplit) -> ImageSplit:
+        return ImageSplit(split.source, split.rows, split.labels[split.rows], raw.class_names)
+
+    train, val = images(raw.train), None if raw.val is None else images(raw.val)
+    no_images = RawSplit(raw.train.source, raw.train.labels, raw.train.rows[:0])
+    test = images(no_images if raw.test is None else raw.test)
+    splits = [train, test] if val is None else [train, test, val]
     if train.pixels is None:
         decode_small(splits, cache_bytes)
-    val = held_out[0] if held_out else None
     native = None if train.pixels is None else min(train.pixels.shape[1:3])
     size = native if entry is None else entry.image_size
     return LongTailData(
@@ -119,26 +133,32 @@ def _describe(
         selection=options.selection if thinned else None,
         data_seed=options.data_seed,
         train_images=len(train),
-        test_images=len(test),
+        test_images=None if options.no_test else len(test),
+        no_test=options.no_test,
         val_images=sum(map(len, val)),
         skipped_images=skipped,
         image_format=train.image_format(),
-        inventory=make_inventory(raw, {"train": train, "validation": val[0] if val else None, "test": test}),
+        inventory=make_inventory(
+            raw,
+            {"train": train, "validation": val[0] if val else None, "test": None if options.no_test else test},
+        ),
         notes=raw.notes,
     )
 
 
 def _official_facts(options: DataOptions, entry: DataEntry | None, raw: RawData) -> dict[str, Any]:
     """Whether official lists made the splits, class by class; nothing for a data set without lists."""
-    if entry is None or entry.official is None or raw.test is None:
+    if entry is None or entry.official is None:
         return {}
-    train, test = raw.train.counts(len(raw.class_names)), raw.test.counts(len(raw.class_names))
+    train = raw.train.counts(len(raw.class_names))
+    # A test split that is left out cannot differ from the official one.
+    same_test = raw.test is None or entry.official.test.has_counts(raw.test.counts(len(raw.class_names)))
     held_out = 0
     if options.val_fraction and raw.val is not None:
         held_out = len(raw.val.rows)
         train = train + raw.val.counts(len(raw.class_names))
     by_list = raw.split_file is not None and options.imbalance_factor is None
-    official = by_list and entry.official.train.has_counts(train) and entry.official.test.has_counts(test)
+    official = by_list and entry.official.train.has_counts(train) and same_test
     if official and held_out:
         raw.notes.append(
             f"{held_out:,} images are held out of the official training list: what is left is not the official split."

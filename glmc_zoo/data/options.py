@@ -66,6 +66,9 @@ class DataOptions(OptionGroup):
     follow_links: bool = option("follow links that lead out of the data folder", default=False)
     train_split: str | None = option("name of the training split", default=None, decided_by="the usual names")
     test_split: str | None = option("name of the test split", default=None, decided_by="the usual names")
+    no_test: bool = option(
+        "train without a test split: none is set aside, and one that the data set has is not used", default=False
+    )
     skip_bad_images: bool = option("leave out images that cannot be read, and count them", default=False)
 
     def check(self) -> None:

@@ -1,13 +1,15 @@
 """From a data set as it was read to its splits: classes settled, a test split, the long tail, held-out images."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glmc_zoo.data.longtail import longtail_counts, longtail_indices
 from glmc_zoo.data.options import DataOptions
+from glmc_zoo.data.reading.listing import UNUSED_SPLIT
 from glmc_zoo.data.reading.split import RawData, RawSplit, readable_rows
 from glmc_zoo.errors import UserError
 
@@ -16,28 +18,64 @@ _TEST_FRACTION = 0.2
 
 def skip_unreadable(raw: RawData) -> int:
     """Leave unreadable images out of every split, before anything is counted; returns how many."""
-    skipped = 0
+    skipped, main = 0, raw.train if len(raw.train.rows) or raw.test is None else raw.test
     for split in raw.splits:
         good = readable_rows(split.source, split.rows)
         skipped += len(split.rows) - len(good)
         split.rows = good
-    if not len(raw.train.rows):
-        raise UserError("No image of the training split can be read: check that the files are images.")
+    if not len(main.rows):
+        name = "training" if main is raw.train else "test"
+        raise UserError(f"No image of the {name} split can be read: check that the files are images.")
     return skipped
 
 
 def settle_classes(raw: RawData) -> None:
-    """Drop class names without any image in training and test; every other class must be in both splits."""
+    """Drop class names without any image, and note the classes that no test image shows.
+
+    Raises:
+        UserError: A class has test images and no training image, or there is one class only.
+    """
     train = raw.train.counts(len(raw.class_names))
     if raw.test is not None:
         test = raw.test.counts(len(raw.class_names))
         _refuse(raw, (train == 0) & (test > 0), "no training image: add some, or remove it from the test split.")
-        _refuse(raw, (train > 0) & (test == 0), "no test image: add some, or remove it from the training split.")
+        raw.notes += untested_note(raw.class_names, np.where(train > 0, test, 1))
     unused = [name for name, count in zip(raw.class_names, train, strict=True) if count == 0]
     if unused:
         raw.notes.append(unused_classes(unused))
         raw.select_classes(np.flatnonzero(train > 0))
     check_several_classes(raw.class_names)
+
+
+def untested_note(class_names: Sequence[str], test_counts: Iterable[int]) -> list[str]:
+    """The note about classes without a test image, none where there is one of each class."""
+    untested = [name for name, images in zip(class_names, test_counts, strict=True) if images == 0]
+    if not untested:
+        return []
+    shown = ", ".join(untested[:10]) + (f" and {len(untested) - 10} more" if len(untested) > 10 else "")
+    if len(untested) == 1:
+        return [f"1 class has no test image ({shown}): its recall is not known, and no mean includes it."]
+    have = f"{len(untested)} classes have no test image"
+    return [f"{have} ({shown}): their recalls are not known, and no mean includes them."]
+
+
+def whole_as_test(raw: RawData) -> None:
+    """Make all images of the one split of a data set the test split, and leave the training split empty."""
+    rows = raw.train.rows
+    raw.test, raw.train = raw.train, RawSplit(raw.train.source, raw.train.labels, rows[:0])
+    raw.sources = [replace(split, name="test") for split in raw.sources]
+
+
+def leave_test_out(raw: RawData) -> None:
+    """Leave the test split unused, where there is one, and count its images as left out."""
+    if raw.test is None:
+        return
+    images = len(raw.test.rows)
+    raw.notes.append(f"The test split of {images:,} images is not used, as no_test=True asks for.")
+    raw.left_out.add(
+        UNUSED_SPLIT, next((split.source for split in raw.sources if split.name == "test"), "test"), images
+    )
+    raw.test, raw.sources = None, [split for split in raw.sources if split.name != "test"]
 
 
 def unused_classes(names: list[str]) -> str:

@@ -1,3 +1,5 @@
+from .images import ImageScores as ImageScores
+from .intervals import score_intervals as score_intervals
 from .longtail import GROUPS as GROUPS
 from .longtail import ScoreCounts as ScoreCounts
 from .longtail import group_of_classes as group_of_classes

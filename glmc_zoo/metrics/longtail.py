@@ -3,22 +3,21 @@
 There are counts per class and per group, never per pair of classes: 8,142 classes take less than half a megabyte.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from glmc_zoo.errors import UserError
 
 from ._checks import check_class_counts, check_labels, check_logits, check_probabilities
+from .images import BINS, ImageScores, confident_rows, log_clipped, log_softmax, plain_rows
 
 GROUPS = ("many", "medium", "few")
 """Names of the groups that :func:`group_of_classes` numbers 0, 1, 2."""
 
-_TOP = 5
-_BINS = 15
-_EDGES = np.linspace(0, 1, _BINS + 1)
 _INTEGERS = ("support", "correct", "predicted", "top5_correct", "group_confusion", "bin_images", "bin_correct")
 _FLOATS = ("nll_sum", "bin_confidence")
-_LEAST_LOG = float(np.log(np.finfo(np.float64).tiny))
 _ROWS_AT_ONCE = 4096
 
 
@@ -80,19 +79,29 @@ class ScoreCounts:
         self.groups = groups
         self.support, self.correct, self.predicted, self.top5_correct = np.zeros((4, len(groups)), np.int64)
         self.group_confusion = np.zeros((len(GROUPS), len(GROUPS)), np.int64)
-        self.bin_images, self.bin_correct = np.zeros((2, _BINS), np.int64)
+        self.bin_images, self.bin_correct = np.zeros((2, BINS), np.int64)
         self.nll_sum = np.zeros((), np.float64)
-        self.bin_confidence = np.zeros(_BINS, np.float64)
+        self.bin_confidence = np.zeros(BINS, np.float64)
 
     @classmethod
     def empty(cls, class_counts: ArrayLike, *, many: int = 100, few: int = 20) -> "ScoreCounts":
         """Counts of no image yet; the arguments and errors are those of :func:`group_of_classes`."""
         return cls(group_of_classes(class_counts, many=many, few=few))
 
+    @classmethod
+    def without_groups(cls, num_classes: int) -> "ScoreCounts":
+        """Counts of no image yet, where the numbers of training images are not known: the group scores are ``None``."""
+        return cls(np.full(num_classes, -1))
+
     @property
     def num_classes(self) -> int:
         """Number of classes C."""
         return len(self.groups)
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether the classes are in groups; without, ``groups`` holds -1 and ``group_confusion`` stays empty."""
+        return bool((self.groups >= 0).all())
 
     @property
     def total(self) -> int:
@@ -106,8 +115,10 @@ class ScoreCounts:
         predictions: ArrayLike | None = None,
         logits: ArrayLike | None = None,
         probabilities: ArrayLike | None = None,
-    ) -> None:
+    ) -> ImageScores:
         """Count one batch of B images; B may be 0. Nothing is counted when an input is refused.
+
+        Returns a row for each image, from which `score_intervals` computes the intervals of the scores.
 
         Args:
             references: True classes, whole numbers (B,).
@@ -135,35 +146,33 @@ class ScoreCounts:
             raise UserError("update got references alone: give predictions, logits or probabilities with them.")
         if len(guess) != len(true):
             raise UserError(f"predictions has {len(guess)} entries and references {len(true)}: give one of each.")
-        self.support += np.bincount(true, minlength=self.num_classes)
-        self.predicted += np.bincount(guess, minlength=self.num_classes)
-        self.correct += np.bincount(true[true == guess], minlength=self.num_classes)
-        np.add.at(self.group_confusion, (self.groups[true], self.groups[guess]), 1)
-        if scores is not None:
-            log_of = _log_softmax if probabilities is None else _log_clipped
-            for start in range(0, len(true), _ROWS_AT_ONCE):  # bounds the memory: the float64 copies are of one block
-                rows = slice(start, start + _ROWS_AT_ONCE)
-                self._count_confidence(true[rows], guess[rows], scores[rows], log_of(scores[rows]))
+        if scores is None:
+            return self._count(plain_rows(true, guess))
+        log_of = log_softmax if probabilities is None else log_clipped
+        batches = []
+        for start in range(
+            0, max(len(true), 1), _ROWS_AT_ONCE
+        ):  # bounds the memory: the float64 copies are of one block
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            block = confident_rows(true[rows], guess[rows], scores[rows], log_of(scores[rows]))
+            batches.append(self._count(block))
+        return ImageScores.joined(batches)
 
-    def _count_confidence(
-        self,
-        true: NDArray[np.int64],
-        guess: NDArray[np.int64],
-        scores: NDArray[np.floating],
-        log_probabilities: NDArray[np.float64],
-    ) -> None:
-        rows = np.arange(len(true))
-        of_true = scores[rows, true][:, None]
-        earlier = np.arange(self.num_classes) < true[:, None]
-        rank = ((scores > of_true) | ((scores == of_true) & earlier)).sum(axis=1)
-        self.top5_correct += np.bincount(true[rank < min(_TOP, self.num_classes)], minlength=self.num_classes)
-        self.nll_sum -= log_probabilities[rows, true].sum()
-        confidence = np.exp(log_probabilities[rows, guess])
-        # Bins are closed on the right, (0, 1/15] ... (14/15, 1] (Guo et al., ICML 2017, section 2).
-        bins = np.clip(np.searchsorted(_EDGES, confidence, side="left") - 1, 0, _BINS - 1)
-        self.bin_images += np.bincount(bins, minlength=_BINS)
-        self.bin_correct += np.bincount(bins[true == guess], minlength=_BINS)
-        self.bin_confidence += np.bincount(bins, weights=confidence, minlength=_BINS)
+    def _count(self, images: ImageScores) -> ImageScores:
+        true, guess, classes = images.label, images.prediction, self.num_classes
+        right = true == guess
+        self.support += np.bincount(true, minlength=classes)
+        self.predicted += np.bincount(guess, minlength=classes)
+        self.correct += np.bincount(true[right], minlength=classes)
+        if self.has_groups:
+            np.add.at(self.group_confusion, (self.groups[true], self.groups[guess]), 1)
+        if len(images.nll):
+            self.top5_correct += np.bincount(true[images.top5], minlength=classes)
+            self.nll_sum += images.nll.sum()
+            self.bin_images += np.bincount(images.bin, minlength=BINS)
+            self.bin_correct += np.bincount(images.bin[right], minlength=BINS)
+            self.bin_confidence += np.bincount(images.bin, weights=images.confidence, minlength=BINS)
+        return images
 
     def integers(self) -> NDArray[np.int64]:
         """All exact counts as one int64 vector of ``4 C + 39`` entries, to be summed over processes."""
@@ -201,10 +210,10 @@ class ScoreCounts:
     def scores(self) -> dict[str, float | None]:
         """The scores as fractions of 1 (``nll`` in nats), ``None`` for a group without a tested class.
 
-        ``top5``, ``ece`` and ``nll`` are there only when every image came with logits or probabilities. Class recalls
-        are averaged over classes with at least one test image; ``macro_f1`` over classes that occur in references or
-        predictions, as scikit-learn does; ``hmean`` and ``gmean`` (harmonic and geometric mean of the recalls) are 0
-        when one recall is.
+        ``top5``, ``ece`` and ``nll`` are there only when every image came with logits or probabilities. All means over
+        classes, ``macro_f1`` among them, and ``worst`` leave out a class without a test image: its recall is not known.
+        An image that is predicted as such a class still counts as wrong for its own. ``hmean`` and ``gmean`` (harmonic
+        and geometric mean of the recalls) are 0 when one recall is.
         """
         total, scored = self.total, int(self.bin_images.sum())
         if total == 0:
@@ -216,24 +225,50 @@ class ScoreCounts:
         result: dict[str, float | None] = {"top1": float(self.correct.sum() / total)}
         if scored:
             result["top5"] = float(self.top5_correct.sum() / total)
-        tested = self.support > 0
-        recall, groups = recalls(self)[tested], self.groups[tested]
-        in_groups = [recall[groups == group] for group in range(len(GROUPS))]
-        all_above_zero = recall.min() > 0
-        occurrences = self.support + self.predicted
-        f1 = 2 * self.correct[occurrences > 0] / occurrences[occurrences > 0]
-        result |= {
-            "balanced_accuracy": float(recall.mean()),
-            **{name: float(part.mean()) if part.size else None for name, part in zip(GROUPS, in_groups, strict=True)},
-            "hmean": float(1 / np.mean(1 / recall)) if all_above_zero else 0.0,
-            "gmean": float(np.exp(np.log(recall).mean())) if all_above_zero else 0.0,
-            "worst": float(recall.min()),
-            "macro_f1": float(f1.mean()),
-        }
+        means = mean_scores(self.correct[None], self.support, self.predicted[None], self.groups)
+        result |= {name: None if values is None else float(values[0]) for name, values in means.items()}
         if scored:
             result["ece"] = float(np.abs(self.bin_confidence - self.bin_correct).sum() / total)
             result["nll"] = float(self.nll_sum / total)
         return result
+
+    def group_support(self) -> dict[str, dict[str, int]]:
+        """What each group's score rests on: its ``classes`` with a test image, and their test ``images``."""
+        tested = self.support > 0
+        inside = [self.groups == group for group in range(len(GROUPS))]
+        return {
+            name: {"classes": int((of & tested).sum()), "images": int(self.support[of].sum())}
+            for name, of in zip(GROUPS, inside, strict=True)
+        }
+
+
+def mean_scores(
+    correct: NDArray[Any], support: NDArray[np.int64], predicted: NDArray[Any], groups: NDArray[np.int64]
+) -> dict[str, NDArray[np.float64] | None]:
+    """The scores that are means over classes, of R test sets of the same classes and sizes; each score is (R,).
+
+    A class without a test image is left out of all of them; a group without a tested class has ``None``.
+
+    Args:
+        correct: Images of each class that were predicted right, (R, C).
+        support: Test images of each class, (C,), at least one in all.
+        predicted: Images that were predicted as each class, (R, C).
+        groups: Group of each class, (C,).
+    """
+    tested = support > 0
+    recall, groups = correct[:, tested] / support[tested], groups[tested]
+    in_groups = [recall[:, groups == group] for group in range(len(GROUPS))]
+    f1 = 2 * correct[:, tested] / (support + predicted)[:, tested]
+    with np.errstate(divide="ignore"):  # a recall of 0 makes both means 0
+        hmean, gmean = 1 / (1 / recall).mean(axis=1), np.exp(np.log(recall).mean(axis=1))
+    return {
+        "balanced_accuracy": recall.mean(axis=1),
+        **{name: part.mean(axis=1) if part.size else None for name, part in zip(GROUPS, in_groups, strict=True)},
+        "hmean": hmean,
+        "gmean": gmean,
+        "worst": recall.min(axis=1),
+        "macro_f1": f1.mean(axis=1),
+    }
 
 
 def recalls(counts: ScoreCounts) -> NDArray[np.float64]:
@@ -258,17 +293,3 @@ def longtail_scores(
     counts = ScoreCounts.empty(class_counts, many=many, few=few)
     counts.update(references, predictions=predictions, probabilities=probabilities)
     return counts.scores()
-
-
-def _log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    wide = logits.astype(np.float64)
-    wide -= wide.max(axis=1, keepdims=True, initial=-np.inf)
-    wide -= np.log(np.exp(wide).sum(axis=1, keepdims=True))
-    np.maximum(wide, _LEAST_LOG, out=wide)  # a masked true class (-inf) costs 708 nats, so that the sum stays finite
-    return wide
-
-
-def _log_clipped(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-    least = np.finfo(probabilities.dtype).eps
-    logs: NDArray[np.float64] = np.log(np.clip(probabilities, least, 1), dtype=np.float64)
-    return logs

@@ -23,7 +23,8 @@ Args:
 Returns:
     dict of top1, balanced_accuracy (the mean class recall), many, medium, few (that of each group), hmean, gmean, worst
     (harmonic and geometric mean and minimum of the recalls) and macro_f1 as fractions of 1, and with probabilities
-    top5, ece (15 bins) and nll (nats); None for a group without a tested class. None on processes other than 0.
+    top5, ece (15 bins) and nll (nats). A class without a test image enters no mean; a group without a tested class has
+    None. None on processes other than 0.
 Raises:
     UserError (a ValueError): class_counts is missing, a label is outside 0..C-1, shapes do not match, few > many.
 """

@@ -95,6 +95,8 @@ def _draw_groups(
             axis.hlines(tested.mean(), left, right, color=colour, linewidth=2.8, zorder=5, path_effects=outline)
         heading = f"{GROUPS[group]}: {tested.mean():.1f} %" if tested.size else f"{GROUPS[group]}: not tested"
         detail = f"{inside.size:,} class{'es' if inside.size > 1 else ''} of {rules[group]} images"
+        if 0 < tested.size < inside.size:
+            detail += f", {tested.size:,} tested"
         axis.annotate(heading, (centre, 1), (0, 20), **ABOVE, ha="center", fontsize=12, fontweight="bold", color=colour)
         axis.annotate(detail, (centre, 1), (0, 7), **ABOVE, ha="center", fontsize=9, color=GREY)
     axis.plot([], [], color=INK, linewidth=2.8, label="thick: mean of the group")
@@ -185,13 +187,14 @@ def plot_comparison(
     path: str | PathLike[str],
     *,
     groups: Mapping[str, int] | None = None,
+    tested: Mapping[str, int] | None = None,
     title: str,
 ) -> Figure:
     """Balanced accuracy and the accuracy of each group, a panel each, with one bar for each model.
 
     The models are drawn from top to bottom, long names wrapped. ``scores`` holds any of ``balanced_accuracy many medium
     few`` of each model as fractions of 1; a panel for which no model has a score is left out. ``groups`` is the number
-    of classes of each group, written above its panel.
+    of classes of each group, written above its panel, and ``tested`` the number of those that have a test image.
     """
     if not names or len(names) != len(scores):
         raise UserError(f"plot_comparison got {len(names)} names and {len(scores)} scores: give one of each per model.")
@@ -209,12 +212,19 @@ def plot_comparison(
         _draw_bars(axis, 100 * column, colour)
         axis.annotate(heading, (0, 1), (0, 19), **ABOVE, fontsize=12, fontweight="bold", color=colour)
         if groups is not None:
-            number = groups[key] if key in groups else sum(groups.values())
+            number, known = _classes(groups, key), groups if tested is None else tested
             text = f"{number:,} class{'' if number == 1 else 'es'}"
+            if _classes(known, key) < number:
+                text += f", {_classes(known, key):,} tested"
             axis.annotate(text, (0, 1), (0, 6), **ABOVE, fontsize=9, color=GREY)
         axis.set_yticks(range(len(names)), labels if axis is axes[0] else [""] * len(names), fontsize=10)
     figure.supxlabel("mean accuracy of the classes, %; the best of each panel is dark", fontsize=9, color=GREY)
     return save(figure, path)
+
+
+def _classes(groups: Mapping[str, int], key: str) -> int:
+    """Classes behind a panel: those of its group, or of all groups."""
+    return groups[key] if key in groups else sum(groups.values())
 
 
 def _wrapped(name: str) -> str:

@@ -36,6 +36,13 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message[0].upper()}{message[1:]}; --help lists every option.")
 
 
+class _Switch(argparse.BooleanOptionalAction):
+    """``--name`` and ``--no-name``, also for an option whose own name begins with "no"."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        setattr(namespace, self.dest, option_string == self.option_strings[0])
+
+
 def build_parser(command: Command, description: str) -> argparse.ArgumentParser:
     """A parser with one ``--option`` for each field of the command's groups, and ``--config FILE``.
 
@@ -59,7 +66,7 @@ def _add(section: Any, field: dataclasses.Field[Any], kind: Any, decided_by: str
     text = {"help": _help(field, kind, decided_by).replace("%", "%%"), "default": argparse.SUPPRESS}
     parts = [part for part in (get_args(kind) or (kind,)) if part is not NoneType]
     if bool in parts:
-        section.add_argument(name, action=argparse.BooleanOptionalAction, **text)
+        section.add_argument(name, action=_Switch, **text)
     elif get_origin(kind) is list:
         section.add_argument(name, nargs="+", action="extend", metavar=_metavar(field.name, parts), **text)
     else:

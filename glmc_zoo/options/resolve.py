@@ -104,6 +104,10 @@ def evaluation_options(given: Given) -> EvaluateOptions:
     values = given.values
     evaluation = fill(EvaluationOptions, values)
     data = fill(DataOptions, values)
+    if data.no_test:
+        raise UserError(
+            "no_test=True trains without a test split, and an evaluation needs images to score: leave it out."
+        )
     if evaluation.streaming:
         check_streaming(evaluation, data)
     held_out = bool(data.val_fraction or data.official_val)

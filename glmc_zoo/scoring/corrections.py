@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from glmc_zoo.data import LongTailData, StreamedData
+from glmc_zoo.data import EvaluationData, StreamedData
 from glmc_zoo.errors import UserError
 from glmc_zoo.method import adjust_logits, check_backbone, tau_norm_logits
 from glmc_zoo.options.commands import EvaluationOptions
@@ -118,7 +118,7 @@ def search_corrections(
 _SAME = ("imbalance_factor", "imbalance_type", "selection", "data_seed", "train_images", "val_images", "skipped_images")
 
 
-def was_held_out(results: RunResults | None, data: LongTailData | StreamedData) -> tuple[bool, str]:
+def was_held_out(results: RunResults | None, data: EvaluationData | StreamedData) -> tuple[bool, str]:
     """Whether the validation images of ``data`` were held out of a model's training, by its results; and why."""
     if results is None:
         return False, "it does not say what it was trained on"

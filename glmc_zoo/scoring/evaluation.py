@@ -5,29 +5,38 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from glmc_zoo.data import ImageSplit, StreamedData, StreamSplit, eval_loader, inventory_lines
+from glmc_zoo.data import (
+    EvaluationData,
+    ImageSplit,
+    StreamedData,
+    StreamSplit,
+    eval_loader,
+    inventory_lines,
+    load_evaluation_data,
+    load_stream_data,
+)
+from glmc_zoo.data.splits import untested_note
 from glmc_zoo.files import claim_folder, fresh_folder
 from glmc_zoo.hub import ModelSource, open_model
 from glmc_zoo.machine.accelerator import make_accelerator
 from glmc_zoo.machine.hardware import loading_workers
 from glmc_zoo.machine.processes import main_process_first, on_main_process
 from glmc_zoo.machine.provenance import origin
-from glmc_zoo.metrics import ScoreCounts, tercile_thresholds
 from glmc_zoo.options.commands import EvaluateOptions
-from glmc_zoo.results import EvaluationResults, Scores, Thresholds
+from glmc_zoo.results import EvaluationResults, Scores
 from glmc_zoo.scoring import report
 from glmc_zoo.scoring.classes import ClassMatch, match_classes
 from glmc_zoo.scoring.corrections import Corrections, make_corrections, search_corrections, was_held_out
-from glmc_zoo.scoring.loop import score_split
+from glmc_zoo.scoring.loop import Scored, score_split
 from glmc_zoo.scoring.model import Classifier, load_classifier
-from glmc_zoo.scoring.streams import check_support, open_data, with_known_counts
+from glmc_zoo.scoring.shots import prior_counts, shot_groups
 
 
 class EvaluationRun:
     """Models scored on one data set; `recipes/evaluate.py` shows its use.
 
-    The shot groups follow the training images of the data set, without those that ``val_fraction`` holds out, as in
-    training. What a search holds out by itself does not move a class to another group.
+    The shot groups follow the images that a model was trained on. Where no model tells their numbers, they follow the
+    training split of the data, without what ``val_fraction`` holds out, but with what a search holds out by itself.
 
     Raises:
         UserError: Data, models, options or output folder do not fit; nothing already on disk is touched.
@@ -36,42 +45,46 @@ class EvaluationRun:
     def __init__(self, options: EvaluateOptions) -> None:
         self.options, wanted, shots = options, options.evaluation, options.shots
         self.accelerator = make_accelerator(mixed_precision=options.inference.mixed_precision)
-        self.data = main_process_first(self.accelerator, lambda: open_data(options))
         self.sources = [self._open(name) for name in wanted.model]
-        if isinstance(self.data, StreamedData):
-            self.data = with_known_counts(self.data, self.sources)
+        self.data = main_process_first(self.accelerator, lambda: _open_data(options, self.sources))
         self.val = None if isinstance(self.data, StreamedData) else self.data.val
         self.split, self.num_images = self.data.test, self.data.facts.test_images
         if wanted.split == "validation" and self.val is not None:
             self.split, self.num_images = self.val, len(self.val)
-        self.class_counts = list(self.data.class_counts or [])
-        if options.implied_holdout and self.val is not None:
-            self.class_counts = [sum(pair) for pair in zip(self.class_counts, self.val.class_counts, strict=True)]
-        many, few = shots.many_threshold, shots.few_threshold
-        if shots.groups == "terciles":
-            many, few = tercile_thresholds(self.class_counts)
-        self.thresholds = Thresholds(many=many, few=few)
-        self.no_image = ScoreCounts.empty(self.class_counts, many=many, few=few)
-        self.notes = [*self.data.notes, *report.one_group_note(self.class_counts, shots)]
+        self.data_counts = self.data.class_counts
+        if options.implied_holdout and self.val is not None and self.data_counts is not None:
+            self.data_counts = [sum(pair) for pair in zip(self.data_counts, self.val.class_counts, strict=True)]
+        for source in self.sources:
+            self._check(source)
         self.names = report.short_names(self.sources)
+        models = dict(zip(self.names, self.sources, strict=True))
+        self.shots = shot_groups(shots, self.data.class_names, self.data_counts, models)
+        self.notes = [*self.data.notes, *self.shots.notes]
         self.folder = on_main_process(self.accelerator, lambda: _claim(wanted.output_dir, self.names))
         self.results: list[EvaluationResults] = []
 
     def _open(self, name: str) -> ModelSource:
-        source = main_process_first(self.accelerator, lambda: open_model(name))
-        # Before anything is scored, where the number of logits is known without the network itself.
+        return main_process_first(self.accelerator, lambda: open_model(name))
+
+    def _check(self, source: ModelSource) -> None:
+        """Refuse a model of other classes before anything is scored, where they are known without the network."""
         known = len(source.class_names) if source.class_names else None
         known = source.config.get("num_classes") if source.kind == "timm" else known
         if known is not None:
             match_classes(source.name, source.class_names, known, self.data.class_names)
-        return source
+        self._prior(source)
+
+    def _prior(self, source: ModelSource) -> list[int]:
+        adjusted = self.options.evaluation.logit_adjustment is not None
+        return prior_counts(self.data.class_names, self.data_counts, source, needed=adjusted)
 
     def describe(self) -> None:
         """Print what is about to be scored on what."""
-        counts = self.class_counts
+        counts = self.shots.class_counts
+        trained = "" if counts is None else f"; {max(counts)} to {min(counts)} training images each"
         self.accelerator.print(
             f"{self.options.data.data}: {self.num_images or 'streamed'} {self.options.evaluation.split} images in "
-            f"{len(counts)} classes; {max(counts)} to {min(counts)} training images each; results in {self.folder}"
+            f"{len(self.data.class_names)} classes{trained}; results in {self.folder}"
         )
         inventory = self.data.facts.inventory
         lines = [] if inventory is None else inventory_lines(inventory)
@@ -85,7 +98,7 @@ class EvaluationRun:
 
     def score(self, name: str, classifier: Classifier) -> EvaluationResults:
         """Search the corrections, score the split once, and write the files of one model."""
-        start, data, split = time.perf_counter(), self.data, self.options.evaluation.split
+        start, data = time.perf_counter(), self.data
         source = self.sources[self.names.index(name)]
         match = match_classes(source.name, source.class_names, classifier.num_classes, data.class_names)
         corrections, posthoc, notes = self._corrections(source, classifier, match)
@@ -94,41 +107,62 @@ class EvaluationRun:
         scored = score_split(
             classifier,
             self._loader(classifier, self.split),
-            self.no_image,
+            self.shots.no_image(),
             self.accelerator,
             total=self.num_images,
             select=match.select,
             correct=corrections,
             keep_predictions=True,
+            intervals=True,
         )
         if isinstance(data, StreamedData):
-            check_support(scored.counts.support.tolist(), data.class_names)
-        scores: dict[str, Any] = {split: Scores.of(scored.counts.scores())}
-        if scored.plain is not None:
-            scores[f"{split}_plain"] = Scores.of(scored.plain.scores())
-        results = EvaluationResults(
-            model=report.evaluated_model(name, source, classifier),
-            data=data.facts,
-            split=split,
-            class_names=data.class_names,
-            class_counts=self.class_counts,
-            thresholds=self.thresholds,
-            groups=report.group_sizes(self.class_counts, self.thresholds),
-            batch_size=self.options.inference.batch_size,
-            **scores,
-            class_recalls=report.class_recalls(scored.counts),
-            group_confusion=scored.counts.group_confusion.tolist(),
-            posthoc=posthoc,
-            notes=[*self.notes, *notes],
-            wall_time_s=round(time.perf_counter() - start, 1),
-            origin=origin(self.accelerator, self.options.command),
-        )
+            for note in (untested := untested_note(data.class_names, scored.counts.support)):
+                self.accelerator.print(f"note: {note}")
+            notes = [*notes, *untested]
+        results = self._results(name, source, classifier, scored, posthoc, [*self.notes, *notes], start)
         if self.accelerator.is_main_process:
             folder = self.folder / name if len(self.sources) > 1 else self.folder
             paths = self.split.paths() if isinstance(self.split, ImageSplit) else None
             report.write_evaluation(folder, results, scored, paths)
         self.results.append(results)
         return results
+
+    def _results(
+        self,
+        name: str,
+        source: ModelSource,
+        classifier: Classifier,
+        scored: Scored,
+        posthoc: dict[str, Any] | None,
+        notes: list[str],
+        start: float,
+    ) -> EvaluationResults:
+        split: str = self.options.evaluation.split
+        scores: dict[str, Any] = {split: Scores.of(scored.counts.scores())}
+        intervals = {split: scored.intervals}
+        if scored.plain is not None:
+            scores[f"{split}_plain"] = Scores.of(scored.plain.scores())
+            intervals[f"{split}_plain"] = scored.plain_intervals
+        return EvaluationResults(
+            model=report.evaluated_model(name, source, classifier),
+            data=self.data.facts,
+            split=split,
+            class_names=self.data.class_names,
+            class_counts=self.shots.class_counts,
+            class_counts_from=self.shots.source,
+            thresholds=self.shots.thresholds,
+            groups=self.shots.sizes,
+            batch_size=self.options.inference.batch_size,
+            **scores,
+            intervals=intervals,
+            group_support=report.group_support(scored.counts),
+            class_recalls=report.class_recalls(scored.counts),
+            group_confusion=scored.counts.group_confusion.tolist(),
+            posthoc=posthoc,
+            notes=notes,
+            wall_time_s=round(time.perf_counter() - start, 1),
+            origin=origin(self.accelerator, self.options.command),
+        )
 
     def _loader(self, classifier: Classifier, split: ImageSplit | StreamSplit) -> Any:
         # A stream is read in the process itself unless asked: each worker would open connections of its own.
@@ -143,11 +177,11 @@ class EvaluationRun:
     ) -> tuple[Corrections | None, dict[str, Any] | None, list[str]]:
         """The corrections with their final values, their description for results.json, and notes on the model."""
         wanted, notes = self.options.evaluation, [match.note] if match.note else []
-        corrections = make_corrections(wanted, source.name, classifier, match, self.class_counts)
+        corrections = make_corrections(wanted, source.name, classifier, match, self._prior(source))
         if corrections is None:
             return None, None, notes
         trained = None if source.results is None else source.results.class_counts
-        if wanted.logit_adjustment is not None and trained not in (None, self.class_counts, self.data.class_counts):
+        if wanted.logit_adjustment is not None and trained not in (None, self.data_counts, self.data.class_counts):
             notes.append(
                 f"{source.name} was trained with other numbers of images in each class than this data has; its logits "
                 "are adjusted for those of the data."
@@ -191,6 +225,13 @@ def evaluate_models(options: EvaluateOptions) -> list[EvaluationResults]:
     for name, classifier in run.models():
         run.score(name, classifier)
     return run.finish()
+
+
+def _open_data(options: EvaluateOptions, sources: list[ModelSource]) -> EvaluationData | StreamedData:
+    if options.evaluation.streaming:
+        return load_stream_data(options.data)
+    trained = [source.results.data for source in sources if source.results is not None]
+    return load_evaluation_data(options.data, trained=trained)
 
 
 def _claim(output_dir: str | None, names: list[str]) -> Path:

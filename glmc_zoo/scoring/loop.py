@@ -1,7 +1,7 @@
 """One pass over a split: counts for the scores and, where asked for, a row for each image."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glmc_zoo.metrics import ScoreCounts
+from glmc_zoo.metrics import ImageScores, ScoreCounts, score_intervals
 from glmc_zoo.scoring.model import Classifier, logit_batches
 
 
@@ -55,6 +55,33 @@ class Scored:
     plain: ScoreCounts | None = None
     """Without the correction, where there is one."""
     predictions: Predictions | None = None
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    """Of the scores, where asked for; see `score_intervals`."""
+    plain_intervals: dict[str, list[float]] = field(default_factory=dict)
+
+
+class _Pass:
+    """Counts of one pass with one set of logits, and a row for each image where intervals are wanted."""
+
+    def __init__(self, empty: ScoreCounts, *, keep_images: bool) -> None:
+        self.counts, self.keep_images = empty + empty, keep_images
+        self._rows: list[tuple[NDArray[np.int64], ImageScores]] = []
+
+    def update(self, positions: Tensor, labels: Tensor, logits: Tensor) -> None:
+        """Count one batch of logits (B, C)."""
+        images = self.counts.update(labels.numpy(), logits=logits.cpu().numpy())
+        if self.keep_images:
+            self._rows.append((positions.numpy(), images))
+
+    def finish(self, accelerator: Accelerator, total: int | None) -> tuple[ScoreCounts, dict[str, list[float]]]:
+        """The counts of all processes, and the intervals, the same in each process."""
+        counts = _summed(self.counts, accelerator, total)
+        if not self.keep_images or not counts.total:
+            return counts, {}
+        positions, images = zip(*gather_object(self._rows), strict=True)
+        # In the order of the split, whatever the batches and processes: the intervals depend on it.
+        order = np.argsort(np.concatenate(positions), kind="stable")
+        return counts, score_intervals(ImageScores.joined(list(images)).select(order), counts.groups)
 
 
 @torch.inference_mode()
@@ -68,6 +95,7 @@ def score_split(
     select: Callable[[Tensor], Tensor] = lambda logits: logits,
     correct: Callable[[Tensor], Tensor] | None = None,
     keep_predictions: bool = False,
+    intervals: bool = False,
 ) -> Scored:
     """Score a whole split, each image once over all processes; the network is left in the mode that it was in.
 
@@ -78,26 +106,30 @@ def score_split(
         select: From the model's logits to those of the data's classes.
         correct: Correction of these logits.
         keep_predictions: Also give a row for each image.
+        intervals: Also give the 95 % interval of each score.
 
     Raises:
         RuntimeError: An image was missed or counted twice.
     """
     was_training = classifier.network.training
     classifier.network.eval()
-    counts, plain, rows = empty + empty, empty + empty, []
+    scored, plain, rows = _Pass(empty, keep_images=intervals), _Pass(empty, keep_images=intervals), []
     for batch, labels, positions in logit_batches(classifier, loader, accelerator):
         logits = select(batch)
         final = logits if correct is None else correct(logits)
-        counts.update(labels.numpy(), logits=final.cpu().numpy())
+        scored.update(positions, labels, final)
         if correct is not None:
-            plain.update(labels.numpy(), logits=logits.cpu().numpy())
+            plain.update(positions, labels, logits)
         if keep_predictions:
             rows.append(Predictions.from_batch(positions, labels, final))
     classifier.network.train(was_training)
     predictions = _gathered(rows, total) if keep_predictions else None
     number = total if predictions is None else len(predictions.index)
-    without = None if correct is None else _summed(plain, accelerator, number)
-    return Scored(_summed(counts, accelerator, number), without, predictions)
+    counts, spread = scored.finish(accelerator, number)
+    if correct is None:
+        return Scored(counts, None, predictions, spread)
+    plain_counts, plain_spread = plain.finish(accelerator, number)
+    return Scored(counts, plain_counts, predictions, spread, plain_spread)
 
 
 def _gathered(rows: list[Predictions], total: int | None) -> Predictions:

@@ -1,6 +1,6 @@
 """What an evaluation leaves: scores, a line for each class, a row for each image, plots, and a comparison of models."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,12 @@ from glmc_zoo.hub.folder import file_sha256
 from glmc_zoo.machine.command import without_folder
 from glmc_zoo.metrics import GROUPS, ScoreCounts, group_of_classes, recalls
 from glmc_zoo.options.images import ShotOptions
-from glmc_zoo.results import EvaluatedModel, EvaluationResults, Thresholds
+from glmc_zoo.results import EvaluatedModel, EvaluationResults, GroupSupport, RunResults, Thresholds
 from glmc_zoo.scoring.loop import Predictions, Scored
 from glmc_zoo.scoring.model import Classifier
 
 _COLUMNS = ("top1", "balanced_accuracy", *GROUPS, "worst", "ece")
+_ENDS = ("low", "high")
 _HEADS = {"top1": "top-1", "balanced_accuracy": "balanced", "worst": "worst class", "ece": "ECE"}
 
 
@@ -23,13 +24,30 @@ def class_recalls(counts: ScoreCounts) -> list[float | None]:
     return [None if value != value else float(value) for value in recalls(counts)]
 
 
-def group_sizes(class_counts: list[int], thresholds: Thresholds) -> dict[str, int]:
+def group_sizes(class_counts: Sequence[int], thresholds: Thresholds) -> dict[str, int]:
     """Number of classes in each shot group."""
     groups = group_of_classes(class_counts, many=thresholds.many, few=thresholds.few)
     return {name: int((groups == i).sum()) for i, name in enumerate(GROUPS)}
 
 
-def one_group_note(class_counts: list[int], shots: ShotOptions) -> list[str]:
+def group_support(counts: ScoreCounts) -> dict[str, GroupSupport]:
+    """What each group's score rests on; empty without groups."""
+    if not counts.has_groups:
+        return {}
+    return {name: GroupSupport(**numbers) for name, numbers in counts.group_support().items()}
+
+
+def group_heading(results: RunResults | EvaluationResults, group: str) -> str:
+    """A shot group with its number of classes: ``few (3 cl.)``, or ``few (2 of 3 cl., 14 img.)`` of tested ones."""
+    if results.groups is None:
+        return group
+    classes, support = results.groups[group], results.group_support.get(group)
+    if support is None or support.classes == classes:
+        return f"{group} ({classes} cl.)"
+    return f"{group} ({support.classes} of {classes} cl., {support.images} img.)"
+
+
+def one_group_note(class_counts: Sequence[int], shots: ShotOptions) -> list[str]:
     """What to print where the thresholds put every class into one group, so that two of the three scores are null."""
     many, few = shots.many_threshold, shots.few_threshold
     filled = [name for name, classes in group_sizes(class_counts, Thresholds(many=many, few=few)).items() if classes]
@@ -72,6 +90,8 @@ def write_evaluation(folder: Path, results: EvaluationResults, scored: Scored, p
     if scored.predictions is not None:
         _write_predictions(folder / "predictions.parquet", scored.predictions, paths)
     title = f"{_rows([results])[-1]['label']} on {results.data.name}, {results.split} images"
+    if results.class_counts is None or results.thresholds is None:
+        return  # both plots are by numbers of training images
     path, shots = folder / "plots" / "class_accuracy.png", vars(results.thresholds)
     plots.plot_class_accuracy(
         results.class_counts, recalls(scored.counts), path, class_names=results.class_names, title=title, **shots
@@ -81,11 +101,12 @@ def write_evaluation(folder: Path, results: EvaluationResults, scored: Scored, p
 
 def _write_classes(path: Path, results: EvaluationResults, counts: ScoreCounts) -> None:
     head = ("class", "name", "group", "training_images", "test_images", "correct", "recall", "precision", "predicted")
-    rows = []
+    rows: list[tuple[Any, ...]] = []
+    known = results.class_counts
     for i, name in enumerate(results.class_names):
         correct, support, predicted = int(counts.correct[i]), int(counts.support[i]), int(counts.predicted[i])
         recall, precision = (correct / n if n else "" for n in (support, predicted))
-        group, images = GROUPS[counts.groups[i]], results.class_counts[i]
+        group, images = ("", "") if known is None else (GROUPS[counts.groups[i]], known[i])
         rows.append((i, name, group, images, support, correct, recall, precision, predicted))
     write_csv(path, head, rows)
 
@@ -128,10 +149,29 @@ def _rows(results: Iterable[EvaluationResults]) -> list[dict[str, Any]]:
         name, corrections = one.model.name, _corrections(one.posthoc)
         facts = {"model": name, "parameters": one.model.parameters}
         if one.plain_scores is not None:
-            rows.append(facts | {"corrections": "plain", "label": f"{name} (plain)"} | vars(one.plain_scores))
+            plain = {"corrections": "plain", "label": f"{name} (plain)"}
+            rows.append(
+                facts | plain | _with_intervals(vars(one.plain_scores), one.intervals.get(f"{one.split}_plain"))
+            )
         label = f"{name} ({corrections})" if corrections else name
-        rows.append(facts | {"corrections": corrections, "label": label} | vars(one.scores))
+        final = _with_intervals(vars(one.scores), one.intervals.get(one.split))
+        rows.append(facts | {"corrections": corrections, "label": label} | final)
     return rows
+
+
+def _with_intervals(scores: dict[str, Any], intervals: Mapping[str, list[float]] | None) -> dict[str, Any]:
+    """The scores by name, and the ends of their intervals as ``NAME_low`` and ``NAME_high``."""
+    ends = {
+        f"{name}_{end}": value
+        for name, interval in (intervals or {}).items()
+        for end, value in zip(_ENDS, interval, strict=True)
+    }
+    return scores | ends
+
+
+def _cell(row: dict[str, Any], column: str) -> str:
+    low, high = (row.get(f"{column}_{end}") for end in _ENDS)
+    return percent(row[column], None if low is None or high is None else [low, high])
 
 
 def _corrections(posthoc: dict[str, Any] | None) -> str:
@@ -142,16 +182,18 @@ def _corrections(posthoc: dict[str, Any] | None) -> str:
 def score_table(results: Sequence[EvaluationResults]) -> str:
     """A Markdown table of the models' scores in %, with their parameters; readable as plain text too."""
     first = results[0]
-    names = _HEADS | {group: f"{group} ({classes} cl.)" for group, classes in first.groups.items()}
+    names = _HEADS | {group: group_heading(first, group) for group in GROUPS}
     heads = ["model", *(names[column] for column in _COLUMNS), "parameters"]
     rows = [
-        [row["label"], *(percent(row[column]) for column in _COLUMNS), f"{row['parameters'] / 1e6:.2f} M"]
+        [row["label"], *(_cell(row, column) for column in _COLUMNS), f"{row['parameters'] / 1e6:.2f} M"]
         for row in _rows(results)
     ]
     heads, *body = aligned([heads, *rows])
     rule = ["-" * len(heads[0]), *("-" * (len(head) - 1) + ":" for head in heads[1:])]
     table = (f"| {' | '.join(line)} |" for line in (heads, rule, *body))
     title = f"Scores in % on the {first.split} images of {first.data.name}"
+    if any("[" in cell for row in rows for cell in row[1:]):
+        title += "; in brackets the 95 % interval, where it is wider than 2 points"
     return "\n".join([title, "", *table, ""])
 
 
@@ -160,9 +202,11 @@ def write_comparison(folder: Path, results: Sequence[EvaluationResults]) -> None
     from glmc_zoo.metrics import plot_comparison
 
     rows, first = _rows(results), results[0]
-    columns = ("model", "corrections", *_COLUMNS, "parameters")
-    write_csv(folder / "comparison.csv", columns, [[row[column] for column in columns] for row in rows])
+    ends = [f"{column}_{end}" for column in _COLUMNS for end in _ENDS]
+    columns = ("model", "corrections", *_COLUMNS, "parameters", *ends)
+    write_csv(folder / "comparison.csv", columns, [[row.get(column) for column in columns] for row in rows])
     (folder / "comparison.md").write_text(score_table(results), encoding="utf-8")
     labels, path = [row["label"] for row in rows], folder / "plots" / "comparison.png"
     title = f"Accuracy on {first.data.name}, {first.split} images"
-    plot_comparison(labels, rows, path, groups=first.groups, title=title)
+    tested = {group: support.classes for group, support in first.group_support.items()} or None
+    plot_comparison(labels, rows, path, groups=first.groups, tested=tested, title=title)

@@ -13,11 +13,12 @@ from glmc_zoo.files import percent, text_table
 from glmc_zoo.machine.command import public, slug
 from glmc_zoo.machine.provenance import origin
 from glmc_zoo.method.registry import get_registered, method_names, plugins_of
-from glmc_zoo.metrics import GROUPS, ScoreCounts
+from glmc_zoo.metrics import GROUPS
 from glmc_zoo.options.run import RunOptions, flat, saved
 from glmc_zoo.options.schedule import ScheduleOptions
 from glmc_zoo.results import ModelFacts, PluginFacts, RunResults, ScheduleFacts, Scores, Seeds, Thresholds
-from glmc_zoo.scoring.report import class_recalls, group_sizes, one_group_note
+from glmc_zoo.scoring.loop import Scored
+from glmc_zoo.scoring.report import class_recalls, group_heading, group_sizes, group_support, one_group_note
 from glmc_zoo.training.inputs import InputSpec
 
 
@@ -26,11 +27,15 @@ def describe_run(
     data: LongTailData,
     spec: InputSpec,
     timm_model: Any,
-    counts: ScoreCounts,
+    scored: dict[str, Scored],
     accelerator: Accelerator,
 ) -> RunResults:
-    """The results of a run but for what its stage adds, the epoch that was taken, and the export."""
+    """The results of a run but for what its stage adds, the epoch that was taken, and the export.
+
+    ``scored`` holds what was counted on the splits ``test`` and ``validation``, as far as there are any.
+    """
     values, processes = flat(options), accelerator.num_processes
+    scores, test = {split: Scores.of(one.counts.scores()) for split, one in scored.items()}, scored.get("test")
     thresholds = Thresholds(many=options.shots.many_threshold, few=options.shots.few_threshold)
     method = values.get("method", "")
     scaled = options.schedule.scaled(processes)
@@ -44,9 +49,12 @@ def describe_run(
         class_counts=data.class_counts,
         thresholds=thresholds,
         groups=group_sizes(data.class_counts, thresholds),
-        test=Scores.of(counts.scores()),
-        class_recalls=class_recalls(counts),
-        group_confusion=counts.group_confusion.tolist(),
+        test=scores.get("test"),
+        validation=scores.get("validation"),
+        intervals={split: one.intervals for split, one in scored.items()},
+        group_support={} if test is None else group_support(test.counts),
+        class_recalls=None if test is None else class_recalls(test.counts),
+        group_confusion=None if test is None else test.counts.group_confusion.tolist(),
         seeds=Seeds(seed=options.schedule.seed, data_seed=options.data.data_seed),
         schedule=ScheduleFacts(
             images_per_step=options.schedule.images_per_step(processes), lr=scaled.lr, min_lr=scaled.min_lr
@@ -95,7 +103,7 @@ def opening_lines(
         f"{title}: {name}, {sum(p.numel() for p in timm_model.parameters()) / 1e6:.2f} M parameters, "
         f"{spec.size} x {spec.size} pixels; {options.data.data}: {len(data.train)} training images in "
         f"{len(data.class_names)} classes ({max(data.class_counts)} to {min(data.class_counts)} each), "
-        f"{len(data.test)} test images"
+        f"{len(data.test) or 'no'} test images"
     ]
     notes = [*data.notes, *one_group_note(data.class_counts, options.shots)]
     inventory = [] if data.facts.inventory is None else inventory_lines(data.facts.inventory)
@@ -128,16 +136,10 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
 
 def result_table(results: RunResults, folder: Path) -> str:
     """The scores and where everything is stored, for the end of a run."""
-    if results.test is None or results.groups is None or results.selection is None or results.seeds is None:
+    if results.groups is None or results.selection is None or results.seeds is None:
         return f"model   {folder / 'model'}"
-    columns = ["top1", "balanced_accuracy", *GROUPS, "worst", "macro_f1"]
-    shots = [f"{group} ({results.groups[group]} cl.)" for group in GROUPS]
-    heads = ["top-1", "balanced", *shots, "worst class", "macro-F1"]
-    cells = [percent(getattr(results.test, column)) for column in columns]
     lines = [
-        f"{results.model.name} on {results.data.name}: test scores in %, {results.selection.how}, "
-        f"seed {results.seeds.seed}",
-        text_table([heads, cells], left=()),
+        *_score_lines(results),
         f"scores  {folder / 'results.json'}",
         f"plots   {folder / 'plots'}",
         f"model   {folder / 'model'}",
@@ -148,6 +150,22 @@ def result_table(results: RunResults, folder: Path) -> str:
     if results.model.needs_glmc_zoo:
         lines[-1] += "  # after import glmc_zoo, which registers the backbone"
     return "\n".join(lines)
+
+
+def _score_lines(results: RunResults) -> list[str]:
+    """The test scores under a heading; the validation scores where there is no test split."""
+    split = "validation" if results.test is None else "test"
+    scores, intervals = getattr(results, split), results.intervals.get(split, {})
+    title = f"{results.model.name} on {results.data.name}: "
+    how = f"{results.selection.how}, seed {results.seeds.seed}" if results.selection and results.seeds else ""
+    if scores is None:
+        return [f"{title}no images were left to score it on (no_test=True); {how}"]
+    columns = ["top1", "balanced_accuracy", *GROUPS, "worst", "macro_f1"]
+    shots = [group_heading(results, group) for group in GROUPS]
+    heads = ["top-1", "balanced", *shots, "worst class", "macro-F1"]
+    cells = [percent(getattr(scores, column), intervals.get(column)) for column in columns]
+    brackets = ", in brackets the 95 % interval where it is wider than 2 points" if "[" in "".join(cells) else ""
+    return [f"{title}{split} scores in %, {how}{brackets}", text_table([heads, cells], left=())]
 
 
 def write_outputs(
@@ -193,6 +211,8 @@ def _draw(folder: Path, results: RunResults, rows: list[dict[str, Any]]) -> Path
     title = f"{results.model.name} on {results.data.name}, seed {results.seeds.seed if results.seeds else 0}"
     folder.mkdir(exist_ok=True)
     plots.plot_training(rows, folder / "training.png", title=title)
+    if results.test is None:
+        return folder
     thresholds = results.thresholds or Thresholds(many=100, few=20)
     plots.plot_class_accuracy(
         results.class_counts or [],

@@ -18,8 +18,8 @@ from glmc_zoo.machine.processes import on_main_process
 from glmc_zoo.method import SAM
 from glmc_zoo.metrics import ScoreCounts
 from glmc_zoo.options.run import RunOptions, flat
-from glmc_zoo.results import RunResults, Scores, Selection
-from glmc_zoo.scoring.loop import score_split
+from glmc_zoo.results import RunResults, Selection
+from glmc_zoo.scoring.loop import Scored, score_split
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.training.assemble import assemble, push_target
 from glmc_zoo.training.checkpoint import Best, Checkpoints, Progress
@@ -166,8 +166,9 @@ class TrainingRun:
         row: dict[str, Any] = {"epoch": epoch, **losses, "lr": lr}
         last = epoch + 1 == epochs
         if last or (epoch + 1) % output.eval_every == 0:
-            name = "test" if self.data.val is None else "validation"
-            row[name] = self.evaluate(self.data.test if self.data.val is None else self.data.val).scores()
+            name, split = ("test", self.data.test) if self.data.val is None else ("validation", self.data.val)
+            if len(split):
+                row[name] = self.evaluate(split).scores()
             if output.select == "best":
                 self.best.offer(epoch, row[name]["balanced_accuracy"], self.model)
         self.folder.append(row)
@@ -201,6 +202,9 @@ class TrainingRun:
 
     def evaluate(self, split: ImageSplit) -> ScoreCounts:
         """Counts of ``split``, each image once, over all processes."""
+        return self._score(split).counts
+
+    def _score(self, split: ImageSplit, *, intervals: bool = False) -> Scored:
         accelerator, shots = self.accelerator, self.options.shots
         if accelerator.num_processes > 1:
             # Each process has batch-norm statistics of its own; the main one's are saved and exported, so they count.
@@ -217,11 +221,11 @@ class TrainingRun:
         )
         empty = ScoreCounts.empty(self.data.class_counts, many=shots.many_threshold, few=shots.few_threshold)
         with self.clock.stage("evaluation"):
-            return score_split(classifier, loader, empty, accelerator, total=len(split)).counts
+            return score_split(classifier, loader, empty, accelerator, total=len(split), intervals=intervals)
 
     # ----------------------------------------------------------------- finish
     def finish(self) -> RunResults:
-        """Score the chosen epoch on the test split, export, and write everything that a run leaves."""
+        """Score the chosen epoch on the test and validation splits, export, and write everything that a run leaves."""
         options = self.options
         selection = Selection(epoch=self.progress.epoch - 1, how=f"last of {options.schedule.epochs} epochs")
         if options.output.select == "best":
@@ -230,9 +234,10 @@ class TrainingRun:
         self.stage.before_export(self.timm_model)
         # Scored in the layout in which it is exported: layouts differ in the last bits of what they compute.
         self.model.to(memory_format=torch.contiguous_format)
-        counts = self.evaluate(self.data.test)
+        splits = {"test": self.data.test, "validation": self.data.val}
+        scored = {name: self._score(split, intervals=True) for name, split in splits.items() if split}
         self.progress.seconds += time.perf_counter() - self._clock
-        results = self._results(counts, selection)
+        results = self._results(scored, selection)
         if self.accelerator.is_main_process:
             heads = self.stage.training_heads(self.model)
             results = write_outputs(self.folder.path, results, self.folder.rows(), self.timm_model, heads, options)
@@ -244,16 +249,13 @@ class TrainingRun:
         self.accelerator.end_training()
         return results
 
-    def _results(self, counts: ScoreCounts, selection: Selection) -> RunResults:
-        results = describe_run(self.options, self.data, self.spec, self.timm_model, counts, self.accelerator)
+    def _results(self, scored: dict[str, Scored], selection: Selection) -> RunResults:
+        results = describe_run(self.options, self.data, self.spec, self.timm_model, scored, self.accelerator)
         if self.options.output.license is None and self.stage.pretrained:
             # Weights that go on from others are theirs to license, whatever this package would choose.
             license_name = source_license(self.stage.source, self.stage.timm_name)
             results = replace(results, model=replace(results.model, license=license_name))
-        results = self.stage.facts(results)
-        validation = None if self.data.val is None else Scores.of(self.evaluate(self.data.val).scores())
-        seconds = round(self.progress.seconds, 1)
-        return replace(results, selection=selection, validation=validation, wall_time_s=seconds)
+        return replace(self.stage.facts(results), selection=selection, wall_time_s=round(self.progress.seconds, 1))
 
     def _push(self) -> None:
         target = push_target(self.options.push)

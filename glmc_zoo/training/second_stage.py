@@ -147,9 +147,10 @@ class ClassifierTraining(Stage):
         ball = "no bound on its rows"
         if self.ball is not None:
             ball = f"rows within {self.ball.limit:.4g} (MaxNorm, threshold {stage.maxnorm_threshold})"
+        tested = "" if self.top1 is None else f" (test top-1 {percent(self.top1)} %)"
         lines = [
-            f"second stage of {self.name} (test top-1 {percent(self.top1)} %): its classifier alone, "
-            f"{trained:,} of {total:,} parameters; class-balanced loss, beta {stage.class_balanced_beta}; {ball}"
+            f"second stage of {self.name}{tested}: its classifier alone, {trained:,} of {total:,} parameters; "
+            f"class-balanced loss, beta {stage.class_balanced_beta}; {ball}"
         ]
         taken = [name for name in self.inherited if name == "data" or values[name] != DEFAULTS.get(name)]
         if taken:

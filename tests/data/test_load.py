@@ -223,9 +223,32 @@ def test_options_without_effect_on_a_folder(write_images: Write, tmp_path: Path)
 def test_sets_that_cannot_be_used(write_images: Write, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"only one class \(class_0\)"):
         load_data(write_images(tmp_path / "one", [5]))
-    write_images(tmp_path / "half" / "train", [3, 3])
-    write_images(tmp_path / "half" / "test", [2, 0])
-    with pytest.raises(UserError, match="'class_1' has no test image"):
+    write_images(tmp_path / "half" / "train", [3, 0])
+    write_images(tmp_path / "half" / "test", [2, 2])
+    with pytest.raises(UserError, match="'class_1' has no training image"):
         load_data(tmp_path / "half")
     with pytest.raises(UserError, match=r"^label_column='kind' is for tables, and .*half has class folders"):
         load_data(tmp_path / "half", label_column="kind")
+
+
+def test_a_class_that_no_test_image_shows_is_trained(write_images: Write, tmp_path: Path) -> None:
+    write_images(tmp_path / "rare" / "train", [5, 4, 2])
+    write_images(tmp_path / "rare" / "test", [2, 2, 0])
+    data = load_data(tmp_path / "rare")
+    assert data.class_counts == [5, 4, 2] and data.test.class_counts == [2, 2, 0]
+    assert "1 class has no test image (class_2): its recall is not known, and no mean includes it." in data.notes
+
+
+def test_without_a_test_split_all_other_images_train(write_images: Write, tmp_path: Path) -> None:
+    flat = load_data(write_images(tmp_path / "flat", [5, 1]), no_test=True)  # a single image may train
+    assert (len(flat.test), flat.class_counts, flat.notes) == (0, [5, 1], [])
+    assert (flat.facts.test_images, flat.facts.no_test, flat.facts.train_images) == (None, True, 6)
+    write_images(tmp_path / "split" / "train", [5, 4])
+    write_images(tmp_path / "split" / "test", [2, 3])
+    data = load_data(tmp_path / "split", no_test=True, val_fraction=0.2)
+    assert (len(data.test), len(data.train), len(data.val or [])) == (0, 7, 2)
+    assert data.notes == ["The test split of 5 images is not used, as no_test=True asks for."]
+    assert data.facts.inventory is not None and data.facts.inventory.files_left_out == 5
+    assert [split.name for split in data.facts.inventory.splits] == ["train", "validation"]
+    digits = load_data("digits_lt", no_test=True)
+    assert digits.test.pixels is not None and len(digits.test) == 0 and len(digits.train) == 335

@@ -6,7 +6,15 @@ import pytest
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.images import ArrayImages
 from glmc_zoo.data.reading.split import RawData, RawSplit
-from glmc_zoo.data.splits import hold_out, make_test_split, settle_classes, thin
+from glmc_zoo.data.splits import (
+    hold_out,
+    leave_test_out,
+    make_test_split,
+    settle_classes,
+    thin,
+    untested_note,
+    whole_as_test,
+)
 from glmc_zoo.errors import UserError
 
 
@@ -93,13 +101,29 @@ def test_names_without_images_are_no_classes() -> None:
     assert "class_1" in raw.notes[0]
 
 
-@pytest.mark.parametrize(
-    ("train", "test", "message"),
-    [
-        ([4, 2, 2], [2, 0, 0], r"^Class 'class_1' \(and 1 more\) has no test image: .*\.$"),
-        ([4, 0], [2, 2], "'class_1' has no training image"),
-    ],
-)
-def test_classes_in_one_part_only_are_refused(train: list[int], test: list[int], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        settle_classes(raw_data(train, test))
+def test_a_class_without_training_images_is_refused() -> None:
+    with pytest.raises(UserError, match=r"'class_1' \(and 1 more\) has no training image"):
+        settle_classes(raw_data([4, 0, 0, 1], [2, 2, 1, 1]))
+
+
+def test_classes_without_test_images_are_noted() -> None:
+    raw = raw_data([4, 2, 0, 2], [2, 0, 0, 0])
+    settle_classes(raw)
+    assert raw.class_names == ["class_0", "class_1", "class_3"]
+    assert raw.notes[0].startswith("2 classes have no test image (class_1, class_3): their recalls are not known")
+    names = [f"c{index}" for index in range(14)]
+    assert "c8, c9 and 4 more)" in untested_note(names, [0] * 14)[0]
+    assert untested_note(names, [1] * 14) == []
+
+
+def test_one_split_becomes_the_test_split() -> None:
+    raw = raw_data([4, 2])
+    whole_as_test(raw)
+    assert raw.test is not None and counts_of(raw.test, 2) == [4, 2] and len(raw.train.rows) == 0
+
+
+def test_a_test_split_is_left_out_with_a_note() -> None:
+    raw, without = raw_data([4, 2], [2, 1]), raw_data([4, 2])
+    for each in (raw, without):
+        leave_test_out(each)
+    assert raw.test is None and "3 images is not used" in raw.notes[0] and without.notes == []

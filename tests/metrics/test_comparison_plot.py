@@ -47,6 +47,13 @@ def test_a_panel_a_score_and_a_bar_a_model(tmp_path: Path) -> None:
     assert not any(label.get_text() for axis in figure.axes[1:] for label in axis.get_yticklabels())
 
 
+def test_classes_without_test_images_are_shown(tmp_path: Path) -> None:
+    groups, tested = {"many": 1, "medium": 4, "few": 3}, {"many": 1, "medium": 4, "few": 2}
+    figure = plot_comparison(["one"], [scores(0.4)], tmp_path / "c.png", groups=groups, tested=tested, title="")
+    shown = [axis.texts[-1].get_text() for axis in figure.axes]
+    assert shown == ["8 classes, 7 tested", "1 class", "4 classes", "3 classes, 2 tested"]
+
+
 def test_a_group_that_no_model_has_gets_no_panel(tmp_path: Path) -> None:
     figure = plot_comparison(["a", "b"], [scores(0.4, None), scores(0.6, None)], tmp_path / "c.png", title="t")
     assert [axis.texts[-1].get_text() for axis in figure.axes] == ["all classes", "many", "medium"]

@@ -110,7 +110,8 @@ def test_against_scikit_learn() -> None:
     assert scores["top5"] == pytest.approx(top_k_accuracy_score(labels, logits, k=5, labels=range(8)), abs=1e-12)
     with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
         assert scores["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, guess), abs=1e-12)
-    assert scores["macro_f1"] == pytest.approx(f1_score(labels, guess, average="macro", zero_division=0), abs=1e-12)
+    tested = f1_score(labels, guess, average="macro", labels=range(7))
+    assert scores["macro_f1"] == pytest.approx(tested, abs=1e-12)
     assert scores["nll"] == pytest.approx(log_loss(labels, probabilities, labels=range(8)), abs=1e-12)
     assert scores["ece"] == pytest.approx(ece_by_loop(probabilities, labels), abs=1e-12)
 
@@ -148,6 +149,35 @@ def test_keys_and_empty_group() -> None:
 
 def test_a_group_whose_classes_are_not_tested_is_none() -> None:
     assert longtail_scores([0, 0], [0, 0], [200, 5])["few"] is None
+
+
+def test_a_class_without_test_images_enters_no_mean() -> None:
+    """The same scores as without the class, though an image is predicted as it."""
+    guess, labels = [0, 0, 1, 3, 2, 2, 0], [0, 0, 1, 1, 2, 2, 2]
+    counts = ScoreCounts.empty([200, 50, 5, 4])
+    counts.update(labels, predictions=guess)
+    scores = counts.scores()
+    recall = [1.0, 1 / 2, 2 / 3]
+    assert scores["balanced_accuracy"] == pytest.approx(np.mean(recall))
+    assert scores["macro_f1"] == pytest.approx(np.mean([4 / 5, 2 / 3, 4 / 5]))
+    assert scores["hmean"] == pytest.approx(3 / (1 + 2 + 3 / 2)) and scores["worst"] == 0.5
+    assert scores["few"] == pytest.approx(2 / 3) and scores["top1"] == pytest.approx(5 / 7)
+    assert counts.group_support() == {
+        "many": {"classes": 1, "images": 2},
+        "medium": {"classes": 1, "images": 2},
+        "few": {"classes": 1, "images": 3},
+    }
+
+
+def test_without_training_images_there_are_no_groups() -> None:
+    labels, logits = example()
+    grouped, plain = ScoreCounts.empty(COUNTS), ScoreCounts.without_groups(8)
+    for counts in (grouped, plain):
+        counts.update(labels, logits=logits)
+    scores = (plain + ScoreCounts.without_groups(8)).scores()
+    assert scores == grouped.scores() | dict.fromkeys(GROUPS)
+    assert not plain.has_groups and plain.group_confusion.sum() == 0
+    assert all(support == {"classes": 0, "images": 0} for support in plain.group_support().values())
 
 
 def test_logits_and_their_softmax_agree() -> None:

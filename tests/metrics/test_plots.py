@@ -135,3 +135,11 @@ def test_untested_group_keeps_its_column_when_predicted(tmp_path: Path) -> None:
 def test_group_confusion_errors(tmp_path: Path, confusion: np.ndarray) -> None:
     with pytest.raises(UserError, match=r"\(3, 3\)"):
         plot_group_confusion(confusion, tmp_path / "c.png", title="t")
+
+
+def test_classes_without_test_images_are_named(tmp_path: Path) -> None:
+    recalls = [0.5, np.nan, 1.0, np.nan]
+    figure = plot_class_accuracy([200, 150, 50, 5], recalls, tmp_path / "a.png", title="")
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert {"many: 50.0 %", "2 classes of > 100 images, 1 tested", "medium: 100.0 %", "few: not tested"} <= set(texts)
+    assert texts.count("not tested") == 2 and "1 class of < 20 images" in texts

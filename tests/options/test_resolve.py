@@ -18,7 +18,7 @@ from glmc_zoo.training import first_stage
 GOLDEN = yaml.safe_load(Path(__file__).with_name("resolved.yaml").read_text(encoding="utf-8"))
 # The first implementation did not have these.
 NEW = {"plugin": [], "sampler": "power", "mix_off_epochs": 0}
-NEW |= {"split_column": None, "split_by": None, "class_level": None, "follow_links": False}
+NEW |= {"split_column": None, "split_by": None, "class_level": None, "follow_links": False, "no_test": False}
 
 
 @pytest.fixture

@@ -86,8 +86,13 @@ def test_a_model_that_has_seen_the_held_out_images(evaluate: Recipe, run: Path, 
         results = results_of(tmp_path / "out" / name)
         assert results["posthoc"]["search"]["held_out_of_training"] is False
         assert results["posthoc"]["search"]["val_fraction"] == 0.1 and results["posthoc"]["tau_norm"] is None
-        assert results["class_counts"] == list(COUNTS.values())  # the search moves no class to another group
+        assert results["class_counts"] == [24, 10, 4] and results["class_counts_from"] == "run"
         assert any("draws the values chosen towards 0" in note for note in results["notes"])
+    alone = ["--model", other, "--data", animals, "--tau-norm", "search", "--output-dir", tmp_path / "alone"]
+    assert evaluate(*alone).status == 0
+    results = results_of(tmp_path / "alone")
+    assert results["class_counts"] == list(COUNTS.values())  # the search moves no class to another group
+    assert results["class_counts_from"] == "data"
 
 
 def test_tau_norm_needs_a_linear_classifier(evaluate: Recipe, animals: Path, tmp_path: Path) -> None:

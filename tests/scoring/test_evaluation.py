@@ -48,6 +48,33 @@ def test_decoded_digits_get_them_again_too(train: Recipe, evaluate: Recipe, lab:
     assert "path" not in table(tmp_path / "out")
 
 
+def test_a_folder_without_splits_is_scored_whole(evaluate: Recipe, run: Path, animals: Path, tmp_path: Path) -> None:
+    """With one image of a class, whose score has no spread; the groups are those of the training."""
+    images = tmp_path / "new"
+    shutil.copytree(animals / "test", images)
+    for path in (images / "cat").iterdir():
+        path.unlink()
+    (images / "cat" / "0.png").write_bytes((images / "bee" / "000.png").read_bytes())
+    shots = ["--many-threshold", 20, "--few-threshold", 8]
+    outcome = evaluate("--model", run / "model", "--data", images, *shots, "--output-dir", tmp_path / "out")
+    assert outcome.status == 0, outcome.err
+    results = results_of(tmp_path / "out")
+    assert results["class_counts"] == [24, 10, 4] and results["class_counts_from"] == "run"
+    assert results["data"]["test_images"] == 15 and results["data"]["train_images"] is None
+    assert results["groups"] == {"many": 1, "medium": 1, "few": 1}
+    assert results["group_support"]["few"] == {"classes": 1, "images": 1}
+    for name, (low, high) in results["intervals"]["test"].items():
+        assert low <= results["test"][name] <= high
+    held = ["--val-fraction", 0.2, "--split", "validation"]
+    refused = evaluate("--model", run / "model", "--data", images, *held, "--output-dir", tmp_path / "no")
+    assert (
+        "The data set new has no training split to hold images out of" in refused.sentence
+        and not (tmp_path / "no").exists()
+    )
+    sentence = evaluate("--model", run / "model", "--data", animals, "--no-test").sentence
+    assert sentence.startswith("--no-test trains without a test split")
+
+
 def test_from_python(run: Path, model: Path, animals: Path, tmp_path: Path) -> None:
     """Typed results in the order of the models, equal to the files."""
     options = {"data": animals, "output_dir": tmp_path / "out"}

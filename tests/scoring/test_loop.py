@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from glmc_zoo.metrics import ScoreCounts
+from glmc_zoo.metrics import ScoreCounts, score_intervals
 from glmc_zoo.scoring.loop import Predictions, Scored, score_split, top_classes
 from glmc_zoo.scoring.model import Classifier
 
@@ -69,6 +69,17 @@ def test_logits_are_selected_and_then_corrected() -> None:
     assert scored.predictions.top[:, 0].tolist() == selected.argmin(dim=1).tolist()
     for counts, guesses in ((scored.counts, selected.argmin(dim=1)), (scored.plain, selected.argmax(dim=1))):
         assert counts.predicted.tolist() == torch.bincount(guesses, minlength=3).tolist()
+
+
+def test_intervals_are_those_of_the_images_in_the_order_of_the_split() -> None:
+    """The same in any batches, with and without a correction."""
+    counts = ScoreCounts.empty([200, 50, 5])
+    expected = score_intervals(counts.update(LABELS, logits=images()[..., 0, 0].numpy() / 25.5), counts.groups)
+    for positions in ([[4, 2, 0], [], [6, 5], [1, 3]], [list(range(7))]):
+        scored = score(positions, intervals=True, correct=lambda logits: -logits)
+        assert scored.plain_intervals == {name: pytest.approx(interval) for name, interval in expected.items()}
+        assert scored.intervals.keys() == expected.keys() and scored.intervals != scored.plain_intervals
+    assert score([list(range(7))]).intervals == {}
 
 
 @pytest.mark.parametrize("keep", [False, True])

@@ -14,8 +14,6 @@ from evaluated import CLASSES, COUNTS, results_of, table
 from hub_server import HubServer
 
 from glmc_zoo.data import load_data
-from glmc_zoo.errors import UserError
-from glmc_zoo.scoring.streams import check_support
 
 Recipe = Callable[..., Any]
 THRESHOLDS = ["--many-threshold", 20, "--few-threshold", 10]
@@ -96,16 +94,20 @@ def test_counts_of_the_model_where_the_stream_has_none(
 ) -> None:
     (tables / "data" / "train-00000-of-00001.parquet").unlink()
     words = ["--data", tables, "--streaming", *THRESHOLDS]
-    refused = recipe("evaluate", "--model", model, *words, "--output-dir", tmp_path / "no")
-    assert "training images of each class of tables are not known" in refused.sentence
-    assert not (tmp_path / "no").exists()
+    unknown = recipe("evaluate", "--model", model, *words, "--output-dir", tmp_path / "no")
+    assert unknown.status == 0 and "there are no shot groups" in unknown.out
+    results = results_of(tmp_path / "no")
+    assert results["class_counts"] is results["groups"] is results["thresholds"] is results["test"]["few"] is None
+    adjusted = recipe("evaluate", "--model", model, *words, "--logit-adjustment", 1, "--output-dir", tmp_path / "not")
+    assert "--logit-adjustment needs the training images of each class" in adjusted.sentence
+    assert not (tmp_path / "not").exists()
     options = ["--backbone", "test_efficientnet", "--method", "ce", "--image-size", 32, "--epochs", 1]
     run = recipe("train", "--data", animals, *options, "--batch-size", 8, "--output-dir", tmp_path / "run")
     assert run.status == 0, run.err
     outcome = recipe("evaluate", "--model", tmp_path / "run" / "model", *words, "--output-dir", tmp_path / "yes")
     assert outcome.status == 0, outcome.err
     results = results_of(tmp_path / "yes")
-    assert results["class_counts"] == list(COUNTS.values()) and results["data"]["class_counts_from"] == "model"
+    assert results["class_counts"] == list(COUNTS.values()) and results["class_counts_from"] == "run"
     assert "The class counts are those that" in outcome.out
 
 
@@ -163,16 +165,19 @@ def test_training_says_why_it_cannot(recipe: Recipe, model: Path, name: str) -> 
     assert "streaming" not in recipe(name, "--help").out
 
 
-def test_a_class_without_test_images_is_refused(recipe: Recipe, model: Path, lab: Any, tmp_path: Path) -> None:
+def test_a_class_without_test_images_has_no_recall(recipe: Recipe, model: Path, lab: Any, tmp_path: Path) -> None:
     images = lab.images(tmp_path / "animals", COUNTS)
     shutil.rmtree(images / "test" / "cat")
-    command = ["--model", model, "--data", images, "--output-dir", tmp_path / "out"]
-    sentences = [recipe("evaluate", *command, *more).sentence for more in ([], ["--streaming"])]
-    assert sentences[0] == sentences[1] and "Class 'cat' has no test image" in sentences[0]
-    assert not list((tmp_path / "out").iterdir())
-
-
-def test_several_classes_without_test_images() -> None:
-    check_support([3, 1, 2], CLASSES)
-    with pytest.raises(UserError, match=r"Class 'ant' \(and 1 more\) has no test image: add some"):
-        check_support([0, 1, 0], CLASSES)
+    outputs = {}
+    for name, more in (("plain", []), ("streamed", ["--streaming"])):
+        command = ["--model", model, "--data", images, "--output-dir", tmp_path / name, *THRESHOLDS]
+        outcome = recipe("evaluate", *command, *more)
+        assert outcome.status == 0, outcome.err
+        assert outcome.out.count("note: 1 class has no test image (cat)") == 1
+        outputs[name] = results_of(tmp_path / name)
+    for results in outputs.values():
+        assert results["class_recalls"][2] is None and results["test"]["few"] is None
+        assert results["group_support"]["few"] == {"classes": 0, "images": 0}
+        assert sum("no test image (cat)" in note for note in results["notes"]) == 1
+    assert outputs["plain"]["test"] == pytest.approx(outputs["streamed"]["test"])
+    assert outputs["plain"]["intervals"]["test"].keys() == outputs["streamed"]["intervals"]["test"].keys()

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from glmc_zoo.errors import UserError
+from glmc_zoo.files import is_wide
 from glmc_zoo.hub.folder import PLOTS_FOLDER, cards_folder
-from glmc_zoo.results import RunResults
+from glmc_zoo.results import GroupSupport, RunResults
 
 _SCORES = {
     "top1": "Top-1 accuracy",
@@ -43,12 +44,14 @@ _MOST_CLASSES_LISTED = 20
 def render_card(results: RunResults, *, template: str | Path | None = None, repo_id: str | None = None) -> str:
     """The text of ``README.md`` for an exported model, front matter included, from its results alone.
 
-    Needs no network, timm or torch. Scores are shown in percent. A score that is ``None``, such as that of a shot group
-    without classes, is left out of the front matter and shown as a dash. ``template`` is a Jinja2 file to use instead
-    of the package's. The snippets load ``repo_id`` (``ORG/NAME`` on the Hub), or else the folder that the card lies in.
+    Needs no network, timm or torch. Scores are shown in percent, with their 95 % intervals in brackets where these are
+    wider than 2 points. A score that is ``None``, such as that of a shot group without classes, is left out of the
+    front matter and shown as a dash. A model trained without a test split has the scores of its validation split, if
+    any. ``template`` is a Jinja2 file to use instead of the package's. The snippets load ``repo_id`` (``ORG/NAME`` on
+    the Hub), or else the folder that the card lies in.
 
-    A run's results without test scores or class counts, lists of classes that disagree, and a template that does not
-    exist raise a `UserError`.
+    A run's results without test scores (unless ``no_test`` left them out) or class counts, lists of classes that
+    disagree, and a template that does not exist raise a `UserError`.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -63,8 +66,9 @@ def render_card(results: RunResults, *, template: str | Path | None = None, repo
 
 
 def _check(results: RunResults) -> None:
-    if results.converted is None and (results.test is None or results.class_counts is None):
-        lacking = "test scores" if results.test is None else "class counts"
+    untested = results.test is None and not results.data.no_test
+    if results.converted is None and (untested or results.class_counts is None):
+        lacking = "test scores" if untested else "class counts"
         raise UserError(f"The results have no {lacking}: render the card from the results.json of a finished run.")
     if results.class_counts is None:
         return
@@ -90,6 +94,8 @@ def _context(results: RunResults, repo_id: str | None) -> dict[str, Any]:
         "precision": _PRECISIONS.get(precision, precision) if precision else None,
         "top1": _percent(results.test.top1 if results.test else None),
         "scores": _score_rows(results),
+        "scored_split": _scored_split(results),
+        "brackets": any("[" in value for _, value, _ in _score_rows(results)),
         "thresholds": thresholds,
         "counts": results.class_counts or [],
         "num_classes": len(results.class_names),
@@ -103,14 +109,37 @@ def _context(results: RunResults, repo_id: str | None) -> dict[str, Any]:
     }
 
 
+def _scored_split(results: RunResults) -> str | None:
+    """The split that the table of scores is of: test, or validation where the model has no test scores."""
+    return next((split for split in ("test", "validation") if getattr(results, split)), None)
+
+
 def _score_rows(results: RunResults) -> list[tuple[str, str, int | str]]:
     """Label, value and, for a shot group, number of classes; scores that were not computed have no row."""
-    groups = results.groups or {}
+    split, groups = _scored_split(results), results.groups or {}
+    if split is None:
+        return []
+    intervals, support = results.intervals.get(split, {}), results.group_support if split == "test" else {}
     return [
-        (_SCORES[name], f"{value:.4f}" if name == "nll" else _percent(value), groups.get(name, ""))
-        for name, value in (asdict(results.test) if results.test else {}).items()
+        (_SCORES[name], _score(name, value, intervals.get(name)), _classes(groups.get(name, ""), support.get(name)))
+        for name, value in asdict(getattr(results, split)).items()
         if value is not None or name in groups
     ]
+
+
+def _score(name: str, value: float | None, interval: list[float] | None) -> str:
+    """A score, followed by its 95 % interval where that is wider than 2 points: ``91.24 % [88.9, 93.1]``."""
+    text = f"{value:.4f}" if name == "nll" else _percent(value)
+    if interval is None or not is_wide(interval):
+        return text
+    low, high = (f"{end:.2f}" if name == "nll" else f"{100 * end:.1f}" for end in interval)
+    return f"{text} [{low}, {high}]"
+
+
+def _classes(classes: int | str, support: GroupSupport | None) -> int | str:
+    if support is None or support.classes == classes:
+        return classes
+    return f"{classes}, {support.classes} of them tested ({support.images} images)"
 
 
 def _class_rows(results: RunResults) -> list[tuple[str, int, str]]:

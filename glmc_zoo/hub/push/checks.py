@@ -78,7 +78,8 @@ def exported_files(folder: Path) -> dict[str, bytes | Path]:
 def check_card(text: str, *, scored: bool = True) -> None:
     """Refuse a model card (the text of ``README.md``) whose front matter lacks what the Hub and timm need.
 
-    ``model-index`` is required of classifiers that are ``scored``; one converted from a checkpoint is not.
+    ``model-index`` is required of classifiers that are ``scored``; one that was converted, or trained without a test
+    split, is not.
     """
     import yaml
     from huggingface_hub import ModelCard

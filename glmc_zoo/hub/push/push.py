@@ -70,7 +70,7 @@ def push_folder(
         failure = f"{folder / CARD_FILE}, the model card, cannot be read"
         with explaining(failure, OSError, UnicodeDecodeError, fix="Export the run again."):
             card = (folder / CARD_FILE).read_text(encoding="utf-8")
-    check_card(card, scored=results is None or results.converted is None)
+    check_card(card, scored=results is None or results.test is not None)
     upload = _Upload(target, {**files, CARD_FILE: card.encode()}, attempts, first_wait)
     try:
         check_token_set(target.repo)

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 import timm
-from card_results import CONVERTED, MINIMAL, MORE, RESULTS, changed
+from card_results import CONVERTED, MINIMAL, MORE, RESULTS, changed, scores
 from huggingface_hub import ModelCard
 from PIL import Image
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub import export_run, render_card
-from glmc_zoo.results import FinetuneFacts, PluginFacts, RunResults
+from glmc_zoo.results import FinetuneFacts, GroupSupport, PluginFacts, RunResults
 
 
 def test_the_front_matter_reads_back() -> None:
@@ -74,6 +74,35 @@ def test_the_text_says_what_the_results_say() -> None:
     ]  # fmt: skip
     assert "None" not in text
     assert "\n\n\n" not in text
+
+
+def test_intervals_are_shown_where_they_are_wide() -> None:
+    wide = {"top1": [0.93, 0.97], "balanced_accuracy": [0.8984, 0.9084], "nll": [0.1, 0.15], "many": [0.95, 1.0]}
+    support = {"many": GroupSupport(classes=1, images=40), "medium": GroupSupport(classes=1, images=20)}
+    text = render_card(changed(intervals={"test": wide}, group_support=support))
+    for expected in (
+        "| Top-1 accuracy | 95.12 % [93.0, 97.0] |",
+        "| Balanced accuracy | 90.34 % |",
+        "| Negative log-likelihood (nats) | 0.1234 [0.10, 0.15] |",
+        "| Many-shot accuracy | 99.00 % [95.0, 100.0] | 1 |",
+        "| Medium-shot accuracy | 89.01 % | 2, 1 of them tested (20 images) |",
+    ):
+        assert expected in text
+    assert "In brackets: 95 % interval" in text
+    narrow = render_card(changed(intervals={"test": {"balanced_accuracy": [0.8984, 0.9084]}}))
+    assert narrow == render_card(RESULTS)
+
+
+def test_a_model_without_a_test_split_says_so() -> None:
+    untested = changed(test=None, class_recalls=None, data={"no_test": True, "test_images": None}, plots=[])
+    text = render_card(untested)
+    assert "in the smallest, and no images were left to test it on. It loads with" in text
+    assert "Not evaluated: the model was trained without a test split." in text and "| Score |" not in text
+    held = render_card(changed(untested, validation=scores(top1=0.875)))
+    assert "Scores on the 7 images of cifar10_lt that were held out for validation. Shot groups" in held
+    assert "| Top-1 accuracy | 87.50 % |" in held
+    card: Any = ModelCard(held)
+    assert card.data.eval_results is None and card.data.metrics is None
 
 
 def test_the_title_of_a_method_is_that_of_its_plug_in() -> None:

@@ -1,0 +1,119 @@
+"""A data set to evaluate models on: its test split, or all of its images where it names no splits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from glmc_zoo.data.catalogue import list_data
+from glmc_zoo.data.inventory import make_inventory
+from glmc_zoo.data.load import LongTailData, split_source
+from glmc_zoo.data.options import DataOptions
+from glmc_zoo.data.reading.split import ImageSplit, RawData, decode_small
+from glmc_zoo.data.sources import check_options, open_source, source_facts
+from glmc_zoo.data.splits import check_several_classes, skip_unreadable, untested_note, whole_as_test
+from glmc_zoo.errors import UserError
+from glmc_zoo.results import DataFacts
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """A data set as `load_evaluation_data` returns it."""
+
+    test: ImageSplit
+    val: ImageSplit | None
+    """Held out of the training split; ``None`` unless asked for."""
+    class_names: list[str]
+    class_counts: list[int] | None
+    """Training images of each class, without those in ``val``; ``None`` without a training split."""
+    facts: DataFacts
+    """What an evaluation stores with its results."""
+
+    @classmethod
+    def of(cls, data: LongTailData) -> "EvaluationData":
+        """The test and validation images of a data set with a training split."""
+        return cls(data.test, data.val, data.class_names, data.class_counts, data.facts)
+
+    @property
+    def name(self) -> str:
+        """Catalogue name, Hub id, or the last part of the folder's path."""
+        return self.facts.name
+
+    @property
+    def notes(self) -> list[str]:
+        """Decisions taken on the user's behalf, one sentence each."""
+        return list(self.facts.notes)
+
+
+def load_evaluation_data(
+    options: DataOptions, *, trained: Sequence[DataFacts] = (), cache_bytes: int = 1 << 30
+) -> EvaluationData:
+    """The images of a data set that models are scored on.
+
+    With a training split it is split as for training. A data set that names no splits, or has test images alone, is the
+    test split as a whole: nothing is thinned or set aside. But where a model was trained on the same images
+    without splits, only those count that its training set aside, which is noted.
+
+    Args:
+        options: Where the images are and how they are read.
+        trained: The data sets that the models were trained on, as far as they are known.
+        cache_bytes: As for `load_data`.
+
+    Raises:
+        UserError: As for `load_data`, or an option needs a training split and there is none.
+    """
+    entry = list_data().get(options.data)
+    check_options(options, entry)
+    raw = open_source(options, entry)
+    if raw.alone is not None:
+        name = source_facts(options, entry, raw.license)["name"]
+        same = [facts for facts in trained if _same_images(facts, name, len(raw.train.rows))]
+        if any(not facts.no_test for facts in same):
+            raw.notes.append(
+                f"A model was trained on {name}: only the images that its training set aside are scored. To score "
+                "other images, put them below a folder test/ or into a folder of another name."
+            )
+            return EvaluationData.of(split_source(raw, options, entry, cache_bytes=cache_bytes))
+        if same:
+            raw.notes.append(f"A model was trained on all images of {name}: its scores are higher than on new images.")
+        whole_as_test(raw)
+    if len(raw.train.rows):
+        return EvaluationData.of(split_source(raw, options, entry, cache_bytes=cache_bytes))
+    return _whole(raw, options, cache_bytes)
+
+
+def _same_images(facts: DataFacts, name: str, images: int) -> bool:
+    """Whether a training read the same folder, by its name and its number of images (unknown where it was thinned)."""
+    used = (facts.train_images or 0) + (facts.test_images or 0) + facts.val_images + facts.skipped_images
+    return not facts.in_catalogue and facts.name == name and (facts.imbalance_factor is not None or used == images)
+
+
+def _whole(raw: RawData, options: DataOptions, cache_bytes: int) -> EvaluationData:
+    """Data without a training split."""
+    facts = source_facts(options, None, raw.license)
+    assert raw.test is not None
+    if options.val_fraction or options.official_val:
+        raise UserError(
+            f"The data set {facts['name']} has no training split to hold images out of: leave val_fraction=, "
+            "split='validation' and searches of corrections out, or give a data set with a training split."
+        )
+    if options.imbalance_factor is not None:
+        raise UserError(
+            f"imbalance_factor={options.imbalance_factor!r} thins a training split, and {facts['name']} has none: "
+            "leave it out."
+        )
+    skipped = raw.missing + (skip_unreadable(raw) if options.skip_bad_images else 0)
+    check_several_classes(raw.class_names)
+    labels = raw.test.labels[raw.test.rows]
+    test = ImageSplit(raw.test.source, raw.test.rows, labels, raw.class_names)
+    raw.notes.append(f"There is no training split: all {len(test)} images are scored.")
+    raw.notes += untested_note(raw.class_names, test.class_counts)
+    if test.pixels is None:
+        decode_small([test], cache_bytes)
+    described = DataFacts(
+        **facts,
+        test_images=len(test),
+        skipped_images=skipped,
+        image_format=test.image_format(),
+        inventory=make_inventory(raw, {"test": test}),
+        notes=raw.notes,
+    )
+    return EvaluationData(test, None, raw.class_names, None, described)

@@ -1,0 +1,113 @@
+"""The shot groups of an evaluation: whose training images they follow, and what is said of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.hub import ModelSource
+from glmc_zoo.metrics import ScoreCounts, tercile_thresholds
+from glmc_zoo.options.images import ShotOptions
+from glmc_zoo.results import Thresholds
+from glmc_zoo.scoring.report import group_sizes, one_group_note
+
+
+@dataclass(frozen=True)
+class ShotGroups:
+    """The shot groups of a data set's classes, the same for all models, so that their scores can be compared."""
+
+    class_names: Sequence[str]
+    class_counts: list[int] | None = None
+    """Training images of each class; ``None`` where they are not known, so that there are no groups."""
+    source: str | None = None
+    """``data``, or the short name of the model that was trained on these images."""
+    thresholds: Thresholds | None = None
+    notes: list[str] = field(default_factory=list)
+    """What was decided, one sentence each."""
+
+    @property
+    def sizes(self) -> dict[str, int] | None:
+        """Number of classes in each group; ``None`` without groups."""
+        if self.class_counts is None or self.thresholds is None:
+            return None
+        return group_sizes(self.class_counts, self.thresholds)
+
+    def no_image(self) -> ScoreCounts:
+        """Counts of no image yet."""
+        if self.class_counts is None or self.thresholds is None:
+            return ScoreCounts.without_groups(len(self.class_names))
+        return ScoreCounts.empty(self.class_counts, many=self.thresholds.many, few=self.thresholds.few)
+
+
+def shot_groups(
+    options: ShotOptions,
+    class_names: Sequence[str],
+    data_counts: Sequence[int] | None,
+    models: Mapping[str, ModelSource],
+) -> ShotGroups:
+    """Groups by the training images of the first model that knows them for these classes, else by those of the data.
+
+    Args:
+        options: Thresholds, or terciles.
+        class_names: Classes of the data.
+        data_counts: Training images of each class in the data; ``None`` without a training split.
+        models: The models by their short names.
+    """
+    known = [(name, counts) for name, model in models.items() if (counts := trained_counts(model, class_names))]
+    if known:
+        name, counts = known[0]
+        notes = _notes(name, counts, data_counts, [other for other, numbers in known[1:] if numbers != counts])
+    elif data_counts is not None:
+        name, counts, notes = "data", list(data_counts), []
+    else:
+        return ShotGroups(
+            class_names,
+            notes=["Neither the data nor a model gives the training images of each class: there are no shot groups."],
+        )
+    many, few = options.many_threshold, options.few_threshold
+    if options.groups == "terciles":
+        many, few = tercile_thresholds(counts)
+    notes += one_group_note(counts, options)
+    return ShotGroups(class_names, counts, name, Thresholds(many=many, few=few), notes)
+
+
+def _notes(name: str, counts: list[int], data_counts: Sequence[int] | None, others: list[str]) -> list[str]:
+    notes = []
+    if data_counts is None:
+        notes.append(f"The class counts are those that {name} was trained on: the data does not give them.")
+    elif list(data_counts) != counts:
+        notes.append(
+            f"The shot groups follow the images that {name} was trained on; the training split of the data has other "
+            "numbers of images."
+        )
+    if others:
+        notes.append(
+            f"The shot groups follow the images that {name} was trained on for all models, though {', '.join(others)} "
+            "had other numbers of images."
+        )
+    return notes
+
+
+def trained_counts(source: ModelSource, class_names: Sequence[str]) -> list[int] | None:
+    """How many images of each of these classes a model was trained on, matched by name; ``None`` where not known."""
+    results = source.results
+    if results is None or results.class_counts is None:
+        return None
+    by_name = dict(zip(results.class_names, results.class_counts, strict=True))
+    return [by_name[name] for name in class_names] if by_name.keys() >= set(class_names) else None
+
+
+def prior_counts(
+    class_names: Sequence[str], data_counts: Sequence[int] | None, source: ModelSource, *, needed: bool
+) -> list[int]:
+    """The class counts that logits are adjusted for: those of the data, else those that the model was trained on.
+
+    Raises:
+        UserError: They are ``needed`` and not known.
+    """
+    counts = data_counts if data_counts is not None else trained_counts(source, class_names)
+    if counts is None and needed:
+        raise UserError(
+            f"logit_adjustment= needs the training images of each class, and neither the data nor {source.name} gives "
+            "them: leave it out."
+        )
+    return [1] * len(class_names) if counts is None else list(counts)
