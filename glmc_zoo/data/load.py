@@ -10,6 +10,7 @@ from glmc_zoo.data.options import DataOptions, data_options
 from glmc_zoo.data.reading.split import ImageSplit, RawData, RawSplit, decode_small
 from glmc_zoo.data.sources import check_options, open_source, source_facts, with_long_tail
 from glmc_zoo.data.splits import hold_out, leave_test_out, make_test_split, settle_classes, skip_unreadable, thin
+from glmc_zoo.errors import UserError
 from glmc_zoo.results import DataFacts
 
 _SMALL_SIDE = 64
@@ -77,7 +78,13 @@ def load_split_data(options: DataOptions, *, cache_bytes: int = 1 << 30) -> Long
     """`load_data` with its options as one object."""
     entry = list_data().get(options.data)
     check_options(options, entry)
-    return split_source(open_source(options, entry), options, entry, cache_bytes=cache_bytes)
+    raw = open_source(options, entry)
+    if raw.alone == "test":
+        raise UserError(
+            f"{options.data} has test images alone ({raw.sources[0].source}): add training images, or give "
+            "train_split= to train on these."
+        )
+    return split_source(raw, options, entry, cache_bytes=cache_bytes)
 
 
 def split_source(

@@ -156,7 +156,7 @@ def _checked_splits(
     if not holding and not scored:  # a class called "train", beside others
         return {}
     shown = _few(others)
-    name = next(iter(holding or splits))
+    name = next(name for name in sorted(splits, key=lambda name: (splits[name] == "train", name not in holding)))
     raise UserError(
         f"The folder {escaped(join(base, name))} may be a split or a class, as {shown} beside it "
         f"{'is' if len(others) == 1 else 'are'} no split: give train_split= or test_split= with its name if it is a "

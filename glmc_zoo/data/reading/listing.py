@@ -134,7 +134,7 @@ def _alone(listing: FileListing, train: str, test: str | None, options: DataOpti
         return None
     if listing.unsplit:
         return "whole"
-    return "test" if split_role(train) in ("test", "validation") else None
+    return "test" if train == options.test_split or split_role(train) in ("test", "validation") else None
 
 
 def _without_unlabelled(listing: FileListing) -> FileListing:

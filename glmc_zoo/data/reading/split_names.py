@@ -45,10 +45,13 @@ def is_filler(name: str) -> bool:
 def choose_splits(names: list[str], train: str | None, test: str | None) -> tuple[str, str | None, list[str]]:
     """Training split, test split (``None`` where there is none), and what was decided for the user.
 
-    A single split is the training split, whatever its name. ``train`` and ``test`` are names that the user gives.
+    A single split comes first, whatever its name, with no test split. ``train`` and ``test`` are names that the user
+    gives.
     """
     notes = []
     train, test = _given(names, train, "train_split"), _given(names, test, "test_split")
+    if train is None and names == [test]:  # all there is, for an evaluation
+        return names[0], None, []
     if train is None:
         usable = [name for name in names if name != test]
         train = _only(usable, "train")

@@ -84,7 +84,8 @@ def raw_from_tables(tables: Mapping[str, Any], options: DataOptions, folder: Pat
     if not len(splits[0].rows):
         raise UserError(f"The label column {label_column!r} is empty for every image: name another with label_column=.")
     given = {train_name: options.train_split, test_name: options.test_split}
-    only_test = not test_name and options.train_split is None and split_role(train_name) in ("test", "validation")
+    means_test = options.test_split is not None or split_role(train_name) in ("test", "validation")
+    only_test = test_name is None and options.train_split is None and means_test
     return RawData(
         class_names,
         splits[0],

@@ -9,6 +9,7 @@ import datasets
 import numpy as np
 import pytest
 
+from glmc_zoo.data import load_data
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.folders import has_configurations, holds_tables, open_folder
 from glmc_zoo.errors import UserError
@@ -208,8 +209,10 @@ def test_folders_that_cannot_be_read(write_images: Write, tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"empty has no images \(1 not an image\): expected CLASS/\*\.jpg"):
         open_folder(tmp_path / "empty", DataOptions())
     write_images(tmp_path / "halves" / "test", [1, 1])
-    with pytest.raises(UserError, match=r"test but no train"):
-        open_folder(tmp_path / "halves", DataOptions())
+    with pytest.raises(
+        UserError, match=r"halves has test images alone \(test\): add training images, or give train_split="
+    ):
+        load_data(tmp_path / "halves")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "x.parquet").write_bytes(b"no parquet")
     with pytest.raises(UserError, match=r"broken cannot be read"):

@@ -141,7 +141,6 @@ def test_labels_follow_select_and_decode_nothing() -> None:
 @pytest.mark.parametrize(
     ("values", "feature", "parts"),
     [
-        ([0, 2], CLASSES, ["Row 1", "2", "2 classes"]),
         ([0.5, 1.0], datasets.Value("float32"), ["float", "label_column="]),
         ([[0], [1]], datasets.List(datasets.Value("int64")), ["one class per image"]),
     ],
@@ -151,6 +150,15 @@ def test_labels_that_cannot_be_used(values: list, feature: object, parts: list[s
         read_labels([table(values, feature)], "label")
     assert all(part in str(caught.value) for part in parts)
     assert str(caught.value) == caught.value.sentence
+
+
+def test_a_label_outside_of_the_classes_is_named() -> None:
+    import pyarrow as pa
+
+    rows = datasets.table.InMemoryTable(pa.table({"label": [0, 2]}))
+    odd = datasets.Dataset(rows, info=datasets.DatasetInfo(features=datasets.Features({"label": CLASSES})))
+    with pytest.raises(UserError, match="^Row 1 has the label 2 in column 'label', outside its 2 classes"):
+        read_labels([odd], "label")
 
 
 @pytest.mark.parametrize(
