@@ -100,6 +100,10 @@ class DataFacts:
     val_images: int = 0
     skipped_images: int = 0
     image_format: str | None = None
+    intensity_range: list[float] | None = None
+    """The values that became black and white in images of more than 8 bits; ``None`` where there are none."""
+    intensity_given: bool = False
+    """Whether the user gave this range: values beyond it were cut off."""
     inventory: Inventory | None = None
     """Layout, splits and what was left out; ``None`` where a library or an official list decides all of it."""
     notes: list[str] = field(default_factory=list)

@@ -26,7 +26,7 @@ CONTRACT = {
     *("GLMCOutput", "glmc_loss", "GLMCModel", "MaxNorm", "longtail_counts", "longtail_indices", "LongTailMetrics"),
     *("list_data", "load_data", "list_models", "create_model"),
 }
-HEAVY = {"torch", "timm", "datasets", "evaluate", "accelerate", "matplotlib", "sklearn", "torchvision"}
+HEAVY = {"torch", "timm", "datasets", "evaluate", "accelerate", "matplotlib", "sklearn", "torchvision", "PIL"}
 
 # What each package may import from this one; those of the same row do not know each other.
 FLOOR = {"errors", "facts", "fields", "files", "results"}
@@ -57,6 +57,7 @@ LIBRARIES = {
     "options": set(),
     "machine": {"torch", "accelerate", "psutil"},
 }
+LIBRARIES["data"].add("pillow_heif")
 LIBRARIES["scoring"] = {"pyarrow"}.union(*LIBRARIES.values())
 LIBRARIES["training"] = {"peft", "safetensors", *LIBRARIES["scoring"]}
 

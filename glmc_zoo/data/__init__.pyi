@@ -17,7 +17,7 @@ from .load import load_split_data as load_split_data
 from .longtail import longtail_counts as longtail_counts
 from .longtail import longtail_indices as longtail_indices
 from .options import DataOptions as DataOptions
-from .reading.images import to_rgb as to_rgb
+from .reading.decoding import to_rgb as to_rgb
 from .reading.split import ImageSplit as ImageSplit
 from .streaming import StreamedData as StreamedData
 from .streaming import StreamSplit as StreamSplit

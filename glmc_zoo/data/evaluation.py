@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from glmc_zoo.data.catalogue import list_data
 from glmc_zoo.data.inventory import make_inventory
-from glmc_zoo.data.load import LongTailData, split_source
+from glmc_zoo.data.load import LongTailData, scale_deep_images, split_source
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.split import ImageSplit, RawData, decode_small
 from glmc_zoo.data.sources import check_options, open_source, source_facts
@@ -100,6 +100,7 @@ def _whole(raw: RawData, options: DataOptions, cache_bytes: int) -> EvaluationDa
             f"imbalance_factor={options.imbalance_factor!r} thins a training split, and {facts['name']} has none: "
             "leave it out."
         )
+    scale_deep_images(raw, options)
     skipped = raw.missing + (skip_unreadable(raw) if options.skip_bad_images else 0)
     check_several_classes(raw.class_names)
     labels = raw.test.labels[raw.test.rows]
@@ -114,6 +115,7 @@ def _whole(raw: RawData, options: DataOptions, cache_bytes: int) -> EvaluationDa
         skipped_images=skipped,
         image_format=test.image_format(),
         inventory=make_inventory(raw, {"test": test}),
+        **({} if raw.intensity is None else raw.intensity.facts()),
         notes=raw.notes,
     )
     return EvaluationData(test, None, raw.class_names, None, described)

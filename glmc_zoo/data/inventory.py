@@ -28,6 +28,7 @@ def make_inventory(raw: RawData, splits: dict[str, ImageSplit | None]) -> Invent
         groups=groups,
         grouped_by=raw.grouped_by if groups is not None else None,
         left_out=raw.left_out.facts(),
+        intensity=None if raw.intensity is None else raw.intensity.note,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from glmc_zoo.data.catalogue import IMAGENET_MEAN, IMAGENET_STD, DataEntry, Statistics, list_data
 from glmc_zoo.data.inventory import make_inventory
 from glmc_zoo.data.options import DataOptions, data_options
+from glmc_zoo.data.reading.intensity_search import set_intensity
 from glmc_zoo.data.reading.split import ImageSplit, RawData, RawSplit, decode_small
 from glmc_zoo.data.sources import check_options, open_source, source_facts, with_long_tail
 from glmc_zoo.data.splits import hold_out, leave_test_out, make_test_split, settle_classes, skip_unreadable, thin
@@ -91,6 +92,7 @@ def split_source(
     raw: RawData, options: DataOptions, entry: DataEntry | None, *, cache_bytes: int = 1 << 30
 ) -> LongTailData:
     """The splits of a data set that was read: thinned, with the test and validation images that the options ask for."""
+    scale_deep_images(raw, options)
     options = with_long_tail(options, entry, by_list=raw.split_file is not None)
     if options.no_test:
         leave_test_out(raw)
@@ -126,6 +128,13 @@ def split_source(
     )
 
 
+def scale_deep_images(raw: RawData, options: DataOptions) -> None:
+    """Find the range of images of more than 8 bits over all splits, and have them scaled by it."""
+    raw.intensity = set_intensity([(split.source, split.rows) for split in raw.splits], options.intensity_limits)
+    if raw.intensity is not None and not raw.layout:  # there is no inventory to say it
+        raw.notes.append(raw.intensity.note)
+
+
 def _describe(
     options: DataOptions, entry: DataEntry | None, raw: RawData, splits: list[ImageSplit], skipped: int
 ) -> DataFacts:
@@ -149,6 +158,7 @@ def _describe(
             raw,
             {"train": train, "validation": val[0] if val else None, "test": None if options.no_test else test},
         ),
+        **({} if raw.intensity is None else raw.intensity.facts()),
         notes=raw.notes,
     )
 

@@ -1,5 +1,6 @@
 """Which data set, which of its images, and how its splits are made: the arguments of `load_data`."""
 
+import math
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Literal
@@ -69,15 +70,39 @@ class DataOptions(OptionGroup):
     no_test: bool = option(
         "train without a test split: none is set aside, and one that the data set has is not used", default=False
     )
+    intensity_range: str | None = option(
+        "values that become black and white in images of more than 8 bits, as LOW,HIGH; what lies beyond is cut off",
+        default=None,
+        decided_by="the values of the images, none of which is cut off",
+    )
     skip_bad_images: bool = option("leave out images that cannot be read, and count them", default=False)
 
+    @property
+    def intensity_limits(self) -> tuple[float, float] | None:
+        """The two values of ``intensity_range``; ``None`` where it is not given."""
+        return None if self.intensity_range is None else parse_range("intensity_range", self.intensity_range)
+
     def check(self) -> None:
-        """Refuse a data set without a name, and two ways to hold images out at once."""
+        """Refuse a data set without a name, a range that is none, and two ways to hold images out at once."""
+        _ = self.intensity_limits
         if not self.data.strip():
             raise UserError(f"data={self.data!r} is empty: give a folder, a Hub id or a name, such as cifar10_lt.")
         if self.official_val and self.val_fraction:
             both = f"official_val=True and val_fraction={self.val_fraction!r}"
             raise UserError(f"{both} both hold images out: give one of them.")
+
+
+def parse_range(name: str, text: str) -> tuple[float, float]:
+    """The two numbers of ``LOW,HIGH``, the value of the option ``name``; `UserError` for any other text."""
+    try:
+        low, high = (float(number) for number in text.split(","))
+    except ValueError:
+        low, high = math.nan, math.nan
+    if not -math.inf < low < high < math.inf:
+        raise UserError(
+            f"{name}={text!r} is not accepted: it must be two numbers with a comma, the smaller first, such as 0,4095."
+        )
+    return low, high
 
 
 def data_options(name_or_path: str | PathLike[str], options: dict[str, Any]) -> DataOptions:

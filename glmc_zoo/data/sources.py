@@ -152,6 +152,8 @@ def check_options(options: DataOptions, entry: DataEntry | None) -> None:
         refuse("data_dir", f"is for catalogue data sets, and {name} is not one: give the folder itself as the data set")
     if entry is not None and entry.embedded and options.data_dir is not None:
         refuse("data_dir", f"has no effect: {name} comes with scikit-learn; leave it out")
+    if entry is not None and entry.embedded and options.intensity_range is not None:
+        refuse("intensity_range", f"is for images of more than 8 bits, and those of {name} have 8: leave it out")
     if entry is not None and options.data_config is not None:
         refuse("data_config", f"is for data sets outside the catalogue: leave it out with {name}")
     if entry is None and options.imbalance_factor is None:

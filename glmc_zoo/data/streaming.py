@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from glmc_zoo.data import sources
 from glmc_zoo.data.catalogue import DataEntry, list_data
 from glmc_zoo.data.options import DataOptions, data_options
 from glmc_zoo.data.reading.columns import find_image_column, find_label_column, label_features, label_key
+from glmc_zoo.data.reading.decoding import decode_record, one_line
 from glmc_zoo.data.reading.folders import holds_tables
-from glmc_zoo.data.reading.images import decode_record, one_line
+from glmc_zoo.data.reading.intensity import Intensity
+from glmc_zoo.data.reading.inventory import escaped
 from glmc_zoo.data.reading.split_names import choose_splits, split_role
 from glmc_zoo.data.reading.stream_tables import open_stream_tables
 from glmc_zoo.data.splits import check_several_classes, tail_counts, unused_classes
@@ -51,6 +54,12 @@ class StreamSplit:
     """Images of the whole split, where the data set states it."""
     rank: int = 0
     world_size: int = 1
+    intensity: Intensity | None = None
+    """The range of images of more than 8 bits; without it each has a range of its own."""
+
+    def with_intensity(self, intensity: Intensity) -> "StreamSplit":
+        """The same split with this range for images of more than 8 bits."""
+        return replace(self, intensity=intensity)
 
     @property
     def num_shards(self) -> int:
@@ -75,10 +84,13 @@ class StreamSplit:
                 records = rows[self.image_column]
                 local = start + step * np.arange(len(records), dtype=np.int64)
                 where = [f"Image {i} of {f'shard {shard} of ' if shard else ''}the {self.name} split" for i in local]
-                images = [
-                    decode_record(record, at, _ADVICE, open_file=xopen, shown=lambda path: Path(path).name)
-                    for record, at in zip(records, where, strict=True)
-                ]
+                decode = partial(
+                    decode_record,
+                    intensity=self.intensity,
+                    open_remote=xopen,
+                    shown=lambda path: escaped(Path(path).name),
+                )
+                images = [decode(record, at, _ADVICE) for record, at in zip(records, where, strict=True)]
                 labels = [self._class(value, at) for value, at in zip(rows[self.label_column], where, strict=True)]
                 yield images, np.asarray(labels, dtype=np.int64), local + (shard << _SHARD_BITS)
                 start += step * len(records)
@@ -171,13 +183,15 @@ def load_stream_data(options: DataOptions) -> StreamedData:
             counts, origin = tail_counts([entry.max_count] * len(names), options), "formula"
     check_several_classes([str(name) for name in names])
     classes = {key: position for position, key in enumerate(names)}
+    limits = options.intensity_limits
+    intensity = None if limits is None else Intensity(*limits, given=True)
 
     def split(name: str, shown: str) -> StreamSplit:
         table = tables.splits[name]
         column = image if image in table.features else find_image_column(table.features)
         # In this order: ``datasets`` decodes image files that were selected before.
         undecoded = table.decode(False).select_columns([column, label])
-        return StreamSplit(undecoded, column, label, classes, shown, tables.sizes[name])
+        return StreamSplit(undecoded, column, label, classes, shown, tables.sizes[name], intensity=intensity)
 
     facts = DataFacts(
         **sources.source_facts(options, entry, tables.license),
@@ -187,6 +201,7 @@ def load_stream_data(options: DataOptions) -> StreamedData:
         imbalance_type=options.imbalance_type if options.imbalance_factor is not None else None,
         train_images=None if counts is None else sum(counts),
         test_images=tables.sizes[test_name],
+        **({} if intensity is None else intensity.facts()),
         notes=notes,
     )
     train = None if train_name is None else split(train_name, "training")

@@ -27,6 +27,7 @@ from glmc_zoo.results import EvaluationResults, Scores
 from glmc_zoo.scoring import report
 from glmc_zoo.scoring.classes import ClassMatch, match_classes
 from glmc_zoo.scoring.corrections import Corrections, make_corrections, search_corrections, was_held_out
+from glmc_zoo.scoring.intensity import as_trained
 from glmc_zoo.scoring.loop import Scored, score_split
 from glmc_zoo.scoring.model import Classifier, load_classifier
 from glmc_zoo.scoring.shots import prior_counts, shot_groups
@@ -102,11 +103,13 @@ class EvaluationRun:
         source = self.sources[self.names.index(name)]
         match = match_classes(source.name, source.class_names, classifier.num_classes, data.class_names)
         corrections, posthoc, notes = self._corrections(source, classifier, match)
+        images, scaling = as_trained(self.split, source, self.options.data)
+        notes = [*notes, *scaling]
         for note in notes:
             self.accelerator.print(f"note: {note}")
         scored = score_split(
             classifier,
-            self._loader(classifier, self.split),
+            self._loader(classifier, images),
             self.shots.no_image(),
             self.accelerator,
             total=self.num_images,
@@ -188,7 +191,7 @@ class EvaluationRun:
             )
         if not wanted.searches or self.val is None:
             return corrections, corrections.describe(), notes
-        loader = self._loader(classifier, self.val)
+        loader = self._loader(classifier, as_trained(self.val, source, self.options.data)[0])
         best, posthoc, scores = search_corrections(wanted, corrections, classifier, match, loader, self.accelerator)
         held_out, why = was_held_out(source.results, self.data)
         if not held_out:

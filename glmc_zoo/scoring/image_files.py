@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from glmc_zoo.data.reading.images import IMAGE_SUFFIXES, UNREADABLE, one_line, to_rgb
+from glmc_zoo.data.reading.decoding import UnreadableImage, read_image
+from glmc_zoo.data.reading.intensity import Intensity
 from glmc_zoo.data.reading.walk import walk_images
 from glmc_zoo.errors import UserError
 
@@ -28,8 +29,10 @@ def find_images(paths: Iterable[str]) -> list[Path]:
         else:
             raise UserError(f"images={name!r} does not exist: give image files, or folders that hold some.")
     if not files:
-        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise UserError(f"No image was found in {', '.join(given)}: expected files that end in {suffixes}.")
+        raise UserError(
+            f"No image was found in {', '.join(given)}: give image files, such as .jpg, .png or .tif, or folders that "
+            "hold some."
+        )
     return list(dict.fromkeys(files))
 
 
@@ -42,6 +45,8 @@ class ImageFiles(Dataset[Any]):
     """From PIL RGB images to uint8 (B, 3, H, W)."""
     skip: bool
     """Leave out images that cannot be read; else they are a `UserError`."""
+    intensity: Intensity | None = None
+    """The range of images of more than 8 bits that the model was trained with."""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -51,18 +56,14 @@ class ImageFiles(Dataset[Any]):
         good, images, bad = [], [], []
         for position in positions:
             try:
-                with Image.open(self.files[position]) as image:
-                    image.load()
-                    images.append(to_rgb(image))
+                images.append(read_image(str(self.files[position]), self.intensity))
                 good.append(position)
-            except UNREADABLE as error:
-                reason = "not an image" if isinstance(error, UnidentifiedImageError) else one_line(error)
+            except UnreadableImage as error:
                 if not self.skip:
                     raise UserError(
-                        f"Image {self.files[position]} cannot be read: {reason}; remove it or pass "
-                        "skip_bad_images=True."
+                        f"Image {self.files[position]} cannot be read: {error}; remove it or pass skip_bad_images=True."
                     ) from error
-                bad.append((position, reason))
+                bad.append((position, str(error)))
         # Where nothing can be read, the empty batch has the shape of the others.
         batch = self.transform(images) if images else self.transform([Image.new("RGB", (8, 8))])[:0]
         return batch, good, bad

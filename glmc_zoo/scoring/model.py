@@ -10,7 +10,7 @@ from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from glmc_zoo.data import Normalize
-from glmc_zoo.data.reading.images import one_line
+from glmc_zoo.data.reading.decoding import one_line
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.machine.processes import own_share

@@ -19,6 +19,7 @@ from glmc_zoo.machine.hardware import loading_workers
 from glmc_zoo.machine.processes import main_process_first, on_main_process
 from glmc_zoo.options.commands import PredictOptions
 from glmc_zoo.scoring.image_files import ImageFiles, find_images
+from glmc_zoo.scoring.intensity import trained_intensity
 from glmc_zoo.scoring.loop import top_classes
 from glmc_zoo.scoring.model import load_classifier, logit_batches
 
@@ -51,6 +52,7 @@ class PredictionRun:
         source = main_process_first(self.accelerator, lambda: open_model(options.model))
         self.classifier = load_classifier(source, self.accelerator.device, image_size=options.image_size)
         self.labels = class_labels(source, self.classifier.network, self.classifier.num_classes)
+        self.intensity = trained_intensity(source)
         self.skipped: list[str] = []
 
     def describe(self) -> None:
@@ -77,7 +79,8 @@ class PredictionRun:
 
     def _loader(self) -> DataLoader[Any]:
         options = self.options
-        dataset = ImageFiles(self.files, self.classifier.preprocessing, skip=options.skip_bad_images)
+        skip = options.skip_bad_images
+        dataset = ImageFiles(self.files, self.classifier.preprocessing, skip=skip, intensity=self.intensity)
         share = range(self.accelerator.process_index, len(self.files), self.accelerator.num_processes)
         # A single batch is read at once: there is no other to read beside it.
         workers = loading_workers(options.workers, len(share) <= options.batch_size, self.accelerator.device)

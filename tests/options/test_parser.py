@@ -15,7 +15,7 @@ from glmc_zoo.options.sections import COMMANDS, TRAIN, option_names
 
 # People's scripts call these; one may be added, none may go.
 DATA = """data data-dir data-config imbalance-factor max-count imbalance-type selection data-seed val-fraction
-split-file official-val image-column label-column train-split test-split no-test skip-bad-images
+split-file official-val image-column label-column train-split test-split intensity-range no-test skip-bad-images
 split-column split-by class-level follow-links"""
 RUN = f"""{DATA} image-size augment workers epochs batch-size lr weight-decay warmup-epochs momentum sched min-lr
 lr-base-size grad-accum-steps clip-grad sam-rho seed mixed-precision compile compile-mode threads resident profile

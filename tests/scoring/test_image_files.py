@@ -54,5 +54,5 @@ def test_batches_of_what_can_be_read(tmp_path: Path) -> None:
 
 
 def test_no_image(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"No image was found in .*: expected files that end in \.bmp, "):
+    with pytest.raises(UserError, match=r"No image was found in .*: give image files, such as \.jpg"):
         find_images([str(tmp_path)])

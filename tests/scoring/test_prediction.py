@@ -120,7 +120,7 @@ def test_an_output_file_is_kept(predict: Recipe, model: Path, tmp_path: Path) ->
         (["--images", "a.png"], "--model is missing"),
         (["--model", "m"], "--images is missing"),
         (["--images", "nowhere"], "--images nowhere does not exist"),
-        (["--images", "empty"], "No image was found in empty: expected files that end in .bmp, "),
+        (["--images", "empty"], "No image was found in empty: give image files, such as .jpg"),
         (["--images", "a.png", "--top", 0], "--top 0 is too small"),
         (["--images", "a.png", "--model", "resnet5O"], "Unknown model 'resnet5O'"),
     ],

@@ -1,5 +1,6 @@
 """Splits of images and classes: as they were read, and as a torch ``Dataset``."""
 
+import copy
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 
-from glmc_zoo.data.reading.images import UNREADABLE, ArrayImages, ImageSource
+from glmc_zoo.data.reading.formats import FORMATS, UNREADABLE
+from glmc_zoo.data.reading.images import ArrayImages, ImageSource
+from glmc_zoo.data.reading.intensity import Intensity
 from glmc_zoo.data.reading.inventory import LeftOut
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import SplitFacts
@@ -65,6 +68,14 @@ class ImageSplit(Dataset[tuple[Any, int]]):
             return [Image.fromarray(self.pixels[position]) for position in positions]
         return self.source.read(self.rows[positions])
 
+    def with_intensity(self, intensity: Intensity) -> "ImageSplit":
+        """The same split with another range for images of more than 8 bits, which are then decoded anew."""
+        if isinstance(self.source, ArrayImages) or self.source.intensity in (None, intensity):
+            return self  # without a range of their own, the images have 8 bits
+        source = copy.copy(self.source)
+        source.intensity = intensity
+        return ImageSplit(source, self.rows, self.labels, self.class_names)
+
     def paths(self) -> list[str | None] | None:
         """The file of each image, relative to the data set's folder; ``None`` where images do not come in files."""
         paths = [] if isinstance(self.source, ArrayImages) else self.source.paths(self.rows)
@@ -80,7 +91,7 @@ class ImageSplit(Dataset[tuple[Any, int]]):
             return None
         try:
             data = self.source.encoded(int(self.rows[0]))
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 name: str | None = image.format
         except UNREADABLE:
             return None
@@ -121,6 +132,8 @@ class RawData:
     """Held-out images, once there are any."""
     split_file: dict[str, str] | None = None
     """``name`` and ``sha256`` of the official list that made the training split; ``None`` without one."""
+    intensity: Intensity | None = None
+    """The range of images of more than 8 bits; ``None`` where there are none."""
     missing: int = 0
     """Listed images that are missing and were left out."""
     layout: str = ""

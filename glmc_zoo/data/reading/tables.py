@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.columns import find_image_column, find_label_column, label_columns, read_labels
-from glmc_zoo.data.reading.images import ArrowImages, FileImages, one_line
+from glmc_zoo.data.reading.decoding import one_line
+from glmc_zoo.data.reading.images import ArrowImages, FileImages
 from glmc_zoo.data.reading.inventory import LeftOut
 from glmc_zoo.data.reading.label_files import SPLIT_NAMES
 from glmc_zoo.data.reading.listing import UNLABELLED, UNUSED_SPLIT

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from glmc_zoo.data.reading.images import IMAGE_SUFFIXES, looks_like_image
+from glmc_zoo.data.reading.formats import IMAGE_SUFFIXES, looks_like_image
 from glmc_zoo.data.reading.inventory import LeftOut, escaped
 from glmc_zoo.errors import UserError
 

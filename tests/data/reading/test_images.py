@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glmc_zoo.data.reading.images import ArrowImages, to_rgb
+from glmc_zoo.data.reading.decoding import to_rgb
+from glmc_zoo.data.reading.images import ArrowImages
 from glmc_zoo.data.reading.split import readable_rows
 from glmc_zoo.errors import UserError
 
@@ -38,7 +39,8 @@ def test_16_bit_is_scaled_not_clipped(dtype: type, tmp_path: Path) -> None:
 
 def test_float_grey() -> None:
     assert array(Image.fromarray(np.array([[0.0, 1.0]], dtype=np.float32)))[..., 0].tolist() == [[0, 255]]
-    assert array(Image.fromarray(np.array([[-3.0, 99.6, 400.0]], dtype=np.float32)))[..., 0].tolist() == [[0, 100, 255]]
+    assert array(Image.fromarray(np.array([[3.0, 99.6, 255.0]], dtype=np.float32)))[..., 0].tolist() == [[3, 100, 255]]
+    assert array(Image.fromarray(np.array([[-100.0, 100, 410]], dtype=np.float32)))[..., 0].tolist() == [[0, 100, 255]]
 
 
 def test_transparency_is_laid_on_white() -> None:

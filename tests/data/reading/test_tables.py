@@ -157,7 +157,7 @@ def test_a_label_outside_of_the_classes_is_named() -> None:
 
     rows = datasets.table.InMemoryTable(pa.table({"label": [0, 2]}))
     odd = datasets.Dataset(rows, info=datasets.DatasetInfo(features=datasets.Features({"label": CLASSES})))
-    with pytest.raises(UserError, match="^Row 1 has the label 2 in column 'label', outside its 2 classes"):
+    with pytest.raises(UserError, match=r"^Row 1 has the label 2 in column 'label', outside its 2 classes"):
         read_labels([odd], "label")
 
 

@@ -1,0 +1,22 @@
+"""Images of more than 8 bits as a model saw them in its training."""
+
+from glmc_zoo.data import ImageSplit, StreamSplit
+from glmc_zoo.data.options import DataOptions
+from glmc_zoo.data.reading.intensity import Intensity
+from glmc_zoo.hub import ModelSource
+
+
+def as_trained(
+    split: ImageSplit | StreamSplit, source: ModelSource, options: DataOptions
+) -> tuple[ImageSplit | StreamSplit, list[str]]:
+    """The split in the range of intensity that a model was trained with, unless the user gives one; and a note."""
+    trained = trained_intensity(source)
+    if trained is None or options.intensity_range is not None:
+        return split, []
+    changed = split.with_intensity(trained)
+    return changed, [] if changed is split else [f"{trained.note} The model was trained with this range."]
+
+
+def trained_intensity(source: ModelSource) -> Intensity | None:
+    """The range that a model was trained with; ``None`` where its images had 8 bits, or nothing is known."""
+    return None if source.results is None else Intensity.of(source.results.data)
