@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from glmc_zoo.options.given import Given
     from glmc_zoo.options.sections import Command
     from glmc_zoo.results import EvaluationResults, RunResults
-    from glmc_zoo.scoring.prediction import Prediction
+    from glmc_zoo.scoring.prediction_files import Prediction
 
 
 def train(**options: Any) -> RunResults:
@@ -79,16 +79,24 @@ def evaluate(**options: Any) -> list[EvaluationResults]:
 def predict(**options: Any) -> list[Prediction]:
     """Classify images with a trained model; the options are those of ``glmc-zoo predict --help``.
 
-    Gives the most probable classes of each image that can be read.
+    Gives the most probable classes of each image, in order. A file that cannot be read has no labels, and the reason as
+    its ``problem``; ``skip_bad_images=True`` leaves it out. Without ``output=`` the CSV file is ``predictions.csv``, or
+    ``predictions-2.csv`` and so on where that exists already; ``output=None`` writes none.
 
     >>> predictions = glmc_zoo.predict(model="runs/NAME/model", images="new_photos")  # doctest: +SKIP
     >>> predictions[0].labels[0], predictions[0].probabilities[0]  # doctest: +SKIP
     """
+    from dataclasses import replace
+
     from glmc_zoo.options.resolve import prediction_options
     from glmc_zoo.options.sections import PREDICT
     from glmc_zoo.scoring.prediction import predict_images
 
-    return predict_images(prediction_options(_given(PREDICT, "predict", options)))
+    given = _given(PREDICT, "predict", options)
+    resolved = prediction_options(given)
+    if "output" in options and options["output"] is None:
+        return predict_images(replace(resolved, output=None))
+    return predict_images(resolved, fresh_output="output" not in given)
 
 
 def _given(command: Command, name: str, options: dict[str, Any]) -> Given:

@@ -2,6 +2,7 @@
 
 import atexit
 import importlib.util
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -31,13 +32,20 @@ def run_recipe(main: Callable[[], None]) -> None:
     reports itself.
     """
     _hide_own_folder()
+    _print_any_name()
     status = 0
     try:
         main()
     except UserError as error:
-        if int(os.environ.get("RANK", "0")) == 0 or error.in_one_process:
-            sentence = as_command_line(error.sentence, option_names())
-            print(f"{Path(sys.argv[0]).name}: error: {sentence}", file=sys.stderr)
+        _report(error)
+        status = 2
+    except RuntimeError as error:
+        from glmc_zoo.machine.processes import lost_worker
+
+        if (lost := lost_worker(error)) is None:
+            raise
+        lost.in_one_process = True
+        _report(lost)
         status = 2
     except KeyboardInterrupt:
         status = 130
@@ -45,6 +53,19 @@ def run_recipe(main: Callable[[], None]) -> None:
         _end_process(status)
     if status:
         raise SystemExit(status)
+
+
+def _report(error: UserError) -> None:
+    if int(os.environ.get("RANK", "0")) == 0 or error.in_one_process:
+        sentence = as_command_line(error.sentence, option_names())
+        print(f"{Path(sys.argv[0]).name}: error: {sentence}", file=sys.stderr)
+
+
+def _print_any_name() -> None:
+    """Print what the terminal's encoding lacks as an escape; a name of a file or class must not end a run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _end_process(status: int) -> None:

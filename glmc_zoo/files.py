@@ -1,6 +1,7 @@
 """Files and folders that are whole or absent, and tables of text."""
 
 import csv
+import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -25,8 +26,22 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file with a head, whole or not at all."""
-    replace_file(path, lambda file: csv.writer(file, lineterminator="\n").writerows([columns, *rows]))
+    """Write a CSV file with a head, whole or not at all; see `csv_text`."""
+    replace_file(path, lambda file: file.write(csv_text([columns, *rows])))
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    r"""Rows as CSV, a newline after each.
+
+    A cell with a line break of any kind is quoted. What UTF-8 cannot hold, a lone surrogate, becomes ``\udce9``.
+    """
+    lines = []
+    for row in rows:
+        line = io.StringIO()
+        # With a line end of "\n", the writer would leave a cell with "\r" unquoted, and no reader could read it.
+        csv.writer(line, lineterminator="\r\n").writerow(row)
+        lines.append(line.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines).encode("utf-8", "backslashreplace").decode()
 
 
 def fresh_folder(base: Path) -> Path:

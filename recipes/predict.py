@@ -2,9 +2,11 @@
 
     python recipes/predict.py --model runs/NAME/model --images photo.jpg path/to/folder
     python recipes/predict.py --model hf_hub:ORG/NAME --images path/to/folder --top 3 --output labels.csv
-    python recipes/predict.py --model resnet50 --images path/to/folder --skip-bad-images
+    python recipes/predict.py --model resnet50 --images list.csv 'photos/**/2024/*.jpg'
 
-The pixels are those of recipes/evaluate.py. The CSV has a line an image: file, label, probability, label_2, ...
+The pixels are those of recipes/evaluate.py. The CSV has a row for each image: file, label, probability, label_2, ...
+Rows are written as they come, to NAME.partial, which is renamed at the end. A file that cannot be read does not end the
+run: its row, file and problem, is in NAME.problems.csv.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from glmc_zoo.options.sections import PREDICT
 
 
 def main() -> None:
-    """Parse, open, classify, write."""
+    """Parse, open, classify and write, show."""
     # ---------------------------------------------------------------- options: file, command line
     options = prediction_options(read_options(PREDICT, __doc__))
 
@@ -25,10 +27,10 @@ def main() -> None:
     run = PredictionRun(options)
     run.describe()
 
-    # ---------------------------------------------------------------- labels with probabilities
+    # ---------------------------------------------------------------- labels with probabilities, written as they come
     predictions = run.predict()
 
-    # ---------------------------------------------------------------- CSV, table
+    # ---------------------------------------------------------------- table, and what could not be read
     run.finish(predictions)
 
 

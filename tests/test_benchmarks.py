@@ -27,7 +27,7 @@ def run_script(name: str, *arguments: Any, cwd: Path) -> str:
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("script", ["speed.py", "startup.py"])
+@pytest.mark.parametrize("script", ["speed.py", "startup.py", "predict.py"])
 def test_a_measurement_explains_itself(script: str, tmp_path: Path) -> None:
     assert "--json" in run_script(script, "--help", cwd=tmp_path)
 
@@ -55,6 +55,17 @@ def test_startup_stops_the_recipe_after_its_first_step(tmp_path: Path) -> None:
     arguments = ["--first-step", "--epochs", 1, "--batch-size", 8, "--output-dir", tmp_path / "run"]
     assert run_script("startup.py", *arguments, cwd=tmp_path).splitlines()[-1] == "first training step done"
     assert (tmp_path / "run" / "config.yaml").exists() and not (tmp_path / "run" / "results.json").exists()
+
+
+@pytest.mark.processes
+def test_a_prediction_is_timed_from_its_start_to_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "predict.json"
+    printed = run_script("predict.py", "--images", 5, "--rounds", 1, "--json", file, cwd=tmp_path)
+    report = json.loads(file.read_text(encoding="utf-8"))
+    assert str(tmp_path) not in report["command"]
+    rows = {row["threads"]: row for row in report["results"]}
+    assert list(rows) == ["its own choice", "1"] and all(name in printed for name in rows)
+    assert all(row["images"] == 5 and row["processor_seconds"]["median"] > 1 < row["peak_mib"] for row in rows.values())
 
 
 def test_reference_loop_trains_as_the_package_does() -> None:

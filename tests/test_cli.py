@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
@@ -65,6 +66,26 @@ def test_other_errors_keep_their_traceback_and_an_interruption_has_none() -> Non
     with pytest.raises(ZeroDivisionError):
         run_recipe(broken)
     expect_exit(interrupted, 130)
+
+
+def test_a_process_that_loads_images_and_dies_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lost() -> None:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    monkeypatch.setenv("RANK", "1")  # no other process meets it
+    expect_exit(lost, 2)
+    error = capsys.readouterr().err
+    assert "died (killed by signal: Killed)" in error and "--workers 0" in error and error.count("\n") == 1
+
+
+def test_a_name_that_the_terminal_lacks_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    run_recipe(lambda: print("fée \udce9"))
+    terminal.flush()
+    assert terminal.buffer.getvalue() == b"f\\xe9e \\udce9\n"  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("fault", "status"), [("", 0), ("raise UserError('The value 3 is odd: give 2.')", 2)])

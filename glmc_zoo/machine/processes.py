@@ -1,6 +1,7 @@
 """Work that one process does for all, errors that all must see, and batches that each has to itself."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -38,12 +39,34 @@ def main_process_first(accelerator: Accelerator, function: Callable[[], _T]) -> 
 
 
 def own_share(loader: Iterable[_T], accelerator: Accelerator) -> Iterator[_T]:
-    """The batches of this process; an image that cannot be read is reported here, for no other process meets it."""
+    """The batches of this process; an image that cannot be read is reported here, for no other process meets it.
+
+    So is the death of a process that loads images.
+    """
     try:
         yield from loader
     except UserError as error:
         error.in_one_process = not accelerator.is_main_process
         raise
+    except RuntimeError as error:
+        if (lost := lost_worker(error)) is None:
+            raise
+        lost.in_one_process = not accelerator.is_main_process
+        raise lost from error
+
+
+def lost_worker(error: RuntimeError) -> UserError | None:
+    """What to tell the user if ``error`` says that a process that loads images died; else ``None``.
+
+    torch raises it in whatever the main process does at that moment, not only where it waits for a batch.
+    """
+    match = re.match(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?:is )?([^.]+)", str(error))
+    if match is None:
+        return None
+    return UserError(
+        f"A process that loads images died ({match[1].strip()}), most often because memory ran out: give a smaller "
+        "batch_size=, or workers=0 to load the images in the main process."
+    )
 
 
 def local_processes() -> int:

@@ -98,7 +98,8 @@ class PredictOptions(OptionGroup):
         example="for instance model=runs/NAME/model",
     )
     images: list[str] = option(
-        "image files, and folders that are searched at any depth", example="for instance images=path/to/images"
+        "image files, folders that are searched at any depth, CSV files that list images, and quoted patterns",
+        example="for instance images=path/to/images",
     )
     top: int = option("classes to give for each image, the most probable first", default=5, at_least=1)
     batch_size: int = option("images per step and process", default=64, at_least=1)
@@ -106,9 +107,16 @@ class PredictOptions(OptionGroup):
         "processes that load images; 0: none", default=None, decided_by="the machine", at_least=0
     )
     image_size: int | None = option("side of the images in pixels", default=None, decided_by="the model", at_least=1)
-    output: str = option("CSV file with a line for each image", default="predictions.csv")
+    output: str | None = option(
+        "CSV file with a row for each image; NAME.problems.csv beside it names the files that cannot be read",
+        default="predictions.csv",
+    )
     overwrite: bool = option("replace the output file where it exists", default=False)
-    skip_bad_images: bool = option("leave out images that cannot be read, name and count them", default=False)
+    skip_bad_images: bool = option(
+        "leave files that cannot be read out of results and CSV files; the screen still names and counts them",
+        default=False,
+    )
+    follow_links: bool = option("search folders and files outside that links lead to as well", default=False)
 
     def check(self) -> None:
         """Refuse an empty list of images."""

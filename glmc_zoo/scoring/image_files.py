@@ -1,69 +1,54 @@
-"""Image files to classify: finding them, and reading them batch by batch."""
+"""Image files to classify, read batch by batch; a file that cannot be read gets a reason instead of an image."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from glmc_zoo.data.reading.decoding import UnreadableImage, read_image
+from glmc_zoo.data.reading.decoding import UnreadableImage, one_line, read_image
+from glmc_zoo.data.reading.formats import UNREADABLE
 from glmc_zoo.data.reading.intensity import Intensity
-from glmc_zoo.data.reading.walk import walk_images
-from glmc_zoo.errors import UserError
 
-
-def find_images(paths: Iterable[str]) -> list[Path]:
-    """Files as they are given, and the images below folders, sorted; each once."""
-    given, files = list(paths), list[Path]()
-    for name in given:
-        path = Path(name).expanduser()
-        if path.is_dir():
-            files += sorted(
-                Path(path, folder, image) for folder, images in walk_images(path).folders.items() for image in images
-            )
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise UserError(f"images={name!r} does not exist: give image files, or folders that hold some.")
-    if not files:
-        raise UserError(
-            f"No image was found in {', '.join(given)}: give image files, such as .jpg, .png or .tif, or folders that "
-            "hold some."
-        )
-    return list(dict.fromkeys(files))
+FileBatch = tuple[Tensor, list[int], list[tuple[int, str]]]
 
 
 @dataclass
-class ImageFiles(Dataset[Any]):
+class ImageFiles(Dataset[FileBatch]):
     """Batches ``(uint8 images that can be read, their positions, [(position, reason) of the others])``."""
 
     files: Sequence[Path]
     transform: Callable[[Any], Tensor]
     """From PIL RGB images to uint8 (B, 3, H, W)."""
-    skip: bool
-    """Leave out images that cannot be read; else they are a `UserError`."""
     intensity: Intensity | None = None
     """The range of images of more than 8 bits that the model was trained with."""
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitems__(self, positions: Sequence[int]) -> tuple[Tensor, list[int], list[tuple[int, str]]]:
+    def __getitems__(self, positions: Sequence[int]) -> FileBatch:
         """The batch of these files."""
         good, images, bad = [], [], []
         for position in positions:
             try:
-                images.append(read_image(str(self.files[position]), self.intensity))
+                images.append(self._read(self.files[position]))
                 good.append(position)
             except UnreadableImage as error:
-                if not self.skip:
-                    raise UserError(
-                        f"Image {self.files[position]} cannot be read: {error}; remove it or pass skip_bad_images=True."
-                    ) from error
                 bad.append((position, str(error)))
         # Where nothing can be read, the empty batch has the shape of the others.
-        batch = self.transform(images) if images else self.transform([Image.new("RGB", (8, 8))])[:0]
+        batch = torch.cat(images) if images else self.transform([Image.new("RGB", (8, 8))])[:0]
         return batch, good, bad
+
+    def _read(self, path: Path) -> Tensor:
+        """One image, transformed by itself: its pixels before that are not kept, and what it lacks harms no other."""
+        image = read_image(str(path), self.intensity)
+        try:
+            return self.transform([image])
+        except MemoryError as error:
+            raise UnreadableImage("it does not fit into memory") from error
+        except UNREADABLE as error:
+            raise UnreadableImage(one_line(error)) from error

@@ -1,107 +1,187 @@
 """From image files to labels with probabilities: find, read, classify, tabulate."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 from accelerate.utils import gather_object
 from timm.data import ImageNetInfo, infer_imagenet_subset
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from glmc_zoo.data.feeding.loaders import batch_loader
+from glmc_zoo.data.reading.inventory import escaped
 from glmc_zoo.errors import UserError
-from glmc_zoo.files import text_table, write_csv
+from glmc_zoo.files import text_table
 from glmc_zoo.hub import ModelSource, open_model
 from glmc_zoo.machine.accelerator import make_accelerator
 from glmc_zoo.machine.hardware import loading_workers
-from glmc_zoo.machine.processes import main_process_first, on_main_process
+from glmc_zoo.machine.processes import lost_worker, main_process_first, on_main_process
 from glmc_zoo.options.commands import PredictOptions
-from glmc_zoo.scoring.image_files import ImageFiles, find_images
+from glmc_zoo.scoring.image_files import ImageFiles
+from glmc_zoo.scoring.image_paths import find_images
 from glmc_zoo.scoring.intensity import trained_intensity
 from glmc_zoo.scoring.loop import top_classes
 from glmc_zoo.scoring.model import load_classifier, logit_batches
+from glmc_zoo.scoring.prediction_files import Prediction, PredictionFiles, check_output, free_output, problems_path
 
-_MOST_SKIPPED = 10
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The classes given to one image."""
-
-    file: str
-    labels: list[str]
-    """The most probable first."""
-    probabilities: list[float]
+_MOST_SHOWN = 10
 
 
 class PredictionRun:
     """Images classified by one model; `recipes/predict.py` shows its use.
 
+    Args:
+        options: With ``output=None``, nothing is written.
+        fresh_output: Number the output file where it exists already, instead of refusing it.
+
     Raises:
         UserError: Model, images or output file do not fit; nothing already on disk is touched.
     """
 
-    def __init__(self, options: PredictOptions) -> None:
-        self.options = options
+    def __init__(self, options: PredictOptions, *, fresh_output: bool = False) -> None:
         self.accelerator = make_accelerator()
-        self.output = Path(options.output)
-        on_main_process(self.accelerator, lambda: _check_output(self.output, overwrite=options.overwrite))
-        self.files = find_images(options.images)
+        if options.output is not None:
+            output = Path(options.output)
+            if fresh_output:
+                output = on_main_process(self.accelerator, lambda: free_output(output))
+                options = replace(options, output=str(output))
+            on_main_process(self.accelerator, lambda: check_output(output, overwrite=options.overwrite))
+        self.options = options
+        # One process looks: what the others find may have changed since.
+        found = on_main_process(
+            self.accelerator, lambda: find_images(options.images, follow_links=options.follow_links)
+        )
+        self.files, self.left_out = found.files, found.left_out_line()
         source = main_process_first(self.accelerator, lambda: open_model(options.model))
         self.classifier = load_classifier(source, self.accelerator.device, image_size=options.image_size)
         self.labels = class_labels(source, self.classifier.network, self.classifier.num_classes)
         self.intensity = trained_intensity(source)
-        self.skipped: list[str] = []
+        self.unreadable: list[Prediction] = []
 
     def describe(self) -> None:
-        """Print what is about to be classified by what."""
+        """Print what is about to be classified by what, and what was left out."""
         _, height, width = self.classifier.data_config["input_size"]
         self.accelerator.print(
             f"{self.options.model}: {len(self.labels)} classes, {height} x {width} pixels; {len(self.files)} images"
         )
+        if self.left_out:
+            self.accelerator.print(self.left_out)
 
     def predict(self) -> list[Prediction]:
-        """Classify every image once, over all processes; the same in each."""
-        good: list[tuple[int, Prediction]] = []
-        unreadable: list[tuple[int, str]] = []
-        for logits, positions, bad in logit_batches(self.classifier, self._loader(), self.accelerator):
-            order, probabilities = top_classes(logits, self.options.top)
-            for position, top, row in zip(positions, order.tolist(), probabilities.tolist(), strict=True):
-                good.append((position, Prediction(str(self.files[position]), [self.labels[i] for i in top], row)))
-            unreadable += bad
-        self.skipped = [f"{self.files[position]} ({reason})" for position, reason in sorted(gather_object(unreadable))]
-        predictions = [prediction for _, prediction in sorted(gather_object(good), key=itemgetter(0))]
-        if not predictions:
-            raise UserError(f"No image can be read, such as {self.skipped[0]}: check that the files are images.")
-        return predictions
+        """Classify every image once, over all processes; the same in each.
+
+        Rows are written as they come. A file that cannot be read has no labels and a ``problem``; with
+        ``skip_bad_images`` it is left out.
+
+        Raises:
+            UserError: The rows cannot be written, a process that loads images was lost, or no image can be read.
+        """
+        files, predictions = self._open_files(), list[Prediction]()
+        try:
+            for step in self._steps():
+                self._on_main(files, partial(PredictionFiles.write, predictions=step))
+                predictions += step
+            self._on_main(files, PredictionFiles.finish)
+        except BaseException:
+            if files is not None and (line := files.stop()):
+                print(line, file=sys.stderr)
+            raise
+        self.unreadable = [one for one in predictions if one.problem is not None]
+        if len(self.unreadable) == len(predictions):
+            first = self.unreadable[0]
+            raise UserError(
+                f"No image can be read, such as {escaped(first.file)} ({first.problem}){self._reasons()}: check that "
+                "the files are images."
+            )
+        return [one for one in predictions if one.problem is None or not self.options.skip_bad_images]
+
+    def _open_files(self) -> PredictionFiles | None:
+        """The files that the main process writes; ``None`` in the others, and where nothing is written."""
+        options, opened = self.options, list[PredictionFiles]()
+        if options.output is not None:
+            path, top, listed = Path(options.output), min(options.top, len(self.labels)), not options.skip_bad_images
+            on_main_process(
+                self.accelerator,
+                lambda: opened.append(PredictionFiles(path, top, overwrite=options.overwrite, list_problems=listed)),
+            )
+        return opened[0] if opened else None
+
+    def _on_main(self, files: PredictionFiles | None, function: Callable[[PredictionFiles], None]) -> None:
+        """Call ``function`` in the main process, with its files if there are any; its error is raised in all."""
+        on_main_process(self.accelerator, lambda: None if files is None else function(files))
+
+    def _steps(self) -> Iterator[list[Prediction]]:
+        """The predictions of each step of all processes, in the order of the images.
+
+        In a step the processes read images that lie side by side, so that their rows can be written in order at once.
+        """
+        batches = logit_batches(self.classifier, self._loader(), self.accelerator)
+        images = self.accelerator.num_processes * self.options.batch_size
+        for _ in range(math.ceil(len(self.files) / images)):
+            rows, fault = list[tuple[int, Prediction]](), None
+            try:
+                if (batch := next(batches, None)) is not None:
+                    rows = self._classified(*batch)
+            except UserError as error:
+                fault = error.sentence
+            except RuntimeError as error:
+                if (lost := lost_worker(error)) is None:
+                    raise
+                fault = lost.sentence
+            shares = gather_object([(rows, fault)])
+            if faults := [fault for _, fault in shares if fault is not None]:
+                raise UserError(faults[0])
+            yield [one for _, one in sorted((row for rows, _ in shares for row in rows), key=itemgetter(0))]
+
+    def _classified(
+        self, logits: Tensor, positions: list[int], bad: list[tuple[int, str]]
+    ) -> list[tuple[int, Prediction]]:
+        """The predictions of one batch by position."""
+        order, probabilities = top_classes(logits, self.options.top)
+        rows = [(position, Prediction(str(self.files[position]), [], [], shown(reason))) for position, reason in bad]
+        for position, top, shares in zip(positions, order.tolist(), probabilities.tolist(), strict=True):
+            rows.append((position, Prediction(str(self.files[position]), [self.labels[i] for i in top], shares)))
+        return rows
 
     def _loader(self) -> DataLoader[Any]:
         options = self.options
-        skip = options.skip_bad_images
-        dataset = ImageFiles(self.files, self.classifier.preprocessing, skip=skip, intensity=self.intensity)
+        dataset = ImageFiles(self.files, self.classifier.preprocessing, self.intensity)
         share = range(self.accelerator.process_index, len(self.files), self.accelerator.num_processes)
         # A single batch is read at once: there is no other to read beside it.
         workers = loading_workers(options.workers, len(share) <= options.batch_size, self.accelerator.device)
-        return DataLoader(dataset, options.batch_size, sampler=share, num_workers=workers, collate_fn=tuple)
+        return batch_loader(dataset, share, options.batch_size, workers)
+
+    def _reasons(self) -> str:
+        """Where the reasons are, for the end of a line."""
+        options = self.options
+        if not self.unreadable or options.output is None or options.skip_bad_images:
+            return ""
+        return f"; the reasons are in {shown(escaped(str(problems_path(Path(options.output)))))}"
 
     def finish(self, predictions: Sequence[Prediction]) -> None:
-        """Write the CSV, and print the table and what was skipped."""
+        """Print the table, and which files could not be read."""
         if not self.accelerator.is_main_process:
             return
-        write_predictions(self.output, predictions)
-        print(prediction_table(predictions))
-        for line in self.skipped[:_MOST_SKIPPED]:
-            print(f"skipped  {line}")
-        if len(self.skipped) > _MOST_SKIPPED:
-            print(f"skipped  {len(self.skipped) - _MOST_SKIPPED} more")
-        print(f"{len(predictions)} images in {self.output}, {len(self.skipped)} skipped")
+        good = [one for one in predictions if one.problem is None]
+        print(prediction_table(good))
+        for one in self.unreadable[:_MOST_SHOWN]:
+            print(f"not read  {shown(escaped(one.file))} ({one.problem})")
+        if len(self.unreadable) > _MOST_SHOWN:
+            print(f"not read  {len(self.unreadable) - _MOST_SHOWN} more")
+        where = "" if self.options.output is None else f" in {shown(escaped(self.options.output))}"
+        print(f"{len(good)} images{where}, {len(self.unreadable)} could not be read{self._reasons()}")
 
 
-def predict_images(options: PredictOptions) -> list[Prediction]:
-    """Run a whole prediction: describe, classify, write."""
-    run = PredictionRun(options)
+def predict_images(options: PredictOptions, *, fresh_output: bool = False) -> list[Prediction]:
+    """Run a whole prediction: describe, classify, write; see `PredictionRun`."""
+    run = PredictionRun(options, fresh_output=fresh_output)
     run.describe()
     predictions = run.predict()
     run.finish(predictions)
@@ -119,35 +199,19 @@ def class_labels(source: ModelSource, network: nn.Module, num_classes: int) -> l
     return [f"class {i}" for i in range(num_classes)]
 
 
-def _check_output(path: Path, *, overwrite: bool) -> None:
-    if path.is_dir():
-        raise UserError(f"output={str(path)!r} is a folder: give a CSV file.")
-    if path.exists() and not overwrite:
-        raise UserError(f"output={str(path)!r} exists already: give another file, or overwrite=True to replace it.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"output={str(path)!r} cannot be written: {error.strerror or error}.") from error
-
-
-def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
-    """CSV with ``file, label, probability, label_2, probability_2, ...``; an old file is replaced when it is whole."""
-    columns = ["file", "label", "probability"]
-    for rank in range(2, len(predictions[0].labels) + 1):
-        columns += [f"label_{rank}", f"probability_{rank}"]
-    rows = []
-    for one in predictions:
-        pairs = zip(one.labels, one.probabilities, strict=True)
-        rows.append([one.file, *(cell for label, p in pairs for cell in (label, f"{p:.6f}"))])
-    write_csv(path, columns, rows)
-
-
 def prediction_table(predictions: Sequence[Prediction], *, most: int = 50) -> str:
     """File, label, probability and runners-up of each image, for the screen; ``most`` images at most."""
     rows = [("file", "label", "probability", "runners-up")]
     for one in predictions[:most]:
         shares = [f"{100 * p:.1f} %" for p in one.probabilities]
-        runners_up = [f"{label} {share}" for label, share in zip(one.labels, shares, strict=True)][1:]
-        rows.append((one.file, one.labels[0], shares[0], ", ".join(runners_up)))
+        labels = [shown(label) for label in one.labels]
+        runners_up = [f"{label} {share}" for label, share in zip(labels, shares, strict=True)][1:]
+        rows.append((shown(escaped(one.file)), labels[0], shares[0], ", ".join(runners_up)))
     more = len(predictions) - most
     return text_table(rows, left=(0, 1, 3)) + (f"\n... {more} more in the CSV" if more > 0 else "")
+
+
+def shown(text: str) -> str:
+    """A name of a file or class on one line of any terminal: line breaks and other controls are escaped."""
+    controls = ("Cc", "Cs", "Zl", "Zp")
+    return "".join(c.encode("unicode_escape").decode() if category(c) in controls else c for c in text)

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.machine import processes
-from glmc_zoo.machine.processes import local_processes, main_process_first, on_main_process, own_share
+from glmc_zoo.machine.processes import local_processes, lost_worker, main_process_first, on_main_process, own_share
 
 
 class Process:
@@ -74,6 +74,37 @@ def test_an_image_that_only_one_process_meets_is_reported_by_it(monkeypatch: pyt
     with pytest.raises(UserError) as caught:
         next(batches)
     assert caught.value.in_one_process is not main
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "DataLoader worker (pid 123) is killed by signal: Bus error. It is possible that",
+            "killed by signal: Bus error",
+        ),
+        ("DataLoader worker (pid(s) 12, 13) exited unexpectedly", "exited unexpectedly"),
+        (
+            "DataLoader worker (pid 5) exited unexpectedly with exit code 1. Details",
+            "exited unexpectedly with exit code 1",
+        ),
+        ("Caught RuntimeError in DataLoader worker process 0.", None),
+        ("CUDA out of memory.", None),
+    ],
+)
+def test_a_process_that_loads_images_and_dies(monkeypatch: pytest.MonkeyPatch, text: str, reason: str | None) -> None:
+    def loader() -> Iterator[int]:
+        yield 1
+        raise RuntimeError(text)
+
+    lost = lost_worker(RuntimeError(text))
+    assert (lost is None) == (reason is None)
+    batches = own_share(loader(), Process(monkeypatch, main=False))  # type: ignore[arg-type]
+    assert next(batches) == 1
+    with pytest.raises(RuntimeError if reason is None else UserError) as caught:
+        next(batches)
+    if isinstance(caught.value, UserError):
+        assert caught.value.in_one_process and f"died ({reason}), most often" in str(caught.value)
 
 
 def test_processes_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,7 @@ ADDED = {name: set() for name in SURFACE} | {
 }
 for name in ("train", "finetune", "second_stage"):
     ADDED[name].add("accept-new-data")
+ADDED["predict"] |= {"follow-links"}
 # These take no value, and have a --no- beside them.
 _SWITCHES = """compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite
 export-half export-encoder official-val resident profile maxnorm no-test streaming overwrite private pull-request

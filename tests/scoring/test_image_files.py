@@ -1,4 +1,4 @@
-"""Which files count as images, and batches of those that can be read."""
+"""Batches of the files that can be read, and a reason for each of the others."""
 
 from __future__ import annotations
 
@@ -10,26 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from glmc_zoo.errors import UserError
-from glmc_zoo.scoring.image_files import ImageFiles, find_images
-
-
-def test_files_and_folders_are_found(tmp_path: Path) -> None:
-    for name in ("b.JPG", "sub/deep/a.tiff", "sub/c.webp", "sub/notes.txt", ".hidden/d.png", "sub/._e.png", "f.weird"):
-        path = tmp_path / "in" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    os.symlink(tmp_path / "in" / "sub", tmp_path / "in" / "zlink")
-    given = [str(tmp_path / "in" / "f.weird"), str(tmp_path / "in"), str(tmp_path / "in" / "b.JPG")]
-    paths = [path.relative_to(tmp_path / "in").as_posix() for path in find_images(given)]
-    assert paths == [
-        "f.weird",
-        "b.JPG",
-        "sub/c.webp",
-        "sub/deep/a.tiff",
-    ]  # the link leads to a folder that is read already
-    with pytest.raises(UserError, match="does not exist"):
-        find_images([str(tmp_path / "in" / "*.png")])
+from glmc_zoo.data.reading import decoding
+from glmc_zoo.scoring.image_files import ImageFiles
 
 
 def sides(images: Sequence[Image.Image]) -> torch.Tensor:
@@ -43,16 +25,43 @@ def test_batches_of_what_can_be_read(tmp_path: Path) -> None:
         Image.new("L", (i + 1, 5)).save(path)
     files[1].write_text("no image")
     files[3].write_bytes(files[3].read_bytes()[:40])
-    dataset = ImageFiles(files, sides, skip=True)
+    dataset = ImageFiles(files, sides)
     batch, good, bad = dataset.__getitems__([2, 1, 0, 3])
     assert len(dataset) == 4 and batch.tolist() == [3, 1] and good == [2, 0]
     assert [position for position, _ in bad] == [1, 3] and bad[0][1] == "not an image"
     empty, good, bad = dataset.__getitems__([1])
     assert empty.shape == (0,) and good == [] and len(bad) == 1
-    with pytest.raises(UserError, match=r"1\.png cannot be read: not an image; remove it or pass skip_bad_images=True"):
-        ImageFiles(files, sides, skip=False).__getitems__([0, 1])
 
 
-def test_no_image(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"No image was found in .*: give image files, such as \.jpg"):
-        find_images([str(tmp_path)])
+def test_what_is_not_a_file_gets_a_reason_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    os.symlink(tmp_path / "loop.png", tmp_path / "loop.png")
+    files = [tmp_path / name for name in ("pipe.png", "loop.png", "missing.png", "nul\0.png", ".")]
+    _, good, bad = ImageFiles(files, sides).__getitems__(range(len(files)))
+    assert good == []
+    assert [reason for _, reason in bad] == [
+        "not a regular file",
+        "Too many levels of symbolic links",
+        "No such file or directory",
+        "embedded null byte",
+        "Is a directory",
+    ]
+
+
+@pytest.mark.parametrize("fault", [MemoryError, IndexError, KeyError, ZeroDivisionError, TypeError, RuntimeError])
+def test_whatever_a_decoder_raises_concerns_one_image(
+    fault: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [tmp_path / f"{i}.png" for i in range(3)]
+    for i, path in enumerate(files):
+        Image.new("L", (i + 1, 5)).save(path)
+
+    def decode(image: Image.Image, intensity: object) -> Image.Image:
+        if image.width == 2:
+            raise fault
+        return image
+
+    monkeypatch.setattr(decoding, "to_rgb", decode)
+    batch, good, bad = ImageFiles(files, sides).__getitems__([0, 1, 2])
+    assert batch.tolist() == [1, 3] and good == [0, 2]
+    assert bad == [(1, "it does not fit into memory" if fault is MemoryError else fault.__name__)]

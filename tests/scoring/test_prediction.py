@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +22,11 @@ from PIL import Image
 from pyarrow import parquet
 
 import glmc_zoo
+from glmc_zoo.errors import UserError
 from glmc_zoo.hub import ExportInfo, export_model, open_model
-from glmc_zoo.scoring.prediction import Prediction, class_labels, prediction_table
+from glmc_zoo.scoring.image_files import ImageFiles
+from glmc_zoo.scoring.prediction import class_labels, prediction_table
+from glmc_zoo.scoring.prediction_files import Prediction
 
 Recipe = Callable[..., Any]
 
@@ -55,7 +65,7 @@ def test_the_numbers_are_those_of_the_evaluation(
         assert [row["label"], row["label_2"], row["label_3"]] == [CLASSES[i] for i in one["top5"]]
         probabilities = [float(row[key]) for key in ("probability", "probability_2", "probability_3")]
         np.testing.assert_allclose(probabilities, one["top5_probabilities"], atol=1e-5)
-    assert "15 images in predictions.csv, 0 skipped" in outcome.out
+    assert outcome.out.endswith("15 images in predictions.csv, 0 could not be read\n")
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.processes)])
@@ -82,25 +92,158 @@ def test_images_of_every_kind(predict: Recipe, model: Path, tmp_path: Path, work
     assert float(by_name["RGB"]["probability"]) == pytest.approx(float(expected.max()), abs=1e-5)
 
 
-def test_an_image_that_cannot_be_read_is_named_or_skipped(predict: Recipe, model: Path, tmp_path: Path) -> None:
-    for i in range(5):
+@pytest.mark.parametrize("batch_size", [1, 4])  # with 1, some batches are empty
+@pytest.mark.parametrize("bad", [[0], [3], [6], [0, 1, 2, 3, 4, 6]])
+def test_a_bad_file_is_a_row_with_its_reason(
+    predict: Recipe, model: Path, tmp_path: Path, bad: list[int], batch_size: int
+) -> None:
+    for i in range(7):
         image_file(tmp_path / "in" / f"{i}.png", seed=i)
-    (tmp_path / "in" / "3.png").write_bytes((tmp_path / "in" / "3.png").read_bytes()[:200])
-    (tmp_path / "in" / "2.png").write_text("no image")
-    options = ["--model", model, "--images", "in", "--batch-size", 1]
-    sentence = predict(*options).sentence
-    assert sentence == "Image in/2.png cannot be read: not an image; remove it or pass --skip-bad-images."
-    assert not (tmp_path / "predictions.csv").exists()
-    outcome = predict(*options, "--skip-bad-images")  # each in a batch of its own, so that batches are empty
-    assert [row["file"] for row in lines(tmp_path / "predictions.csv")] == ["in/0.png", "in/1.png", "in/4.png"]
-    assert "skipped  in/2.png (not an image)" in outcome.out and "skipped  in/3.png (" in outcome.out
-    assert "3 images in predictions.csv, 2 skipped" in outcome.out
+    options = ["--model", model, "--images", "in", "--batch-size", batch_size]
+    assert predict(*options, "--output", "whole.csv").status == 0
+    for i in bad:
+        path = tmp_path / "in" / f"{i}.png"
+        path.write_bytes(b"no image" if i % 2 else path.read_bytes()[:200])
+    outcome = predict(*options, "--output", "o.csv")
+    assert outcome.status == 0, outcome.err
+    good = [row for i, row in enumerate(lines(tmp_path / "whole.csv")) if i not in bad]
+    for row, expected in zip(lines(tmp_path / "o.csv"), good, strict=True):
+        assert (row["file"], row["label"]) == (expected["file"], expected["label"])
+        assert float(row["probability"]) == pytest.approx(float(expected["probability"]), abs=2e-6)
+    problems = lines(tmp_path / "o.csv.problems.csv")
+    assert [row["file"] for row in problems] == [f"in/{i}.png" for i in bad]
+    assert all(row["problem"] == "not an image" for row in problems if row["file"] in ("in/1.png", "in/3.png"))
+    assert f"not read  {problems[0]['file']} ({problems[0]['problem']})\n" in outcome.out
+    last = f"{7 - len(bad)} images in o.csv, {len(bad)} could not be read; the reasons are in o.csv.problems.csv\n"
+    assert outcome.out.endswith(last) and not list(tmp_path.glob("*.partial"))
+
+
+def test_bad_files_are_left_out_of_the_results(predict: Recipe, model: Path, tmp_path: Path) -> None:
+    image_file(tmp_path / "in" / "0.png")
+    (tmp_path / "in" / "1.png").write_text("no image")
+    outcome = predict("--model", model, "--images", "in", "--skip-bad-images")
+    assert outcome.out.endswith("not read  in/1.png (not an image)\n1 images in predictions.csv, 1 could not be read\n")
+    assert sorted(path.name for path in tmp_path.glob("*.csv*")) == ["predictions.csv"]
+    options: dict[str, Any] = {"model": model, "images": "in", "output": None}
+    assert [one.file for one in glmc_zoo.predict(**options, skip_bad_images=True)] == ["in/0.png"]
+    good, bad = glmc_zoo.predict(**options)
+    assert good.problem is None and bad == Prediction("in/1.png", [], [], "not an image")
+
+
+def test_a_list_of_problems_is_a_list_of_images(predict: Recipe, model: Path, tmp_path: Path) -> None:
+    image_file(tmp_path / "in" / "0.png")
+    (tmp_path / "in" / "1.png").write_text("no image")
+    assert predict("--model", model, "--images", "in").status == 0
+    image_file(tmp_path / "in" / "1.png")
+    outcome = predict("--model", model, "--images", "predictions.csv.problems.csv", "--output", "more.csv")
+    assert outcome.out.endswith("1 images in more.csv, 0 could not be read\n"), outcome.err
 
 
 def test_images_none_of_which_can_be_read(predict: Recipe, model: Path, tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_text("no image")
-    sentence = predict("--model", model, "--images", "a.png", "--skip-bad-images").sentence
-    assert sentence.startswith("No image can be read, such as a.png (not an image)")
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_text("no image")
+    outcome = predict("--model", model, "--images", "a.png", "b.png")
+    assert outcome.sentence == (
+        "No image can be read, such as a.png (not an image); the reasons are in predictions.csv.problems.csv: check "
+        "that the files are images."
+    )
+    assert [row["file"] for row in lines(tmp_path / "predictions.csv.problems.csv")] == ["a.png", "b.png"]
+    assert [path.name for path in tmp_path.glob("*.csv*")] == ["predictions.csv.problems.csv"]
+
+
+def test_odd_names_of_files_and_classes(lab: Any, model: Path, tmp_path: Path) -> None:
+    """On a terminal that knows ASCII alone, where the test's own stream would take everything."""
+    shutil.copytree(model, tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    config["label_names"] = ["fée\udce9", "two\nlines", "=1+1"]
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    names = [os.fsdecode(b"caf\xe9.png"), "ä\n.png", "plain.png"]
+    for name in names:
+        image_file(tmp_path / "in" / name)
+    (tmp_path / "in" / os.fsdecode(b"bad\xff.png")).write_text("no image")
+    command = [lab.root / "recipes" / "predict.py", "--model", "m", "--images", "in"]
+    outcome = lab.run_python(*command, cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert outcome.status == 0, outcome.err
+    rows = lines(tmp_path / "predictions.csv")
+    assert sorted(row["file"] for row in rows) == ["in/caf\\xe9.png", "in/plain.png", "in/ä\n.png"]
+    assert {rows[0]["label"], rows[0]["label_2"], rows[0]["label_3"]} == {"fée\\udce9", "two\nlines", "=1+1"}
+    assert lines(tmp_path / "predictions.csv.problems.csv") == [{"file": "in/bad\\xff.png", "problem": "not an image"}]
+    assert "not read  in/bad\\xff.png (not an image)" in outcome.out
+    assert "in/\\xe4\\n.png " in outcome.out and "f\\xe9e\\udce9" in outcome.out and "two\\nlines" in outcome.out
+    assert outcome.out.count("\n") == 7
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_killed_prediction_leaves_its_rows(
+    predict: Recipe, lab: Any, model: Path, tmp_path: Path, workers: int
+) -> None:
+    count = 400
+    for i in range(8):
+        image_file(tmp_path / "in" / f"{i:03d}.png", seed=i)
+    for i in range(8, count):
+        (tmp_path / "in" / f"{i:03d}.png").hardlink_to(tmp_path / "in" / f"{i % 8:03d}.png")
+    options = ["--model", model, "--images", "in", "--batch-size", 4, "--workers", workers, "--output", "o.csv"]
+    command = [sys.executable, lab.root / "recipes" / "predict.py", *options]
+    with subprocess.Popen(list(map(str, command)), cwd=tmp_path, env=lab.environment()) as process:
+        deadline, partial = time.monotonic() + 100, tmp_path / "o.csv.partial"
+        while not partial.exists() or len(partial.read_text().splitlines()) < 9:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.002)
+        process.kill()
+    rows = lines(partial)
+    assert 8 <= len(rows) < count and not (tmp_path / "o.csv").exists()
+    assert [row["file"] for row in rows] == [f"in/{i:03d}.png" for i in range(len(rows))]
+    assert all(None not in row.values() for row in rows)
+    assert "o.csv.partial has rows of a prediction that has not finished: move that file" in predict(*options).sentence
+    assert lines(partial) == rows
+    assert predict(*options, "--overwrite").status == 0
+    assert len(lines(tmp_path / "o.csv")) == count and not partial.exists()
+
+
+def test_a_failing_prediction_says_where_its_rows_are(
+    predict: Recipe, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(3):
+        image_file(tmp_path / "in" / f"{i}.png", seed=i)
+    read = ImageFiles.__getitems__
+
+    def interrupted(self: ImageFiles, positions: Sequence[int]) -> Any:
+        if positions[0] == 2:
+            raise KeyboardInterrupt
+        return read(self, positions)
+
+    monkeypatch.setattr(ImageFiles, "__getitems__", interrupted)
+    outcome = predict("--model", model, "--images", "in", "--batch-size", 1)
+    assert outcome.status == 130 and outcome.err == "Rows written so far: 2 in predictions.csv.partial\n"
+    assert [row["file"] for row in lines(tmp_path / "predictions.csv.partial")] == ["in/0.png", "in/1.png"]
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.processes)])
+def test_a_worker_that_dies_is_a_sentence(
+    predict: Recipe, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    for i in range(6):
+        image_file(tmp_path / "in" / f"{i}.png", seed=i)
+    read = ImageFiles.__getitems__
+
+    def killed(self: ImageFiles, positions: Sequence[int]) -> Any:
+        if positions[0] == 4:
+            if workers:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+        return read(self, positions)
+
+    monkeypatch.setattr(ImageFiles, "__getitems__", killed)
+    outcome = predict("--model", model, "--images", "in", "--batch-size", 2, "--workers", workers)
+    # What torch says first depends on who notices it.
+    sentence = outcome.sentence.replace("exited unexpectedly", "killed by signal: Killed")
+    assert sentence == (
+        "A process that loads images died (killed by signal: Killed), most often because memory ran out: give a "
+        "smaller --batch-size, or --workers 0 to load the images in the main process."
+    )
+    assert all(path.name == "predictions.csv.partial" for path in tmp_path.glob("*.csv*"))
+    assert workers or "Rows written so far: 4 in predictions.csv.partial" in outcome.err
 
 
 def test_an_output_file_is_kept(predict: Recipe, model: Path, tmp_path: Path) -> None:
@@ -111,6 +254,7 @@ def test_an_output_file_is_kept(predict: Recipe, model: Path, tmp_path: Path) ->
     assert (tmp_path / "out.csv").read_text() == "mine"
     assert predict(*options, "--overwrite").status == 0
     assert [row["file"] for row in lines(tmp_path / "out.csv")] == ["a.png"]
+    assert not list(tmp_path.glob("*.partial"))
     assert "is a folder" in predict("--model", model, "--images", "a.png", "--output", ".").sentence
 
 
@@ -148,16 +292,39 @@ def test_another_image_size(predict: Recipe, tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
-def test_two_processes_write_one_line_an_image(predict: Recipe, lab: Any, model: Path, tmp_path: Path) -> None:
-    for i in range(7):
+@pytest.mark.parametrize("bad", ["0.png", "3.png", "8.png"])
+def test_two_processes_write_one_row_an_image(predict: Recipe, lab: Any, model: Path, tmp_path: Path, bad: str) -> None:
+    """Of 9 images in batches of 2, the second process has one batch less."""
+    for i in range(9):
         image_file(tmp_path / "in" / f"{i}.png", seed=i)
-    assert predict("--model", model, "--images", "in", "--output", "one.csv").status == 0
-    script = lab.root / "recipes" / "predict.py"
-    outcome = lab.torchrun(script, "--model", model, "--images", "in", "--output", "two.csv", cwd=tmp_path)
+    (tmp_path / "in" / bad).write_text("no image")
+    options = ["--model", model, "--images", "in", "--batch-size", 2]
+    assert predict(*options, "--output", "one.csv").status == 0
+    outcome = lab.torchrun(lab.root / "recipes" / "predict.py", *options, "--output", "two.csv", cwd=tmp_path)
     assert outcome.status == 0, outcome.err
     one, two = lines(tmp_path / "one.csv"), lines(tmp_path / "two.csv")
     assert [(row["file"], row["label"]) for row in two] == [(row["file"], row["label"]) for row in one]
-    assert outcome.out.count("7 images in two.csv") == 1
+    assert len(two) == 8 and lines(tmp_path / "two.csv.problems.csv") == lines(tmp_path / "one.csv.problems.csv")
+    assert outcome.out.count("8 images in two.csv, 1 could not be read") == 1
+
+
+@pytest.mark.processes
+def test_a_full_disk_ends_every_process(lab: Any, model: Path, tmp_path: Path) -> None:
+    for i in range(30):
+        image_file(tmp_path / "in" / f"{i:02d}.png", seed=i)
+    (tmp_path / "predict.py").write_text(
+        "import resource, runpy\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        f"runpy.run_path({str(lab.root / 'recipes' / 'predict.py')!r}, run_name='__main__')\n"
+    )
+    options = ["--model", model, "--images", "in", "--batch-size", 2, "--output", "o.csv"]
+    outcome = lab.torchrun(tmp_path / "predict.py", *options, cwd=tmp_path)
+    assert outcome.status and outcome.err.count("error: o.csv.partial cannot be written: File too large.") == 1
+    rows = lines(tmp_path / "o.csv.partial")
+    assert f"Rows written so far: {len(rows)} in o.csv.partial" in outcome.err
+    assert (
+        [row["file"] for row in rows] == [f"in/{i:02d}.png" for i in range(len(rows))] and len(rows) % 4 == 0 and rows
+    )
 
 
 def test_the_table_on_the_screen_ends(tmp_path: Path) -> None:
@@ -182,6 +349,18 @@ def test_from_python(model: Path, tmp_path: Path) -> None:
     files = [image_file(tmp_path / f"{i}.png", seed=i) for i in range(3)]
     predictions = glmc_zoo.predict(model=model, images=[str(path) for path in files], top=2)
     assert [one.file for one in predictions] == [str(path) for path in files]
-    for one, row in zip(predictions, lines(tmp_path / "predictions.csv"), strict=True):
+    first = lines(tmp_path / "predictions.csv")
+    for one, row in zip(predictions, first, strict=True):
         assert one.labels == [row["label"], row["label_2"]]
         assert one.probabilities == pytest.approx([float(row["probability"]), float(row["probability_2"])], abs=1e-6)
+    # A second call neither fails nor touches the first one's file.
+    again = glmc_zoo.predict(model=model, images=files[0], top=2)
+    assert (
+        len(again) == len(lines(tmp_path / "predictions-2.csv")) == 1 and len(lines(tmp_path / "predictions.csv")) == 3
+    )
+    with pytest.raises(
+        UserError, match=r"output='predictions\.csv' exists already: give another file, or overwrite=True"
+    ):
+        glmc_zoo.predict(model=model, images=files[0], output="predictions.csv")
+    assert glmc_zoo.predict(model=model, images=files[0], top=2, output=None) == again
+    assert sorted(path.name for path in tmp_path.glob("*.csv*")) == ["predictions-2.csv", "predictions.csv"]

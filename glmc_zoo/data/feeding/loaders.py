@@ -1,16 +1,17 @@
 """Loaders: batches to train and to evaluate on whose content does not depend on workers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from glmc_zoo.data.feeding.datasets import EvalDataset, StreamEvalDataset, TrainDataset
 from glmc_zoo.data.feeding.resident import ResidentImages
 from glmc_zoo.data.feeding.samplers import EpochSampler
 from glmc_zoo.data.feeding.transforms import Images, Views
+from glmc_zoo.data.reading.decoding import one_line
 from glmc_zoo.data.reading.split import ImageSplit
 from glmc_zoo.data.streaming import StreamSplit
 from glmc_zoo.errors import UserError
@@ -53,7 +54,7 @@ def train_loader(
         resident, workers = ResidentImages(split, transform, resident_on), 0
     sampler = EpochSampler(count, second_weights=second_weights, seed=seed)
     dataset = TrainDataset(split, transform, views, resident)
-    return _loader(dataset, sampler, batch_size, workers, drop_last=drop_last, pin_memory=resident is None)
+    return batch_loader(dataset, sampler, batch_size, workers, drop_last=drop_last, pin_memory=resident is None)
 
 
 def eval_loader(
@@ -74,11 +75,11 @@ def eval_loader(
     """
     if isinstance(split, StreamSplit):
         dataset = StreamEvalDataset(split.shard(rank, world_size), transform, batch_size)
-        return _loader(dataset, None, batch_size, min(workers, max(1, split.num_shards // world_size)))
-    return _loader(EvalDataset(split, transform), range(rank, len(split), world_size), batch_size, workers)
+        return batch_loader(dataset, None, batch_size, min(workers, max(1, split.num_shards // world_size)))
+    return batch_loader(EvalDataset(split, transform), range(rank, len(split), world_size), batch_size, workers)
 
 
-def _loader(
+def batch_loader(
     dataset: Dataset[Any],
     sampler: Any,
     batch_size: int,
@@ -87,6 +88,10 @@ def _loader(
     drop_last: bool = False,
     pin_memory: bool = True,
 ) -> DataLoader[Any]:
+    """Batches that ``dataset`` makes whole, as they are; see `train_loader` for the arguments.
+
+    A batch that does not fit into shared memory is a `UserError`.
+    """
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size!r} is not possible: give 1 or more.")
     if workers < 0:
@@ -96,7 +101,7 @@ def _loader(
         batch_size=None if isinstance(dataset, StreamEvalDataset) else batch_size,  # a stream comes in batches
         sampler=sampler,
         num_workers=workers,
-        collate_fn=_as_is,
+        collate_fn=_shared,
         drop_last=drop_last,
         # Every iteration takes a seed for the workers. From the global generator it would make a resumed run differ.
         generator=torch.Generator().manual_seed(0),
@@ -105,5 +110,27 @@ def _loader(
     )
 
 
-def _as_is(batch: Any) -> Any:
+def _shared(batch: Any) -> Any:
+    """The batch as it is; in a worker, its tensors are moved to shared memory here.
+
+    torch would do it in a thread of the worker, where a full ``/dev/shm`` loses the batch: the main process would wait
+    for it for ever. A timeout instead would also end a run that was paused.
+    """
+    if get_worker_info() is not None:
+        try:
+            for tensor in _tensors(batch):
+                tensor.share_memory_()
+        except RuntimeError as error:
+            raise UserError(
+                f"A batch cannot be passed on by the process that loaded it ({one_line(error)}): give a smaller "
+                "batch_size=, workers=0, or more shared memory (/dev/shm; --shm-size in Docker)."
+            ) from error
     return batch
+
+
+def _tensors(batch: Any) -> Iterator[Tensor]:
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, list | tuple):
+        for part in batch:
+            yield from _tensors(part)

@@ -114,7 +114,7 @@ class _Walker:
 
     def _sort(self, entry: os.DirEntry[str], path: str, names: list[str], inner: list[str]) -> None:
         """Put one entry of a folder among its images, among the folders to visit, or among what is left out."""
-        reason = _unwanted(entry.name)
+        reason = unwanted(entry.name)
         link = entry.is_symlink()
         if reason:
             self._leave(path, reason, is_folder=entry.is_dir(follow_symlinks=False))
@@ -164,7 +164,8 @@ def _parents(folder: str) -> Iterator[str]:
         yield "/".join(parts[:length])
 
 
-def _unwanted(name: str) -> str | None:
+def unwanted(name: str) -> str | None:
+    """Why a file or folder of this name is left out; ``None`` for one that is not."""
     lower = name.lower()
     if lower in _HELPER_FOLDERS or lower in _HELPER_FILES:
         return HELPER

@@ -1,0 +1,197 @@
+"""Which images to classify: files, folders, CSV files that list images, and patterns."""
+
+import csv
+import glob
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+
+from glmc_zoo.data.reading.formats import IMAGE_SUFFIXES
+from glmc_zoo.data.reading.inventory import LeftOut, escaped
+from glmc_zoo.data.reading.label_files import PATH_NAMES
+from glmc_zoo.data.reading.walk import BROKEN, HELPER, NOT_AN_IMAGE, SPECIAL, is_image_file, unwanted, walk_images
+from glmc_zoo.errors import UserError
+
+EMPTY_CELL = "a row without a path"
+
+
+@dataclass
+class FoundImages:
+    """The images that were asked for, each once, and what was left out of folders, patterns and lists."""
+
+    files: list[Path] = field(default_factory=list)
+    """Names may hold bytes that are not UTF-8, as Python's surrogate escapes."""
+    left_out: LeftOut = field(default_factory=LeftOut)
+
+    def left_out_line(self) -> str:
+        """Such as ``left out: 3 not an image, 1 hidden``; empty where nothing is left out."""
+        reasons = ", ".join(f"{facts.files:,} {facts.reason}" for facts in self.left_out.facts())
+        return f"left out: {reasons}" if reasons else ""
+
+
+def find_images(paths: Iterable[str], *, follow_links: bool = False) -> FoundImages:
+    """Image files, in the order of ``paths``.
+
+    A file is taken as it is, even if it is not an image. A folder gives the images below it, sorted. A CSV file gives
+    the paths in its column `PATH_NAMES`, or in its first, relative to its own folder. A pattern with ``*``, ``?`` or
+    ``[`` gives the files and folders that match it, sorted; ``**`` stands for any number of folders.
+
+    Raises:
+        UserError: A path does not exist, a pattern matches nothing, a CSV file cannot be read, or no image is found.
+    """
+    given, finder = list(paths), _Finder(follow_links)
+    for name in given:
+        finder.add(name)
+    if not finder.found.files:
+        rest = f"; {left_out}" if (left_out := finder.found.left_out_line()) else ""
+        raise UserError(
+            f"No image was found in {', '.join(map(escaped, given))}: give image files, such as .jpg, .png or .tif, or "
+            f"folders that hold some{rest}."
+        )
+    return finder.found
+
+
+class _Finder:
+    def __init__(self, follow_links: bool) -> None:
+        self.follow_links = follow_links
+        self.found = FoundImages()
+        self.seen: set[str] = set()
+        self.real_folders: dict[str, str] = {}
+
+    def add(self, name: str) -> None:
+        """Add what one value of the option stands for."""
+        path = Path(name).expanduser()
+        if os.path.isdir(path):  # unlike Path's own test, this takes names of any length
+            self._add_folder(path)
+        elif os.path.lexists(path):
+            self._add_file(path)
+        elif glob.has_magic(name):
+            self._add_pattern(str(path), name)
+        else:
+            raise UserError(
+                f"images={escaped(name)!r} does not exist: give image files, folders that hold some, CSV files that "
+                "list some, or patterns such as 'images/*.png'."
+            )
+
+    def _add_file(self, path: Path) -> None:
+        if path.suffix.lower() == ".csv" and path.is_file():
+            self._add_all(_listed_images(path, self.found.left_out))
+        else:
+            self._add_all([path])
+
+    def _add_folder(self, folder: Path, keep: Callable[[list[str]], bool] = bool) -> int:
+        """Add the images below a folder whose relative path, in parts, ``keep`` accepts; return how many."""
+        walk = walk_images(folder, follow_links=self.follow_links)
+        self.found.left_out.update(walk.left_out, "" if folder == Path() else folder.as_posix())
+        inside = [
+            [*(part for part in inner.split("/") if part != "."), name]
+            for inner, names in walk.folders.items()
+            for name in names
+        ]
+        images = [parts for parts in sorted(inside) if keep(parts)]
+        self._add_all(Path(folder, *parts) for parts in images)
+        return len(images)
+
+    def _add_pattern(self, pattern: str, name: str) -> None:
+        parts = Path(pattern).parts
+        if "**" in parts:
+            start = parts.index("**")
+            top = str(Path(*parts[:start]))
+            # The walk visits each folder once, whatever links lead back to it.
+            folders = sorted(filter(os.path.isdir, glob.glob(top) if glob.has_magic(top) else [top]))
+            keep = partial(_matches_any, pattern=parts[start:])
+            matches = sum(self._add_folder(Path(folder), keep) for folder in folders)
+        else:
+            names = sorted(glob.glob(pattern))
+            matches = len(names)
+            for match in names:
+                self._add_match(Path(match), parts)
+        if not matches:
+            raise UserError(
+                f"images={escaped(name)!r} matches no image: check the pattern, in which * and ? stand for a part of a "
+                "name and ** for any number of folders."
+            )
+
+    def _add_match(self, path: Path, pattern: Sequence[str]) -> None:
+        """Add a file or folder that matches a pattern; what the pattern did not ask for by name may be left out."""
+        wanted_list = pattern[-1].lower().endswith(".csv")
+        helpers = [part for part in path.parts if part not in pattern and unwanted(part) == HELPER]
+        reason = None
+        if helpers:
+            reason = HELPER
+        elif path.is_dir():
+            self._add_folder(path)
+        elif not path.exists():
+            reason = BROKEN
+        elif not path.is_file():
+            reason = SPECIAL
+        elif (wanted_list and path.suffix.lower() == ".csv") or is_image_file(str(path)):
+            self._add_file(path)
+        else:
+            reason = NOT_AN_IMAGE
+        if reason:
+            self.found.left_out.add(reason, str(path))
+
+    def _add_all(self, paths: Iterable[Path]) -> None:
+        for path in paths:
+            parent = str(path.parent)
+            if parent not in self.real_folders:
+                self.real_folders[parent] = os.path.realpath(parent)
+            key = os.path.join(self.real_folders[parent], path.name)
+            if key not in self.seen:
+                self.seen.add(key)
+                self.found.files.append(path)
+
+
+def _matches_any(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a file, or a folder that holds it, matches a pattern; both in parts."""
+    return any(_matches(parts[:end], pattern) for end in range(1, len(parts) + 1))
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_matches(parts[start:], pattern[1:]) for start in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+def _listed_images(table: Path, left_out: LeftOut) -> list[Path]:
+    """The images that a CSV file lists; text as written, relative to the file's folder."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            first = file.readline()
+            # Spreadsheets of many countries separate by semicolons.
+            delimiter = max(",;\t|", key=first.count)
+            file.seek(0)
+            rows = [(i, row) for i, row in enumerate(csv.reader(file, delimiter=delimiter), start=1) if row]
+    except (OSError, csv.Error) as error:
+        raise UserError(f"images={escaped(str(table))!r} cannot be read as CSV: {error}.") from error
+    if not rows:
+        raise UserError(
+            f"images={escaped(str(table))!r} is empty: give a CSV file with the path of an image in each row."
+        )
+    column, rows = _path_column(table, rows)
+    paths = []
+    for number, row in rows:
+        if cell := row[column] if column < len(row) else "":
+            path = table.parent / cell
+            windows = "\\" in cell and not os.path.lexists(path)
+            paths.append(table.parent / cell.replace("\\", "/") if windows else path)
+        else:
+            left_out.add(EMPTY_CELL, f"{table}, row {number}")
+    return paths
+
+
+def _path_column(table: Path, rows: list[tuple[int, list[str]]]) -> tuple[int, list[tuple[int, list[str]]]]:
+    """Index of the column of paths, and the rows without the head."""
+    head = [cell.strip().lower() for cell in rows[0][1]]
+    column = next((head.index(name) for name in PATH_NAMES if name in head), None)
+    if column is not None:
+        return column, rows[1:]
+    first = table.parent / rows[0][1][0]
+    has_head = not (first.suffix.lower() in IMAGE_SUFFIXES or os.path.isfile(first))
+    return 0, rows[1:] if has_head else rows

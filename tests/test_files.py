@@ -1,0 +1,23 @@
+"""Tables that other programs read."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from glmc_zoo.files import csv_text, write_csv
+
+ODD = ["two\nlines", "return\rhere", "both\r\n", "a,b", 'a "b"', "ä", "", " x "]
+
+
+def test_a_cell_is_read_as_it_was_written(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", ["name", "n"], [[name, 1] for name in ODD])
+    with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == [["name", "n"], *([name, "1"] for name in ODD)]
+
+
+@pytest.mark.parametrize(("text", "expected"), [("\udce9", "\\udce9\n"), ("\ud800é", "\\ud800é\n"), ("x", "x\n")])
+def test_what_utf8_cannot_hold_is_escaped(text: str, expected: str) -> None:
+    assert csv_text([[text]]) == expected
