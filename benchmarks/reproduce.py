@@ -21,12 +21,14 @@ import sys
 import time
 from pathlib import Path
 
+from _clothing import POOLED, START, write_pooled, write_start
 from _rows import RESULTS, ROOT, Row, all_rows, chosen_rows
 from _runner import Run, Runner, say
 from _subsets import SUBSETS, write_subset
 
 # Folder of a catalogue data set below --data-root, unless --data-dir gives another.
 FOLDERS = {"cifar10_lt": "cifar10", "cifar100_lt": "cifar100", "imagenet_lt": "imagenet", "inat18": "inat18"}
+FOLDERS |= {POOLED: "clothing"}
 # The least that goes through every stage of a run: to try a command, never for a table.
 SHORT = "--epochs 1 --batch-size 32"
 TRIAL = {
@@ -56,7 +58,7 @@ class Plan:
         folder = self.args.work / ("trial" if self.args.trial else "") / name
         result = (folder.parent if self.args.trial else self.args.results / row.suite) / f"{row.name}_seed{seed}.json"
         run = self.runs[name] = Run(row, seed, folder, [], result, after)
-        run.command += [sys.executable, str(ROOT / "recipes" / row.script), *row.options]
+        run.command += [sys.executable, str(ROOT / "recipes" / row.script), *map(self._start, row.options)]
         if after is not None:
             run.command += ["--model", str(after.folder / "model")]
             after.needed |= not result.is_file()
@@ -70,6 +72,9 @@ class Plan:
         run.command += ["--output-dir", str(folder)]
         return run
 
+    def _start(self, word: str) -> str:
+        return str(self.args.work / "models" / START) if word == START else word
+
     def _training_options(self, run: Run) -> list[str]:
         options = ["--seed", str(run.seed), "--resume", "auto", *shlex.split(self.args.options)]
         given = {word.partition("=")[0] for word in (*run.command, *options)}
@@ -79,7 +84,7 @@ class Plan:
         return options
 
     def _data_options(self, row: Row) -> list[str]:
-        if row.data in SUBSETS:
+        if row.data in (*SUBSETS, POOLED):
             return ["--data", str(self.subset_folder(row.data))]
         folder = self.data_dir(row.data)
         return [] if folder is None else ["--data-dir", str(folder)]
@@ -100,9 +105,21 @@ class Plan:
         return folder
 
     def subset_folder(self, name: str) -> Path:
-        """Folder of a data set of _subsets.py."""
+        """Folder of a data set of _subsets.py or _clothing.py."""
         folder: Path = self.args.work / "data" / name
         return folder
+
+    def write_inputs(self) -> None:
+        """Write the data sets and the network to start from that the runs need and that are not written yet."""
+        self.write_subsets()
+        data, start = self.subset_folder(POOLED), Path(self._start(START))
+        if any(run.row.data == POOLED for run in self.runs.values()) and not data.is_dir():
+            source = self.data_dir(POOLED)
+            if source is None:
+                raise SystemExit(f"reproduce.py: error: {POOLED} needs the clothing images: give --data-root.")
+            write_pooled(source, data)
+        if any(START in run.row.options for run in self.runs.values()) and not start.is_dir():
+            write_start(start)
 
     def write_subsets(self) -> None:
         """Write the data sets of _subsets.py that the runs need and that are not written yet."""
@@ -179,7 +196,7 @@ def main() -> None:
     jobs = args.jobs or len(gpus) or os.cpu_count() or 1
     threads = None if gpus else max((os.cpu_count() or 1) // jobs, 1)
     plan = Plan(args, threads)
-    plan.write_subsets()
+    plan.write_inputs()
     slots = [{"CUDA_VISIBLE_DEVICES": gpus[job % len(gpus)]} if gpus else {} for job in range(jobs)]
     signal.signal(signal.SIGTERM, interrupt)  # as a batch system sends it: no child is left running
     runner = Runner(slots, None if args.minutes is None else time.monotonic() + 60 * args.minutes)

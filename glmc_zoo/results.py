@@ -92,6 +92,9 @@ class DataFacts:
     imbalance_type: str | None = None
     selection: str | None = None
     data_seed: int | None = None
+    split_rule: str | None = None
+    """How images were set aside for test or validation: ``content`` or ``groups by COLUMN``; ``None`` where none were,
+    and in results from before images were chosen by their content."""
     train_images: int | None = None
     """``None`` without a training split, and where a stream does not state it."""
     test_images: int | None = None

@@ -51,7 +51,8 @@ ALL_BELOW = {*MAY_IMPORT, *TOP}
 LIBRARIES = {
     "method": {"torch", "timm"},
     "backbones": {"torch", "timm"},
-    "data": {"torch", "datasets", "torchvision", "PIL", "sklearn", "pyarrow", "huggingface_hub", "psutil", "tqdm"},
+    "data": {"torch", "datasets", "torchvision", "PIL", "sklearn", "pyarrow", "huggingface_hub", "psutil", "tqdm"}
+    | {"imagehash"},
     "metrics": {"evaluate", "datasets", "matplotlib"},
     "hub": {"timm", "torch", "huggingface_hub", "safetensors", "jinja2"},
     "options": set(),

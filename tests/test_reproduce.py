@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import _clothing
 import _rows
 import _subsets
 import numpy as np
@@ -62,7 +62,7 @@ def test_every_row_is_a_command_that_its_recipe_understands(tmp_path: Path, tria
     for run in plan.runs.values():
         config = parsed(run)
         assert config.output_dir == str(run.folder)
-        made = run.row.data in _subsets.SUBSETS
+        made = run.row.data in (*_subsets.SUBSETS, _clothing.POOLED)
         assert config.data == (str(tmp_path / "work" / "data" / run.row.data) if made else run.row.data)
         if run.trains:
             assert (config.seed, config.threads, config.resume) == (3, 1, "auto")
@@ -202,7 +202,7 @@ def test_no_more_run_at_a_time_than_there_are_slots(fake: Fake) -> None:
 def test_results_are_filed_as_they_are_and_not_made_twice(fake: Fake) -> None:
     run = fake.run("row")
     Runner([{}], None).all([run])
-    assert json.loads(run.result.read_text()) == json.loads(FINISHED.read_text())
+    assert _rows.read_results(run.result) == _rows.read_results(FINISHED)
     before = run.result.stat().st_mtime_ns
     again = fake.run("row", "sys.exit(9)")
     Runner([{}], None).all([again])
@@ -253,7 +253,7 @@ def test_status_tells_failed_from_left_to_do(
     fake: Fake, monkeypatch: pytest.MonkeyPatch, code: str, minutes: str, status: int
 ) -> None:
     run = fake.run("row", code)
-    plan = argparse.Namespace(runs={"row": run}, write_subsets=lambda: None)
+    plan = argparse.Namespace(runs={"row": run}, write_inputs=lambda: None)
     monkeypatch.setattr(reproduce, "Plan", lambda *_: plan)
     monkeypatch.setattr(sys, "argv", ["reproduce.py", "row", "--jobs", "1", "--minutes", minutes])
     monkeypatch.setattr(reproduce.signal, "signal", lambda *_: None)

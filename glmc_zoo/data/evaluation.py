@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from glmc_zoo.data.catalogue import list_data
+from glmc_zoo.data.catalogue import DataEntry, list_data
+from glmc_zoo.data.duplicates import DUPLICATE
 from glmc_zoo.data.inventory import make_inventory
 from glmc_zoo.data.load import LongTailData, scale_deep_images, split_source
 from glmc_zoo.data.options import DataOptions
@@ -71,18 +72,34 @@ def load_evaluation_data(
                 f"A model was trained on {name}: only the images that its training set aside are scored. To score "
                 "other images, put them below a folder test/ or into a folder of another name."
             )
-            return EvaluationData.of(split_source(raw, options, entry, cache_bytes=cache_bytes))
+            return _as_in_training(raw, options, entry, trained, cache_bytes)
         if same:
             raw.notes.append(f"A model was trained on all images of {name}: its scores are higher than on new images.")
         whole_as_test(raw)
     if len(raw.train.rows):
-        return EvaluationData.of(split_source(raw, options, entry, cache_bytes=cache_bytes))
+        return _as_in_training(raw, options, entry, trained, cache_bytes)
     return _whole(raw, options, cache_bytes)
+
+
+def _as_in_training(
+    raw: RawData, options: DataOptions, entry: DataEntry | None, trained: Sequence[DataFacts], cache_bytes: int
+) -> EvaluationData:
+    """The splits that a training makes, with a note where a model's training chose its test images in another way."""
+    sets_aside = raw.test is None
+    data = EvaluationData.of(split_source(raw, options, entry, cache_bytes=cache_bytes))
+    others = [facts for facts in trained if facts.name == data.name and not facts.no_test]
+    if sets_aside and any(facts.split_rule != data.facts.split_rule for facts in others):
+        data.facts.notes.append(
+            f"A model's training on {data.name} chose its test images in another way: some that are scored here may be "
+            "among its training images, and its scores higher than on new images."
+        )
+    return data
 
 
 def _same_images(facts: DataFacts, name: str, images: int) -> bool:
     """Whether a training read the same folder, by its name and its number of images (unknown where it was thinned)."""
     used = (facts.train_images or 0) + (facts.test_images or 0) + facts.val_images + facts.skipped_images
+    used += sum(left.files for left in facts.inventory.left_out if left.reason == DUPLICATE) if facts.inventory else 0
     return not facts.in_catalogue and facts.name == name and (facts.imbalance_factor is not None or used == images)
 
 

@@ -1,12 +1,19 @@
 """The inventory of a data set in words: what a run prints before it starts."""
 
+from glmc_zoo.data.duplicates import Duplicates
+from glmc_zoo.data.groups import GroupFacts
 from glmc_zoo.data.reading.split import ImageSplit, RawData
 from glmc_zoo.facts import Inventory, LeftOutFacts, SplitFacts
 
 _EXAMPLES_SHOWN = 2
 
 
-def make_inventory(raw: RawData, splits: dict[str, ImageSplit | None]) -> Inventory | None:
+def make_inventory(
+    raw: RawData,
+    splits: dict[str, ImageSplit | None],
+    groups: GroupFacts | None = None,
+    duplicates: Duplicates | None = None,
+) -> Inventory | None:
     """The inventory of a source that was read, with the splits (by name) that came out of it.
 
     ``None`` where a library or an official list decides all of it.
@@ -14,29 +21,34 @@ def make_inventory(raw: RawData, splits: dict[str, ImageSplit | None]) -> Invent
     if not raw.layout:
         return None
     read = {split.name: split for split in raw.sources}
+    duplicates = duplicates or Duplicates()
+    aside = _SET_ASIDE if groups is None else _SET_ASIDE_WHOLE
     facts = []
     for name, split in splits.items():
         if split is None:
             continue
-        origin = read.get(name) or SplitFacts(name=name, source="", images=0, how=_SET_ASIDE[name])
+        origin = read.get(name) or SplitFacts(name=name, source="", images=0, how=aside[name])
         facts.append(SplitFacts(name=name, source=origin.source, images=len(split), how=origin.how))
-    groups = None if raw.train.groups is None else len(set(raw.train.groups.tolist()))
     return Inventory(
         layout=raw.layout,
         splits=facts,
         classes=len(raw.class_names),
-        groups=groups,
-        grouped_by=raw.grouped_by if groups is not None else None,
+        groups=None if groups is None else groups.groups,
+        grouped_by=None if groups is None else raw.grouped_by,
         left_out=raw.left_out.facts(),
         intensity=None if raw.intensity is None else raw.intensity.note,
+        duplicates=duplicates.images,
+        duplicates_by=duplicates.by,
+        duplicate_examples=duplicates.examples,
     )
 
 
 _SET_ASIDE = {
     "train": "all that is there",
-    "test": "a fifth of each class, set aside",
+    "test": "a fifth, set aside by the content of the images",
     "validation": "held out of the training split",
 }
+_SET_ASIDE_WHOLE = _SET_ASIDE | {"test": "about a fifth, set aside in whole groups"}
 
 
 def inventory_lines(inventory: Inventory) -> list[str]:
@@ -46,7 +58,9 @@ def inventory_lines(inventory: Inventory) -> list[str]:
         origin = f" from {split.source}" if split.source not in ("", ".") else ""
         lines.append(f"         {split.name}: {split.images:,} images{origin} ({split.how})")
     if inventory.groups is not None:
-        lines.append(f"         {inventory.groups:,} groups by {inventory.grouped_by}, each whole in one split")
+        lines.append(
+            f"         {inventory.groups:,} groups by {inventory.grouped_by}, kept whole where a split is made"
+        )
     if inventory.duplicates:
         lines.append(f"         {inventory.duplicates:,} training images are the same as a test image")
     if inventory.intensity:

@@ -1,16 +1,26 @@
 """One data set, ready to train on: read, thinned to a long tail, and split."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
 from glmc_zoo.data.catalogue import IMAGENET_MEAN, IMAGENET_STD, DataEntry, Statistics, list_data
+from glmc_zoo.data.duplicates import take_out_duplicates
+from glmc_zoo.data.groups import read_groups
 from glmc_zoo.data.inventory import make_inventory
 from glmc_zoo.data.options import DataOptions, data_options
 from glmc_zoo.data.reading.intensity_search import set_intensity
 from glmc_zoo.data.reading.split import ImageSplit, RawData, RawSplit, decode_small
 from glmc_zoo.data.sources import check_options, open_source, source_facts, with_long_tail
-from glmc_zoo.data.splits import hold_out, leave_test_out, make_test_split, settle_classes, skip_unreadable, thin
+from glmc_zoo.data.splits import (
+    CONTENT_RULE,
+    hold_out,
+    leave_test_out,
+    make_test_split,
+    settle_classes,
+    skip_unreadable,
+    thin,
+)
 from glmc_zoo.errors import UserError
 from glmc_zoo.results import DataFacts
 
@@ -62,8 +72,9 @@ def load_data(name_or_path: str | PathLike[str], *, cache_bytes: int = 1 << 30, 
     all class counts are the official ones. Any other data set is used as it is, or, with ``imbalance_factor``, thinned
     in the order of its classes. A class with fewer images than a formula asks for keeps them all, which is noted (but
     is an error for catalogue data sets that a formula makes from balanced ones). Where there is no test split, a fifth
-    of each class (at least one image) is set aside, always the same; it is noted. With ``no_test`` there is no test
-    split, and all other images train.
+    of the images is set aside by their content, or about a fifth in whole groups; it is noted. Training images that are
+    the same as a test image are left out, which is noted, but for catalogue data sets.
+    With ``no_test`` there is no test split, and all other images train.
 
     Args:
         name_or_path: A name in `list_data`, a folder (images, parquet files, or saved by ``datasets``), a CSV file
@@ -98,8 +109,12 @@ def split_source(
         leave_test_out(raw)
     skipped = raw.missing + (skip_unreadable(raw) if options.skip_bad_images else 0)
     settle_classes(raw)
+    groups, reads_test = read_groups(raw, options.split_by), raw.test is not None
     if not options.no_test:
         make_test_split(raw)
+    duplicates = take_out_duplicates(
+        raw, options.duplicates, allow=options.allow_duplicates, published=entry is not None
+    )
     thin(raw, options, strict=entry is not None and entry.official is None)
     hold_out(raw, options.val_fraction, options.data_seed)
 
@@ -112,6 +127,11 @@ def split_source(
     splits = [train, test] if val is None else [train, test, val]
     if train.pixels is None:
         decode_small(splits, cache_bytes)
+    set_aside = (raw.val is not None and bool(options.val_fraction)) or not (options.no_test or reads_test)
+    rule = CONTENT_RULE if groups is None else f"groups by {raw.grouped_by}"
+    facts = _describe(options, entry, raw, splits, skipped)
+    used = {"train": train, "validation": val, "test": None if options.no_test else test}
+    inventory = make_inventory(raw, used, groups, duplicates)
     native = None if train.pixels is None else min(train.pixels.shape[1:3])
     size = native if entry is None else entry.image_size
     return LongTailData(
@@ -124,7 +144,7 @@ def split_source(
         std=entry.std if entry else IMAGENET_STD,
         image_size=size,
         augment=entry.augment if entry else "large" if size is None or size >= _SMALL_SIDE else "crop_flip",
-        facts=_describe(options, entry, raw, splits, skipped),
+        facts=replace(facts, split_rule=rule if set_aside else None, inventory=inventory),
     )
 
 
@@ -154,10 +174,6 @@ def _describe(
         val_images=sum(map(len, val)),
         skipped_images=skipped,
         image_format=train.image_format(),
-        inventory=make_inventory(
-            raw,
-            {"train": train, "validation": val[0] if val else None, "test": None if options.no_test else test},
-        ),
         **({} if raw.intensity is None else raw.intensity.facts()),
         notes=raw.notes,
     )

@@ -8,8 +8,12 @@ from typing import Any, Literal
 from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.fields import OptionGroup, field_names, option
 
+PATH_PREFIX = "path:"
+"""Begins a ``split_by`` that is a pattern on the path, and not the name of a column."""
+
 ImbalanceType = Literal["exp", "step", "pareto"]
 Selection = Literal["ldam", "first"]
+CompareBy = Literal["auto", "pixels", "bytes", "off"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +45,13 @@ class DataOptions(OptionGroup):
         "seed of the long-tailed subset and of the held-out images", default=0, at_least=0, below=2**32
     )
     val_fraction: float = option(
-        "share of each training class held out for validation", default=0.0, at_least=0, below=1
+        "share of the training images held out for validation", default=0.0, at_least=0, below=1
     )
+    duplicates: CompareBy = option(
+        "how to find training images that are test images too; auto: by pixels where that is quick, else by bytes",
+        default="auto",
+    )
+    allow_duplicates: bool = option("train on images that are test images too", default=False)
     split_file: str | None = option(
         "official training list of a large set, a folder with its lists, or the Hub id of a data set with them",
         default=None,
@@ -90,6 +99,8 @@ class DataOptions(OptionGroup):
         if self.official_val and self.val_fraction:
             both = f"official_val=True and val_fraction={self.val_fraction!r}"
             raise UserError(f"{both} both hold images out: give one of them.")
+        if self.allow_duplicates and self.duplicates == "off":
+            raise UserError("allow_duplicates=True has no effect with duplicates='off': leave one of them out.")
 
 
 def parse_range(name: str, text: str) -> tuple[float, float]:

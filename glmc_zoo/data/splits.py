@@ -1,17 +1,21 @@
 """From a data set as it was read to its splits: classes settled, a test split, the long tail, held-out images."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from glmc_zoo.data.groups import choose_groups
 from glmc_zoo.data.longtail import longtail_counts, longtail_indices
 from glmc_zoo.data.options import DataOptions
+from glmc_zoo.data.reading.content import content_digests, unit_interval
 from glmc_zoo.data.reading.listing import UNUSED_SPLIT
 from glmc_zoo.data.reading.split import RawData, RawSplit, readable_rows
 from glmc_zoo.errors import UserError
+
+CONTENT_RULE = "content"
+"""Name of the rule by which images are set aside, for the results."""
 
 _TEST_FRACTION = 0.2
 
@@ -90,14 +94,18 @@ def check_several_classes(names: list[str]) -> None:
 
 
 def make_test_split(raw: RawData) -> None:
-    """Set a fifth of the training images aside where there is no test split; always the same, whatever the options."""
+    """Set a fifth of the training images aside where there is no test split, whatever the other options are."""
     if raw.test is not None:
         return
-    single = raw.train.counts(len(raw.class_names)) < 2
-    _refuse(raw, single, "a single image and there is no test split: add images, or a test split.")
-    raw.test = _move_share(raw.train, _TEST_FRACTION, seed=0)
-    aside = f"{len(raw.test.rows)} images, a fifth of each class,"
-    raw.notes.append(f"There is no test split: {aside} were set aside as the test split.")
+    raw.test, groups = _set_aside(raw.train, _TEST_FRACTION, "test"), raw.train.groups
+    images = len(raw.test.rows)
+    if not images:
+        problem = f"There is no test split, and none of the {len(raw.train.rows)} images"
+        reason = "can be set aside" if groups is not None else "falls in the fifth that is set aside by content"
+        raise UserError(f"{problem} {reason}: give a test split, or more images.")
+    how = "a fifth by their content" if groups is None else "whole groups, about a fifth"
+    raw.notes.append(f"There is no test split: {images} images ({how}) were set aside as the test split.")
+    raw.notes += untested_note(raw.class_names, raw.test.counts(len(raw.class_names)))
 
 
 def tail_counts(available: Sequence[int], options: DataOptions) -> list[int]:
@@ -133,12 +141,13 @@ def thin(raw: RawData, options: DataOptions, *, strict: bool) -> None:
 
 
 def hold_out(raw: RawData, fraction: float, seed: int) -> None:
-    """Move a share of each training class to the validation split."""
+    """Move a share of the training images to the validation split; another seed moves others."""
     if not fraction:
         return
-    raw.val = _move_share(raw.train, fraction, seed)
+    raw.val = _set_aside(raw.train, fraction, f"validation {seed}")
     if not len(raw.val.rows):
-        raise UserError(f"val_fraction={fraction!r} cannot be held out, as no class has two images: leave it out.")
+        number = f"none of {len(raw.train.rows)} training images"
+        raise UserError(f"val_fraction={fraction!r} holds out {number}: give a larger share, or leave it out.")
 
 
 def _refuse(raw: RawData, bad: NDArray[np.bool_], problem: str) -> None:
@@ -147,16 +156,23 @@ def _refuse(raw: RawData, bad: NDArray[np.bool_], problem: str) -> None:
         raise UserError(f"Class {raw.class_names[int(np.argmax(bad))]!r}{more} has {problem}")
 
 
-def _move_share(split: RawSplit, fraction: float, seed: int) -> RawSplit:
-    """Move about ``fraction`` of each class to a new split: at least one of two or more images, and never all."""
-    rng, labels = np.random.RandomState(seed), split.labels[split.rows]
-    held = []
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        rng.shuffle(members)
-        wanted = max(1, math.floor(len(members) * fraction + 0.5))
-        held.append(members[: min(wanted, len(members) - 1)])
-    positions = np.sort(np.concatenate(held))
-    moved = RawSplit(split.source, split.labels, split.rows[positions])
-    split.rows = np.delete(split.rows, positions)
+def _set_aside(split: RawSplit, fraction: float, salt: str) -> RawSplit:
+    """Move about ``fraction`` of the images to a new split, by the content of each image alone, or by whole groups.
+
+    An image is moved when the hash of its content, a number in [0, 1), is below the fraction: one image more moves none
+    of the others, and equal images stay together. The only exception: where all images of a class would be moved, the
+    one with the largest hash stays.
+    """
+    labels = split.labels[split.rows]
+    if split.groups is not None:
+        held = choose_groups(split.groups[split.rows], labels, fraction, salt)
+    else:
+        hashes = unit_interval(map(bytes, content_digests(split.source, split.rows)), salt)
+        held = hashes < fraction
+        images = np.bincount(labels)
+        for label in np.flatnonzero((images > 0) & (np.bincount(labels[held], minlength=len(images)) == images)):
+            members = np.flatnonzero(labels == label)
+            held[members[hashes[members] == hashes[members].max()]] = False
+    moved = RawSplit(split.source, split.labels, split.rows[held], split.groups)
+    split.rows = split.rows[~held]
     return moved

@@ -31,7 +31,10 @@ StreamBatch = tuple[list[Image.Image], NDArray[np.int64], NDArray[np.int64]]
 _SHARD_BITS = 40  # of a position, for the index within a shard
 _LABELS_AT_ONCE = 8192
 _ADVICE = "remove it, or leave streaming=True out and pass skip_bad_images=True"
-_IDLE = ("split_file", "official_val", "selection", "data_seed", "val_fraction", "skip_bad_images", "no_test")
+_IDLE = (
+    "split_file", "official_val", "selection", "data_seed", "val_fraction", "split_by", "duplicates",
+    "allow_duplicates", "skip_bad_images", "no_test",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,8 @@ def check_streaming(evaluation: EvaluationOptions, data: DataOptions) -> None:
             "leave streaming= out to download the set once."
         )
     defaults = DataOptions()
-    for name in ("split_file", "skip_bad_images", "selection", "data_seed"):
+    idle = ("split_file", "skip_bad_images", "selection", "data_seed", "split_by", "duplicates", "allow_duplicates")
+    for name in idle:
         if getattr(data, name) != getattr(defaults, name):
             raise UserError(
                 f"{name}= has no effect with streaming=True, which reads the test split as it is: leave one out."

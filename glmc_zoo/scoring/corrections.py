@@ -115,7 +115,10 @@ def search_corrections(
 
 
 # Facts of a data set that tell whether two runs held out the same images.
-_SAME = ("imbalance_factor", "imbalance_type", "selection", "data_seed", "train_images", "val_images", "skipped_images")
+_SAME = (
+    "imbalance_factor", "imbalance_type", "selection", "data_seed", "split_rule", "train_images", "val_images",
+    "skipped_images",
+)  # fmt: skip
 
 
 def was_held_out(results: RunResults | None, data: EvaluationData | StreamedData) -> tuple[bool, str]:

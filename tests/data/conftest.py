@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,13 @@ def noise(seed: int, size: tuple[int, int] = (16, 16)) -> Image.Image:
 
 @pytest.fixture
 def make_table() -> Callable[..., Any]:
-    """A ``datasets.Dataset`` with one image for each label."""
+    """A ``datasets.Dataset`` with one image for each label; no image is in two of them."""
+    numbers = itertools.count(1000)
 
     def make(labels: Sequence[int], names: Sequence[str] = ("a", "b"), *, image: str = "image") -> Any:
         import datasets
 
-        columns = {image: [noise(index) for index in range(len(labels))], "label": list(labels)}
+        columns = {image: [noise(next(numbers)) for _ in labels], "label": list(labels)}
         features = {image: datasets.Image(), "label": datasets.ClassLabel(names=list(names))}
         return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
 
@@ -56,15 +58,14 @@ def make_table() -> Callable[..., Any]:
 
 @pytest.fixture
 def write_images() -> Callable[..., Path]:
-    """Write ``counts[c]`` images of each class as ``FOLDER/CLASS/NUMBER.png``."""
+    """Write ``counts[c]`` images of each class as ``FOLDER/CLASS/NUMBER.png``; each call draws other images."""
+    numbers = itertools.count()
 
     def write(folder: Path, counts: Sequence[int], *, draw: Draw = noise, names: Sequence[str] | None = None) -> Path:
-        number = 0
         for name, count in zip(names or [f"class_{index}" for index in range(len(counts))], counts, strict=True):
             (folder / name).mkdir(parents=True, exist_ok=True)
             for index in range(count):
-                draw(number).save(folder / name / f"{index:03d}.png")
-                number += 1
+                draw(next(numbers)).save(folder / name / f"{index:03d}.png")
         return folder
 
     return write

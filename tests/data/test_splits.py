@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.images import ArrayImages
@@ -18,60 +23,157 @@ from glmc_zoo.data.splits import (
 from glmc_zoo.errors import UserError
 
 
-def raw_split(counts: list[int]) -> RawSplit:
-    labels = np.repeat(np.arange(len(counts)), counts)
-    labels = np.random.RandomState(0).permutation(labels)
-    return RawSplit(ArrayImages(np.zeros((len(labels), 2, 2, 3), np.uint8), "training"), labels, np.arange(len(labels)))
+def raw_split(counts: list[int], seed: int = 0) -> RawSplit:
+    """Random images of 2 x 2 pixels, so that all of them differ."""
+    rng = np.random.RandomState(seed)
+    labels = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+    pixels = rng.randint(0, 256, (len(labels), 2, 2, 3)).astype(np.uint8)
+    return RawSplit(ArrayImages(pixels, "training"), labels, np.arange(len(labels)))
 
 
 def raw_data(counts: list[int], test: list[int] | None = None) -> RawData:
     names = [f"class_{index}" for index in range(len(counts))]
-    return RawData(names, raw_split(counts), None if test is None else raw_split(test))
+    return RawData(names, raw_split(counts), None if test is None else raw_split(test, seed=1))
 
 
 def counts_of(split: RawSplit, num_classes: int) -> list[int]:
     return np.bincount(split.labels[split.rows], minlength=num_classes).tolist()
 
 
-def test_a_fifth_of_each_class_is_set_aside() -> None:
-    raw = raw_data([50, 10, 2, 7])
+def contents(split: RawSplit) -> set[bytes]:
+    assert isinstance(split.source, ArrayImages)
+    return {split.source.pixels[row].tobytes() for row in split.rows}
+
+
+def with_one_more(split: RawSplit, image: NDArray[np.uint8], label: int, at: int) -> RawSplit:
+    assert isinstance(split.source, ArrayImages)
+    pixels = np.insert(split.source.pixels, at, image, axis=0)
+    return RawSplit(ArrayImages(pixels, "training"), np.insert(split.labels, at, label), np.arange(len(pixels)))
+
+
+def test_about_a_fifth_is_set_aside_whatever_the_class() -> None:
+    raw = raw_data([3000, 1000, 200])
     make_test_split(raw)
     assert raw.test is not None
-    assert counts_of(raw.test, 4) == [10, 2, 1, 1]
-    assert counts_of(raw.train, 4) == [40, 8, 1, 6]
+    for held, images in zip(counts_of(raw.test, 3), (3000, 1000, 200), strict=True):
+        assert abs(held - images / 5) < 4 * (images * 0.16) ** 0.5  # four standard deviations
     assert not set(raw.test.rows) & set(raw.train.rows)
-    assert "14 images" in raw.notes[0]
-    again = raw_data([50, 10, 2, 7])
-    make_test_split(again)
-    assert again.test is not None and (again.test.rows == raw.test.rows).all()
+    assert len(raw.test.rows) + len(raw.train.rows) == 4200
+    assert f"{len(raw.test.rows)} images" in raw.notes[0]
 
 
-def test_a_single_image_cannot_train_and_test() -> None:
-    with pytest.raises(UserError, match="'class_1' has a single image"):
-        make_test_split(raw_data([5, 1]))
+def test_the_hash_of_the_content_decides() -> None:
+    """Against the rule written out: BLAKE2b over shape and pixels, then over that digest with the salt as key."""
+    raw = raw_data([40, 30])
+    assert isinstance(raw.train.source, ArrayImages)
+    expected = []
+    for row, image in enumerate(raw.train.source.pixels):
+        content = hashlib.blake2b(b"(2, 2, 3)" + image.tobytes(), digest_size=16).digest()
+        hashed = int.from_bytes(hashlib.blake2b(content, digest_size=8, key=b"test").digest(), "little")
+        if hashed / 2**64 < 0.2:
+            expected.append(row)
+    make_test_split(raw)
+    assert raw.test is not None and raw.test.rows.tolist() == expected
 
 
-def held_out(counts: list[int], fraction: float, seed: int) -> tuple[RawData, list[int]]:
+@settings(max_examples=60, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 30), min_size=2, max_size=5),
+    fraction=st.sampled_from([0.05, 0.2, 0.5, 0.9]),
+    value=st.integers(0, 255),
+    place=st.floats(0, 1),
+    label=st.integers(0, 4),
+)
+def test_one_more_image_moves_no_other(
+    counts: list[int], fraction: float, value: int, place: float, label: int
+) -> None:
+    counts = [*counts, 40]  # so that something is held out
+    before = raw_data(counts)
+    image = np.full((2, 2, 3), value, np.uint8)
+    after = raw_data(counts)
+    after.train = with_one_more(after.train, image, label % len(counts), int(place * sum(counts)))
+    for raw in (before, after):
+        hold_out(raw, fraction, seed=1)
+    assert before.val is not None and after.val is not None
+    moved = contents(before.train) & contents(after.val)
+    # The exception: the image that stayed, as its class had no other left, may go when the class has another.
+    assert len(moved) <= 1 and (not moved or counts_of(before.train, len(counts))[label % len(counts)] == 1)
+    assert not contents(before.val) & contents(after.train)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 12), min_size=2, max_size=5),
+    fraction=st.sampled_from([0.2, 0.5, 0.99]),
+    seed=st.integers(0, 50),
+)
+def test_every_class_stays_trainable(counts: list[int], fraction: float, seed: int) -> None:
     raw = raw_data(counts)
-    hold_out(raw, fraction, seed)
-    return raw, [] if raw.val is None else raw.val.rows.tolist()
+    try:
+        hold_out(raw, fraction, seed)
+    except UserError as error:
+        assert "holds out none of" in str(error)
+        return
+    assert raw.val is not None and min(counts_of(raw.train, len(counts))) > 0
+    assert [sum(pair) for pair in zip(counts_of(raw.train, len(counts)), counts_of(raw.val, len(counts)), strict=True)]
 
 
-def test_held_out_images_are_stratified_and_seeded() -> None:
-    counts = [100, 20, 4, 2, 1]
-    raw, rows = held_out(counts, 0.1, seed=0)
-    assert raw.val is not None and counts_of(raw.val, 5) == [10, 2, 1, 1, 0]
-    assert counts_of(raw.train, 5) == [90, 18, 3, 1, 1]
-    assert not set(rows) & set(raw.train.rows)
-    assert held_out(counts, 0.1, seed=0)[1] == rows
-    assert held_out(counts, 0.1, seed=1)[1] != rows
+def test_the_image_with_the_largest_hash_stays() -> None:
+    raw = raw_data([10, 2])
+    hold_out(raw, 0.9999, seed=0)
+    assert counts_of(raw.train, 2) == [1, 1]
+    # A smaller fraction releases the images in the order of their hashes: the last to go is the one that stayed.
+    (stayed,) = raw.train.rows[raw.train.labels[raw.train.rows] == 0]
+    fractions = np.linspace(0.05, 0.95, 40)
+    for fraction in fractions:
+        other = raw_data([10, 2])
+        try:
+            hold_out(other, float(fraction), seed=0)
+        except UserError:
+            continue
+        assert stayed in other.train.rows
 
 
-def test_held_out_images_leave_every_class_an_image() -> None:
-    assert counts_of(held_out([10, 2], 0.99, seed=0)[0].train, 2) == [1, 1]
-    assert held_out([3, 3], 0.0, seed=0)[0].val is None
-    with pytest.raises(UserError, match=r"val_fraction=0\.1 cannot be held out"):
-        held_out([1, 1], 0.1, seed=0)
+def test_equal_images_stay_together_even_where_a_class_would_be_lost() -> None:
+    pixels = np.random.RandomState(0).randint(0, 256, (12, 2, 2, 3)).astype(np.uint8)
+    pixels[10:] = 7
+    labels = np.asarray([0] * 10 + [1, 1])
+    for seed in range(20):
+        raw = RawData(["a", "b"], RawSplit(ArrayImages(pixels, "training"), labels, np.arange(12)), None)
+        hold_out(raw, 0.95, seed)
+        assert counts_of(raw.train, 2)[1] == 2
+
+
+def test_other_seeds_and_the_test_split_choose_other_images() -> None:
+    chosen = []
+    for seed in (0, 0, 1):
+        raw = raw_data([100, 50])
+        hold_out(raw, 0.2, seed)
+        assert raw.val is not None
+        chosen.append(raw.val.rows.tolist())
+    raw = raw_data([100, 50])
+    make_test_split(raw)
+    assert raw.test is not None
+    assert chosen[0] == chosen[1] != chosen[2]
+    assert raw.test.rows.tolist() not in chosen
+
+
+def test_a_share_that_holds_nothing_out_is_refused() -> None:
+    raw = raw_data([3, 3])
+    hold_out(raw, 0.0, seed=0)
+    assert raw.val is None
+    with pytest.raises(UserError, match=r"^val_fraction=1e-06 holds out none of 6 training images: give a larger"):
+        hold_out(raw, 1e-6, seed=0)
+    with pytest.raises(UserError, match="none of the 2 images falls in the fifth that is set aside"):
+        make_test_split(raw_data([1, 1]))
+
+
+def test_classes_without_a_test_image_are_named() -> None:
+    raw = raw_data([200, *[1] * 12])
+    make_test_split(raw)
+    assert raw.test is not None and counts_of(raw.test, 13)[1:] == [0] * 12
+    assert raw.notes[1] == untested_note(raw.class_names, counts_of(raw.test, 13))[0]
+    assert raw.notes[1].startswith("12 classes have no test image (class_1, ")
 
 
 def test_thinning_takes_the_largest_class_as_head() -> None:

@@ -19,6 +19,7 @@ from glmc_zoo.options.sections import CONVERT, EVALUATE, PREDICT, PUSH
 from glmc_zoo.training.assemble import push_target
 
 IDLE_IN_A_STREAM = {"split_file": "x", "skip_bad_images": True, "selection": "first", "data_seed": 1}
+IDLE_IN_A_STREAM |= {"split_by": "camera", "duplicates": "off", "allow_duplicates": True}
 
 
 def evaluated(**values: Any) -> dict[str, Any]:

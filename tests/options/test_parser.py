@@ -16,7 +16,7 @@ from glmc_zoo.options.sections import COMMANDS, TRAIN, option_names
 # People's scripts call these; one may be added, none may go.
 DATA = """data data-dir data-config imbalance-factor max-count imbalance-type selection data-seed val-fraction
 split-file official-val image-column label-column train-split test-split intensity-range no-test skip-bad-images
-split-column split-by class-level follow-links"""
+duplicates allow-duplicates split-column split-by class-level follow-links"""
 RUN = f"""{DATA} image-size augment workers epochs batch-size lr weight-decay warmup-epochs momentum sched min-lr
 lr-base-size grad-accum-steps clip-grad sam-rho seed mixed-precision compile compile-mode threads resident profile
 output-dir resume checkpoint-every checkpoint-steps keep-checkpoints eval-every select license export-half
@@ -44,7 +44,7 @@ ADDED["predict"] |= {"follow-links"}
 # These take no value, and have a --no- beside them.
 _SWITCHES = """compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite
 export-half export-encoder official-val resident profile maxnorm no-test streaming overwrite private pull-request
-follow-links accept-new-data"""
+allow-duplicates follow-links accept-new-data"""
 SWITCHES = set(_SWITCHES.split())
 
 

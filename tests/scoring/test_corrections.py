@@ -86,7 +86,7 @@ def test_a_model_that_has_seen_the_held_out_images(evaluate: Recipe, run: Path, 
         results = results_of(tmp_path / "out" / name)
         assert results["posthoc"]["search"]["held_out_of_training"] is False
         assert results["posthoc"]["search"]["val_fraction"] == 0.1 and results["posthoc"]["tau_norm"] is None
-        assert results["class_counts"] == [24, 10, 4] and results["class_counts_from"] == "run"
+        assert results["class_counts"] == results_of(run)["class_counts"] and results["class_counts_from"] == "run"
         assert any("draws the values chosen towards 0" in note for note in results["notes"])
     alone = ["--model", other, "--data", animals, "--tau-norm", "search", "--output-dir", tmp_path / "alone"]
     assert evaluate(*alone).status == 0
@@ -164,3 +164,13 @@ def test_what_is_not_known_does_not_count_as_held_out(trained: Callable[..., Run
     assert was_held_out(elsewhere, data) == (False, "it was trained on cifar10_lt, which may hold the same images")
     other_counts = dataclasses.replace(results, class_counts=[1] * 10)
     assert was_held_out(other_counts, data) == (False, "its training held out others (it differs in class_counts)")
+
+
+def test_results_from_before_images_were_chosen_by_their_content_held_out_others(
+    trained: Callable[..., RunResults], data: LongTailData
+) -> None:
+    results = trained()
+    assert results.data.split_rule == "content"
+    older = dataclasses.replace(results, data=dataclasses.replace(results.data, split_rule=None))
+    held_out, why = was_held_out(older, data)
+    assert not held_out and "differs in split_rule" in why

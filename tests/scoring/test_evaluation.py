@@ -59,7 +59,7 @@ def test_a_folder_without_splits_is_scored_whole(evaluate: Recipe, run: Path, an
     outcome = evaluate("--model", run / "model", "--data", images, *shots, "--output-dir", tmp_path / "out")
     assert outcome.status == 0, outcome.err
     results = results_of(tmp_path / "out")
-    assert results["class_counts"] == [24, 10, 4] and results["class_counts_from"] == "run"
+    assert results["class_counts"] == results_of(run)["class_counts"] and results["class_counts_from"] == "run"
     assert results["data"]["test_images"] == 15 and results["data"]["train_images"] is None
     assert results["groups"] == {"many": 1, "medium": 1, "few": 1}
     assert results["group_support"]["few"] == {"classes": 1, "images": 1}

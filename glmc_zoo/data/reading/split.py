@@ -111,7 +111,9 @@ class RawSplit:
     rows: NDArray[np.int64]
     """The rows of ``source`` that belong to the split."""
     groups: NDArray[Any] | None = None
-    """What keeps images together, for every row of ``source``; ``None`` without it."""
+    """Group of every row of ``source``, as text or integers of shape (rows,); an empty text stands for no group.
+
+    Images of one group stay together wherever a split is made."""
 
     def counts(self, num_classes: int) -> NDArray[np.int64]:
         """Images of each class, shape (num_classes,)."""

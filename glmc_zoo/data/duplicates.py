@@ -1,0 +1,223 @@
+"""Images that are the same in training and test: counted, named, and taken out of training."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from glmc_zoo.data.options import CompareBy
+from glmc_zoo.data.reading.content import byte_sizes, content_digests, full_digests, pixel_digest, tail_digests
+from glmc_zoo.data.reading.formats import FORMATS, UNREADABLE
+from glmc_zoo.data.reading.images import ArrayImages, ImageSource
+from glmc_zoo.data.reading.split import RawData, RawSplit
+from glmc_zoo.errors import UserError
+
+MOST_IMAGES = 50_000
+"""``auto`` compares the pixels of no more images in files."""
+MOST_PIXELS = 300_000_000
+"""``auto`` decodes no more pixels, a few seconds of work."""
+
+DUPLICATE = "the same as a test image"
+"""Why an image is left out, for the inventory."""
+
+_MOST_EXAMPLES = 5
+_THREADS = 4  # Pillow decodes beside other threads
+
+OfRows = Callable[[ImageSource, NDArray[np.int64]], NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duplicates:
+    """The images of a data set that are the same as others."""
+
+    images: int | None = None
+    """Training images that are the same as a test or validation image; ``None`` where they were not compared."""
+    by: str | None = None
+    """``bytes``, or ``pixels`` where decoded images were compared as well."""
+    examples: list[str] = field(default_factory=list)
+    """Up to five, as ``training file = test file``."""
+    removed: int = 0
+    """Training images that were taken out."""
+    contradicting: int = 0
+    """Training images that are the same as a training image of another class."""
+
+
+def take_out_duplicates(raw: RawData, compare: CompareBy, *, allow: bool, published: bool) -> Duplicates:
+    """Find the training images that are the same as a test or validation image, and take them out of training.
+
+    Encoded images are compared by their bytes: first by their number, then by the last 4 KiB, and what is still equal
+    as a whole. By their pixels are compared images of one width and height that both training and test have; ``auto``
+    does so for images in memory, and for up to `MOST_IMAGES` files with up to `MOST_PIXELS` pixels to decode. What was
+    done is noted.
+
+    Args:
+        raw: The data set; its training split loses the duplicates. A class that would lose all images keeps them.
+        compare: ``auto``, ``pixels``, ``bytes``, or ``off``.
+        allow: Count duplicates, but keep them.
+        published: The splits are those of a catalogue data set. They are compared only where ``compare`` is not
+            ``auto``, and nothing is taken out.
+    """
+    others = [split for split in (raw.test, raw.val) if split is not None]
+    if compare == "off" or (published and compare == "auto") or not others:
+        return Duplicates()
+    images = _Images([raw.train, *others])
+    ids, by = _identities(images, compare, raw.notes)
+    size = len(raw.train.rows)
+    same = np.isin(ids[:size], ids[size:])
+    labels = raw.train.labels[raw.train.rows]
+    contradicting = _contradicting(ids[:size], labels)
+    if contradicting:
+        raw.notes.append(f"{contradicting} training images are the same as a training image of another class.")
+    count = int(same.sum())
+    if not count:
+        return Duplicates(images=0, by=by, contradicting=contradicting)
+    examples = _examples(images, ids, np.flatnonzero(same)[:_MOST_EXAMPLES])
+    what = f"{count} training images are the same as a test image by their {by}, such as {examples[0]}"
+    if allow or published:
+        raw.notes.append(f"{what}; they are trained on.")
+        return Duplicates(images=count, by=by, examples=examples, contradicting=contradicting)
+    removed = same & ~_of_lost_classes(raw, labels, same)
+    for position in np.flatnonzero(removed).tolist():
+        raw.left_out.add(DUPLICATE, images.name(position))
+    raw.train.rows = raw.train.rows[~removed]
+    raw.notes.append(f"{what}; {removed.sum()} were taken out of the training split.")
+    return Duplicates(
+        images=count, by=by, examples=examples, removed=int(removed.sum()), contradicting=contradicting
+    )  # fmt: skip
+
+
+class _Images:
+    """The images of several splits one after the other, the training split first."""
+
+    def __init__(self, splits: Sequence[RawSplit]) -> None:
+        self.splits = splits
+        self.starts = np.cumsum([0, *(len(split.rows) for split in splits)])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def compute(self, values: OfRows, positions: NDArray[np.int64]) -> NDArray[Any]:
+        """``values`` of the images at these positions, which rise, of shape (N, ...)."""
+        parts = []
+        for split, start, end in zip(self.splits, self.starts, self.starts[1:], strict=False):
+            inside = positions[(positions >= start) & (positions < end)] - start
+            parts.append(values(split.source, split.rows[inside]))
+        return np.concatenate(parts)
+
+    def name(self, position: int) -> str:
+        """The file of an image, or the row where it does not come in a file."""
+        index = int(np.searchsorted(self.starts, position, side="right")) - 1
+        split = self.splits[index]
+        row = split.rows[position - self.starts[index]]
+        path = None if isinstance(split.source, ArrayImages) else split.source.paths(np.asarray([row]))[0]
+        return path or f"image {row} of the {split.source.name} split"
+
+
+def _identities(images: _Images, compare: CompareBy, notes: list[str]) -> tuple[NDArray[np.int64], str]:
+    """A number for each image, the same for images that are the same, of shape (N,); and what was compared."""
+    everything = np.arange(len(images))
+    if all(isinstance(split.source, ArrayImages) for split in images.splits):
+        return _numbers(images.compute(content_digests, everything)), "pixels"
+    ids = _by_bytes(images)
+    if compare == "bytes":
+        return ids, "bytes"
+    if compare == "auto" and len(images) > MOST_IMAGES:
+        notes.append(f"The {len(images)} images were compared by their bytes, as pixels of so many take long.")
+        return ids, "bytes"
+    sides = images.compute(_sides, everything)
+    kinds, size = _numbers(sides), len(images.splits[0].rows)
+    in_both = np.isin(kinds, np.intersect1d(kinds[:size], kinds[size:])) & (sides > 0).all(axis=1)
+    pixels = int(sides[in_both].prod(axis=1).sum())
+    if compare == "auto" and pixels > MOST_PIXELS:
+        notes.append(f"The images were compared by their bytes, as {pixels / 1e6:.0f} million pixels take long.")
+        return ids, "bytes"
+    positions = np.flatnonzero(in_both)
+    digests = images.compute(_decoded, positions)
+    readable = digests.any(axis=1)
+    ids[positions[readable]] = ids.max(initial=0) + 1 + _numbers(digests[readable])
+    return ids, "pixels"
+
+
+def _by_bytes(images: _Images) -> NDArray[np.int64]:
+    sizes = images.compute(byte_sizes, np.arange(len(images)))
+    sizes[sizes < 0] = -1 - np.flatnonzero(sizes < 0)  # what cannot be read is like nothing else
+    ids = _numbers(sizes[:, None])
+    for digests in (tail_digests, full_digests):
+        repeated = np.flatnonzero(np.bincount(ids)[ids] > 1)
+        if len(repeated):
+            within = np.column_stack([ids[repeated, None].view(np.uint8), images.compute(digests, repeated)])
+            ids[repeated] = len(ids) + ids.max() + _numbers(within)
+            ids = _numbers(ids[:, None])
+    return ids
+
+
+def _numbers(values: NDArray[Any]) -> NDArray[np.int64]:
+    """Each row of an array (N, K) as a number, the same for equal rows, of shape (N,)."""
+    if not len(values):
+        return np.empty(0, dtype=np.int64)
+    rows = np.ascontiguousarray(values)
+    cells = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).reshape(-1)
+    numbers: NDArray[np.int64] = np.unique(cells, return_inverse=True)[1]
+    return numbers
+
+
+def _sides(source: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Shorter and longer side of each image by its header, of shape (N, 2); 0 where it cannot be read."""
+    if isinstance(source, ArrayImages):
+        return np.tile(np.sort(np.asarray(source.pixels.shape[1:3], dtype=np.int64)), (len(rows), 1))
+
+    def sides(row: int) -> list[int]:
+        try:
+            with Image.open(BytesIO(source.encoded(row)), formats=FORMATS) as image:
+                return sorted(image.size)  # EXIF may turn it
+        except UNREADABLE:
+            return [0, 0]
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return np.asarray(list(pool.map(sides, rows.tolist())), dtype=np.int64).reshape(-1, 2)
+
+
+def _decoded(source: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """A digest of the pixels of each image, of shape (N, 16); 0 where it cannot be read."""
+
+    def digest(row: int) -> bytes:
+        try:
+            (image,) = source.read(np.asarray([row]))
+        except UserError:
+            return bytes(16)
+        return pixel_digest(np.asarray(image))
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        digests = b"".join(pool.map(digest, rows.tolist()))
+    return np.frombuffer(digests, dtype=np.uint8).reshape(-1, 16)
+
+
+def _contradicting(ids: NDArray[np.int64], labels: NDArray[np.int64]) -> int:
+    pairs = np.unique(np.column_stack([ids, labels]), axis=0)
+    contents, classes = np.unique(pairs[:, 0], return_counts=True)
+    return int(np.isin(ids, contents[classes > 1]).sum())
+
+
+def _of_lost_classes(raw: RawData, labels: NDArray[np.int64], same: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which training images are of a class that would lose all of them; such classes are noted."""
+    lost = np.setdiff1d(labels, labels[~same])
+    if len(lost):
+        names = ", ".join(raw.class_names[label] for label in lost[:10])
+        raw.notes.append(
+            f"{len(lost)} classes keep training images that are test images too, as they have no others: {names}."
+        )
+    return np.isin(labels, lost)
+
+
+def _examples(images: _Images, ids: NDArray[np.int64], positions: NDArray[np.int64]) -> list[str]:
+    size = len(images.splits[0].rows)
+    examples = []
+    for position in positions.tolist():
+        other = size + int(np.flatnonzero(ids[size:] == ids[position])[0])
+        examples.append(f"{images.name(position)} = {images.name(other)}")
+    return examples

@@ -1,0 +1,114 @@
+"""Images that look alike, by a perceptual hash: the same scene, resized, recompressed or a little changed."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glmc_zoo.data.reading.split import ImageSplit
+from glmc_zoo.errors import UserError
+
+_THREADS = 4  # Pillow decodes beside other threads
+_BLOCK = 512
+"""Hashes that are compared with all others at a time."""
+
+
+@dataclass(frozen=True)
+class NearDuplicate:
+    """Two images that look alike."""
+
+    first: tuple[str, int]
+    """Split and position in it."""
+    second: tuple[str, int]
+    distance: int
+    """Bits in which the two hashes of 64 bits differ."""
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """What `near_duplicates` finds."""
+
+    pairs: list[NearDuplicate]
+    """The nearest first."""
+    total: int
+    """Pairs in all; ``pairs`` may hold fewer."""
+    unreadable: int
+    """Images that cannot be read, and were not compared."""
+
+
+def near_duplicates(splits: Mapping[str, ImageSplit], *, distance: int = 4, limit: int = 1000) -> NearDuplicates:
+    """Pairs of images, within and across splits, whose perceptual hashes (pHash of ``imagehash``) differ little.
+
+    Of several images with one hash, the first is paired with each of the others, and stands for all of them in further
+    pairs. Images of one colour all look alike. 20,000 small images take about a minute, most of it to decode them.
+
+    Args:
+        splits: The images, by the name of their split. Put the training split first: it then stands first in pairs.
+        distance: Largest number of different bits, from 0 to 64. Re-saved and resized images are within 4; from 10 on,
+            most pairs are unrelated.
+        limit: Most pairs to give.
+
+    Raises:
+        UserError: ``imagehash`` is not installed.
+    """
+    names = [(name, position) for name, split in splits.items() for position in range(len(split))]
+    parts = [_hashes(split) for split in splits.values()]
+    hashes = np.concatenate([part[0] for part in parts]) if parts else np.empty(0, dtype=np.uint64)
+    readable = np.flatnonzero(np.concatenate([part[1] for part in parts])) if parts else np.empty(0, dtype=np.int64)
+    distinct, first, group = np.unique(hashes[readable], return_index=True, return_inverse=True)
+    first = readable[first]
+    same = readable[first[group] != readable]
+    found = np.column_stack([np.zeros(len(same), dtype=np.int64), first[group][first[group] != readable], same])
+    total = len(found)
+    for start in range(0, len(distinct), _BLOCK):
+        near = _near(distinct, start, distance)
+        total += len(near)
+        ends = np.sort(first[near[:, 1:]], axis=1)
+        found = np.concatenate([found, np.column_stack([near[:, 0], ends])])
+        if len(found) > limit:
+            found = _nearest(found, limit)
+    pairs = [NearDuplicate(names[one], names[other], bits) for bits, one, other in _nearest(found, limit).tolist()]
+    return NearDuplicates(pairs, total, len(names) - len(readable))
+
+
+def _hashes(split: ImageSplit) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """The perceptual hash of each image, and whether it can be read, each of shape (N,)."""
+    try:
+        from imagehash import phash
+    except ImportError:
+        raise UserError("Near-duplicates need imagehash: pip install glmc_zoo[inspect].") from None
+
+    def one(position: int) -> bytes | None:
+        try:
+            (image,) = split.images([position])
+        except UserError:
+            return None
+        return np.packbits(phash(image).hash).tobytes()
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        hashes = list(pool.map(one, range(len(split))))
+    values = np.frombuffer(b"".join(value or bytes(8) for value in hashes), dtype=np.uint64)
+    return values, np.asarray([value is not None for value in hashes], dtype=bool)
+
+
+def _near(hashes: NDArray[np.uint64], start: int, distance: int) -> NDArray[np.int64]:
+    """Distance and both indices of the pairs of a block with itself and all behind it, of shape (N, 3)."""
+    block = hashes[start : start + _BLOCK]
+    different = block[:, None] ^ hashes[start:]
+    bits = _BITS[different.view(np.uint16)].reshape(*different.shape, 4).sum(axis=2, dtype=np.uint8)
+    one, other = np.nonzero(bits <= distance)
+    later = other > one
+    one, other = one[later], other[later]
+    return np.column_stack([bits[one, other].astype(np.int64), start + one, start + other])
+
+
+def _nearest(found: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+    return found[np.lexsort((found[:, 2], found[:, 1], found[:, 0]))[:limit]]
+
+
+_BITS = np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(-1, 2), axis=1).sum(
+    axis=1, dtype=np.uint8
+)
+"""Bits that are set in each number of 16 bits."""
