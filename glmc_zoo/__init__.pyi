@@ -5,6 +5,9 @@ from .api import (
     finetune as finetune,
 )
 from .api import (
+    inspect as inspect,
+)
+from .api import (
     predict as predict,
 )
 from .api import (

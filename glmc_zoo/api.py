@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
     from glmc_zoo.options.given import Given
+    from glmc_zoo.options.run import RunOptions
     from glmc_zoo.options.sections import Command
     from glmc_zoo.results import EvaluationResults, RunResults
+    from glmc_zoo.scoring.inspection import Inspection
     from glmc_zoo.scoring.prediction_files import Prediction
+    from glmc_zoo.training.dry_run import DryRun
 
 
-def train(**options: Any) -> RunResults:
+@overload
+def train(*, dry_run: Literal[True], **options: Any) -> DryRun: ...
+@overload
+def train(*, dry_run: Literal[False] = ..., **options: Any) -> RunResults: ...
+def train(**options: Any) -> RunResults | DryRun:
     """Train a backbone on long-tailed images; the options are those of ``glmc-zoo train --help``.
 
     >>> import glmc_zoo
     >>> results = glmc_zoo.train(data="digits_lt", backbone="resnet20_cifar", epochs=40)  # doctest: +SKIP
     >>> results.test.balanced_accuracy  # doctest: +SKIP
     0.945
+
+    With ``dry_run=True`` nothing is trained: a `DryRun` says how long it would take and how much memory it needs.
 
     Args:
         options: By name, with ``_`` for ``-``; ``config="FILE"`` reads the rest from a file.
@@ -33,32 +42,37 @@ def train(**options: Any) -> RunResults:
     """
     from glmc_zoo.options.resolve import training_options
     from glmc_zoo.options.sections import TRAIN
-    from glmc_zoo.training.run import run_training
 
-    return run_training(training_options(_given(TRAIN, "train", options)))
+    return _run(training_options(_given(TRAIN, "train", options)))
 
 
-def finetune(**options: Any) -> RunResults:
+@overload
+def finetune(*, dry_run: Literal[True], **options: Any) -> DryRun: ...
+@overload
+def finetune(*, dry_run: Literal[False] = ..., **options: Any) -> RunResults: ...
+def finetune(**options: Any) -> RunResults | DryRun:
     """Fine-tune a trained model on imbalanced images; the options are those of ``glmc-zoo finetune --help``.
 
     >>> results = glmc_zoo.finetune(model="resnet50.a1_in1k", data="my_images")  # doctest: +SKIP
     """
     from glmc_zoo.options.resolve import finetuning_options
     from glmc_zoo.options.sections import FINETUNE
-    from glmc_zoo.training.run import run_training
 
-    return run_training(finetuning_options(_given(FINETUNE, "finetune", options)))
+    return _run(finetuning_options(_given(FINETUNE, "finetune", options)))
 
 
-def second_stage(**options: Any) -> RunResults:
+@overload
+def second_stage(*, dry_run: Literal[True], **options: Any) -> DryRun: ...
+@overload
+def second_stage(*, dry_run: Literal[False] = ..., **options: Any) -> RunResults: ...
+def second_stage(**options: Any) -> RunResults | DryRun:
     """Train the classifier of a model again; the options are those of ``glmc-zoo second-stage --help``."""
     from glmc_zoo.options.resolve import second_stage_options
     from glmc_zoo.options.sections import SECOND_STAGE
     from glmc_zoo.training.first_stage import first_stage_options
-    from glmc_zoo.training.run import run_training
 
     given = _given(SECOND_STAGE, "second_stage", options)
-    return run_training(second_stage_options(given, first_stage_options(given)))
+    return _run(second_stage_options(given, first_stage_options(given)))
 
 
 def evaluate(**options: Any) -> list[EvaluationResults]:
@@ -74,6 +88,19 @@ def evaluate(**options: Any) -> list[EvaluationResults]:
     from glmc_zoo.scoring.evaluation import evaluate_models
 
     return evaluate_models(evaluation_options(_given(EVALUATE, "evaluate", options)))
+
+
+def inspect(**options: Any) -> Inspection:
+    """Show what a data set holds, and write it as a page; the options are those of ``glmc-zoo inspect --help``.
+
+    >>> inspection = glmc_zoo.inspect(data="my_images", output="my_images.html")  # doctest: +SKIP
+    >>> inspection.class_counts["train"], inspection.inventory.files_left_out  # doctest: +SKIP
+    """
+    from glmc_zoo.options.resolve import inspection_options
+    from glmc_zoo.options.sections import INSPECT
+    from glmc_zoo.scoring.inspection import inspect_data
+
+    return inspect_data(inspection_options(_given(INSPECT, "inspect", options)))
 
 
 def predict(**options: Any) -> list[Prediction]:
@@ -97,6 +124,13 @@ def predict(**options: Any) -> list[Prediction]:
     if "output" in options and options["output"] is None:
         return predict_images(replace(resolved, output=None))
     return predict_images(resolved, fresh_output="output" not in given)
+
+
+def _run(options: RunOptions) -> RunResults | DryRun:
+    from glmc_zoo.training.dry_run import dry_run
+    from glmc_zoo.training.run import run_training
+
+    return dry_run(options) if options.output.dry_run else run_training(options)
 
 
 def _given(command: Command, name: str, options: dict[str, Any]) -> Given:

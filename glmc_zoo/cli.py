@@ -90,7 +90,8 @@ def _hide_own_folder() -> None:
 def recipes() -> dict[str, Path]:
     """The scripts by name: those installed with the package, or the checkout's."""
     folder = recipes_folder()
-    return {name: path for name in COMMANDS if (path := folder / f"{name}.py").is_file()}
+    scripts = {name: folder / f"{command.script or name}.py" for name, command in COMMANDS.items()}
+    return {name: path for name, path in scripts.items() if path.is_file()}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -52,11 +53,23 @@ def fresh_folder(base: Path) -> Path:
 
 def claim_folder(folder: Path, advice: str) -> None:
     """Make a folder for results; one that holds files already is refused with the ``advice``."""
+    check_folder(folder, advice)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        names = sorted(path.name for path in folder.iterdir())
     except OSError as error:
         raise UserError(f"output_dir={str(folder)!r} cannot be written: {error.strerror or error}.") from error
+
+
+def check_folder(folder: Path, advice: str) -> None:
+    """Refuse what `claim_folder` would refuse; nothing is made."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        names = sorted(path.name for path in existing.iterdir()) if existing == folder else []
+    except OSError as error:
+        raise UserError(f"output_dir={str(folder)!r} cannot be written: {error.strerror or error}.") from error
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        reason = "Permission denied" if existing.is_dir() else "Not a directory"
+        raise UserError(f"output_dir={str(folder)!r} cannot be written: {reason}.")
     if names:
         shown = ", ".join(names[:3]) + (", ..." if names[3:] else "")
         raise UserError(f"output_dir={str(folder)!r} already holds files ({shown}); {advice}.")

@@ -25,10 +25,14 @@ def main() -> None:
     options = second_stage_options(given, first_stage_options(given))
 
     # ---------------------------------------------------------------- first stage's model, data, output folder
+    from glmc_zoo.training.dry_run import print_estimate
     from glmc_zoo.training.run import TrainingRun
 
     run = TrainingRun(options)
     run.describe()
+    if options.output.dry_run:
+        print_estimate(run)
+        return
     run.resume()
 
     # ---------------------------------------------------------------- epochs

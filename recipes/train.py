@@ -21,10 +21,14 @@ def main() -> None:
     options = training_options(read_options(TRAIN, __doc__))
 
     # ---------------------------------------------------------------- data, model, optimiser, output folder
-    from glmc_zoo.training.run import TrainingRun  # imports torch: not needed for --help
+    from glmc_zoo.training.dry_run import print_estimate  # imports torch: not needed for --help
+    from glmc_zoo.training.run import TrainingRun
 
     run = TrainingRun(options)
     run.describe()
+    if options.output.dry_run:
+        print_estimate(run)
+        return
     run.resume()
 
     # ---------------------------------------------------------------- epochs

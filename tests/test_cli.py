@@ -162,7 +162,11 @@ def shown_by(capsys: pytest.CaptureFixture[str], words: list[str], status: int =
 
 def test_every_recipe_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     # minimal.py is a page to read and run, without options.
-    assert set(recipes()) == set(COMMANDS) == {path.stem for path in (ROOT / "recipes").glob("*.py")} - {"minimal"}
+    assert set(recipes()) == set(COMMANDS)
+    scripts = {path.stem for path in (ROOT / "recipes").glob("*.py")} - {"minimal"}
+    assert {path.stem for path in recipes().values()} == scripts
+    # A module of the standard library by that name would be hidden from every script beside it.
+    assert not scripts & sys.stdlib_module_names
     usage = shown_by(capsys, [])
     assert usage == shown_by(capsys, ["--help"])
     for name in (*recipes(), "list"):

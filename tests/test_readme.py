@@ -28,10 +28,14 @@ RESOLVE: dict[str, Callable[[Given], Any]] = {
     # Without the options of the first stage, whose model is not there.
     "second_stage": partial(resolve.second_stage_options, first={}),
     "evaluate": resolve.evaluation_options,
+    "inspect": resolve.inspection_options,
     "predict": resolve.prediction_options,
     "push": resolve.push_options,
     "convert": resolve.conversion_options,
 }
+
+
+NAMES = {command.script: name for name, command in OPTIONS.items() if command.script}
 
 
 # What a snippet names and a test does not have, and a run of seconds instead of hours.
@@ -64,13 +68,14 @@ def test_commands_parse(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     script, *arguments = shlex.split(command)
     assert (ROOT / script).is_file()
-    name = Path(script).stem
+    name = NAMES.get(Path(script).stem, Path(script).stem)
     if name in RESOLVE and not {"--help", "..."} & set(arguments):
         assert RESOLVE[name](read_command_line(OPTIONS[name], "", "", arguments))
 
 
 def test_there_is_something_to_test() -> None:
     assert len(SNIPPETS) >= 3
-    assert {Path(shlex.split(command)[0]).stem for command in COMMANDS} - {"minimal"} == set(RESOLVE)
+    scripts = {Path(shlex.split(command)[0]).stem for command in COMMANDS} - {"minimal"}
+    assert {NAMES.get(script, script) for script in scripts} == set(RESOLVE)
     for link in re.findall(r"\]\(([^)#]+)", README):
         assert link.startswith("http") or (ROOT / link).exists(), link

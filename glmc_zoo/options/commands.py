@@ -1,4 +1,4 @@
-"""Options of the commands that train nothing: evaluation, prediction, push and conversion."""
+"""Options of the commands that train nothing: evaluation, inspection, prediction, push and conversion."""
 
 import math
 from dataclasses import dataclass
@@ -88,6 +88,30 @@ def check_streaming(evaluation: EvaluationOptions, data: DataOptions) -> None:
             raise UserError(
                 f"{name}= has no effect with streaming=True, which reads the test split as it is: leave one out."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectionOptions(OptionGroup):
+    """Where the page of an inspection goes, and what it shows."""
+
+    output: str = option("HTML file for the page, or a folder for inspection.html", default="inspection.html")
+    overwrite: bool = option("replace the page where it exists", default=False)
+    examples: int = option("images of each class on the page", default=4, at_least=0)
+    near_duplicates: int | None = option(
+        "also find images that look alike: perceptual hashes that differ in at most so many of 64 bits, for instance 4",
+        default=None,
+        at_least=0,
+        below=65,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectOptions:
+    """Every option of an inspection."""
+
+    inspection: InspectionOptions
+    data: DataOptions
+    shots: ShotOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,9 @@ class OutputOptions(OptionGroup):
     output_dir: str | None = option("run folder", default=None, decided_by="a fresh one below runs/")
     resume: str | None = option("auto (newest checkpoint of --output-dir that can be read), or a folder", default=None)
     accept_new_data: bool = option("resume although the images changed; their classes must be the same", default=False)
+    dry_run: bool = option(
+        "stop before training: print what was read, the options, and an estimate of time and memory", default=False
+    )
     checkpoint_every: int = option("epochs between checkpoints", default=1, at_least=1)
     checkpoint_steps: int = option("steps between checkpoints within an epoch; 0: none", default=0, at_least=0)
     keep_checkpoints: int = option("newest checkpoints to keep", default=2, at_least=1)
@@ -54,7 +57,9 @@ class OutputOptions(OptionGroup):
     tracker: str | None = option("tracker of Accelerate, e.g. tensorboard, wandb, trackio", default=None)
 
     def check(self) -> None:
-        """Refuse to accept new data for a run that is not resumed."""
+        """Refuse to accept new data for a run that is not resumed, and to resume a run that is not trained."""
+        if self.dry_run and self.resume is not None:
+            raise UserError(f"dry_run=True trains nothing, so resume={self.resume!r} has no effect: leave one out.")
         if self.accept_new_data and self.resume is None:
             raise UserError("accept_new_data=True has no effect without resume=: give resume='auto' as well.")
 

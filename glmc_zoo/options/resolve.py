@@ -19,6 +19,7 @@ from glmc_zoo.options.commands import (
     ConvertOptions,
     EvaluateOptions,
     EvaluationOptions,
+    InspectOptions,
     PredictOptions,
     PushSource,
     check_streaming,
@@ -117,6 +118,11 @@ def evaluation_options(given: Given) -> EvaluateOptions:
     if implied:
         data = dataclasses.replace(data, val_fraction=SEARCH_FRACTION)
     return compose(EvaluateOptions, values, data=data, implied_holdout=implied, command=given.command)
+
+
+def inspection_options(given: Given) -> InspectOptions:
+    """The options of an inspection."""
+    return compose(InspectOptions, given.values)
 
 
 def prediction_options(given: Given) -> PredictOptions:

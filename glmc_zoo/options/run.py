@@ -86,9 +86,9 @@ def flat(options: Any) -> dict[str, Any]:
 
 
 def saved(options: RunOptions) -> dict[str, Any]:
-    """The options as ``config.yaml`` and the results hold them: without run folder, resumption and push.
+    """The options as ``config.yaml`` and the results hold them: without run folder, resumption, dry run and push.
 
     Whoever repeats the run by that file is not to push to the repository of the first run, nor to accept new data.
     """
-    absent = {"output_dir", "resume", "accept_new_data", *values_of(options.push)}
+    absent = {"output_dir", "resume", "dry_run", "accept_new_data", *values_of(options.push)}
     return {name: value for name, value in flat(options).items() if name not in absent}

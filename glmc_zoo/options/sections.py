@@ -8,7 +8,7 @@ from glmc_zoo.data.options import DataOptions
 from glmc_zoo.fields import OptionGroup, field_names, type_hints
 from glmc_zoo.hub.push.target import PushTarget
 from glmc_zoo.method.switches import GLMCSwitches
-from glmc_zoo.options.commands import ConvertOptions, EvaluationOptions, PredictOptions, PushSource
+from glmc_zoo.options.commands import ConvertOptions, EvaluationOptions, InspectionOptions, PredictOptions, PushSource
 from glmc_zoo.options.images import ImageOptions, InferenceOptions, ShotOptions
 from glmc_zoo.options.machine import MachineOptions, OutputOptions, PushOptions
 from glmc_zoo.options.model import BackboneOptions, MethodOptions, SecondStageOptions, TuneOptions
@@ -36,6 +36,8 @@ class Command:
     """Options that somebody may look for here, and what to use instead."""
     inherited: frozenset[str] = frozenset()
     """Options that are those of the first stage unless they are given."""
+    script: str = ""
+    """Its file in ``recipes/`` without the suffix, where that is not the name."""
 
     @cached_property
     def groups(self) -> list[type[OptionGroup]]:
@@ -87,11 +89,19 @@ EVALUATE = Command(
         "shot groups": (ShotOptions,),
     },
 )
+INSPECT = Command(
+    "inspect",
+    {"inspection": (InspectionOptions,), "data": (DataOptions,), "shot groups": (ShotOptions,)},
+    # A script called inspect.py would hide the standard library's module from every script beside it.
+    script="inspect_data",
+)
 PREDICT = Command("predict", {"prediction": (PredictOptions,)})
 PUSH = Command("push", {"push": (PushSource, PushTarget)})
 CONVERT = Command("convert", {"conversion": (ConvertOptions,)})
 
-COMMANDS = {command.name: command for command in (TRAIN, FINETUNE, SECOND_STAGE, EVALUATE, PREDICT, PUSH, CONVERT)}
+COMMANDS = {
+    command.name: command for command in (TRAIN, FINETUNE, SECOND_STAGE, EVALUATE, INSPECT, PREDICT, PUSH, CONVERT)
+}
 
 
 def option_names() -> set[str]:

@@ -9,7 +9,7 @@ import yaml
 from accelerate import Accelerator
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.files import claim_folder, fresh_folder, replace_file
+from glmc_zoo.files import check_folder, claim_folder, fresh_folder, replace_file
 from glmc_zoo.machine.processes import on_main_process
 from glmc_zoo.options.run import RunOptions, saved
 
@@ -30,7 +30,7 @@ class RunFolder:
     """The folder ``output_dir``, or a fresh one called ``name`` below ``runs/``, claimed for one run.
 
     A folder that holds anything is another run's, unless ``resume`` says that it is this one and its ``config.yaml``
-    agrees in everything that changes the result. A refusal touches nothing in it.
+    agrees in everything that changes the result. A refusal touches nothing in it, and a dry run makes no folder.
     """
 
     def __init__(self, accelerator: Accelerator, options: RunOptions, name: str) -> None:
@@ -174,7 +174,11 @@ def _claim(options: RunOptions, name: str) -> Path:
         raise UserError(f"output_dir={str(folder)!r} is a file; name a folder.")
     advice = "choose another folder, or go on with that run by resume='auto'"
     config = folder / "config.yaml"
-    claim_folder(folder, advice if config.exists() else "they are not a run's, so choose another folder")
+    advice = advice if config.exists() else "they are not a run's, so choose another folder"
+    if options.output.dry_run:
+        check_folder(folder, advice)
+        return folder
+    claim_folder(folder, advice)
     _write_options(folder, saved(options))
     return folder
 

@@ -99,7 +99,7 @@ class TrainingRun:
         self.accelerator.register_for_checkpointing(*state, *constraints)
 
     def _start_tracker(self) -> None:
-        if self.options.output.tracker is None:
+        if self.options.output.tracker is None or self.options.output.dry_run:
             return
         self.accelerator.project_configuration.logging_dir = str(self.folder.path / "logs")
         values = {name: value for name, value in flat(self.options).items() if value is not None}

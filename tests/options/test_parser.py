@@ -31,6 +31,7 @@ SURFACE = {
     "second_stage": f"{RUN} model class-balanced-beta maxnorm maxnorm-threshold",
     "evaluate": f"""{DATA} model split batch-size workers image-size mixed-precision logit-adjustment tau-norm streaming
         output-dir many-threshold few-threshold groups""",
+    "inspect": f"{DATA} output overwrite examples near-duplicates many-threshold few-threshold groups",
     "predict": "model images top batch-size workers image-size output overwrite skip-bad-images",
     "push": "model repo private revision pull-request tag collection overwrite message",
     "convert": "checkpoint backbone data data-dir class-names image-size license output-dir",
@@ -39,12 +40,12 @@ ADDED = {name: set() for name in SURFACE} | {
     name: {"plugin", "sampler", "mix-off-epochs"} for name in ("train", "finetune")
 }
 for name in ("train", "finetune", "second_stage"):
-    ADDED[name].add("accept-new-data")
+    ADDED[name] |= {"accept-new-data", "dry-run"}
 ADDED["predict"] |= {"follow-links"}
 # These take no value, and have a --no- beside them.
 _SWITCHES = """compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite
-export-half export-encoder official-val resident profile maxnorm no-test streaming overwrite private pull-request
-allow-duplicates follow-links accept-new-data"""
+dry-run export-half export-encoder official-val resident profile maxnorm no-test streaming overwrite private
+pull-request allow-duplicates follow-links accept-new-data"""
 SWITCHES = set(_SWITCHES.split())
 
 

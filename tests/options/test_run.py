@@ -48,7 +48,7 @@ def test_where_a_run_was_pushed_to_is_not_saved(tmp_path: Path) -> None:
     text = (tmp_path / "config.yaml").read_text()
     assert "push" not in text and "org/name" not in text
     assert differing(yaml.safe_load(text), saved(options)) == []
-    absent = {"output_dir", "resume", "accept_new_data", *values_of(options.push)}
+    absent = {"output_dir", "resume", "accept_new_data", "dry_run", *values_of(options.push)}
     assert saved(options).keys() == flat(options).keys() - absent
 
 

@@ -57,4 +57,8 @@ class LeftOut:
 
 def escaped(path: str) -> str:
     r"""A path as text that every file and terminal takes: a byte that is not UTF-8 becomes ``\xe9``."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        encoded = path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a pair of surrogates, which JSON can hold
+        encoded = path.encode("utf-8", "backslashreplace")
+    return encoded.decode("utf-8", "backslashreplace")

@@ -1,0 +1,204 @@
+"""What a data set holds: the splits that training would use, the headers of its images, and a few of the images."""
+
+import io
+import unicodedata
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from copy import copy, deepcopy
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from glmc_zoo.data.catalogue import DataEntry, list_data
+from glmc_zoo.data.duplicates import Duplicates
+from glmc_zoo.data.inventory import make_inventory
+from glmc_zoo.data.load import split_source
+from glmc_zoo.data.options import DataOptions
+from glmc_zoo.data.reading.formats import FORMATS, UNREADABLE
+from glmc_zoo.data.reading.images import ArrayImages, ImageSource
+from glmc_zoo.data.reading.inventory import escaped
+from glmc_zoo.data.reading.split import ImageSplit, RawData, RawSplit
+from glmc_zoo.data.sources import check_options, open_source, source_facts
+from glmc_zoo.errors import UserError
+from glmc_zoo.facts import Inventory, SplitFacts
+
+MOST_HEADERS = 2000
+"""Headers that are read, spread evenly over a larger data set."""
+
+_MOST_EXAMPLES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataContents:
+    """A data set as training would use it, or as it was read where training refuses it."""
+
+    name: str
+    inventory: Inventory
+    class_names: list[str]
+    splits: dict[str, ImageSplit]
+    """``train``, ``validation`` and ``test``, those that exist."""
+    notes: list[str]
+    refusal: str | None
+    """Why training would refuse the data set, in one sentence; ``None`` where it would not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFacts:
+    """What the headers of images say; numbers of images by format and mode, the most frequent first."""
+
+    images: int
+    """Headers that were read."""
+    of: int
+    """Images of the data set."""
+    formats: dict[str, int]
+    """As Pillow calls them; ``decoded`` for images that are in memory."""
+    modes: dict[str, int]
+    """As Pillow calls them: ``RGB``, ``L``, ``I;16``, ..."""
+    widths: tuple[int, int, int] | None = None
+    """Smallest, median and largest, in pixels, as stored; ``None`` where no header can be read."""
+    heights: tuple[int, int, int] | None = None
+    unreadable: int = 0
+    """Images whose header cannot be read."""
+    unreadable_examples: list[str] = field(default_factory=list)
+
+
+def read_contents(options: DataOptions) -> DataContents:
+    """Read a data set and make the splits that training would use; what training refuses is given as it was read.
+
+    Raises:
+        UserError: The data set cannot be read, or an option does not fit it.
+    """
+    entry = list_data().get(options.data)
+    check_options(options, entry)
+    raw = open_source(options, entry)
+    as_read = _copy(raw)
+    try:
+        data = split_source(raw, options, entry, cache_bytes=0)
+    except UserError as error:
+        return _unsplit_contents(as_read, options, entry, error.sentence)
+    splits = {"train": data.train, "validation": data.val, "test": data.test}
+    used = {name: split for name, split in splits.items() if split is not None}
+    inventory = data.facts.inventory or _catalogue_inventory(used, data.class_names)
+    return DataContents(
+        name=data.name,
+        inventory=inventory,
+        class_names=data.class_names,
+        splits=used,
+        notes=data.notes,
+        refusal=None,
+    )
+
+
+def _copy(raw: RawData) -> RawData:
+    """The same data set, which splitting the original does not change."""
+    train, test, val = (None if split is None else copy(split) for split in (raw.train, raw.test, raw.val))
+    assert train is not None
+    return replace(raw, train=train, test=test, val=val, notes=list(raw.notes), left_out=deepcopy(raw.left_out))
+
+
+def _unsplit_contents(raw: RawData, options: DataOptions, entry: DataEntry | None, refusal: str) -> DataContents:
+    def images(split: RawSplit) -> ImageSplit:
+        return ImageSplit(split.source, split.rows, split.labels[split.rows], raw.class_names)
+
+    if raw.alone == "test":
+        raw.sources = [replace(source, name="test") for source in raw.sources]
+        splits = {"test": images(raw.train)}
+    else:
+        existing = {"train": raw.train, "validation": raw.val, "test": raw.test}
+        splits = {name: images(split) for name, split in existing.items() if split is not None}
+    inventory = make_inventory(raw, dict(splits), None, Duplicates()) or _catalogue_inventory(splits, raw.class_names)
+    return DataContents(
+        name=source_facts(options, entry, raw.license)["name"],
+        inventory=inventory,
+        class_names=raw.class_names,
+        splits=splits,
+        notes=raw.notes,
+        refusal=refusal,
+    )
+
+
+def _catalogue_inventory(splits: dict[str, ImageSplit], class_names: Sequence[str]) -> Inventory:
+    """The inventory of a data set whose splits a library or an official list defines."""
+    how = "as the catalogue defines it"
+    facts = [SplitFacts(name=name, source="", images=len(split), how=how) for name, split in splits.items()]
+    return Inventory(layout="data set of the catalogue", splits=facts, classes=len(class_names))
+
+
+def read_headers(splits: Sequence[ImageSplit], most: int = MOST_HEADERS) -> ImageFacts:
+    """What the headers of the images say; of at most ``most`` images, spread evenly over the splits."""
+    formats, modes, sizes = Counter[str](), Counter[str](), list[tuple[int, int]]()
+    unreadable, examples = 0, list[str]()
+    for split, position in _spread(splits, most):
+        source, row = split.source, int(split.rows[position])
+        try:
+            name, mode, size = _header(source, row)
+        except UNREADABLE:
+            unreadable += 1
+            if len(examples) < _MOST_EXAMPLES:
+                examples.append(image_name(split, position))
+            continue
+        formats[name] += 1
+        modes[mode] += 1
+        sizes.append(size)
+    sides = np.asarray(sizes, dtype=np.int64).reshape(-1, 2)
+    return ImageFacts(
+        images=len(sizes) + unreadable,
+        of=sum(map(len, splits)),
+        formats=dict(formats.most_common()),
+        modes=dict(modes.most_common()),
+        widths=_range(sides[:, 0]),
+        heights=_range(sides[:, 1]),
+        unreadable=unreadable,
+        unreadable_examples=examples,
+    )
+
+
+def _spread(splits: Sequence[ImageSplit], most: int) -> Iterator[tuple[ImageSplit, int]]:
+    """At most ``most`` images, spread evenly over the splits: each with its split and its position there."""
+    ends = np.cumsum([len(split) for split in splits])
+    total = int(ends[-1]) if len(ends) else 0
+    for position in evenly(total, most).tolist():
+        index = int(np.searchsorted(ends, position, side="right"))
+        yield splits[index], position - int(ends[index]) + len(splits[index])
+
+
+def evenly(total: int, most: int) -> NDArray[np.int64]:
+    """At most ``most`` of the positions below ``total``, spread evenly, int64 of shape (N,)."""
+    count = min(total, most)
+    positions: NDArray[np.int64] = np.linspace(0, max(total - 1, 0), count).round().astype(np.int64)
+    return positions
+
+
+def _header(source: ImageSource, row: int) -> tuple[str, str, tuple[int, int]]:
+    """Format, mode, and width and height of an image."""
+    if isinstance(source, ArrayImages):
+        height, width = source.pixels.shape[1:3]
+        return "decoded", "RGB", (width, height)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its size is what is asked for
+        with Image.open(io.BytesIO(source.encoded(row)), formats=FORMATS) as image:
+            return image.format or "unknown", image.mode, image.size
+
+
+def _range(values: NDArray[np.int64]) -> tuple[int, int, int] | None:
+    if not len(values):
+        return None
+    return int(values.min()), int(np.median(values)), int(values.max())
+
+
+def image_name(split: ImageSplit, position: int) -> str:
+    """The file of an image as text, or its row where it does not come in a file."""
+    row = split.rows[position : position + 1]
+    path = None if isinstance(split.source, ArrayImages) else split.source.paths(row)[0]
+    return printable(path) if path else f"image {row[0]} of the {split.source.name} split"
+
+
+def printable(text: str) -> str:
+    r"""Text that neither a terminal nor a file takes for a command: control characters become ``\x1b``."""
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) == "Cc" else character
+        for character in escaped(text)
+    )

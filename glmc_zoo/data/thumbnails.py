@@ -1,0 +1,76 @@
+"""Small versions of a few images of each class."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from glmc_zoo.data.contents import evenly, image_name
+from glmc_zoo.data.reading.split import ImageSplit
+from glmc_zoo.errors import UserError
+
+SIDE = 96
+"""Longer side of a thumbnail in pixels, at most."""
+MOST_THUMBNAILS = 2000
+"""Images that are decoded for one page."""
+
+_SMALL_SIDE = 48  # JPEG spoils what is as small as this
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """One small image."""
+
+    name: str
+    """File of the image, or its row."""
+    encoded: bytes | None
+    """PNG or JPEG; ``None`` where the image cannot be read."""
+    media_type: str = "image/jpeg"
+
+
+def make_thumbnails(splits: Sequence[ImageSplit], classes: Sequence[int], examples: int) -> dict[int, list[Thumbnail]]:
+    """A few images of each class, spread over the first split that has images of it.
+
+    Args:
+        splits: Splits with the same classes.
+        classes: Numbers of the classes, the most important first: with more than `MOST_THUMBNAILS` the last go
+            without.
+        examples: Images of each class; fewer where all together would exceed `MOST_THUMBNAILS`.
+
+    Returns:
+        The thumbnails of each class by its number.
+    """
+    if not examples or not classes:
+        return {}
+    each = min(examples, max(1, MOST_THUMBNAILS // len(classes)))
+    members = [_members(split) for split in splits]
+    thumbnails = {}
+    for label in classes[:MOST_THUMBNAILS]:
+        for split, of_class in zip(splits, members, strict=True):
+            positions = of_class.get(label)
+            if positions is not None:
+                chosen = positions[evenly(len(positions), each)]
+                thumbnails[label] = [_thumbnail(split, position) for position in chosen.tolist()]
+                break
+    return thumbnails
+
+
+def _members(split: ImageSplit) -> dict[int, "np.ndarray[tuple[int], np.dtype[np.int64]]"]:
+    """Positions of the images of each class that the split has."""
+    order = np.argsort(split.labels, kind="stable")
+    labels, starts = np.unique(split.labels[order], return_index=True)
+    return dict(zip(labels.tolist(), np.split(order, starts[1:]), strict=True)) if len(order) else {}
+
+
+def _thumbnail(split: ImageSplit, position: int) -> Thumbnail:
+    name = image_name(split, position)
+    try:
+        (image,) = split.images([position])
+    except UserError:
+        return Thumbnail(name, None)
+    image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+    kind, file = "PNG" if max(image.size) <= _SMALL_SIDE else "JPEG", io.BytesIO()
+    image.save(file, kind, quality=80)
+    return Thumbnail(name, file.getvalue(), Image.MIME[kind])

@@ -1,0 +1,187 @@
+"""The inspection of a data set, ``glmc-zoo inspect``: in full on the screen, and as a page with a few of its images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from glmc_zoo.data import ImageSplit
+from glmc_zoo.data.contents import DataContents, ImageFacts, image_name, printable, read_contents, read_headers
+from glmc_zoo.data.near_duplicates import NearDuplicate, near_duplicates
+from glmc_zoo.data.thumbnails import make_thumbnails
+from glmc_zoo.errors import UserError
+from glmc_zoo.facts import Inventory
+from glmc_zoo.files import text_table
+from glmc_zoo.metrics import GROUPS, group_of_classes, tercile_thresholds
+from glmc_zoo.options.commands import InspectionOptions, InspectOptions
+from glmc_zoo.options.images import ShotOptions
+from glmc_zoo.results import Thresholds
+from glmc_zoo.scoring.inspection_page import write_page
+from glmc_zoo.scoring.report import one_group_note
+
+_PAGE = "inspection.html"
+_MOST_PAIRS = 50
+_PAIRS_SHOWN = 5  # on the screen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What a data set holds, as `glmc_zoo.inspect` returns it."""
+
+    name: str
+    inventory: Inventory
+    class_names: list[str]
+    class_counts: dict[str, list[int]]
+    """Images of each class, by split: ``train``, ``validation`` and ``test``, those that exist."""
+    thresholds: Thresholds
+    groups: list[str] | None
+    """Shot group of each class; ``None`` without a training split."""
+    images: ImageFacts
+    near_duplicates: int | None
+    """Pairs of images that look alike; ``None`` where they were not looked for."""
+    near_duplicate_examples: list[str]
+    """Up to fifty, as ``file = file (2 bits differ)``, the nearest first."""
+    notes: list[str]
+    refusal: str | None
+    """Why training would refuse the data set, in one sentence; ``None`` where it would not."""
+    page: Path
+    """The HTML page."""
+
+    @property
+    def order(self) -> list[int]:
+        """The classes by the number of their images, those with the most first: in training where there is a split."""
+        counts = self.class_counts.get("train") or next(iter(self.class_counts.values()))
+        return sorted(range(len(counts)), key=lambda label: -counts[label])
+
+
+def inspect_data(options: InspectOptions) -> Inspection:
+    """Read a data set, print what it holds, and write the page.
+
+    Raises:
+        UserError: The data set cannot be read, an option does not fit it, or the page exists or cannot be written.
+    """
+    page = _free_page(options.inspection)
+    contents = read_contents(options.data)
+    inspection = _inspect(contents, options, page)
+    for line in inspection_lines(inspection):
+        print(line)
+    thumbnails = make_thumbnails(list(contents.splits.values()), inspection.order, options.inspection.examples)
+    write_page(page, inspection, thumbnails)
+    print(f"page     {page}")
+    return inspection
+
+
+def _free_page(options: InspectionOptions) -> Path:
+    """The file that the page goes to; refused where it exists, before anything is read."""
+    page = Path(options.output).expanduser()
+    if page.is_dir() or page.suffix.lower() not in (".html", ".htm"):
+        page = page / _PAGE
+    if page.exists() and not (options.overwrite and page.is_file()):
+        advice = "give another output=, or overwrite=True" if page.is_file() else "give another output="
+        raise UserError(f"output={str(page)!r} exists already: {advice}.")
+    return page
+
+
+def _inspect(contents: DataContents, options: InspectOptions, page: Path) -> Inspection:
+    counts = {name: split.class_counts for name, split in contents.splits.items()}
+    train = counts.get("train")
+    thresholds = Thresholds(many=options.shots.many_threshold, few=options.shots.few_threshold)
+    if train is not None and options.shots.groups == "terciles":
+        many, few = tercile_thresholds(train)
+        thresholds = Thresholds(many=many, few=few)
+    alike, bits = None, options.inspection.near_duplicates
+    if bits is not None:
+        alike = near_duplicates(contents.splits, distance=bits, limit=_MOST_PAIRS)
+    groups = None
+    if train is not None:
+        numbers = group_of_classes(train, many=thresholds.many, few=thresholds.few)
+        groups = [GROUPS[number] for number in numbers.tolist()]
+    return Inspection(
+        name=contents.name,
+        inventory=contents.inventory,
+        class_names=contents.class_names,
+        class_counts=counts,
+        thresholds=thresholds,
+        groups=groups,
+        images=read_headers(list(contents.splits.values())),
+        near_duplicates=None if alike is None else alike.total,
+        near_duplicate_examples=[] if alike is None else [_pair(pair, contents.splits) for pair in alike.pairs],
+        notes=[*contents.notes, *_group_note(train, options.shots)],
+        refusal=contents.refusal,
+        page=page,
+    )
+
+
+def _pair(pair: NearDuplicate, splits: Mapping[str, ImageSplit]) -> str:
+    first, second = (image_name(splits[name], position) for name, position in (pair.first, pair.second))
+    return f"{first} = {second} ({pair.distance} {'bit differs' if pair.distance == 1 else 'bits differ'})"
+
+
+def _group_note(class_counts: list[int] | None, shots: ShotOptions) -> list[str]:
+    return [] if class_counts is None else one_group_note(class_counts, shots)
+
+
+def inspection_lines(inspection: Inspection) -> list[str]:
+    """The inspection for the screen."""
+    inventory = inspection.inventory
+    lines = [f"data     {printable(inspection.name)}: {inventory.layout}, {inventory.classes:,} classes"]
+    for split in inventory.splits:
+        origin = f" from {split.source}" if split.source not in ("", ".") else ""
+        lines.append(printable(f"         {split.name}: {split.images:,} images{origin} ({split.how})"))
+    for heading, fact in image_lines(inspection):
+        lines.append(f"{heading:<9}{printable(fact)}")
+    lines += ["", *class_table(inspection).splitlines(), ""]
+    if inventory.files_left_out:
+        lines.append(f"left out {inventory.files_left_out:,} {'file' if inventory.files_left_out == 1 else 'files'}")
+    for one in inventory.left_out:
+        more = ", ..." if one.files > len(one.examples) else ""
+        lines.append(printable(f"         {one.files:,} {one.reason}: {', '.join(one.examples)}{more}"))
+    lines += [f"note: {printable(note)}" for note in inspection.notes]
+    if inspection.refusal is not None:
+        lines.append(f"training would refuse this data set: {printable(inspection.refusal)}")
+    return lines
+
+
+def class_table(inspection: Inspection) -> str:
+    """Name, images in each split and shot group of each class, the largest class first."""
+    rows = [["class", *inspection.class_counts, *([] if inspection.groups is None else ["shot group"])]]
+    for label in inspection.order:
+        numbers = [f"{counts[label]:,}" for counts in inspection.class_counts.values()]
+        group = [] if inspection.groups is None else [inspection.groups[label]]
+        rows.append([printable(inspection.class_names[label]), *numbers, *group])
+    return text_table(rows)
+
+
+def image_lines(inspection: Inspection, pairs: int = _PAIRS_SHOWN) -> list[tuple[str, str]]:
+    """Formats, sizes, modes, groups and duplicates, and ``pairs`` that look alike: a heading and a fact each."""
+    images, inventory = inspection.images, inspection.inventory
+    read = f" (headers of {images.images:,} of {images.of:,} images)" if images.images < images.of else ""
+    lines = [("formats", f"{_numbers(images.formats)}{read}"), ("modes", _numbers(images.modes))]
+    if images.widths is not None and images.heights is not None:
+        width, height = (f"{low} to {high} (median {middle})" for low, middle, high in (images.widths, images.heights))
+        lines.append(("sizes", f"width {width}, height {height} pixels"))
+    if images.unreadable:
+        shown = ", ".join(images.unreadable_examples)
+        lines.append(("damaged", f"{images.unreadable:,} of {images.images:,} images cannot be opened: {shown}"))
+    if inventory.intensity:
+        lines.append(("range", inventory.intensity))
+    if inventory.groups is not None:
+        lines.append(("groups", f"{inventory.groups:,} by {inventory.grouped_by}, each whole in one split"))
+    if inventory.duplicates is not None:
+        lines.append(("same", _same(inventory)))
+    if inspection.near_duplicates is not None:
+        examples = inspection.near_duplicate_examples[:pairs]
+        listed = [*examples, *(["..."] if inspection.near_duplicates > len(examples) else [])]
+        such_as = f": {'; '.join(listed)}" if listed else ""
+        lines.append(("alike", f"{inspection.near_duplicates:,} pairs of images look alike{such_as}"))
+    return lines
+
+
+def _same(inventory: Inventory) -> str:
+    text = f"{inventory.duplicates:,} training images are the same as a test image"
+    if inventory.duplicates_by:
+        text += f" by their {inventory.duplicates_by}"
+    return text + (f": {'; '.join(inventory.duplicate_examples)}" if inventory.duplicate_examples else "")
+
+
+def _numbers(counts: dict[str, int]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in counts.items()) or "none"

@@ -1,0 +1,90 @@
+"""The page of an inspection: one HTML file without any other resource."""
+
+from __future__ import annotations
+
+import base64
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glmc_zoo.data.contents import printable
+from glmc_zoo.data.thumbnails import Thumbnail
+from glmc_zoo.errors import UserError
+from glmc_zoo.files import replace_file
+
+if TYPE_CHECKING:
+    from glmc_zoo.scoring.inspection import Inspection
+
+_TEMPLATE = Path(__file__).with_name("inspection.html.jinja")
+_CHART = (1000, 240)  # units of the drawing
+
+
+def write_page(path: Path, inspection: Inspection, thumbnails: dict[int, list[Thumbnail]]) -> None:
+    """Write the page, whole or not at all; `UserError` where it cannot be written."""
+    text = render_page(inspection, thumbnails)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, lambda file: file.write(text))
+    except OSError as error:
+        raise UserError(f"output={str(path)!r} cannot be written: {error.strerror or error}.") from error
+
+
+def render_page(inspection: Inspection, thumbnails: dict[int, list[Thumbnail]]) -> str:
+    """The page as text; names of classes and files, which anybody may have written, are escaped."""
+    import jinja2
+
+    from glmc_zoo.scoring.inspection import image_lines
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+    )  # fmt: skip
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    names, order = inspection.class_names, inspection.order
+    return template.render(
+        inspection=inspection,
+        inventory=inspection.inventory,
+        facts=image_lines(inspection, pairs=len(inspection.near_duplicate_examples)),
+        bars=_bars(inspection),
+        chart_width=_CHART[0],
+        chart_height=_CHART[1],
+        classes=[
+            {
+                "name": names[label],
+                "counts": [counts[label] for counts in inspection.class_counts.values()],
+                "group": None if inspection.groups is None else inspection.groups[label],
+                "images": [_image(one) for one in thumbnails.get(label, [])],
+            }
+            for label in order
+        ],
+        columns=1 + len(inspection.class_counts) + (inspection.groups is not None),
+    )
+
+
+def _image(thumbnail: Thumbnail) -> dict[str, Any]:
+    if thumbnail.encoded is None:
+        return {"name": thumbnail.name, "source": None}
+    data = base64.b64encode(thumbnail.encoded).decode("ascii")
+    return {"name": thumbnail.name, "source": f"data:{thumbnail.media_type};base64,{data}"}
+
+
+def _bars(inspection: Inspection) -> list[dict[str, Any]]:
+    """A bar for each class, the largest first; its height is logarithmic, so that rare classes can be seen."""
+    split = "train" if "train" in inspection.class_counts else next(iter(inspection.class_counts))
+    counts, order = inspection.class_counts[split], inspection.order
+    largest = max([1, *counts])
+    height, step = _CHART[1], _CHART[0] / max(len(order), 1)
+    bars = []
+    for index, label in enumerate(order):
+        tall = height * math.log1p(counts[label]) / math.log1p(largest)
+        bars.append(
+            {
+                "x": round(index * step, 2),
+                "y": round(height - tall, 2),
+                "width": round(max(step * 0.85, 0.1), 2),
+                "height": round(tall, 2),
+                "group": "all" if inspection.groups is None else inspection.groups[label],
+                "title": f"{inspection.class_names[label]}: {counts[label]:,}",
+            }
+        )
+    return bars

@@ -1,0 +1,178 @@
+"""A dry run: what a run would read and which options it would use, and how long it would take by a few of its steps."""
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import yaml
+from accelerate import Accelerator
+
+from glmc_zoo.data import ImageSplit
+from glmc_zoo.facts import Inventory
+from glmc_zoo.machine.clock import StageClock
+from glmc_zoo.machine.hardware import peak_memory
+from glmc_zoo.options.run import RunOptions, saved
+from glmc_zoo.training.loop import CheckpointHook
+from glmc_zoo.training.run import TrainingRun
+
+_T = TypeVar("_T")
+
+_WARM_UP, _TIMED = 3, 5  # steps
+_PREFETCHED = 2  # batches that each worker has ready: they come faster than those after them
+_TIMED_BATCHES = 3  # of an evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """What a run would do, and what it would take; checkpoints, plots and the export come on top."""
+
+    options: dict[str, Any]
+    """All options by name, as ``config.yaml`` would have them."""
+    inventory: Inventory | None
+    epochs: int
+    steps: int
+    """Steps of an epoch."""
+    step_seconds: float
+    evaluations: int
+    evaluation_seconds: float
+    """Seconds of one evaluation."""
+    memory_bytes: int
+    """Largest memory of one process so far: of the GPU on CUDA, else of the machine."""
+    processes: int
+
+    @property
+    def seconds(self) -> float:
+        """Estimate for the whole run."""
+        return self.epochs * self.steps * self.step_seconds + self.evaluations * self.evaluation_seconds
+
+    @property
+    def text(self) -> str:
+        """The estimate in one line."""
+        each = " a process" if self.processes > 1 else ""
+        return (
+            f"about {_duration(self.seconds)}: {self.epochs} epochs x {self.steps} steps x {self.step_seconds:.2g} s, "
+            f"plus {self.evaluations} evaluations x {self.evaluation_seconds:.2g} s; "
+            f"memory {self.memory_bytes / 1e9:.1f} GB{each}"
+        )
+
+
+def dry_run(options: RunOptions) -> DryRun:
+    """Build a run, describe it, and estimate it; nothing is written."""
+    run = TrainingRun(options)
+    run.describe()
+    return print_estimate(run)
+
+
+def print_estimate(run: TrainingRun) -> DryRun:
+    """Print the options of a run and what it would take, by a few steps of it in memory; it cannot go on afterwards."""
+    step_seconds = _step_seconds(run)
+    split = run.data.test if run.data.val is None else run.data.val
+    evaluation_seconds = _evaluation_seconds(run, split)
+    # All processes wait for the slowest.
+    own = torch.tensor([[step_seconds, evaluation_seconds, peak_memory(run.accelerator.device)]])
+    slowest: Any = run.accelerator.gather(own.to(run.accelerator.device)).amax(dim=0)
+    step_seconds, evaluation_seconds, memory = slowest.tolist()
+    schedule, output = run.options.schedule, run.options.output
+    estimate = DryRun(
+        options=saved(run.options),
+        inventory=run.data.facts.inventory,
+        epochs=schedule.epochs,
+        steps=len(run.loader),
+        step_seconds=step_seconds,
+        # After some of the epochs, and once more of the exported model.
+        evaluations=math.ceil(schedule.epochs / output.eval_every) + (1 if run.data.val is None else 2),
+        evaluation_seconds=evaluation_seconds,
+        memory_bytes=int(memory),
+        processes=run.accelerator.num_processes,
+    )
+    run.say("options  as config.yaml would have them:")
+    run.say("\n".join(f"  {line}" for line in yaml.safe_dump(estimate.options, sort_keys=False).splitlines()))
+    run.say(estimate.text)
+    return estimate
+
+
+class _StepTimer(StageClock):
+    """Ends an epoch after a few steps, and takes the time of the last of them."""
+
+    def __init__(self, accelerator: Accelerator, warm_up: int, timed: int) -> None:
+        super().__init__(accelerator)
+        self.warm_up, self.timed, self.done = warm_up, timed, 0
+        self._begun = self._now()
+        self._ended = self._begun
+
+    @property
+    def full(self) -> bool:
+        return self.done == self.warm_up + self.timed
+
+    @property
+    def step_seconds(self) -> float:
+        return (self._ended - self._begun) / self.timed
+
+    def batches(self, loader: Iterable[_T]) -> Iterator[_T]:
+        for batch in loader:
+            yield batch
+            if self.full:
+                return
+
+    def step_done(self) -> None:
+        self.done += 1
+        if self.done == self.warm_up:
+            self._begun = self._now()
+        if self.full:
+            self._ended = self._now()
+
+    def _now(self) -> float:
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.synchronize(self.accelerator.device)
+        return time.perf_counter()
+
+
+def _step_seconds(run: TrainingRun) -> float:
+    """Seconds of one step, by the real loader and model, once both have got going."""
+    accumulated = run.options.schedule.grad_accum_steps
+    workers, available = run.placement.workers, run.options.schedule.epochs * len(run.loader)
+    timed = math.ceil(max(_TIMED, workers) / accumulated) * accumulated  # the last of them updates the weights
+    warm_up = math.ceil((_WARM_UP + _PREFETCHED * workers) / accumulated) * accumulated
+    timed = min(timed, available)
+    timer = _StepTimer(run.accelerator, min(warm_up, available - timed), timed)
+    run.trainer.step.clock, run.trainer.checkpoints = timer, CheckpointHook()
+    for _ in run.epochs():
+        run.train_epoch()
+        run.progress.epoch, run.progress.batch, run.progress.sums = run.progress.epoch + 1, 0, {}
+        if timer.full:
+            break
+    return timer.step_seconds
+
+
+def _evaluation_seconds(run: TrainingRun, split: ImageSplit) -> float:
+    """Seconds to score a split, by its first images."""
+    if not len(split):
+        return 0.0
+    batch = max(run.options.schedule.batch_size, 128) * run.accelerator.num_processes
+    batches: int = math.ceil(len(split) / batch)
+    _time(run, split, batch)  # the first batch finds everything cold
+    first = _time(run, split, batch)
+    several = min(batches, _TIMED_BATCHES)
+    if several == 1:
+        return first
+    each = max(_time(run, split, several * batch) - first, 0.0) / (several - 1)
+    return first + (batches - 1) * each
+
+
+def _time(run: TrainingRun, split: ImageSplit, images: int) -> float:
+    part = copy(split)
+    part.rows, part.labels = split.rows[:images], split.labels[:images]
+    part.pixels = None if split.pixels is None else split.pixels[:images]
+    start = time.perf_counter()
+    run.evaluate(part)
+    return time.perf_counter() - start
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
