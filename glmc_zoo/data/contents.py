@@ -1,6 +1,5 @@
 """What a data set holds: the splits that training would use, the headers of its images, and a few of the images."""
 
-import io
 import unicodedata
 import warnings
 from collections import Counter
@@ -13,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from glmc_zoo.data.catalogue import DataEntry, list_data
-from glmc_zoo.data.duplicates import Duplicates
 from glmc_zoo.data.inventory import make_inventory
-from glmc_zoo.data.load import split_source
+from glmc_zoo.data.load import split_to_train
 from glmc_zoo.data.options import DataOptions
-from glmc_zoo.data.reading.formats import FORMATS, UNREADABLE
+from glmc_zoo.data.reading.decoding import open_image
+from glmc_zoo.data.reading.formats import UNREADABLE
 from glmc_zoo.data.reading.images import ArrayImages, ImageSource
 from glmc_zoo.data.reading.inventory import escaped
 from glmc_zoo.data.reading.split import ImageSplit, RawData, RawSplit
@@ -76,11 +75,12 @@ def read_contents(options: DataOptions) -> DataContents:
     raw = open_source(options, entry)
     as_read = _copy(raw)
     try:
-        data = split_source(raw, options, entry, cache_bytes=0)
+        data = split_to_train(raw, options, entry, cache_bytes=0)
     except UserError as error:
+        as_read.intensity = raw.intensity
         return _unsplit_contents(as_read, options, entry, error.sentence)
     splits = {"train": data.train, "validation": data.val, "test": data.test}
-    used = {name: split for name, split in splits.items() if split is not None}
+    used = {name: split for name, split in splits.items() if split is not None and len(split)}
     inventory = data.facts.inventory or _catalogue_inventory(used, data.class_names)
     return DataContents(
         name=data.name,
@@ -109,7 +109,7 @@ def _unsplit_contents(raw: RawData, options: DataOptions, entry: DataEntry | Non
     else:
         existing = {"train": raw.train, "validation": raw.val, "test": raw.test}
         splits = {name: images(split) for name, split in existing.items() if split is not None}
-    inventory = make_inventory(raw, dict(splits), None, Duplicates()) or _catalogue_inventory(splits, raw.class_names)
+    inventory = make_inventory(raw, dict(splits)) or _catalogue_inventory(splits, raw.class_names)
     return DataContents(
         name=source_facts(options, entry, raw.license)["name"],
         inventory=inventory,
@@ -179,7 +179,7 @@ def _header(source: ImageSource, row: int) -> tuple[str, str, tuple[int, int]]:
         return "decoded", "RGB", (width, height)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its size is what is asked for
-        with Image.open(io.BytesIO(source.encoded(row)), formats=FORMATS) as image:
+        with source.open(row) as file, open_image(file) as image:
             return image.format or "unknown", image.mode, image.size
 
 

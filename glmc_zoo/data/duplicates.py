@@ -3,16 +3,14 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from glmc_zoo.data.options import CompareBy
 from glmc_zoo.data.reading.content import byte_sizes, content_digests, full_digests, pixel_digest, tail_digests
-from glmc_zoo.data.reading.formats import FORMATS, UNREADABLE
+from glmc_zoo.data.reading.decoding import UnreadableImage, open_image
 from glmc_zoo.data.reading.images import ArrayImages, ImageSource
 from glmc_zoo.data.reading.split import RawData, RawSplit
 from glmc_zoo.errors import UserError
@@ -173,9 +171,9 @@ def _sides(source: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.int64]:
 
     def sides(row: int) -> list[int]:
         try:
-            with Image.open(BytesIO(source.encoded(row)), formats=FORMATS) as image:
+            with source.open(row) as file, open_image(file) as image:
                 return sorted(image.size)  # EXIF may turn it
-        except UNREADABLE:
+        except (UnreadableImage, OSError, ValueError):
             return [0, 0]
 
     with ThreadPoolExecutor(_THREADS) as pool:

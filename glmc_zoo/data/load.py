@@ -90,7 +90,13 @@ def load_split_data(options: DataOptions, *, cache_bytes: int = 1 << 30) -> Long
     """`load_data` with its options as one object."""
     entry = list_data().get(options.data)
     check_options(options, entry)
-    raw = open_source(options, entry)
+    return split_to_train(open_source(options, entry), options, entry, cache_bytes=cache_bytes)
+
+
+def split_to_train(
+    raw: RawData, options: DataOptions, entry: DataEntry | None, *, cache_bytes: int = 1 << 30
+) -> LongTailData:
+    """`split_source` for a data set that is trained on: test images alone are refused."""
     if raw.alone == "test":
         raise UserError(
             f"{options.data} has test images alone ({raw.sources[0].source}): add training images, or give "

@@ -161,7 +161,7 @@ def image_lines(inspection: Inspection, pairs: int = _PAIRS_SHOWN) -> list[tuple
         lines.append(("sizes", f"width {width}, height {height} pixels"))
     if images.unreadable:
         shown = ", ".join(images.unreadable_examples)
-        lines.append(("damaged", f"{images.unreadable:,} of {images.images:,} images cannot be opened: {shown}"))
+        lines.append(("damaged", f"{images.unreadable:,} of {images.images:,} images cannot be read: {shown}"))
     if inventory.intensity:
         lines.append(("range", inventory.intensity))
     if inventory.groups is not None:

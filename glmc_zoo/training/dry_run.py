@@ -76,15 +76,13 @@ def print_estimate(run: TrainingRun) -> DryRun:
     own = torch.tensor([[step_seconds, evaluation_seconds, peak_memory(run.accelerator.device)]])
     slowest: Any = run.accelerator.gather(own.to(run.accelerator.device)).amax(dim=0)
     step_seconds, evaluation_seconds, memory = slowest.tolist()
-    schedule, output = run.options.schedule, run.options.output
     estimate = DryRun(
         options=saved(run.options),
         inventory=run.data.facts.inventory,
-        epochs=schedule.epochs,
+        epochs=run.options.schedule.epochs,
         steps=len(run.loader),
         step_seconds=step_seconds,
-        # After some of the epochs, and once more of the exported model.
-        evaluations=math.ceil(schedule.epochs / output.eval_every) + (1 if run.data.val is None else 2),
+        evaluations=_evaluations(run, split),
         evaluation_seconds=evaluation_seconds,
         memory_bytes=int(memory),
         processes=run.accelerator.num_processes,
@@ -161,6 +159,12 @@ def _evaluation_seconds(run: TrainingRun, split: ImageSplit) -> float:
         return first
     each = max(_time(run, split, several * batch) - first, 0.0) / (several - 1)
     return first + (batches - 1) * each
+
+
+def _evaluations(run: TrainingRun, split: ImageSplit) -> int:
+    """After some of the epochs on this split, and at the end on every split that has images."""
+    after_epochs = math.ceil(run.options.schedule.epochs / run.options.output.eval_every) if len(split) else 0
+    return after_epochs + sum(1 for scored in (run.data.test, run.data.val) if scored is not None and len(scored))
 
 
 def _time(run: TrainingRun, split: ImageSplit, images: int) -> float:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from glmc_zoo.data.reading.formats import open_regular
 from glmc_zoo.data.reading.images import ArrayImages, ArrowImages, FileImages, ImageSource
 
 _DIGEST = 16
@@ -115,7 +116,7 @@ def _of_record(
     if isinstance(record, bytes):
         return digest(record, len(record))
     try:
-        with open(record, "rb") as file:
+        with open_regular(record) as file:
             return digest(file, os.fstat(file.fileno()).st_size)
     except (OSError, ValueError):
         (name,) = source.paths(np.asarray([row]))
