@@ -101,8 +101,7 @@ def make_test_split(raw: RawData) -> None:
     images = len(raw.test.rows)
     if not images:
         problem = f"There is no test split, and none of the {len(raw.train.rows)} images"
-        reason = "can be set aside" if groups is not None else "falls in the fifth that is set aside by content"
-        raise UserError(f"{problem} {reason}: give a test split, or more images.")
+        raise UserError(f"{problem} can be set aside: give a test split, more images, or no_test=True.")
     how = "a fifth by their content" if groups is None else "whole groups, about a fifth"
     raw.notes.append(f"There is no test split: {images} images ({how}) were set aside as the test split.")
     raw.notes += untested_note(raw.class_names, raw.test.counts(len(raw.class_names)))
@@ -160,8 +159,9 @@ def _set_aside(split: RawSplit, fraction: float, salt: str) -> RawSplit:
     """Move about ``fraction`` of the images to a new split, by the content of each image alone, or by whole groups.
 
     An image is moved when the hash of its content, a number in [0, 1), is below the fraction: one image more moves none
-    of the others, and equal images stay together. The only exception: where all images of a class would be moved, the
-    one with the largest hash stays.
+    of the others, and equal images stay together. There are two exceptions. Where all images of a class would be
+    moved, the one with the largest hash stays. Where no image of so small a set would be moved, the one with the
+    smallest hash of each class is.
     """
     labels = split.labels[split.rows]
     if split.groups is not None:
@@ -169,6 +169,10 @@ def _set_aside(split: RawSplit, fraction: float, salt: str) -> RawSplit:
     else:
         hashes = unit_interval(map(bytes, content_digests(split.source, split.rows)), salt)
         held = hashes < fraction
+        if not held.any():
+            for label in np.unique(labels):
+                members = np.flatnonzero(labels == label)
+                held[members[hashes[members] == hashes[members].min()]] = True
         images = np.bincount(labels)
         for label in np.flatnonzero((images > 0) & (np.bincount(labels[held], minlength=len(images)) == images)):
             members = np.flatnonzero(labels == label)

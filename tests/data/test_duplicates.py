@@ -81,6 +81,16 @@ def test_duplicates_are_named_and_taken_out(folder: Path) -> None:
     assert (off.class_counts, facts(off).duplicates) == ([7, 5], None)
 
 
+def test_training_images_stay_where_most_of_the_test_split_is_among_them(folder: Path) -> None:
+    """A split that is given twice is no leak of a few: what would be left is not what the user meant to train on."""
+    for name in ("a/0", "a/1", "b/0"):
+        copy(folder, f"test/{name}.png", f"train/{name}_again.png")
+    data = load_data(folder)
+    assert (data.class_counts, facts(data).duplicates) == ([8, 5], 3)
+    assert any("75 % of the test images are training images, so that the scores show memory" in n for n in data.notes)
+    assert load_data(folder, allow_duplicates=False).class_counts == [6, 4]
+
+
 def test_a_turned_copy_counts_by_its_upright_pixels(folder: Path) -> None:
     image = noise(99, 20).resize((20, 10))
     image.save(folder / "test" / "a" / "upright.png")

@@ -159,13 +159,22 @@ def test_other_seeds_and_the_test_split_choose_other_images() -> None:
 
 
 def test_a_share_that_holds_nothing_out_is_refused() -> None:
-    raw = raw_data([3, 3])
+    raw = raw_data([1, 1])
     hold_out(raw, 0.0, seed=0)
     assert raw.val is None
-    with pytest.raises(UserError, match=r"^val_fraction=1e-06 holds out none of 6 training images: give a larger"):
+    with pytest.raises(UserError, match=r"^val_fraction=1e-06 holds out none of 2 training images: give a larger"):
         hold_out(raw, 1e-6, seed=0)
-    with pytest.raises(UserError, match="none of the 2 images falls in the fifth that is set aside"):
+    with pytest.raises(
+        UserError, match="none of the 2 images can be set aside: give a test split, more images, or no_"
+    ):
         make_test_split(raw_data([1, 1]))
+
+
+def test_of_a_set_so_small_that_no_image_falls_in_the_share_one_of_each_class_is_set_aside() -> None:
+    raw = raw_data([3, 1, 4])
+    hold_out(raw, 1e-6, seed=0)
+    assert raw.val is not None and raw.val.counts(3).tolist() == [1, 0, 1]
+    assert raw.train.counts(3).tolist() == [2, 1, 3]
 
 
 def test_classes_without_a_test_image_are_named() -> None:
