@@ -59,11 +59,16 @@ def test_what_training_refuses_is_shown_with_the_reason(tmp_path: Path, write_im
 
 
 def test_a_test_split_alone_is_not_called_a_training_split(tmp_path: Path, write_images: Write) -> None:
-    write_images(tmp_path / "test", [1, 1])  # nothing can be set aside, so that training refuses it
+    write_images(tmp_path / "test", [1, 1])
     shown = contents(tmp_path)
-    assert shown.refusal is not None
+    assert shown.refusal is not None and "has test images alone (test)" in shown.refusal
     assert list(shown.splits) == ["test"] and shown.splits["test"].class_counts == [1, 1]
     assert [(split.name, split.images, split.source) for split in shown.inventory.splits] == [("test", 2, "test")]
+
+
+def test_without_a_test_split_there_is_no_empty_one(tmp_path: Path, write_images: Write) -> None:
+    shown = contents(write_images(tmp_path, [4, 3]), no_test=True)
+    assert {name: split.class_counts for name, split in shown.splits.items()} == {"train": [4, 3]}
 
 
 def test_what_reading_refuses_is_refused(tmp_path: Path) -> None:

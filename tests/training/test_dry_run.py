@@ -113,6 +113,15 @@ def test_fine_tuning_and_second_stage(first: Path, tmp_path: Path) -> None:
     assert files(tmp_path) == {} and files(first.parent) == before
 
 
+def test_without_a_test_split_nothing_is_evaluated(lab: Any, tmp_path: Path) -> None:
+    folder = lab.images(tmp_path / "data", test=0)
+    estimate = glmc_zoo.train(
+        dry_run=True, data=folder, no_test=True, epochs=2, batch_size=8, backbone="resnet20_cifar", image_size=32
+    )
+    assert (estimate.evaluations, estimate.evaluation_seconds, estimate.steps) == (0, 0.0, 3)
+    assert estimate.seconds == pytest.approx(6 * estimate.step_seconds)
+
+
 def test_accumulation_and_workers(tmp_path: Path) -> None:
     """Whole updates are timed, and batches that the workers had ready are not."""
     estimate = glmc_zoo.train(dry_run=True, grad_accum_steps=4, workers=1, sam_rho=0.05, epochs=5, **TINY)
