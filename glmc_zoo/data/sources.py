@@ -182,7 +182,8 @@ def source_facts(options: DataOptions, entry: DataEntry | None, license_name: st
     folder = Path(options.data).expanduser()
     if folder.exists():
         # The name goes into model cards, which must not tell where a folder lies on this machine.
-        return {"name": folder.resolve().name, "license": license_name}
+        folder = folder.resolve()  # that of the images, also where a CSV file in it lists them
+        return {"name": (folder.parent if folder.is_file() else folder).name, "license": license_name}
     return {"name": options.data, "hub_id": options.data, "license": license_name}
 
 

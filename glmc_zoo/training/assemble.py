@@ -77,7 +77,7 @@ def assemble(options: RunOptions) -> RunParts:
     stage = main_process_first(accelerator, lambda: make_stage(options.stage))
     options = _with_precision(options, accelerator)
     resumption, checkpoint_data = find_resumption(
-        accelerator, options, data, stage.run_name(options.data.data, options.schedule.seed)
+        accelerator, options, data, stage.run_name(data.name, options.schedule.seed)
     )
     options, data = options.with_values(**resumption.decided), _with_notes(data, resumption.notes)
     built = stage.build(data, options.images, options.schedule)
@@ -100,7 +100,7 @@ def assemble(options: RunOptions) -> RunParts:
     scheduler = make_scheduler(schedule, optimizer)
 
     # ---------------------------------------------------------------- run folder, what Accelerate wraps
-    folder = RunFolder(accelerator, options, stage.run_name(options.data.data, schedule.seed))
+    folder = RunFolder(accelerator, options, stage.run_name(data.name, schedule.seed))
     # The loop brings batches to the device, beside the step before (`Transfer`).
     placed = [True, True, False]
     prepared, wrapped, loader = accelerator.prepare(task, optimizer, loader, device_placement=placed)
