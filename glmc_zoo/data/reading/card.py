@@ -1,15 +1,25 @@
 """The configurations that a dataset card lists: which files of a folder of images are which split."""
 
+import os
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from glmc_zoo.data.options import DataOptions
-from glmc_zoo.data.reading.layout import list_rows
+from glmc_zoo.data.reading.folder_tree import is_inside
+from glmc_zoo.data.reading.inventory import escaped
+from glmc_zoo.data.reading.layout import check_trainable, list_class_folders, list_rows
 from glmc_zoo.data.reading.listing import FileListing
+from glmc_zoo.data.reading.split_names import is_filler, split_role
 from glmc_zoo.data.reading.walk import Walk
 from glmc_zoo.errors import UserError
 
 NOT_CONFIGURED = "not in the configuration of the dataset card"
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 
 
 def card_configurations(folder: Path) -> list[dict[str, Any]]:
@@ -19,40 +29,49 @@ def card_configurations(folder: Path) -> list[dict[str, Any]]:
     card = folder / "README.md"
     if not card.is_file():
         return []
-    text = card.read_text(encoding="utf-8", errors="replace")
-    if not text.startswith("---"):
-        return []
+    front = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", card.read_text(encoding="utf-8-sig", errors="replace"), re.DOTALL)
     try:
-        front = yaml.safe_load(text.split("---", 2)[1])
-    except (yaml.YAMLError, IndexError):
+        values = yaml.safe_load(front[1]) if front else None
+    except yaml.YAMLError:
         return []
-    configs = front.get("configs") if isinstance(front, dict) else None
-    return [entry for entry in configs or [] if isinstance(entry, dict)] if isinstance(configs, list) else []
+    configs = values.get("configs") if isinstance(values, dict) else None
+    return [entry for entry in configs if isinstance(entry, dict)] if isinstance(configs, list) else []
 
 
 def list_by_card(walk: Walk, options: DataOptions, config: str | None) -> FileListing | None:
     """The images in the splits that a configuration of the card names; ``None`` where it names no files.
 
-    The class is the first folder below that of the split, as without a card.
+    The class is the first folder below that of the split, as without a card. Where the card names files but no
+    splits, the folders' names tell the splits.
     """
     entry = _chosen(walk.root, config)
-    patterns = _patterns(entry)
+    patterns = _patterns(entry, walk.root)
     if not patterns:
         return None
-    listing = FileListing(walk.root, "class folders in the splits of a dataset card", left_out=walk.left_out)
-    remaining = {
-        name if folder == "." else f"{folder}/{name}" for folder, names in walk.folders.items() for name in names
-    }
+    images = [name if folder == "." else f"{folder}/{name}" for folder, names in walk.folders.items() for name in names]
+    split_of: dict[str, str] = {}
     for split, globs in patterns.items():
-        files = {path for pattern in globs for path in _matching(walk.root, pattern)} & remaining
-        remaining -= files
-        rows = list_rows(sorted(files), _common_folder(globs), split, options, listing)
+        for path in _matching(walk, images, globs):
+            if split_of.setdefault(path, split) != split:
+                raise UserError(
+                    f"The dataset card of {walk.root} puts {escaped(path)} in two splits, {split_of[path]} and "
+                    f"{split}: mend its configs."
+                )
+    outside = [path for path in images if path not in split_of]
+    if outside:
+        walk.left_out.add(NOT_CONFIGURED, outside[0], len(outside))
+    if list(patterns) == [""]:
+        return list_class_folders(_restricted(walk, split_of), options, base=_common_folder(patterns[""]))
+    listing = FileListing(walk.root, "class folders in the splits of a dataset card", left_out=walk.left_out)
+    for split, globs in patterns.items():
+        files = [path for path in images if split_of.get(path) == split]
+        _check_roles(walk.root, split, files)
+        rows = list_rows(files, _class_parent(files, _common_folder(globs), split), split, options, listing)
         if rows.paths:
             listing.splits[split] = rows
     if not listing.splits:
         raise UserError(f"The dataset card of {walk.root} names no image in class folders: mend or remove its configs.")
-    if remaining:
-        listing.left_out.add(NOT_CONFIGURED, min(remaining), len(remaining))
+    check_trainable(listing)
     return listing
 
 
@@ -67,37 +86,51 @@ def _chosen(folder: Path, config: str | None) -> dict[str, Any]:
     return entries[name]
 
 
-def _patterns(entry: dict[str, Any]) -> dict[str, list[str]]:
-    """The patterns of each split, relative to the folder of the card."""
+def _patterns(entry: Mapping[str, Any], root: Path) -> dict[str, list[str]]:
+    """The patterns of each split, relative to the folder of the card; under an empty name without splits."""
     files, folder = entry.get("data_files"), str(entry.get("data_dir") or "")
-    if files is None:
-        return {"train": [f"{folder}/**"]} if folder else {}
-    if isinstance(files, str | list) and not any(isinstance(one, dict) for one in files):
-        files = [{"split": "train", "path": files}]
+    listed: list[tuple[str, Any]] = []
+    if files is None and folder:
+        listed = [("", "**")]
+    elif isinstance(files, Mapping):
+        listed = [(str(split), path) for split, path in files.items()]
+    elif isinstance(files, list) and any(isinstance(one, Mapping) for one in files):
+        listed = [(str(one.get("split", "")), one.get("path")) for one in files if isinstance(one, Mapping)]
+    elif files is not None:
+        listed = [("", files)]
     patterns: dict[str, list[str]] = {}
-    for one in files if isinstance(files, list) else []:
-        paths = one.get("path")
+    for split, paths in listed:
         for path in paths if isinstance(paths, list) else [paths]:
-            patterns.setdefault(str(one.get("split", "train")), []).append(f"{folder}/{path}" if folder else str(path))
+            if not isinstance(path, str) or not path:
+                raise UserError(f"The dataset card of {root} has data_files without a path: mend its configs.")
+            patterns.setdefault(split, []).append(posixpath.normpath(posixpath.join(folder, path)))
     return patterns
 
 
-def _matching(root: Path, pattern: str) -> list[str]:
-    from datasets.data_files import resolve_pattern
+def _matching(walk: Walk, images: list[str], patterns: list[str]) -> list[str]:
+    """The images that any of the patterns names; a pattern may also be a folder."""
+    matched: dict[str, None] = {}
+    for pattern in patterns:
+        if os.path.isfile(walk.root / pattern) and pattern.lower().endswith(ARCHIVES):
+            raise UserError(f"The data folder {walk.root} holds the archive {pattern}: unpack it there.")
+        expression = _expression(pattern)
+        found = [path for path in images if expression.fullmatch(path) or is_inside(path, pattern)]
+        if not found:
+            raise UserError(
+                f"The dataset card of {walk.root} names {pattern}, which matches no image of the folder: mend its "
+                "configs, or unpack the archives that hold the images."
+            )
+        matched.update(dict.fromkeys(found))
+    return list(matched)
 
-    try:
-        files = resolve_pattern(pattern, str(root))
-    except FileNotFoundError as error:
-        raise UserError(
-            f"The dataset card of {root} names {pattern}, which matches no file: mend its configs."
-        ) from error
-    prefix = f"{root}/"
-    archives = [file for file in files if file.lower().endswith((".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"))]
-    if archives:
-        raise UserError(
-            f"The data folder {root} holds the archive {archives[0].removeprefix(prefix)}: unpack it there."
-        )
-    return [file.removeprefix(prefix) for file in files]
+
+def _expression(pattern: str) -> re.Pattern[str]:
+    """A pattern of the card as a regular expression: ``**`` crosses folders, ``*`` and ``?`` do not."""
+    parts = re.split(r"(\*\*/?|\*|\?|\[[^]]+\])", pattern)
+    meaning = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    special = [meaning.get(part, part.replace("[!", "[^", 1)) for part in parts[1::2]]
+    fixed = [re.escape(part) for part in parts[::2]]
+    return re.compile("".join(one + other for one, other in zip(fixed, [*special, ""], strict=True)), re.DOTALL)
 
 
 def _common_folder(patterns: list[str]) -> str:
@@ -107,7 +140,39 @@ def _common_folder(patterns: list[str]) -> str:
         parts = pattern.split("/")[:-1]
         special = next((index for index, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
         fixed.append(parts[:special])
-    common = fixed[0]
-    for other in fixed[1:]:
-        common = [one for one, two in zip(common, other, strict=False) if one == two]
-    return "/".join(common) or "."
+    return posixpath.commonpath(["/".join(parts) for parts in fixed]) or "."
+
+
+def _class_parent(files: list[str], folder: str, split: str) -> str:
+    """The folder whose folders are the classes: inner folders that repeat the split, or say nothing, are passed."""
+    while True:
+        inner = {path if folder == "." else path[len(folder) + 1 :] for path in files}
+        names = {path.partition("/")[0] for path in inner if "/" in path}
+        if len(names) != 1:
+            return folder
+        (only,) = names
+        if not is_filler(only) and (split_role(only) is None or split_role(only) != split_role(split)):
+            return folder
+        folder = only if folder == "." else f"{folder}/{only}"
+
+
+def _check_roles(root: Path, split: str, files: list[str]) -> None:
+    """Refuse a card that trains on the images of a folder whose name says test."""
+    if split_role(split) in ("test", "validation"):
+        return
+    for path in files:
+        for folder in path.split("/")[:-1]:
+            if split_role(folder) in ("test", "validation"):
+                raise UserError(
+                    f"The dataset card of {root} puts {escaped(path)} in the split {split}, and its folder "
+                    f"{escaped(folder)} looks like another: mend its configs."
+                )
+
+
+def _restricted(walk: Walk, images: Mapping[str, str]) -> Walk:
+    """The walk with these images alone."""
+    folders: dict[str, list[str]] = {}
+    for path in images:
+        folder, _, name = path.rpartition("/")
+        folders.setdefault(folder or ".", []).append(name)
+    return replace(walk, folders=folders)

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glmc_zoo.data.reading.label_files import LABEL_NAMES, SPLIT_NAMES
+from glmc_zoo.data.reading.label_files import LABEL_NAMES
 from glmc_zoo.data.reading.listing import class_name
+from glmc_zoo.data.reading.split_names import SPLIT_COLUMNS, column_key
 from glmc_zoo.errors import UserError
 
 # Stands for a label that is missing, in a column of integers.
@@ -29,7 +30,7 @@ def label_columns(features: Mapping[str, Any]) -> list[str]:
     from datasets import ClassLabel
 
     columns = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
-    splits = [name for name in columns if name.lower() in SPLIT_NAMES]
+    splits = [name for name in columns if column_key(name) in SPLIT_COLUMNS]
     return [name for name in columns if name not in splits] or [n for n in LABEL_NAMES if n in features][:1]
 
 
@@ -60,9 +61,9 @@ def read_labels(tables: Sequence[Any], column: str) -> tuple[list[NDArray[np.int
         return values, names[0]
     # The splits number their classes differently: they share the names.
     texts = [_as_names(value, known) for value, known in zip(values, names, strict=True)]
+    missing = [_is_missing(value) for value in texts]
     if any(value.dtype.kind == "U" for value in texts):
         texts = [value.astype(np.str_) for value in texts]
-    missing = [_is_missing(value) for value in values]
     classes = np.unique(np.concatenate([text[~bare] for text, bare in zip(texts, missing, strict=True)]))
     numbers = [np.searchsorted(classes, text).astype(np.int64) for text in texts]
     for number, bare in zip(numbers, missing, strict=True):
@@ -134,7 +135,7 @@ def _column_values(table: Any, column: str) -> NDArray[Any]:
         if not values.null_count:
             return np.asarray(values.to_numpy(), np.int64)
         return np.asarray([missing if value is None else value for value in values.to_pylist()], np.int64)
-    if kind in ("string", "large_string"):
+    if kind in ("string", "large_string", "string_view"):
         return np.asarray([class_name(value or "") for value in values.to_pylist()], dtype=np.str_)
     raise _unusable(column, kind)
 

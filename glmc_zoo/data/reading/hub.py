@@ -1,15 +1,21 @@
 """Data sets on the Hugging Face Hub: tables as they are, image files as a local folder of them is read."""
 
+import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from glmc_zoo.data.options import DataOptions
+from glmc_zoo.data.reading.card import ARCHIVES, card_configurations
 from glmc_zoo.data.reading.folders import list_images
+from glmc_zoo.data.reading.formats import IMAGE_SUFFIXES
+from glmc_zoo.data.reading.label_files import METADATA
 from glmc_zoo.data.reading.listing import FileListing
 from glmc_zoo.data.reading.tables import errors_as_sentence
-from glmc_zoo.data.reading.walk import walk_images
+from glmc_zoo.data.reading.walk import NOT_AN_IMAGE, Walk, unwanted, walk_images
+from glmc_zoo.errors import UserError
 
 HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
@@ -17,28 +23,92 @@ HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 def open_hub(hub_id: str, options: DataOptions, config: str | None = None) -> FileListing | Mapping[str, Any]:
     """The ``datasets.Dataset`` of each split of a data set on the Hub; a listing where it holds image files.
 
-    ``datasets`` takes the last folder of an image file for its class. Image files are therefore downloaded, and read
-    by the same rules as a local folder.
+    ``datasets`` takes the last folder of an image file for its class. Image files are therefore downloaded, archives
+    of them unpacked, and both read by the same rules as a local folder.
     """
     import datasets
+    from huggingface_hub import snapshot_download
 
     with errors_as_sentence(hub_id):
         builder = datasets.load_dataset_builder(hub_id, config)
-        if builder.name != "imagefolder" or _packed(builder):
+        if not holds_image_files(builder):
             tables: Mapping[str, Any] = datasets.load_dataset(hub_id, config)
             return tables
-        folder = _download(hub_id)
-    # The files of a download are links to the cache beside its folder.
-    return list_images(walk_images(folder, follow_links=True), options, config)
+        folder = Path(snapshot_download(hub_id, repo_type="dataset"))
+        # The files of a download are links to the cache beside its folder.
+        walk = walk_images(folder, follow_links=True)
+        archives = _archives(folder)
+        if archives:
+            walk = walk_images(_unpacked(folder, walk, archives), follow_links=True)
+    _check_configuration(hub_id, walk.root, config)
+    return list_images(walk, options, config)
 
 
-def _packed(builder: Any) -> bool:
-    """Whether the images are in archives, which ``datasets`` unpacks."""
-    files = [file for listed in (builder.config.data_files or {}).values() for file in listed]
-    return any(str(file).lower().endswith((".zip", ".tar", ".gz", ".tgz")) for file in files)
+def holds_image_files(builder: Any) -> bool:
+    """Whether a builder of ``datasets`` reads image files."""
+    return bool(builder.name == "imagefolder")
 
 
-def _download(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
+def walk_hub(hub_id: str, config: str | None) -> tuple[Walk, str]:
+    """The image files of a data set on the Hub, by their names alone, and the address that they are relative to.
 
-    return Path(snapshot_download(hub_id, repo_type="dataset"))
+    Raises:
+        UserError: The images are in archives, or their classes in a metadata file: neither is read as a stream.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.hf_api import RepoFile
+
+    revision = HfApi().dataset_info(hub_id).sha
+    walk = Walk(Path(snapshot_download(hub_id, repo_type="dataset", revision=revision, allow_patterns="README.md")))
+    folders: dict[str, list[str]] = {}
+    for entry in HfApi().list_repo_tree(hub_id, recursive=True, repo_type="dataset", revision=revision):
+        if not isinstance(entry, RepoFile):
+            continue
+        folder, _, name = entry.path.rpartition("/")
+        hidden = next((reason for part in entry.path.split("/") if (reason := unwanted(part))), None)
+        if name.lower().endswith(ARCHIVES) or name.lower() in METADATA:
+            raise UserError(f"streaming=True cannot read {entry.path} of {hub_id}: leave it out.")
+        if hidden or os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:
+            walk.left_out.add(hidden or NOT_AN_IMAGE, entry.path)
+        else:
+            folders.setdefault(folder or ".", []).append(name)
+    walk.folders = {folder: sorted(folders[folder]) for folder in sorted(folders, key=lambda one: one.split("/"))}
+    _check_configuration(hub_id, walk.root, config)
+    return walk, f"hf://datasets/{hub_id}@{revision}"
+
+
+def _check_configuration(hub_id: str, folder: Path, config: str | None) -> None:
+    if config is not None and not card_configurations(folder):
+        raise UserError(f"data_config={config!r} is not known: {hub_id} has no configurations, so leave it out.")
+
+
+def _archives(folder: Path) -> list[str]:
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.name.lower().endswith(ARCHIVES) and path.is_file()
+    )
+
+
+def _unpacked(folder: Path, walk: Walk, archives: list[str]) -> Path:
+    """A folder of links to the files of a download, with a folder in the place of each archive."""
+    import datasets
+
+    unpacked = {path: Path(datasets.DownloadManager().extract(str(folder / path))) for path in archives}
+    others = [
+        path for path in folder.rglob("*") if path.is_file() and path.relative_to(folder).as_posix() not in archives
+    ]
+    listed = walk.images or card_configurations(folder) or any(path.name.lower() in METADATA for path in others)
+    if len(archives) == 1 and not listed:
+        return unpacked[archives[0]]
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    root = Path(datasets.config.HF_DATASETS_CACHE) / "glmc_zoo" / f"unpacked-{digest}"
+    links = {path.relative_to(folder).as_posix(): path for path in others}
+    for path, target in unpacked.items():
+        name = next(path[: -len(suffix)] for suffix in sorted(ARCHIVES, key=len)[::-1] if path.lower().endswith(suffix))
+        links[name] = target
+    for name, target in links.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        if not (root / name).is_symlink():
+            (root / name).symlink_to(target)
+    return root

@@ -31,11 +31,14 @@ class LeftOut:
             prefix = f"{escaped(below)}/" if below else ""
             examples += [prefix + path for path in facts.examples][: _MOST_EXAMPLES - len(examples)]
 
-    def discard(self, reason: str, files: int) -> None:
-        """Count ``files`` files fewer for a reason: they are used after all."""
-        self._files[reason] -= files
+    def discard(self, reason: str, path: str) -> None:
+        """Count a file no longer for a reason: it is used after all."""
+        self._files[reason] -= 1
         self._files += Counter()  # drops what is zero
-        if not self._files[reason]:
+        examples = [example for example in self._examples.get(reason, []) if example != escaped(path)]
+        if self._files[reason]:
+            self._examples[reason] = examples
+        else:
             self._examples.pop(reason, None)
 
     @property

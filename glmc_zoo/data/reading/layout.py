@@ -5,10 +5,12 @@ reading stops and says how to tell it.
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
 from glmc_zoo.data.options import DataOptions
+from glmc_zoo.data.reading.folder_tree import FolderTree, is_inside, join, name_few, repeated_folders
 from glmc_zoo.data.reading.inventory import escaped
 from glmc_zoo.data.reading.listing import UNLABELLED, FileListing, FileRows, class_name
 from glmc_zoo.data.reading.split_names import Role, is_filler, split_role
@@ -17,41 +19,12 @@ from glmc_zoo.errors import UserError
 
 BESIDE_SPLITS = "beside the folders of the splits"
 BESIDE_CLASSES = "beside the class folders"
-_MOST_NAMED = 4
+# Beside an inner folder with the splits, at most one image in so many.
+_FEW = 10
 
 
-class FolderTree:
-    """The folders of a walk that have images at or below them."""
-
-    def __init__(self, walk: Walk) -> None:
-        self.walk = walk
-        self._children: dict[str, set[str]] = defaultdict(set)
-        self._below: dict[str, int] = defaultdict(int)
-        for folder, names in walk.folders.items():
-            while True:
-                self._below[folder] += len(names)
-                if folder == ".":
-                    break
-                above = folder.rpartition("/")[0] or "."
-                self._children[above].add(folder.rpartition("/")[2])
-                folder = above
-
-    def children(self, folder: str) -> list[str]:
-        """Names of the folders in a folder that have images at or below them, sorted."""
-        return sorted(self._children.get(folder, ()))
-
-    def images_in(self, folder: str) -> int:
-        """Images directly in a folder."""
-        return len(self.walk.folders.get(folder, ()))
-
-    def images_below(self, folder: str) -> int:
-        """Images in a folder and in those below it."""
-        return self._below.get(folder, 0)
-
-    def files(self, folder: str) -> list[str]:
-        """The images in a folder and below it, relative to the root of the walk."""
-        inside = [f for f in self.walk.folders if folder == "." or f == folder or f.startswith(f"{folder}/")]
-        return [join(inner, name) for inner in inside for name in self.walk.folders[inner]]
+class NoClassFolders(UserError):
+    """A folder has images, and none of them is in a class folder."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +39,13 @@ class Layout:
     """Folders beside the splits that belong to none."""
 
 
-def join(folder: str, name: str) -> str:
-    """``folder/name``; ``.`` is the root."""
-    return name if folder == "." else f"{folder}/{name}"
-
-
-def list_class_folders(walk: Walk, options: DataOptions) -> FileListing:
-    """Every image of class folders with its class and split; what has none is counted as left out."""
+def list_class_folders(walk: Walk, options: DataOptions, base: str = ".") -> FileListing:
+    """Every image of class folders below ``base`` with its class and split; what has none is counted as left out."""
     for option in ("image_column", "label_column", "split_column"):
         if (value := getattr(options, option)) is not None:
             raise UserError(f"{option}={value!r} is for tables, and {walk.root} has class folders: leave it out.")
     tree = FolderTree(walk)
-    layout = find_layout(tree, options)
+    layout = find_layout(tree, options, base)
     listing = FileListing(
         walk.root,
         "class folders in split folders" if layout.splits else "class folders",
@@ -89,46 +57,84 @@ def list_class_folders(walk: Walk, options: DataOptions) -> FileListing:
         listing.left_out.add(BESIDE_SPLITS, f"{join(layout.base, folder)}/", files)
     if layout.splits and (loose := tree.images_in(layout.base)):
         listing.left_out.add(BESIDE_SPLITS, join(layout.base, walk.folders[layout.base][0]), loose)
-    if layout.base != ".":
+    if layout.base != base:
         listing.notes.append(f"The images lie in the inner folder {escaped(layout.base)}.")
-        _count_outside(tree, layout.base, listing)
+    _count_outside(tree, layout.base, listing)
     for name, folder in (layout.splits or {"train": layout.base}).items():
-        rows = list_rows(tree.files(folder), folder, name, options, listing)
+        images = tree.files(join(layout.base, name) if layout.splits else layout.base)
+        rows = list_rows(images, folder, name, options, listing)
         if rows.paths:
-            listing.splits[name] = rows
+            listing.splits[escaped(name)] = rows
     if not listing.splits:
-        raise UserError(
+        raise NoClassFolders(
             f"The folder {walk.root} has images but no class folders: make one folder for each class (CLASS/*.jpg, or "
             "train/CLASS/*.jpg with test/CLASS/*.jpg), or list the images with their classes in a CSV file."
         )
-    _note_empty_classes(tree, layout, listing)
+    check_trainable(listing)
+    _note_empty_classes(tree, layout, options, listing)
     return listing
 
 
-def find_layout(tree: FolderTree, options: DataOptions) -> Layout:
-    """Which folders are splits; those that the user names, else those with a usual name."""
-    base, plain = ".", True
-    while True:
-        children = tree.children(base)
-        splits = _named_splits(children, options)
-        inner = join(base, children[0]) if children else base
-        if splits or len(children) != 1 or tree.images_in(base) or not tree.children(inner):
-            break
-        base, plain = inner, plain and is_filler(children[0])
-    if base != "." and not splits and not plain:
-        base, children = ".", tree.children(".")
-        if options.class_level is None:
-            raise UserError(
-                f"The folder {tree.walk.root} holds the one folder {escaped(children[0])}: give that folder as the "
-                "data if its folders are the classes, or class_level=1 if it is a class."
-            )
+def find_layout(tree: FolderTree, options: DataOptions, base: str = ".") -> Layout:
+    """Which folders below ``base`` are splits; those that the user names, else those with a usual name."""
+    base = _base(tree, options, base)
+    children = tree.children(base)
+    splits = _named_splits(children, options)
     if splits:
         splits = _checked_splits(tree, base, children, splits, options)
     if not splits:
-        _check_classes(tree, base, children, options)
+        _refuse_splits_in_classes(tree, base, children)
+        _check_classes(tree, [base], options)
         return Layout(base, {}, [])
-    inner_folders = {name: _inner(tree, join(base, name)) for name in splits}
-    return Layout(base, inner_folders, [name for name in children if name not in splits])
+    classes = {name: _inner(tree, join(base, name)) for name in splits}
+    classes = _with_lone_classes(tree, base, classes)
+    for name, folder in classes.items():
+        inside = [one for one in tree.children(folder) if split_role(one)]
+        if split_role(name) and {split_role(one) for one in inside} - {split_role(name)} and len(inside) > 1:
+            raise UserError(
+                f"The folder {escaped(folder)} is called as a split and holds others, {name_few(inside)}: give that "
+                "folder as the data, or move its folders up."
+            )
+    _check_classes(tree, classes.values(), options)
+    return Layout(base, classes, [name for name in children if name not in splits])
+
+
+def _base(tree: FolderTree, options: DataOptions, top: str) -> str:
+    """The folder with the splits or the classes: the top one, or an inner one where an archive was unpacked."""
+    base, plain, last = top, True, tree.walk.root.name if top == "." else top.rpartition("/")[2]
+    while True:
+        children = tree.children(base)
+        if _named_splits(children, options):
+            return base
+        if (inner := _with_splits(tree, base)) is not None:
+            return inner
+        if len(children) != 1 or tree.images_in(base):
+            break
+        (only,) = children
+        repeated = is_filler(only) or only == last
+        if not tree.children(join(base, only)) and not is_filler(only):
+            break
+        base, plain, last = join(base, only), plain and repeated, only
+    if base == top or plain:
+        return base
+    (only,) = tree.children(top)
+    if options.class_level is None:
+        raise UserError(
+            f"The folder {tree.walk.root} holds the one folder {escaped(join(top, only))}: give that folder as the "
+            "data if its folders are the classes, or class_level=1 if it is a class."
+        )
+    return top
+
+
+def _with_splits(tree: FolderTree, base: str) -> str | None:
+    """The one inner folder that holds training and test split, with at most a few images beside it."""
+    for name in tree.children(base):
+        inner = join(base, name)
+        holding = {split_role(one) for one in tree.children(inner) if len(tree.children(join(inner, one))) > 1}
+        inside = tree.images_below(inner)
+        if "train" in holding and len(holding - {None}) > 1 and (tree.images_below(base) - inside) * _FEW <= inside:
+            return inner
+    return None
 
 
 def _named_splits(children: list[str], options: DataOptions) -> dict[str, Role | None]:
@@ -155,37 +161,50 @@ def _checked_splits(
         return splits
     if not holding and not scored:  # a class called "train", beside others
         return {}
-    shown = _few(others)
-    name = next(name for name in sorted(splits, key=lambda name: (splits[name] == "train", name not in holding)))
+    name = min(splits, key=lambda name: (splits[name] == "train", name not in holding))
     raise UserError(
-        f"The folder {escaped(join(base, name))} may be a split or a class, as {shown} beside it "
+        f"The folder {escaped(join(base, name))} may be a split or a class, as {name_few(others)} beside it "
         f"{'is' if len(others) == 1 else 'are'} no split: give train_split= or test_split= with its name if it is a "
         "split, or class_level=1 if it is a class."
     )
 
 
-def _check_classes(tree: FolderTree, base: str, children: list[str], options: DataOptions) -> None:
-    """Refuse first folders that hold the same folders: they may be splits, cameras or years instead of classes."""
-    if len(children) < 2:
-        return
-    inner = [set(tree.children(join(base, name))) for name in children]
-    shared, every = set.intersection(*inner), set.union(*inner)
-    roles = sorted(name for name in shared if split_role(name))
-    if roles:
-        _refuse_class_first(children, roles)
-    if options.class_level is not None or len(shared) < 2 or 2 * len(shared) < len(every):
-        return
+def _refuse_splits_in_classes(tree: FolderTree, base: str, children: list[str]) -> None:
+    for name in children:
+        roles = [one for one in tree.children(join(base, name)) if split_role(one)]
+        if len({split_role(one) for one in roles}) > 1:
+            holding = [one for one in children if set(roles) & set(tree.children(join(base, one)))]
+            _refuse_class_first(holding, roles)
+
+
+def _refuse_class_first(names: list[str], roles: list[str]) -> NoReturn:
     raise UserError(
-        f"The folders {_few(children)} all hold the folders {_few(sorted(shared))}: give class_level=1 if the former "
-        "are the classes, class_level=2 if the latter are, or train_split= and test_split= if the former are splits."
+        f"The folder{'s' if len(names) > 1 else ''} {name_few(names)} hold{'' if len(names) > 1 else 's'} the splits "
+        f"{name_few(roles)}: put the split first, as in {escaped(roles[0])}/{escaped(names[0])}, or list the images "
+        "in a CSV file with a column split."
     )
 
 
-def _refuse_class_first(children: list[str], roles: list[str]) -> NoReturn:
-    raise UserError(
-        f"The folders {_few(children)} hold the splits {_few(roles)}: put the split first, as in {roles[0]}/"
-        f"{children[0]}, or list the images in a CSV file with a column split."
-    )
+def _check_classes(tree: FolderTree, bases: Iterable[str], options: DataOptions) -> None:
+    """Refuse first folders that hold the same folders: they may be cameras, years or splits instead of classes."""
+    if options.class_level is not None:
+        return
+    inner: dict[str, set[str]] = defaultdict(set)
+    loose = set()
+    for base in bases:
+        for name in tree.children(base):
+            inner[name] |= set(tree.children(join(base, name)))
+            if tree.images_in(join(base, name)):
+                loose.add(name)
+    # An image directly in a first folder would have no class if the second folders were the classes.
+    if len(inner) < 2 or 2 * len(loose) >= len(inner):
+        return
+    if repeated := repeated_folders(inner):
+        raise UserError(
+            f"The folders {name_few(sorted(inner))} hold the same folders, {name_few(repeated)}: give class_level=1 if "
+            "the former are the classes, class_level=2 if the latter are, or train_split= and test_split= if the "
+            "former are splits."
+        )
 
 
 def _inner(tree: FolderTree, folder: str) -> str:
@@ -193,33 +212,49 @@ def _inner(tree: FolderTree, folder: str) -> str:
     role = split_role(folder.rpartition("/")[2])
     while True:
         children = tree.children(folder)
-        if len(children) != 1 or tree.images_in(folder):
+        if len(children) != 1:
             return folder
         (only,) = children
-        repeated = is_filler(only) or (role is not None and split_role(only) == role)
-        if not repeated or not tree.children(join(folder, only)):
+        if not (is_filler(only) or (role is not None and split_role(only) == role)):
             return folder
         folder = join(folder, only)
 
 
+def _with_lone_classes(tree: FolderTree, base: str, classes: dict[str, str]) -> dict[str, str]:
+    """The folders of the classes, where one that is called ``images`` is a class if another split has that class."""
+    known = {
+        class_name(child)
+        for name, folder in classes.items()
+        if folder == join(base, name) and len(tree.children(folder)) > 1
+        for child in tree.children(folder)
+    }
+    corrected = {}
+    for name, folder in classes.items():
+        while folder != join(base, name) and class_name(folder.rpartition("/")[2]) in known:
+            folder = folder.rpartition("/")[0]
+        corrected[name] = folder
+    return corrected
+
+
 def list_rows(files: list[str], folder: str, name: str, options: DataOptions, listing: FileListing) -> FileRows:
-    """These images below the folder of a split, each with its class; those without one are counted as left out."""
+    """These images of a split, each with its class below a folder; those without one are counted as left out."""
     level, rows = options.class_level or 1, FileRows()
     depth = 0 if folder == "." else folder.count("/") + 1
     loose = []
     for path in files:
         parts = path.split("/")[depth:]
-        if len(parts) <= level:
+        if len(parts) <= level or not is_inside(path, folder):
             loose.append(path)
             continue
-        if split_role(name) == "train":
+        if split_role(name) not in ("test", "validation"):
             _refuse_hidden_split(parts[level:-1], path)
         rows.add(path, class_name(parts[level - 1]))
     if loose and not rows.paths:
+        listing.bare_splits.append(name)
         listing.notes.append(f"The split {escaped(name)} has no class folders and is not used.")
     elif len(loose) > len(rows):
         raise UserError(
-            f"{len(loose)} images, such as {escaped(loose[0])}, lie beside the class folders and so have no class: "
+            f"{len(loose):,} images, such as {escaped(loose[0])}, lie beside the class folders and so have no class: "
             "move each into the folder of its class, or list them in a CSV file."
         )
     for path in loose:
@@ -236,26 +271,31 @@ def _refuse_hidden_split(folders: list[str], path: str) -> None:
             )
 
 
+def check_trainable(listing: FileListing) -> None:
+    """Refuse a training split without class folders beside another that has them, which would be trained on instead."""
+    train = [name for name in listing.bare_splits if split_role(name) == "train"]
+    if train and listing.splits:
+        raise UserError(
+            f"The training split {escaped(train[0])} of {listing.root} has images but no class folders, and the split "
+            f"{next(iter(listing.splits))} has them: sort its images into class folders, or list them in a CSV file."
+        )
+
+
 def _count_outside(tree: FolderTree, base: str, listing: FileListing) -> None:
     for folder in tree.walk.folders:
-        if folder == "." or not (folder == base or folder.startswith(f"{base}/")):
+        if not is_inside(folder, base):
             listing.left_out.add(BESIDE_SPLITS, f"{folder}/", tree.images_in(folder))
 
 
-def _note_empty_classes(tree: FolderTree, layout: Layout, listing: FileListing) -> None:
+def _note_empty_classes(tree: FolderTree, layout: Layout, options: DataOptions, listing: FileListing) -> None:
     """Name the class folders that have no image in any split."""
-    level = 1
+    level = options.class_level or 1
     names = {label for rows in listing.splits.values() for label in rows.labels}
     bare: set[str] = set()
     for folder in tree.walk.bare:
         for base in layout.splits.values() or [layout.base]:
             inner = folder if base == "." else folder.removeprefix(f"{base}/")
-            if (base == "." or inner != folder) and inner.count("/") < level and class_name(inner) not in names:
-                bare.add(class_name(inner))
-    if bare:
-        listing.notes.append(f"The folders of these classes have no image: {_few(sorted(bare), 10)}.")
-
-
-def _few(names: list[str], most: int = _MOST_NAMED) -> str:
-    shown = ", ".join(escaped(name) for name in names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+            if (base == "." or inner != folder) and inner.count("/") == level - 1:
+                bare.add(class_name(inner.rpartition("/")[2]))
+    if bare - names:
+        listing.notes.append(f"The folders of these classes have no image: {name_few(sorted(bare - names), 10)}.")

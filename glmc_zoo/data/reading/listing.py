@@ -52,6 +52,8 @@ class FileListing:
     """By name as it was found; a source without splits has one, called ``train``."""
     unsplit: bool = False
     """Whether nothing tells splits apart."""
+    bare_splits: list[str] = field(default_factory=list)
+    """Splits that have images, but no class for any of them."""
     left_out: LeftOut = field(default_factory=LeftOut)
     notes: list[str] = field(default_factory=list)
     grouped_by: str | None = None
@@ -59,8 +61,11 @@ class FileListing:
 
 
 def class_name(text: str) -> str:
-    """The name of a class as it is compared: Unicode NFC, so that a folder written on a Mac is the same class."""
-    return unicodedata.normalize("NFC", escaped(text))
+    """The name of a class as it is compared, whatever it is read from.
+
+    In Unicode NFC, so that a folder written on a Mac is the same class, and without spaces around it.
+    """
+    return unicodedata.normalize("NFC", escaped(text)).strip()
 
 
 def raw_from_listing(listing: FileListing, options: DataOptions) -> RawData:
@@ -108,8 +113,11 @@ def raw_from_listing(listing: FileListing, options: DataOptions) -> RawData:
     )
 
 
-def listing_tables(listing: FileListing) -> Mapping[str, Any]:
-    """A ``datasets.Dataset`` for each split, to be streamed; a file name that is not UTF-8 is refused."""
+def listing_tables(listing: FileListing, address: str | None = None) -> Mapping[str, Any]:
+    """A ``datasets.Dataset`` for each split, to be streamed; a file name that is not UTF-8 is refused.
+
+    ``address`` replaces the root of the listing in the paths, for files on the Hub.
+    """
     import datasets
 
     listing = _without_unlabelled(listing)
@@ -122,7 +130,7 @@ def listing_tables(listing: FileListing) -> Mapping[str, Any]:
             if escaped(path) != path:
                 raise UserError(f"The name {escaped(path)} is not UTF-8, and streaming=True needs it: leave that out.")
         columns = {
-            "image": [str(listing.root / path) for path in rows.paths],
+            "image": [f"{address or listing.root}/{path}" for path in rows.paths],
             "label": [number[label] for label in rows.labels],
         }
         tables[name] = datasets.Dataset.from_dict(columns, features=features)

@@ -1,7 +1,8 @@
 """Which split a name means, and which of several splits are used."""
 
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from glmc_zoo.errors import UserError
@@ -9,15 +10,21 @@ from glmc_zoo.errors import UserError
 Role = Literal["train", "test", "validation"]
 
 _NAMES: Mapping[Role, frozenset[str]] = {
-    "train": frozenset({"train", "training", "trn", "trainval"}),
-    "test": frozenset({"test", "testing", "tst", "eval", "evaluation", "holdout"}),
+    "train": frozenset({"train", "training", "trn", "trainval", "trainvalid"}),
+    "test": frozenset({"test", "testing", "tst", "eval", "evaluation", "holdout", "heldout"}),
     "validation": frozenset({"validation", "val", "valid", "validate", "dev"}),
 }
 _ROLE: dict[str, Role] = {name: role for role, names in _NAMES.items() for name in names}
 # Words beside the name of a split that do not change its meaning: seg_train, test_set, images_val, TrainData.
 _FILLERS = ("set", "sets", "seg", "data", "dataset", "images", "image", "imgs", "img", "split", "folder", "jpg", "png")
 _WRAPPED = re.compile(rf"^(?:{'|'.join(_FILLERS)})?(.+?)(?:{'|'.join(_FILLERS)})?$")
-_EVALUATIONS = ("eval", "evaluation", "holdout")
+# Names in several words. Other words are not joined, so that "test tube" and "val id" are no splits.
+_SEVERAL_WORDS = frozenset({"train val", "train valid", "hold out", "held out"})
+_EVALUATIONS = ("eval", "evaluation", "holdout", "heldout", "hold", "held")
+
+SPLIT_COLUMN = "split"
+# Other names of the column that says the split. They may also stand for something else.
+SPLIT_COLUMNS = (SPLIT_COLUMN, "subset", "partition", "set", "data_set", "dataset")
 
 
 def split_role(name: str) -> Role | None:
@@ -26,10 +33,12 @@ def split_role(name: str) -> Role | None:
     ``train``, ``Training``, ``training_set``, ``seg_train``, ``train2017`` and ``TrainData`` are all the training
     split; ``test tube`` and ``training shoes`` are no split.
     """
-    words = [word.rstrip("0123456789") for word in re.split(r"[^a-z0-9]+", name.lower())]
+    # Letters of every alphabet belong to a word: "testé" is no test.
+    text = unicodedata.normalize("NFC", name).lower()
+    words = [word.strip("0123456789") for word in re.split(r"[\W_]+", text)]
     words = [word for word in words if word and word not in _FILLERS]
-    if words in (["train", "val"], ["train", "valid"]):
-        return "train"
+    if " ".join(words) in _SEVERAL_WORDS:
+        words = ["".join(words)]
     if len(words) != 1:
         return None
     (word,) = words
@@ -40,6 +49,48 @@ def split_role(name: str) -> Role | None:
 def is_filler(name: str) -> bool:
     """Whether a folder's name says nothing of its images: ``images``, ``data``, ``jpg``."""
     return name.lower() in _FILLERS
+
+
+def column_key(name: str) -> str:
+    """The name of a column as it is compared with usual names: ``Data Set`` is ``data_set``."""
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
+def split_cells(column: str, values: Sequence[str], *, given: bool, train: str | None) -> list[str] | None:
+    """The split of each row by the cells of a column; ``None`` where a column that was not given means another thing.
+
+    Spellings that differ in case or in spaces around them are one split.
+
+    Args:
+        column: Name of the column, for messages.
+        values: Its cells as text.
+        given: Whether the user names the column; else its name looks like that of a split column.
+        train: Name of the training split, if the user gives it.
+
+    Raises:
+        UserError: A cell is empty, or no cell of a column called ``split`` names a split.
+    """
+    spelling: dict[str, str] = {}
+    cells = [spelling.setdefault(value.strip().casefold(), value.strip()) for value in values]
+    names = [name for name in spelling.values() if name]
+    roles = {split_role(name) for name in names}
+    named = bool(roles & {"test", "validation"}) or "train" in roles
+    if not given and column_key(column) != SPLIT_COLUMN and (None in roles or not roles & {"test", "validation"}):
+        return None
+    if "" in spelling and names:
+        raise UserError(
+            f"The column {column} is empty in {cells.count(''):,} rows: write the split of each image, such as train "
+            "or test."
+        )
+    if not names:
+        return None
+    if not named and train is None and len(names) > 1:
+        shown = f"{', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"
+        raise UserError(
+            f"The column {column} holds {shown}, and none of them is called train: name the splits with train_split= "
+            "and test_split=, or rename the column if it is of something else."
+        )
+    return cells
 
 
 def choose_splits(names: list[str], train: str | None, test: str | None) -> tuple[str, str | None, list[str]]:
@@ -59,7 +110,7 @@ def choose_splits(names: list[str], train: str | None, test: str | None) -> tupl
             if len(usable) != 1:
                 raise UserError(f"None of the splits {', '.join(names)} is called train: name one with train_split=.")
             train = usable[0]
-            if split_role(train) != "test":
+            if split_role(train) is None:  # another is scored, and not trained on
                 notes.append(f"The split {train} is used as the training split.")
     if test == train:
         raise UserError(f"test_split={test!r} cannot be both training and test split: name another with test_split=.")

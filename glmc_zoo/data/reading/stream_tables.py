@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from glmc_zoo.data.options import DataOptions
-from glmc_zoo.data.reading.folders import check_configuration, holds_tables, is_saved, open_folder, table_arguments
+from glmc_zoo.data.reading.folders import check_configuration, holds_tables, is_saved, list_images, open_folder
+from glmc_zoo.data.reading.hub import holds_image_files, walk_hub
 from glmc_zoo.data.reading.label_files import list_csv
 from glmc_zoo.data.reading.listing import FileListing, listing_tables
+from glmc_zoo.data.reading.parquet_folder import table_arguments
 from glmc_zoo.data.reading.tables import errors_as_sentence, license_of
+from glmc_zoo.data.reading.walk import walk_images
 from glmc_zoo.errors import UserError
 
 
@@ -22,8 +25,8 @@ class StreamTables:
     sizes: dict[str, int | None]
     """Images of each, where the data set states it."""
     license: str
-    arguments: dict[str, Any] | None = None
-    """Arguments of ``datasets.load_dataset`` that open it again, where it takes ``columns``."""
+    arguments: dict[str, dict[str, Any]] | None = None
+    """Arguments of ``datasets.load_dataset`` that open each again, where it takes ``columns``."""
 
     def column(self, split: str, column: str) -> Any:
         """One column of a split; of parquet files nothing else is read."""
@@ -31,38 +34,54 @@ class StreamTables:
 
         if self.arguments is None:
             return self.splits[split].decode(False).select_columns([column])
-        return datasets.load_dataset(**self.arguments, split=split, columns=[column], streaming=True)
+        return datasets.load_dataset(**self.arguments[split], columns=[column], streaming=True)
 
 
 def open_stream_tables(source: Path | str, options: DataOptions, config: str | None) -> StreamTables:
     """The tables of a folder or, by its id, of a Hub data set.
 
-    Image files and saved folders lie on disk already: they are opened as `open_folder` does it.
+    Image files and saved folders lie on disk already: they are opened as `open_folder` does it. Image files on the
+    Hub are listed by the same rules, and each is read when its turn comes.
     """
     with errors_as_sentence(source):
         if isinstance(source, str):
-            return _open_lazily({"path": source, "name": config})
+            return _open_hub(source, options, config)
         if source.is_file():
             return _listed(list_csv(source, options))
         if holds_tables(source) and not is_saved(source):
             check_configuration(source, config)
-            return _open_lazily(table_arguments(source.resolve(), config))
+            walk = walk_images(source.resolve(), follow_links=options.follow_links)
+            return _open_lazily(table_arguments(walk, options, config), options)
         return _listed(open_folder(source, options, config))
 
 
-def _listed(opened: FileListing | Mapping[str, Any]) -> StreamTables:
-    tables = listing_tables(opened) if isinstance(opened, FileListing) else opened
+def _open_hub(hub_id: str, options: DataOptions, config: str | None) -> StreamTables:
+    import datasets
+
+    if holds_image_files(datasets.load_dataset_builder(hub_id, config)):
+        walk, address = walk_hub(hub_id, config)
+        return _listed(list_images(walk, options, config), address)
+    names = datasets.get_dataset_split_names(hub_id, config)
+    return _open_lazily({name: {"path": hub_id, "name": config, "split": name} for name in names}, options)
+
+
+def _listed(opened: FileListing | Mapping[str, Any], address: str | None = None) -> StreamTables:
+    tables = listing_tables(opened, address) if isinstance(opened, FileListing) else opened
     splits = {name: table.to_iterable_dataset() for name, table in tables.items()}
     return StreamTables(splits, {name: len(table) for name, table in tables.items()}, license_of(tables))
 
 
-def _open_lazily(arguments: dict[str, Any]) -> StreamTables:
+def _open_lazily(arguments: dict[str, dict[str, Any]], options: DataOptions) -> StreamTables:
     import datasets
 
-    splits = dict(datasets.load_dataset(**arguments, streaming=True))
+    for option in ("split_column", "class_level"):
+        if (value := getattr(options, option)) is not None:
+            raise UserError(f"{option}={value!r} has no effect on tables with streaming=True: leave one of them out.")
+    splits = {name: datasets.load_dataset(**one, streaming=True) for name, one in arguments.items()}
     if any(split.features is None for split in splits.values()):
         raise UserError("The columns of the data set are not known before it is read: leave streaming=True out.")
     stated = next(iter(splits.values())).info.splits or {}
     sizes = {name: getattr(stated.get(name), "num_examples", None) or None for name in splits}
-    parquet = datasets.load_dataset_builder(**arguments).name == "parquet"
+    first = {name: value for name, value in next(iter(arguments.values())).items() if name != "split"}
+    parquet = first["path"] == "parquet" or datasets.load_dataset_builder(**first).name == "parquet"
     return StreamTables(splits, sizes, license_of(splits), arguments if parquet else None)

@@ -12,12 +12,21 @@ from numpy.typing import NDArray
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.columns import find_image_column, find_label_column, label_columns, read_labels
 from glmc_zoo.data.reading.decoding import one_line
+from glmc_zoo.data.reading.file_finder import FileFinder
 from glmc_zoo.data.reading.images import ArrowImages, FileImages
 from glmc_zoo.data.reading.inventory import LeftOut
-from glmc_zoo.data.reading.label_files import SPLIT_NAMES
+from glmc_zoo.data.reading.label_files import MISSING
 from glmc_zoo.data.reading.listing import UNLABELLED, UNUSED_SPLIT
+from glmc_zoo.data.reading.parquet_folder import FolderTables
 from glmc_zoo.data.reading.split import RawData, RawSplit
-from glmc_zoo.data.reading.split_names import choose_splits, how_decided, split_role
+from glmc_zoo.data.reading.split_names import (
+    SPLIT_COLUMNS,
+    choose_splits,
+    column_key,
+    how_decided,
+    split_cells,
+    split_role,
+)
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import SplitFacts
 
@@ -53,21 +62,13 @@ def raw_from_tables(tables: Mapping[str, Any], options: DataOptions, folder: Pat
 
     A split without labels is left out with a note, and so is an image without one.
     """
-    left_out, dropped = LeftOut(), list[str]()
+    left_out = LeftOut()
+    if isinstance(tables, FolderTables):
+        left_out.update(tables.left_out)
     parts, by_column = _parts(tables, options)
-    while True:
-        train_name, test_name, notes = choose_splits(list(parts), options.train_split, options.test_split)
-        used = [train_name] if test_name is None else [train_name, test_name]
-        features = parts[train_name].table.features
-        label_column = find_label_column(features, options.label_column)
-        bare = test_name if test_name is not None and _unlabelled(parts[test_name], label_column) else None
-        if bare is None:
-            break
-        if options.test_split is not None:
-            raise UserError(f"test_split={bare!r} has no labels: name another split, or leave it out.")
-        number = len(parts.pop(bare).rows)
-        left_out.add(UNLABELLED, f"the split {bare}", number)
-        dropped.append(f"The split {bare} has {number:,} images and no labels, and is not used.")
+    train_name, test_name, label_column, notes = _choose_labelled(parts, options, left_out)
+    used = [train_name] if test_name is None else [train_name, test_name]
+    features = parts[train_name].table.features
     for name in parts:
         if name not in used:
             left_out.add(UNUSED_SPLIT, f"the split {name}", len(parts[name].rows))
@@ -76,10 +77,11 @@ def raw_from_tables(tables: Mapping[str, Any], options: DataOptions, folder: Pat
     group_column = _group_column(chosen, options)
     splits = []
     for part, shown, label in zip(chosen, ("training", "test"), labels, strict=False):
-        source = _image_source(part.table, options.image_column, features, shown, folder)
-        known = part.rows[label[part.rows] >= 0]
-        if len(known) < len(part.rows):
-            left_out.add(UNLABELLED, f"rows of the {shown} split", len(part.rows) - len(known))
+        source, exists = _image_source(part, options, features, shown, folder, left_out)
+        rows = part.rows[exists[part.rows]]
+        known = rows[label[rows] >= 0]
+        if len(known) < len(rows):
+            left_out.add(UNLABELLED, f"rows of the {shown} split", len(rows) - len(known))
         groups = None if group_column is None else _texts(part.table, group_column)
         splits.append(RawSplit(source, label, known, groups))
     if not len(splits[0].rows):
@@ -92,7 +94,7 @@ def raw_from_tables(tables: Mapping[str, Any], options: DataOptions, folder: Pat
         splits[0],
         splits[1] if test_name else None,
         license_of(tables),
-        [*dropped, *notes],
+        notes,
         layout=f"rows of a table, split by its column {by_column}" if by_column else "rows of tables",
         left_out=left_out,
         sources=[
@@ -109,13 +111,32 @@ def raw_from_tables(tables: Mapping[str, Any], options: DataOptions, folder: Pat
     )
 
 
+def _choose_labelled(
+    parts: dict[str, _Part], options: DataOptions, left_out: LeftOut
+) -> tuple[str, str | None, str, list[str]]:
+    """Training split, test split, label column, and notes; a test split without labels is taken out of ``parts``."""
+    dropped: list[str] = []
+    while True:
+        train, test, notes = choose_splits(list(parts), options.train_split, options.test_split)
+        label_column = find_label_column(parts[train].table.features, options.label_column)
+        if test is None or not _unlabelled(parts[test], label_column):
+            return train, test, label_column, [*dropped, *notes]
+        if options.test_split is not None:
+            raise UserError(f"test_split={test!r} has no labels: name another split, or leave it out.")
+        number = len(parts.pop(test).rows)
+        left_out.add(UNLABELLED, f"the split {test}", number)
+        dropped.append(f"The split {test} has {number:,} images and no labels, and is not used.")
+
+
 def _parts(tables: Mapping[str, Any], options: DataOptions) -> tuple[dict[str, _Part], str | None]:
     """The splits, and the column that makes them: a single table may say the split of each row."""
     parts = {name: _Part(table, np.arange(len(table))) for name, table in tables.items()}
     if len(tables) > 1 and options.split_column is None:
         return parts, None
     table = next(iter(tables.values()))
-    column = options.split_column or next((name for name in table.features if name.lower() in SPLIT_NAMES), None)
+    column = options.split_column or next(
+        (name for usual in SPLIT_COLUMNS for name in table.features if column_key(name) == usual), None
+    )
     if column is None:
         return parts, None
     if len(tables) > 1 or column not in table.features:
@@ -123,11 +144,16 @@ def _parts(tables: Mapping[str, Any], options: DataOptions) -> tuple[dict[str, _
             f"split_column={column!r} is not a column of a data set without splits: the splits are "
             f"{', '.join(tables)}, the columns {', '.join(table.features)}; leave it out or name another."
         )
-    values = _texts(table, column)
-    names = list(dict.fromkeys(values.tolist()))
-    if options.split_column is None and not {split_role(name) for name in names} & {"test", "validation"}:
+    cells = split_cells(
+        column,
+        _texts(table, column).tolist(),
+        given=options.split_column is not None,
+        train=options.train_split,
+    )
+    if cells is None:
         return parts, None
-    return {name: _Part(table, np.flatnonzero(values == name)) for name in names}, column
+    values = np.array(cells, dtype=np.str_)
+    return {name: _Part(table, np.flatnonzero(values == name)) for name in dict.fromkeys(cells)}, column
 
 
 def _unlabelled(part: _Part, column: str) -> bool:
@@ -162,40 +188,33 @@ def _texts(table: Any, column: str) -> NDArray[Any]:
 
 
 def _image_source(
-    table: Any, wanted: str | None, features: Mapping[str, Any], name: str, folder: Path | None
-) -> ArrowImages | FileImages:
-    """The images of a table: in its image column, or in the files that a column of text names."""
-    column = find_image_column(features, wanted)
+    part: _Part, options: DataOptions, features: Mapping[str, Any], name: str, folder: Path | None, left_out: LeftOut
+) -> tuple[ArrowImages | FileImages, NDArray[np.bool_]]:
+    """The images of a table, in its image column or in the files that a column of text names, and which exist."""
+    table = part.table
+    column = find_image_column(features, options.image_column)
     if column not in table.features:
         column = find_image_column(table.features)
     if str(getattr(table.features[column], "dtype", "")) not in ("string", "large_string"):
-        return ArrowImages(table, column, name, folder)
-    paths = _texts(table, column).tolist()
-    root = Path() if folder is None else folder
-    missing = next((path for path in paths if not path or not (root / path).is_file()), None)
-    if missing is not None:
+        return ArrowImages(table, column, name, folder), np.ones(len(table), dtype=np.bool_)
+    if folder is None:
         raise UserError(
-            f"image_column={column!r} holds the text {missing!r}, which is not a file: give a column of images, or of "
-            "paths that are absolute or relative to the data folder."
+            f"image_column={column!r} holds text, and not images: give a column of images, or a local folder with the "
+            "files that the text names."
         )
-    return FileImages(root, paths, name)
-
-
-def holds_image_struct(path: Path, wanted: str | None) -> bool:
-    """Whether a parquet file has a column of images, or the one that the user names."""
-    import pyarrow.parquet
-    import pyarrow.types
-
-    try:
-        schema = pyarrow.parquet.read_schema(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {one_line(error)}.") from error
-    if wanted is not None:
-        return wanted in schema.names
-    return any(
-        pyarrow.types.is_struct(field.type) and {"bytes", "path"} <= {inner.name for inner in field.type}
-        for field in schema
-    )
+    finder = FileFinder(folder.resolve())
+    cells = _texts(table, column).tolist()
+    paths = [finder.find(cell) for cell in cells]
+    exists = np.array([path is not None and finder.is_file(path) for path in paths], dtype=np.bool_)
+    missing = [cells[row] for row in part.rows[~exists[part.rows]]]
+    if missing and (not options.skip_bad_images or len(missing) == len(part.rows)):
+        raise UserError(
+            f"image_column={column!r} holds the text {missing[0]!r}, which is not a file: give a column of images, or "
+            "of paths that are absolute or relative to the data folder."
+        )
+    for cell in missing:
+        left_out.add(MISSING, cell)
+    return FileImages(folder.resolve(), [path or "" for path in paths], name), exists
 
 
 def license_of(tables: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Finding the image files below a folder: the one walk of the package, for training, evaluation and prediction."""
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ from glmc_zoo.errors import UserError
 # Folders that file servers, archives and editors make for themselves, in lower case.
 _HELPER_FOLDERS = frozenset(
     {
-        *("@eadir", "@recycle", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "system volume information"),
+        *("@eadir", "@recycle", "@tmp", "@__thumb", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot"),
+        *("$recycle.bin", "recycler", "system volume information"),
         *("__macosx", "__pycache__", "lost+found", "node_modules"),
     }
 )
@@ -25,6 +27,7 @@ SPECIAL = "not a regular file"
 OUTSIDE = "a link out of the folder (follow_links=True takes it)"
 BROKEN = "a link to nothing"
 READ_ALREADY = "a link to a folder that is read under its own name"
+TO_HIDDEN = "a link to a hidden folder (follow_links=True takes it)"
 
 
 @dataclass
@@ -42,6 +45,8 @@ class Walk:
     left_out: LeftOut = field(default_factory=LeftOut)
     tables: list[str] = field(default_factory=list)
     """Files that may list images: CSV, JSON lines and parquet; relative to `root`. They count as `NOT_AN_IMAGE` too."""
+    notes: list[str] = field(default_factory=list)
+    """Decisions taken on the user's behalf, one sentence each."""
 
     @property
     def images(self) -> int:
@@ -53,7 +58,8 @@ def walk_images(root: Path, *, follow_links: bool = False) -> Walk:
     """Every image file below ``root``, in a fixed order; each real folder is visited once.
 
     A file is an image by its suffix, or else by its content. A link is followed where it leads to a file below
-    ``root``, or, with ``follow_links``, to any file or folder. Everything else is counted in ``left_out``.
+    ``root``, or, with ``follow_links``, to any file or to a folder that is not visited under its own name. Everything
+    else is counted in ``left_out``.
 
     Raises:
         UserError: A folder cannot be read.
@@ -85,24 +91,29 @@ class _Walker:
         return os.fspath(self.walk.root) if folder == "." else os.path.join(self.walk.root, folder)
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+        """The entries of a folder in order; none where it was visited before."""
         try:
+            status = os.stat(self._path(folder))
+            if (status.st_dev, status.st_ino) in self.visited:
+                return []
             with os.scandir(self._path(folder)) as entries:
-                return sorted(entries, key=lambda entry: entry.name)
+                listed = sorted(entries, key=lambda entry: entry.name)
+            # A folder without the right to enter it still tells its names, but no file can be opened.
+            if listed and not os.access(self._path(folder), os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
             raise UserError(
                 f"The folder {escaped(self._path(folder))} cannot be read ({error.strerror}): change its permissions, "
                 "or move it out of the data."
             ) from error
+        self.visited.add((status.st_dev, status.st_ino))
+        self.folders.add(folder)
+        return listed
 
     def _visit(self, top: str) -> None:
         stack = [top]
         while stack:
             folder = stack.pop()
-            status = os.stat(self._path(folder))
-            if (status.st_dev, status.st_ino) in self.visited:
-                continue
-            self.visited.add((status.st_dev, status.st_ino))
-            self.folders.add(folder)
             names: list[str] = []
             inner: list[str] = []
             for entry in self._entries(folder):
@@ -122,7 +133,7 @@ class _Walker:
             self._leave(path, BROKEN)
         elif link and entry.is_dir():
             self.waiting.append((path, os.path.realpath(entry.path)))
-        elif link and not self._allowed(os.path.realpath(entry.path)):
+        elif link and not self.follow_links and not self._allowed(os.path.realpath(entry.path)):
             self._leave(path, OUTSIDE)
         elif entry.is_dir():
             inner.append(path)
@@ -136,12 +147,13 @@ class _Walker:
             self._leave(path, NOT_AN_IMAGE)
 
     def _follow(self, path: str, target: str) -> None:
+        status = os.stat(target)
         if not self._allowed(target):
             self._leave(path, OUTSIDE)
-            return
-        status = os.stat(target)
-        if (status.st_dev, status.st_ino) in self.visited:
+        elif (status.st_dev, status.st_ino) in self.visited:
             self._leave(path, READ_ALREADY)
+        elif not self.follow_links:
+            self._leave(path, TO_HIDDEN)
         else:
             self._visit(path)
 
@@ -149,12 +161,16 @@ class _Walker:
         return self.follow_links or target == self.real_root or target.startswith(self.real_root.rstrip("/") + "/")
 
     def _leave(self, path: str, reason: str, *, is_folder: bool = False) -> None:
-        """Count what is left out: every file of a folder, and a folder without files as one."""
+        """Count what is left out: of a folder, every file in it."""
         if not is_folder:
             self.walk.left_out.add(reason, path)
             return
-        files = sum(len(names) for _, _, names in os.walk(self._path(path)))
-        self.walk.left_out.add(reason, f"{path}/", max(files, 1))
+        # `os.walk` names a link to a folder among the folders. A folder that cannot be read counts as one.
+        unreadable: list[OSError] = []
+        files = 0
+        for above, folders, names in os.walk(self._path(path), onerror=unreadable.append):
+            files += len(names) + sum(os.path.islink(os.path.join(above, folder)) for folder in folders)
+        self.walk.left_out.add(reason, f"{path}/", files + len(unreadable))
 
 
 def _parents(folder: str) -> Iterator[str]:
@@ -165,7 +181,7 @@ def _parents(folder: str) -> Iterator[str]:
 
 
 def unwanted(name: str) -> str | None:
-    """Why a file or folder of this name is left out; ``None`` for one that is not."""
+    """Why a file or folder of this name is left out, whatever it holds; ``None`` for any other name."""
     lower = name.lower()
     if lower in _HELPER_FOLDERS or lower in _HELPER_FILES:
         return HELPER

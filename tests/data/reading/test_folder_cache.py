@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from glmc_zoo.data.options import DataOptions
-from glmc_zoo.data.reading.folders import cache_folder, open_folder
+from glmc_zoo.data.reading.folders import open_folder
+from glmc_zoo.data.reading.parquet_folder import cache_folder
 from glmc_zoo.data.reading.stream_tables import open_stream_tables
 
 Make = Callable[..., Any]

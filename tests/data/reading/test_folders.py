@@ -215,7 +215,7 @@ def test_folders_that_cannot_be_read(write_images: Write, tmp_path: Path) -> Non
         load_data(tmp_path / "halves")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "x.parquet").write_bytes(b"no parquet")
-    with pytest.raises(UserError, match=r"broken cannot be read"):
+    with pytest.raises(UserError, match=r"broken/x.parquet cannot be read: "):
         open_folder(tmp_path / "broken", DataOptions())
 
 

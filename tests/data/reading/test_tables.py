@@ -7,6 +7,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow
 import pytest
 
 from glmc_zoo.data.options import DataOptions
@@ -58,7 +59,11 @@ def test_the_hub_out_of_reach_is_one_sentence() -> None:
 
 
 def table(values: list, feature: object, column: str = "label") -> datasets.Dataset:
-    return datasets.Dataset.from_dict({column: values}, features=datasets.Features({column: feature}))
+    if not isinstance(feature, datasets.ClassLabel):
+        return datasets.Dataset.from_dict({column: values}, features=datasets.Features({column: feature}))
+    # As a file may hold them: `from_dict` would refuse numbers outside the classes.
+    rows = pyarrow.table({column: pyarrow.array(values, pyarrow.int64())})
+    return datasets.Dataset(rows, info=datasets.DatasetInfo(features=datasets.Features({column: feature})))
 
 
 @pytest.mark.parametrize(
@@ -179,3 +184,79 @@ def test_a_row_without_a_label_is_of_no_class(values: list, feature: object, lab
 def test_a_split_without_the_column() -> None:
     with pytest.raises(UserError, match=r"'label'.*other"):
         read_labels([table([0], CLASSES), table([0], CLASSES, "other")], "label")
+
+
+def test_a_table_that_says_its_splits(make_table: Make) -> None:
+    rows = make_table([0, 1, 1, 0])
+    by_text = rows.add_column("split", ["train", "train", "Test", "test"])
+    raw = raw_from_tables({"train": by_text}, DataOptions())
+    assert raw.test is not None
+    assert (raw.train.rows.tolist(), raw.test.rows.tolist()) == ([0, 1], [2, 3])
+    assert raw.layout == "rows of a table, split by its column split"
+    raw = raw_from_tables({"train": rows.add_column("subset", ["day", "day", "night", "day"])}, DataOptions())
+    assert raw.test is None and len(raw.train.rows) == 4
+    with pytest.raises(UserError, match=r"^The column split is empty in 1 rows: write the split of each image"):
+        raw_from_tables({"train": rows.add_column("split", ["train", "", "test", "test"])}, DataOptions())
+    with pytest.raises(UserError, match=r"^The column split holds 0, 1, and none of them is called train: name the"):
+        raw_from_tables({"train": rows.add_column("split", [0, 1, 1, 0])}, DataOptions())
+    with pytest.raises(UserError, match=r"^split_column='split' is not a column of a data set without splits: "):
+        raw_from_tables({"train": rows, "test": rows}, DataOptions(split_column="split"))
+
+
+def test_a_column_of_splits_that_is_a_class_label(make_table: Make) -> None:
+    feature = datasets.ClassLabel(names=["test", "train"])
+    rows = make_table([0, 1, 1, 0]).add_column("split", [1, 1, 0, 0]).cast_column("split", feature)
+    raw = raw_from_tables({"train": rows}, DataOptions())
+    assert raw.test is not None and raw.test.rows.tolist() == [2, 3] and raw.class_names == ["a", "b"]
+
+
+@pytest.mark.parametrize("kind", ["no column", "-1", "null"])
+def test_a_test_split_without_labels(make_table: Make, kind: str) -> None:
+    test = make_table([0, 1])
+    if kind == "no column":
+        test = test.remove_columns("label")
+    else:
+        empty = [-1 if kind == "-1" else None] * 2
+        test = test.remove_columns("label").add_column("label", empty).cast_column("label", CLASSES)
+    raw = raw_from_tables({"train": make_table([0, 1, 1]), "test": test}, DataOptions())
+    assert raw.test is None and raw.left_out.count("without a label") == 2
+    assert raw.notes == ["The split test has 2 images and no labels, and is not used."]
+    with pytest.raises(UserError, match=r"^test_split='test' has no labels: name another split, or leave it out\.$"):
+        raw_from_tables({"train": make_table([0, 1]), "test": test}, DataOptions(test_split="test"))
+    raw = raw_from_tables({"train": make_table([0, 1]), "validation": make_table([1, 0]), "test": test}, DataOptions())
+    assert raw.test is not None and raw.test.labels.tolist() == [1, 0]
+
+
+def test_rows_without_a_label_are_left_out(make_table: Make) -> None:
+    table = make_table([0, 1, 1]).remove_columns("label").add_column("label", ["a", None, " b "])
+    raw = raw_from_tables({"train": table}, DataOptions())
+    assert (raw.class_names, raw.train.rows.tolist(), raw.left_out.count("without a label")) == (["a", "b"], [0, 2], 1)
+
+
+def test_names_of_classes_in_two_unicode_forms_and_orders() -> None:
+    one = datasets.ClassLabel(names=["caf\u00e9", "bar"])
+    other = datasets.ClassLabel(names=["bar", "cafe\u0301"])
+    labels, names = read_labels([table([0, 1], one), table([0, 1], other)], "label")
+    assert names == ["bar", "caf\u00e9"]
+    assert [part.tolist() for part in labels] == [[1, 0], [0, 1]]
+    twice = datasets.ClassLabel(names=["caf\u00e9", "cafe\u0301"])
+    assert read_labels([table([0, 1], twice)], "label")[1] == ["caf\u00e9"]
+
+
+def test_a_null_among_integers_stays_one_beside_text() -> None:
+    labels, names = read_labels([table([1, None], datasets.Value("int64")), table(["1", "x"], TEXT)], "label")
+    assert names == ["1", "x"] and [part.tolist() for part in labels] == [[0, -1], [0, 1]]
+
+
+def test_groups_of_a_table(make_table: Make) -> None:
+    rows = make_table([0, 1, 1]).add_column("patient", [7, 7, 8])
+    raw = raw_from_tables({"train": rows}, DataOptions(split_by="patient"))
+    assert raw.train.groups is not None and raw.train.groups.tolist() == ["7", "7", "8"]
+    with pytest.raises(UserError, match=r"^split_by='x' is not a column: give one of image, label, patient, or path:"):
+        raw_from_tables({"train": rows}, DataOptions(split_by="x"))
+
+
+def test_a_column_of_text_needs_a_folder(make_table: Make) -> None:
+    rows = make_table([0, 1]).add_column("file", ["a.png", "b.png"])
+    with pytest.raises(UserError, match=r"^image_column='file' holds text, and not images: give a column of images"):
+        raw_from_tables({"train": rows}, DataOptions(image_column="file"))

@@ -1,0 +1,127 @@
+"""The rows of a CSV, JSON-lines or parquet file that lists images, every cell as text.
+
+Every cell is text as it is written: ``None``, ``NA`` and ``007`` stay what they are.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from glmc_zoo.data.reading.decoding import one_line
+from glmc_zoo.errors import UserError
+
+Rows = list[dict[str, str]]
+
+_SEPARATORS = ",;\t|"
+
+
+class SeveralValues(str):
+    """The text of a list or an object, which cannot be a class."""
+
+    __slots__ = ()
+
+
+def read_rows(path: Path) -> Rows:
+    """The rows of a file, with the same columns in each; a cell that is not there is empty.
+
+    Raises:
+        UserError: The file cannot be read, or has no rows.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        rows = list(_parquet_rows(path))
+    else:
+        text = _text(path)
+        rows = list(_json_rows(path, text) if suffix == ".jsonl" else _csv_rows(path, text))
+    if not rows:
+        raise UserError(f"{path} has no rows: list the images with their classes in it.")
+    if suffix != ".jsonl":
+        return rows
+    # A row of JSON lines may lack what another has.
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return [{name: row.get(name, "") for name in names} for row in rows]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
+    lines = text.split("\n")
+    skipped = 0
+    while skipped < len(lines) and (not lines[skipped].strip() or lines[skipped].lower().startswith("sep=")):
+        skipped += 1  # Excel may begin with a line that names the separator
+    if skipped == len(lines):
+        return
+    separator = max(_SEPARATORS, key=lines[skipped].count)
+    # Strict: a quote that is never closed would make one cell of all further lines.
+    reader = csv.reader(
+        io.StringIO("\n".join(lines[skipped:]), newline=""), delimiter=separator, strict=True, skipinitialspace=True
+    )
+    try:
+        header = _header(path, next(reader))
+        for cells in reader:
+            if not any(cells):
+                continue
+            if len(cells) != len(header):
+                raise UserError(
+                    f"Line {reader.line_num + skipped} of {path} has {len(cells)} cells and its first line "
+                    f"{len(header)}: write as many, with text that holds the separator in quotes."
+                )
+            yield dict(zip(header, cells, strict=True))
+    except csv.Error as error:
+        raise UserError(f"Line {reader.line_num + skipped} of {path} cannot be read as CSV: {error}.") from error
+
+
+def _header(path: Path, cells: list[str]) -> list[str]:
+    """The names of the columns; a column without a name, such as an index, is called by its number."""
+    names = [cell.strip() or f"column {number}" for number, cell in enumerate(cells, start=1)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{path} has several columns called {twice}: rename all but one of them.")
+    return names
+
+
+def _json_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
+    # Not `splitlines`, which also cuts at characters that a text in JSON may hold.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"Line {number} of {path} is not JSON: {one_line(error)}.") from error
+        if not isinstance(row, dict):
+            raise UserError(f"Line {number} of {path} is not an object: write one for each image.")
+        yield {str(name): _as_text(value) for name, value in row.items()}
+
+
+def _parquet_rows(path: Path) -> Iterator[dict[str, str]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {one_line(error)}.") from error
+    for row in table.to_pylist():
+        yield {name: _as_text(value) for name, value in row.items()}
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str | int):
+        return _as_text(value[0])
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return SeveralValues(text) if isinstance(value, list | dict) else text
