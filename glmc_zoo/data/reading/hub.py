@@ -17,6 +17,8 @@ from glmc_zoo.data.reading.tables import errors_as_sentence
 from glmc_zoo.data.reading.walk import NOT_AN_IMAGE, Walk, unwanted, walk_images
 from glmc_zoo.errors import UserError
 
+# The end of train-00000-of-00002, train_1 or train.2: archives of one name but for it hold the same split.
+_SHARD = re.compile(r"[-_.]\d+(?:-of-\d+)?$")
 HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 
@@ -104,11 +106,26 @@ def _unpacked(folder: Path, walk: Walk, archives: list[str]) -> Path:
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
     root = Path(datasets.config.HF_DATASETS_CACHE) / "glmc_zoo" / f"unpacked-{digest}"
     links = {path.relative_to(folder).as_posix(): path for path in others}
+    shards: dict[str, list[Path]] = {}
     for path, target in unpacked.items():
         name = next(path[: -len(suffix)] for suffix in sorted(ARCHIVES, key=len)[::-1] if path.lower().endswith(suffix))
-        links[name] = target
+        shards.setdefault(_SHARD.sub("", name), []).append(target)
+    for name, targets in shards.items():
+        links |= {name: targets[0]} if len(targets) == 1 else _joined(name, targets)
     for name, target in links.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         if not (root / name).is_symlink():
             (root / name).symlink_to(target)
     return root
+
+
+def _joined(name: str, targets: list[Path]) -> dict[str, Path]:
+    """The files of several unpacked archives as if they had been unpacked into one folder."""
+    files: dict[str, Path] = {}
+    for number, target in enumerate(targets):
+        for path in sorted(file for file in target.rglob("*") if file.is_file()):
+            inner = path.relative_to(target).as_posix()
+            if f"{name}/{inner}" in files:  # the archives number their files each from the start
+                inner = f"{inner.rpartition('/')[0] or '.'}/{number}_{path.name}"
+            files[f"{name}/{inner}"] = path
+    return files

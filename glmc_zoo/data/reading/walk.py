@@ -24,10 +24,10 @@ NOT_AN_IMAGE = "not an image"
 HIDDEN = "hidden"
 HELPER = "made by a program for itself"
 SPECIAL = "not a regular file"
-OUTSIDE = "a link out of the folder (follow_links=True takes it)"
+OUTSIDE = "a link out of the folder"
 BROKEN = "a link to nothing"
 READ_ALREADY = "a link to a folder that is read under its own name"
-TO_HIDDEN = "a link to a hidden folder (follow_links=True takes it)"
+TO_HIDDEN = "a link to a hidden folder"
 
 
 @dataclass

@@ -63,6 +63,14 @@ def zipped(files: Mapping[str, bytes]) -> bytes:
     return file.getvalue()
 
 
+def shards() -> list[bytes]:
+    """The training images in two archives that each number their files from the start."""
+    train = [(name, data) for name, data in animals().items() if name.startswith("train")]
+    halves = [{f"{name[6:].rpartition('/')[0]}/0.png": data for name, data in train[half::2]} for half in (0, 1)]
+    assert sum(map(len, halves)) == len(train)
+    return [zipped(half) for half in halves]
+
+
 @pytest.fixture
 def ask(hub: HubServer, hub_python: Callable[..., CompletedProcess[str]]) -> Ask:
     """``ask(files, options, ...)``: what is read of a Hub data set with each of these options, in a child process."""
@@ -124,8 +132,12 @@ configs:
             "data/train.zip": zipped({name[6:]: data for name, data in animals().items() if name.startswith("train")}),
             "data/test.zip": zipped({name: data for name, data in animals().items() if name.startswith("test")}),
         },
+        {
+            **dict(zip(("data/train-0-of-2.zip", "data/train-1-of-2.zip"), shards(), strict=True)),
+            "data/test.zip": zipped({name: data for name, data in animals().items() if name.startswith("test")}),
+        },
     ],
-    ids=["one archive", "unpacked into its own name", "one for each split"],
+    ids=["one archive", "unpacked into its own name", "one for each split", "several for a split"],
 )
 def test_archives_are_unpacked_and_read_by_the_same_rules(ask: Ask, files: dict[str, bytes]) -> None:
     plain, stream = ask(files, {}, {"stream": True})
