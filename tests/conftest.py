@@ -176,6 +176,12 @@ def lab() -> SimpleNamespace:
     )  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def own_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test calls in this process may set ``sys.argv``, as ``glmc-zoo`` does; the next test has its own again."""
+    monkeypatch.setattr(sys, "argv", list(sys.argv))
+
+
 def _forget_accelerate() -> None:
     from accelerate.state import AcceleratorState, GradientState, PartialState
 

@@ -45,7 +45,7 @@ class Duplicates:
     """Training images that are the same as a training image of another class."""
 
 
-def take_out_duplicates(raw: RawData, compare: CompareBy, *, allow: bool | None, published: bool) -> Duplicates:
+def take_out_duplicates(raw: RawData, compare: CompareBy, *, allow: bool, published: bool) -> Duplicates:
     """Find the training images that are the same as a test or validation image, and take them out of training.
 
     Encoded images are compared by their bytes: first by their number, then by the last 4 KiB, and what is still equal
@@ -53,12 +53,13 @@ def take_out_duplicates(raw: RawData, compare: CompareBy, *, allow: bool | None,
     does so for images in memory, and for up to `MOST_IMAGES` files with up to `MOST_PIXELS` pixels to decode. What was
     done is noted.
 
+    With ``auto``, nothing is taken out where most of the test images are training images: that is no leak of a few, but
+    the same images given twice, and what would be left is not what the user meant to train on.
+
     Args:
         raw: The data set; its training split loses the duplicates. A class that would lose all images keeps them.
         compare: ``auto``, ``pixels``, ``bytes``, or ``off``.
-        allow: Count duplicates, but keep them. ``None`` keeps them where most of the test images are training
-            images too: that is no leak of a few, but the same images given twice, and what is left is not what the
-            user meant to train on.
+        allow: Count duplicates, but keep them.
         published: The splits are those of a catalogue data set. They are compared only where ``compare`` is not
             ``auto``, and nothing is taken out.
     """
@@ -79,14 +80,15 @@ def take_out_duplicates(raw: RawData, compare: CompareBy, *, allow: bool | None,
     examples = _examples(images, ids, np.flatnonzero(same)[:_MOST_EXAMPLES])
     what = f"{count} training images are the same as a test image by their {by}, such as {examples[0]}"
     overlap = np.isin(ids[size:], ids[:size]).mean()
-    if allow is None and not published and overlap > 0.5:
+    given_twice = compare == "auto" and overlap > 0.5
+    if allow or published:
+        raw.notes.append(f"{what}; they are trained on.")
+    elif given_twice:
         raw.notes.append(
             f"{what}; {100 * overlap:.0f} % of the test images are training images, so that the scores show memory: "
-            "give a test split of other images, or allow_duplicates=False to take them out of training."
+            "give a test split of other images, or duplicates='pixels' to take them out of training."
         )
-    elif allow or published:
-        raw.notes.append(f"{what}; they are trained on.")
-    if allow or published or (allow is None and overlap > 0.5):
+    if allow or published or given_twice:
         return Duplicates(images=count, by=by, examples=examples, contradicting=contradicting)
     removed = same & ~_of_lost_classes(raw, labels, same)
     for position in np.flatnonzero(removed).tolist():

@@ -51,11 +51,7 @@ class DataOptions(OptionGroup):
         "how to find training images that are test images too; auto: by pixels where that is quick, else by bytes",
         default="auto",
     )
-    allow_duplicates: bool | None = option(
-        "train on images that are test images too",
-        default=None,
-        decided_by="true where most of the test split is in training too, else false",
-    )
+    allow_duplicates: bool = option("train on images that are test images too", default=False)
     split_file: str | None = option(
         "official training list of a large set, a folder with its lists, or the Hub id of a data set with them",
         default=None,
@@ -103,10 +99,8 @@ class DataOptions(OptionGroup):
         if self.official_val and self.val_fraction:
             both = f"official_val=True and val_fraction={self.val_fraction!r}"
             raise UserError(f"{both} both hold images out: give one of them.")
-        if self.allow_duplicates is not None and self.duplicates == "off":
-            raise UserError(
-                f"allow_duplicates={self.allow_duplicates} has no effect with duplicates='off': leave one of them out."
-            )
+        if self.allow_duplicates and self.duplicates == "off":
+            raise UserError("allow_duplicates=True has no effect with duplicates='off': leave one of them out.")
 
 
 def parse_range(name: str, text: str) -> tuple[float, float]:

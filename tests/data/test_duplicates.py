@@ -88,7 +88,7 @@ def test_training_images_stay_where_most_of_the_test_split_is_among_them(folder:
     data = load_data(folder)
     assert (data.class_counts, facts(data).duplicates) == ([8, 5], 3)
     assert any("75 % of the test images are training images, so that the scores show memory" in n for n in data.notes)
-    assert load_data(folder, allow_duplicates=False).class_counts == [6, 4]
+    assert load_data(folder, duplicates="pixels").class_counts == [6, 4]
 
 
 def test_a_turned_copy_counts_by_its_upright_pixels(folder: Path) -> None:
@@ -158,7 +158,7 @@ def test_against_a_comparison_of_all_pairs() -> None:
     within = (pixels[0][:, None] == pixels[0][None]).all(axis=(2, 3, 4))
     contradicting = (within & (labels[0][:, None] != labels[0][None])).any(axis=1).sum()
     raw = RawData(["x", "y", "z"], *splits)
-    result = take_out_duplicates(raw, "auto", allow=False, published=False)
+    result = take_out_duplicates(raw, "pixels", allow=False, published=False)
     assert (result.images, result.by, result.contradicting) == (equal.sum(), "pixels", contradicting)
     assert result.removed == equal.sum() and raw.train.rows.tolist() == np.flatnonzero(~equal).tolist()
 
