@@ -47,8 +47,6 @@ class Inventory:
     """Up to five, as ``training file = test file``."""
     intensity: str | None = None
     """How images of more than 8 bits are scaled; ``None`` where there are none."""
-    fingerprint: str | None = None
-    """SHA-256 over files, labels and splits."""
 
     @property
     def files_left_out(self) -> int:

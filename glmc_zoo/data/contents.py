@@ -1,9 +1,8 @@
 """What a data set holds: the splits that training would use, the headers of its images, and a few of the images."""
 
-import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass, field, replace
 
@@ -17,17 +16,16 @@ from glmc_zoo.data.load import split_to_train
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.decoding import open_image
 from glmc_zoo.data.reading.formats import UNREADABLE
-from glmc_zoo.data.reading.images import ArrayImages, ImageSource
-from glmc_zoo.data.reading.inventory import escaped
-from glmc_zoo.data.reading.split import ImageSplit, RawData, RawSplit
+from glmc_zoo.data.reading.images import ArrayImages, ImageSource, image_name
+from glmc_zoo.data.reading.inventory import MOST_EXAMPLES
+from glmc_zoo.data.reading.split import ImageSplit, RawData
+from glmc_zoo.data.reading.spread import spread
 from glmc_zoo.data.sources import check_options, open_source, source_facts
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import Inventory, SplitFacts
 
 MOST_HEADERS = 2000
 """Headers that are read, spread evenly over a larger data set."""
-
-_MOST_EXAMPLES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,15 +98,12 @@ def _copy(raw: RawData) -> RawData:
 
 
 def _unsplit_contents(raw: RawData, options: DataOptions, entry: DataEntry | None, refusal: str) -> DataContents:
-    def images(split: RawSplit) -> ImageSplit:
-        return ImageSplit(split.source, split.rows, split.labels[split.rows], raw.class_names)
-
     if raw.alone == "test":
         raw.sources = [replace(source, name="test") for source in raw.sources]
-        splits = {"test": images(raw.train)}
+        splits = {"test": raw.train.images(raw.class_names)}
     else:
         existing = {"train": raw.train, "validation": raw.val, "test": raw.test}
-        splits = {name: images(split) for name, split in existing.items() if split is not None}
+        splits = {name: split.images(raw.class_names) for name, split in existing.items() if split is not None}
     inventory = make_inventory(raw, dict(splits)) or _catalogue_inventory(splits, raw.class_names)
     return DataContents(
         name=source_facts(options, entry, raw.license)["name"],
@@ -131,14 +126,14 @@ def read_headers(splits: Sequence[ImageSplit], most: int = MOST_HEADERS) -> Imag
     """What the headers of the images say; of at most ``most`` images, spread evenly over the splits."""
     formats, modes, sizes = Counter[str](), Counter[str](), list[tuple[int, int]]()
     unreadable, examples = 0, list[str]()
-    for split, position in _spread(splits, most):
-        source, row = split.source, int(split.rows[position])
+    for index, position in spread([len(split) for split in splits], most):
+        source, row = splits[index].source, int(splits[index].rows[position])
         try:
             name, mode, size = _header(source, row)
         except UNREADABLE:
             unreadable += 1
-            if len(examples) < _MOST_EXAMPLES:
-                examples.append(image_name(split, position))
+            if len(examples) < MOST_EXAMPLES:
+                examples.append(image_name(source, row))
             continue
         formats[name] += 1
         modes[mode] += 1
@@ -156,22 +151,6 @@ def read_headers(splits: Sequence[ImageSplit], most: int = MOST_HEADERS) -> Imag
     )
 
 
-def _spread(splits: Sequence[ImageSplit], most: int) -> Iterator[tuple[ImageSplit, int]]:
-    """At most ``most`` images, spread evenly over the splits: each with its split and its position there."""
-    ends = np.cumsum([len(split) for split in splits])
-    total = int(ends[-1]) if len(ends) else 0
-    for position in evenly(total, most).tolist():
-        index = int(np.searchsorted(ends, position, side="right"))
-        yield splits[index], position - int(ends[index]) + len(splits[index])
-
-
-def evenly(total: int, most: int) -> NDArray[np.int64]:
-    """At most ``most`` of the positions below ``total``, spread evenly, int64 of shape (N,)."""
-    count = min(total, most)
-    positions: NDArray[np.int64] = np.linspace(0, max(total - 1, 0), count).round().astype(np.int64)
-    return positions
-
-
 def _header(source: ImageSource, row: int) -> tuple[str, str, tuple[int, int]]:
     """Format, mode, and width and height of an image."""
     if isinstance(source, ArrayImages):
@@ -187,18 +166,3 @@ def _range(values: NDArray[np.int64]) -> tuple[int, int, int] | None:
     if not len(values):
         return None
     return int(values.min()), int(np.median(values)), int(values.max())
-
-
-def image_name(split: ImageSplit, position: int) -> str:
-    """The file of an image as text, or its row where it does not come in a file."""
-    row = split.rows[position : position + 1]
-    path = None if isinstance(split.source, ArrayImages) else split.source.paths(row)[0]
-    return printable(path) if path else f"image {row[0]} of the {split.source.name} split"
-
-
-def printable(text: str) -> str:
-    r"""Text that neither a terminal nor a file takes for a command: control characters become ``\x1b``."""
-    return "".join(
-        character.encode("unicode_escape").decode() if unicodedata.category(character) == "Cc" else character
-        for character in escaped(text)
-    )

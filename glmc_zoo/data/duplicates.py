@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from glmc_zoo.data.options import CompareBy
 from glmc_zoo.data.reading.content import byte_sizes, content_digests, full_digests, pixel_digest, tail_digests
-from glmc_zoo.data.reading.decoding import UnreadableImage, open_image
-from glmc_zoo.data.reading.images import ArrayImages, ImageSource
+from glmc_zoo.data.reading.decoding import open_image
+from glmc_zoo.data.reading.images import ArrayImages, ImageSource, image_name
+from glmc_zoo.data.reading.inventory import MOST_EXAMPLES, name_few
 from glmc_zoo.data.reading.split import RawData, RawSplit
 from glmc_zoo.errors import UserError
 
@@ -23,7 +24,6 @@ MOST_PIXELS = 300_000_000
 DUPLICATE = "the same as a test image"
 """Why an image is left out, for the inventory."""
 
-_MOST_EXAMPLES = 5
 _THREADS = 4  # Pillow decodes beside other threads
 
 OfRows = Callable[[ImageSource, NDArray[np.int64]], NDArray[Any]]
@@ -77,7 +77,7 @@ def take_out_duplicates(raw: RawData, compare: CompareBy, *, allow: bool, publis
     count = int(same.sum())
     if not count:
         return Duplicates(images=0, by=by, contradicting=contradicting)
-    examples = _examples(images, ids, np.flatnonzero(same)[:_MOST_EXAMPLES])
+    examples = _examples(images, ids, np.flatnonzero(same)[:MOST_EXAMPLES])
     what = f"{count} training images are the same as a test image by their {by}, such as {examples[0]}"
     overlap = np.isin(ids[size:], ids[:size]).mean()
     given_twice = compare == "auto" and overlap > 0.5
@@ -112,19 +112,17 @@ class _Images:
 
     def compute(self, values: OfRows, positions: NDArray[np.int64]) -> NDArray[Any]:
         """``values`` of the images at these positions, which rise, of shape (N, ...)."""
-        parts = []
+        values_of_splits = []
         for split, start, end in zip(self.splits, self.starts, self.starts[1:], strict=False):
             inside = positions[(positions >= start) & (positions < end)] - start
-            parts.append(values(split.source, split.rows[inside]))
-        return np.concatenate(parts)
+            values_of_splits.append(values(split.source, split.rows[inside]))
+        return np.concatenate(values_of_splits)
 
     def name(self, position: int) -> str:
         """The file of an image, or the row where it does not come in a file."""
         index = int(np.searchsorted(self.starts, position, side="right")) - 1
         split = self.splits[index]
-        row = split.rows[position - self.starts[index]]
-        path = None if isinstance(split.source, ArrayImages) else split.source.paths(np.asarray([row]))[0]
-        return path or f"image {row} of the {split.source.name} split"
+        return image_name(split.source, int(split.rows[position - self.starts[index]]))
 
 
 def _identities(images: _Images, compare: CompareBy, notes: list[str]) -> tuple[NDArray[np.int64], str]:
@@ -184,7 +182,7 @@ def _sides(source: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         try:
             with source.open(row) as file, open_image(file) as image:
                 return sorted(image.size)  # EXIF may turn it
-        except (UnreadableImage, OSError, ValueError):
+        except (OSError, ValueError):
             return [0, 0]
 
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -216,7 +214,7 @@ def _of_lost_classes(raw: RawData, labels: NDArray[np.int64], same: NDArray[np.b
     """Which training images are of a class that would lose all of them; such classes are noted."""
     lost = np.setdiff1d(labels, labels[~same])
     if len(lost):
-        names = ", ".join(raw.class_names[label] for label in lost[:10])
+        names = name_few([raw.class_names[label] for label in lost], 10)
         raw.notes.append(
             f"{len(lost)} classes keep training images that are test images too, as they have no others: {names}."
         )

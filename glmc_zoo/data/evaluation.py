@@ -120,8 +120,7 @@ def _whole(raw: RawData, options: DataOptions, cache_bytes: int) -> EvaluationDa
     scale_deep_images(raw, options)
     skipped = raw.missing + (skip_unreadable(raw) if options.skip_bad_images else 0)
     check_several_classes(raw.class_names)
-    labels = raw.test.labels[raw.test.rows]
-    test = ImageSplit(raw.test.source, raw.test.rows, labels, raw.class_names)
+    test = raw.test.images(raw.class_names)
     raw.notes.append(f"There is no training split: all {len(test)} images are scored.")
     raw.notes += untested_note(raw.class_names, test.class_counts)
     if test.pixels is None:

@@ -2,20 +2,18 @@
 
 import base64
 import hashlib
-import json
-import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glmc_zoo.data.load import LongTailData
-from glmc_zoo.data.reading.images import ArrayImages, ArrowImages, FileImages, ImageSource
+from glmc_zoo.data.reading.content import file_size
+from glmc_zoo.data.reading.images import ArrayImages, ArrowImages, FileImages, ImageSource, below
 from glmc_zoo.data.reading.split import ImageSplit, readable_rows
 
 _KEY_BYTES = 8
@@ -35,11 +33,6 @@ class DataFingerprint:
     class_names: tuple[str, ...]
     splits: dict[str, tuple[bytes, ...]]
     """For ``train``, ``validation`` and ``test``: for each class the sorted keys of its images, 8 bytes each."""
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 over classes, splits and keys."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
     def counts(self, split: str) -> list[int]:
         """Images of each class in a split; all 0 for a split that does not exist."""
@@ -131,13 +124,7 @@ def _unused_rows(data: LongTailData) -> Iterator[tuple[ImageSource, NDArray[np.i
     sources = {id(split.source): split.source for split in _splits(data).values()}
     for number, source in sources.items():
         used = [split.rows for split in _splits(data).values() if id(split.source) == number]
-        yield source, np.setdiff1d(np.arange(_length(source), dtype=np.int64), np.concatenate(used))
-
-
-def _length(source: ImageSource) -> int:
-    if isinstance(source, FileImages):
-        return len(source)
-    return len(source.pixels if isinstance(source, ArrayImages) else source.dataset)
+        yield source, np.setdiff1d(np.arange(len(source), dtype=np.int64), np.concatenate(used))
 
 
 def _class_keys(split: ImageSplit, num_classes: int) -> tuple[bytes, ...]:
@@ -154,7 +141,7 @@ def _keys(source: ImageSource, rows: NDArray[np.int64]) -> Iterator[bytes]:
             yield _hash(source.pixels[row].tobytes())
     elif isinstance(source, FileImages):
         for row, path in zip(rows, source.paths(rows), strict=True):
-            yield _key(path, _size(source.file(int(row))))
+            yield _key(path, file_size(source.file(int(row))))
     else:
         yield from _table_keys(source, rows)
 
@@ -171,24 +158,11 @@ def _table_keys(source: ArrowImages, rows: NDArray[np.int64]) -> Iterator[bytes]
     sizes = pyarrow.compute.binary_length(content).take(rows).to_pylist()
     paths = source.names().take(rows).to_pylist()
     for row, size, path in zip(rows.tolist(), sizes, paths, strict=True):
+        name = path and below(path, source.folder)
         if size is None:
-            yield _key(_below(path, source.folder), _size(path or ""))
+            yield _key(name, file_size(path))
         else:
-            yield _key(_below(path, source.folder), size, content[row].as_buffer() if size <= _READ_WHOLE else b"")
-
-
-def _below(path: str | None, folder: Path | None) -> str:
-    """A path below the data set's folder, or the name of a file that lies elsewhere."""
-    if path and folder is not None and Path(path).is_relative_to(folder):
-        return Path(path).relative_to(folder).as_posix()
-    return Path(path).name if path and Path(path).is_absolute() else path or ""
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return -1
+            yield _key(name, size, content[row].as_buffer() if size <= _READ_WHOLE else b"")
 
 
 def _key(path: str | None, size: int, content: Any = b"") -> bytes:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from glmc_zoo.data.options import PATH_PREFIX
 from glmc_zoo.data.reading.content import content_digests, unit_interval
-from glmc_zoo.data.reading.images import ArrayImages
+from glmc_zoo.data.reading.images import ArrayImages, image_name
 from glmc_zoo.data.reading.split import RawData, RawSplit
 from glmc_zoo.errors import UserError
 
@@ -60,7 +60,8 @@ def read_groups(raw: RawData, split_by: str | None) -> GroupFacts | None:
     is_alone = np.char.startswith(names, _ALONE)
     facts = GroupFacts(int((~is_alone).sum()), int(is_alone.sum()), int((occurrences[~is_alone] > 1).sum()))
     if not facts.groups and split_by is not None and split_by.startswith(PATH_PREFIX):
-        raise UserError(f"{by} matches no path, for instance not {_example(raw)!r}: change the pattern.")
+        example = image_name(raw.train.source, int(raw.train.rows[0]))
+        raise UserError(f"{by} matches no path, for instance not {example!r}: change the pattern.")
     if facts.groups + facts.alone < 2:
         raise UserError(
             f"{by} puts every image in one group, {str(names[0])!r}, which cannot be split: give another column or "
@@ -204,8 +205,3 @@ def _name_empty(split: RawSplit) -> NDArray[np.str_]:
         groups = groups.astype(f"<U{max(groups.dtype.itemsize // 4, len(names[0]))}")
         groups[rows] = names
     return groups
-
-
-def _example(raw: RawData) -> str:
-    assert not isinstance(raw.train.source, ArrayImages)
-    return str(raw.train.source.paths(raw.train.rows[:1])[0])

@@ -124,12 +124,9 @@ def split_source(
     thin(raw, options, strict=entry is not None and entry.official is None)
     hold_out(raw, options.val_fraction, options.data_seed)
 
-    def images(split: RawSplit) -> ImageSplit:
-        return ImageSplit(split.source, split.rows, split.labels[split.rows], raw.class_names)
-
-    train, val = images(raw.train), None if raw.val is None else images(raw.val)
+    train, val = raw.train.images(raw.class_names), None if raw.val is None else raw.val.images(raw.class_names)
     no_images = RawSplit(raw.train.source, raw.train.labels, raw.train.rows[:0])
-    test = images(no_images if raw.test is None else raw.test)
+    test = (no_images if raw.test is None else raw.test).images(raw.class_names)
     splits = [train, test] if val is None else [train, test, val]
     if train.pixels is None:
         decode_small(splits, cache_bytes)

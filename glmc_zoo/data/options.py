@@ -1,7 +1,7 @@
 """Which data set, which of its images, and how its splits are made: the arguments of `load_data`."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from os import PathLike
 from typing import Any, Literal
 
@@ -10,6 +10,13 @@ from glmc_zoo.fields import OptionGroup, field_names, option
 
 PATH_PREFIX = "path:"
 """Begins a ``split_by`` that is a pattern on the path, and not the name of a column."""
+
+_IDLE_IN_A_STREAM = frozenset(
+    {
+        *("split_file", "official_val", "selection", "data_seed", "val_fraction", "split_by", "duplicates"),
+        *("allow_duplicates", "skip_bad_images", "no_test"),
+    }
+)
 
 ImbalanceType = Literal["exp", "step", "pareto"]
 Selection = Literal["ldam", "first"]
@@ -90,6 +97,13 @@ class DataOptions(OptionGroup):
     def intensity_limits(self) -> tuple[float, float] | None:
         """The two values of ``intensity_range``; ``None`` where it is not given."""
         return None if self.intensity_range is None else parse_range("intensity_range", self.intensity_range)
+
+    def check_stream(self) -> None:
+        """Refuse what has no effect on a stream, which is the test split as it is."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in _IDLE_IN_A_STREAM and value != field.default:
+                raise UserError(f"{field.name}={value!r} has no effect with streaming=True: leave one of them out.")
 
     def check(self) -> None:
         """Refuse a data set without a name, a range that is none, and two ways to hold images out at once."""

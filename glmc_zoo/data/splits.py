@@ -10,6 +10,7 @@ from glmc_zoo.data.groups import choose_groups
 from glmc_zoo.data.longtail import longtail_counts, longtail_indices
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.content import content_digests, unit_interval
+from glmc_zoo.data.reading.inventory import name_few
 from glmc_zoo.data.reading.listing import UNUSED_SPLIT
 from glmc_zoo.data.reading.split import RawData, RawSplit, readable_rows
 from glmc_zoo.errors import UserError
@@ -56,7 +57,7 @@ def untested_note(class_names: Sequence[str], test_counts: Iterable[int]) -> lis
     untested = [name for name, images in zip(class_names, test_counts, strict=True) if images == 0]
     if not untested:
         return []
-    shown = ", ".join(untested[:10]) + (f" and {len(untested) - 10} more" if len(untested) > 10 else "")
+    shown = name_few(untested, 10)
     if len(untested) == 1:
         return [f"1 class has no test image ({shown}): its recall is not known, and no mean includes it."]
     have = f"{len(untested)} classes have no test image"
@@ -84,7 +85,7 @@ def leave_test_out(raw: RawData) -> None:
 
 def unused_classes(names: list[str]) -> str:
     """The note about class names without any image."""
-    return f"{len(names)} class names have no image and were left out: {', '.join(names[:10])}."
+    return f"{len(names)} class names have no image and were left out: {name_few(names, 10)}."
 
 
 def check_several_classes(names: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -31,10 +31,6 @@ StreamBatch = tuple[list[Image.Image], NDArray[np.int64], NDArray[np.int64]]
 _SHARD_BITS = 40  # of a position, for the index within a shard
 _LABELS_AT_ONCE = 8192
 _ADVICE = "remove it, or leave streaming=True out and pass skip_bad_images=True"
-_IDLE = (
-    "split_file", "official_val", "selection", "data_seed", "val_fraction", "split_by", "duplicates",
-    "allow_duplicates", "skip_bad_images", "no_test",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -212,10 +208,7 @@ def load_stream_data(options: DataOptions) -> StreamedData:
 
 
 def _check_streamable(options: DataOptions, entry: DataEntry | None) -> None:
-    for field in fields(options):
-        value = getattr(options, field.name)
-        if field.name in _IDLE and value != field.default:
-            raise UserError(f"{field.name}={value!r} has no effect with streaming=True: leave one of them out.")
+    options.check_stream()
     if entry is not None and entry.hub_id is None and options.data_dir is None:
         raise UserError(f"streaming=True reads tables or a Hub data set; {entry.name} is not on the Hub: leave it out.")
 

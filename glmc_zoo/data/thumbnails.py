@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from glmc_zoo.data.contents import evenly, image_name
+from glmc_zoo.data.reading.images import image_name
 from glmc_zoo.data.reading.split import ImageSplit
+from glmc_zoo.data.reading.spread import evenly
 from glmc_zoo.errors import UserError
 
 SIDE = 96
@@ -65,7 +66,7 @@ def _members(split: ImageSplit) -> dict[int, "np.ndarray[tuple[int], np.dtype[np
 
 
 def _thumbnail(split: ImageSplit, position: int) -> Thumbnail:
-    name = image_name(split, position)
+    name = image_name(split.source, int(split.rows[position]))
     try:
         (image,) = split.images([position])
     except UserError:

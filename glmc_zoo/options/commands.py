@@ -81,13 +81,7 @@ def check_streaming(evaluation: EvaluationOptions, data: DataOptions) -> None:
             f"{wanted} needs images held out of the training split, and streaming=True reads the test split alone: "
             "leave streaming= out to download the set once."
         )
-    defaults = DataOptions()
-    idle = ("split_file", "skip_bad_images", "selection", "data_seed", "split_by", "duplicates", "allow_duplicates")
-    for name in idle:
-        if getattr(data, name) != getattr(defaults, name):
-            raise UserError(
-                f"{name}= has no effect with streaming=True, which reads the test split as it is: leave one out."
-            )
+    data.check_stream()
 
 
 @dataclass(frozen=True, kw_only=True)

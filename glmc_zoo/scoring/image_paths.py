@@ -9,9 +9,12 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
+from glmc_zoo.data.reading.file_finder import spellings
 from glmc_zoo.data.reading.formats import IMAGE_SUFFIXES
 from glmc_zoo.data.reading.inventory import LeftOut, escaped
 from glmc_zoo.data.reading.label_files import PATH_NAMES
+from glmc_zoo.data.reading.split_names import column_key
+from glmc_zoo.data.reading.table_rows import csv_reader
 from glmc_zoo.data.reading.walk import BROKEN, HELPER, NOT_AN_IMAGE, SPECIAL, is_image_file, unwanted, walk_images
 from glmc_zoo.errors import UserError
 
@@ -28,8 +31,7 @@ class FoundImages:
 
     def left_out_line(self) -> str:
         """Such as ``left out: 3 not an image, 1 hidden``; empty where nothing is left out."""
-        reasons = ", ".join(f"{facts.files:,} {facts.reason}" for facts in self.left_out.facts())
-        return f"left out: {reasons}" if reasons else ""
+        return f"left out: {text}" if (text := self.left_out.text) else ""
 
 
 def find_images(paths: Iterable[str], *, follow_links: bool = False) -> FoundImages:
@@ -163,11 +165,8 @@ def _listed_images(table: Path, left_out: LeftOut) -> list[Path]:
     """The images that a CSV file lists; text as written, relative to the file's folder."""
     try:
         with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            first = file.readline()
-            # Spreadsheets of many countries separate by semicolons.
-            delimiter = max(",;\t|", key=first.count)
-            file.seek(0)
-            rows = [(i, row) for i, row in enumerate(csv.reader(file, delimiter=delimiter), start=1) if row]
+            reader, skipped = csv_reader(file.read())
+        rows = [(number, row) for number, row in enumerate(reader, start=1 + skipped) if row]
     except (OSError, csv.Error) as error:
         raise UserError(f"images={escaped(str(table))!r} cannot be read as CSV: {error}.") from error
     if not rows:
@@ -177,10 +176,10 @@ def _listed_images(table: Path, left_out: LeftOut) -> list[Path]:
     column, rows = _path_column(table, rows)
     paths = []
     for number, row in rows:
-        if cell := row[column] if column < len(row) else "":
-            path = table.parent / cell
-            windows = "\\" in cell and not os.path.lexists(path)
-            paths.append(table.parent / cell.replace("\\", "/") if windows else path)
+        cell = row[column] if column < len(row) else ""
+        if cell.strip():
+            existing = (path for text in spellings(cell) if os.path.lexists(path := table.parent / text))
+            paths.append(next(existing, table.parent / cell.replace("\\", "/")))
         else:
             left_out.add(EMPTY_CELL, f"{table}, row {number}")
     return paths
@@ -188,7 +187,7 @@ def _listed_images(table: Path, left_out: LeftOut) -> list[Path]:
 
 def _path_column(table: Path, rows: list[tuple[int, list[str]]]) -> tuple[int, list[tuple[int, list[str]]]]:
     """Index of the column of paths, and the rows without the head."""
-    head = [cell.strip().lower() for cell in rows[0][1]]
+    head = [column_key(cell) for cell in rows[0][1]]
     column = next((head.index(name) for name in PATH_NAMES if name in head), None)
     if column is not None:
         return column, rows[1:]

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glmc_zoo.data import ImageSplit
-from glmc_zoo.data.contents import DataContents, ImageFacts, image_name, printable, read_contents, read_headers
+from glmc_zoo.data.contents import DataContents, ImageFacts, read_contents, read_headers
 from glmc_zoo.data.near_duplicates import NearDuplicate, near_duplicates
+from glmc_zoo.data.reading.images import image_name
+from glmc_zoo.data.reading.inventory import printable
 from glmc_zoo.data.thumbnails import make_thumbnails
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import Inventory
@@ -112,7 +114,8 @@ def _inspect(contents: DataContents, options: InspectOptions, page: Path) -> Ins
 
 
 def _pair(pair: NearDuplicate, splits: Mapping[str, ImageSplit]) -> str:
-    first, second = (image_name(splits[name], position) for name, position in (pair.first, pair.second))
+    ends = [(splits[name], position) for name, position in (pair.first, pair.second)]
+    first, second = (image_name(split.source, int(split.rows[position])) for split, position in ends)
     return f"{first} = {second} ({pair.distance} {'bit differs' if pair.distance == 1 else 'bits differ'})"
 
 

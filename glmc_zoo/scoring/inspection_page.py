@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glmc_zoo.data.contents import printable
+from glmc_zoo.data.reading.inventory import printable
 from glmc_zoo.data.thumbnails import Thumbnail
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import replace_file

@@ -8,7 +8,6 @@ from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
-from unicodedata import category
 
 from accelerate.utils import gather_object
 from timm.data import ImageNetInfo, infer_imagenet_subset
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from glmc_zoo.data.feeding.loaders import batch_loader
-from glmc_zoo.data.reading.inventory import escaped
+from glmc_zoo.data.reading.inventory import escaped, printable
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import text_table
 from glmc_zoo.hub import ModelSource, open_model
@@ -145,9 +144,9 @@ class PredictionRun:
     ) -> list[tuple[int, Prediction]]:
         """The predictions of one batch by position."""
         order, probabilities = top_classes(logits, self.options.top)
-        rows = [(position, Prediction(str(self.files[position]), [], [], shown(reason))) for position, reason in bad]
-        for position, top, shares in zip(positions, order.tolist(), probabilities.tolist(), strict=True):
-            rows.append((position, Prediction(str(self.files[position]), [self.labels[i] for i in top], shares)))
+        rows = [(i, Prediction(str(self.files[i]), [], [], printable(reason))) for i, reason in bad]
+        for i, top, shares in zip(positions, order.tolist(), probabilities.tolist(), strict=True):
+            rows.append((i, Prediction(str(self.files[i]), [self.labels[label] for label in top], shares)))
         return rows
 
     def _loader(self) -> DataLoader[Any]:
@@ -163,7 +162,7 @@ class PredictionRun:
         options = self.options
         if not self.unreadable or options.output is None or options.skip_bad_images:
             return ""
-        return f"; the reasons are in {shown(escaped(str(problems_path(Path(options.output)))))}"
+        return f"; the reasons are in {printable(str(problems_path(Path(options.output))))}"
 
     def finish(self, predictions: Sequence[Prediction]) -> None:
         """Print the table, and which files could not be read."""
@@ -172,10 +171,10 @@ class PredictionRun:
         good = [one for one in predictions if one.problem is None]
         print(prediction_table(good))
         for one in self.unreadable[:_MOST_SHOWN]:
-            print(f"not read  {shown(escaped(one.file))} ({one.problem})")
+            print(f"not read  {printable(one.file)} ({one.problem})")
         if len(self.unreadable) > _MOST_SHOWN:
             print(f"not read  {len(self.unreadable) - _MOST_SHOWN} more")
-        where = "" if self.options.output is None else f" in {shown(escaped(self.options.output))}"
+        where = "" if self.options.output is None else f" in {printable(self.options.output)}"
         print(f"{len(good)} images{where}, {len(self.unreadable)} could not be read{self._reasons()}")
 
 
@@ -204,14 +203,8 @@ def prediction_table(predictions: Sequence[Prediction], *, most: int = 50) -> st
     rows = [("file", "label", "probability", "runners-up")]
     for one in predictions[:most]:
         shares = [f"{100 * p:.1f} %" for p in one.probabilities]
-        labels = [shown(label) for label in one.labels]
+        labels = [printable(label) for label in one.labels]
         runners_up = [f"{label} {share}" for label, share in zip(labels, shares, strict=True)][1:]
-        rows.append((shown(escaped(one.file)), labels[0], shares[0], ", ".join(runners_up)))
+        rows.append((printable(one.file), labels[0], shares[0], ", ".join(runners_up)))
     more = len(predictions) - most
     return text_table(rows, left=(0, 1, 3)) + (f"\n... {more} more in the CSV" if more > 0 else "")
-
-
-def shown(text: str) -> str:
-    """A name of a file or class on one line of any terminal: line breaks and other controls are escaped."""
-    controls = ("Cc", "Cs", "Zl", "Zp")
-    return "".join(c.encode("unicode_escape").decode() if category(c) in controls else c for c in text)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from glmc_zoo.data import load_data
-from glmc_zoo.data.contents import evenly, printable, read_contents, read_headers
+from glmc_zoo.data.contents import read_contents, read_headers
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.thumbnails import MOST_THUMBNAILS, SIDE, make_thumbnails
 from glmc_zoo.errors import UserError
@@ -99,8 +99,6 @@ def test_a_large_data_set_is_sampled_over_all_splits(tmp_path: Path, write_image
     splits = list(contents(tmp_path, duplicates="off").splits.values())
     facts = read_headers(splits, most=8)
     assert (facts.images, facts.of) == (8, 80) and facts.formats == {"PNG": 6, "BMP": 2}
-    assert evenly(80, 8).tolist() == [round(79 * i / 7) for i in range(8)]
-    assert evenly(3, 8).tolist() == [0, 1, 2] and evenly(0, 8).tolist() == []
 
 
 def test_thumbnails(tmp_path: Path, write_images: Write) -> None:
@@ -137,10 +135,8 @@ def test_a_class_without_training_images_shows_test_images(tmp_path: Path, write
     assert [made[label][0].name.split("/")[0] for label in range(3)] == ["train", "test", "train"]
 
 
-def test_control_characters_are_shown_as_text(tmp_path: Path, write_images: Write) -> None:
-    assert printable("a\x1b[31m\n\u2028 ü 猫 \x7f") == "a\\x1b[31m\\n\u2028 ü 猫 \\x7f"
+def test_a_file_name_that_is_not_utf8_is_shown_as_text(tmp_path: Path, write_images: Write) -> None:
     name = os.fsdecode(b"caf\xe9")
-    assert printable(name) == "caf\\xe9" and printable("\ud800") == "\\ud800"
     folder = write_images(tmp_path, [2, 2])
     try:
         Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(os.fsencode(folder / "class_0" / f"{name}.png"), "PNG")

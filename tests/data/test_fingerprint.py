@@ -39,8 +39,7 @@ def test_it_counts_the_images_and_survives_json(folder: Path) -> None:
     assert one.class_names == ("ant", "bee", "cat")
     assert (one.counts("train"), one.counts("test"), one.counts("validation")) == ([12, 8, 4], [5, 5, 5], [0, 0, 0])
     again = DataFingerprint.from_json(json.loads(json.dumps(one.to_json())))
-    assert again == one and again.sha256 == one.sha256 and len(one.sha256) == 64
-    assert compare(one, again) is None
+    assert again == one and compare(one, again) is None
 
 
 def test_a_copy_elsewhere_with_other_times_is_the_same(folder: Path, tmp_path: Path) -> None:
@@ -95,7 +94,7 @@ def test_what_changed_is_said(folder: Path, change: Callable[[Path], None], text
     difference = compare(before, now)
     assert difference is not None and difference.text == text and difference.same_classes
     assert difference.only_removed == (change in (remove, change_the_test_split))
-    assert before.sha256 != now.sha256 and not difference.seen_in_test
+    assert not difference.seen_in_test
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_a_search_holds_images_out() -> None:
             }.items()
         ),
         *(
-            ({"streaming": True, name: value}, f"{name}= has no effect with streaming=True")
+            ({"streaming": True, name: value}, f"{name}={value!r} has no effect with streaming=True")
             for name, value in IDLE_IN_A_STREAM.items()
         ),
     ],

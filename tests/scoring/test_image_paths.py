@@ -166,6 +166,7 @@ def test_links_in_circles_end() -> None:
         ('path\n"two\nlines.png"\n', ["two\nlines.png"]),
         ("id\timage\n1\ta b.png\n", ["a b.png"]),
         ("path\nsub\\a.png\n", ["sub/a.png"]),  # written on Windows
+        ("\nsep=;\nid;File Name\n1; here \n", ["here"]),  # written by Excel
     ],
 )
 def test_a_csv_file_lists_images(text: str, expected: list[str]) -> None:

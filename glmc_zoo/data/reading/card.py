@@ -14,7 +14,7 @@ from glmc_zoo.data.reading.inventory import escaped
 from glmc_zoo.data.reading.layout import check_trainable, list_class_folders, list_rows
 from glmc_zoo.data.reading.listing import FileListing
 from glmc_zoo.data.reading.split_names import is_filler, split_role
-from glmc_zoo.data.reading.walk import Walk
+from glmc_zoo.data.reading.walk import Walk, join
 from glmc_zoo.errors import UserError
 
 NOT_CONFIGURED = "not in the configuration of the dataset card"
@@ -48,7 +48,7 @@ def list_by_card(walk: Walk, options: DataOptions, config: str | None) -> FileLi
     patterns = _patterns(entry, walk.root)
     if not patterns:
         return None
-    images = [name if folder == "." else f"{folder}/{name}" for folder, names in walk.folders.items() for name in names]
+    images = walk.paths
     split_of: dict[str, str] = {}
     for split, globs in patterns.items():
         for path in _matching(walk, images, globs):
@@ -153,7 +153,7 @@ def _class_parent(files: list[str], folder: str, split: str) -> str:
         (only,) = names
         if not is_filler(only) and (split_role(only) is None or split_role(only) != split_role(split)):
             return folder
-        folder = only if folder == "." else f"{folder}/{only}"
+        folder = join(folder, only)
 
 
 def _check_roles(root: Path, split: str, files: list[str]) -> None:

@@ -34,12 +34,6 @@ Encoded = bytes | str | None
 """An image file as bytes, or as a path to open; ``None`` for an empty cell."""
 
 
-def content_keys(source: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """A number for the content of each of these rows, of shape (N,); see `content_digests`."""
-    keys: NDArray[np.uint64] = content_digests(source, rows)[:, :8].copy().view("<u8").reshape(-1)
-    return keys
-
-
 def content_digests(source: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
     """A digest of the content of each of these rows, uint8 of shape (N, 16).
 
@@ -77,10 +71,10 @@ def byte_sizes(source: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.int64
     if isinstance(source, ArrayImages):
         return np.full(len(rows), -1, dtype=np.int64)
     if isinstance(source, FileImages):
-        sizes = [_file_size(source.file(int(row))) for row in rows]
+        sizes = [file_size(source.file(int(row))) for row in rows]
     else:
         sizes = [
-            _file_size(path) if length is None else length
+            file_size(path) if length is None else length
             for data, paths in _columns(source, rows)
             for length, path in zip(_lengths(data), paths, strict=True)
         ]
@@ -196,7 +190,8 @@ def _read(image: BinaryIO | bytes, start: int, length: int) -> bytes:
     return image.read(length)
 
 
-def _file_size(path: str | None) -> int:
+def file_size(path: str | None) -> int:
+    """Bytes of a file; -1 where it cannot be read."""
     try:
         return -1 if path is None else os.stat(path).st_size
     except (OSError, ValueError):

@@ -28,11 +28,11 @@ class FileFinder:
         """
         if not cell.strip():
             return None
-        for text in _spellings(cell):
+        for text in spellings(cell):
             path = os.path.normpath(os.path.join("" if folder == "." else folder, text))
             if os.path.exists(os.path.join(self.root, path)):
                 return self._relative(path)
-        for text in _spellings(cell):
+        for text in spellings(cell):
             path = os.path.normpath(os.path.join("" if folder == "." else folder, text))
             if (named := self._by_stem(path)) is not None:
                 return self._relative(named)
@@ -70,7 +70,8 @@ class FileFinder:
         return os.path.join(folder, named[0]) if len(named) == 1 else None
 
 
-def _spellings(cell: str) -> Iterator[str]:
+def spellings(cell: str) -> Iterator[str]:
+    """The path in a cell as it is written, then as other programs and systems may have meant it."""
     for text in dict.fromkeys((cell, cell.strip())):
         for path in dict.fromkeys((text, text.replace("\\", "/"))):
             yield path

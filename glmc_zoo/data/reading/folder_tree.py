@@ -2,13 +2,11 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from glmc_zoo.data.reading.inventory import escaped
 from glmc_zoo.data.reading.split_names import is_filler
-from glmc_zoo.data.reading.walk import Walk
+from glmc_zoo.data.reading.walk import Walk, join
 
-_MOST_NAMED = 4
 # Folders that say when, where or by what an image was taken: 2021, 2021-05, cam1, site_3, seq02, night.
 _DATE = re.compile(r"(19|20)\d\d([-_. ]?\d\d?){0,2}")
 _TAKEN_BY = (
@@ -53,20 +51,9 @@ class FolderTree:
         return [join(inner, name) for inner in inside for name in self.walk.folders[inner]]
 
 
-def join(folder: str, name: str) -> str:
-    """``folder/name``; ``.`` is the root."""
-    return name if folder == "." else f"{folder}/{name}"
-
-
 def is_inside(path: str, folder: str) -> bool:
     """Whether a path is a folder, or lies in it."""
     return folder == "." or path == folder or path.startswith(f"{folder}/")
-
-
-def name_few(names: Sequence[str], most: int = _MOST_NAMED) -> str:
-    """The first few names and how many more there are."""
-    shown = ", ".join(escaped(name) for name in names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def says_how_taken(name: str) -> bool:

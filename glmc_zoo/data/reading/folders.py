@@ -46,7 +46,7 @@ def open_folder(folder: Path, options: DataOptions, config: str | None = None) -
 def list_images(walk: Walk, options: DataOptions, config: str | None = None) -> FileListing:
     """The images of a folder with their classes: by metadata, by the dataset card's splits, or by class folders."""
     if not walk.images:
-        reasons = ", ".join(f"{one.files:,} {one.reason}" for one in walk.left_out.facts())
+        reasons = walk.left_out.text
         raise UserError(
             f"The data folder {walk.root} has no images{f' ({reasons})' if reasons else ''}: expected CLASS/*.jpg, "
             "train/CLASS/*.jpg with test/CLASS/*.jpg, *.parquet, or a folder saved by datasets."

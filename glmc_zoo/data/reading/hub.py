@@ -13,12 +13,11 @@ from glmc_zoo.data.reading.folders import list_images
 from glmc_zoo.data.reading.formats import IMAGE_SUFFIXES
 from glmc_zoo.data.reading.label_files import METADATA
 from glmc_zoo.data.reading.listing import FileListing
+from glmc_zoo.data.reading.split_names import without_shard
 from glmc_zoo.data.reading.tables import errors_as_sentence
 from glmc_zoo.data.reading.walk import NOT_AN_IMAGE, Walk, unwanted, walk_images
 from glmc_zoo.errors import UserError
 
-# The end of train-00000-of-00002, train_1 or train.2: archives of one name but for it hold the same split.
-_SHARD = re.compile(r"[-_.]\d+(?:-of-\d+)?$")
 HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 
@@ -93,7 +92,7 @@ def _archives(folder: Path) -> list[str]:
 
 
 def _unpacked(folder: Path, walk: Walk, archives: list[str]) -> Path:
-    """A folder of links to the files of a download, with a folder in the place of each archive."""
+    """A folder of links to the files of a download, with a folder instead of each archive."""
     import datasets
 
     unpacked = {path: Path(datasets.DownloadManager().extract(str(folder / path))) for path in archives}
@@ -109,7 +108,7 @@ def _unpacked(folder: Path, walk: Walk, archives: list[str]) -> Path:
     shards: dict[str, list[Path]] = {}
     for path, target in unpacked.items():
         name = next(path[: -len(suffix)] for suffix in sorted(ARCHIVES, key=len)[::-1] if path.lower().endswith(suffix))
-        shards.setdefault(_SHARD.sub("", name), []).append(target)
+        shards.setdefault(without_shard(name), []).append(target)
     for name, targets in shards.items():
         links |= {name: targets[0]} if len(targets) == 1 else _joined(name, targets)
     for name, target in links.items():

@@ -13,7 +13,7 @@ from PIL import Image
 from glmc_zoo.data.reading.decoding import decode_record, open_record
 from glmc_zoo.data.reading.formats import open_regular
 from glmc_zoo.data.reading.intensity import Intensity
-from glmc_zoo.data.reading.inventory import escaped
+from glmc_zoo.data.reading.inventory import escaped, printable
 from glmc_zoo.errors import UserError
 
 _CHUNK = 1024
@@ -30,6 +30,9 @@ class ArrayImages:
 
     pixels: NDArray[np.uint8]
     name: str
+
+    def __len__(self) -> int:
+        return len(self.pixels)
 
     def read(self, rows: NDArray[np.int64]) -> list[Image.Image]:
         """The images of these rows, RGB."""
@@ -56,6 +59,9 @@ class ArrowImages:
         self.folder = folder
         self.intensity: Intensity | None = None
 
+    def __len__(self) -> int:
+        return len(self.dataset)
+
     def read(self, rows: NDArray[np.int64]) -> list[Image.Image]:
         """The images of these rows, RGB."""
         return _decoded(self, self.dataset[rows.tolist()][self.column], rows)
@@ -79,9 +85,7 @@ class ArrowImages:
         for start in range(0, len(rows), _CHUNK):
             column = table[rows[start : start + _CHUNK].tolist()].column(self.column)
             paths += _path_field(column).to_pylist()
-        relative = [path and self.relative(path) for path in paths]
-        # No path tells a folder of this machine.
-        return [Path(path).name if path and Path(path).is_absolute() else path for path in relative]
+        return [path and escaped(below(path, self.folder)) for path in paths]
 
     def names(self) -> Any:
         """File name or path of the image of every row, as Arrow strings; null without one. Nothing else is read."""
@@ -150,6 +154,19 @@ class FileImages:
 
 ImageSource = ArrayImages | ArrowImages | FileImages
 """The images of one split, addressed by row."""
+
+
+def below(path: str, folder: Path | None) -> str:
+    """``path`` relative to the data set's folder; its name alone where it lies elsewhere on this machine."""
+    if folder is not None and Path(path).is_relative_to(folder):
+        return Path(path).relative_to(folder).as_posix()
+    return Path(path).name if Path(path).is_absolute() else path
+
+
+def image_name(source: ImageSource, row: int) -> str:
+    """The file of an image as text that can be shown, or its row where it does not come in a file."""
+    path = None if isinstance(source, ArrayImages) else source.paths(np.asarray([row]))[0]
+    return printable(path) if path else f"image {row} of the {source.name} split"
 
 
 def _decoded(source: ArrowImages | FileImages, records: Sequence[Any], rows: NDArray[np.int64]) -> list[Image.Image]:

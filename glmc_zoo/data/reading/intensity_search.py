@@ -1,6 +1,6 @@
 """The one range of intensity of a data set, found in a sample of its images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from glmc_zoo.data.reading.decoding import UnreadableImage, deep_values, is_deep, open_image
 from glmc_zoo.data.reading.images import ArrayImages, ArrowImages, FileImages, ImageSource
 from glmc_zoo.data.reading.intensity import Intensity, ValueRange
+from glmc_zoo.data.reading.spread import spread
 
 FileSource = ArrowImages | FileImages
 _HEADERS = 200
@@ -21,10 +22,10 @@ def find_intensity(splits: Sequence[tuple[ImageSource, NDArray[np.int64]]]) -> I
     that cannot be read are passed over.
     """
     files = [(source, rows) for source, rows in splits if not isinstance(source, ArrayImages)]
-    if not any(_is_deep(source, row) for source, row in _spread(files, _HEADERS)):
+    if not any(_is_deep(source, row) for source, row in _sample(files, _HEADERS)):
         return None
     values = ValueRange()
-    for source, row in _spread(files, _DECODED):
+    for source, row in _sample(files, _DECODED):
         _add(values, source, row)
     return values.intensity()
 
@@ -40,12 +41,10 @@ def set_intensity(
     return intensity
 
 
-def _spread(splits: Sequence[tuple[FileSource, NDArray[np.int64]]], most: int) -> list[tuple[FileSource, int]]:
-    """Up to ``most`` images at even distances, the first and the last among them."""
-    ends = np.cumsum([0, *(len(rows) for _, rows in splits)])
-    chosen = np.unique(np.linspace(0, ends[-1] - 1, min(most, int(ends[-1]))).round().astype(np.int64))
-    split_of = np.searchsorted(ends, chosen, side="right") - 1
-    return [(splits[k][0], int(splits[k][1][i - ends[k]])) for k, i in zip(split_of, chosen, strict=True)]
+def _sample(splits: Sequence[tuple[FileSource, NDArray[np.int64]]], most: int) -> Iterator[tuple[FileSource, int]]:
+    for index, position in spread([len(rows) for _, rows in splits], most):
+        source, rows = splits[index]
+        yield source, int(rows[position])
 
 
 def _is_deep(source: FileSource, row: int) -> bool:

@@ -1,10 +1,15 @@
-"""Counting what reading a source leaves out, by reason and with examples."""
+"""Counting what reading a source leaves out, by reason and with examples; and names as text that can be shown."""
 
+import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 
 from glmc_zoo.facts import LeftOutFacts
 
-_MOST_EXAMPLES = 5
+MOST_EXAMPLES = 5
+"""Names that are kept as examples."""
+
+_CONTROLS = ("Cc", "Zl", "Zp")
 
 
 class LeftOut:
@@ -20,7 +25,7 @@ class LeftOut:
             return
         self._files[reason] += files
         examples = self._examples.setdefault(reason, [])
-        if len(examples) < _MOST_EXAMPLES:
+        if len(examples) < MOST_EXAMPLES:
             examples.append(escaped(path))
 
     def update(self, other: "LeftOut", below: str = "") -> None:
@@ -29,7 +34,7 @@ class LeftOut:
             self._files[facts.reason] += facts.files
             examples = self._examples.setdefault(facts.reason, [])
             prefix = f"{escaped(below)}/" if below else ""
-            examples += [prefix + path for path in facts.examples][: _MOST_EXAMPLES - len(examples)]
+            examples += [prefix + path for path in facts.examples][: MOST_EXAMPLES - len(examples)]
 
     def discard(self, reason: str, path: str) -> None:
         """Count a file no longer for a reason: it is used after all."""
@@ -50,6 +55,11 @@ class LeftOut:
         """Files left out for one reason."""
         return self._files[reason]
 
+    @property
+    def text(self) -> str:
+        """Such as ``3 not an image, 1 hidden``; empty where nothing is left out."""
+        return ", ".join(f"{facts.files:,} {facts.reason}" for facts in self.facts())
+
     def facts(self) -> list[LeftOutFacts]:
         """By reason, the most frequent first."""
         return [
@@ -65,3 +75,17 @@ def escaped(path: str) -> str:
     except UnicodeEncodeError:  # half a pair of surrogates, which JSON can hold
         encoded = path.encode("utf-8", "backslashreplace")
     return encoded.decode("utf-8", "backslashreplace")
+
+
+def printable(text: str) -> str:
+    r"""Text on one line that no terminal takes for a command: control characters become ``\x1b``; see `escaped`."""
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in _CONTROLS else character
+        for character in escaped(text)
+    )
+
+
+def name_few(names: Sequence[str], most: int = 4) -> str:
+    """The first few names and how many more there are."""
+    shown = ", ".join(escaped(name) for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.file_finder import FileFinder
-from glmc_zoo.data.reading.inventory import LeftOut, escaped
+from glmc_zoo.data.reading.inventory import LeftOut, escaped, name_few
 from glmc_zoo.data.reading.listing import FileListing, FileRows, class_name
-from glmc_zoo.data.reading.split_names import SPLIT_COLUMNS, column_key, split_cells, split_role
+from glmc_zoo.data.reading.split_names import column_key, find_split_column, split_cells, split_role
 from glmc_zoo.data.reading.table_rows import Rows, SeveralValues, read_rows
 from glmc_zoo.data.reading.walk import NOT_AN_IMAGE, Walk, is_image_file, unwanted
 from glmc_zoo.errors import UserError
@@ -94,7 +94,7 @@ def list_metadata(walk: Walk, options: DataOptions) -> FileListing | None:
     if not used:
         return None
     listing = FileListing(walk.root, "images listed in metadata", left_out=walk.left_out)
-    known = {name if folder == "." else f"{folder}/{name}" for folder, names in walk.folders.items() for name in names}
+    known = set(walk.paths)
     seen: dict[str, tuple[str, str]] = {}
     for path, rows, columns in used:
         listing.left_out.discard(NOT_AN_IMAGE, path)
@@ -129,7 +129,7 @@ def find_columns(
                 "label_column=."
             )
     others = [name for name in others if name != labels[0]]
-    split = next((name for usual in SPLIT_COLUMNS for name in others if column_key(name) == usual), None)
+    split = find_split_column(others)
     if options.split_column is not None:
         (split,) = _candidates(path, names, options.split_column, (), "split")
     group = next((name for name in others if column_key(name) == GROUP_NAME), None)
@@ -269,19 +269,19 @@ def _splits(table: _Table, paths: Sequence[str | None], options: DataOptions) ->
         )
     if named or not table.alone:
         return [named[0] if named else table.folder] * len(table.rows)
-    parts = [None if path is None else path.split("/")[:-1] for path in paths]
-    for level in range(max((len(part) for part in parts if part is not None), default=0)):
-        names = {part[level] if len(part) > level else "" for part in parts if part is not None}
+    folders = [None if path is None else path.split("/")[:-1] for path in paths]
+    for level in range(max((len(above) for above in folders if above is not None), default=0)):
+        names = {above[level] if len(above) > level else "" for above in folders if above is not None}
         roles = {split_role(name) for name in names}
         if not roles & {"test", "validation"}:
             continue
         if None in roles:
-            other = sorted(name for name in names if split_role(name) is None)
+            other = sorted(name or "." for name in names if split_role(name) is None)
             raise UserError(
-                f"{table.path} lists images in split folders and others outside of them ({', '.join(other[:4]) or '.'}"
-                "): add a column split that says the split of each image."
+                f"{table.path} lists images in split folders and others outside of them "
+                f"({name_few(other)}): add a column split that says the split of each image."
             )
-        return ["" if part is None else part[level] for part in parts]
+        return ["" if above is None else above[level] for above in folders]
     return None
 
 

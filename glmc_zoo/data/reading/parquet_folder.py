@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,13 @@ from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.card import card_configurations
 from glmc_zoo.data.reading.decoding import one_line
 from glmc_zoo.data.reading.inventory import LeftOut, escaped
-from glmc_zoo.data.reading.split_names import split_role
-from glmc_zoo.data.reading.walk import NOT_AN_IMAGE, Walk
+from glmc_zoo.data.reading.split_names import split_role, without_shard
+from glmc_zoo.data.reading.walk import NOT_AN_IMAGE, Walk, join
 from glmc_zoo.errors import UserError
 
 BESIDE_TABLES = "image files beside tables that hold the images"
 # Beside a table, a few images are figures of its card; and beside images, a small table describes them.
 _FEW = 10
-_SHARD = re.compile(r"[-_.]\d+([-_.]of[-_.]\d+)?$")
 
 
 class FolderTables(dict[str, Any]):
@@ -116,7 +114,7 @@ def count_beside(walk: Walk, options: DataOptions) -> LeftOut:
     if not any(holds_image_struct(walk.root / table, None) for table in tables):
         return walk.left_out  # a column names the files
     for folder, names in walk.folders.items():
-        walk.left_out.add(BESIDE_TABLES, names[0] if folder == "." else f"{folder}/{names[0]}", len(names))
+        walk.left_out.add(BESIDE_TABLES, join(folder, names[0]), len(names))
     return walk.left_out
 
 
@@ -143,7 +141,7 @@ def _split_name(path: str) -> str | None:
 def _stem(path: str) -> str:
     """The name of a file without suffix and without the number of a shard: ``train-00000-of-00002`` is ``train``."""
     stem = path.rpartition("/")[2].rpartition(".")[0]
-    return escaped(_SHARD.sub("", stem) or stem)
+    return escaped(without_shard(stem) or stem)
 
 
 def _card_splits(folder: Path, config: str | None) -> list[str]:

@@ -115,6 +115,10 @@ class RawSplit:
 
     Images of one group stay together wherever a split is made."""
 
+    def images(self, class_names: Sequence[str]) -> ImageSplit:
+        """The split as a torch ``Dataset``."""
+        return ImageSplit(self.source, self.rows, self.labels[self.rows], class_names)
+
     def counts(self, num_classes: int) -> NDArray[np.int64]:
         """Images of each class, shape (num_classes,)."""
         return np.bincount(self.labels[self.rows], minlength=num_classes)

@@ -2,9 +2,10 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
+from glmc_zoo.data.reading.inventory import name_few
 from glmc_zoo.errors import UserError
 
 Role = Literal["train", "test", "validation"]
@@ -20,6 +21,8 @@ _FILLERS = ("set", "sets", "seg", "data", "dataset", "images", "image", "imgs", 
 _WRAPPED = re.compile(rf"^(?:{'|'.join(_FILLERS)})?(.+?)(?:{'|'.join(_FILLERS)})?$")
 # Names in several words. Other words are not joined, so that "test tube" and "val id" are no splits.
 _SEVERAL_WORDS = frozenset({"train val", "train valid", "hold out", "held out"})
+# The end of train-00000-of-00002, train_1 or train.2: files of one name but for it hold the same split.
+_SHARD = re.compile(r"[-_.]\d+(?:[-_.]of[-_.]\d+)?$")
 _EVALUATIONS = ("eval", "evaluation", "holdout", "heldout", "hold", "held")
 
 SPLIT_COLUMN = "split"
@@ -49,6 +52,17 @@ def split_role(name: str) -> Role | None:
 def is_filler(name: str) -> bool:
     """Whether a folder's name says nothing of its images: ``images``, ``data``, ``jpg``."""
     return name.lower() in _FILLERS
+
+
+def without_shard(name: str) -> str:
+    """A file's name, given without its suffix, without the number of a shard: ``train-00000-of-00002`` is ``train``."""
+    return _SHARD.sub("", name)
+
+
+def find_split_column(names: Iterable[str]) -> str | None:
+    """The column with a usual name for the split, the most usual first; ``None`` without one."""
+    named = {column_key(name): name for name in reversed(list(names))}
+    return next((named[usual] for usual in SPLIT_COLUMNS if usual in named), None)
 
 
 def column_key(name: str) -> str:
@@ -85,10 +99,9 @@ def split_cells(column: str, values: Sequence[str], *, given: bool, train: str |
     if not names:
         return None
     if not named and train is None and len(names) > 1:
-        shown = f"{', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"
         raise UserError(
-            f"The column {column} holds {shown}, and none of them is called train: name the splits with train_split= "
-            "and test_split=, or rename the column if it is of something else."
+            f"The column {column} holds {name_few(names)}, and none of them is called train: name the splits with "
+            "train_split= and test_split=, or rename the column if it is of something else."
         )
     return cells
 

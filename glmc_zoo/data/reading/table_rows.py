@@ -54,20 +54,26 @@ def _text(path: Path) -> str:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
+def csv_reader(text: str, **dialect: Any) -> tuple[Any, int]:
+    """A ``csv.reader`` of this dialect, with the separator of the first row, and the number of lines before that row.
+
+    Empty lines come before it, or one by which Excel names the separator.
+    """
     lines = text.split("\n")
     skipped = 0
     while skipped < len(lines) and (not lines[skipped].strip() or lines[skipped].lower().startswith("sep=")):
-        skipped += 1  # Excel may begin with a line that names the separator
-    if skipped == len(lines):
-        return
-    separator = max(_SEPARATORS, key=lines[skipped].count)
+        skipped += 1
+    separator = max(_SEPARATORS, key="".join(lines[skipped : skipped + 1]).count)
+    return csv.reader(io.StringIO("\n".join(lines[skipped:]), newline=""), delimiter=separator, **dialect), skipped
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
     # Strict: a quote that is never closed would make one cell of all further lines.
-    reader = csv.reader(
-        io.StringIO("\n".join(lines[skipped:]), newline=""), delimiter=separator, strict=True, skipinitialspace=True
-    )
+    reader, skipped = csv_reader(text, strict=True, skipinitialspace=True)
     try:
-        header = _header(path, next(reader))
+        if (first := next(reader, None)) is None:
+            return
+        header = _header(path, first)
         for cells in reader:
             if not any(cells):
                 continue

@@ -20,9 +20,8 @@ from glmc_zoo.data.reading.listing import UNLABELLED, UNUSED_SPLIT
 from glmc_zoo.data.reading.parquet_folder import FolderTables
 from glmc_zoo.data.reading.split import RawData, RawSplit
 from glmc_zoo.data.reading.split_names import (
-    SPLIT_COLUMNS,
     choose_splits,
-    column_key,
+    find_split_column,
     how_decided,
     split_cells,
     split_role,
@@ -134,9 +133,7 @@ def _parts(tables: Mapping[str, Any], options: DataOptions) -> tuple[dict[str, _
     if len(tables) > 1 and options.split_column is None:
         return parts, None
     table = next(iter(tables.values()))
-    column = options.split_column or next(
-        (name for usual in SPLIT_COLUMNS for name in table.features if column_key(name) == usual), None
-    )
+    column = options.split_column or find_split_column(table.features)
     if column is None:
         return parts, None
     if len(tables) > 1 or column not in table.features:

@@ -53,6 +53,11 @@ class Walk:
         """Number of image files."""
         return sum(map(len, self.folders.values()))
 
+    @property
+    def paths(self) -> list[str]:
+        """Every image file, relative to `root`."""
+        return [join(folder, name) for folder, names in self.folders.items() for name in names]
+
 
 def walk_images(root: Path, *, follow_links: bool = False) -> Walk:
     """Every image file below ``root``, in a fixed order; each real folder is visited once.
@@ -117,8 +122,7 @@ class _Walker:
             names: list[str] = []
             inner: list[str] = []
             for entry in self._entries(folder):
-                path = entry.name if folder == "." else f"{folder}/{entry.name}"
-                self._sort(entry, path, names, inner)
+                self._sort(entry, join(folder, entry.name), names, inner)
             if names:
                 self.walk.folders[folder] = names
             stack += reversed(inner)
@@ -171,6 +175,11 @@ class _Walker:
         for above, folders, names in os.walk(self._path(path), onerror=unreadable.append):
             files += len(names) + sum(os.path.islink(os.path.join(above, folder)) for folder in folders)
         self.walk.left_out.add(reason, f"{path}/", files + len(unreadable))
+
+
+def join(folder: str, name: str) -> str:
+    """``folder/name``; ``.`` is the root."""
+    return name if folder == "." else f"{folder}/{name}"
 
 
 def _parents(folder: str) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glmc_zoo.data.reading.inventory import LeftOut, escaped
+from glmc_zoo.data.reading.inventory import LeftOut, escaped, name_few, printable
 from glmc_zoo.facts import LeftOutFacts
 
 
@@ -43,3 +43,13 @@ def test_a_file_that_is_used_after_all() -> None:
 
 def test_names_that_are_not_utf8() -> None:
     assert [escaped(name) for name in ("caf\udce9", "café", "a\\b")] == ["caf\\xe9", "café", "a\\b"]
+
+
+def test_no_terminal_takes_a_name_for_a_command() -> None:
+    assert printable("a\x1b[31m\n\u2028 ü 猫 \x7f") == "a\\x1b[31m\\n\\u2028 ü 猫 \\x7f"
+    assert printable("caf\udce9") == "caf\\xe9" and printable("\ud800") == "\\ud800"
+
+
+def test_a_few_names() -> None:
+    assert name_few([]) == "" and name_few(list("abcd")) == "a, b, c, d"
+    assert name_few(list("abcdef")) == "a, b, c, d and 2 more" and name_few(list("abc"), 1) == "a and 2 more"
