@@ -252,9 +252,9 @@ class RunResults(_Results):
     """``None`` for a conversion, and for a training with ``no_test=True``."""
     validation: Scores | None = None
     intervals: Intervals = field(default_factory=dict)
-    """Of the ``test`` and ``validation`` scores; see `glmc_zoo.metrics.score_intervals`."""
+    """For the ``test`` and ``validation`` scores; see `glmc_zoo.metrics.score_intervals`."""
     group_support: dict[str, GroupSupport] = field(default_factory=dict)
-    """Of the test scores, by shot group."""
+    """For the test scores, by shot group."""
     class_recalls: list[float | None] | None = None
     """``None`` for a class without a test image."""
     group_confusion: list[list[int]] | None = None
@@ -298,9 +298,9 @@ class EvaluationResults(_Results):
     validation: Scores | None = None
     validation_plain: Scores | None = None
     intervals: Intervals = field(default_factory=dict)
-    """Of the scores above, by their name; see `glmc_zoo.metrics.score_intervals`."""
+    """For the scores above, by their name; see `glmc_zoo.metrics.score_intervals`."""
     group_support: dict[str, GroupSupport] = field(default_factory=dict)
-    """Of the split that was scored, by shot group."""
+    """For the split that was scored, by shot group."""
     class_recalls: list[float | None] = field(default_factory=list)
     """``None`` for a class without an image in the split."""
     group_confusion: list[list[int]] = field(default_factory=list)

@@ -26,7 +26,7 @@ DUPLICATE = "the same as a test image"
 
 _THREADS = 4  # Pillow decodes beside other threads
 
-OfRows = Callable[[ImageSource, NDArray[np.int64]], NDArray[Any]]
+RowValues = Callable[[ImageSource, NDArray[np.int64]], NDArray[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,8 @@ def take_out_duplicates(raw: RawData, compare: CompareBy, *, allow: bool, publis
     does so for images in memory, and for up to `MOST_IMAGES` files with up to `MOST_PIXELS` pixels to decode. What was
     done is noted.
 
-    With ``auto``, nothing is taken out where most of the test images are training images: that is no leak of a few, but
-    the same images given twice, and what would be left is not what the user meant to train on.
+    With ``auto``, nothing is taken out where most of the test images are training images. The same images were then
+    given twice, and what would be left is not what the user meant to train on.
 
     Args:
         raw: The data set; its training split loses the duplicates. A class that would lose all images keeps them.
@@ -90,7 +90,7 @@ def take_out_duplicates(raw: RawData, compare: CompareBy, *, allow: bool, publis
         )
     if allow or published or given_twice:
         return Duplicates(images=count, by=by, examples=examples, contradicting=contradicting)
-    removed = same & ~_of_lost_classes(raw, labels, same)
+    removed = same & ~_in_lost_classes(raw, labels, same)
     for position in np.flatnonzero(removed).tolist():
         raw.left_out.add(DUPLICATE, images.name(position))
     raw.train.rows = raw.train.rows[~removed]
@@ -110,7 +110,7 @@ class _Images:
     def __len__(self) -> int:
         return int(self.starts[-1])
 
-    def compute(self, values: OfRows, positions: NDArray[np.int64]) -> NDArray[Any]:
+    def compute(self, values: RowValues, positions: NDArray[np.int64]) -> NDArray[Any]:
         """``values`` of the images at these positions, which rise, of shape (N, ...)."""
         values_of_splits = []
         for split, start, end in zip(self.splits, self.starts, self.starts[1:], strict=False):
@@ -210,7 +210,7 @@ def _contradicting(ids: NDArray[np.int64], labels: NDArray[np.int64]) -> int:
     return int(np.isin(ids, contents[classes > 1]).sum())
 
 
-def _of_lost_classes(raw: RawData, labels: NDArray[np.int64], same: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _in_lost_classes(raw: RawData, labels: NDArray[np.int64], same: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which training images are of a class that would lose all of them; such classes are noted."""
     lost = np.setdiff1d(labels, labels[~same])
     if len(lost):

@@ -54,23 +54,25 @@ def near_duplicates(splits: Mapping[str, ImageSplit], *, distance: int = 4, limi
         UserError: ``imagehash`` is not installed.
     """
     names = [(name, position) for name, split in splits.items() for position in range(len(split))]
-    parts = [_hashes(split) for split in splits.values()]
-    hashes = np.concatenate([part[0] for part in parts]) if parts else np.empty(0, dtype=np.uint64)
-    readable = np.flatnonzero(np.concatenate([part[1] for part in parts])) if parts else np.empty(0, dtype=np.int64)
+    hashes, is_readable = np.empty(0, dtype=np.uint64), np.empty(0, dtype=bool)
+    for split in splits.values():
+        more, readable_here = _hashes(split)
+        hashes, is_readable = np.concatenate([hashes, more]), np.concatenate([is_readable, readable_here])
+    readable = np.flatnonzero(is_readable)
     distinct, first, group = np.unique(hashes[readable], return_index=True, return_inverse=True)
     first = readable[first]
     same = readable[first[group] != readable]
-    found = np.column_stack([np.zeros(len(same), dtype=np.int64), first[group][first[group] != readable], same])
-    total = len(found)
+    pairs = np.column_stack([np.zeros(len(same), dtype=np.int64), first[group][first[group] != readable], same])
+    total = len(pairs)
     for start in range(0, len(distinct), _BLOCK):
         near = _near(distinct, start, distance)
         total += len(near)
         ends = np.sort(first[near[:, 1:]], axis=1)
-        found = np.concatenate([found, np.column_stack([near[:, 0], ends])])
-        if len(found) > limit:
-            found = _nearest(found, limit)
-    pairs = [NearDuplicate(names[one], names[other], bits) for bits, one, other in _nearest(found, limit).tolist()]
-    return NearDuplicates(pairs, total, len(names) - len(readable))
+        pairs = np.concatenate([pairs, np.column_stack([near[:, 0], ends])])
+        if len(pairs) > limit:
+            pairs = _nearest(pairs, limit)
+    nearest = [NearDuplicate(names[one], names[other], bits) for bits, one, other in _nearest(pairs, limit).tolist()]
+    return NearDuplicates(nearest, total, len(names) - len(readable))
 
 
 def _hashes(split: ImageSplit) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
@@ -104,8 +106,8 @@ def _near(hashes: NDArray[np.uint64], start: int, distance: int) -> NDArray[np.i
     return np.column_stack([bits[one, other].astype(np.int64), start + one, start + other])
 
 
-def _nearest(found: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
-    return found[np.lexsort((found[:, 2], found[:, 1], found[:, 0]))[:limit]]
+def _nearest(pairs: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+    return pairs[np.lexsort((pairs[:, 2], pairs[:, 1], pairs[:, 0]))[:limit]]
 
 
 _BITS = np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(-1, 2), axis=1).sum(

@@ -53,19 +53,19 @@ def score_intervals(
     sums = np.zeros((resamples + 1, BINS + 2))
     by_class = np.split(np.argsort(images.label, kind="stable"), np.cumsum(support)[:-1])
     for label in np.flatnonzero(support):
-        own = images.select(by_class[label])
-        guesses, which = np.unique(own.prediction, return_inverse=True)
-        table = np.hstack([np.eye(len(guesses))[which], _columns(own)])
+        rows = images.select(by_class[label])
+        guesses, which = np.unique(rows.prediction, return_inverse=True)
+        table = np.hstack([np.eye(len(guesses))[which], _columns(rows)])
         step = max(1, _DRAWS_AT_ONCE // len(table))
         for start in range(0, resamples + 1, step):
-            part = slice(start, min(start + step, resamples + 1))
-            times = _times_drawn(rng, part.stop - start, len(table))
+            draws = slice(start, min(start + step, resamples + 1))
+            times = _times_drawn(rng, draws.stop - start, len(table))
             if not start:
                 times[0] = 1
             drawn = times @ table
-            predicted[part, guesses] += drawn[:, : len(guesses)]
-            correct[part, label] = drawn[:, : len(guesses)] @ (guesses == label)
-            sums[part] += drawn[:, len(guesses) :]
+            predicted[draws, guesses] += drawn[:, : len(guesses)]
+            correct[draws, label] = drawn[:, : len(guesses)] @ (guesses == label)
+            sums[draws] += drawn[:, len(guesses) :]
     scores: dict[str, NDArray[np.float64] | None] = {"top1": correct.sum(axis=1) / total}
     if len(images.nll):
         gaps = np.abs(sums[:, 2:]).sum(axis=1)

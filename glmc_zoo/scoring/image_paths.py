@@ -47,19 +47,19 @@ def find_images(paths: Iterable[str], *, follow_links: bool = False) -> FoundIma
     given, finder = list(paths), _Finder(follow_links)
     for name in given:
         finder.add(name)
-    if not finder.found.files:
-        rest = f"; {left_out}" if (left_out := finder.found.left_out_line()) else ""
+    if not finder.images.files:
+        rest = f"; {left_out}" if (left_out := finder.images.left_out_line()) else ""
         raise UserError(
             f"No image was found in {', '.join(map(escaped, given))}: give image files, such as .jpg, .png or .tif, or "
             f"folders that hold some{rest}."
         )
-    return finder.found
+    return finder.images
 
 
 class _Finder:
     def __init__(self, follow_links: bool) -> None:
         self.follow_links = follow_links
-        self.found = FoundImages()
+        self.images = FoundImages()
         self.seen: set[str] = set()
         self.real_folders: dict[str, str] = {}
 
@@ -80,14 +80,14 @@ class _Finder:
 
     def _add_file(self, path: Path) -> None:
         if path.suffix.lower() == ".csv" and path.is_file():
-            self._add_all(_listed_images(path, self.found.left_out))
+            self._add_all(_listed_images(path, self.images.left_out))
         else:
             self._add_all([path])
 
     def _add_folder(self, folder: Path, keep: Callable[[list[str]], bool] = bool) -> int:
         """Add the images below a folder whose relative path, in parts, ``keep`` accepts; return how many."""
         walk = walk_images(folder, follow_links=self.follow_links)
-        self.found.left_out.update(walk.left_out, "" if folder == Path() else folder.as_posix())
+        self.images.left_out.update(walk.left_out, "" if folder == Path() else folder.as_posix())
         inside = [
             [*(part for part in inner.split("/") if part != "."), name]
             for inner, names in walk.folders.items()
@@ -135,7 +135,7 @@ class _Finder:
         else:
             reason = NOT_AN_IMAGE
         if reason:
-            self.found.left_out.add(reason, str(path))
+            self.images.left_out.add(reason, str(path))
 
     def _add_all(self, paths: Iterable[Path]) -> None:
         for path in paths:
@@ -145,7 +145,7 @@ class _Finder:
             key = os.path.join(self.real_folders[parent], path.name)
             if key not in self.seen:
                 self.seen.add(key)
-                self.found.files.append(path)
+                self.images.files.append(path)
 
 
 def _matches_any(parts: Sequence[str], pattern: Sequence[str]) -> bool:

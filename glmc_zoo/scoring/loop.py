@@ -56,7 +56,7 @@ class Scored:
     """Without the correction, where there is one."""
     predictions: Predictions | None = None
     intervals: dict[str, list[float]] = field(default_factory=dict)
-    """Of the scores, where asked for; see `score_intervals`."""
+    """For the scores, where asked for; see `score_intervals`."""
     plain_intervals: dict[str, list[float]] = field(default_factory=dict)
 
 

@@ -54,10 +54,10 @@ class PredictionRun:
             on_main_process(self.accelerator, lambda: check_output(output, overwrite=options.overwrite))
         self.options = options
         # One process looks: what the others find may have changed since.
-        found = on_main_process(
+        images = on_main_process(
             self.accelerator, lambda: find_images(options.images, follow_links=options.follow_links)
         )
-        self.files, self.left_out = found.files, found.left_out_line()
+        self.files, self.left_out = images.files, images.left_out_line()
         source = main_process_first(self.accelerator, lambda: open_model(options.model))
         self.classifier = load_classifier(source, self.accelerator.device, image_size=options.image_size)
         self.labels = class_labels(source, self.classifier.network, self.classifier.num_classes)

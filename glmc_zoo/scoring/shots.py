@@ -1,4 +1,4 @@
-"""The shot groups of an evaluation: whose training images they follow, and what is said of it."""
+"""The shot groups of an evaluation: whose training images they follow, and notes about them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -73,8 +73,8 @@ def print_estimate(run: TrainingRun) -> DryRun:
     split = run.data.test if run.data.val is None else run.data.val
     evaluation_seconds = _evaluation_seconds(run, split)
     # All processes wait for the slowest.
-    own = torch.tensor([[step_seconds, evaluation_seconds, peak_memory(run.accelerator.device)]])
-    slowest: Any = run.accelerator.gather(own.to(run.accelerator.device)).amax(dim=0)
+    measured = torch.tensor([[step_seconds, evaluation_seconds, peak_memory(run.accelerator.device)]])
+    slowest: Any = run.accelerator.gather(measured.to(run.accelerator.device)).amax(dim=0)
     step_seconds, evaluation_seconds, memory = slowest.tolist()
     estimate = DryRun(
         options=saved(run.options),
@@ -168,11 +168,11 @@ def _evaluations(run: TrainingRun, split: ImageSplit) -> int:
 
 
 def _time(run: TrainingRun, split: ImageSplit, images: int) -> float:
-    part = copy(split)
-    part.rows, part.labels = split.rows[:images], split.labels[:images]
-    part.pixels = None if split.pixels is None else split.pixels[:images]
+    first = copy(split)
+    first.rows, first.labels = split.rows[:images], split.labels[:images]
+    first.pixels = None if split.pixels is None else split.pixels[:images]
     start = time.perf_counter()
-    run.evaluate(part)
+    run.evaluate(first)
     return time.perf_counter() - start
 
 

@@ -114,13 +114,13 @@ def _matching(walk: Walk, images: list[str], patterns: list[str]) -> list[str]:
         if os.path.isfile(walk.root / pattern) and pattern.lower().endswith(ARCHIVES):
             raise UserError(f"The data folder {walk.root} holds the archive {pattern}: unpack it there.")
         expression = _expression(pattern)
-        found = [path for path in images if expression.fullmatch(path) or is_inside(path, pattern)]
-        if not found:
+        matching = [path for path in images if expression.fullmatch(path) or is_inside(path, pattern)]
+        if not matching:
             raise UserError(
                 f"The dataset card of {walk.root} names {pattern}, which matches no image of the folder: mend its "
                 "configs, or unpack the archives that hold the images."
             )
-        matched.update(dict.fromkeys(found))
+        matched.update(dict.fromkeys(matching))
     return list(matched)
 
 

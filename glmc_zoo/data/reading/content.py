@@ -87,14 +87,14 @@ def _digests(
     if isinstance(source, ArrayImages):
         return _as_array([pixel_digest(source.pixels[row]) for row in rows])
 
-    def some(pairs: list[tuple[int, Encoded]]) -> list[bytes]:
-        return [_of_record(source, row, record, digest) for row, record in pairs]
+    def digests_of(pairs: list[tuple[int, Encoded]]) -> list[bytes]:
+        return [_record_digest(source, row, record, digest) for row, record in pairs]
 
     with ThreadPoolExecutor(_THREADS) as pool:
         digests: list[bytes] = []
         for pairs in _records(source, rows):
-            parts = [pairs[start : start + _ROWS_OF_A_THREAD] for start in range(0, len(pairs), _ROWS_OF_A_THREAD)]
-            digests += chain.from_iterable(pool.map(some, parts))
+            shares = [pairs[start : start + _ROWS_OF_A_THREAD] for start in range(0, len(pairs), _ROWS_OF_A_THREAD)]
+            digests += chain.from_iterable(pool.map(digests_of, shares))
     return _as_array(digests)
 
 
@@ -102,7 +102,7 @@ def _as_array(digests: list[bytes]) -> NDArray[np.uint8]:
     return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(digests), _DIGEST)
 
 
-def _of_record(
+def _record_digest(
     source: ArrowImages | FileImages, row: int, record: Encoded, digest: Callable[[BinaryIO | bytes, int], bytes]
 ) -> bytes:
     if record is None:

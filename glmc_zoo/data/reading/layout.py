@@ -92,7 +92,7 @@ def find_layout(tree: FolderTree, options: DataOptions, base: str = ".") -> Layo
         inside = [one for one in tree.children(folder) if split_role(one)]
         if split_role(name) and {split_role(one) for one in inside} - {split_role(name)} and len(inside) > 1:
             raise UserError(
-                f"The folder {escaped(folder)} is called as a split and holds others, {name_few(inside)}: give that "
+                f"The folder {escaped(folder)} has the name of a split and holds others, {name_few(inside)}: give that "
                 "folder as the data, or move its folders up."
             )
     _check_classes(tree, classes.values(), options)
@@ -164,8 +164,8 @@ def _checked_splits(
     name = min(splits, key=lambda name: (splits[name] == "train", name not in holding))
     raise UserError(
         f"The folder {escaped(join(base, name))} may be a split or a class, as {name_few(others)} beside it "
-        f"{'is' if len(others) == 1 else 'are'} no split: give train_split= or test_split= with its name if it is a "
-        "split, or class_level=1 if it is a class."
+        f"{'is not a split' if len(others) == 1 else 'are not splits'}: give train_split= or test_split= with its name "
+        "if it is a split, or class_level=1 if it is a class."
     )
 
 

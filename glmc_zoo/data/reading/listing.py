@@ -92,6 +92,9 @@ def raw_from_listing(listing: FileListing, options: DataOptions) -> RawData:
         return RawSplit(source, labels, np.arange(len(labels)), groups)
 
     given = {train: options.train_split, test: options.test_split}
+    alone = "test" if is_test_alone(train, test, options) else None
+    if listing.unsplit and test is None and options.train_split is None:
+        alone = "whole"
     return RawData(
         classes,
         split(train, "training"),
@@ -108,7 +111,7 @@ def raw_from_listing(listing: FileListing, options: DataOptions) -> RawData:
             )
             for name in used
         ],
-        alone=_alone(listing, train, test, options),
+        alone=alone,
         grouped_by=listing.grouped_by,
     )
 
@@ -137,12 +140,10 @@ def listing_tables(listing: FileListing, address: str | None = None) -> Mapping[
     return tables
 
 
-def _alone(listing: FileListing, train: str, test: str | None, options: DataOptions) -> str | None:
-    if test is not None or options.train_split is not None:
-        return None
-    if listing.unsplit:
-        return "whole"
-    return "test" if train == options.test_split or split_role(train) in ("test", "validation") else None
+def is_test_alone(first: str, test: str | None, options: DataOptions) -> bool:
+    """Whether the splits that `choose_splits` gave are one, which the user or its name calls a test split."""
+    means_test = options.test_split is not None or split_role(first) in ("test", "validation")
+    return test is None and options.train_split is None and means_test
 
 
 def _without_unlabelled(listing: FileListing) -> FileListing:

@@ -19,7 +19,7 @@ _ROLE: dict[str, Role] = {name: role for role, names in _NAMES.items() for name 
 # Words beside the name of a split that do not change its meaning: seg_train, test_set, images_val, TrainData.
 _FILLERS = ("set", "sets", "seg", "data", "dataset", "images", "image", "imgs", "img", "split", "folder", "jpg", "png")
 _WRAPPED = re.compile(rf"^(?:{'|'.join(_FILLERS)})?(.+?)(?:{'|'.join(_FILLERS)})?$")
-# Names in several words. Other words are not joined, so that "test tube" and "val id" are no splits.
+# Names in several words. Other words are not joined, so that "test tube" and "val id" are not splits.
 _SEVERAL_WORDS = frozenset({"train val", "train valid", "hold out", "held out"})
 # The end of train-00000-of-00002, train_1 or train.2: files of one name but for it hold the same split.
 _SHARD = re.compile(r"[-_.]\d+(?:[-_.]of[-_.]\d+)?$")
@@ -34,9 +34,9 @@ def split_role(name: str) -> Role | None:
     """The split that a folder, a table or a cell of a column means by its name; ``None`` for any other name.
 
     ``train``, ``Training``, ``training_set``, ``seg_train``, ``train2017`` and ``TrainData`` are all the training
-    split; ``test tube`` and ``training shoes`` are no split.
+    split; ``test tube`` and ``training shoes`` are not splits.
     """
-    # Letters of every alphabet belong to a word: "testé" is no test.
+    # Letters of every alphabet belong to a word: "testé" is not "test".
     text = unicodedata.normalize("NFC", name).lower()
     words = [word.strip("0123456789") for word in re.split(r"[\W_]+", text)]
     words = [word for word in words if word and word not in _FILLERS]

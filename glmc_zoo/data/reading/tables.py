@@ -16,7 +16,7 @@ from glmc_zoo.data.reading.file_finder import FileFinder
 from glmc_zoo.data.reading.images import ArrowImages, FileImages
 from glmc_zoo.data.reading.inventory import LeftOut
 from glmc_zoo.data.reading.label_files import MISSING
-from glmc_zoo.data.reading.listing import UNLABELLED, UNUSED_SPLIT
+from glmc_zoo.data.reading.listing import UNLABELLED, UNUSED_SPLIT, is_test_alone
 from glmc_zoo.data.reading.parquet_folder import FolderTables
 from glmc_zoo.data.reading.split import RawData, RawSplit
 from glmc_zoo.data.reading.split_names import (
@@ -24,7 +24,6 @@ from glmc_zoo.data.reading.split_names import (
     find_split_column,
     how_decided,
     split_cells,
-    split_role,
 )
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import SplitFacts
@@ -49,7 +48,7 @@ def errors_as_sentence(source: Path | str) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Part:
+class _SplitRows:
     """The rows of a table that make one split."""
 
     table: Any
@@ -64,30 +63,28 @@ def raw_from_tables(tables: Mapping[str, Any], options: DataOptions, folder: Pat
     left_out = LeftOut()
     if isinstance(tables, FolderTables):
         left_out.update(tables.left_out)
-    parts, by_column = _parts(tables, options)
-    train_name, test_name, label_column, notes = _choose_labelled(parts, options, left_out)
+    available, by_column = _available_splits(tables, options)
+    train_name, test_name, label_column, notes = _choose_labelled(available, options, left_out)
     used = [train_name] if test_name is None else [train_name, test_name]
-    features = parts[train_name].table.features
-    for name in parts:
+    features = available[train_name].table.features
+    for name in available:
         if name not in used:
-            left_out.add(UNUSED_SPLIT, f"the split {name}", len(parts[name].rows))
-    chosen = [parts[name] for name in used]
-    labels, class_names = read_labels([part.table for part in chosen], label_column)
+            left_out.add(UNUSED_SPLIT, f"the split {name}", len(available[name].rows))
+    chosen = [available[name] for name in used]
+    labels, class_names = read_labels([split.table for split in chosen], label_column)
     group_column = _group_column(chosen, options)
     splits = []
-    for part, shown, label in zip(chosen, ("training", "test"), labels, strict=False):
-        source, exists = _image_source(part, options, features, shown, folder, left_out)
-        rows = part.rows[exists[part.rows]]
+    for split, shown, label in zip(chosen, ("training", "test"), labels, strict=False):
+        source, exists = _image_source(split, options, features, shown, folder, left_out)
+        rows = split.rows[exists[split.rows]]
         known = rows[label[rows] >= 0]
         if len(known) < len(rows):
             left_out.add(UNLABELLED, f"rows of the {shown} split", len(rows) - len(known))
-        groups = None if group_column is None else _texts(part.table, group_column)
+        groups = None if group_column is None else _texts(split.table, group_column)
         splits.append(RawSplit(source, label, known, groups))
     if not len(splits[0].rows):
         raise UserError(f"The label column {label_column!r} is empty for every image: name another with label_column=.")
     given = {train_name: options.train_split, test_name: options.test_split}
-    means_test = options.test_split is not None or split_role(train_name) in ("test", "validation")
-    only_test = test_name is None and options.train_split is None and means_test
     return RawData(
         class_names,
         splits[0],
@@ -105,37 +102,37 @@ def raw_from_tables(tables: Mapping[str, Any], options: DataOptions, folder: Pat
             )
             for name, split in zip(used, splits, strict=True)
         ],
-        alone="test" if only_test else None,
+        alone="test" if is_test_alone(train_name, test_name, options) else None,
         grouped_by=group_column,
     )
 
 
 def _choose_labelled(
-    parts: dict[str, _Part], options: DataOptions, left_out: LeftOut
+    available: dict[str, _SplitRows], options: DataOptions, left_out: LeftOut
 ) -> tuple[str, str | None, str, list[str]]:
-    """Training split, test split, label column, and notes; a test split without labels is taken out of ``parts``."""
+    """Training split, test split, label column, and notes; a test split without labels is taken from ``available``."""
     dropped: list[str] = []
     while True:
-        train, test, notes = choose_splits(list(parts), options.train_split, options.test_split)
-        label_column = find_label_column(parts[train].table.features, options.label_column)
-        if test is None or not _unlabelled(parts[test], label_column):
+        train, test, notes = choose_splits(list(available), options.train_split, options.test_split)
+        label_column = find_label_column(available[train].table.features, options.label_column)
+        if test is None or not _unlabelled(available[test], label_column):
             return train, test, label_column, [*dropped, *notes]
         if options.test_split is not None:
             raise UserError(f"test_split={test!r} has no labels: name another split, or leave it out.")
-        number = len(parts.pop(test).rows)
+        number = len(available.pop(test).rows)
         left_out.add(UNLABELLED, f"the split {test}", number)
         dropped.append(f"The split {test} has {number:,} images and no labels, and is not used.")
 
 
-def _parts(tables: Mapping[str, Any], options: DataOptions) -> tuple[dict[str, _Part], str | None]:
+def _available_splits(tables: Mapping[str, Any], options: DataOptions) -> tuple[dict[str, _SplitRows], str | None]:
     """The splits, and the column that makes them: a single table may say the split of each row."""
-    parts = {name: _Part(table, np.arange(len(table))) for name, table in tables.items()}
+    available = {name: _SplitRows(table, np.arange(len(table))) for name, table in tables.items()}
     if len(tables) > 1 and options.split_column is None:
-        return parts, None
+        return available, None
     table = next(iter(tables.values()))
     column = options.split_column or find_split_column(table.features)
     if column is None:
-        return parts, None
+        return available, None
     if len(tables) > 1 or column not in table.features:
         raise UserError(
             f"split_column={column!r} is not a column of a data set without splits: the splits are "
@@ -148,27 +145,27 @@ def _parts(tables: Mapping[str, Any], options: DataOptions) -> tuple[dict[str, _
         train=options.train_split,
     )
     if cells is None:
-        return parts, None
+        return available, None
     values = np.array(cells, dtype=np.str_)
-    return {name: _Part(table, np.flatnonzero(values == name)) for name in dict.fromkeys(cells)}, column
+    return {name: _SplitRows(table, np.flatnonzero(values == name)) for name in dict.fromkeys(cells)}, column
 
 
-def _unlabelled(part: _Part, column: str) -> bool:
+def _unlabelled(split: _SplitRows, column: str) -> bool:
     """Whether a split has no label for any of its images."""
-    features = part.table.features
+    features = split.table.features
     if column not in features:
         return not label_columns(features)
-    values = part.table.select_columns([column]).with_format("arrow")[:].column(column).to_pylist()
-    return all(values[row] in (None, "", -1) for row in part.rows)
+    values = split.table.select_columns([column]).with_format("arrow")[:].column(column).to_pylist()
+    return all(values[row] in (None, "", -1) for row in split.rows)
 
 
-def _group_column(parts: Sequence[_Part], options: DataOptions) -> str | None:
+def _group_column(available: Sequence[_SplitRows], options: DataOptions) -> str | None:
     column = options.split_by
     if column is None or column.startswith("path:"):
         return None
-    for part in parts:
-        if column not in part.table.features:
-            names = ", ".join(part.table.features)
+    for split in available:
+        if column not in split.table.features:
+            names = ", ".join(split.table.features)
             raise UserError(f"split_by={column!r} is not a column: give one of {names}, or path:PATTERN.")
     return column
 
@@ -185,10 +182,15 @@ def _texts(table: Any, column: str) -> NDArray[Any]:
 
 
 def _image_source(
-    part: _Part, options: DataOptions, features: Mapping[str, Any], name: str, folder: Path | None, left_out: LeftOut
+    split: _SplitRows,
+    options: DataOptions,
+    features: Mapping[str, Any],
+    name: str,
+    folder: Path | None,
+    left_out: LeftOut,
 ) -> tuple[ArrowImages | FileImages, NDArray[np.bool_]]:
     """The images of a table, in its image column or in the files that a column of text names, and which exist."""
-    table = part.table
+    table = split.table
     column = find_image_column(features, options.image_column)
     if column not in table.features:
         column = find_image_column(table.features)
@@ -203,8 +205,8 @@ def _image_source(
     cells = _texts(table, column).tolist()
     paths = [finder.find(cell) for cell in cells]
     exists = np.array([path is not None and finder.is_file(path) for path in paths], dtype=np.bool_)
-    missing = [cells[row] for row in part.rows[~exists[part.rows]]]
-    if missing and (not options.skip_bad_images or len(missing) == len(part.rows)):
+    missing = [cells[row] for row in split.rows[~exists[split.rows]]]
+    if missing and (not options.skip_bad_images or len(missing) == len(split.rows)):
         raise UserError(
             f"image_column={column!r} holds the text {missing[0]!r}, which is not a file: give a column of images, or "
             "of paths that are absolute or relative to the data folder."

@@ -22,7 +22,7 @@ Read = Callable[..., Any]
 def test_class_folders(read: Read, write_images: Write, tmp_path: Path) -> None:
     # The class names are those that a reader guessing splits from file names stumbles over.
     write_images(tmp_path / "set", [2, 3, 1], names=["test tube", "train", "validation"])
-    with pytest.raises(UserError, match="validation may be a split or a class, as test tube beside it is no split"):
+    with pytest.raises(UserError, match="validation may be a split or a class, as test tube beside it is not a split"):
         read(tmp_path / "set")
     raw = read(tmp_path / "set", class_level=1)
     assert raw.class_names == ["test tube", "train", "validation"]

@@ -128,16 +128,16 @@ def test_splits_that_the_user_names() -> None:
 @pytest.mark.parametrize(
     ("paths", "name", "others"),
     [
-        (below(["eval"]) + images("ant"), "eval", "ant beside it is"),
-        (images("validation", "valley", "valid"), "valid", "valley beside it is"),
-        (below(["train"]) + images("ant", "bee"), "train", "ant, bee beside it are"),
+        (below(["eval"]) + images("ant"), "eval", "ant beside it is not a split"),
+        (images("validation", "valley", "valid"), "valid", "valley beside it is not a split"),
+        (below(["train"]) + images("ant", "bee"), "train", "ant, bee beside it are not splits"),
     ],
 )
 def test_a_split_or_a_class(paths: list[str], name: str, others: str) -> None:
     with pytest.raises(UserError) as caught:
         listing(paths)
     assert str(caught.value) == (
-        f"The folder {name} may be a split or a class, as {others} no split: give train_split= or test_split= with its "
+        f"The folder {name} may be a split or a class, as {others}: give train_split= or test_split= with its "
         "name if it is a split, or class_level=1 if it is a class."
     )
     assert listing(paths, class_level=1).unsplit
@@ -188,7 +188,7 @@ def test_a_flat_training_folder_is_not_replaced_by_the_test_split() -> None:
         ),
         (
             below(["train/train", "train/test"]),
-            "The folder train is called as a split and holds others, test, train: give that folder as the data, or "
+            "The folder train has the name of a split and holds others, test, train: give that folder as the data, or "
             "move its folders up.",
         ),
         (
