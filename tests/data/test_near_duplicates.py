@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,7 +94,5 @@ def test_against_a_comparison_of_all_pairs(given_hashes: Callable[..., dict[str,
 def test_many_images_and_many_equal_ones(given_hashes: Callable[..., dict[str, ImageSplit]]) -> None:
     hashes = np.random.RandomState(0).randint(0, 2**63, 20_000).astype(np.uint64)
     hashes[:5000] = 0  # as images of one colour
-    start = time.perf_counter()
     found = near_duplicates(given_hashes(hashes), limit=10_000)
-    assert time.perf_counter() - start < 60
     assert found.total == 4999 and all(pair.first == ("train", 0) for pair in found.pairs)

@@ -101,15 +101,13 @@ PIPES = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no
 
 
 @PIPES
-def test_what_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
     for name, reason in (("pipe.jpg", "not a regular file"), ("folder.jpg", "Is a dir"), ("gone.jpg", "No such file")):
-        start = time.monotonic()
         with pytest.raises(UnreadableImage, match=reason):
             read_image(str(tmp_path / name))
         assert not looks_like_image(str(tmp_path / name))
-        assert time.monotonic() - start < 5
 
     def refuse(path: str, flags: int) -> int:
         raise PermissionError(13, "Permission denied", path)
