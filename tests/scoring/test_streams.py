@@ -143,10 +143,10 @@ def test_scores_from_a_hub(
         (["--official-val"], "--official-val needs images held out"),
         (["--logit-adjustment", "search"], "--logit-adjustment search needs images held out"),
         (["--tau-norm", "search"], "--tau-norm search needs images held out"),
-        (["--split-file", "list.txt"], "--split-file has no effect with --streaming"),
+        (["--split-file", "list.txt"], "--split-file list.txt has no effect with --streaming"),
         (["--skip-bad-images"], "--skip-bad-images has no effect with --streaming"),
-        (["--data-seed", 3], "--data-seed has no effect with --streaming"),
-        (["--selection", "first"], "--selection has no effect with --streaming"),
+        (["--data-seed", 3], "--data-seed 3 has no effect with --streaming"),
+        (["--selection", "first"], "--selection first has no effect with --streaming"),
         (
             ["--data", "digits_lt"],
             "digits_lt is not on the Hub: leave it out.",
