@@ -231,6 +231,7 @@ def test_pixels_of_arrays_count() -> None:
     assert difference is not None and "1 training image of class 0 was replaced" in difference.text
 
 
+@pytest.mark.slow
 def test_a_real_table(shared: Path, own_cache: None) -> None:
     data = load_data("cifar10_lt", data_dir=shared / "data" / "cifar10", imbalance_factor=1)
     one = fingerprint(data)

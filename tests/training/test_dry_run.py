@@ -15,6 +15,8 @@ import glmc_zoo
 from glmc_zoo.errors import UserError
 from glmc_zoo.training.dry_run import DryRun, _duration
 
+pytestmark = pytest.mark.slow
+
 TINY: dict[str, Any] = {"max_count": 10, "imbalance_factor": 2, "batch_size": 16}
 
 

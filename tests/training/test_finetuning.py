@@ -21,7 +21,7 @@ Recipe = Callable[..., Any]
 SHORT = ["--epochs", 2, "--batch-size", 8, "--warmup-epochs", 0]
 
 
-pytestmark = pytest.mark.usefixtures("own_cache")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_cache")]
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ import pytest
 import yaml
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 Train = Callable[..., Any]
 Interrupt = Callable[[int], AbstractContextManager[None]]
 
