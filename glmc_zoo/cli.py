@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from glmc_zoo.errors import UserError, as_command_line, did_you_mean
+from glmc_zoo.errors import UserError, as_command_line, did_you_mean, on_command_line
 from glmc_zoo.files import percent, text_table
 from glmc_zoo.options.given import Given, recipes_folder
 from glmc_zoo.options.parser import read_command_line
@@ -35,7 +35,8 @@ def run_recipe(main: Callable[[], None]) -> None:
     _print_any_name()
     status = 0
     try:
-        main()
+        with on_command_line(option_names()):
+            main()
     except UserError as error:
         _report(error)
         status = 2

@@ -1,7 +1,11 @@
 """The one exception for mistakes that a user can correct."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_OPTIONS: ContextVar[frozenset[str]] = ContextVar("options of the command line", default=frozenset())
 
 
 class UserError(ValueError):
@@ -56,3 +60,19 @@ def as_command_line(sentence: str, names: Collection[str]) -> str:
 
     known = "|".join(sorted(names, key=len, reverse=True))
     return re.sub(rf"(?<![\w-])({known})=({_VALUE})?", spelled, sentence)
+
+
+@contextmanager
+def on_command_line(names: Collection[str]) -> Iterator[None]:
+    """Have `as_shown` spell these options as on the command line."""
+    token = _OPTIONS.set(frozenset(names))
+    try:
+        yield
+    finally:
+        _OPTIONS.reset(token)
+
+
+def as_shown(sentence: str) -> str:
+    """A note for the screen: as it is, or with options as on the command line where a command is run."""
+    names = _OPTIONS.get()
+    return as_command_line(sentence, names) if names else sentence

@@ -61,7 +61,14 @@ def claim_folder(folder: Path, advice: str) -> None:
 
 
 def check_folder(folder: Path, advice: str) -> None:
-    """Refuse what `claim_folder` would refuse; nothing is made."""
+    """Refuse what `claim_folder` would refuse; nothing is made.
+
+    A path that is not UTF-8 is refused, as the library that writes the weights takes no other.
+    """
+    try:
+        os.fspath(folder.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"output_dir={str(folder)!r} is not UTF-8: give a folder whose whole path is.") from error
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
         names = sorted(path.name for path in existing.iterdir()) if existing == folder else []

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from glmc_zoo.files import csv_text, write_csv
+from glmc_zoo.errors import UserError
+from glmc_zoo.files import check_folder, csv_text, write_csv
 
 ODD = ["two\nlines", "return\rhere", "both\r\n", "a,b", 'a "b"', "ä", "", " x "]
 
@@ -21,3 +22,10 @@ def test_a_cell_is_read_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "expected"), [("\udce9", "\\udce9\n"), ("\ud800é", "\\ud800é\n"), ("x", "x\n")])
 def test_what_utf8_cannot_hold_is_escaped(text: str, expected: str) -> None:
     assert csv_text([[text]]) == expected
+
+
+def test_a_folder_that_is_not_utf8_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"^output_dir='.*\\udce9/run' is not UTF-8: give a folder whose whole path is\.$"
+    ):
+        check_folder(tmp_path / "caf\udce9" / "run", "")

@@ -73,12 +73,12 @@ def take_out_duplicates(raw: RawData, compare: CompareBy, *, allow: bool, publis
     labels = raw.train.labels[raw.train.rows]
     contradicting = _contradicting(ids[:size], labels)
     if contradicting:
-        raw.notes.append(f"{contradicting} training images are the same as a training image of another class.")
+        raw.notes.append(f"{same_images(contradicting, 'a training image of another class')}.")
     count = int(same.sum())
     if not count:
         return Duplicates(images=0, by=by, contradicting=contradicting)
     examples = _examples(images, ids, np.flatnonzero(same)[:MOST_EXAMPLES])
-    what = f"{count} training images are the same as a test image by their {by}, such as {examples[0]}"
+    what = f"{same_images(count, by=by)}, such as {examples[0]}"
     overlap = np.isin(ids[size:], ids[:size]).mean()
     given_twice = compare == "auto" and overlap > 0.5
     if allow or published:
@@ -93,11 +93,18 @@ def take_out_duplicates(raw: RawData, compare: CompareBy, *, allow: bool, publis
     removed = same & ~_in_lost_classes(raw, labels, same)
     for position in np.flatnonzero(removed).tolist():
         raw.left_out.add(DUPLICATE, images.name(position))
+    were = "1 was" if removed.sum() == 1 else f"{removed.sum():,} were"
     raw.train.rows = raw.train.rows[~removed]
-    raw.notes.append(f"{what}; {removed.sum()} were taken out of the training split.")
+    raw.notes.append(f"{what}; {were} taken out of the training split.")
     return Duplicates(
         images=count, by=by, examples=examples, removed=int(removed.sum()), contradicting=contradicting
     )  # fmt: skip
+
+
+def same_images(number: int, other: str = "a test image", by: str | None = None) -> str:
+    """How many training images are the same as another image, by their ``bytes`` or ``pixels``, in words."""
+    images, their = ("1 training image is", "its") if number == 1 else (f"{number:,} training images are", "their")
+    return f"{images} the same as {other}{'' if by is None else f' by {their} {by}'}"
 
 
 class _Images:
@@ -216,7 +223,7 @@ def _in_lost_classes(raw: RawData, labels: NDArray[np.int64], same: NDArray[np.b
     if len(lost):
         names = name_few([raw.class_names[label] for label in lost], 10)
         raw.notes.append(
-            f"{len(lost)} classes keep training images that are test images too, as they have no others: {names}."
+            f"These classes keep training images that are test images too, as they have no others: {names}."
         )
     return np.isin(labels, lost)
 

@@ -1,11 +1,10 @@
 """The inventory of a data set in words: what a run prints before it starts."""
 
-from glmc_zoo.data.duplicates import Duplicates
+from glmc_zoo.data.duplicates import Duplicates, same_images
 from glmc_zoo.data.groups import GroupFacts
+from glmc_zoo.data.reading.inventory import reason_text
 from glmc_zoo.data.reading.split import ImageSplit, RawData
-from glmc_zoo.facts import Inventory, LeftOutFacts, SplitFacts
-
-_EXAMPLES_SHOWN = 2
+from glmc_zoo.facts import Inventory, SplitFacts
 
 
 def make_inventory(
@@ -56,20 +55,22 @@ def inventory_lines(inventory: Inventory) -> list[str]:
     lines = [f"data     {inventory.layout}: {inventory.classes} classes"]
     for split in inventory.splits:
         origin = f" from {split.source}" if split.source not in ("", ".") else ""
-        lines.append(f"         {split.name}: {split.images:,} images{origin} ({split.how})")
+        lines.append(f"         {split.name}: {counted(split.images, 'image')}{origin} ({split.how})")
     if inventory.groups is not None:
         lines.append(
             f"         {inventory.groups:,} groups by {inventory.grouped_by}, kept whole where a split is made"
         )
     if inventory.duplicates:
-        lines.append(f"         {inventory.duplicates:,} training images are the same as a test image")
+        lines.append(f"         {same_images(inventory.duplicates)}")
     if inventory.intensity:
         lines.append(f"         {inventory.intensity}")
     if inventory.left_out:
-        lines.append(f"left out {inventory.files_left_out:,} files: {'; '.join(map(_reason, inventory.left_out))}")
+        lines.append(
+            f"left out {counted(inventory.files_left_out, 'file')}: {'; '.join(map(reason_text, inventory.left_out))}"
+        )
     return lines
 
 
-def _reason(one: LeftOutFacts) -> str:
-    examples = ", ".join(one.examples[:_EXAMPLES_SHOWN])
-    return f"{one.files:,} {one.reason} ({examples}{', ...' if one.files > _EXAMPLES_SHOWN else ''})"
+def counted(number: int, noun: str) -> str:
+    """``1 file``, ``2,000 files``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

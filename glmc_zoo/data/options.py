@@ -67,7 +67,7 @@ class DataOptions(OptionGroup):
     image_column: str | None = option("column with the images", default=None, decided_by="its type")
     label_column: str | None = option("column with the classes", default=None, decided_by="its type")
     split_column: str | None = option(
-        "column of a table with the split of each image", default=None, decided_by="its name, split"
+        "column of a table with the split of each image", default=None, decided_by="its name, or what is in it"
     )
     split_by: str | None = option(
         "keep images together where a split is made: a column, or path:PATTERN, a regular expression on the path",

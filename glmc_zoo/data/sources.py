@@ -16,6 +16,7 @@ from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.folders import has_configurations, holds_tables, missing_folder, open_folder
 from glmc_zoo.data.reading.hub import HUB_ID, open_hub
 from glmc_zoo.data.reading.images import ArrayImages
+from glmc_zoo.data.reading.inventory import escaped
 from glmc_zoo.data.reading.label_files import list_csv
 from glmc_zoo.data.reading.listing import FileListing, raw_from_listing
 from glmc_zoo.data.reading.split import RawData, RawSplit
@@ -23,6 +24,8 @@ from glmc_zoo.data.reading.tables import raw_from_tables
 from glmc_zoo.errors import UserError, did_you_mean
 
 _DIGITS_TEST_PER_CLASS = 60
+# Suffixes of files that list images with their classes.
+_LISTS = (".csv", ".tsv", ".jsonl", ".txt")
 
 
 def open_source(options: DataOptions, entry: DataEntry | None) -> RawData:
@@ -69,9 +72,12 @@ def locate(options: DataOptions, entry: DataEntry | None) -> Path | str:
         return _checked_file(folder) if folder.is_file() else folder
     if entry is not None:
         raise UserError(f"data_dir={options.data_dir!r} does not exist: for {name} give {entry.local_layout}.")
-    if HUB_ID.fullmatch(name) and not name.startswith("."):
+    if folder.exists():
+        raise UserError(f"data={escaped(name)!r} is neither a folder nor a regular file: give one of them.")
+    list_of_images = folder.suffix.lower() in (*_LISTS, ".parquet")
+    if HUB_ID.fullmatch(name) and not name.startswith(".") and not list_of_images:
         return name
-    if "/" in name or name.startswith(("~", ".")) or name.endswith((".csv", ".jsonl")):
+    if "/" in name or name.startswith(("~", ".")) or list_of_images:
         raise missing_folder(name)
     known = list(list_data())
     hint = did_you_mean(name, known).replace(" Did", " (did").replace("?", "?)")
@@ -80,7 +86,7 @@ def locate(options: DataOptions, entry: DataEntry | None) -> Path | str:
 
 
 def _checked_file(path: Path) -> Path:
-    if path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".txt"):
+    if path.suffix.lower() in _LISTS:
         return path
     if path.suffix.lower() == ".parquet":
         raise UserError(f"data={str(path)!r} is one parquet file: give the folder that it lies in.")
@@ -183,7 +189,8 @@ def source_facts(options: DataOptions, entry: DataEntry | None, license_name: st
     if folder.exists():
         # The name goes into model cards, which must not tell where a folder lies on this machine.
         folder = folder.resolve()  # that of the images, also where a CSV file in it lists them
-        return {"name": (folder.parent if folder.is_file() else folder).name, "license": license_name}
+        name = (folder.parent if folder.is_file() else folder).name
+        return {"name": escaped(name), "license": license_name}
     return {"name": options.data, "hub_id": options.data, "license": license_name}
 
 

@@ -10,6 +10,7 @@ from glmc_zoo.data.groups import choose_groups
 from glmc_zoo.data.longtail import longtail_counts, longtail_indices
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.content import content_digests, unit_interval
+from glmc_zoo.data.reading.images import image_name
 from glmc_zoo.data.reading.inventory import name_few
 from glmc_zoo.data.reading.listing import UNUSED_SPLIT
 from glmc_zoo.data.reading.split import RawData, RawSplit, readable_rows
@@ -17,6 +18,9 @@ from glmc_zoo.errors import UserError
 
 CONTENT_RULE = "content"
 """Name of the rule by which images are set aside, for the results."""
+
+UNREADABLE = "that cannot be read"
+"""Why an image is left out, for the inventory."""
 
 _TEST_FRACTION = 0.2
 
@@ -26,6 +30,8 @@ def skip_unreadable(raw: RawData) -> int:
     skipped, main = 0, raw.train if len(raw.train.rows) or raw.test is None else raw.test
     for split in raw.splits:
         good = readable_rows(split.source, split.rows)
+        for row in np.setdiff1d(split.rows, good).tolist():
+            raw.left_out.add(UNREADABLE, image_name(split.source, row))
         skipped += len(split.rows) - len(good)
         split.rows = good
     if not len(main.rows):
@@ -85,7 +91,10 @@ def leave_test_out(raw: RawData) -> None:
 
 def unused_classes(names: list[str]) -> str:
     """The note about class names without any image."""
-    return f"{len(names)} class names have no image and were left out: {name_few(names, 10)}."
+    shown = name_few(names, 10)
+    if len(names) == 1:
+        return f"1 class has no image and was left out: {shown}."
+    return f"{len(names)} classes have no image and were left out: {shown}."
 
 
 def check_several_classes(names: list[str]) -> None:

@@ -43,7 +43,11 @@ def public(value: Any) -> Any:
 
 
 def without_folder(argument: str) -> str:
-    """An argument as other people may see it: an absolute path is reduced to its last part."""
+    r"""An argument as other people may see it: an absolute path is reduced to its last part.
+
+    What UTF-8 cannot hold, a byte of a name of another encoding, becomes ``\udce9``: cards and results are UTF-8.
+    """
+    argument = argument.encode("utf-8", "backslashreplace").decode()
     mark = re.match(r"(?:--[\w-]+=)?(?:local-dir:)?", argument)
     before = mark[0] if mark else ""
     path = Path(argument.removeprefix(before))

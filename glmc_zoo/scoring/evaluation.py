@@ -16,6 +16,7 @@ from glmc_zoo.data import (
     load_stream_data,
 )
 from glmc_zoo.data.splits import untested_note
+from glmc_zoo.errors import as_shown
 from glmc_zoo.files import claim_folder, fresh_folder
 from glmc_zoo.hub import ModelSource, open_model
 from glmc_zoo.machine.accelerator import make_accelerator
@@ -89,7 +90,7 @@ class EvaluationRun:
         )
         inventory = self.data.facts.inventory
         lines = [] if inventory is None else inventory_lines(inventory)
-        for line in [*lines, *(f"note: {note}" for note in self.notes)]:
+        for line in [*lines, *(f"note: {as_shown(note)}" for note in self.notes)]:
             self.accelerator.print(line)
 
     def models(self) -> Iterator[tuple[str, Classifier]]:
@@ -106,7 +107,7 @@ class EvaluationRun:
         images, scaling = as_trained(self.split, source, self.options.data)
         notes = [*notes, *scaling]
         for note in notes:
-            self.accelerator.print(f"note: {note}")
+            self.accelerator.print(f"note: {as_shown(note)}")
         scored = score_split(
             classifier,
             self._loader(classifier, images),
@@ -120,7 +121,7 @@ class EvaluationRun:
         )
         if isinstance(data, StreamedData):
             for note in (untested := untested_note(data.class_names, scored.counts.support)):
-                self.accelerator.print(f"note: {note}")
+                self.accelerator.print(f"note: {as_shown(note)}")
             notes = [*notes, *untested]
         results = self._results(name, source, classifier, scored, posthoc, [*self.notes, *notes], start)
         if self.accelerator.is_main_process:

@@ -1,6 +1,5 @@
 """Which images to classify: files, folders, CSV files that list images, and patterns."""
 
-import csv
 import glob
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -9,16 +8,16 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
-from glmc_zoo.data.reading.file_finder import spellings
+from glmc_zoo.data.reading.file_finder import FileFinder, spellings
 from glmc_zoo.data.reading.formats import IMAGE_SUFFIXES
 from glmc_zoo.data.reading.inventory import LeftOut, escaped
 from glmc_zoo.data.reading.label_files import PATH_NAMES
 from glmc_zoo.data.reading.split_names import column_key
-from glmc_zoo.data.reading.table_rows import csv_reader
+from glmc_zoo.data.reading.table_rows import csv_cells
 from glmc_zoo.data.reading.walk import BROKEN, HELPER, NOT_AN_IMAGE, SPECIAL, is_image_file, unwanted, walk_images
 from glmc_zoo.errors import UserError
 
-EMPTY_CELL = "a row without a path"
+EMPTY_CELL = "without a path"
 
 
 @dataclass
@@ -30,7 +29,7 @@ class FoundImages:
     left_out: LeftOut = field(default_factory=LeftOut)
 
     def left_out_line(self) -> str:
-        """Such as ``left out: 3 not an image, 1 hidden``; empty where nothing is left out."""
+        """Such as ``left out: 3 hidden (.a, .b, ...); 1 not an image (c.txt)``; empty where nothing is left out."""
         return f"left out: {text}" if (text := self.left_out.text) else ""
 
 
@@ -65,7 +64,7 @@ class _Finder:
 
     def add(self, name: str) -> None:
         """Add what one value of the option stands for."""
-        path = Path(name).expanduser()
+        path = _existing(Path(name).expanduser())
         if os.path.isdir(path):  # unlike Path's own test, this takes names of any length
             self._add_folder(path)
         elif os.path.lexists(path):
@@ -148,6 +147,12 @@ class _Finder:
                 self.images.files.append(path)
 
 
+def _existing(path: Path) -> Path:
+    """The path in the Unicode form that exists, or as it is."""
+    forms = map(Path, spellings(os.fspath(path)))
+    return path if os.path.lexists(path) else next((form for form in forms if os.path.lexists(form)), path)
+
+
 def _matches_any(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     """Whether a file, or a folder that holds it, matches a pattern; both in parts."""
     return any(_matches(parts[:end], pattern) for end in range(1, len(parts) + 1))
@@ -162,26 +167,26 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 
 
 def _listed_images(table: Path, left_out: LeftOut) -> list[Path]:
-    """The images that a CSV file lists; text as written, relative to the file's folder."""
+    """The images that a CSV file lists, relative to the file's folder, found as those of a list to train on are."""
     try:
-        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader, skipped = csv_reader(file.read())
-        rows = [(number, row) for number, row in enumerate(reader, start=1 + skipped) if row]
-    except (OSError, csv.Error) as error:
-        raise UserError(f"images={escaped(str(table))!r} cannot be read as CSV: {error}.") from error
+        text = table.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise UserError(f"images={escaped(str(table))!r} cannot be read: {error.strerror or error}.") from error
+    rows = list(csv_cells(table, text))
     if not rows:
         raise UserError(
             f"images={escaped(str(table))!r} is empty: give a CSV file with the path of an image in each row."
         )
     column, rows = _path_column(table, rows)
+    finder = FileFinder(table.parent.resolve())
     paths = []
     for number, row in rows:
         cell = row[column] if column < len(row) else ""
-        if cell.strip():
-            existing = (path for text in spellings(cell) if os.path.lexists(path := table.parent / text))
-            paths.append(next(existing, table.parent / cell.replace("\\", "/")))
-        else:
-            left_out.add(EMPTY_CELL, f"{table}, row {number}")
+        if not cell.strip():
+            left_out.add(EMPTY_CELL, f"{table} row {number}")
+            continue
+        # One that does not exist has a row in the output that says so.
+        paths.append(table.parent / (finder.find(cell) or cell.replace("\\", "/")))
     return paths
 
 

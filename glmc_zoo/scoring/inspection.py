@@ -6,11 +6,13 @@ from pathlib import Path
 
 from glmc_zoo.data import ImageSplit
 from glmc_zoo.data.contents import DataContents, ImageFacts, read_contents, read_headers
+from glmc_zoo.data.duplicates import same_images
+from glmc_zoo.data.inventory import counted
 from glmc_zoo.data.near_duplicates import NearDuplicate, near_duplicates
 from glmc_zoo.data.reading.images import image_name
 from glmc_zoo.data.reading.inventory import printable
 from glmc_zoo.data.thumbnails import make_thumbnails
-from glmc_zoo.errors import UserError
+from glmc_zoo.errors import UserError, as_shown
 from glmc_zoo.facts import Inventory
 from glmc_zoo.files import text_table
 from glmc_zoo.metrics import GROUPS, group_of_classes, tercile_thresholds
@@ -129,18 +131,18 @@ def inspection_lines(inspection: Inspection) -> list[str]:
     lines = [f"data     {printable(inspection.name)}: {inventory.layout}, {inventory.classes:,} classes"]
     for split in inventory.splits:
         origin = f" from {split.source}" if split.source not in ("", ".") else ""
-        lines.append(printable(f"         {split.name}: {split.images:,} images{origin} ({split.how})"))
+        lines.append(printable(f"         {split.name}: {counted(split.images, 'image')}{origin} ({split.how})"))
     for heading, fact in image_lines(inspection):
         lines.append(f"{heading:<9}{printable(fact)}")
     lines += ["", *class_table(inspection).splitlines(), ""]
     if inventory.files_left_out:
-        lines.append(f"left out {inventory.files_left_out:,} {'file' if inventory.files_left_out == 1 else 'files'}")
+        lines.append(f"left out {counted(inventory.files_left_out, 'file')}")
     for one in inventory.left_out:
         more = ", ..." if one.files > len(one.examples) else ""
         lines.append(printable(f"         {one.files:,} {one.reason}: {', '.join(one.examples)}{more}"))
-    lines += [f"note: {printable(note)}" for note in inspection.notes]
+    lines += [f"note: {printable(as_shown(note))}" for note in inspection.notes]
     if inspection.refusal is not None:
-        lines.append(f"training would refuse this data set: {printable(inspection.refusal)}")
+        lines.append(f"training would refuse this data set: {printable(as_shown(inspection.refusal))}")
     return lines
 
 
@@ -175,14 +177,14 @@ def image_lines(inspection: Inspection, pairs: int = _PAIRS_SHOWN) -> list[tuple
         examples = inspection.near_duplicate_examples[:pairs]
         listed = [*examples, *(["..."] if inspection.near_duplicates > len(examples) else [])]
         such_as = f": {'; '.join(listed)}" if listed else ""
-        lines.append(("alike", f"{inspection.near_duplicates:,} pairs of images look alike{such_as}"))
+        look = "looks" if inspection.near_duplicates == 1 else "look"
+        lines.append(("alike", f"{counted(inspection.near_duplicates, 'pair')} of images {look} alike{such_as}"))
     return lines
 
 
 def _same(inventory: Inventory) -> str:
-    text = f"{inventory.duplicates:,} training images are the same as a test image"
-    if inventory.duplicates_by:
-        text += f" by their {inventory.duplicates_by}"
+    assert inventory.duplicates is not None
+    text = same_images(inventory.duplicates, by=inventory.duplicates_by)
     return text + (f": {'; '.join(inventory.duplicate_examples)}" if inventory.duplicate_examples else "")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from glmc_zoo.data.reading.inventory import printable
 from glmc_zoo.data.thumbnails import Thumbnail
-from glmc_zoo.errors import UserError
+from glmc_zoo.errors import UserError, as_shown
 from glmc_zoo.files import replace_file
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def render_page(inspection: Inspection, thumbnails: dict[int, list[Thumbnail]]) 
     names, order = inspection.class_names, inspection.order
     return template.render(
         inspection=inspection,
+        notes=list(map(as_shown, inspection.notes)),
+        refusal=None if inspection.refusal is None else as_shown(inspection.refusal),
         inventory=inspection.inventory,
         facts=image_lines(inspection, pairs=len(inspection.near_duplicate_examples)),
         bars=_bars(inspection),

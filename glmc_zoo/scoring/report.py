@@ -54,7 +54,7 @@ def one_group_note(class_counts: Sequence[int], shots: ShotOptions) -> list[str]
     if len(filled) > 1 or shots.groups == "terciles":
         return []
     return [
-        f"All classes are {filled[0]}-shot by the thresholds {many} and {few}: groups=terciles makes three groups of "
+        f"All classes are {filled[0]}-shot by the thresholds {many} and {few}: groups='terciles' makes three groups of "
         "them."
     ]
 

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from glmc_zoo.data import LongTailData, inventory_lines
+from glmc_zoo.errors import as_shown
 from glmc_zoo.files import percent, text_table
 from glmc_zoo.machine.command import public, slug
 from glmc_zoo.machine.provenance import origin
@@ -107,7 +108,7 @@ def opening_lines(
     ]
     notes = [*data.notes, *one_group_note(data.class_counts, options.shots)]
     inventory = [] if data.facts.inventory is None else inventory_lines(data.facts.inventory)
-    return [*lines, *inventory, *(f"note: {note}" for note in notes)]
+    return [*lines, *inventory, *(f"note: {as_shown(note)}" for note in notes)]
 
 
 def step_text(schedule: ScheduleOptions, processes: int) -> str:

@@ -115,8 +115,8 @@ def test_a_class_does_not_lose_its_last_images(folder: Path) -> None:
     copy(folder, "test/a/0.png", "train/a/copy.png")
     data = load_data(folder)
     assert data.class_counts == [6, 1]
-    assert any("1 classes keep training images that are test images too" in note for note in data.notes)
-    assert any("such as" in note and "; 1 were taken out of the training split" in note for note in data.notes)
+    assert any("These classes keep training images that are test images too" in note for note in data.notes)
+    assert any("such as" in note and "; 1 was taken out of the training split" in note for note in data.notes)
 
 
 def test_contradicting_labels_are_counted(folder: Path) -> None:

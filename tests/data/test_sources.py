@@ -1,8 +1,14 @@
 from __future__ import annotations
 
-import numpy as np
+import os
+from pathlib import Path
 
-from glmc_zoo.data.sources import open_digits
+import numpy as np
+import pytest
+
+from glmc_zoo.data.options import DataOptions
+from glmc_zoo.data.sources import locate, open_digits, source_facts
+from glmc_zoo.errors import UserError
 
 
 def test_digits_are_those_of_scikit_learn() -> None:
@@ -20,3 +26,21 @@ def test_digits_are_those_of_scikit_learn() -> None:
     np.testing.assert_allclose(got[..., 0] / 255, digits.images[rows] / 16, atol=0.5 / 255 + 1e-9)
     assert (got == got[..., :1]).all()
     assert (raw.test.labels == digits.target).all()
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "data/labels.CSV", "data/list.jsonl", "data/train.parquet"])
+def test_a_list_that_does_not_exist_is_not_looked_for_on_the_hub(name: str) -> None:
+    with pytest.raises(UserError, match=rf"^The data file {name} does not exist: "):
+        locate(DataOptions(data=name), None)
+
+
+def test_a_pipe_is_no_data(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "labels.csv")
+    with pytest.raises(UserError, match=r"labels\.csv' is neither a folder nor a regular file: give one of them"):
+        locate(DataOptions(data=str(tmp_path / "labels.csv")), None)
+
+
+def test_the_name_of_a_folder_is_text_that_can_be_written(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    assert source_facts(DataOptions(data=str(folder)), None, "unknown")["name"] == "caf\\xe9"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from glmc_zoo.data.load import load_data
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.images import ArrayImages
 from glmc_zoo.data.reading.split import RawData, RawSplit
 from glmc_zoo.data.splits import (
+    UNREADABLE,
     hold_out,
     leave_test_out,
     make_test_split,
@@ -238,3 +242,13 @@ def test_a_test_split_is_left_out_with_a_note() -> None:
     for each in (raw, without):
         leave_test_out(each)
     assert raw.test is None and "3 images is not used" in raw.notes[0] and without.notes == []
+
+
+def test_images_that_cannot_be_read_are_named_as_left_out(tmp_path: Path, write_images: Callable[..., Path]) -> None:
+    folder = write_images(tmp_path, [8, 8], names=["ant", "bee"])
+    (folder / "ant" / "bad.png").write_bytes(b"no image")
+    data = load_data(folder, skip_bad_images=True)
+    assert data.facts.inventory is not None
+    (left,) = data.facts.inventory.left_out
+    assert (left.reason, left.files, left.examples) == (UNREADABLE, 1, ["ant/bad.png"])
+    assert data.facts.skipped_images == 1

@@ -22,6 +22,7 @@ from glmc_zoo.machine.command import command_line, python_call, slug, without_fo
         ("local-dir:/home/me/model", "local-dir:path/to/model"),
         ("--backbone=local-dir:/home/me/model", "--backbone=local-dir:path/to/model"),
         ("hf-hub:org/name", "hf-hub:org/name"),
+        ("caf\udce9", "caf\\udce9"),  # a name that is not UTF-8
     ],
 )
 def test_no_folder_of_this_machine_is_named(argument: str, expected: str) -> None:

@@ -44,7 +44,7 @@ def test_decoded_digits_get_them_again_too(train: Recipe, evaluate: Recipe, lab:
     shape = ["--max-count", 10, "--imbalance-factor", 2, "--output-dir", tmp_path / "out"]
     outcome = evaluate("--model", tmp_path / "run" / "model", *shape)
     assert results_of(tmp_path / "out")["test"] == results_of(tmp_path / "run")["test"]
-    assert outcome.out.count("-shot by the thresholds 100 and 20: groups=terciles makes") == 1
+    assert outcome.out.count("-shot by the thresholds 100 and 20: --groups terciles makes") == 1
     assert "path" not in table(tmp_path / "out")
 
 

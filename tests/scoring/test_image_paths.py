@@ -52,8 +52,9 @@ def test_files_and_folders(tmp_path: Path) -> None:
         "in/sub/deep/a.tiff",
     ]
     assert images.left_out_line() == (
-        "left out: 2 hidden, 2 not an image, 1 a link to a folder that is read under its own name, "
-        "1 made by a program for itself"
+        "left out: 2 hidden (in/.hidden/, in/sub/._e.png); 2 not an image (in/f.weird, in/sub/notes.txt); "
+        "1 linking to a folder that is read under its own name (in/zlink); "
+        "1 made by a program for itself (in/@eaDir/)"
     )
 
 
@@ -92,7 +93,7 @@ def test_nothing_is_found() -> None:
     assert "does not exist: give image files" in refusal("x" * 5000)
     message = refusal("in")
     assert message.startswith("No image was found in in: give image files, such as .jpg")
-    assert message.endswith("; left out: 1 hidden, 1 not an image.")
+    assert message.endswith("; left out: 1 hidden (in/.b.png); 1 not an image (in/a.txt).")
 
 
 # ------------------------------------------------------------------------------------------------ patterns
@@ -138,8 +139,9 @@ def test_a_pattern_says_what_it_leaves_out() -> None:
     os.symlink("nothing", "p/broken.png")
     os.mkfifo("p/pipe.png")
     assert find_images(["p/*"]).left_out_line() == (
-        "left out: 2 not an image, 1 a link to a folder that is read under its own name, 1 a link to nothing, "
-        "1 made by a program for itself, 1 not a regular file"
+        "left out: 2 not an image (p/n.txt, p/y.csv); 1 linking to a folder that is read under its own name "
+        "(p/u/loop); 1 linking to nothing (p/broken.png); 1 made by a program for itself (p/@eaDir); "
+        "1 not a regular file (p/pipe.png)"
     )
     assert "images='p/z*.png' matches no image: check the pattern" in refusal("p/z*.png")
     assert "images='p/**/z*.png' matches no image" in refusal("p/a1.png", "p/**/z*.png")
@@ -161,7 +163,7 @@ def test_links_in_circles_end() -> None:
         ("File,Label\na.png,x\na.png,y\n", ["a.png"]),
         ('id;filename\n1;"a,b.png"\n', ["a,b.png"]),
         ("whatever,other\nsub/a,1\n", ["sub/a"]),  # the first column, below a head
-        ("a.png\n b.png \n\n", ["a.png", " b.png "]),  # no head
+        ("a.png\n b.png \n\n", ["a.png", "b.png "]),  # no head
         ("\ufefffile_name\r\nä.png\r\n", ["ä.png"]),
         ('path\n"two\nlines.png"\n', ["two\nlines.png"]),
         ("id\timage\n1\ta b.png\n", ["a b.png"]),
@@ -181,8 +183,8 @@ def test_a_row_without_a_path_is_counted(tmp_path: Path) -> None:
     Path("list.csv").write_text(f"label,path\nx,a.png\nx,\nx\nx,{absolute}\n")
     images = find_images(["list.csv"])
     assert images.files == [Path("a.png"), absolute]
-    assert images.left_out_line() == "left out: 2 a row without a path"
-    assert images.left_out.facts()[0].examples == ["list.csv, row 3", "list.csv, row 4"]
+    assert images.left_out_line() == "left out: 2 without a path (list.csv row 3, list.csv row 4)"
+    assert images.left_out.facts()[0].examples == ["list.csv row 3", "list.csv row 4"]
 
 
 def test_bytes_of_a_list_that_are_not_utf8() -> None:
@@ -194,8 +196,18 @@ def test_lists_that_cannot_be_read() -> None:
     Path("empty.csv").touch()
     assert "images='empty.csv' is empty: give a CSV file" in refusal("empty.csv")
     Path("long.csv").write_text("path\n" + "x" * 200_000)
-    assert "images='long.csv' cannot be read as CSV: field larger than field limit" in refusal("long.csv")
+    assert len(found("long.csv")) == 1  # its row says that it does not exist
+    Path("quote.csv").write_text('path\n"a.png\nb.png\n')
+    assert refusal("quote.csv") == "The row in line 2 of quote.csv cannot be read as CSV: a quote is not closed."
     Path("name.csv").write_text("x" * 5000 + "\n")
     assert "No image was found in name.csv" in refusal("name.csv")  # a head and nothing else
     Path("head.csv").write_text("path,label\n")
     assert "No image was found in head.csv" in refusal("head.csv")
+
+
+def test_names_in_the_other_unicode_form() -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    touch(f"{decomposed}/{decomposed}.png", "x.png")
+    assert found(composed) == found(f"{composed}/{composed}.png") == [f"{decomposed}/{decomposed}.png"]
+    Path("list.csv").write_text(f"path\n{composed}/{composed}.png\n{composed}/{composed}\n x.png \n", encoding="utf-8")
+    assert found("list.csv") == [f"{decomposed}/{decomposed}.png", "x.png"]

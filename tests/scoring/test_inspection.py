@@ -133,7 +133,7 @@ def test_near_duplicates(tmp_path: Path, lab: Any, capsys: pytest.CaptureFixture
     assert inspection.near_duplicates == 1
     (example,) = inspection.near_duplicate_examples
     assert re.fullmatch(r"train/bee/larger\.png = test/bee/001\.png \([012] bits? differs?\)", example)
-    assert f"1 pairs of images look alike: {example}" in capsys.readouterr().out
+    assert f"1 pair of images looks alike: {example}" in capsys.readouterr().out
     assert example in " ".join(Page(tmp_path / "page.html").text)
 
 

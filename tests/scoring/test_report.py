@@ -130,5 +130,5 @@ def test_a_class_without_images_has_no_recall() -> None:
 def test_one_group_of_all_classes_is_reported_with_a_proposal() -> None:
     assert one_group_note([200, 50, 5], ShotOptions()) == []
     (note,) = one_group_note([19, 8, 3], ShotOptions())
-    assert note.startswith("All classes are few-shot by the thresholds 100 and 20") and "groups=terciles" in note
+    assert note.startswith("All classes are few-shot by the thresholds 100 and 20") and "groups='terciles'" in note
     assert one_group_note([19, 8, 3], ShotOptions(groups="terciles")) == []

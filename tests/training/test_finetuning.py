@@ -229,7 +229,7 @@ def test_groups_by_terciles_are_stored_with_the_scores(
     images = lab.images(tmp_path / "animals", {"ant": 12, "bee": 8, "cat": 4})
     run = tmp_path / "run"
     plain = finetune("--model", digits, "--data", images, *SHORT, "--output-dir", tmp_path / "plain")
-    assert "groups=terciles" in plain.out and lab.results(tmp_path / "plain")["groups"]["few"] == 3
+    assert "--groups terciles" in plain.out and lab.results(tmp_path / "plain")["groups"]["few"] == 3
     outcome = finetune("--model", digits, "--data", images, *SHORT, "--groups", "terciles", "--output-dir", run)
     results = lab.results(run)
     assert outcome.status == 0 and results["groups"] == {"many": 1, "medium": 1, "few": 1}

@@ -62,7 +62,9 @@ def list_by_card(walk: Walk, options: DataOptions, config: str | None) -> FileLi
         walk.left_out.add(NOT_CONFIGURED, outside[0], len(outside))
     if list(patterns) == [""]:
         return list_class_folders(_restricted(walk, split_of), options, base=_common_folder(patterns[""]))
-    listing = FileListing(walk.root, "class folders in the splits of a dataset card", left_out=walk.left_out)
+    listing = FileListing(
+        walk.root, "class folders in the splits of a dataset card", left_out=walk.left_out, links=walk.links
+    )
     for split, globs in patterns.items():
         files = [path for path in images if split_of.get(path) == split]
         _check_roles(walk.root, split, files)

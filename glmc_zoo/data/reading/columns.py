@@ -99,6 +99,11 @@ def label_key(value: Any, feature: Any, column: str) -> str | int:
     raise _unusable(column, type(value).__name__)
 
 
+def may_hold_images(feature: Any) -> bool:
+    """Whether a column is of a kind that holds encoded images: the feature ``Image``, its struct, or bytes."""
+    return _holds_images(feature) or str(getattr(feature, "dtype", "")) in ("binary", "large_binary")
+
+
 def _holds_images(feature: Any) -> bool:
     from datasets import Image
 
@@ -132,9 +137,12 @@ def _column_values(table: Any, column: str) -> NDArray[Any]:
         return np.full(len(values), "", dtype=np.str_)
     if kind == "bool" or kind.startswith(("int", "uint")):
         missing = -1 if isinstance(table.features[column], ClassLabel) else _NO_NUMBER
-        if not values.null_count:
+        if not values.null_count and kind != "uint64":
             return np.asarray(values.to_numpy(), np.int64)
-        return np.asarray([missing if value is None else value for value in values.to_pylist()], np.int64)
+        numbers = [missing if value is None else int(value) for value in values.to_pylist()]
+        if max(numbers, default=0) > np.iinfo(np.int64).max:  # such as hashes: they stay what they are, as text
+            return np.asarray(["" if value == missing else str(value) for value in numbers], dtype=np.str_)
+        return np.asarray(numbers, np.int64)
     if kind in ("string", "large_string", "string_view"):
         return np.asarray([class_name(value or "") for value in values.to_pylist()], dtype=np.str_)
     raise _unusable(column, kind)

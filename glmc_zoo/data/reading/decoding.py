@@ -284,5 +284,9 @@ def decode_record(
 
 def one_line(error: BaseException) -> str:
     """The text of an error on one line, of at most 200 characters."""
-    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."
+    return shortened(" ".join(str(error).split()).rstrip(".") or type(error).__name__)
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """The text, or its beginning and dots where it is longer than ``most`` characters."""
+    return text if len(text) <= most else text[: most - 3] + "..."

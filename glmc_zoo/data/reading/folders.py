@@ -6,10 +6,10 @@ from typing import Any
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.card import card_configurations, list_by_card
-from glmc_zoo.data.reading.inventory import escaped
-from glmc_zoo.data.reading.label_files import find_label_file, list_metadata
+from glmc_zoo.data.reading.label_files import list_metadata
 from glmc_zoo.data.reading.layout import NoClassFolders, list_class_folders
 from glmc_zoo.data.reading.listing import FileListing
+from glmc_zoo.data.reading.lists_beside import compare_class_folders, refuse_bare_images
 from glmc_zoo.data.reading.parquet_folder import (
     FolderTables,
     count_beside,
@@ -17,7 +17,7 @@ from glmc_zoo.data.reading.parquet_folder import (
     tables_rather_than_images,
 )
 from glmc_zoo.data.reading.tables import errors_as_sentence
-from glmc_zoo.data.reading.walk import Walk, walk_images
+from glmc_zoo.data.reading.walk import OUTSIDE, Walk, walk_images
 from glmc_zoo.errors import UserError
 
 
@@ -46,11 +46,7 @@ def open_folder(folder: Path, options: DataOptions, config: str | None = None) -
 def list_images(walk: Walk, options: DataOptions, config: str | None = None) -> FileListing:
     """The images of a folder with their classes: by metadata, by the dataset card's splits, or by class folders."""
     if not walk.images:
-        reasons = walk.left_out.text
-        raise UserError(
-            f"The data folder {walk.root} has no images{f' ({reasons})' if reasons else ''}: expected CLASS/*.jpg, "
-            "train/CLASS/*.jpg with test/CLASS/*.jpg, *.parquet, or a folder saved by datasets."
-        )
+        raise _no_images(walk)
     listing = list_metadata(walk, options)
     if listing is None and card_configurations(walk.root):
         listing = list_by_card(walk, options, config)
@@ -60,29 +56,33 @@ def list_images(walk: Walk, options: DataOptions, config: str | None = None) -> 
     return listing
 
 
+def _no_images(walk: Walk) -> UserError:
+    reasons = walk.left_out.text
+    what = f"The data folder {walk.root} has no images{f', only {reasons}' if reasons else ''}"
+    if walk.left_out.count(OUTSIDE):
+        return UserError(f"{what}: pass follow_links=True to read what the links lead to.")
+    return UserError(
+        f"{what}: expected CLASS/*.jpg, train/CLASS/*.jpg with test/CLASS/*.jpg, *.parquet, or a folder saved by "
+        "datasets."
+    )
+
+
 def _list_class_folders(walk: Walk, options: DataOptions) -> FileListing:
     """Class folders; refused where a file beside them says what they do not."""
     try:
         listing = list_class_folders(walk, options)
-    except NoClassFolders as error:
-        if (listed := find_label_file(walk, options)) is None:
-            raise
-        raise UserError(
-            f"The folder {walk.root} has images but no class folders, and its file {escaped(listed[0])} lists images "
-            "with their classes: give that file as the data."
-        ) from error
-    if listing.unsplit and (listed := find_label_file(walk, options)) is not None and listed[1]:
-        raise UserError(
-            f"The folder {walk.root} has class folders without splits, and its file {escaped(listed[0])} says the "
-            "split of each image: give that file as the data, or move it out of the folder."
-        )
+    except NoClassFolders:
+        refuse_bare_images(walk, options)
+        raise
+    compare_class_folders(walk, listing, options)
     return listing
 
 
 def missing_folder(folder: Path | str) -> UserError:
-    """The error for a folder that does not exist."""
+    """The error for a folder or file that does not exist."""
+    what = "file" if Path(folder).suffix.lower() in (".csv", ".tsv", ".jsonl", ".txt", ".parquet") else "folder"
     return UserError(
-        f"The data folder {folder} does not exist: give an existing folder, CSV file, Hub id or catalogue name."
+        f"The data {what} {folder} does not exist: give an existing folder, CSV file, Hub id or catalogue name."
     )
 
 

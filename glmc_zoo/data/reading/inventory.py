@@ -8,6 +8,7 @@ from glmc_zoo.facts import LeftOutFacts
 
 MOST_EXAMPLES = 5
 """Names that are kept as examples."""
+_EXAMPLES_SHOWN = 2
 
 _CONTROLS = ("Cc", "Zl", "Zp")
 
@@ -57,8 +58,8 @@ class LeftOut:
 
     @property
     def text(self) -> str:
-        """Such as ``3 not an image, 1 hidden``; empty where nothing is left out."""
-        return ", ".join(f"{facts.files:,} {facts.reason}" for facts in self.facts())
+        """Such as ``3 hidden (.a, .b, ...); 1 not an image (c.txt)``; empty where nothing is left out."""
+        return "; ".join(map(reason_text, self.facts()))
 
     def facts(self) -> list[LeftOutFacts]:
         """By reason, the most frequent first."""
@@ -66,6 +67,12 @@ class LeftOut:
             LeftOutFacts(reason=reason, files=files, examples=list(self._examples[reason]))
             for reason, files in sorted(self._files.items(), key=lambda item: (-item[1], item[0]))
         ]
+
+
+def reason_text(one: LeftOutFacts) -> str:
+    """One reason with its number of files and a few of them: ``3 hidden (.a, .b, ...)``."""
+    examples = ", ".join(one.examples[:_EXAMPLES_SHOWN])
+    return f"{one.files:,} {one.reason} ({examples}{', ...' if one.files > _EXAMPLES_SHOWN else ''})"
 
 
 def escaped(path: str) -> str:

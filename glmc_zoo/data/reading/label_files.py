@@ -1,7 +1,8 @@
 """Files that list images with their classes: a CSV file, or ``metadata.csv`` and its like in a folder."""
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ LABEL_NAMES = ("label", "labels", "class", "class_name", "target", "category", "
 GROUP_NAME = "group"
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
-NO_ROW = "no row in the metadata"
+NO_ROW = "without a row in the metadata"
 NOT_LISTED = "not listed in the file"
 LISTED_TWICE = "listed twice"
 MISSING = "listed and missing"
@@ -101,9 +102,22 @@ def list_metadata(walk: Walk, options: DataOptions) -> FileListing | None:
         table = _Table(walk.root / path, rows, columns, path.rpartition("/")[0] or ".", len(used) == 1)
         _fill(listing, table, finder, options, seen, known)
     listed = {path for split in listing.splits.values() for path in split.paths}
-    for path in sorted(known - listed):
+    unlisted = sorted(known - listed)
+    for path in unlisted:
         listing.left_out.add(NO_ROW, path)
+    _note_unlisted_splits(listing, unlisted)
     return listing
+
+
+def _note_unlisted_splits(listing: FileListing, unlisted: Sequence[str]) -> None:
+    """Name folders with the name of a split that no metadata have, so that their images are not used."""
+    used = {split_role(name) for name in listing.splits} if not listing.unsplit else {"train"}
+    for folder, images in Counter(path.split("/")[0] for path in unlisted if "/" in path).items():
+        if split_role(folder) not in {None, *used}:
+            listing.notes.append(
+                f"The folder {escaped(folder)} has the name of a split and {images:,} of its images have no row in the "
+                "metadata: they are not used."
+            )
 
 
 def lists_images(rows: Rows, options: DataOptions) -> bool:
@@ -123,13 +137,13 @@ def find_columns(
     others = [name for name in names if name != image]
     labels = _candidates(path, others, options.label_column, LABEL_NAMES, "label")
     for other in labels[1:]:
-        if not _same_classes(rows, labels[0], other):
+        if not same_classes((row[labels[0]], row[other]) for row in rows):
             raise UserError(
                 f"The columns {labels[0]} and {other} of {path} may each be the label column: name one with "
                 "label_column=."
             )
     others = [name for name in others if name != labels[0]]
-    split = find_split_column(others)
+    split: str | None
     if options.split_column is not None:
         (split,) = _candidates(path, names, options.split_column, (), "split")
     group = next((name for name in others if column_key(name) == GROUP_NAME), None)
@@ -140,6 +154,9 @@ def find_columns(
                 "path:PATTERN."
             )
         group = options.split_by
+    if options.split_column is None:
+        others = [name for name in others if name != group]
+        split = find_split_column(others, lambda name: [row[name] for row in rows])
     return Columns(image, labels[0], split, group)
 
 
@@ -160,11 +177,10 @@ def _first_exists(rows: Rows, column: str, finder: FileFinder, folder: str) -> b
     return finder.find(first, folder or ".") is not None
 
 
-def _same_classes(rows: Rows, one: str, other: str) -> bool:
-    """Whether two columns tell the same classes, such as their numbers and their names."""
-    pairs = {(row[one].strip(), row[other].strip()) for row in rows}
-    pairs = {pair for pair in pairs if all(pair)}
-    return len({pair[0] for pair in pairs}) == len(pairs) == len({pair[1] for pair in pairs})
+def same_classes(pairs: Iterable[tuple[str, str]]) -> bool:
+    """Whether two labels of each image tell the same classes, such as their numbers and their names."""
+    given = {pair for pair in ((one.strip(), other.strip()) for one, other in pairs) if all(pair)}
+    return len({one for one, _ in given}) == len(given) == len({other for _, other in given})
 
 
 def _fill(
@@ -178,7 +194,9 @@ def _fill(
     """Add the images of one table. ``seen`` has class and split of those before, ``known`` the images of a walk."""
     columns = table.columns
     paths = _paths(listing, table, finder, options, known)
-    splits = _splits(table, paths, options)
+    splits, how = _splits(table, paths, options)
+    if how and how not in listing.layout:
+        listing.layout += f", {how}"
     if seen and listing.unsplit != (splits is None):
         raise UserError(f"{table.path} does not tell the split of its images as the other metadata do: add a column.")
     listing.unsplit = splits is None
@@ -253,22 +271,21 @@ def _walked(root: Path, path: str, known: set[str]) -> str | None:
     return real if real in known else None
 
 
-def _splits(table: _Table, paths: Sequence[str | None], options: DataOptions) -> list[str] | None:
-    """The split of each row: its cell, else the folder of the table, else the split folder in its path."""
+def _splits(table: _Table, paths: Sequence[str | None], options: DataOptions) -> tuple[list[str] | None, str]:
+    """The split of each row, and what says it: its cell, else the folder of the table, else that in its path."""
     column = table.columns.split
     if column is not None:
-        cells = split_cells(
-            column, table.cells(column), given=options.split_column is not None, train=options.train_split
-        )
+        given = options.split_column is not None
+        cells = split_cells(column, table.cells(column), given=given, train=options.train_split)
         if cells is not None:
-            return cells
+            return cells, f"split by its column {column}"
     named = [folder for folder in table.folder.split("/") if split_role(folder)]
     if len({split_role(folder) for folder in named}) > 1:
         raise UserError(
             f"{table.path} lies in the folders of several splits, {' and '.join(named)}: add a column split."
         )
     if named or not table.alone:
-        return [named[0] if named else table.folder] * len(table.rows)
+        return [named[0] if named else table.folder] * len(table.rows), ""
     folders = [None if path is None else path.split("/")[:-1] for path in paths]
     for level in range(max((len(above) for above in folders if above is not None), default=0)):
         names = {above[level] if len(above) > level else "" for above in folders if above is not None}
@@ -281,29 +298,5 @@ def _splits(table: _Table, paths: Sequence[str | None], options: DataOptions) ->
                 f"{table.path} lists images in split folders and others outside of them "
                 f"({name_few(other)}): add a column split that says the split of each image."
             )
-        return ["" if above is None else above[level] for above in folders]
-    return None
-
-
-def find_label_file(walk: Walk, options: DataOptions) -> tuple[str, bool] | None:
-    """A file beside images that lists them with their classes, and whether it says their splits; ``None`` without one.
-
-    It is not used: the user may mean it.
-    """
-    finder = FileFinder(walk.root)
-    for path in sorted(walk.tables, key=lambda path: (path.count("/"), path)):
-        folder, _, name = path.rpartition("/")
-        if name.lower() in METADATA or not name.lower().endswith((".csv", ".jsonl")) or path.count("/") > 1:
-            continue
-        try:
-            rows = read_rows(walk.root / path)
-            if not lists_images(rows, options):
-                continue
-            columns = find_columns(walk.root / path, rows, options, finder, folder)
-            table = _Table(walk.root / path, rows, columns, folder or ".")
-            paths = [finder.find(cell, table.folder) for cell in table.cells(columns.path)]
-            if any(paths):
-                return path, _splits(table, paths, options) is not None
-        except UserError:
-            continue
-    return None
+        return ["" if above is None else above[level] for above in folders], "split by the folders in its paths"
+    return None, ""

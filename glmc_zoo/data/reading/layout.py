@@ -51,6 +51,7 @@ def list_class_folders(walk: Walk, options: DataOptions, base: str = ".") -> Fil
         "class folders in split folders" if layout.splits else "class folders",
         unsplit=not layout.splits,
         left_out=walk.left_out,
+        links=walk.links,
     )
     for folder in layout.beside:
         files = tree.images_below(join(layout.base, folder))
@@ -288,7 +289,7 @@ def _count_outside(tree: FolderTree, base: str, listing: FileListing) -> None:
 
 
 def _note_empty_classes(tree: FolderTree, layout: Layout, options: DataOptions, listing: FileListing) -> None:
-    """Name the class folders that have no image in any split."""
+    """Name the folders of splits without an image, and the class folders that have none in any split."""
     level = options.class_level or 1
     names = {label for rows in listing.splits.values() for label in rows.labels}
     bare: set[str] = set()
@@ -297,5 +298,9 @@ def _note_empty_classes(tree: FolderTree, layout: Layout, options: DataOptions, 
             inner = folder if base == "." else folder.removeprefix(f"{base}/")
             if (base == "." or inner != folder) and inner.count("/") == level - 1:
                 bare.add(class_name(inner.rpartition("/")[2]))
+    for folder in tree.walk.bare:
+        if (folder.rpartition("/")[0] or ".") == layout.base and split_role(folder.rpartition("/")[2]):
+            listing.notes.append(f"The folder {escaped(folder)} has the name of a split and has no image.")
+            bare.discard(class_name(folder.rpartition("/")[2]))
     if bare - names:
         listing.notes.append(f"The folders of these classes have no image: {name_few(sorted(bare - names), 10)}.")

@@ -1,7 +1,7 @@
 """Image files with their classes, by split: what reading a folder or a CSV file gives."""
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from glmc_zoo.facts import SplitFacts
 
 UNUSED_SPLIT = "in a split that is not used"
 UNLABELLED = "without a label"
+LINKED_AGAIN = "linking to an image that is read under its own name"
 
 
 @dataclass
@@ -40,6 +41,14 @@ class FileRows:
         if group is not None:
             self.groups.append(group)
 
+    def select(self, indices: Sequence[int]) -> "FileRows":
+        """These files alone, in this order."""
+        return FileRows(
+            [self.paths[i] for i in indices],
+            [self.labels[i] for i in indices],
+            [self.groups[i] for i in indices] if self.groups else [],
+        )
+
 
 @dataclass
 class FileListing:
@@ -58,6 +67,8 @@ class FileListing:
     notes: list[str] = field(default_factory=list)
     grouped_by: str | None = None
     """Column of the groups."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """The file that an image is a link to, for links in class folders."""
 
 
 def class_name(text: str) -> str:
@@ -70,7 +81,7 @@ def class_name(text: str) -> str:
 
 def raw_from_listing(listing: FileListing, options: DataOptions) -> RawData:
     """The training and the test split of a listing, with the classes of both."""
-    listing = _without_unlabelled(listing)
+    listing = _usable(listing)
     names = list(listing.splits)
     train, test, notes = choose_splits(names, options.train_split, options.test_split)
     if listing.unsplit:
@@ -123,7 +134,7 @@ def listing_tables(listing: FileListing, address: str | None = None) -> Mapping[
     """
     import datasets
 
-    listing = _without_unlabelled(listing)
+    listing = _usable(listing)
     classes = sorted({label for rows in listing.splits.values() for label in rows.labels})
     features = datasets.Features({"image": datasets.Image(decode=False), "label": datasets.ClassLabel(names=classes)})
     number = {name: index for index, name in enumerate(classes)}
@@ -146,8 +157,11 @@ def is_test_alone(first: str, test: str | None, options: DataOptions) -> bool:
     return test is None and options.train_split is None and means_test
 
 
-def _without_unlabelled(listing: FileListing) -> FileListing:
-    """The listing without files of no label; a split that has no labels at all is not a split to learn or score."""
+def _usable(listing: FileListing) -> FileListing:
+    """The listing without files of no label, and with each real file once in a class of a split.
+
+    A split that has no labels at all is not a split to learn or score.
+    """
     splits = {}
     for name, rows in listing.splits.items():
         labelled = [index for index, label in enumerate(rows.labels) if label]
@@ -158,9 +172,25 @@ def _without_unlabelled(listing: FileListing) -> FileListing:
             what = "no image with a label and is not used" if not labelled else f"{missing:,} images without a label"
             listing.notes.append(f"The split {escaped(name)} has {what}.")
         if labelled or not missing:
-            groups = [rows.groups[index] for index in labelled] if rows.groups else []
-            splits[name] = FileRows([rows.paths[i] for i in labelled], [rows.labels[i] for i in labelled], groups)
+            splits[name] = _without_repeated_links(rows.select(labelled), listing)
     if not any(splits.values()):
         raise UserError(f"No image of {listing.root} has a label: give the classes as folders or in a CSV file.")
     listing.splits = splits
     return listing
+
+
+def _without_repeated_links(rows: FileRows, listing: FileListing) -> FileRows:
+    """The files of a split without links to one of them that has the same class: it would count several times."""
+    if not listing.links:
+        return rows
+    pairs = list(zip(rows.paths, rows.labels, strict=True))
+    seen = {pair for pair in pairs if pair[0] not in listing.links}
+    chosen = []
+    for index, (path, label) in enumerate(pairs):
+        if path in listing.links:
+            if (target := (listing.links[path], label)) in seen:
+                listing.left_out.add(LINKED_AGAIN, path)
+                continue
+            seen.add(target)
+        chosen.append(index)
+    return rows.select(chosen)

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from glmc_zoo.data.reading.inventory import name_few
@@ -18,7 +18,8 @@ _NAMES: Mapping[Role, frozenset[str]] = {
 _ROLE: dict[str, Role] = {name: role for role, names in _NAMES.items() for name in names}
 # Words beside the name of a split that do not change its meaning: seg_train, test_set, images_val, TrainData.
 _FILLERS = ("set", "sets", "seg", "data", "dataset", "images", "image", "imgs", "img", "split", "folder", "jpg", "png")
-_WRAPPED = re.compile(rf"^(?:{'|'.join(_FILLERS)})?(.+?)(?:{'|'.join(_FILLERS)})?$")
+_BESIDE = (*_FILLERS, "public", "private")  # PublicTest, private_test
+_WRAPPED = re.compile(rf"^(?:{'|'.join(_BESIDE)})?(.+?)(?:{'|'.join(_FILLERS)})?$")
 # Names in several words. Other words are not joined, so that "test tube" and "val id" are not splits.
 _SEVERAL_WORDS = frozenset({"train val", "train valid", "hold out", "held out"})
 # The end of train-00000-of-00002, train_1 or train.2: files of one name but for it hold the same split.
@@ -28,6 +29,7 @@ _EVALUATIONS = ("eval", "evaluation", "holdout", "heldout", "hold", "held")
 SPLIT_COLUMN = "split"
 # Other names of the column that says the split. They may also stand for something else.
 SPLIT_COLUMNS = (SPLIT_COLUMN, "subset", "partition", "set", "data_set", "dataset")
+_YES, _NO = frozenset({"1", "true", "yes", "t", "y"}), frozenset({"0", "false", "no", "f", "n"})
 
 
 def split_role(name: str) -> Role | None:
@@ -39,7 +41,7 @@ def split_role(name: str) -> Role | None:
     # Letters of every alphabet belong to a word: "testé" is not "test".
     text = unicodedata.normalize("NFC", name).lower()
     words = [word.strip("0123456789") for word in re.split(r"[\W_]+", text)]
-    words = [word for word in words if word and word not in _FILLERS]
+    words = [word for word in words if word and word not in _BESIDE]
     if " ".join(words) in _SEVERAL_WORDS:
         words = ["".join(words)]
     if len(words) != 1:
@@ -59,15 +61,64 @@ def without_shard(name: str) -> str:
     return _SHARD.sub("", name)
 
 
-def find_split_column(names: Iterable[str]) -> str | None:
-    """The column with a usual name for the split, the most usual first; ``None`` without one."""
-    named = {column_key(name): name for name in reversed(list(names))}
-    return next((named[usual] for usual in SPLIT_COLUMNS if usual in named), None)
-
-
 def column_key(name: str) -> str:
     """The name of a column as it is compared with usual names: ``Data Set`` is ``data_set``."""
     return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
+def find_split_column(names: Sequence[str], cells: Callable[[str], Sequence[str]]) -> str | None:
+    """The column that says the split of each image: by its usual name, else by what is in it; ``None`` without one.
+
+    Any column counts whose cells are all names of splits, training and another, and so does one called ``is_train`` or
+    ``is_test`` that holds yes or no. Test images must not be trained on because their column has a name of its own.
+
+    Args:
+        names: Names of the columns that are neither of images nor of classes.
+        cells: Gives the cells of a column as text.
+
+    Raises:
+        UserError: Two columns say different splits.
+    """
+    usual = [name for key in SPLIT_COLUMNS for name in names if column_key(name) == key]
+    for name in usual:
+        if column_key(name) == SPLIT_COLUMN or _says_split(cells(name)):
+            return name
+    found = {name: _split_of_cells(name, cells(name)) for name in names if name not in usual}
+    saying = {name: splits for name, splits in found.items() if splits is not None}
+    if len(set(map(tuple, saying.values()))) > 1:
+        raise UserError(
+            f"The columns {' and '.join(saying)} may each say the split of an image: name one with split_column=."
+        )
+    return next(iter(saying), usual[0] if usual else None)
+
+
+def _says_split(values: Sequence[str]) -> bool:
+    """Whether all cells are names of splits, and training and another split are among them."""
+    first = next((value for value in values if value.strip()), "")
+    if split_role(first) is None:  # as in most columns
+        return False
+    roles = {split_role(value) for value in {value.strip() for value in values} - {""}}
+    return None not in roles and "train" in roles and len(roles) > 1
+
+
+def _split_of_cells(column: str, values: Sequence[str]) -> list[Role | None] | None:
+    if _says_split(values):
+        return [split_role(value) for value in values]
+    answers = _answers(column, values)
+    return None if answers is None else [split_role(answer) for answer in answers]
+
+
+def _answers(column: str, values: Sequence[str]) -> list[str] | None:
+    """The split of each row by a column of yes and no, such as ``is_train``; ``None`` for any other column."""
+    key = column_key(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column))
+    role = split_role(key.removeprefix("is_")) if key.startswith("is_") else None
+    if role is None:
+        return None
+    given = [value.strip().lower() for value in values]
+    if not set(given) <= _YES | _NO or len(set(given)) < 2:
+        return None
+    other = "test" if role == "train" else "train"
+    return [role if value in _YES else other for value in given]
 
 
 def split_cells(column: str, values: Sequence[str], *, given: bool, train: str | None) -> list[str] | None:
@@ -84,6 +135,8 @@ def split_cells(column: str, values: Sequence[str], *, given: bool, train: str |
     Raises:
         UserError: A cell is empty, or no cell of a column called ``split`` names a split.
     """
+    if (answers := _answers(column, values)) is not None:
+        return answers
     spelling: dict[str, str] = {}
     cells = [spelling.setdefault(value.strip().casefold(), value.strip()) for value in values]
     names = [name for name in spelling.values() if name]
@@ -109,13 +162,17 @@ def split_cells(column: str, values: Sequence[str], *, given: bool, train: str |
 def choose_splits(names: list[str], train: str | None, test: str | None) -> tuple[str, str | None, list[str]]:
     """Training split, test split (``None`` where there is none), and what was decided for the user.
 
-    A single split comes first, whatever its name, with no test split. ``train`` and ``test`` are names that the user
-    gives.
+    A single split comes first, whatever its name, with no test split; so does the test split of several that are all
+    of test and validation images. ``train`` and ``test`` are names that the user gives.
     """
     notes = []
     train, test = _given(names, train, "train_split"), _given(names, test, "test_split")
     if train is None and names == [test]:  # all there is, for an evaluation
         return names[0], None, []
+    if train is None and len(names) > 1 and {split_role(name) for name in names} <= {"test", "validation"}:
+        test = test or _only(names, "test") or _only(names, "validation")
+        assert test is not None
+        return test, None, [f"The split {name} is not used." for name in names if name != test]
     if train is None:
         usable = [name for name in names if name != test]
         train = _only(usable, "train")
@@ -135,8 +192,8 @@ def choose_splits(names: list[str], train: str | None, test: str | None) -> tupl
     for name in names:
         if name in (train, test):
             continue
-        reason = ": validation images are held out of the training split" if split_role(name) == "validation" else ""
-        notes.append(f"The split {name} is not used{reason}.")
+        reason = ": val_fraction= holds validation images out of the training split instead"
+        notes.append(f"The split {name} is not used{reason if split_role(name) == 'validation' else ''}.")
     return train, test, notes
 
 

@@ -11,6 +11,7 @@ from glmc_zoo.data.reading.hub import holds_image_files, walk_hub
 from glmc_zoo.data.reading.label_files import list_csv
 from glmc_zoo.data.reading.listing import FileListing, listing_tables
 from glmc_zoo.data.reading.parquet_folder import table_arguments
+from glmc_zoo.data.reading.split_names import SPLIT_COLUMN, column_key
 from glmc_zoo.data.reading.tables import errors_as_sentence, license_of
 from glmc_zoo.data.reading.walk import walk_images
 from glmc_zoo.errors import UserError
@@ -80,6 +81,11 @@ def _open_lazily(arguments: dict[str, dict[str, Any]], options: DataOptions) -> 
     splits = {name: datasets.load_dataset(**one, streaming=True) for name, one in arguments.items()}
     if any(split.features is None for split in splits.values()):
         raise UserError("The columns of the data set are not known before it is read: leave streaming=True out.")
+    features = next(iter(splits.values())).features
+    if len(splits) == 1 and (column := next((name for name in features if column_key(name) == SPLIT_COLUMN), None)):
+        raise UserError(
+            f"The column {column} says the split of each image, which streaming=True does not read: leave it out."
+        )
     stated = next(iter(splits.values())).info.splits or {}
     sizes = {name: getattr(stated.get(name), "num_examples", None) or None for name in splits}
     first = {name: value for name, value in next(iter(arguments.values())).items() if name != "split"}

@@ -16,6 +16,7 @@ from glmc_zoo.errors import UserError
 Rows = list[dict[str, str]]
 
 _SEPARATORS = ",;\t|"
+_LONGEST_CELL = 2**31 - 1
 
 
 class SeveralValues(str):
@@ -54,37 +55,58 @@ def _text(path: Path) -> str:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def csv_reader(text: str, **dialect: Any) -> tuple[Any, int]:
-    """A ``csv.reader`` of this dialect, with the separator of the first row, and the number of lines before that row.
+def _csv_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
+    header: list[str] = []
+    for number, cells in csv_cells(path, text):
+        if not header:
+            header = _header(path, cells)
+        elif len(cells) != len(header):
+            raise UserError(
+                f"Line {number} of {path} has {len(cells)} cells and its first line {len(header)}: write as many, with "
+                "text that holds the separator in quotes."
+            )
+        else:
+            yield dict(zip(header, cells, strict=True))
 
-    Empty lines come before it, or one by which Excel names the separator.
+
+def csv_cells(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row of a CSV file with the number of its last line, counted from 1; empty rows are passed over.
+
+    The separator is the most frequent one in the first line.
+
+    Raises:
+        UserError: A quote is never closed.
     """
     lines = text.split("\n")
     skipped = 0
     while skipped < len(lines) and (not lines[skipped].strip() or lines[skipped].lower().startswith("sep=")):
-        skipped += 1
-    separator = max(_SEPARATORS, key="".join(lines[skipped : skipped + 1]).count)
-    return csv.reader(io.StringIO("\n".join(lines[skipped:]), newline=""), delimiter=separator, **dialect), skipped
-
-
-def _csv_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
+        skipped += 1  # Excel may begin with a line that names the separator
+    if skipped == len(lines):
+        return
+    separator = max(_SEPARATORS, key=lines[skipped].count)
     # Strict: a quote that is never closed would make one cell of all further lines.
-    reader, skipped = csv_reader(text, strict=True, skipinitialspace=True)
+    reader = csv.reader(
+        io.StringIO("\n".join(lines[skipped:]), newline=""), delimiter=separator, strict=True, skipinitialspace=True
+    )
+    before = 0
     try:
-        if (first := next(reader, None)) is None:
-            return
-        header = _header(path, first)
-        for cells in reader:
-            if not any(cells):
-                continue
-            if len(cells) != len(header):
-                raise UserError(
-                    f"Line {reader.line_num + skipped} of {path} has {len(cells)} cells and its first line "
-                    f"{len(header)}: write as many, with text that holds the separator in quotes."
-                )
-            yield dict(zip(header, cells, strict=True))
+        while (cells := _next_row(reader)) is not None:
+            before = reader.line_num
+            if any(cells):
+                yield before + skipped, cells
     except csv.Error as error:
-        raise UserError(f"Line {reader.line_num + skipped} of {path} cannot be read as CSV: {error}.") from error
+        reason = "a quote is not closed" if "unexpected end of data" in str(error) else error
+        raise UserError(f"The row in line {before + skipped + 1} of {path} cannot be read as CSV: {reason}.") from error
+
+
+def _next_row(reader: Any) -> list[str] | None:
+    """The next row, with cells of any length: the limit of the library is a setting of the whole process."""
+    limit = csv.field_size_limit(_LONGEST_CELL)
+    try:
+        row: list[str] | None = next(reader, None)
+        return row
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _header(path: Path, cells: list[str]) -> list[str]:
@@ -102,7 +124,8 @@ def _json_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            # A number stays as it is written: 007 is no number in JSON, but 1.0 and 1e5 are.
+            row = json.loads(line, parse_int=str, parse_float=str)
         except (ValueError, RecursionError) as error:
             raise UserError(f"Line {number} of {path} is not JSON: {one_line(error)}.") from error
         if not isinstance(row, dict):

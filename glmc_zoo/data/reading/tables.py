@@ -10,8 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glmc_zoo.data.options import DataOptions
-from glmc_zoo.data.reading.columns import find_image_column, find_label_column, label_columns, read_labels
-from glmc_zoo.data.reading.decoding import one_line
+from glmc_zoo.data.reading.columns import (
+    find_image_column,
+    find_label_column,
+    label_columns,
+    may_hold_images,
+    read_labels,
+)
+from glmc_zoo.data.reading.decoding import one_line, shortened
 from glmc_zoo.data.reading.file_finder import FileFinder
 from glmc_zoo.data.reading.images import ArrowImages, FileImages
 from glmc_zoo.data.reading.inventory import LeftOut
@@ -130,7 +136,9 @@ def _available_splits(tables: Mapping[str, Any], options: DataOptions) -> tuple[
     if len(tables) > 1 and options.split_column is None:
         return available, None
     table = next(iter(tables.values()))
-    column = options.split_column or find_split_column(table.features)
+    column = options.split_column or find_split_column(
+        _plain_columns(table, options), lambda name: _texts(table, name).tolist()
+    )
     if column is None:
         return available, None
     if len(tables) > 1 or column not in table.features:
@@ -138,16 +146,23 @@ def _available_splits(tables: Mapping[str, Any], options: DataOptions) -> tuple[
             f"split_column={column!r} is not a column of a data set without splits: the splits are "
             f"{', '.join(tables)}, the columns {', '.join(table.features)}; leave it out or name another."
         )
-    cells = split_cells(
-        column,
-        _texts(table, column).tolist(),
-        given=options.split_column is not None,
-        train=options.train_split,
-    )
+    given = options.split_column is not None
+    cells = split_cells(column, _texts(table, column).tolist(), given=given, train=options.train_split)
     if cells is None:
         return available, None
     values = np.array(cells, dtype=np.str_)
     return {name: _SplitRows(table, np.flatnonzero(values == name)) for name in dict.fromkeys(cells)}, column
+
+
+def _plain_columns(table: Any, options: DataOptions) -> list[str]:
+    """The columns of texts, numbers or truth values that hold neither the classes nor what the user names."""
+    taken = {*label_columns(table.features), options.label_column, options.image_column, options.split_by}
+    kinds = ("string", "large_string", "bool", "int8", "int32", "int64")
+    return [
+        name
+        for name, feature in table.features.items()
+        if name not in taken and str(getattr(feature, "dtype", "")) in kinds
+    ]
 
 
 def _unlabelled(split: _SplitRows, column: str) -> bool:
@@ -194,8 +209,13 @@ def _image_source(
     column = find_image_column(features, options.image_column)
     if column not in table.features:
         column = find_image_column(table.features)
-    if str(getattr(table.features[column], "dtype", "")) not in ("string", "large_string"):
+    if may_hold_images(table.features[column]):
         return ArrowImages(table, column, name, folder), np.ones(len(table), dtype=np.bool_)
+    kind = str(getattr(table.features[column], "dtype", "lists or objects"))
+    if kind not in ("string", "large_string"):
+        raise UserError(
+            f"image_column={column!r} holds {kind}: give a column of images, of encoded images as bytes, or of paths."
+        )
     if folder is None:
         raise UserError(
             f"image_column={column!r} holds text, and not images: give a column of images, or a local folder with the "
@@ -208,8 +228,8 @@ def _image_source(
     missing = [cells[row] for row in split.rows[~exists[split.rows]]]
     if missing and (not options.skip_bad_images or len(missing) == len(split.rows)):
         raise UserError(
-            f"image_column={column!r} holds the text {missing[0]!r}, which is not a file: give a column of images, or "
-            "of paths that are absolute or relative to the data folder."
+            f"image_column={column!r} holds the text {shortened(missing[0], 80)!r}, which is not a file: give a column "
+            "of images, or of paths that are absolute or relative to the data folder."
         )
     for cell in missing:
         left_out.add(MISSING, cell)

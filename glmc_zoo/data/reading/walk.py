@@ -14,7 +14,8 @@ from glmc_zoo.errors import UserError
 _HELPER_FOLDERS = frozenset(
     {
         *("@eadir", "@recycle", "@tmp", "@__thumb", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot"),
-        *("$recycle.bin", "recycler", "system volume information"),
+        *("$recycle.bin", "recycler", "system volume information", "found.000"),
+        *("network trash folder", "temporary items", "_gsdata_", "@synoresource"),
         *("__macosx", "__pycache__", "lost+found", "node_modules"),
     }
 )
@@ -24,10 +25,10 @@ NOT_AN_IMAGE = "not an image"
 HIDDEN = "hidden"
 HELPER = "made by a program for itself"
 SPECIAL = "not a regular file"
-OUTSIDE = "a link out of the folder"
-BROKEN = "a link to nothing"
-READ_ALREADY = "a link to a folder that is read under its own name"
-TO_HIDDEN = "a link to a hidden folder"
+OUTSIDE = "linking out of the folder"
+BROKEN = "linking to nothing"
+READ_ALREADY = "linking to a folder that is read under its own name"
+TO_HIDDEN = "linking to a hidden folder"
 
 
 @dataclass
@@ -44,7 +45,9 @@ class Walk:
     """Folders without an image at or below them."""
     left_out: LeftOut = field(default_factory=LeftOut)
     tables: list[str] = field(default_factory=list)
-    """Files that may list images: CSV, JSON lines and parquet; relative to `root`. They count as `NOT_AN_IMAGE` too."""
+    """Files that may list images, relative to `root`: CSV, TSV, JSON lines, parquet. They count as `NOT_AN_IMAGE`."""
+    links: dict[str, str] = field(default_factory=dict)
+    """The file that an image is a link to, where that lies in the folder too; both relative to `root`."""
     notes: list[str] = field(default_factory=list)
     """Decisions taken on the user's behalf, one sentence each."""
 
@@ -145,8 +148,10 @@ class _Walker:
             self._leave(path, SPECIAL)
         elif is_image_file(entry.path):
             names.append(entry.name)
+            if link:
+                self._remember_link(path, os.path.realpath(entry.path))
         else:
-            if os.path.splitext(entry.name)[1].lower() in (".csv", ".jsonl", ".parquet"):
+            if os.path.splitext(entry.name)[1].lower() in (".csv", ".tsv", ".jsonl", ".parquet"):
                 self.walk.tables.append(path)
             self._leave(path, NOT_AN_IMAGE)
 
@@ -160,6 +165,11 @@ class _Walker:
             self._leave(path, TO_HIDDEN)
         else:
             self._visit(path)
+
+    def _remember_link(self, path: str, target: str) -> None:
+        inside = os.path.relpath(target, self.real_root)
+        if inside.split(os.sep)[0] != os.pardir:
+            self.walk.links[path] = inside
 
     def _allowed(self, target: str) -> bool:
         return self.follow_links or target == self.real_root or target.startswith(self.real_root.rstrip("/") + "/")

@@ -206,7 +206,9 @@ def test_folders_that_cannot_be_read(write_images: Write, tmp_path: Path) -> Non
         open_folder(tmp_path / "gone", DataOptions())
     (tmp_path / "empty" / "class").mkdir(parents=True)
     (tmp_path / "empty" / "class" / "notes.txt").write_text("nothing")
-    with pytest.raises(UserError, match=r"empty has no images \(1 not an image\): expected CLASS/\*\.jpg"):
+    with pytest.raises(
+        UserError, match=r"empty has no images, only 1 not an image \(class/notes.txt\): expected CLASS/\*\.jpg"
+    ):
         open_folder(tmp_path / "empty", DataOptions())
     write_images(tmp_path / "halves" / "test", [1, 1])
     with pytest.raises(
@@ -226,3 +228,14 @@ def test_tables_are_told_from_images(make_table: Callable[..., Any], write_image
     table.to_parquet(str(tmp_path / "parquet" / "train.parquet"))
     write_images(tmp_path / "images", [1, 1])
     assert [holds_tables(tmp_path / kind) for kind in ("saved", "parquet", "images")] == [True, True, False]
+
+
+def test_images_that_are_links_out_of_the_folder(write_images: Write, tmp_path: Path) -> None:
+    write_images(tmp_path / "pool", [2], names=["ant"])
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "ant").symlink_to(tmp_path / "pool" / "ant")
+    sentence = (
+        r"no images, only 1 linking out of the folder \(ant\): pass follow_links=True to read what the links lead to"
+    )
+    with pytest.raises(UserError, match=sentence):
+        open_folder(tmp_path / "set", DataOptions())

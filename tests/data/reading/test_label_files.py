@@ -87,8 +87,9 @@ def test_labels_are_text_as_written(put: Put) -> None:
     listing = read(folder, text)
     assert list(rows(listing)["train"].values()) == names
     assert raw_from_listing(listing, DataOptions()).class_names == sorted(names)
-    text = '{"path": "0.png", "label": true}\n{"path": "1.png", "label": 1.0}\n{"path": "2.png", "label": 7}\n'
-    assert list(rows(read(folder, text, "x.jsonl"))["train"].values()) == ["true", "1.0", "7"]
+    written = ["true", "1.0", "7", "1e5", "12345678901234567890123", "0.10", "[7]"]
+    text = "".join(f'{{"path": "{index}.png", "label": {label}}}\n' for index, label in enumerate(written))
+    assert list(rows(read(folder, text, "x.jsonl"))["train"].values()) == [*written[:-1], "7"]
 
 
 def test_names_are_compared_in_one_unicode_form(put: Put) -> None:
@@ -254,7 +255,10 @@ def test_rows_without_a_label(put: Put) -> None:
             "quotes.",
         ),
         ("path,label,label\na.png,ant,bee\n", "{} has several columns called label: rename all but one of them."),
-        ('path,label\na.png,"ant\nb.png,bee\n', "Line 3 of {} cannot be read as CSV: unexpected end of data."),
+        (
+            'path,label\na.png,"ant\nb.png,bee\n',
+            "The row in line 2 of {} cannot be read as CSV: a quote is not closed.",
+        ),
         (
             "path,label,category\na.png,ant,x\nb.png,bee,x\n",
             "The columns label and category of {} may each be the label column: name one with label_column=.",
@@ -303,7 +307,7 @@ def test_metadata_at_the_root(put: Put) -> None:
     listing = in_folder(folder, {"metadata.csv": text})
     assert rows(listing) == {"train": {"train/a.png": "ant", "train/b.png": "bee"}, "test": {"test/c.png": "ant"}}
     assert listing.left_out.count(NO_ROW) == 1 and listing.left_out.count(NOT_AN_IMAGE) == 0
-    assert listing.layout == "images listed in metadata"
+    assert listing.layout == "images listed in metadata, split by the folders in its paths"
 
 
 @pytest.mark.parametrize("inner", ["", "images/"])
@@ -378,3 +382,29 @@ def test_a_table_beside_images_without_class_folders(put: Put) -> None:
         f"The folder {folder} has images but no class folders, and its file labels.csv lists images with their "
         "classes: give that file as the data."
     )
+
+
+@pytest.mark.parametrize(
+    ("column", "train", "test"),
+    [("phase", "Train", "val"), ("Usage", "Training", "PublicTest"), ("is_train", "1", "0"), ("isTest", "no", "yes")],
+)
+def test_test_images_are_not_trained_on_whatever_their_column_is_called(
+    put: Put, column: str, train: str, test: str
+) -> None:
+    text = f"path,label,{column}\na.png,ant,{train}\nb.png,bee,{train}\nc.png,ant,{test}\n"
+    listing = read(put("a.png", "b.png", "c.png"), text)
+    assert [sorted(part.paths) for part in listing.splits.values()] == [["a.png", "b.png"], ["c.png"]]
+    assert listing.layout == f"CSV file, split by its column {column}"
+
+
+def test_a_split_folder_that_no_metadata_list_is_noted(put: Put) -> None:
+    folder = put("train/a.png", "train/b.png", "test/ant/c.png", "test/bee/d.png", "more/e.png")
+    listing = in_folder(folder, {"train/metadata.csv": "file_name,label\na.png,ant\nb.png,bee\n"})
+    assert listing.notes == [
+        "The folder test has the name of a split and 2 of its images have no row in the metadata: they are not used."
+    ]
+
+
+def test_cells_may_be_long(put: Put) -> None:
+    listing = read(put("a.png", "b.png"), f"path,label,text\na.png,ant,{'x' * 200_000}\nb.png,bee,y\n")
+    assert rows(listing) == AB

@@ -231,6 +231,13 @@ def test_folders_without_an_image_are_named() -> None:
     assert read.notes == ["The folders of these classes have no image: cat."]
     read = listing(images("ant", "bee"), bare=["cat", "dog", "ant/2020"])
     assert read.notes == ["The folders of these classes have no image: cat, dog."]
+    read = listing(images("train/ant", "train/bee"), bare=["test", "test/ant", "docs"])
+    assert read.notes == ["The folder test has the name of a split and has no image."]
+    read = listing(images("ant", "bee"), bare=["val", "cat"])
+    assert read.notes == [
+        "The folder val has the name of a split and has no image.",
+        "The folders of these classes have no image: cat.",
+    ]
 
 
 @pytest.mark.parametrize("name", ["image_column", "label_column", "split_column"])

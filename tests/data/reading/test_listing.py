@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from glmc_zoo.data.options import DataOptions
-from glmc_zoo.data.reading.listing import FileListing, FileRows, class_name, listing_tables, raw_from_listing
+from glmc_zoo.data.reading.folders import open_folder
+from glmc_zoo.data.reading.listing import (
+    LINKED_AGAIN,
+    FileListing,
+    FileRows,
+    class_name,
+    listing_tables,
+    raw_from_listing,
+)
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import SplitFacts
 
@@ -84,3 +93,28 @@ def test_tables_to_be_streamed() -> None:
     odd.splits["train"].paths[0] = "caf\udce9.png"
     with pytest.raises(UserError, match=r"^The name caf\\xe9\.png is not UTF-8, and streaming=True needs it: leave"):
         listing_tables(odd)
+
+
+def test_a_link_does_not_count_an_image_twice_in_its_class(tmp_path: Path, write_images: Callable[..., Path]) -> None:
+    write_images(tmp_path, [2, 2], names=["ant", "bee"])
+    for number in range(3):
+        (tmp_path / "ant" / f"link_{number}.png").symlink_to("000.png")
+    (tmp_path / "bee" / "link.png").symlink_to("../ant/000.png")  # another class: named elsewhere
+    listing = open_folder(tmp_path, DataOptions())
+    assert isinstance(listing, FileListing)
+    raw = raw_from_listing(listing, DataOptions())
+    assert raw.train.counts(2).tolist() == [2, 3]
+    assert raw.left_out.count(LINKED_AGAIN) == 3
+
+
+def test_links_to_one_store_count_once_each(tmp_path: Path, write_images: Callable[..., Path]) -> None:
+    write_images(tmp_path / "train", [2, 2], names=["ant", "bee"])
+    write_images(tmp_path / "store", [2], names=["all"])
+    for name in ("a.png", "b.png"):
+        (tmp_path / "train" / "ant" / name).symlink_to("../../store/all/000.png")
+    (tmp_path / "test" / "ant").mkdir(parents=True)
+    (tmp_path / "test" / "ant" / "c.png").symlink_to("../../store/all/000.png")
+    listing = open_folder(tmp_path, DataOptions())
+    assert isinstance(listing, FileListing)
+    raw = raw_from_listing(listing, DataOptions())
+    assert raw.train.counts(2).tolist() == [3, 2] and raw.test is not None and raw.test.counts(2).tolist() == [1, 0]

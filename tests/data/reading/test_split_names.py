@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from glmc_zoo.data.reading.split_names import choose_splits, column_key, split_cells, split_role
+from glmc_zoo.data.reading.split_names import choose_splits, column_key, find_split_column, split_cells, split_role
 from glmc_zoo.errors import UserError
 
 TRAIN = "train training trn Train TRAIN training_set seg_train train2017 TrainData trainset Training-Set images.train"
@@ -107,3 +107,47 @@ def test_the_cells_of_a_split_column() -> None:
 
 def test_names_of_columns_are_compared_loosely() -> None:
     assert [column_key(name) for name in ("Data Set", "file-name ", "Label")] == ["data_set", "file_name", "label"]
+
+
+def test_a_split_column_is_known_by_its_cells() -> None:
+    def column(**columns: list[str]) -> str | None:
+        return find_split_column(list(columns), lambda name: columns[name])
+
+    train_test, colours = ["train", "Testing", "train"], ["red", "blue", "red"]
+    assert column(phase=train_test, colour=colours) == "phase"
+    assert column(usage=["Training", "PublicTest", "Training"]) == "usage"
+    assert column(split=colours, phase=train_test) == "split"  # it is refused later
+    assert column(set=colours, phase=train_test) == "phase"
+    assert column(set=colours) == "set"  # and then not used
+    assert column(phase=["train", "train"], colour=colours) is None
+    assert column(phase=["train", "red"]) is None
+    assert column(phase=["train", "", "test"]) == "phase"  # the empty cell is refused later
+    assert column(phase=train_test, mode=["test", "train", "val"], split=train_test) == "split"
+    assert column(phase=train_test, again=train_test) == "phase"
+    with pytest.raises(UserError, match=r"columns phase and mode may each say the split of an image: .* split_column="):
+        column(phase=train_test, mode=["test", "train", "train"])
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "expected"),
+    [
+        ("is_train", ["1", "0", "1"], ["train", "test", "train"]),
+        ("isTest", ["True", "False", "False"], ["test", "train", "train"]),
+        ("is_val", ["no", "yes", "no"], ["train", "validation", "train"]),
+        ("is_training_image", ["0", "1"], ["test", "train"]),
+        ("train", ["1", "0", "1"], None),  # a vehicle, perhaps
+        ("is_cat", ["1", "0", "1"], None),
+        ("is_train", ["1", "1", "1"], None),
+        ("is_train", ["1", "0", "2"], None),
+    ],
+)
+def test_a_column_of_yes_and_no_says_the_split(name: str, cells: list[str], expected: list[str] | None) -> None:
+    assert find_split_column([name], lambda _: cells) == (name if expected else None)
+    if expected:
+        assert split_cells(name, cells, given=False, train=None) == expected
+
+
+def test_test_and_validation_images_alone() -> None:
+    assert choose_splits(["test", "val"], None, None) == ("test", None, ["The split val is not used."])
+    assert choose_splits(["test", "val"], None, "val") == ("val", None, ["The split test is not used."])
+    assert choose_splits(["test", "val"], "val", None)[:2] == ("val", "test")

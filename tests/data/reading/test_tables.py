@@ -260,3 +260,38 @@ def test_a_column_of_text_needs_a_folder(make_table: Make) -> None:
     rows = make_table([0, 1]).add_column("file", ["a.png", "b.png"])
     with pytest.raises(UserError, match=r"^image_column='file' holds text, and not images: give a column of images"):
         raw_from_tables({"train": rows}, DataOptions(image_column="file"))
+
+
+@pytest.mark.parametrize(
+    ("column", "values"), [("phase", ["train", "train", "test", "test"]), ("is_train", [True, True, False, False])]
+)
+def test_test_rows_are_not_trained_on_whatever_their_column_is_called(
+    make_table: Make, column: str, values: list[Any]
+) -> None:
+    table = make_table([0, 1, 0, 1]).add_column(column, values)
+    raw = raw_from_tables({"train": table}, DataOptions())
+    assert raw.test is not None
+    assert (raw.train.rows.tolist(), raw.test.rows.tolist()) == ([0, 1], [2, 3])
+    assert raw.layout == f"rows of a table, split by its column {column}"
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([[1, 2], [3]], "lists or objects"),
+        ([{"a": 1}, {"a": 2}], "lists or objects"),
+        ([1, 2], "int64"),
+        ([1.5, 2.5], "float64"),
+    ],
+)
+def test_an_image_column_of_another_kind_is_refused(values: list[Any], kind: str) -> None:
+    table = datasets.Dataset.from_dict({"thing": values, "label": ["a", "b"]})
+    with pytest.raises(UserError, match=rf"^image_column='thing' holds {kind}: give a column of images, of encoded"):
+        raw_from_tables({"train": table}, DataOptions(image_column="thing"))
+
+
+def test_labels_beyond_64_bits_with_a_sign_stay_what_they_are() -> None:
+    hashes = [2**63 + 5, 1, 2**64 - 1]
+    table = datasets.Dataset(pyarrow.table({"label": pyarrow.array(hashes, pyarrow.uint64())}))
+    labels, names = read_labels([table], "label")
+    assert [names[label] for label in labels[0]] == list(map(str, hashes))

@@ -185,3 +185,13 @@ def test_a_broken_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "scandir", broken)
     with pytest.raises(UserError, match=r"ant cannot be read \(Input/output error\): change its permissions"):
         walk_images(tmp_path)
+
+
+def test_links_to_images_of_the_folder_are_remembered(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    image(tmp_path / "other.png")
+    image(data / "ant" / "1.png")
+    (data / "ant" / "2.png").symlink_to("1.png")
+    (data / "3.png").symlink_to("ant/2.png")
+    (data / "4.png").symlink_to("../other.png")
+    assert walk_images(data, follow_links=True).links == {"ant/2.png": "ant/1.png", "3.png": "ant/1.png"}
