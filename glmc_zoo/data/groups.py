@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from glmc_zoo.data.options import PATH_PREFIX
+from glmc_zoo.data.options import PATH_PREFIX, path_pattern
 from glmc_zoo.data.reading.content import content_digests, unit_interval
 from glmc_zoo.data.reading.images import ArrayImages, image_name
 from glmc_zoo.data.reading.split import RawData, RawSplit
@@ -41,7 +41,7 @@ def read_groups(raw: RawData, split_by: str | None) -> GroupFacts | None:
             group only.
     """
     if split_by is not None and split_by.startswith(PATH_PREFIX):
-        pattern, raw.grouped_by = _compiled(split_by), split_by
+        pattern, raw.grouped_by = path_pattern(split_by), split_by
         for split in raw.splits:
             split.groups = _groups_by_path(split, pattern, split_by)
     elif split_by is not None and any(split.groups is None for split in raw.splits):
@@ -170,17 +170,6 @@ class _Counts:
         change = sign[self.group] * self.share
         gains: NDArray[np.float64] = -np.add.reduceat(change * (2 * excess[self.label] + change), self.starts[:-1])
         return gains
-
-
-def _compiled(split_by: str) -> re.Pattern[str]:
-    text = split_by.removeprefix(PATH_PREFIX)
-    try:
-        pattern = re.compile(text)
-    except re.error as error:
-        raise UserError(f"split_by={split_by!r} is not a regular expression ({error}): correct it.") from error
-    if not text:
-        raise UserError(f"split_by={split_by!r} has no pattern: give one, such as 'path:([^/]+)/[^/]+$'.")
-    return pattern
 
 
 def _groups_by_path(split: RawSplit, pattern: re.Pattern[str], split_by: str) -> NDArray[np.str_]:

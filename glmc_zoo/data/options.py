@@ -1,6 +1,7 @@
 """Which data set, which of its images, and how its splits are made: the arguments of `load_data`."""
 
 import math
+import re
 from dataclasses import dataclass, fields
 from os import PathLike
 from typing import Any, Literal
@@ -108,6 +109,8 @@ class DataOptions(OptionGroup):
     def check(self) -> None:
         """Refuse a data set without a name, a range that is none, and two ways to hold images out at once."""
         _ = self.intensity_limits
+        if self.split_by is not None and self.split_by.startswith(PATH_PREFIX):
+            path_pattern(self.split_by)
         if not self.data.strip():
             raise UserError(f"data={self.data!r} is empty: give a folder, a Hub id or a name, such as cifar10_lt.")
         if self.official_val and self.val_fraction:
@@ -115,6 +118,18 @@ class DataOptions(OptionGroup):
             raise UserError(f"{both} both hold images out: give one of them.")
         if self.allow_duplicates and self.duplicates == "off":
             raise UserError("allow_duplicates=True has no effect with duplicates='off': leave one of them out.")
+
+
+def path_pattern(split_by: str) -> re.Pattern[str]:
+    """The regular expression of ``path:PATTERN``, the value of ``split_by``; `UserError` where it is not one."""
+    text = split_by.removeprefix(PATH_PREFIX)
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise UserError(f"split_by={split_by!r} is not a regular expression ({error}): correct it.") from error
+    if not text:
+        raise UserError(f"split_by={split_by!r} has no pattern: give one, such as 'path:([^/]+)/[^/]+$'.")
+    return pattern
 
 
 def parse_range(name: str, text: str) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from glmc_zoo.data.groups import choose_groups, read_groups
 from glmc_zoo.data.load import load_data
+from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.images import ArrayImages, FileImages
 from glmc_zoo.data.reading.split import RawData, RawSplit
 from glmc_zoo.errors import UserError
@@ -167,3 +168,9 @@ def test_digits_have_neither_columns_nor_paths() -> None:
     for split_by in ("camera", "path:x"):
         with pytest.raises(UserError, match=r"^split_by="):
             load_data("digits_lt", split_by=split_by)
+
+
+@pytest.mark.parametrize("split_by", ["path:(", "path:"])
+def test_a_pattern_is_checked_before_anything_is_read(split_by: str) -> None:
+    with pytest.raises(UserError, match=r"^split_by='path:"):
+        DataOptions(data="nowhere", split_by=split_by)

@@ -16,7 +16,7 @@ _HELPER_FOLDERS = frozenset(
         *("@eadir", "@recycle", "@tmp", "@__thumb", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot"),
         *("$recycle.bin", "recycler", "system volume information", "found.000"),
         *("network trash folder", "temporary items", "_gsdata_", "@synoresource"),
-        *("__macosx", "__pycache__", "lost+found", "node_modules"),
+        *("__macosx", "__pycache__", "lost+found", "node_modules", "_vti_cnf"),
     }
 )
 _HELPER_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})
