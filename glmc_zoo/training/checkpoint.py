@@ -96,7 +96,7 @@ class Checkpoints:
 
     Args:
         accelerator: Knows the state to save.
-        folder: Of the checkpoints; it is made with the first of them.
+        folder: The folder of the checkpoints; it is made with the first of them.
         keep: Checkpoints to keep.
         plugins: SHA-256 of each plug-in file by its name.
         data: The data set; the main process needs it, and the others may leave it out.

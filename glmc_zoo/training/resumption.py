@@ -37,8 +37,8 @@ def find_resumption(
     """What the run goes on from, and, in the main process, what its checkpoints are to state about the data set.
 
     Args:
-        accelerator: Of the run; the main process reads and compares for all.
-        options: Of the run, before images and model decide anything.
+        accelerator: That of the run; the main process reads and compares for all.
+        options: Those of the run, before images and model decide anything.
         data: As loaded now.
         name: Of a fresh run folder.
 

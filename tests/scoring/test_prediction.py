@@ -23,9 +23,8 @@ from pyarrow import parquet
 
 import glmc_zoo
 from glmc_zoo.errors import UserError
-from glmc_zoo.hub import ExportInfo, export_model, open_model
+from glmc_zoo.hub import ExportInfo, export_model
 from glmc_zoo.scoring.image_files import ImageFiles
-from glmc_zoo.scoring.prediction import class_labels, prediction_table
 from glmc_zoo.scoring.prediction_files import Prediction
 
 Recipe = Callable[..., Any]
@@ -325,23 +324,6 @@ def test_a_full_disk_ends_every_process(lab: Any, model: Path, tmp_path: Path) -
     assert (
         [row["file"] for row in rows] == [f"in/{i:02d}.png" for i in range(len(rows))] and len(rows) % 4 == 0 and rows
     )
-
-
-def test_the_table_on_the_screen_ends(tmp_path: Path) -> None:
-    one = Prediction("a.png", ["ant", "bee"], [0.75, 0.25])
-    assert prediction_table([one]).splitlines() == [
-        "file   label  probability  runners-up",
-        "a.png  ant         75.0 %  bee 25.0 %",
-    ]
-    shown = prediction_table([one] * 60).splitlines()
-    assert len(shown) == 52 and shown[-1] == "... 10 more in the CSV"
-
-
-@pytest.mark.parametrize(("classes", "first"), [(1000, "tench, Tinca tinca"), (7, "class 0")])
-def test_class_names_that_a_model_of_timm_does_not_hold(classes: int, first: str) -> None:
-    network = timm.create_model("resnet18", num_classes=classes)
-    labels = class_labels(open_model("resnet18"), network, classes)
-    assert labels[0] == first and len(labels) == classes
 
 
 def test_from_python(model: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The content of images as short digests: nothing is decoded, and an image that cannot be read is no error.
+"""The content of images as short digests: nothing is decoded, and an image that cannot be read is not an error.
 
 Equal images have equal digests, wherever they lie and whatever they are called. The same bytes count as equal in a file
 and in a table; decoded images count as equal when their pixels are.
