@@ -68,7 +68,7 @@ def keep_freed_memory() -> bool:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes that this process has used so far: of the GPU's memory on CUDA, else of the machine's."""
+    """Most bytes that this process has used so far: GPU memory on CUDA, else main memory."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     if sys.platform == "win32":

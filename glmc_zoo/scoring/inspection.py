@@ -92,9 +92,11 @@ def _inspect(contents: DataContents, options: InspectOptions, page: Path) -> Ins
     if train is not None and options.shots.groups == "terciles":
         many, few = tercile_thresholds(train)
         thresholds = Thresholds(many=many, few=few)
-    alike, bits = None, options.inspection.near_duplicates
+    alike, bits, notes = None, options.inspection.near_duplicates, list(contents.notes)
     if bits is not None:
         alike = near_duplicates(contents.splits, distance=bits, limit=_MOST_PAIRS)
+        if alike.unreadable:
+            notes.append(f"Not searched for near-duplicates: {counted(alike.unreadable, 'image')} that cannot be read.")
     groups = None
     if train is not None:
         numbers = group_of_classes(train, many=thresholds.many, few=thresholds.few)
@@ -109,7 +111,7 @@ def _inspect(contents: DataContents, options: InspectOptions, page: Path) -> Ins
         images=read_headers(list(contents.splits.values())),
         near_duplicates=None if alike is None else alike.total,
         near_duplicate_examples=[] if alike is None else [_pair(pair, contents.splits) for pair in alike.pairs],
-        notes=[*contents.notes, *_group_note(train, options.shots)],
+        notes=[*notes, *_group_note(train, options.shots)],
         refusal=contents.refusal,
         page=page,
     )

@@ -41,7 +41,7 @@ class DryRun:
     evaluation_seconds: float
     """Seconds of one evaluation."""
     memory_bytes: int
-    """Largest memory of one process so far: of the GPU on CUDA, else of the machine."""
+    """Largest memory of one process so far: GPU memory on CUDA, else main memory."""
     processes: int
 
     @property

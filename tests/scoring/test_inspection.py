@@ -131,10 +131,15 @@ def test_near_duplicates(tmp_path: Path, lab: Any, capsys: pytest.CaptureFixture
     scene.resize((64, 64)).save(folder / "train" / "bee" / "larger.png")
     inspection = glmc_zoo.inspect(data=folder, output=tmp_path / "page.html", near_duplicates=2)
     assert inspection.near_duplicates == 1
+    assert not any("near-duplicates" in note for note in inspection.notes)
     (example,) = inspection.near_duplicate_examples
     assert re.fullmatch(r"train/bee/larger\.png = test/bee/001\.png \([012] bits? differs?\)", example)
     assert f"1 pair of images looks alike: {example}" in capsys.readouterr().out
     assert example in " ".join(Page(tmp_path / "page.html").text)
+    bad = next((folder / "train").rglob("*.png"))
+    bad.write_bytes(bad.read_bytes()[:60])
+    again = glmc_zoo.inspect(data=folder, output=tmp_path / "again.html", near_duplicates=2)
+    assert "Not searched for near-duplicates: 1 image that cannot be read." in again.notes
 
 
 def test_what_training_refuses_is_shown(tmp_path: Path, lab: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -293,7 +293,7 @@ def test_another_image_size(predict: Recipe, tmp_path: Path) -> None:
 @pytest.mark.processes
 @pytest.mark.parametrize("bad", ["0.png", "3.png", "8.png"])
 def test_two_processes_write_one_row_an_image(predict: Recipe, lab: Any, model: Path, tmp_path: Path, bad: str) -> None:
-    """Of 9 images in batches of 2, the second process has one batch less."""
+    """With 9 images in batches of 2, the second process has one batch less."""
     for i in range(9):
         image_file(tmp_path / "in" / f"{i}.png", seed=i)
     (tmp_path / "in" / bad).write_text("no image")

@@ -1,4 +1,4 @@
-"""Reading image files: broken ones, what is no file, which files are images, and the range of deep ones."""
+"""Reading image files: damaged files, special files, which files are images, and the range of deep images."""
 
 from __future__ import annotations
 
