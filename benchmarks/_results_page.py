@@ -5,12 +5,26 @@ Narrow and wide networks have separate tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from statistics import mean, stdev
+from collections.abc import Iterator
+from statistics import mean
 from typing import Any
 
 import yaml
-from _rows import CONFIGS, PUBLISHED, ROOT, Filed, load, published_rows, suites
+from _comparison import (
+    NO_PARTNER,
+    Entry,
+    above,
+    by_passes,
+    comparison_lines,
+    difference,
+    equal_passes,
+    passes_text,
+    percent,
+    seed_range,
+    summary,
+    table,
+)
+from _rows import CONFIGS, PUBLISHED, ROOT, Filed, entries, load, published_rows, row_passes, suites
 
 PAGE = ROOT / "benchmarks" / "RESULTS.md"
 MISSING = "not run yet"
@@ -30,21 +44,19 @@ Made by `python benchmarks/render.py --write` from the files in [results/](resul
 options, commit, versions, seeds and time; a test compares this page with them. Nothing on it is written by hand.
 
 Scores are percent of the whole untouched test split. **Ours are of the last epoch; published ones are of the best
-epoch, chosen on the test split.** Spreads are standard deviations over the seeds. A row without a run says so.
-`python benchmarks/reproduce.py ROW` runs a row and files its results for this page."""
+epoch, chosen on the test split.** A row without a run says so. `python benchmarks/reproduce.py ROW` runs a row and
+files its results for this page.
 
+`n` is the number of seeds. With three seeds or more a cell is the mean ± half its 95 % t interval, which may reach past
+0 or 100; with fewer it is the values, in the order of the seeds. A difference has an interval of its own by Welch's t
+(unequal variances, unpaired). With fewer than three seeds on a side it is given from the smallest to the largest
+difference of two values, which is no interval. Published numbers come without a spread: "minus published" has ours.
 
-def percent(values: Iterable[float | None], digits: int = 2) -> str:
-    """Mean in percent, with the standard deviation where there are several."""
-    known = [100 * value for value in values if value is not None]
-    if not known:
-        return "-"
-    return f"{mean(known):.{digits}f}" + (f" ± {stdev(known):.{digits}f}" if len(known) > 1 else "")
-
-
-def signed(values: list[float]) -> str:
-    """Mean of differences in points, with the standard deviation where there are several."""
-    return f"{mean(values):+.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+`passes` are the images that go through the network in training, over the size of the training set: one an epoch for
+every view, of which GLMC has two and a baseline one, and with SAM another for each second gradient. Rows of equal
+passes (within 7 %) stand together, and **only these are compared**. The best baseline is the one with the highest mean
+on the test split, a choice that favours the baselines. What was chosen by a look at test scores is said in
+[README.md](README.md#what-was-seen-of-the-test-scores)."""
 
 
 def image_format(runs: list[Filed]) -> str:
@@ -62,19 +74,13 @@ def seeds_text(runs: list[Filed], wanted: list[int]) -> str:
     """Seeds that were run, and those of the suite that were not."""
     done = [run.seed for run in runs]
     left = [seed for seed in wanted if seed not in done]
-    return ", ".join(map(str, done)) + (f" ({', '.join(map(str, left))}: {MISSING})" if left else "")
-
-
-def table(heads: list[str], rows: Iterable[list[str]]) -> list[str]:
-    """A table of Markdown; all columns but the first are set to the right."""
-    lines = [f"| {' | '.join(heads)} |", "|---" + "|---:" * (len(heads) - 1) + "|"]
-    return [*lines, *(f"| {' | '.join(row)} |" for row in rows)]
+    return seed_range(done) + (f" ({seed_range(left)}: {MISSING})" if left else "")
 
 
 # ------------------------------------------------------------------------------------------------ published rows
 def published_table(names: list[str], runs: dict[str, list[Filed]]) -> list[str]:
     """Published against ours, a line a recipe file."""
-    rows = []
+    rows, known = [], published_rows()
     for name in names:
         about = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))["about"]
         published = about["published"]["top1"] if about["published"] else None
@@ -85,14 +91,14 @@ def published_table(names: list[str], runs: dict[str, list[Filed]]) -> list[str]
             again or "-",
         ]
         if not (filed := runs.get(name)):
-            rows.append([*cells, MISSING, *["-"] * 5])
+            rows.append([*cells, MISSING, *["-"] * 7])
             continue
         ours = [100 * run.test.top1 for run in filed]
-        difference = "-" if published is None else f"{mean(ours) - published:+.2f}"
-        cells += [percent(run.test.top1 for run in filed), difference, seeds_text(filed, [])]
-        rows.append([*cells, epochs(filed), filed[0].config["backbone"] or "-", image_format(filed)])
-    heads = ["recipe", "published", "run again by others", "ours", "difference", "seeds", "epochs", "network", "images"]
-    return table(heads, rows)
+        cells += [summary(ours), "-" if published is None else above(ours, published)]
+        cells += [str(len(filed)), seeds_text(filed, []), epochs(filed), passes_text(row_passes(known[name], runs))]
+        rows.append([*cells, filed[0].config["backbone"] or "-", image_format(filed)])
+    heads = ["recipe", "published", "run again by others", "ours", "minus published", "n", "seeds", "epochs", "passes"]
+    return table([*heads, "network", "images"], rows)
 
 
 def _order(name: str) -> tuple[str, str, int]:
@@ -119,30 +125,30 @@ def published_section() -> Iterator[str]:
 
 # ------------------------------------------------------------------------------------------------ suites
 def methods_table(suite: str, about: dict[str, Any]) -> list[str]:
-    """Scores of the methods of a suite, and the differences of GLMC from the baselines, run by run."""
-    runs, rows = load(suite), about["rows"]
-    heads = ["method", "published, narrow ResNet-32, 200 epochs", "top-1", "difference", "balanced", *GROUPS]
-    heads += ["seeds", "epochs", "images", "minutes a run"]
+    """Scores of the methods of a suite, rows of equal passes together, and the differences at equal passes."""
+    runs = load(suite)
+    compared = entries(suite, runs)
+    heads = ["method", "published, narrow ResNet-32, 200 epochs", "top-1", "minus published", "balanced", *GROUPS]
+    heads += ["n", "seeds", "epochs", "passes", "images", "minutes a run"]
     if about.get("wide"):
         heads[1] = "published"
     lines = []
-    for name, row in rows.items():
-        filed = runs.get(name, [])
-        published = narrow_published(row["label"], about)
-        alike = all(equal_terms(run) for run in filed)
-        first = [row["label"], "-" if published is None else f"{published:.1f}"]
+    for name in by_passes(compared):
+        filed, one = runs.get(name, []), compared[name]
+        published = narrow_published(one.label, about)
+        first = [one.label, "-" if published is None else f"{published:.1f}"]
         if not filed:
-            lines.append([*first, MISSING, *["-"] * (len(heads) - 3)])
+            lines.append([*first, MISSING, *["-"] * (len(heads) - 6), passes_text(one.passes), "-", "-"])
             continue
-        top1 = [run.test.top1 for run in filed]
-        difference = "-" if published is None or not alike else f"{100 * mean(top1) - published:+.2f}"
-        cells = [percent(top1), difference]
+        top1 = [100 * run.test.top1 for run in filed]
+        alike = published is not None and all(equal_terms(run) for run in filed)
+        cells = [summary(top1), above(top1, published) if alike else "-"]
         cells += [percent(getattr(run.test, key) for run in filed) for key in ("balanced_accuracy", *GROUPS)]
+        cells += [str(len(filed)), seeds_text(filed, about["seeds"]), epochs(filed), passes_text(one.passes)]
         minutes = mean(run.seconds for run in filed) / 60
-        cells += [seeds_text(filed, about["seeds"]), epochs(filed), image_format(filed), f"{minutes:.1f}"]
-        lines.append([*first, *cells])
-    overs = [text for base in ("ce", "balanced_softmax") if (text := over(runs, rows, "glmc_tuned", base))]
-    return [*table(heads, lines), *([""] if overs else []), *overs]
+        lines.append([*first, *cells, image_format(filed), f"{minutes:.1f}"])
+    below = comparison_lines(list(compared.values()))
+    return [*table(heads, lines), *([""] if below else []), *below]
 
 
 def narrow_published(label: str, about: dict[str, Any]) -> float | None:
@@ -157,38 +163,29 @@ def equal_terms(run: Filed) -> bool:
     return (run.config["backbone"], run.config["epochs"]) == ("resnet32_cifar", 200)
 
 
-def paired(runs: dict[str, list[Filed]], one: str, other: str) -> dict[int, float]:
-    """Balanced accuracy of one row over another's with the same seed, in points, by seed."""
-    left, right = ({run.seed: run.test.balanced_accuracy for run in runs.get(name, [])} for name in (one, other))
-    return {seed: 100 * (left[seed] - right[seed]) for seed in left if seed in right}
-
-
-def over(runs: dict[str, list[Filed]], rows: dict[str, Any], one: str, other: str) -> str | None:
-    """The difference of two rows in a sentence; ``None`` where no seed has both."""
-    if not (points := paired(runs, one, other)):
-        return None
-    each = ", ".join(f"{value:+.2f}" for value in points.values())
-    number = f"seed {next(iter(points))}" if len(points) == 1 else f"seeds {', '.join(map(str, points))}: {each}"
-    difference = signed(list(points.values()))
-    return f"- {rows[one]['label']} over {rows[other]['label']}, balanced: **{difference}** points ({number})."
-
-
 def ablation_table(suite: str, about: dict[str, Any]) -> list[str]:
-    """What each change loses or gains against the unchanged base with the same seed."""
-    runs, base = load(suite), about["base"]
-    heads = ["change", "balanced", "difference", "many", "medium", "few", "seeds", "epochs", "images"]
+    """What each change loses or gains against the unchanged base, by the runs of equal passes."""
+    runs = load(suite)
+    compared = entries(suite, runs)
+    base = compared[about["base"]]
+    heads = ["change", "balanced", "difference", *GROUPS, "n", "seeds", "epochs", "passes", "images"]
     lines = []
-    for name, row in about["rows"].items():
-        filed = runs.get(name, [])
+    for name in by_passes(compared):
+        filed, one = runs.get(name, []), compared[name]
         if not filed:
-            lines.append([row["label"], MISSING, *["-"] * (len(heads) - 2)])
+            lines.append([one.label, MISSING, *["-"] * (len(heads) - 4), passes_text(one.passes), "-"])
             continue
-        pairs = list(paired(runs, name, base).values())
-        difference = "-" if name == base or not pairs else signed(pairs)
-        cells = [percent(run.test.balanced_accuracy for run in filed), difference]
+        cells = [percent(run.test.balanced_accuracy for run in filed), _from_base(one, base)]
         cells += [percent(getattr(run.test, key) for run in filed) for key in GROUPS]
-        lines.append([row["label"], *cells, seeds_text(filed, about["seeds"]), epochs(filed), image_format(filed)])
+        cells += [str(len(filed)), seeds_text(filed, about["seeds"]), epochs(filed), passes_text(one.passes)]
+        lines.append([one.label, *cells, image_format(filed)])
     return table(heads, lines)
+
+
+def _from_base(one: Entry, base: Entry) -> str:
+    if one is base or not base.values:
+        return "-"
+    return difference(one.values, base.values) if equal_passes(one.passes, base.passes) else NO_PARTNER
 
 
 def page_suites(*, wide: bool) -> dict[str, dict[str, Any]]:
@@ -209,8 +206,8 @@ def narrow_section() -> Iterator[str]:
     yield "\n## Narrow networks\n"
     yield (
         "Published with the narrow ResNet-32 (16/32/64 channels, `resnet32_cifar`), 200 epochs, best epoch on the\n"
-        "test split. Shorter schedules and smaller networks, below, show how methods compare on equal terms; their\n"
-        "difference from these numbers would say nothing.\n"
+        "test split, without times: between these methods it is no comparison at equal time. The difference of\n"
+        "shorter schedules and smaller networks, below, from these numbers would say nothing.\n"
     )
     heads = ["method", *(f"{data}, factor {factor}" for data in ("cifar10_lt", "cifar100_lt") for factor in FACTORS)]
     rows = [

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from _comparison import Entry
 
 from glmc_zoo.results import EvaluationResults, RunResults, Scores
 
@@ -22,6 +23,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 SUITES = ROOT / "benchmarks" / "suites.yaml"
 CONFIGS = ROOT / "recipes" / "configs"
 PUBLISHED = "published"
+ONE_VIEW = ("alternate", "none")
+"""Values of --views with which GLMC puts one view of an image through the network, and not two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,12 @@ class Row:
     """Title of the row whose model this one starts from."""
     factor: float | None = None
     """Imbalance factor that the training split is thinned to."""
+    baseline: bool = False
+    """The best of these rows is what a new method is compared with."""
+    new: bool = False
+    """The difference from the best baseline is printed below the table."""
+    passes: float | None = None
+    """`passes` as planned, shown while no run is filed."""
 
     @property
     def title(self) -> str:
@@ -124,6 +133,9 @@ def suite_rows(suite: str) -> dict[str, Row]:
             seeds=tuple(about["seeds"]),
             after=f"{suite}/{row['after']}" if "after" in row else None,
             factor=float(options[options.index("--imbalance-factor") + 1]) if thinned else None,
+            baseline=row.get("baseline", False),
+            new=row.get("new", False),
+            passes=row.get("passes"),
         )
     return rows
 
@@ -168,3 +180,62 @@ def load(suite: str) -> dict[str, list[Filed]]:
         name, _, seed = path.stem.rpartition("_seed")
         filed.setdefault(name, []).append(Filed(int(seed), read_results(path)))
     return {name: sorted(filed[name], key=lambda run: run.seed) for name in sorted(filed)}
+
+
+# ------------------------------------------------------------------------------------------------ passes
+def passes(config: dict[str, Any]) -> float:
+    """Images that go through the network in training, in units of the training set, by the resolved options of a run.
+
+    One an epoch for every view: GLMC has two views, or one with the `--views` of ``ONE_VIEW``; baselines and second
+    stages have one. SAM takes a second gradient every ``sam_every`` steps. Times of runs follow the passes nearly.
+    """
+    views = 1 if config.get("method") != "glmc" or config.get("views") in ONE_VIEW else 2
+    gradients = 1 + 1 / (config.get("sam_every") or 1) if config.get("sam_rho") else 1
+    return float(config["epochs"] * views * gradients)
+
+
+def row_passes(row: Row, filed: dict[str, list[Filed]]) -> float | None:
+    """`passes` of a row, with those of the row it starts from; as planned where no run of it is filed.
+
+    Args:
+        row: Row of a table.
+        filed: Results of its suite, see `load`.
+    """
+    if not (runs := filed.get(row.name)):
+        return row.passes
+    trained = passes(runs[0].config) if runs[0].config else 0.0  # an evaluation trains nothing
+    if (first := first_row(row)) is None:
+        return trained
+    before = row_passes(first, filed)
+    return None if before is None else before + trained
+
+
+def row_epochs(row: Row, filed: dict[str, list[Filed]]) -> str:
+    """Epochs of the filed runs of a row, behind those of the row it starts from: ``12 + 10``."""
+    own = dict.fromkeys(str(run.config["epochs"]) for run in filed.get(row.name, []) if run.config)
+    first = first_row(row)
+    return " + ".join(filter(None, [row_epochs(first, filed) if first else "", ", ".join(own)]))
+
+
+def first_row(row: Row) -> Row | None:
+    """The row whose model a row starts from."""
+    if row.after is None:
+        return None
+    rows = published_rows() if row.suite == PUBLISHED else suite_rows(row.suite)
+    return rows[row.after.rpartition("/")[2]]
+
+
+def entries(suite: str, filed: dict[str, list[Filed]] | None = None) -> dict[str, Entry]:
+    """The rows of a suite as entries of a comparison, by name; settings are compared on their held-out images."""
+    filed = load(suite) if filed is None else filed
+    split = "shown" if suites()[suite]["kind"] == "scores" else "test"
+    return {
+        name: Entry(
+            label=row.label,
+            passes=row_passes(row, filed),
+            values=tuple(100 * getattr(run, split).balanced_accuracy for run in filed.get(name, [])),
+            baseline=row.baseline,
+            new=row.new,
+        )
+        for name, row in suite_rows(suite).items()
+    }

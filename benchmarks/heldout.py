@@ -4,9 +4,10 @@
     python benchmarks/heldout.py --images 500 --data-dir DATA/cifar10 < settings.txt > benchmarks/results/FILE.jsonl
 
 Each line of standard input is a set of options of recipes/train.py, for a set that is thinned; it is trained with every
-seed. Each line of the output has the options, the scores of the runs with their mean and standard deviation in percent,
-commit, versions and seconds. Where a class keeps all its images, --max-count leaves some of them out. Settings that are
-chosen on a share of the training images (--val-fraction) are rows of suites.yaml, which reproduce.py runs.
+seed. Each line of the output has the options, the passes over the training set, the scores of the runs in percent with
+their mean, its 95 % t interval from three seeds on, their standard deviation, commit, versions and seconds. Where a
+class keeps all its images, --max-count leaves some of them out. Settings that are chosen on a share of the training
+images (--val-fraction) are rows of suites.yaml, which reproduce.py runs.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ import sys
 import tempfile
 import time
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
+from _comparison import MIN_SEEDS
+from _intervals import mean_interval
+from _rows import passes
 
 from glmc_zoo.data import ImageSplit, list_data
 from glmc_zoo.data.sources import open_source
@@ -28,6 +33,7 @@ from glmc_zoo.data.splits import settle_classes
 from glmc_zoo.machine.provenance import package_versions, source_commit
 from glmc_zoo.options.parser import read_command_line
 from glmc_zoo.options.resolve import training_options
+from glmc_zoo.options.run import flat
 from glmc_zoo.options.sections import TRAIN
 from glmc_zoo.training.run import TrainingRun
 
@@ -50,8 +56,8 @@ def left_over(run: TrainingRun, images: int | None) -> ImageSplit:
     return ImageSplit(raw.train.source, rows[positions], labels[positions], run.data.class_names)
 
 
-def score(options: list[str], seed: int, images: int | None) -> dict[str, float]:
-    """Scores of one run on the images left over, in percent."""
+def score(options: list[str], seed: int, images: int | None) -> tuple[dict[str, float], float]:
+    """Scores of one run on the images left over, in percent, and its passes over the training set."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         words = [*options, "--seed", str(seed), "--output-dir", f"{folder}/run", "--eval-every", "1000"]
         run = TrainingRun(training_options(read_command_line(TRAIN, "", "", words)))
@@ -59,7 +65,19 @@ def score(options: list[str], seed: int, images: int | None) -> dict[str, float]
         for _ in run.epochs():
             run.finish_epoch(run.train_epoch())
         scores = run.evaluate(split).scores()
-    return {name: 100 * value for name in SCORES if (value := scores[name]) is not None}
+    percent = {name: 100 * value for name in SCORES if (value := scores[name]) is not None}
+    return percent, passes(flat(run.options))
+
+
+def over_seeds(scores: list[float]) -> dict[str, Any]:
+    """Mean and standard deviation of the runs, and from three seeds on the ends of the 95 % t interval of the mean."""
+    interval = mean_interval(scores) if len(scores) >= MIN_SEEDS else None
+    return {
+        "mean": round(mean(scores), 1),
+        "std": round(stdev(scores), 1) if len(scores) > 1 else None,
+        "interval": None if interval is None else [round(interval.low, 1), round(interval.high, 1)],
+        "runs": scores,
+    }
 
 
 def main() -> None:
@@ -73,11 +91,9 @@ def main() -> None:
     for line in filter(None, map(str.strip, sys.stdin)):
         start = time.perf_counter()
         runs = [score([*shlex.split(line), *data_dir], seed, args.images) for seed in args.seeds]
-        row = {"options": line, "seeds": args.seeds}
-        for name in runs[0]:
-            scores = [round(run[name], 2) for run in runs]
-            deviation = round(stdev(scores), 1) if len(scores) > 1 else None
-            row[name] = {"mean": round(mean(scores), 1), "std": deviation, "runs": scores}
+        row = {"options": line, "seeds": args.seeds, "n": len(runs), "passes": runs[0][1]}
+        for name in runs[0][0]:
+            row[name] = over_seeds([round(scores[name], 2) for scores, _ in runs])
         row |= {"commit": source_commit(), "versions": package_versions()}
         print(json.dumps({**row, "wall_time_s": round(time.perf_counter() - start, 1)}), flush=True)
 

@@ -6,7 +6,8 @@
 Between `<!-- table: SUITE -->` (or `classes` for the recall of each class, or `settings` for a file of
 benchmarks/heldout.py) and `<!-- end -->` stands a table of the suite; between `<!-- value: SUITE/ROW min -->` (or
 `mean`, `max`, over the seeds), or `<!-- value: FILE.json SIDE KEY -->` of a speed measurement, and `<!-- end -->` one
-number of a sentence.
+number of a sentence. `mean` is the mean with its 95 % interval and n, or the values where there are fewer than three;
+`over OTHER_ROW` in its place is the difference of two rows, if their passes are equal.
 """
 
 from __future__ import annotations
@@ -16,52 +17,76 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from statistics import mean
+from typing import Any
 
 import _results_page
 import _rows
-from _results_page import percent, table
+from _comparison import (
+    MIN_SEEDS,
+    NO_PARTNER,
+    Entry,
+    alone_lines,
+    by_passes,
+    comparison_lines,
+    counted,
+    difference,
+    equal_passes,
+    passes_text,
+    percent,
+    seed_range,
+    summary,
+    table,
+)
+from _intervals import moments_interval
 
 PAGES = (_rows.ROOT / "README.md", _rows.ROOT / "benchmarks" / "README.md")
 SCORES = {"top1": "top-1", "balanced_accuracy": "balanced", "many": "many", "medium": "medium", "few": "few"}
 VALUE = re.compile(r"<!-- value: (\S+) ([^>]*?) -->[^<]*<!-- end -->")
 MARKED = re.compile(r"<!-- (table|classes|settings): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
-OVER_SEEDS: dict[str, Callable[[list[float]], float]] = {"min": min, "mean": mean, "max": max}
-
-
-def load(suite: str) -> dict[str, list[_rows.Filed]]:
-    """The results of a suite by label, in the order of its rows; rows without results are left out."""
-    runs = _rows.load(suite)
-    return {row.label: runs[name] for name, row in _rows.suite_rows(suite).items() if name in runs}
+OVER_SEEDS: dict[str, Callable[[Iterable[float]], float]] = {"min": min, "max": max}
 
 
 def cell(values: Iterable[float | None]) -> str:
-    """Mean in percent, and the standard deviation over the seeds where there are several."""
+    """`percent` with one decimal."""
     return percent(values, digits=1)
 
 
 def score_table(suite: str) -> str:
-    """Scores by row: mean and standard deviation over seeds."""
-    lines = [
-        f"| method | {' | '.join(SCORES.values())} | seeds | seconds a run |",
-        f"|---|{'---:|' * len(SCORES)}---|---:|",
-    ]
-    for label, runs in load(suite).items():
-        cells = [cell(getattr(run.shown, score) for run in runs) for score in SCORES]
-        seeds = ", ".join(str(run.seed) for run in runs)
-        lines.append(f"| {label} | {' | '.join(cells)} | {seeds} | {mean(run.seconds for run in runs):.0f} |")
-    return "\n".join(lines)
+    """Scores by row, rows of equal passes together, and the comparisons that equal passes allow."""
+    runs = _rows.load(suite)
+    rows, compared = _rows.suite_rows(suite), _rows.entries(suite, runs)
+    lines = []
+    for name in by_passes(compared):
+        filed = runs.get(name, [])
+        cells = [cell(getattr(run.shown, score) for run in filed) for score in SCORES]
+        if not filed:
+            cells[0] = _results_page.MISSING
+        how = [
+            str(len(filed)),
+            seed_range([run.seed for run in filed]) or "-",
+            _rows.row_epochs(rows[name], runs) or "-",
+        ]
+        seconds = f"{mean(run.seconds for run in filed):.0f}" if filed else "-"
+        lines.append([compared[name].label, *cells, *how, passes_text(compared[name].passes), seconds])
+    heads = ["method", *SCORES.values(), "n", "seeds", "epochs", "passes", "seconds a run"]
+    below = comparison_lines(list(compared.values()), digits=1)
+    return "\n".join([*table(heads, lines), *([""] if below else []), *below])
 
 
 def class_table(suite: str) -> str:
     """Recall of every class, most training images first."""
-    runs = load(suite)
+    runs = _rows.load(suite)
+    compared = _rows.entries(suite, runs)
+    if not runs:
+        return _results_page.MISSING
     first = next(iter(runs.values()))[0].results
     heads = [f"{n} ({c})" for n, c in zip(first.class_names, first.class_counts or [], strict=True)]
     rows = []
-    for label, group in runs.items():
-        columns = zip(*(run.results.class_recalls or [] for run in group), strict=True)
-        rows.append([label, *map(cell, columns)])
-    return "\n".join(table(["method", *heads], rows))
+    for name in filter(runs.__contains__, by_passes(compared)):
+        columns = zip(*(run.results.class_recalls or [] for run in runs[name]), strict=True)
+        one = compared[name]
+        rows.append([one.label, *map(cell, columns), str(len(runs[name])), passes_text(one.passes)])
+    return "\n".join(table(["method", *heads, "n", "passes"], rows))
 
 
 def settings_table(suite: str) -> str:
@@ -70,30 +95,62 @@ def settings_table(suite: str) -> str:
     settings = [json.loads(line) for line in text.splitlines()]
     pieces = [re.findall(r"--\S+(?: [^-]\S*)?", setting["options"]) for setting in settings]
     shared = [piece for piece in pieces[0] if all(piece in other for other in pieces)]
-    head = f"options, beside `{' '.join(shared)}`" if shared else "options"
-    lines = [f"| {head} | balanced | many | medium | few | seeds |", "|---|---:|---:|---:|---:|---|"]
+    entries, rows = {}, {}
     for setting, options in zip(settings, pieces, strict=True):
-        cells = []
-        for score in map(setting.get, ("balanced_accuracy", "many", "medium", "few")):
-            spread = "" if not score or score.get("std") is None else f" ± {score['std']:.1f}"
-            cells.append(f"{score['mean']:.1f}{spread}" if score else "-")
-        different = " ".join(piece for piece in options if piece not in shared)
-        lines.append(f"| `{different}` | {' | '.join(cells)} | {', '.join(map(str, setting['seeds']))} |")
-    return "\n".join(lines)
+        label = f"`{' '.join(piece for piece in options if piece not in shared)}`"
+        scores = [setting.get(score) for score in ("balanced_accuracy", *_results_page.GROUPS)]
+        seeds = setting["seeds"]
+        cells = [_setting_cell(score, len(seeds)) for score in scores]
+        values = tuple(setting["balanced_accuracy"].get("runs", [setting["balanced_accuracy"]["mean"]]))
+        baseline = any(piece in ("--method ce", "--method balanced_softmax") for piece in options)
+        entries[label] = Entry(label=label, passes=setting["passes"], values=values, baseline=baseline)
+        rows[label] = [label, *cells, str(len(seeds)), seed_range(seeds), passes_text(setting["passes"])]
+    head = f"options, beside `{' '.join(shared)}`" if shared else "options"
+    heads = [head, "balanced", *_results_page.GROUPS, "n", "seeds", "passes"]
+    below = alone_lines(list(entries.values()))
+    lines = table(heads, [rows[label] for label in by_passes(entries)])
+    return "\n".join([*lines, *([""] if below else []), *below])
+
+
+def _setting_cell(score: dict[str, Any] | None, n: int) -> str:
+    """A score of a setting; of some only mean and standard deviation, or the mean alone, were filed."""
+    if score is None:
+        return "-"
+    if "runs" in score:
+        return summary(score["runs"], digits=1)
+    if score.get("std") is None or n < MIN_SEEDS:
+        return f"{score['mean']:.1f} (mean)"
+    return f"{score['mean']:.1f} ± {moments_interval(score['mean'], score['std'], n).half_width:.1f}"
 
 
 TABLES = {"table": score_table, "classes": class_table, "settings": settings_table}
 
 
 def value(where: str, what: str) -> str:
-    """One measured number: a row's balanced accuracy on the test split in percent, or one of a speed measurement."""
+    """One measured number: a row's balanced accuracy on the test split in percent, or one of a speed measurement.
+
+    A row that is not filed is said to be not run yet, a difference of unequal passes is not computed.
+    """
     if where.endswith(".json"):
         side, key = what.split()
         rows = json.loads((_rows.RESULTS / where).read_text(encoding="utf-8"))["results"]
         return f"{next(row for row in rows if row['side'] == side)[key]['median']:.1f}"
     suite, row = where.split("/")
-    scores = [100 * run.test.balanced_accuracy for run in _rows.load(suite)[row]]
-    return f"{OVER_SEEDS[what](scores):.1f}"
+    entries = _rows.entries(suite)
+    one, (what, *other) = entries[row], what.split()
+    if what in OVER_SEEDS:
+        return f"{OVER_SEEDS[what](one.values):.1f}" if one.values else _results_page.MISSING
+    if what == "mean":
+        return counted(one.values, digits=1) if one.values else _results_page.MISSING
+    return _over(one, entries[other[0]])
+
+
+def _over(one: Entry, other: Entry) -> str:
+    if not (one.values and other.values):
+        return _results_page.MISSING
+    if not equal_passes(one.passes, other.passes):
+        return NO_PARTNER
+    return f"{difference(one.values, other.values, digits=1)} (n = {len(one.values)} and {len(other.values)})"
 
 
 def render(page: str) -> str:

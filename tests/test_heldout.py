@@ -41,6 +41,13 @@ def test_a_class_that_keeps_all_its_images_is_named(tmp_path: Path) -> None:
         heldout.left_over(run, None)
 
 
+def test_three_seeds_have_an_interval() -> None:
+    # By hand: the standard error of 1, 2, 3 is 0.577, and t at 2 degrees of freedom is 4.303.
+    expected = {"mean": 2.0, "std": 1.0, "interval": [-0.5, 4.5], "runs": [1.0, 2.0, 3.0]}
+    assert heldout.over_seeds([1.0, 2.0, 3.0]) == expected
+    assert heldout.over_seeds([1.0])["std"] is None
+
+
 @pytest.mark.processes
 def test_a_line_of_options_gives_a_line_of_scores(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), "--seeds", "0", "1", "--images", "10"]
@@ -48,10 +55,12 @@ def test_a_line_of_options_gives_a_line_of_scores(tmp_path: Path) -> None:
     done = subprocess.run(command, input=f"{line}\n\n", cwd=tmp_path, capture_output=True, text=True, check=True)
     [row] = map(json.loads, done.stdout.splitlines())
     assert row["options"] == line and row["seeds"] == [0, 1] and row["commit"] and row["versions"]["torch"]
+    assert (row["n"], row["passes"]) == (2, 1)
     for name in ("balanced_accuracy", "medium", "few"):
         runs = row[name]["runs"]
         assert len(runs) == 2 and all(0 <= value <= 100 for value in runs)
         assert row[name]["mean"] == pytest.approx(np.mean(runs), abs=0.06)
         assert row[name]["std"] == pytest.approx(np.std(runs, ddof=1), abs=0.06)
+        assert row[name]["interval"] is None  # of two seeds
     assert "many" not in row  # no class of the digits has more than 100 images
     assert list(tmp_path.iterdir()) == []

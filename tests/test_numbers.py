@@ -11,8 +11,11 @@ from typing import Any
 
 import _results_page
 import _rows
+import numpy as np
 import pytest
 import render
+import scipy.stats
+from _comparison import equal_passes
 from _rows import RESULTS, ROOT, Filed
 from commands import resolved
 
@@ -84,21 +87,18 @@ def test_a_number_in_a_sentence_is_that_of_its_runs() -> None:
         100 * json.loads(path.read_text())["test"]["balanced_accuracy"] for path in RESULTS.glob("digits_lt/ce_s*")
     ]
     assert len(scores) == 8
-    for what, expected in (("min", min(scores)), ("max", max(scores)), ("mean", sum(scores) / len(scores))):
-        assert render.value("digits_lt/ce", what) == f"{expected:.1f}"
+    low, high = scipy.stats.t.interval(0.95, 7, loc=np.mean(scores), scale=scipy.stats.sem(scores))
+    expected = {"min": f"{min(scores):.1f}", "max": f"{max(scores):.1f}"}
+    expected["mean"] = f"{np.mean(scores):.1f} ± {(high - low) / 2:.1f} (n = 8)"
+    for what, text in expected.items():
+        assert render.value("digits_lt/ce", what) == text
         marked = f"<!-- value: digits_lt/ce {what} -->{{}}<!-- end -->"
-        assert render.render(f"a {marked.format('99.9')} b") == f"a {marked.format(f'{expected:.1f}')} b"
+        assert render.render(f"a {marked.format('99.9')} b") == f"a {marked.format(text)} b"
     loop = json.loads((RESULTS / "speed_loop_resnet20.json").read_text())["results"]
     [ours] = [row for row in loop if row["side"] == "ours"]
     assert (
         render.value("speed_loop_resnet20.json", "ours times_reference") == f"{ours['times_reference']['median']:.1f}"
     )
-
-
-def test_spread_is_the_sample_standard_deviation() -> None:
-    assert render.cell([0.5, 0.7]) == "60.0 ± 14.1"
-    assert render.cell([0.123]) == "12.3"
-    assert render.cell([None, None]) == "-"
 
 
 def test_held_out_scores_are_shown_where_settings_are_chosen_by_them() -> None:
@@ -112,7 +112,7 @@ def test_held_out_scores_are_shown_where_settings_are_chosen_by_them() -> None:
 def test_seeds_stand_in_their_order(file: Callable[..., None]) -> None:
     for seed in (10, 2, 0):
         file(f"digits_lt/ce_seed{seed}", run_of("digits_lt/ce_seed0"))
-    assert [run.seed for run in render.load("digits_lt")["cross-entropy"]] == [0, 2, 10]
+    assert [run.seed for run in _rows.load("digits_lt")["ce"]] == [0, 2, 10]
 
 
 def test_what_was_not_run_is_shown_as_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -125,23 +125,57 @@ def test_what_was_not_run_is_shown_as_missing(monkeypatch: pytest.MonkeyPatch, t
     assert text.count(f"| {_results_page.MISSING} |") == len(_rows.published_rows()) + count
 
 
-def test_a_row_is_the_mean_over_its_seeds(file: Callable[..., None]) -> None:
+def test_two_seeds_are_shown_as_they_are_and_three_as_their_interval(file: Callable[..., None]) -> None:
     template = dataclasses.replace(run_of("digits_lt/ce_seed0"), wall_time_s=90)
-    for name, scores in (("ce", (0.70, 0.72)), ("glmc_tuned", (0.80, 0.79)), ("balanced_softmax", (0.78,))):
+    for name, scores in (("ce", (0.70, 0.72)), ("glmc_tuned", (0.80, 0.79, 0.81)), ("balanced_softmax", (0.78,))):
         for seed, score in enumerate(scores):
             file(f"digits_lt/{name}_seed{seed}", template, top1=score, balanced_accuracy=score)
-    text = "\n".join(_results_page.methods_table("digits_lt", _rows.suites()["digits_lt"] | {"seeds": [0, 1]}))
-    assert "| cross-entropy | - | 71.00 ± 1.41 | - | 71.00 ± 1.41 |" in text and "| 0, 1 | 40 |" in text
-    missing = f"| 0 (1: {_results_page.MISSING}) | 40 |"
-    assert "| balanced softmax | - | 78.00 | - | 78.00 |" in text and missing in text
-    assert "GLMC tuned over cross-entropy, balanced: **+8.50 ± 2.12** points (seeds 0, 1: +10.00, +7.00)." in text
-    assert "GLMC tuned over balanced softmax, balanced: **+2.00** points (seed 0)." in text
+    text = "\n".join(_results_page.methods_table("digits_lt", _rows.suites()["digits_lt"] | {"seeds": [0, 1, 2]}))
+    missing = _results_page.MISSING
+    assert "| cross-entropy | - | 70.00, 72.00 | - | 70.00, 72.00 |" in text
+    assert f"| 2 | 0, 1 (2: {missing}) | 40 | 40 | arrays, in no file | 1.5 |" in text
+    assert "| balanced softmax | - | 78.00 | - | 78.00 |" in text and f"| 1 | 0 (1, 2: {missing}) | 40 | 40 |" in text
+    assert "| GLMC tuned | - | 80.00 ± 2.48 | - | 80.00 ± 2.48 |" in text and "| 3 | 0 to 2 | 40 | 40 |" in text
+    assert "- Best baseline at 40 passes, by the mean: balanced softmax, 78.00 (n = 1)." in text
+    assert "GLMC tuned over balanced softmax, balanced accuracy at 40 passes: **+1.00 to +3.00** points" in text
+
+
+def test_rows_of_other_passes_stand_apart_and_are_not_compared(file: Callable[..., None]) -> None:
+    template = run_of("digits_lt/ce_seed0")
+    glmc = dataclasses.replace(template, config=template.config | {"method": "glmc"})
+    file("digits_lt/glmc_tuned_seed0", glmc, balanced_accuracy=0.9)
+    file("digits_lt/ce_seed0", template, balanced_accuracy=0.8)
+    suite = "digits_lt", _rows.suites()["digits_lt"]
+    text = "\n".join(_results_page.methods_table(*suite))
+    assert text.index("| cross-entropy |") < text.index("| GLMC tuned |") < text.index("| balanced softmax |")
+    assert "- GLMC tuned over the best baseline: no run at equal passes yet (80 passes)." in text
+    assert render.value("digits_lt/glmc_tuned", "over ce") == "no run at equal passes yet"
+    assert render.value("digits_lt/glmc_tuned", "over balanced_softmax") == _results_page.MISSING
+    file("digits_lt/balanced_softmax_seed0", dataclasses.replace(template, config=template.config | {"epochs": 80}))
+    assert "no run at equal passes" not in "\n".join(_results_page.methods_table(*suite))
+
+
+def test_differences_of_the_ablation_are_not_paired(file: Callable[..., None]) -> None:
+    suite = "cifar10_lt_if100_resnet20_10_epochs_ablation"
+    template = run_of(f"{suite}/whole_seed0")
+    scores = {"whole": (0.50, 0.52, 0.54), "no_sampler": (0.40, 0.43, 0.43), "mixup": (0.51, 0.52)}
+    for name, values in scores.items():
+        for seed, score in enumerate(values):
+            file(f"{suite}/{name}_seed{seed}", template, balanced_accuracy=score)
+    other = dataclasses.replace(template, config=template.config | {"epochs": 12})
+    file(f"{suite}/cutmix_seed0", other, balanced_accuracy=0.6)
+    text = "\n".join(_results_page.ablation_table(suite, _rows.suites()[suite]))
+    expected = scipy.stats.ttest_ind([40, 43, 43], [50, 52, 54], equal_var=False).confidence_interval()
+    half = (expected.high - expected.low) / 2
+    assert f"| both batches shuffled plainly (q 0) | 42.00 ± 4.30 | -10.00 ± {half:.2f} |" in text
+    assert "| MixUp for both views | 51.00, 52.00 | -3.00 to +2.00 |" in text
+    assert "| CutMix for both views | 60.00 | no run at equal passes yet |" in text
 
 
 def test_published_and_ours_and_their_difference(file: Callable[..., None]) -> None:
     file("published/cifar10_lt_if100_seed0", run_of("digits_lt/ce_seed0"), top1=0.89)
     [*_, line] = _results_page.published_table(["cifar10_lt_if100"], _rows.load("published"))
-    assert "| 88.50 | 88.24 | 89.00 | +0.50 | 0 | 40 |" in line
+    assert "| 88.50 | 88.24 | 89.00 | +0.50 | 1 | 0 | 40 | 40 |" in line
 
 
 def test_a_difference_from_narrow_numbers_is_given_only_on_equal_terms(file: Callable[..., None]) -> None:
@@ -209,6 +243,17 @@ def test_every_measurement_says_its_commit() -> None:
             if path.name != "commits.json" and not re.fullmatch(r"[0-9a-f]{40}", commit):
                 without.append(path.name)
     assert not without
+
+
+def test_all_runs_of_a_row_have_its_passes() -> None:
+    different = []
+    for suite in _rows.suites():
+        for name, filed in _rows.load(suite).items():
+            made = {_rows.passes(run.config) for run in filed if run.config}
+            planned = _rows.suite_rows(suite)[name].passes
+            if len(made) > 1 or (planned is not None and not equal_passes(planned, *made)):
+                different.append(f"{suite}/{name}: {made} and not {planned}")
+    assert different == []
 
 
 def test_labels_of_a_suite_differ() -> None:
