@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _comparison import counted
+from _comparison import difference as difference_text
 from _meter import write_report
 from numpy.typing import NDArray
 
@@ -95,11 +97,15 @@ def compare(single: Curves, other: Curves) -> dict[str, Any]:
 
 
 def compare_scores(single: list[float], other: list[float]) -> dict[str, Any]:
-    """Mean, smallest and largest final score of both, in fractions of 1, and the rule on their means."""
+    """Mean, smallest and largest final score of both, in fractions of 1, the rule on their means, and percent."""
     both = {"fp32": single, "other": other}
     stated = {kind: {"mean": float(np.mean(s)), "min": min(s), "max": max(s)} for kind, s in both.items()}
     difference = stated["other"]["mean"] - stated["fp32"]["mean"]
-    return {**stated, "difference": difference, "within": abs(difference) <= max(single) - min(single)}
+    points = {kind: [100 * score for score in scores] for kind, scores in both.items()}
+    texts = {kind: counted(values, digits=1) for kind, values in points.items()}
+    texts["difference"] = difference_text(points["other"], points["fp32"], digits=1)
+    within = abs(difference) <= max(single) - min(single)
+    return {**stated, "difference": difference, "within": within, "percent": texts}
 
 
 def compare_runs(single: list[dict[str, Any]], other: list[dict[str, Any]]) -> dict[str, Any]:
@@ -120,11 +126,9 @@ def report_lines(data: str, compared: dict[str, Any]) -> list[str]:
         shares = f"{result['share_of_epochs_within']:14.0%} {result['share_of_losses_in_band']:12.0%}"
         lines.append(f"  {term:12s} {shares}  {verdicts[result['within_the_spread']]}")
     for name, result in compared["scores"].items():
-        single, other = (
-            "{:.1f} ({:.1f} to {:.1f})".format(*(100 * result[kind][key] for key in ("mean", "min", "max")))
-            for kind in ("fp32", "other")
-        )
-        lines.append(f"  test {name}, %: single precision {single}, bf16 {other}: {verdicts[result['within']]}")
+        texts, verdict = result["percent"], verdicts[result["within"]]
+        both = f"single precision {texts['fp32']}, bf16 {texts['other']}, difference {texts['difference']}"
+        lines.append(f"  test {name}, %: {both}: {verdict}")
     return lines
 
 
