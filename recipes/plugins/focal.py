@@ -1,5 +1,6 @@
 """Focal loss (Lin et al., ICCV 2017): ``--plugin recipes/plugins/focal.py --method focal``."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,5 +19,6 @@ class FocalLoss(nn.Module):
         """Mean loss of logits (B, C) against classes (B,) or their probabilities (B, C)."""
         if target.ndim == 1:
             target = F.one_hot(target, logits.shape[1])
-        log_p = F.log_softmax(logits, dim=1)
+        # Under autocast on a CPU it would stay in bfloat16, where 1 - p of a sure prediction is 0.
+        log_p = F.log_softmax(logits, dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
         return -(target * (1 - log_p.exp()) ** self.gamma * log_p).sum(dim=1).mean()

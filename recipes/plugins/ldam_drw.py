@@ -21,5 +21,7 @@ class LDAMLoss:
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
         """Mean loss of logits (B, C) against classes (B,) or their probabilities (B, C)."""
         one_hot = target if target.ndim == 2 else nn.functional.one_hot(target, logits.shape[1])
-        log_p = nn.functional.log_softmax(logits - self.margins.to(logits) * one_hot, dim=1)
-        return -((self.weights.to(logits) if self.late else 1.0) * one_hot * log_p).sum(dim=1).mean()
+        # Margins and weights stay in float32 where autocast gives logits in half precision.
+        margins, weights = (values.to(logits.device) for values in (self.margins, self.weights))
+        log_p = nn.functional.log_softmax(logits - margins * one_hot, dim=1)
+        return -((weights if self.late else 1.0) * one_hot * log_p).sum(dim=1).mean()
