@@ -6,9 +6,10 @@
     python benchmarks/reproduce.py cifar10_lt_if100 --data-root DATA --minutes 9.5 --options="--compile"
 
 A row is a published one, by the name of its file in recipes/configs, or one of benchmarks/suites.yaml, as SUITE or
-SUITE/ROW. Each run has a GPU to itself, or a core where there is no GPU, and as many run at a time as there are. The
-same command given again resumes interrupted runs from their newest checkpoints and leaves out what is finished.
-Results go to benchmarks/results/SUITE/ROW_seedN.json; `python benchmarks/render.py --write` makes the tables.
+SUITE/ROW. Each run has a GPU to itself, or a core where there is no GPU, and as many run at a time as there are. A
+published row has the precision of its file; a row of a suite that names none has `--mixed-precision auto`. The same
+command given again resumes interrupted runs from their newest checkpoints and leaves out what is finished. Results
+go to benchmarks/results/SUITE/ROW_seedN.json; `python benchmarks/render.py --write` makes the tables.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import time
 from pathlib import Path
 
 from _clothing import POOLED, START, write_pooled, write_start
-from _rows import RESULTS, ROOT, Row, all_rows, chosen_rows
+from _rows import PUBLISHED, RESULTS, ROOT, Row, all_rows, chosen_rows
 from _runner import Run, Runner, say
 from _subsets import SUBSETS, write_subset
 
@@ -78,7 +79,8 @@ class Plan:
     def _training_options(self, run: Run) -> list[str]:
         options = ["--seed", str(run.seed), "--resume", "auto", *shlex.split(self.args.options)]
         given = {word.partition("=")[0] for word in (*run.command, *options)}
-        for option, value in (("--mixed-precision", "auto"), ("--threads", self.threads)):
+        precision = None if run.row.suite == PUBLISHED else "auto"  # a recipe file has one of its own
+        for option, value in (("--mixed-precision", precision), ("--threads", self.threads)):
             if value is not None and option not in given:
                 options += [option, str(value)]
         return options

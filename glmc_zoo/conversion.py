@@ -97,6 +97,6 @@ def _input(backbone: dict[str, Any], entry: DataEntry | None, image_size: int | 
         "input_size": [3, size, size],
         "mean": list(entry.mean if entry is not None else backbone["mean"]),
         "std": list(entry.std if entry is not None else backbone["std"]),
-        "interpolation": backbone.get("interpolation") or "bicubic",
+        "interpolation": (entry and entry.interpolation) or backbone.get("interpolation") or "bicubic",
         "crop_pct": 0.875 if large else 1.0,  # as these are trained and evaluated: resized to 256, cropped to 224
     }

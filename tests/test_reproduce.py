@@ -69,6 +69,27 @@ def test_every_row_is_a_command_that_its_recipe_understands(tmp_path: Path, tria
     assert len(plan.runs) == len(_rows.all_rows()) > 100
 
 
+@pytest.mark.parametrize("name", _rows.published_rows())
+def test_a_published_row_is_the_experiment_of_its_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / _rows.published_rows()[name].data).mkdir()
+    there = [f"{data}={tmp_path / data}" for data in reproduce.FOLDERS]
+    plan = reproduce.Plan(arguments(tmp_path, name, seeds=[3], data_dir=there), None)
+    run = plan.runs[f"published/{name}_seed3"]
+    words = ["--config", name]
+    if run.after is not None:
+        words += ["--model", "resnet20_cifar.glmc_cifar10_lt"]
+    by_file, by_row = flat(resolved(run.row.script, words)), vars(parsed(run))
+    assert by_file["mixed_precision"] == "no"
+    changed = {option for option in by_file if by_file[option] != by_row[option]}
+    assert by_file.keys() == by_row.keys() and changed == {"data_dir", "output_dir", "seed", "resume"}
+
+
+def test_a_row_of_a_suite_has_its_own_precision_or_the_fastest(tmp_path: Path) -> None:
+    rows = ("digits_lt/ce", "cifar10_lt_if100_resnet20_60_epochs/ce")
+    runs = reproduce.Plan(arguments(tmp_path, *rows, seeds=[0]), None).runs.values()
+    assert [parsed(run).mixed_precision for run in runs] == ["auto", "bf16"]
+
+
 def test_a_second_stage_comes_after_the_first_with_its_seed(tmp_path: Path) -> None:
     plan = reproduce.Plan(arguments(tmp_path, "cifar10_lt_if100_maxnorm", "cifar10_lt_if100", seeds=[0, 7]), 1)
     assert list(plan.runs) == [
@@ -127,11 +148,12 @@ def test_data_and_further_options_are_passed_on(tmp_path: Path) -> None:
     ).runs.values()
     config = parsed(run)
     assert (config.data_dir, config.compile, config.threads) == (str(tmp_path / "cifar10"), True, 5)
+    assert config.mixed_precision == "no"
     assert run.command.count("--threads") == 1
-    joined = arguments(tmp_path, row, data_root=tmp_path, options="--mixed-precision=no --threads=5")
+    joined = arguments(tmp_path, row, data_root=tmp_path, options="--mixed-precision=bf16 --threads=5")
     [run] = reproduce.Plan(joined, 2).runs.values()
     config = parsed(run)
-    assert (config.mixed_precision, config.threads) == ("no", 5)
+    assert (config.mixed_precision, config.threads) == ("bf16", 5)
     there = arguments(tmp_path, row, data_root=tmp_path, data_dir=["cifar10_lt=elsewhere"])
     [run] = reproduce.Plan(there, 2).runs.values()
     assert parsed(run).data_dir == "elsewhere"

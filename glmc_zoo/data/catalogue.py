@@ -39,6 +39,9 @@ class DataEntry:
     mean: Statistics = IMAGENET_MEAN
     """Mean of red, green and blue, in fractions of 1."""
     std: Statistics = IMAGENET_STD
+    interpolation: str | None = None
+    """How images are resized, ``bilinear`` or ``bicubic``, when a backbone is trained from scratch; ``None``: as the
+    backbone's own configuration says."""
     image_size: int = 224
     """Side in pixels at which the data set is trained by default."""
     augment: str = "large"
@@ -165,6 +168,7 @@ _ENTRIES = (
         hub_id="ILSVRC/imagenet-1k",
         local_layout="train/n01440764/*.JPEG and val/n01440764/*.JPEG or val/*.JPEG (also below ILSVRC/Data/CLS-LOC), "
         "or the Hub repository ILSVRC/imagenet-1k as downloaded, with ImageNet_LT_train.txt and ImageNet_LT_test.txt",
+        interpolation="bilinear",  # torchvision's default, by which the published rows were trained
         recipes={256.0: _recipe("resnext50_32x4d", 135, 120, 0.1, 2e-4, 10, 224, 0.2, 1.0, 10.0)},
     ),
     _listed(
@@ -173,6 +177,9 @@ _ENTRIES = (
         description="iNaturalist 2018: 437,513 training images of 8142 species, 1000 to 2 of each.",
         local_layout="train_val2018/Plantae/7291/*.jpg with train2018.json and val2018.json, or with "
         "iNaturalist18_train.txt and iNaturalist18_val.txt",
+        mean=(0.466, 0.471, 0.380),
+        std=(0.195, 0.194, 0.192),
+        interpolation="bilinear",
         recipes={500.0: _recipe("resnext50_32x4d", 120, 128, 0.1, 1e-4, 10, 224, 0.2, 1.0, 10.0)},
     ),
     _listed(

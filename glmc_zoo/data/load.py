@@ -41,6 +41,8 @@ class LongTailData:
     """Training images of each class, without those held out in ``val``."""
     mean: Statistics
     std: Statistics
+    interpolation: str | None
+    """How images are resized to train from scratch, as in `DataEntry`."""
     image_size: int | None
     """Side in pixels to train at by default; ``None`` where images are large or of many sizes."""
     augment: str
@@ -145,6 +147,7 @@ def split_source(
         class_counts=train.class_counts,
         mean=entry.mean if entry else IMAGENET_MEAN,
         std=entry.std if entry else IMAGENET_STD,
+        interpolation=entry.interpolation if entry else None,
         image_size=size,
         augment=entry.augment if entry else "large" if size is None or size >= _SMALL_SIDE else "crop_flip",
         facts=replace(facts, split_rule=rule if set_aside else None, inventory=inventory),

@@ -37,18 +37,19 @@ def input_spec(
 ) -> InputSpec:
     """Size, statistics and interpolation: from the options, else the data set, else the backbone's configuration.
 
-    Trained weights (``pretrained``) expect the statistics that they were trained with; from scratch the data set's own
-    are better. With ``own_size`` the backbone's own size overrides the data set's.
+    Trained weights (``pretrained``) expect the statistics and the interpolation that they were trained with; from
+    scratch the data set's own are better. With ``own_size`` the backbone's own size overrides the data set's.
     """
     config = backbone_config(backbone)
     mean, std = (config["mean"], config["std"]) if pretrained else (data.mean, data.std)
+    interpolation = None if pretrained else data.interpolation
     native = config["input_size"][-1]
     augment = images.augment or data.augment
     return InputSpec(
         size=images.image_size or (native if own_size else data.image_size or native),
         mean=tuple(mean),
         std=tuple(std),
-        interpolation=str(config.get("interpolation") or "bicubic"),
+        interpolation=interpolation or str(config.get("interpolation") or "bicubic"),
         crop_pct=0.875 if augment == "large" else 1.0,
         augment=augment,
     )

@@ -65,6 +65,14 @@ def test_published_rows(name: str, factor: float | None, expected: tuple[float, 
     assert recipe["backbone"] == "resnet32x4_cifar"
 
 
+def test_input_of_the_published_large_recipes() -> None:
+    """iNaturalist's own statistics; ImageNet's elsewhere. Images of both are resized as torchvision does by default."""
+    entries = list_data()
+    assert (entries["inat18"].mean, entries["inat18"].std) == ((0.466, 0.471, 0.380), (0.195, 0.194, 0.192))
+    assert {name for name in NAMES if entries[name].interpolation == "bilinear"} == {"imagenet_lt", "inat18"}
+    assert {entries[name].interpolation for name in ("cifar10_lt", "cifar100_lt", "digits_lt", "places_lt")} == {None}
+
+
 @pytest.mark.parametrize("factor", [0, 0.5, -3, float("nan"), float("inf")])
 def test_an_impossible_factor_has_no_recipe(factor: float) -> None:
     for name in ("digits_lt", "places_lt"):

@@ -138,7 +138,8 @@ def test_the_data_set_alone_picks_the_same_recipe(name: str) -> None:
     data, _, factor = name.rpartition("_if")
     words = ["--data", data, "--imbalance-factor", factor] if data else ["--data", name]
     config = parsed("--config", name)
-    assert parsed(*words) == config
+    # Without a file, `accelerate config` decides the precision.
+    assert parsed(*words) == config | {"mixed_precision": None}
     backbone, _, lr, batch, epochs, decay, warmup, _ = SCHEDULE[data or name]
     assert values(config, "backbone", "lr", "batch_size", "epochs") == (backbone, lr, batch, epochs)
     assert values(config, "weight_decay", "warmup_epochs", "preset") == (decay, warmup, "official")
@@ -157,7 +158,7 @@ def test_the_data_set_alone_picks_the_same_recipe(name: str) -> None:
 def test_the_command_of_the_readme_is_the_published_one_apart_from_the_backbone() -> None:
     ours = parsed("--backbone", "resnet50", "--data", "imagenet_lt")
     published = parsed("--config", "imagenet_lt")
-    assert {key for key in published if published[key] != ours[key]} == {"backbone"}
+    assert {key for key in published if published[key] != ours[key]} == {"backbone", "mixed_precision"}
 
 
 @pytest.mark.parametrize("name", [name for name in ALONE if name != "inat18"])
@@ -165,6 +166,16 @@ def test_a_variant_differs_from_the_plain_file_in_one_option(name: str) -> None:
     plain, variant = options(base_of(name)), options(name)
     changed = {"sam_rho": 0.05} if name.endswith("_sam") else {"rebalanced_loss": "balanced_softmax"}
     assert variant == plain | changed
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_precision_is_part_of_the_file(name: str) -> None:
+    assert options(name)["mixed_precision"] == "no"  # in quotes: plain no is false in YAML
+
+
+def test_the_command_line_overrides_the_precision() -> None:
+    for precision in ("bf16", "auto"):
+        assert parsed("--config", "inat18", "--mixed-precision", precision)["mixed_precision"] == precision
 
 
 @pytest.mark.parametrize("name", CHAINS)

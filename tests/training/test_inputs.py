@@ -14,6 +14,12 @@ from glmc_zoo.training.inputs import input_spec
 from glmc_zoo.training.stage import check_batch
 
 
+def data_set(interpolation: str | None) -> Any:
+    return SimpleNamespace(
+        mean=(0.3,) * 3, std=(0.1,) * 3, interpolation=interpolation, image_size=32, augment="crop_flip"
+    )
+
+
 def test_a_batch_of_one_is_too_small_for_batch_norm() -> None:
     check_batch(nn.BatchNorm1d(2), 2, "net")  # type: ignore[arg-type]  # any module
     check_batch(nn.Linear(2, 2), 1, "net")  # type: ignore[arg-type]
@@ -33,8 +39,26 @@ def test_a_batch_of_one_is_too_small_for_batch_norm() -> None:
 def test_input_is_that_of_the_options_the_data_or_the_backbone(
     options: dict[str, Any], pretrained: bool, own_size: bool, size: int, mean: float, crop_pct: float
 ) -> None:
-    data: Any = SimpleNamespace(mean=(0.3,) * 3, std=(0.1,) * 3, image_size=32, augment="crop_flip")
+    data = data_set(None)
     spec = input_spec(ImageOptions(**options), data, "test_vit", pretrained=pretrained, own_size=own_size)
     assert (spec.size, spec.mean, spec.crop_pct) == (size, (mean,) * 3, crop_pct)
     assert spec.data_config["input_size"] == (3, size, size)
     assert spec.augment == options.get("augment", "crop_flip")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "asked", "pretrained", "interpolation"),
+    [
+        ("test_vit", "bilinear", False, "bilinear"),  # from scratch: the data set's
+        ("test_vit", None, False, "bicubic"),  # a data set that has none: the backbone's
+        ("mobilenetv2_100", None, False, "bicubic"),
+        ("resnet18.tv_in1k", None, False, "bilinear"),
+        ("resnet18.tv_in1k", "bicubic", True, "bilinear"),  # trained weights expect their own
+        ("test_vit", "bilinear", True, "bicubic"),
+    ],
+)
+def test_interpolation_is_that_of_trained_weights_the_data_or_the_backbone(
+    backbone: str, asked: str | None, pretrained: bool, interpolation: str
+) -> None:
+    spec = input_spec(ImageOptions(), data_set(asked), backbone, pretrained=pretrained, own_size=False)
+    assert spec.interpolation == spec.data_config["interpolation"] == interpolation

@@ -12,12 +12,21 @@ import pytest
 import yaml
 from miniature import LISTED, VAL
 
+from glmc_zoo.data.feeding.transforms import Normalize
+from glmc_zoo.scoring.preprocessing import Preprocessing
+
 Recipe = Callable[..., Any]
 
 MAKE: dict[str, Callable[..., miniature.Miniature]] = {
     "imagenet_lt": miniature.imagenet,
     "inat18": miniature.inat18,
     "places_lt": miniature.places_lt,
+}
+# From scratch, by the published recipes; for Places-LT nobody published one.
+INPUT: dict[str, tuple[str, tuple[float, ...], tuple[float, ...]]] = {
+    "imagenet_lt": ("bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "inat18": ("bilinear", (0.466, 0.471, 0.380), (0.195, 0.194, 0.192)),
+    "places_lt": ("bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 SHORT = ["--backbone", "test_resnet", "--image-size", 32, "--epochs", 1, "--batch-size", 16]
 
@@ -34,7 +43,8 @@ def test_one_epoch_of_each_set(name: str, train: Recipe, recipe: Recipe, lab: An
     mini = MAKE[name](tmp_path / "set")
     lists = mini.write_lists(tmp_path / "lists")
     words = ["--data", name, "--data-dir", mini.folder, "--split-file", lists]
-    outcome = train(*words, *SHORT, "--output-dir", tmp_path / "run")
+    # A backbone whose own configuration says bicubic, and other statistics.
+    outcome = train(*words, *SHORT, "--backbone", "test_vit", "--output-dir", tmp_path / "run")
     assert outcome.status == 0, outcome.err
     assert "is not the official list: it has 60 images of 5 classes" in outcome.out
     results = lab.results(tmp_path / "run")
@@ -53,11 +63,38 @@ def test_one_epoch_of_each_set(name: str, train: Recipe, recipe: Recipe, lab: An
     assert str(tmp_path) not in (tmp_path / "run" / "model" / "results.json").read_text()
 
     model = tmp_path / "run" / "model"
+    check_input(outcome.run, model, name)
     outcome = recipe("evaluate", "--model", model, *words, "--output-dir", tmp_path / "scores")
     assert outcome.status == 0, outcome.err
     scored = lab.results(tmp_path / "scores")
     assert scored["data"]["split_file"] == results["data"]["split_file"]
     assert scored["test"]["top1"] == pytest.approx(results["test"]["top1"])
+
+
+def check_input(run: Any, model: Path, name: str) -> None:
+    """Training, scores of the run and the exported model resize and normalise alike."""
+    import timm
+    from torchvision import transforms
+
+    interpolation, mean, std = INPUT[name]
+    assert run.loader.dataset.transform.interpolation.value == interpolation
+    config = timm.data.resolve_model_data_config(timm.create_model(f"local-dir:{model}", pretrained=True))
+    for described in (run.spec.data_config, config):
+        stated = (described["interpolation"], tuple(described["mean"]), tuple(described["std"]))
+        assert stated == (interpolation, mean, std)
+    expected = transforms.Compose(
+        [
+            transforms.Resize(36, transforms.InterpolationMode(interpolation)),  # 32 / 0.875, as timm rounds it
+            transforms.CenterCrop(32),
+            transforms.ToTensor(),
+            transforms.Normalize(mean, std),
+        ]
+    )
+    [image] = run.data.test.images([0])
+    by_timm = timm.data.create_transform(**config, is_training=False)(image)
+    assert np.allclose(by_timm, expected(image), atol=1e-6)
+    classifier_input = Preprocessing(run.spec.data_config)([image])
+    assert np.allclose(Normalize(mean, std)(classifier_input)[0], expected(image), atol=1e-6)
 
 
 def test_tables_of_the_hub_and_the_best_epoch_by_the_official_list(train: Recipe, lab: Any, tmp_path: Path) -> None:

@@ -231,6 +231,23 @@ def test_a_catalogue_set_gives_names_and_statistics(tmp_path: Path, checkpoint: 
     assert "was not evaluated, so this card has no scores" in card.text
 
 
+@pytest.mark.parametrize(
+    ("data", "interpolation"), [("inat18", "bilinear"), ("places_lt", "bicubic"), (None, "bicubic")]
+)
+def test_images_are_resized_as_the_data_set_is_trained(
+    tmp_path: Path, checkpoint: Path, data: str | None, interpolation: str
+) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join("abcdefghij"))
+    given = {"checkpoint": str(checkpoint), "data": data, "class_names": str(names), "image_size": 64}
+    folder = convert(ConvertOptions(**given, output_dir=str(tmp_path / "out")), "python recipes/convert.py")  # type: ignore[arg-type]
+    cfg = json.loads((folder / "config.json").read_text())["pretrained_cfg"]
+    assert cfg["interpolation"] == interpolation
+    if data is not None:
+        entry = glmc_zoo.list_data()[data]
+        assert (tuple(cfg["mean"]), tuple(cfg["std"])) == (entry.mean, entry.std)
+
+
 @pytest.mark.processes
 def test_the_recipe_with_a_file_of_names(tmp_path: Path, checkpoint: Path) -> None:
     (tmp_path / "names.txt").write_text("".join(f"class {index}\n" for index in range(10)))
