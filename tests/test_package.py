@@ -52,7 +52,7 @@ LIBRARIES = {
     "method": {"torch", "timm"},
     "backbones": {"torch", "timm"},
     "data": {"torch", "datasets", "torchvision", "PIL", "sklearn", "pyarrow", "huggingface_hub", "psutil", "tqdm"}
-    | {"imagehash"},
+    | {"imagehash", "timm"},
     "metrics": {"evaluate", "datasets", "matplotlib"},
     "hub": {"timm", "torch", "huggingface_hub", "safetensors", "jinja2"},
     "options": set(),

@@ -19,6 +19,17 @@ class ImageOptions(OptionGroup):
     augment: Literal["crop_flip", "shift", "large"] | None = option(
         "augmentation of the training images", default=None, decided_by="the data set"
     )
+    auto_augment: str | None = option(
+        "policy of timm for each view, e.g. original, rand-m9-mstd0.5-inc1 or augmix-m3-w3; it follows crop and "
+        "mirroring and replaces the colour jitter of --augment large (3-Augment keeps it)",
+        default=None,
+    )
+    random_erasing: float | None = option(
+        "probability that a rectangle of a view is erased after the normalisation", default=None, at_least=0
+    )
+    cutout: int | None = option(
+        "side in pixels of the square that is erased in each view after the normalisation", default=None, at_least=0
+    )
     workers: int | None = option(_WORKERS, default=None, decided_by="the machine", at_least=0)
 
 

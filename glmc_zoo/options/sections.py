@@ -63,6 +63,8 @@ _METHOD_SECTIONS: dict[str, tuple[type[OptionGroup], ...]] = {
     "switches of GLMC": (GLMCSwitches,),
 }
 
+_AUGMENTATION = ("augment", "auto_augment", "random_erasing", "cutout")
+
 TRAIN = Command(
     "train",
     {"model and method": (BackboneOptions, MethodOptions), "data": (DataOptions,), **_RUN_SECTIONS, **_METHOD_SECTIONS},
@@ -78,7 +80,7 @@ SECOND_STAGE = Command(
     {"model and classifier": (SecondStageOptions,), "data": (DataOptions,), **_RUN_SECTIONS},
     _REFUSED,
     # The same images, read, augmented, batched and grouped the same way.
-    frozenset({*field_names(DataOptions, ShotOptions), "augment", "image_size", "batch_size"}),
+    frozenset({*field_names(DataOptions, ShotOptions), *_AUGMENTATION, "image_size", "batch_size"}),
 )
 EVALUATE = Command(
     "evaluate",

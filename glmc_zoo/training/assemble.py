@@ -12,12 +12,14 @@ from timm.scheduler.scheduler import Scheduler
 from torch import nn
 
 from glmc_zoo.data import LongTailData, load_split_data, train_transform
+from glmc_zoo.data.feeding.view_params import make_view_augmentation
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import values_of
 from glmc_zoo.hub import PushTarget, check_login, check_push, open_model
 from glmc_zoo.machine.accelerator import make_accelerator
 from glmc_zoo.machine.processes import main_process_first, on_main_process
 from glmc_zoo.metrics import tercile_thresholds
+from glmc_zoo.options.images import ImageOptions
 from glmc_zoo.options.machine import PushOptions
 from glmc_zoo.options.run import FinetuneStage, RunOptions, SecondStage, TrainingStage
 from glmc_zoo.training.build import make_optimizer, make_scheduler, make_train_loader
@@ -60,6 +62,7 @@ class RunParts:
 def assemble(options: RunOptions) -> RunParts:
     """Build the parts of a run."""
     # ---------------------------------------------------------------- machine
+    make_view_augmentation(32, **_augmentations(options.images))  # what is not possible is refused before data is read
     target = push_target(options.push)
     accelerator = make_accelerator(
         mixed_precision=options.machine.mixed_precision,
@@ -89,7 +92,8 @@ def assemble(options: RunOptions) -> RunParts:
         task.compile(mode=None if mode == "default" else mode)
 
     # ---------------------------------------------------------------- images, optimiser
-    transform = train_transform(built.spec.augment, built.spec.size, interpolation=built.spec.interpolation)
+    spec, augmentations = built.spec, _augmentations(options.images)
+    transform = train_transform(spec.augment, spec.size, interpolation=spec.interpolation, **augmentations)
     placement = place_images(data.train, transform, accelerator.device, options.machine, options.images)
     processes = accelerator.num_processes
     loader = make_train_loader(
@@ -111,6 +115,12 @@ def assemble(options: RunOptions) -> RunParts:
         options, accelerator, data, stage, built, prepared, wrapped, loader, scheduler, placement, folder,
         resumption.checkpoint, checkpoint_data, constraints,
     )  # fmt: skip
+
+
+def _augmentations(images: ImageOptions) -> dict[str, Any]:
+    """The augmentations that come after the crop, as `train_transform` takes them."""
+    names = ("auto_augment", "random_erasing", "cutout")
+    return {name: getattr(images, name) for name in names}
 
 
 def make_stage(options: TrainingStage | FinetuneStage | SecondStage) -> Stage:

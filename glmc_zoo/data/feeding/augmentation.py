@@ -162,7 +162,7 @@ def augment_images(images: Tensor, params: BatchParams, mean: Tensor, std: Tenso
     # After the normalisation, which makes no difference: the weights of the blur sum to 1.
     for start in range(0, len(params.blurred), at_once):
         positions, taps = (values[start : start + at_once] for values in (params.blurred, params.taps))
-        out.index_copy_(0, positions, _blur(out.index_select(0, positions), taps))
+        out.index_copy_(0, positions, blur_images(out.index_select(0, positions), taps, "reflect"))
     for start in range(0, len(params.flipped), at_once):
         positions = params.flipped[start : start + at_once]
         out.index_copy_(0, positions, out.index_select(0, positions).flip(-1))
@@ -184,12 +184,15 @@ def _recolour(images: Tensor, params: BatchParams, mean: Tensor, std: Tensor, at
     return out.view(images.shape)
 
 
-def _blur(images: Tensor, taps: Tensor) -> Tensor:
-    """Gaussian blur, each image by its own row of ``taps``; edges are mirrored."""
+def blur_images(images: Tensor, taps: Tensor, padding: str) -> Tensor:
+    """Blur float images (B, C, H, W), each by its own row of ``taps`` (B, 2 * radius + 1), along both sides.
+
+    ``padding`` says how an image goes on beyond its edges: ``reflect`` or ``replicate``.
+    """
     count, channels = images.shape[:2]
     radius = taps.shape[1] // 2
     # Every plane is a channel with a filter of its own, so that one convolution does them all.
-    planes = functional.pad(images, [radius] * 4, mode="reflect").flatten(0, 1)[None]
+    planes = functional.pad(images, [radius] * 4, mode=padding).flatten(0, 1)[None]
     weights = taps[:, None].expand(-1, channels, -1).flatten(0, 1)
     planes = functional.conv2d(planes, weights[:, None, None, :], groups=count * channels)
     planes = functional.conv2d(planes, weights[:, None, :, None], groups=count * channels)

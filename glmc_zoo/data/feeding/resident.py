@@ -69,14 +69,19 @@ class ResidentImages:
     def augment(self, samples: list[tuple[list[int], list[int]]], views: int) -> list[tuple[Views, Tensor]]:
         """Views and classes of each batch of images, given by positions and sample seeds; all from one gather.
 
-        The random numbers are those of `CropTrainTransform` for one batch after the other.
+        The parameters are those of `CropTrainTransform` for one batch after the other.
         """
         params = [view for _, seeds in samples for view in self.transform.sample_params(seeds, views)]
         joined = CropParams(*(torch.cat(values) for values in zip(*params, strict=True)))
         positions = torch.tensor([positions for positions, _ in samples])
         pixels, labels = self.crop(positions.repeat_interleave(views, dim=0).flatten(), joined)
         crops, targets = pixels.split(positions.shape[1]), labels.split(positions.shape[1])
-        return [(Views(crops[start : start + views]), targets[start]) for start in range(0, len(crops), views)]
+        batches = []
+        for number, (_, seeds) in enumerate(samples):
+            start = number * views
+            rest = self.transform.rest.sample_params(seeds, views, self.transform.size)
+            batches.append((Views(crops[start : start + views], rest), targets[start]))
+        return batches
 
     def crop(self, positions: Tensor, params: CropParams) -> tuple[Tensor, Tensor]:
         """Crop and mirror the images at ``positions`` of the split, in one gather; nothing waits for the device.

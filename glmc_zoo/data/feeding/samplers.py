@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from glmc_zoo.data.feeding.augmentation import BatchParams
+from glmc_zoo.data.feeding.view_params import ViewParams
 from glmc_zoo.errors import UserError
 
 SECOND_IMAGE = 0x2545F4914F6CDD1D
@@ -35,9 +35,9 @@ class PairedBatch(NamedTuple):
     second: tuple[Tensor, ...] | None
     """The views of the re-balanced images; ``None`` without a re-balanced sampler."""
     second_targets: Tensor | None
-    first_params: tuple[BatchParams, ...] | None = None
+    first_params: tuple[ViewParams, ...] | None = None
     """The augmentation that each view of ``first`` still needs, see `Normalize`; ``None`` for none."""
-    second_params: tuple[BatchParams, ...] | None = None
+    second_params: tuple[ViewParams, ...] | None = None
 
 
 class SingleBatch(NamedTuple):
@@ -45,7 +45,7 @@ class SingleBatch(NamedTuple):
 
     images: Tensor
     targets: Tensor
-    params: BatchParams | None = None
+    params: ViewParams | None = None
     """The augmentation that the view still needs, see `Normalize`; ``None`` for none."""
 
 

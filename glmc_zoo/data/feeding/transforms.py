@@ -12,12 +12,14 @@ from torchvision.transforms.v2 import functional
 
 from glmc_zoo.data.feeding.augmentation import (
     AugmentationParams,
-    BatchParams,
     augment_images,
     blur_radius,
     sample_params,
     stack_params,
 )
+from glmc_zoo.data.feeding.erasing import erase_
+from glmc_zoo.data.feeding.policies import apply_policy
+from glmc_zoo.data.feeding.view_params import NO_MORE, ViewAugmentation, ViewParams, make_view_augmentation
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import convert
 
@@ -32,15 +34,15 @@ class Views(NamedTuple):
 
     images: tuple[Tensor, ...]
     """Each view, uint8 of shape (B, 3, S, S)."""
-    params: tuple[BatchParams, ...] | None = None
+    params: tuple[ViewParams, ...] | None = None
     """The augmentation that `Normalize` still applies to each view; ``None`` for none."""
 
 
 class Normalize(nn.Module):
     """uint8 (B, 3, H, W) to float32 ``(x / 255 - mean) / std``, on the device of the images.
 
-    ``mean`` and ``std`` are those of each channel, in fractions of 1. Large images are augmented in the same pass, each
-    by its own parameters.
+    ``mean`` and ``std`` are those of each channel, in fractions of 1. The rest of the augmentation is applied in the
+    same pass, to each image by its own parameters.
     """
 
     mean: Tensor
@@ -53,14 +55,19 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self._tiles: tuple[Tensor, ...] | None = None
 
-    def forward(self, images: Tensor, params: BatchParams | None = None) -> Tensor:
-        """Normalise a batch; with ``params``, after the rest of its augmentation (`augment_images`)."""
+    def forward(self, images: Tensor, params: ViewParams | None = None) -> Tensor:
+        """Normalise a batch; with ``params``, also apply the rest of its augmentation in the order of `ViewParams`."""
         if images.dtype != torch.uint8:  # they would be scaled twice
             raise TypeError(f"Normalize takes uint8 images, got {images.dtype}")
-        if params is not None:
-            return augment_images(images, params, self.mean, self.std)
-        mean, std = self._statistics(images)
-        return images.float().div_(255).sub_(mean).div_(std)
+        policy, large, erased = params or ViewParams()
+        if policy is not None:
+            images = apply_policy(images, policy, fill=(self.mean * 255).round())
+        if large is not None:
+            out = augment_images(images, large, self.mean, self.std)
+        else:
+            mean, std = self._statistics(images)
+            out = images.float().div_(255).sub_(mean).div_(std)
+        return out if erased is None else erase_(out, erased)
 
     def _statistics(self, images: Tensor) -> tuple[Tensor, ...]:
         """Mean and deviation, in the layout of the images."""
@@ -95,6 +102,8 @@ class CropTrainTransform:
     size: int
     flip: bool
     interpolation: Any = InterpolationMode.BICUBIC
+    rest: ViewAugmentation = NO_MORE
+    """What `Normalize` still does to each view."""
 
     @property
     def padding(self) -> int:
@@ -104,7 +113,8 @@ class CropTrainTransform:
     def __call__(self, images: Images, sample_seeds: Sequence[int], views: int = 2) -> Views:
         """``views`` independent augmentations of each image; the first of the images' seeds is that of the batch."""
         batch = self.fit(images)
-        return Views(tuple(self.crop(batch, params) for params in self.sample_params(sample_seeds, views)))
+        crops = tuple(self.crop(batch, params) for params in self.sample_params(sample_seeds, views))
+        return Views(crops, self.rest.sample_params(sample_seeds, views, self.size))
 
     def fit(self, images: Images) -> Tensor:
         """The images at the size of the crops, uint8 of shape (B, 3, size, size): shorter side resized, centre cut."""
@@ -150,6 +160,8 @@ class LargeTrainTransform:
 
     size: int
     interpolation: Any = InterpolationMode.BICUBIC
+    rest: ViewAugmentation = NO_MORE
+    """What `Normalize` does to each view beside the augmentation of large images; a policy replaces their jitter."""
 
     def __call__(self, images: Images, sample_seeds: Sequence[int], views: int = 2) -> Views:
         """``views`` independent crops of each image, and the parameters of the rest of their augmentation.
@@ -162,8 +174,13 @@ class LargeTrainTransform:
             pixels = _as_tensor(image)
             for view, params in enumerate(sample_params(sample_seed, views, *pixels.shape[-2:])):
                 crops[view][position] = self.crop(pixels, params)
-                chosen[view].append(params)
-        return Views(tuple(crops), tuple(stack_params(view, blur_radius(self.size)) for view in chosen))
+                chosen[view].append(params if self._jitters else _without_jitter(params))
+        large = [stack_params(view, blur_radius(self.size)) for view in chosen]
+        return Views(tuple(crops), self.rest.sample_params(sample_seeds, views, self.size, large))
+
+    @property
+    def _jitters(self) -> bool:
+        return self.rest.policy is None or self.rest.policy.keeps_jitter
 
     def crop(self, image: Tensor, params: AugmentationParams) -> Tensor:
         """The crop of one image (3, H, W), uint8 of shape (3, size, size); pixels outside the box do not count."""
@@ -177,22 +194,51 @@ class LargeTrainTransform:
 TrainTransform = CropTrainTransform | LargeTrainTransform
 
 
-def train_transform(augment: str, image_size: int, *, interpolation: str = "bicubic") -> TrainTransform:
+def train_transform(
+    augment: str,
+    image_size: int,
+    *,
+    interpolation: str = "bicubic",
+    auto_augment: str | None = None,
+    random_erasing: float | None = None,
+    cutout: int | None = None,
+) -> TrainTransform:
     """The training augmentation of a run; an unknown or impossible one raises `UserError`.
+
+    The order is that of timm's training transform: crop and mirroring, policy, colour jitter, grey and blur,
+    normalisation, erasing. Large images are mirrored after the blur, which is the same: all operations treat left and
+    right alike.
 
     Args:
         augment: ``crop_flip`` (padding of an eighth of the side, random crop, mirroring; 4 pixels at 32), ``shift``
             (the same without mirroring, for writing) or ``large`` (see `LargeTrainTransform`).
         image_size: Side of the views in pixels, 8 or more.
-        interpolation: How images are resized (antialiased): ``bicubic``, ``bilinear`` or ``nearest``.
+        interpolation: How images are resized (antialiased) and moved: ``bicubic``, ``bilinear`` or ``nearest``.
+        auto_augment: Configuration string of a policy of timm, which replaces the colour jitter of large images (but
+            for 3-Augment, as in timm); see `make_policy`.
+        random_erasing: Probability that one rectangle of a view is erased (`RandomErasing`).
+        cutout: Side of the square that is erased in each view, in pixels (`Cutout`).
     """
     convert("augment", augment, _Augmentation)
     if image_size < 8:
         raise UserError(f"image_size={image_size!r} is too small: give 8 pixels or more.")
     mode = InterpolationMode(convert("interpolation", interpolation, _Interpolation))
+    if cutout and cutout > image_size:
+        raise UserError(f"cutout={cutout} exceeds the side of the images, {image_size} pixels: give less.")
+    rest = make_view_augmentation(
+        image_size,
+        interpolation=interpolation,
+        auto_augment=auto_augment,
+        random_erasing=random_erasing,
+        cutout=cutout,
+    )
     if augment == "large":
-        return LargeTrainTransform(image_size, mode)
-    return CropTrainTransform(image_size, flip=augment == "crop_flip", interpolation=mode)
+        return LargeTrainTransform(image_size, mode, rest)
+    return CropTrainTransform(image_size, augment == "crop_flip", mode, rest)
+
+
+def _without_jitter(params: AugmentationParams) -> AugmentationParams:
+    return params._replace(brightness=1.0, contrast=1.0, saturation=1.0)
 
 
 def _as_tensor(image: Tensor | Image.Image) -> Tensor:
