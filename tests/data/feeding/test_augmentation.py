@@ -23,6 +23,7 @@ from glmc_zoo.data.feeding.augmentation import (
     stack_params,
 )
 from glmc_zoo.data.feeding.transforms import LargeTrainTransform, Normalize
+from glmc_zoo.data.feeding.view_params import ViewParams
 
 PLAIN = AugmentationParams((0, 0, 8, 8), (0, 1, 2), 1.0, 1.0, 1.0, False, 0.0, False)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -36,7 +37,7 @@ def noise(count: int, side: int, seed: int = 0) -> Tensor:
 def apply(images: Tensor, all_params: Sequence[AugmentationParams]) -> Tensor:
     """Augmented to 0..1."""
     stacked = stack_params(all_params, blur_radius(images.shape[-1]))
-    return Normalize((0.0,) * 3, (1.0,) * 3)(images, stacked)
+    return Normalize((0.0,) * 3, (1.0,) * 3)(images, ViewParams(large=stacked))
 
 
 def by_torchvision(image: Tensor, params: AugmentationParams) -> Tensor:
@@ -107,7 +108,7 @@ def test_the_whole_composition_image_by_image(count: int) -> None:
     all_params = [sample_params(seed, 1, 64, 64)[0] for seed in range(count)]
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     expected = [(by_torchvision(image, params) - mean) / std for image, params in zip(images, all_params, strict=True)]
-    got = Normalize(MEAN, STD)(images, stack_params(all_params, blur_radius(64)))
+    got = Normalize(MEAN, STD)(images, ViewParams(large=stack_params(all_params, blur_radius(64))))
     assert got.dtype == torch.float32
     torch.testing.assert_close(got, torch.stack(expected), rtol=0, atol=1e-5 / min(STD))
     # A batch of thirteen is drawn thirteen times, not once.

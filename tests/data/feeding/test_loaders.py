@@ -16,10 +16,11 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from glmc_zoo.data.feeding import loaders
-from glmc_zoo.data.feeding.augmentation import BatchParams, sample_params, stack_params
+from glmc_zoo.data.feeding.augmentation import sample_params, stack_params
 from glmc_zoo.data.feeding.loaders import TrainDataset, eval_loader, train_loader
 from glmc_zoo.data.feeding.samplers import SECOND_IMAGE, PairedBatch, PairIndex, SingleBatch
 from glmc_zoo.data.feeding.transforms import train_transform
+from glmc_zoo.data.feeding.view_params import ViewParams
 from glmc_zoo.data.reading.images import ArrayImages
 from glmc_zoo.data.reading.split import ImageSplit
 from glmc_zoo.errors import UserError
@@ -53,8 +54,15 @@ def as_tensors(images: torch.Tensor | list[Image.Image]) -> torch.Tensor:
 def flat(batch: PairedBatch) -> list[torch.Tensor]:
     assert batch.second is not None
     assert batch.second_targets is not None
-    params = [part for view in (*(batch.first_params or ()), *(batch.second_params or ())) for part in view]
+    params = parts((batch.first_params, batch.second_params))
     return [*batch.first, batch.first_targets, *batch.second, batch.second_targets, *params]
+
+
+def parts(batch: Any) -> list[torch.Tensor]:
+    """Every tensor of a batch or a part of it."""
+    if isinstance(batch, torch.Tensor):
+        return [batch]
+    return [tensor for part in batch for tensor in parts(part)] if isinstance(batch, tuple) else []
 
 
 def test_a_paired_batch_holds_the_images_of_its_indices() -> None:
@@ -92,13 +100,15 @@ def test_params_of_large_images_travel_with_their_views() -> None:
                 for view in range(2):
                     assert torch.equal(views[view][position], transform.crop(image, expected[view]))
                     alone = stack_params(expected[view : view + 1], 1)
-                    assert torch.equal(params[view].colour[position], alone.colour[0])
-                    assert torch.equal(params[view].contrast[position], alone.contrast[0])
-                    assert torch.equal(params[view].grey[position], alone.grey[0])
-                    assert (position in params[view].flipped) == expected[view].flip
-                    assert (position in params[view].blurred) == (expected[view].sigma > 0)
+                    large = params[view].large
+                    assert large is not None
+                    assert torch.equal(large.colour[position], alone.colour[0])
+                    assert torch.equal(large.contrast[position], alone.contrast[0])
+                    assert torch.equal(large.grey[position], alone.grey[0])
+                    assert (position in large.flipped) == expected[view].flip
+                    assert (position in large.blurred) == (expected[view].sigma > 0)
     # Four independent augmentations of a pair: brightness and the like differ in all of them.
-    colours = [params.colour for params in (*batch.first_params, *batch.second_params)]
+    colours = [params.large.colour for params in (*batch.first_params, *batch.second_params)]
     assert not any(torch.equal(one, other) for one, other in itertools.combinations(colours, 2))
 
 
@@ -126,7 +136,7 @@ def test_one_view_without_partners_is_a_single_batch() -> None:
     assert torch.cat([batch.targets for batch in batches]).bincount().tolist() == [10] * 5
     assert all(batch.params is None for batch in batches)
     loader = train_loader(split, train_transform("large", 16), batch_size=20, views=1, drop_last=False)
-    assert [len(batch.params.colour) for batch in loader] == [20, 20, 10]
+    assert [len(batch.params.large.colour) for batch in loader] == [20, 20, 10]
 
 
 def test_two_views_without_partners() -> None:
@@ -256,10 +266,9 @@ def test_a_whole_batch_moves_to_a_device(augment: str, views: int) -> None:
     batch = next(iter(loader))
     moved = operations.send_to_device(batch, torch.device("meta"), non_blocking=True)
     assert type(moved) is type(batch)
-    tensors = [moved.images, moved.targets, *(moved.params or ())] if views == 1 else flat(moved)
-    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert {tensor.device.type for tensor in parts(moved)} == {"meta"}
     params = moved.params if views == 1 else moved.first_params and moved.first_params[1]
-    assert isinstance(params, BatchParams) if augment == "large" else params is None
+    assert isinstance(params, ViewParams) if augment == "large" else params is None
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="memory is pinned for a GPU alone")

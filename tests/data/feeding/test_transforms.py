@@ -145,8 +145,10 @@ def test_large_depends_on_the_images_own_seed_alone() -> None:
     assert whole.params is not None and alone.params is not None
     for view in range(2):
         assert torch.equal(whole.images[view][1], alone.images[view][0])
-        assert torch.equal(whole.params[view].colour[1], alone.params[view].colour[0])
-        assert (1 in whole.params[view].flipped) == bool(len(alone.params[view].flipped))
+        together, single = whole.params[view].large, alone.params[view].large
+        assert together is not None and single is not None
+        assert torch.equal(together.colour[1], single.colour[0])
+        assert (1 in together.flipped) == bool(len(single.flipped))
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
@@ -173,7 +175,7 @@ def test_the_device_finishes_what_the_params_say() -> None:
     assert views.params is not None
     normalize = Normalize((0.4, 0.5, 0.6), (0.2, 0.3, 0.1))
     for image, params in zip(views.images, views.params, strict=True):
-        expected = augment_images(image, params, normalize.mean, normalize.std)
+        expected = augment_images(image, params.large, normalize.mean, normalize.std)
         assert torch.equal(normalize(image, params), expected)
         assert not torch.allclose(normalize(image), expected, atol=0.1)
 
