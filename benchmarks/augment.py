@@ -3,13 +3,14 @@
     python benchmarks/augment.py
     python benchmarks/augment.py --device cuda --batch-size 120
 
-Four ways alternate: `torchvision` is the published augmentation image by image in torchvision (one decode, then each
+Five ways alternate: `torchvision` is the published augmentation image by image in torchvision (one decode, then each
 view by itself, in 8 bits), and normalisation; `crops` is what the package's loader does (decode, two crops); `rest` is
-what its step does to these crops on the device; `both` is the two together. Images are cut from the two that
+what its step does to these crops on the device; `both` is the two together, and `policy` is the same with timm's
+RandAugment (``--auto-augment``) in place of the colour jitter. Images are cut from the two that
 scikit-learn brings, 500 x 375, as JPEG.
 
 Time on a CPU is processor time, over all threads: images/s are for one core that does nothing else. Where the device is
-a GPU, `rest` and `both` are wall time, the copy to the device included. Prints a table, and writes JSON with
+a GPU, `rest`, `both` and `policy` are wall time, the copy to the device included. Prints a table, and writes JSON with
 ``--json FILE``.
 """
 
@@ -81,19 +82,20 @@ def make_ways(options: argparse.Namespace, files: list[bytes]) -> dict[str, Call
     """The ways, each a function that does the whole batch."""
     import torch
 
-    from glmc_zoo.data import Normalize
-    from glmc_zoo.data.feeding.transforms import LargeTrainTransform, Views
+    from glmc_zoo.data import Normalize, train_transform
+    from glmc_zoo.data.feeding.transforms import Views
     from glmc_zoo.machine.transfer import Transfer
 
     device, seeds = torch.device(options.device), itertools.count()
     normalize, transfer = Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)).to(device), Transfer(device)
-    augment, transform = published_augmentation(options.image_size), LargeTrainTransform(options.image_size)
+    augment, transform = published_augmentation(options.image_size), train_transform("large", options.image_size)
+    policy = train_transform("large", options.image_size, auto_augment=options.auto_augment)
 
     def published() -> Any:
         pairs = [[augment(image), augment(image)] for image in map(decoded, files)]
         return [normalize(torch.stack(view).to(device)) for view in zip(*pairs, strict=True)]
 
-    def crops() -> Views:
+    def crops(transform: Callable[..., Views] = transform) -> Views:
         return transform([decoded(data) for data in files], list(itertools.islice(seeds, len(files))), 2)
 
     def rest(views: Views) -> Any:
@@ -103,7 +105,13 @@ def make_ways(options: argparse.Namespace, files: list[bytes]) -> dict[str, Call
         return out
 
     ready = itertools.cycle([crops() for _ in range(4)])  # with other parameters each
-    return {"torchvision": published, "crops": crops, "rest": lambda: rest(next(ready)), "both": lambda: rest(crops())}
+    return {
+        "torchvision": published,
+        "crops": crops,
+        "rest": lambda: rest(next(ready)),
+        "both": lambda: rest(crops()),
+        "policy": lambda: rest(crops(policy)),
+    }
 
 
 def timed(way: Callable[[], Any]) -> tuple[float, float]:
@@ -121,6 +129,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="of torch; a loader's worker has one")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--auto-augment", default="rand-m9-mstd0.5-inc1", help="of the way `policy`")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
 
@@ -133,7 +142,7 @@ def main() -> None:
     ways = {name: partial(timed, way) for name, way in make_ways(options, files).items()}
     in_turn(ways, 1)  # warm up
     taken = in_turn(ways, options.rounds)
-    wall = {name: options.device != "cpu" and name in ("rest", "both") for name in taken}
+    wall = {name: options.device != "cpu" and name in ("rest", "both", "policy") for name in taken}
     seconds = {name: [times[wall[name]] for times in rounds] for name, rounds in taken.items()}
     size = sum(map(len, files)) / len(files)
     print(f"{options.threads} torch thread(s), {len(files)} JPEGs of {size / 1000:.0f} kB on average")

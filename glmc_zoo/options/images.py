@@ -20,8 +20,8 @@ class ImageOptions(OptionGroup):
         "augmentation of the training images", default=None, decided_by="the data set"
     )
     auto_augment: str | None = option(
-        "policy of timm for each view, e.g. original, rand-m9-mstd0.5-inc1 or augmix-m3-w3; it follows crop and "
-        "mirroring and replaces the colour jitter of --augment large (3-Augment keeps it)",
+        "timm's policy for each view, e.g. original, rand-m9-mstd0.5-inc1, augmix-m3-w3; after crop and mirroring, in "
+        "place of colour jitter",
         default=None,
     )
     random_erasing: float | None = option(

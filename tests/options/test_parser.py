@@ -40,7 +40,7 @@ ADDED = {name: set() for name in SURFACE} | {
     name: {"plugin", "sampler", "mix-off-epochs"} for name in ("train", "finetune")
 }
 for name in ("train", "finetune", "second_stage"):
-    ADDED[name] |= {"accept-new-data", "dry-run"}
+    ADDED[name] |= {"accept-new-data", "dry-run", "auto-augment", "random-erasing", "cutout"}
 ADDED["predict"] |= {"follow-links"}
 # These take no value, and have a --no- beside them.
 _SWITCHES = """compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite

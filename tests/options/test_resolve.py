@@ -19,6 +19,7 @@ GOLDEN = yaml.safe_load(Path(__file__).with_name("resolved.yaml").read_text(enco
 # The first implementation did not have these.
 NEW = {"plugin": [], "sampler": "power", "mix_off_epochs": 0}
 NEW |= {"split_column": None, "split_by": None, "class_level": None, "follow_links": False, "no_test": False}
+NEW |= {"auto_augment": None, "random_erasing": None, "cutout": None}
 NEW |= {"intensity_range": None, "duplicates": "auto", "allow_duplicates": False}
 
 
