@@ -31,7 +31,7 @@ from _subsets import SUBSETS, write_subset
 FOLDERS = {"cifar10_lt": "cifar10", "cifar100_lt": "cifar100", "imagenet_lt": "imagenet", "inat18": "inat18"}
 FOLDERS |= {POOLED: "clothing"}
 # The least that goes through every stage of a run: to try a command, never for a table.
-SHORT = "--epochs 1 --batch-size 32"
+SHORT = "--batch-size 32"
 TRIAL = {
     "train.py": f"{SHORT} --warmup-epochs 0",
     "finetune.py": f"{SHORT} --warmup-epochs 0",
@@ -68,6 +68,10 @@ class Plan:
         run.command += self._data_options(row)
         if self.args.trial:
             run.command += shlex.split(TRIAL.get(row.script, ""))
+            if run.trains:
+                if "--mix-off-epochs" in run.command:
+                    run.command += ["--mix-off-epochs", "1"]
+                run.command += ["--passes" if "--passes" in run.command else "--epochs", "1"]
             if row.factor is not None:  # down to one image of the last class
                 run.command += ["--max-count", f"{row.factor:g}"]
         run.command += ["--output-dir", str(folder)]

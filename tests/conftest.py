@@ -82,7 +82,9 @@ def hub_python(
 
 
 # 68 training images, 5 steps an epoch: a run takes a second.
-TINY = ["--max-count", "10", "--imbalance-factor", "2", "--batch-size", "16"]
+FEW = ["--max-count", "10", "--imbalance-factor", "2", "--batch-size", "16"]
+# Left to itself, the preset tuned would train so few images without mixing.
+TINY = [*FEW, "--views", "mixup_cutmix"]
 
 
 @dataclass
@@ -168,9 +170,9 @@ def make_images(
 
 @pytest.fixture(scope="session")
 def lab() -> SimpleNamespace:
-    """The functions above, and ``tiny``, the options of a run that takes a second."""
+    """The functions above; ``tiny``, the options of a GLMC run that takes a second; ``few``, those without a method."""
     return SimpleNamespace(
-        root=ROOT, recipe=TRAIN, tiny=TINY, environment=environment, run_python=run_python, torchrun=torchrun,
+        root=ROOT, recipe=TRAIN, tiny=TINY, few=FEW, environment=environment, run_python=run_python, torchrun=torchrun,
         rows=rows, results=results, weights=weights, same_weights=same_weights, images=make_images,
         leave_plots_empty=leave_plots_empty,
     )  # fmt: skip
@@ -278,7 +280,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import glmc_zoo
 
     folder = tmp_path_factory.mktemp("first") / "run"
-    tail = {"max_count": 10, "imbalance_factor": 2, "batch_size": 16, "data_seed": 3}
+    tail = {"max_count": 10, "imbalance_factor": 2, "batch_size": 16, "data_seed": 3, "views": "mixup_cutmix"}
     with pytest.MonkeyPatch.context() as patch:
         leave_plots_empty(patch)
         glmc_zoo.train(epochs=3, output_dir=folder, **tail)

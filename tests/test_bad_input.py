@@ -38,7 +38,10 @@ pytestmark = pytest.mark.usefixtures("own_cache")
         (["--backbone", "volo_d1_224", "--image-size", 32], ["'volo_d1_224' cannot carry the heads"]),
         (["--imbalance-factor", 500], ["500"]),
         (["--resume", "nowhere"], ["--resume nowhere is not a folder"]),
-        (["--method", "ce", "--beta", 0.5], ["--beta belongs to --method glmc", "--method ce"]),
+        (
+            ["--method", "ce", "--beta", 0.5],
+            ["--beta shapes mixed images", "--method ce"],
+        ),
         (["--mixed-precision", "fp16"], ["fp16 needs a GPU"]),
         (["--batch-size", 1], ["--batch-size 1 is too small for the batch-norm of 'resnet20_cifar'"]),
         (["--push-to-hub", "bad name"], ["--push-to-hub bad name is not a repository", "ORG/NAME"]),

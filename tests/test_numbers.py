@@ -135,9 +135,9 @@ def test_two_seeds_are_shown_as_they_are_and_three_as_their_interval(file: Calla
     assert "| cross-entropy | - | 70.00, 72.00 | - | 70.00, 72.00 |" in text
     assert f"| 2 | 0, 1 (2: {missing}) | 40 | 40 | arrays, in no file | 1.5 |" in text
     assert "| balanced softmax | - | 78.00 | - | 78.00 |" in text and f"| 1 | 0 (1, 2: {missing}) | 40 | 40 |" in text
-    assert "| GLMC tuned | - | 80.00 ± 2.48 | - | 80.00 ± 2.48 |" in text and "| 3 | 0 to 2 | 40 | 40 |" in text
+    assert "| GLMC, two views | - | 80.00 ± 2.48 | - | 80.00 ± 2.48 |" in text and "| 3 | 0 to 2 | 40 | 40 |" in text
     assert "- Best baseline at 40 passes, by the mean: balanced softmax, 78.00 (n = 1)." in text
-    assert "GLMC tuned over balanced softmax, balanced accuracy at 40 passes: **+1.00 to +3.00** points" in text
+    assert "GLMC, two views over balanced softmax, balanced accuracy at 40 passes: **+1.00 to +3.00** points" in text
 
 
 def test_rows_of_other_passes_stand_apart_and_are_not_compared(file: Callable[..., None]) -> None:
@@ -147,8 +147,8 @@ def test_rows_of_other_passes_stand_apart_and_are_not_compared(file: Callable[..
     file("digits_lt/ce_seed0", template, balanced_accuracy=0.8)
     suite = "digits_lt", _rows.suites()["digits_lt"]
     text = "\n".join(_results_page.methods_table(*suite))
-    assert text.index("| cross-entropy |") < text.index("| GLMC tuned |") < text.index("| balanced softmax |")
-    assert "- GLMC tuned over the best baseline: no run at equal passes yet (80 passes)." in text
+    assert text.index("| cross-entropy |") < text.index("| GLMC, two views |") < text.index("| balanced softmax |")
+    assert "- GLMC, two views over the best baseline: no run at equal passes yet (80 passes)." in text
     assert render.value("digits_lt/glmc_tuned", "over ce") == "no run at equal passes yet"
     assert render.value("digits_lt/glmc_tuned", "over balanced_softmax") == _results_page.MISSING
     file("digits_lt/balanced_softmax_seed0", dataclasses.replace(template, config=template.config | {"epochs": 80}))

@@ -63,7 +63,7 @@ def test_timm_alone_gives_the_trainers_logits(
 
 def test_metadata_are_true(train: Train, lab: Any, tmp_path: Path) -> None:
     folder = lab.images(tmp_path / "My Beasts", {"ant": 12, "bee": 8, "cat": 4})
-    options = ["--backbone", "test_resnet", "--image-size", 64, "--epochs", 1, "--batch-size", 8]
+    options = ["--backbone", "test_resnet", "--image-size", 64, "--epochs", 1, "--batch-size", 8, "--method", "glmc"]
     outcome = train("--data", folder, *options, "--warmup-epochs", 0, "--output-dir", tmp_path / "run")
     assert outcome.status == 0, outcome.err
     config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())

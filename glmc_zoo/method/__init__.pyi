@@ -3,11 +3,14 @@ from .losses import ClassBalancedLoss as ClassBalancedLoss
 from .losses import GLMCOutput as GLMCOutput
 from .losses import cumulative_alpha as cumulative_alpha
 from .losses import glmc_loss as glmc_loss
+from .losses import one_view_loss as one_view_loss
 from .maxnorm import MaxNorm as MaxNorm
 from .mixing import Mix as Mix
+from .mixing import MixedBatch as MixedBatch
 from .mixing import MixedViews as MixedViews
 from .mixing import cut_box as cut_box
 from .mixing import draw_mix as draw_mix
+from .mixing import mix_batch as mix_batch
 from .mixing import mix_views as mix_views
 from .model import GLMCModel as GLMCModel
 from .model import backbone_config as backbone_config
@@ -35,6 +38,7 @@ from .switches import preset_switches as preset_switches
 from .task import GLMCTask as GLMCTask
 from .task import LossTask as LossTask
 from .task import Method as Method
+from .task import MixedLossTask as MixedLossTask
 from .task import get_method as get_method
 from .weights import class_balanced_weights as class_balanced_weights
 from .weights import class_weights as class_weights

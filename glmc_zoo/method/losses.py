@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glmc_zoo.method import weights
-from glmc_zoo.method.mixing import MixedViews
+from glmc_zoo.method.mixing import MixedBatch, MixedViews
 from glmc_zoo.method.registry import register_loss
 from glmc_zoo.method.switches import Reduction
 
@@ -80,28 +80,59 @@ def glmc_loss(
     Returns:
         0-d tensors ``loss``, ``conventional``, ``rebalanced``, ``consistency``; in float32 for heads in half precision.
     """
-    if log_prior is not None and criterion is not None:
-        raise ValueError("log_prior and criterion both decide the re-balanced branch: give one of them.")
     if reduction not in ("sum", "mean"):
         raise ValueError(f"reduction must be 'sum' or 'mean', got {reduction!r}.")
 
-    def rebalance(logits: Tensor, labels: Tensor, weighted_labels: Tensor) -> Tensor:
-        if criterion is not None:
-            return criterion(at_least_float32(logits), labels)
-        if log_prior is not None:
-            return F.cross_entropy(logits + log_prior, labels)
-        return F.cross_entropy(logits, weighted_labels)
-
     conventional = F.cross_entropy(global_out.logits, views.global_labels)
     conventional = conventional + F.cross_entropy(local_out.logits, views.local_labels)
-    rebalanced = rebalance(global_out.balanced_logits, views.global_labels, views.global_weighted_labels)
-    rebalanced = rebalanced + rebalance(local_out.balanced_logits, views.local_labels, views.local_weighted_labels)
+    rebalanced = _rebalance(
+        global_out.balanced_logits, views.global_labels, views.global_weighted_labels, log_prior, criterion
+    )
+    rebalanced = rebalanced + _rebalance(
+        local_out.balanced_logits, views.local_labels, views.local_weighted_labels, log_prior, criterion
+    )
     consistency = _consistency(global_out.prediction, local_out.projection)
     consistency = consistency + _consistency(local_out.prediction, global_out.projection)
     if reduction == "mean":
         conventional, rebalanced = 0.5 * conventional, 0.5 * rebalanced
     loss = alpha * conventional + (1.0 - alpha) * rebalanced + consistency_weight * consistency
     return {"loss": loss, "conventional": conventional, "rebalanced": rebalanced, "consistency": consistency}
+
+
+def one_view_loss(
+    logits: Tensor,
+    balanced_logits: Tensor,
+    batch: MixedBatch,
+    *,
+    alpha: float | Tensor,
+    log_prior: Tensor | None = None,
+    criterion: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """The loss of GLMC with one view a step: `glmc_loss` without the other view, and so without consistency.
+
+    ``logits`` and ``balanced_logits`` are those of the two classifiers, ``(B, C)`` each. Returns 0-d tensors ``loss``,
+    ``conventional`` and ``rebalanced``.
+    """
+    conventional = F.cross_entropy(logits, batch.labels)
+    rebalanced = _rebalance(balanced_logits, batch.labels, batch.weighted_labels, log_prior, criterion)
+    loss = alpha * conventional + (1.0 - alpha) * rebalanced
+    return {"loss": loss, "conventional": conventional, "rebalanced": rebalanced}
+
+
+def _rebalance(
+    logits: Tensor,
+    labels: Tensor,
+    weighted_labels: Tensor,
+    log_prior: Tensor | None,
+    criterion: Callable[[Tensor, Tensor], Tensor] | None,
+) -> Tensor:
+    if log_prior is not None and criterion is not None:
+        raise ValueError("log_prior and criterion both decide the re-balanced branch: give one of them.")
+    if criterion is not None:
+        return criterion(at_least_float32(logits), labels)
+    if log_prior is not None:
+        return F.cross_entropy(logits + log_prior, labels)
+    return F.cross_entropy(logits, weighted_labels)
 
 
 @register_loss("ce")

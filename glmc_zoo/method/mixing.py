@@ -1,16 +1,17 @@
 """The two mixed views of a batch: MixUp as the global view, CutMix as the local one (GLMC, section 3.1)."""
 
 import math
-from typing import NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from glmc_zoo.method.switches import Views
+from glmc_zoo.method.switches import TwoViews
 
 Box = tuple[int, int, int, int]
+MixKind = Literal["mixup", "cutmix"]
 
 
 def area_lam(box: Box, height: int, width: int) -> float:
@@ -25,6 +26,7 @@ class Mix(NamedTuple):
     lam: float  # share of the first image
     box: Box  # the CutMix rectangle in pixels, ends excluded
     size: tuple[int, int] | None = None  # height and width of the images
+    kind: MixKind = "mixup"  # of a batch with one view; two views are told by ``views`` of `mix_views`
 
     @property
     def area_lam(self) -> float:
@@ -32,6 +34,14 @@ class Mix(NamedTuple):
         if self.size is None:
             raise ValueError("area_lam needs the image size: make the Mix with size=(height, width).")
         return area_lam(self.box, *self.size)
+
+
+class MixedBatch(NamedTuple):
+    """One mixed view of a batch: images ``(B, channels, H, W)``, and plain and re-weighted soft labels ``(B, C)``."""
+
+    images: Tensor
+    labels: Tensor
+    weighted_labels: Tensor
 
 
 class MixedViews(NamedTuple):
@@ -106,7 +116,7 @@ def mix_views(
     num_classes: int,
     class_weights: Tensor | None = None,
     correct_lam: bool = False,
-    views: Views = "mixup_cutmix",
+    views: TwoViews = "mixup_cutmix",
 ) -> MixedViews:
     """Mix two batches into the global and the local view, with plain and re-weighted soft labels.
 
@@ -124,8 +134,8 @@ def mix_views(
             ``lam`` although the box is clipped at the border.
         views: How the global and the local view are mixed; with one kind for both, only their augmentations differ.
     """
-    if views not in get_args(Views):
-        raise ValueError(f"views must be one of {', '.join(get_args(Views))}, got {views!r}.")
+    if views not in get_args(TwoViews):
+        raise ValueError(f"views must be one of {', '.join(get_args(TwoViews))}, got {views!r}.")
     kinds = ("mixup", "cutmix") if views == "mixup_cutmix" else (views, views)
     images = [_MIX[kind](one, other, mix) for kind, one, other in zip(kinds, first, second, strict=True)]
     cut_lam = area_lam(mix.box, *first[1].shape[-2:]) if correct_lam else mix.lam
@@ -136,3 +146,26 @@ def mix_views(
     labels = {lam: [_mix_labels(targets, second_targets, lam, scale) for scale in (ones, weights)] for lam in set(lams)}
     (global_labels, global_weighted), (local_labels, local_weighted) = (labels[lam] for lam in lams)
     return MixedViews(images[0], images[1], global_labels, local_labels, global_weighted, local_weighted)
+
+
+def mix_batch(
+    first: Tensor,
+    second: Tensor,
+    targets: Tensor,
+    second_targets: Tensor,
+    mix: Mix,
+    *,
+    num_classes: int,
+    class_weights: Tensor | None = None,
+    correct_lam: bool = False,
+) -> MixedBatch:
+    """Mix two batches into one view by ``mix.kind``; the arguments are those of `mix_views`, with one view each.
+
+    Sources: Zhang et al., mixup, ICLR 2018, equation 1; Yun et al., CutMix, ICCV 2019, equation 1.
+    """
+    images = _MIX[mix.kind](first, second, mix)
+    lam = area_lam(mix.box, *first.shape[-2:]) if correct_lam and mix.kind == "cutmix" else mix.lam
+    ones = torch.ones(num_classes, device=targets.device, dtype=images.dtype)
+    labels = _mix_labels(targets, second_targets, lam, ones)
+    weighted = labels if class_weights is None else _mix_labels(targets, second_targets, lam, class_weights.to(ones))
+    return MixedBatch(images, labels, weighted)

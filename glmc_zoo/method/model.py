@@ -142,6 +142,7 @@ class GLMCModel(nn.Module):
         backbone: Name of a timm model, or a timm model with a classifier.
         num_classes: Number of classes ``C``.
         projection_dim: ``p``; by default 128 for networks for images of up to 32 pixels, else 256.
+        consistency: Whether there are projection and prediction; without them the model has `forward_view` alone.
         pretrained: Start from timm's pretrained weights; the classifier is a new one.
         image_size: Side of the square images in pixels; by default the backbone's native size.
         timm_kwargs: Passed to ``timm.create_model``.
@@ -158,6 +159,7 @@ class GLMCModel(nn.Module):
         num_classes: int,
         *,
         projection_dim: int | None = None,
+        consistency: bool = True,
         pretrained: bool = False,
         image_size: int | None = None,
         **timm_kwargs: Any,
@@ -183,12 +185,14 @@ class GLMCModel(nn.Module):
         width = model.get_classifier().in_features
         dim = projection_dim or (128 if model.default_cfg["input_size"][-1] <= 32 else 256)
         self.conventional_classifier = nn.Linear(width, num_classes)
-        self.projector = nn.Linear(width, dim)
-        self.predictor = nn.Linear(dim, dim)
+        if consistency:
+            self.projector = nn.Linear(width, dim)
+            self.predictor = nn.Linear(dim, dim)
         # A backbone with its own initialisation of linear layers has init_head, and the heads get the same.
         if (init_head := getattr(model, "init_head", None)) is not None:
-            for head in (self.conventional_classifier, self.projector, self.predictor):
-                init_head(head)
+            for name in ("conventional_classifier", "projector", "predictor"):
+                if hasattr(self, name):
+                    init_head(getattr(self, name))
 
     def forward(self, x: Tensor) -> Tensor:
         """Re-balanced logits ``(B, C)`` of images ``(B, channels, H, W)``."""
@@ -198,6 +202,11 @@ class GLMCModel(nn.Module):
     def _pre_logits(self, x: Tensor) -> Tensor:
         features: Tensor = self.timm_model.forward_head(self.timm_model.forward_features(x), pre_logits=True)
         return features
+
+    def forward_view(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Conventional and re-balanced logits, ``(B, C)`` each, of one view ``(B, channels, H, W)``."""
+        features = self._pre_logits(x)
+        return self.conventional_classifier(features), self.timm_model.get_classifier()(features)
 
     def forward_views(self, x_global: Tensor, x_local: Tensor, *, joint: bool = False) -> tuple[GLMCOutput, GLMCOutput]:
         """Heads of the global and the local view, whose images are ``(B, channels, H, W)`` each.
@@ -228,7 +237,9 @@ class GLMCModel(nn.Module):
         """
         loaded = []
         for name in ("projector", "predictor", *(["conventional_classifier"] if same_classes else [])):
-            module: Any = getattr(self, name)
+            module: Any = getattr(self, name, None)
+            if module is None:
+                continue
             state = {key: heads.get(f"{name}.{key}") for key in module.state_dict()}
             if all(value is not None and value.shape == getattr(module, key).shape for key, value in state.items()):
                 module.load_state_dict(state)

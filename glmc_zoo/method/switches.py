@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 Preset = Literal["official", "paper", "tuned"]
 Reduction = Literal["sum", "mean"]
-Views = Literal["mixup_cutmix", "mixup", "cutmix"]
-"""What makes the two views: the published pair, or one kind for both, as in an ablation."""
+TwoViews = Literal["mixup_cutmix", "mixup", "cutmix"]
+"""What makes the two views of a step: the published pair, or one kind for both, as in an ablation."""
+Views = Literal["auto", "none", "alternate", "mixup", "cutmix", "mixup_cutmix"]
+"""How a step mixes its images; ``auto`` is decided by the length of the training, see `glmc_zoo.options.length`."""
 
 _PRESET = "the preset"
 
@@ -56,7 +58,8 @@ class GLMCSwitches(OptionGroup):
     correct_lam: bool = option("label the CutMix view by the area really pasted", decided_by=_PRESET)
     reduction: Reduction = option("cross-entropies of the two views: their sum, or their mean", decided_by=_PRESET)
     views: Views = option(
-        "what makes the global and the local view: the published pair, or one kind for both", default="mixup_cutmix"
+        "mixing of a step; alternate: one view, MixUp and CutMix in turn; auto: by the length",
+        decided_by=_PRESET,
     )
     joint_views: bool = option(
         "both views in one batch through the encoder (another batch-norm, see docs)", default=False
@@ -68,11 +71,28 @@ class GLMCSwitches(OptionGroup):
         at_least=1,
     )
     mix_off_epochs: int = option("the last so many epochs train on unmixed images", default=0, at_least=0)
+    unmixed_share: float = option(
+        "share of the batches before those epochs that stay unmixed, 0 to 1", default=0.0, at_least=0
+    )
 
     def check(self) -> None:
-        """Refuse a share above 1."""
-        if self.constant_alpha is not None and self.constant_alpha > 1:
-            raise UserError(f"constant_alpha={self.constant_alpha!r} must lie in 0 to 1.")
+        """Refuse a share above 1, and joint views where there is one view."""
+        for name in ("constant_alpha", "unmixed_share"):
+            value = getattr(self, name)
+            if value is not None and value > 1:
+                raise UserError(f"{name}={value!r} must lie in 0 to 1.")
+        if self.joint_views and self.views == "alternate":
+            raise UserError("joint_views=True needs two views a step, and views='alternate' has one: leave one out.")
+
+    @property
+    def mixes_baseline(self) -> bool:
+        """Whether a baseline mixes its one view; GLMC always mixes."""
+        return self.views in ("alternate", "mixup", "cutmix")
+
+    @property
+    def two_views(self) -> bool:
+        """Whether GLMC has two views a step, and so a consistency loss; with ``alternate`` it has one."""
+        return self.views != "alternate"
 
 
 # What the authors' published numbers were made with. Powers and consistency weight are those of their rows for large
@@ -87,6 +107,7 @@ _OFFICIAL: dict[str, Any] = {
     "reduction": "sum",
     "rebalanced_loss": "reweighted",
     "prior_tau": 1.0,
+    "views": "mixup_cutmix",
 }
 # What the text of the paper says.
 _PAPER = {"beta": 0.5, "correct_lam": True, "sampler_power": 2.0, "reduction": "mean"}
@@ -96,6 +117,7 @@ _TUNED = {
     "cumulative_power": 0.5,
     "consistency_weight": 1.0,
     "rebalanced_loss": "balanced_softmax",
+    "views": "auto",
 }
 PRESETS: dict[Preset, dict[str, Any]] = {
     "official": _OFFICIAL,

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.method import weights
-from glmc_zoo.method.losses import GLMCOutput, cumulative_alpha, glmc_loss
-from glmc_zoo.method.mixing import Mix, MixedViews, draw_mix, mix_views
+from glmc_zoo.method.losses import GLMCOutput, at_least_float32, cumulative_alpha, glmc_loss, one_view_loss
+from glmc_zoo.method.mixing import Mix, MixedBatch, MixedViews, draw_mix, mix_batch, mix_views
 from glmc_zoo.method.model import GLMCModel, check_backbone
 from glmc_zoo.method.registry import get_loss, get_registered, get_sampler, loss_names, register_method
 from glmc_zoo.method.switches import GLMCSwitches, MethodSetup
@@ -30,13 +30,55 @@ class LossTask(ClassificationTask):
         """Tell the loss which epoch, counted from 0, begins."""
         _begin_epoch(self.criterion, epoch, self.epochs)
 
+    def forward(self, input: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """``loss``, computed in float32 at least, and ``output``, the logits ``(B, C)``."""
+        output = self.trainable_module(input)
+        return {"loss": self.criterion(at_least_float32(output), target), "output": output}
+
+
+class MixedLossTask(LossTask):
+    """`LossTask` on one mixed view a step: the partners of a batch are its own images in reverse order.
+
+    The partners keep the class frequencies of the batch, so a loss needs no other prior.
+    """
+
+    def __init__(
+        self, model: nn.Module, criterion: Criterion, epochs: int, num_classes: int, switches: GLMCSwitches
+    ) -> None:
+        super().__init__(model, criterion, epochs)
+        self.num_classes, self.switches, self._unmixed = num_classes, switches, False
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell loss and mixing which epoch, counted from 0, begins."""
+        super().set_epoch(epoch)
+        self._unmixed = _mixing_is_off(self.switches, epoch, self.epochs)
+
+    def draw(self, height: int, width: int, generator: torch.Generator | None = None, *, batch: int = 0) -> Mix:
+        """The `Mix` of the batch with this number within its epoch."""
+        return _draw(self.switches, (height, width), generator, batch, unmixed=self._unmixed)
+
+    def mix(
+        self, first: tuple[Tensor], second: tuple[Tensor], targets: Tensor, second_targets: Tensor, *, mix: Mix
+    ) -> MixedBatch:
+        """Mix the batch with its partners; for the arguments see `mix_batch`."""
+        return mix_batch(
+            *first, *second, targets, second_targets, mix,
+            num_classes=self.num_classes, correct_lam=self.switches.correct_lam,
+        )  # fmt: skip
+
+    def forward(self, input: MixedBatch) -> dict[str, Tensor]:  # type: ignore[override]  # the targets are inside
+        """``loss`` and ``output``, the logits ``(B, C)``."""
+        result: dict[str, Tensor] = super().forward(input.images, input.labels)
+        return result
+
 
 class GLMCTask(TrainingTask):
-    """Both views through the model and the cumulative loss, in one ``forward``.
+    """The views of a step through the model and the cumulative loss, in one ``forward``.
 
-    Accelerate or DDP wraps the task, so they see a single forward per step. Mixing has no parameters and is done before
-    that, by `mix`. ``class_counts`` are the training images of each class, ``epochs`` the length of the cumulative
-    schedule, ``kwargs`` those of `timm.task.TrainingTask`.
+    There are two views with a consistency loss between them, or with the views ``alternate`` one. Accelerate or DDP
+    wraps the task, so they see a single forward per step. Mixing has no parameters and is done before that, by `mix`.
+    ``class_counts`` are the training images of each class, ``epochs`` the length of the cumulative schedule, ``kwargs``
+    those of `timm.task.TrainingTask`.
     """
 
     class_weights: Tensor
@@ -71,8 +113,7 @@ class GLMCTask(TrainingTask):
 
     def set_epoch(self, epoch: int) -> None:
         """Set alpha, mixing and its prior for ``epoch``, counted from 0."""
-        off = self.switches.mix_off_epochs
-        self._unmixed = off > 0 and epoch >= self.epochs - off
+        self._unmixed = _mixing_is_off(self.switches, epoch, self.epochs)
         self.log_prior.copy_(self._plain_prior if self._unmixed else self._mixed_prior)
         if self.switches.constant_alpha is None:
             self.alpha.fill_(cumulative_alpha(epoch, self.epochs, power=self.switches.cumulative_power))
@@ -81,43 +122,52 @@ class GLMCTask(TrainingTask):
     def compile(self, backend: str = "inductor", mode: str | None = None, **kwargs: Any) -> nn.Module:  # type: ignore[override]
         """Compile what the step runs; keys of the state dict stay as they are."""
         model: GLMCModel = self.trainable_module
-        model.forward_views = torch.compile(  # type: ignore[method-assign]
-            model.forward_views, backend=backend, mode=mode, **kwargs
-        )
+        name = "forward_views" if self.switches.two_views else "forward_view"
+        setattr(model, name, torch.compile(getattr(model, name), backend=backend, mode=mode, **kwargs))
         return model
 
-    def draw(self, height: int, width: int, generator: torch.Generator | None = None) -> Mix:
-        """The `Mix` of one batch, see `draw_mix`; in the last ``mix_off_epochs`` one that leaves both views unmixed."""
-        if self._unmixed:
-            return Mix(1.0, (0, 0, 0, 0), (height, width))
-        return draw_mix(height, width, beta=self.switches.beta, generator=generator)
+    def draw(self, height: int, width: int, generator: torch.Generator | None = None, *, batch: int = 0) -> Mix:
+        """The `Mix` of the batch with this number within its epoch, see `draw_mix`.
+
+        In the last ``mix_off_epochs`` it leaves the views unmixed.
+        """
+        return _draw(self.switches, (height, width), generator, batch, unmixed=self._unmixed)
 
     def mix(
         self,
-        first: tuple[Tensor, Tensor],
-        second: tuple[Tensor, Tensor],
+        first: tuple[Tensor, ...],
+        second: tuple[Tensor, ...],
         targets: Tensor,
         second_targets: Tensor,
         generator: torch.Generator | None = None,
         *,
         mix: Mix | None = None,
-    ) -> MixedViews:
-        """Apply ``mix``, or a newly drawn one, to the batch; for the arguments see `mix_views`."""
+    ) -> MixedViews | MixedBatch:
+        """Apply ``mix``, or a newly drawn one, to the batch; for the arguments see `mix_views` and `mix_batch`."""
         mix = mix or self.draw(first[0].shape[-2], first[0].shape[-1], generator)
-        return mix_views(
-            first,
-            second,
-            targets,
-            second_targets,
-            mix,
-            num_classes=self.trainable_module.num_classes,
-            class_weights=self.class_weights,
-            correct_lam=self.switches.correct_lam,
-            views=self.switches.views,
-        )
+        common: dict[str, Any] = {
+            "num_classes": self.trainable_module.num_classes,
+            "class_weights": self.class_weights,
+            "correct_lam": self.switches.correct_lam,
+        }
+        if not self.switches.two_views:
+            return mix_batch(first[0], second[0], targets, second_targets, mix, **common)
+        views: Any = "mixup_cutmix" if self.switches.views == "auto" else self.switches.views
+        pairs = (first[0], first[1]), (second[0], second[1])
+        return mix_views(*pairs, targets, second_targets, mix, views=views, **common)
 
-    def forward(self, input: MixedViews) -> dict[str, Tensor]:  # type: ignore[override]  # the targets are inside
-        """Results of `glmc_loss` for one step, and ``output``, the re-balanced logits ``(B, C)`` of the global view."""
+    def forward(  # type: ignore[override]  # the targets are inside
+        self, input: MixedViews | MixedBatch
+    ) -> dict[str, Tensor]:
+        """Results of `glmc_loss` or `one_view_loss`, and ``output``: the re-balanced logits ``(B, C)`` of a view.
+
+        With two views they are those of the global one.
+        """
+        log_prior = self.log_prior if self.switches.rebalanced_loss == "balanced_softmax" else None
+        if isinstance(input, MixedBatch):
+            logits = self.trainable_module.forward_view(input.images)
+            terms = one_view_loss(*logits, input, alpha=self.alpha, log_prior=log_prior, criterion=self.criterion)
+            return {**terms, "output": logits[1]}
         outputs: tuple[GLMCOutput, GLMCOutput] = self.trainable_module.forward_views(
             input.global_images, input.local_images, joint=self.switches.joint_views
         )
@@ -127,7 +177,7 @@ class GLMCTask(TrainingTask):
             alpha=self.alpha,
             consistency_weight=self.switches.consistency_weight,
             reduction=self.switches.reduction,
-            log_prior=self.log_prior if self.switches.rebalanced_loss == "balanced_softmax" else None,
+            log_prior=log_prior,
             criterion=self.criterion,
         )
         return {**terms, "output": outputs[0].balanced_logits}
@@ -145,6 +195,23 @@ def _make_criterion(name: str, class_counts: list[int], switches: GLMCSwitches, 
     return criterion
 
 
+def _mixing_is_off(switches: GLMCSwitches, epoch: int, epochs: int) -> bool:
+    off = switches.mix_off_epochs
+    return off > 0 and epoch >= epochs - off
+
+
+def _draw(
+    switches: GLMCSwitches, size: tuple[int, int], generator: torch.Generator | None, batch: int, *, unmixed: bool
+) -> Mix:
+    share = switches.unmixed_share
+    # A share of 0 takes no random number: the published settings draw what they always drew.
+    if unmixed or (share > 0 and float(torch.rand((), generator=generator)) < share):
+        return Mix(1.0, (0, 0, 0, 0), size)
+    mix = draw_mix(*size, beta=switches.beta, generator=generator)
+    cutmix = switches.views == "cutmix" or (switches.views == "alternate" and batch % 2 == 1)
+    return mix._replace(kind="cutmix") if cutmix else mix
+
+
 def _begin_epoch(criterion: Any, epoch: int, epochs: int) -> None:
     if hasattr(criterion, "set_epoch"):
         criterion.set_epoch(epoch, epochs)
@@ -152,19 +219,27 @@ def _begin_epoch(criterion: Any, epoch: int, epochs: int) -> None:
 
 def _mixed_prior(class_counts: list[int], switches: GLMCSwitches) -> Tensor:
     """Log frequencies of the plainly shuffled images and of their partners together, ``(C,)``."""
+    # The share of a partner is 1/2 on average, in the batches that are mixed.
+    share = (1 - switches.unmixed_share) / 2
     if switches.sampler == "power":
-        return weights.log_prior(class_counts, switches.sampler_power, tau=switches.prior_tau)
+        return weights.log_prior(class_counts, switches.sampler_power, tau=switches.prior_tau, share=share)
     labels = torch.repeat_interleave(torch.arange(len(class_counts)), torch.tensor(class_counts))
     drawn = get_sampler(switches.sampler)(labels, class_counts, sampler_power=switches.sampler_power)
     sampled = torch.bincount(labels, weights=drawn.double(), minlength=len(class_counts))
-    return weights.log_prior(class_counts, tau=switches.prior_tau, sampled=sampled)
+    return weights.log_prior(class_counts, tau=switches.prior_tau, sampled=sampled, share=share)
 
 
 @register_method("glmc", views=2, partners=True)
 def build_glmc(setup: MethodSetup) -> GLMCTask:
     """GLMC with the switches of ``setup``."""
     counts, switches, size = setup.class_counts, setup.switches, setup.image_size
-    model = GLMCModel(setup.make_backbone(), len(counts), projection_dim=switches.projection_dim, image_size=size)
+    model = GLMCModel(
+        setup.make_backbone(),
+        len(counts),
+        projection_dim=switches.projection_dim,
+        consistency=switches.two_views,
+        image_size=size,
+    )
     return GLMCTask(model, class_counts=counts, epochs=setup.epochs, switches=switches, verbose=False)
 
 
@@ -172,7 +247,10 @@ def _build_baseline(loss: str, setup: MethodSetup) -> LossTask:
     """The backbone alone with the loss of this name."""
     model = setup.make_backbone()
     check_backbone(model, setup.image_size)
-    criterion = _make_criterion(loss, setup.class_counts, setup.switches, sampler_power=0.0)  # no partners
+    switches = setup.switches
+    criterion = _make_criterion(loss, setup.class_counts, switches, sampler_power=0.0)  # no re-balanced partners
+    if switches.mixes_baseline:
+        return MixedLossTask(model, criterion, setup.epochs, len(setup.class_counts), switches)
     return LossTask(model, criterion, setup.epochs)
 
 
@@ -185,6 +263,10 @@ class Method:
     build: Callable[[MethodSetup], TrainingTask]
     views: int = 1
     partners: bool = False
+
+    def views_with(self, switches: GLMCSwitches) -> int:
+        """Views of each image in a step; GLMC has two unless its switches ask for one."""
+        return 1 if self.name == "glmc" and not switches.two_views else self.views
 
 
 def get_method(name: str) -> Method:

@@ -93,6 +93,7 @@ def log_prior(
     *,
     tau: float = 1.0,
     sampled: Tensor | None = None,
+    share: float = 0.5,
 ) -> Tensor:
     """Logarithm of the class frequencies that training sees; balanced softmax adds it to the logits.
 
@@ -101,12 +102,13 @@ def log_prior(
 
     Args:
         counts: As in `class_weights`.
-        sampler_power: When given, half of the images come from a second sampler that draws them with weight
-            ``n ** -sampler_power``, as in GLMC, where the mixing share is 1/2 on average. The frequencies are then the
-            mean of those of both samplers (at 0 they are the plain ones).
+        sampler_power: When given, ``share`` of the images come from a second sampler that draws them with weight
+            ``n ** -sampler_power``. The frequencies are then the weighted mean of those of both samplers (at 0 they are
+            the plain ones).
         tau: 1 is balanced softmax; the excess over 1 counts the frequencies of ``counts`` once more with that power,
             whatever the samplers, so that rare classes get a wider margin.
         sampled: For another second sampler: how often it draws each class, ``(C,)``, on any scale.
+        share: Share of the second sampler; 1/2 in GLMC, where the mixing share is 1/2 on average.
 
     Returns:
         float32 tensor ``(C,)``.
@@ -115,5 +117,5 @@ def log_prior(
     plain = tensor / tensor.sum()
     if sampler_power is not None:
         sampled = tensor * _scaled_power(tensor, sampler_power)
-    frequency = plain if sampled is None else (plain + sampled / sampled.sum()) / 2
+    frequency = plain if sampled is None else (1 - share) * plain + share * (sampled / sampled.sum())
     return (frequency.log() + (tau - 1.0) * plain.log()).float()

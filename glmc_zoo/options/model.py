@@ -13,7 +13,11 @@ from glmc_zoo.method.switches import Preset
 class MethodOptions(OptionGroup):
     """Method, preset and plug-ins; the switches of GLMC are a group of their own (`GLMCSwitches`)."""
 
-    method: str = option("GLMC, a baseline, or a method or loss of a plug-in", default="glmc", choices=method_names)
+    method: str = option(
+        "GLMC, a baseline, a method or loss of a plug-in; auto: GLMC, or as the preset tuned decides",
+        default="auto",
+        choices=lambda: ["auto", *method_names()],
+    )
     preset: Preset = option(
         "switches of GLMC at once: published recipes, the paper's text, or chosen for other data",
         decided_by="official where the data set has a published recipe, else tuned",

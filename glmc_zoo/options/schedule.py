@@ -11,6 +11,11 @@ class ScheduleOptions(OptionGroup):
     """Epochs, batches and learning rate."""
 
     epochs: int = option("epochs to train", decided_by="the recipe", at_least=1)
+    passes: int | None = option(
+        "in place of --epochs: how often the network sees the set; two views or SAM take more of it an epoch",
+        default=None,
+        at_least=1,
+    )
     batch_size: int = option(
         "images per step and process, of each of the two batches", decided_by="the recipe", at_least=1
     )
@@ -32,15 +37,19 @@ class ScheduleOptions(OptionGroup):
     sam_rho: float | None = option(
         "sharpness-aware minimisation within this radius, e.g. 0.05; two passes a step", default=None, above=0
     )
+    sam_every: int = option("one step in so many uses SAM; the others are plain", default=1, at_least=1)
     seed: int = option("seed of weights, order, augmentation and mixing", default=0, at_least=0, below=2**32)
 
     def check(self) -> None:
-        """Refuse a warm-up longer than the training."""
+        """Refuse a warm-up longer than the training, and an interval of SAM without SAM."""
         if self.warmup_epochs > self.epochs:
             raise UserError(
                 f"warmup_epochs={self.warmup_epochs} must not exceed epochs={self.epochs}: lower one, or raise the "
                 "other."
             )
+
+        if self.sam_every > 1 and self.sam_rho is None:
+            raise UserError(f"sam_every={self.sam_every} has no effect without SAM: give sam_rho=, e.g. 0.05.")
 
     def images_per_step(self, processes: int) -> int:
         """Images that one step of the optimiser sees: over all processes and accumulated batches."""

@@ -20,6 +20,7 @@ from glmc_zoo.machine.accelerator import make_accelerator
 from glmc_zoo.machine.processes import main_process_first, on_main_process
 from glmc_zoo.metrics import tercile_thresholds
 from glmc_zoo.options.images import ImageOptions
+from glmc_zoo.options.length import settle_length
 from glmc_zoo.options.machine import PushOptions
 from glmc_zoo.options.run import FinetuneStage, RunOptions, SecondStage, TrainingStage
 from glmc_zoo.training.build import make_optimizer, make_scheduler, make_train_loader
@@ -41,6 +42,8 @@ class RunParts:
     """With what data, model and machine decide filled in."""
     accelerator: Accelerator
     data: LongTailData
+    decision: str | None
+    """What the length of the training decided, in a sentence."""
     stage: Stage
     built: StageParts
     prepared: nn.Module
@@ -77,6 +80,7 @@ def assemble(options: RunOptions) -> RunParts:
 
     # ---------------------------------------------------------------- data, model
     data = main_process_first(accelerator, lambda: load_split_data(options.data))
+    options, decision = settle_length(options, len(data.train))
     stage = main_process_first(accelerator, lambda: make_stage(options.stage))
     options = _with_precision(options, accelerator)
     resumption, checkpoint_data = find_resumption(
@@ -112,7 +116,7 @@ def assemble(options: RunOptions) -> RunParts:
     set_seed(schedule.seed, device_specific=True)
     constraints = stage.constrain(task, optimizer)
     return RunParts(
-        options, accelerator, data, stage, built, prepared, wrapped, loader, scheduler, placement, folder,
+        options, accelerator, data, decision, stage, built, prepared, wrapped, loader, scheduler, placement, folder,
         resumption.checkpoint, checkpoint_data, constraints,
     )  # fmt: skip
 

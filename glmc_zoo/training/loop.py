@@ -1,5 +1,6 @@
 """One epoch of training."""
 
+import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from glmc_zoo.data import Normalize, PairedBatch
 from glmc_zoo.errors import UserError
 from glmc_zoo.machine.processes import own_share
 from glmc_zoo.machine.transfer import Transfer
-from glmc_zoo.method import Mix
+from glmc_zoo.method import Mix, MixedLossTask
 from glmc_zoo.training.checkpoint import Progress
 from glmc_zoo.training.step import TrainStep
 
@@ -56,14 +57,22 @@ class _Inputs:
 
     def __call__(self, batch: Any) -> tuple[Any, ...]:
         if not isinstance(batch, PairedBatch):
-            return self.normalize(batch.images, batch.params), batch.targets
+            images, targets = self.normalize(batch.images, batch.params), batch.targets
+            if not isinstance(self.task, MixedLossTask):
+                return images, targets
+            return self._mixed((images,), (images.flip(0),), targets, targets.flip(0))
         first = self._views(batch.first, batch.first_params)
-        if batch.second is None:
+        if batch.second is None or batch.second_targets is None:
             return first, batch.first_targets
-        if self._mixes is None:
-            self._mixes = iter(self._draw(*batch.first[0].shape[-2:]))
         second = self._views(batch.second, batch.second_params)
-        return (self.task.mix(first, second, batch.first_targets, batch.second_targets, mix=next(self._mixes)),)
+        return self._mixed(first, second, batch.first_targets, batch.second_targets)
+
+    def _mixed(
+        self, first: tuple[Tensor, ...], second: tuple[Tensor, ...], targets: Tensor, second_targets: Tensor
+    ) -> tuple[Any, ...]:
+        if self._mixes is None:
+            self._mixes = iter(self._draw(*first[0].shape[-2:]))
+        return (self.task.mix(first, second, targets, second_targets, mix=next(self._mixes)),)
 
     def _views(self, views: Sequence[Tensor], params: Sequence[Any] | None) -> tuple[Tensor, ...]:
         return tuple(self.normalize(view, one) for view, one in zip(views, params or [None] * len(views), strict=True))
@@ -143,6 +152,7 @@ class EpochTrainer:
             total=length, initial=progress.batch, desc=f"epoch {progress.epoch}", leave=False,
             disable=None if accelerator.is_main_process else True,
         )  # fmt: skip
+        self.step.begin(progress.epoch, progress.batch, length)
         start = time.perf_counter()
         rest = self._rest()
         for batch in clock.batches(own_share(rest, accelerator)):
@@ -183,4 +193,7 @@ class EpochTrainer:
 
     def _mixes(self, task: Any, height: int, width: int, batches: range) -> list[Mix]:
         epoch, rank = self.progress.epoch, self.step.accelerator.process_index
-        return [task.draw(height, width, step_generator(self.seed, epoch, batch, rank)) for batch in batches]
+        draw = task.draw
+        if "batch" not in inspect.signature(draw).parameters:  # a plug-in may not care which batch it is
+            return [draw(height, width, step_generator(self.seed, epoch, batch, rank)) for batch in batches]
+        return [draw(height, width, step_generator(self.seed, epoch, batch, rank), batch=batch) for batch in batches]

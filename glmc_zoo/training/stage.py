@@ -62,7 +62,7 @@ class Stage:
         self.switches, self.optimizer = switches, optimizer
         self.opt, self.ema_decay = optimizer.opt, optimizer.ema_decay
         self.method = get_method(method.method)
-        self.views = self.method.views
+        self.views = self.method.views_with(switches)
         self.title = f"{method.method} ({method.preset})" if method.method == "glmc" else method.method
 
     @property

@@ -1,5 +1,6 @@
 """One step of training: gradients, clipping, optimiser."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -18,7 +19,8 @@ class TrainStep:
     With SAM the gradient is taken twice over all batches of a step: first at the weights themselves, whose losses are
     reported, then at the perturbed weights, from the same inputs with the same dropout. The second pass changes neither
     buffers, such as the statistics of batch-norm, nor the random state: after the step both are what they are after a
-    step without SAM. ``clip_grad`` limits the norm of the gradient, with SAM of the second one.
+    step without SAM. ``clip_grad`` limits the norm of the gradient, with SAM of the second one. ``sam_every`` is the
+    number of steps of which one uses SAM, the first of them; the others are plain.
     """
 
     def __init__(
@@ -29,27 +31,36 @@ class TrainStep:
         *,
         clip_grad: float | None = None,
         sam: SAM | None = None,
+        sam_every: int = 1,
         clock: StageClock | None = None,
     ) -> None:
         self.task, self.optimizer, self.accelerator = task, optimizer, accelerator
         self.clock = clock or StageClock(accelerator)
-        self.clip_grad, self.sam = clip_grad, sam
+        self.clip_grad, self.sam, self.sam_every = clip_grad, sam, sam_every
+        self._number = 0  # of the optimiser's next step, counted through the whole training
         # A second pass over the batches of this step needs their inputs, and the random state before each.
         self._window: list[tuple[tuple[Any, ...], list[Tensor]]] = []
+
+    def begin(self, epoch: int, batch: int, batches: int) -> None:
+        """Count on from this batch of an epoch of so many; both are counted from 0."""
+        accumulated = self.accelerator.gradient_accumulation_steps
+        self._number = epoch * math.ceil(batches / accumulated) + batch // accumulated
 
     def __call__(self, inputs: tuple[Any, ...]) -> dict[str, Tensor]:
         """What the task returns for ``inputs``: ``loss`` with its terms, and ``output``."""
         with self.accelerator.accumulate(self.task):
-            if self.sam is not None:
+            sam = self.sam if self._number % self.sam_every == 0 else None
+            if sam is not None:
                 self._window.append((inputs, _random_state(self.accelerator.device)))
             result = self._add_gradients(inputs)
-            if self.sam is not None and self.accelerator.sync_gradients:
-                self._take_gradients_nearby(self.sam)
+            if sam is not None and self.accelerator.sync_gradients:
+                self._take_gradients_nearby(sam)
             with self.clock.stage("optimiser"):
                 if self.clip_grad is not None and self.accelerator.sync_gradients:
                     self.accelerator.clip_grad_norm_(self.task.parameters(), self.clip_grad)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
+            self._number += self.accelerator.sync_gradients
         return result
 
     def _add_gradients(self, inputs: tuple[Any, ...]) -> dict[str, Tensor]:

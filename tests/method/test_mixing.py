@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from glmc_zoo.method import Mix, MixedViews, class_weights, cut_box, draw_mix, mix_views
+from glmc_zoo.method import Mix, MixedViews, class_weights, cut_box, draw_mix, mix_batch, mix_views
 from glmc_zoo.method.mixing import area_lam
 
 CLASSES = 5
@@ -261,3 +261,29 @@ def test_labels_are_unweighted_without_class_weights() -> None:
     views = mix_views(**batch(), mix=Mix(0.25, (0, 3, 0, 3)))
     torch.testing.assert_close(views.global_weighted_labels, views.global_labels)
     assert views.global_labels.dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+@pytest.mark.parametrize("correct_lam", [False, True])
+def test_one_view_is_that_half_of_the_two_views(kind: Any, correct_lam: bool) -> None:
+    arguments = batch()
+    weights = class_weights([50, 20, 10, 5, 2], 1.2)
+    mix = Mix(0.6, (2, 9, 3, 8), (12, 8), kind)
+    two = mix_views(**arguments, mix=mix, class_weights=weights, correct_lam=correct_lam)
+    position = 0 if kind == "mixup" else 1
+    first, second = arguments.pop("first")[position], arguments.pop("second")[position]
+    one = mix_batch(first, second, **arguments, mix=mix, class_weights=weights, correct_lam=correct_lam)
+    assert torch.equal(one.images, two[position])
+    assert torch.equal(one.labels, two[2 + position]) and torch.equal(one.weighted_labels, two[4 + position])
+
+
+def test_one_view_without_class_weights() -> None:
+    arguments = batch()
+    first, second = arguments.pop("first")[0], arguments.pop("second")[0]
+    mixed = mix_batch(first, second, **arguments, mix=Mix(0.25, (0, 0, 0, 0), (12, 8)))
+    assert torch.allclose(mixed.images, 0.25 * first + 0.75 * second)
+    expected = torch.zeros(4, CLASSES)
+    for row, (label, other) in enumerate([(0, 4), (1, 1), (2, 0), (3, 0)]):
+        expected[row, label] += 0.25
+        expected[row, other] += 0.75
+    assert torch.equal(mixed.labels, expected) and torch.equal(mixed.weighted_labels, expected)

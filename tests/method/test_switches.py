@@ -63,7 +63,10 @@ def test_preset_with_changes() -> None:
         ({"projection_dim": 0}, "--projection-dim 0 is too small: it must be at least 1."),
         ({"mix_off_epochs": -1}, "--mix-off-epochs -1 is too small: it must be at least 0."),
         ({"reduction": "max"}, "--reduction max is not accepted: it must be one of sum, mean."),
-        ({"views": "blur"}, "--views blur is not accepted: it must be one of mixup_cutmix, mixup, cutmix."),
+        (
+            {"views": "blur"},
+            "--views blur is not accepted: it must be one of auto, none, alternate, mixup, cutmix, mixup_cutmix.",
+        ),
         (
             {"rebalanced_loss": "hinge"},
             "--rebalanced-loss hinge is not accepted: it must be one of reweighted, ce, balanced_softmax",

@@ -40,7 +40,9 @@ ADDED = {name: set() for name in SURFACE} | {
     name: {"plugin", "sampler", "mix-off-epochs"} for name in ("train", "finetune")
 }
 for name in ("train", "finetune", "second_stage"):
-    ADDED[name] |= {"accept-new-data", "dry-run", "auto-augment", "random-erasing", "cutout"}
+    ADDED[name] |= {"accept-new-data", "dry-run", "passes", "sam-every", "auto-augment", "random-erasing", "cutout"}
+for name in ("train", "finetune"):
+    ADDED[name] |= {"unmixed-share"}
 ADDED["predict"] |= {"follow-links"}
 # These take no value, and have a --no- beside them.
 _SWITCHES = """compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite
@@ -116,7 +118,7 @@ def test_help_is_one_line_an_option_in_sections(name: str) -> None:
 def test_help_shows_choices_and_defaults() -> None:
     text = build_parser(TRAIN, "").format_help()
     for option, expected in {
-        "method": r"\[glmc \| ce \| balanced_softmax.*\] \(default: glmc\)",
+        "method": r"\[auto \| glmc \| ce \| balanced_softmax.*\] \(default: auto\)",
         "preset": r"\[official \| paper \| tuned\] \(default: official where the data set has a published recipe, else",
         "epochs": r"epochs to train \(default: the recipe\)",
         "compile": r"\(default: false\)",
@@ -141,7 +143,7 @@ def test_help_shows_choices_and_defaults() -> None:
         (["--lr"], "Argument --lr: expected one argument; --help lists every option."),
         (["--epochs", "2.5"], "epochs='2.5' is not accepted: it must be a whole number."),
         (["--epochs", "0"], "epochs=0 is too small: it must be at least 1."),
-        (["--method", "foo"], "method='foo' is not accepted: it must be one of glmc, ce, balanced_softmax"),
+        (["--method", "foo"], "method='foo' is not accepted: it must be one of auto, glmc, ce, balanced_softmax"),
         (["--rebalanced-loss", "foo"], "rebalanced_loss='foo' is not accepted: it must be one of reweighted, ce, "),
         (["--sampler", "foo"], "sampler='foo' is not accepted: it must be one of power"),
         (["--preset", "x"], "preset='x' is not accepted: it must be one of official, paper, tuned."),

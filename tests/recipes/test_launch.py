@@ -26,6 +26,7 @@ FILES = {
 }
 # 68 training images, 2 steps an epoch of 2 x 16; 600 test images.
 OPTIONS = [*("--max-count", 10), *("--imbalance-factor", 2), *("--batch-size", 16), *("--epochs", 1), *("--threads", 1)]
+OPTIONS += ["--views", "mixup_cutmix"]
 
 
 @pytest.fixture

@@ -29,9 +29,12 @@ FOCAL, LDAM = {"plugin": [str(PLUGINS / "focal.py")]}, {"plugin": [str(PLUGINS /
 TINY = {"max_count": 5, "imbalance_factor": 2, "batch_size": 8, "threads": 1}
 LOSSES = {"loss", "conventional", "rebalanced", "consistency"}
 NETWORK = {"backbone": "test_resnet"}
+# The published two views: left to itself, the preset tuned trains so short a run without mixing.
+GLMC = {"views": "mixup_cutmix"}
 
 TRAIN: dict[str, dict[str, Any]] = {
     **{f"glmc-{preset}": {"preset": preset} for preset in get_args(Preset)},
+    "glmc-auto": {"method": "glmc"},  # of the views that the length decides
     "ce": {"method": "ce"},
     "balanced_softmax": {"method": "balanced_softmax"},
     "focal": {"method": "focal", **FOCAL},
@@ -39,27 +42,39 @@ TRAIN: dict[str, dict[str, Any]] = {
     "ldam_drw": {"method": "ldam_drw", **LDAM, "epochs": 5, "eval_every": 5},
     "focal-rebalanced": {"rebalanced_loss": "focal", **FOCAL},
     "ldam_drw-rebalanced": {"rebalanced_loss": "ldam_drw", **LDAM, "epochs": 5, "eval_every": 5},
-    "sam": {"sam_rho": 0.1},
-    "ema": {"ema_decay": 0.9},
-    "sam-ema": {"sam_rho": 0.1, "ema_decay": 0.9},
-    "mix_off": {"mix_off_epochs": 1},
-    "joint_views": {"joint_views": True},
-    "constant_alpha": {"constant_alpha": 0.5},
+    "alternate": {"views": "alternate"},
+    "alternate-focal-mix_off": {"views": "alternate", "rebalanced_loss": "focal", **FOCAL, "mix_off_epochs": 1},
+    "alternate-unmixed_share": {"views": "alternate", "unmixed_share": 0.5},
+    "ce-mixed": {"method": "ce", "views": "alternate"},
+    "balanced_softmax-mixed": {"method": "balanced_softmax", "views": "alternate", "mix_off_epochs": 1},
+    "focal-mixup": {"method": "focal", **FOCAL, "views": "mixup", "unmixed_share": 0.5},
+    "ldam_drw-mixed": {"method": "ldam_drw", **LDAM, "views": "cutmix", "epochs": 5, "eval_every": 5},
+    "sam": {"sam_rho": 0.1, **GLMC},
+    "sam_every": {"sam_rho": 0.1, "sam_every": 3, **GLMC},
+    "ema": {"ema_decay": 0.9, **GLMC},
+    "sam-ema": {"sam_rho": 0.1, "ema_decay": 0.9, **GLMC},
+    "mix_off": {"mix_off_epochs": 1, **GLMC},
+    "joint_views": {"joint_views": True, **GLMC},
+    "constant_alpha": {"constant_alpha": 0.5, **GLMC},
     "mixup": {"views": "mixup"},
     "cutmix": {"views": "cutmix", "correct_lam": True},
     "sampler": {"sampler": "rarest_half"},
-    "accumulation": {"grad_accum_steps": 2},
-    "accumulation-sam-clip": {"grad_accum_steps": 2, "sam_rho": 0.1, "clip_grad": 1.0},
-    "adamw-dropout": {"opt": "adamw", "lr": 1e-3, "drop_rate": 0.3, "drop_path_rate": 0.2},
-    "best": {"select": "best", "eval_every": 1, "val_fraction": 0.2, "ema_decay": 0.9},
-    "large": {"augment": "large"},
+    "accumulation": {"grad_accum_steps": 2, **GLMC},
+    "accumulation-sam-clip": {"grad_accum_steps": 2, "sam_rho": 0.1, "sam_every": 2, "clip_grad": 1.0, **GLMC},
+    "adamw-dropout": {"opt": "adamw", "lr": 1e-3, "drop_rate": 0.3, "drop_path_rate": 0.2, **GLMC},
+    "best": {"select": "best", "eval_every": 1, "val_fraction": 0.2, "ema_decay": 0.9, **GLMC},
+    "large": {"augment": "large", **GLMC},
+    "large-alternate": {"augment": "large", "views": "alternate"},
+    "large-mixed": {"augment": "large", "method": "ce", "views": "alternate"},
 }
 FINETUNE: dict[str, dict[str, Any]] = {
-    "full-layer_decay": {"layer_decay": 0.5},
-    "head": {"tune": "head"},
+    "full-layer_decay": {"layer_decay": 0.5, **GLMC},
+    "full-alternate": {"views": "alternate"},
+    "auto": {},
+    "head": {"tune": "head", **GLMC},
     "head-ce": {"tune": "head", "method": "ce"},
-    "blocks-layer_decay": {"tune": "blocks", "last_blocks": 1, "layer_decay": 0.5},
-    "lora": {"tune": "lora", "lora_rank": 2},
+    "blocks-layer_decay": {"tune": "blocks", "last_blocks": 1, "layer_decay": 0.5, **GLMC},
+    "lora": {"tune": "lora", "lora_rank": 2, **GLMC},
 }
 SECOND: dict[str, dict[str, Any]] = {
     "maxnorm": {},
@@ -87,7 +102,7 @@ def rarest_half(own_registry: None) -> None:
 def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The exported model of a first stage, from which fine-tuning and the second stage start."""
     folder = tmp_path_factory.mktemp("source") / "run"
-    glmc_zoo.train(**NETWORK, **TINY, epochs=2, output_dir=folder)
+    glmc_zoo.train(**NETWORK, **TINY, **GLMC, epochs=2, output_dir=folder)
     yield folder / "model"
 
 

@@ -17,7 +17,7 @@ from glmc_zoo.training.dry_run import DryRun, _duration
 
 pytestmark = pytest.mark.slow
 
-TINY: dict[str, Any] = {"max_count": 10, "imbalance_factor": 2, "batch_size": 16}
+TINY: dict[str, Any] = {"max_count": 10, "imbalance_factor": 2, "batch_size": 16, "views": "mixup_cutmix"}
 
 
 @pytest.fixture(autouse=True)

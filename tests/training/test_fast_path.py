@@ -49,7 +49,8 @@ def make_smooth(module: nn.Module) -> None:
 
 @pytest.mark.parametrize("joint", [False, True])
 def test_the_losses_of_a_plain_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, joint: bool) -> None:
-    given = {"data": "digits_lt", "batch_size": 16, "lr": 0.01, "threads": 1, "joint_views": joint, "seed": 3}
+    given = {"data": "digits_lt", "batch_size": 16, "lr": 0.01, "threads": 1, "views": "mixup_cutmix"}
+    given |= {"joint_views": joint, "seed": 3}
     options = training_options(given_options(TRAIN, {**given, "output_dir": str(tmp_path / "run")}, ""))
     config = flat(options)
     run = TrainingRun(options)

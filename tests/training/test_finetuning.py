@@ -28,7 +28,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_cache")]
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of the digits, trained for an epoch, with the heads of GLMC beside it."""
     folder = tmp_path_factory.mktemp("digits") / "run"
-    glmc_zoo.train(epochs=1, max_count=10, imbalance_factor=2, batch_size=16, output_dir=folder)
+    tail = {"max_count": 10, "imbalance_factor": 2, "batch_size": 16, "views": "mixup_cutmix"}
+    glmc_zoo.train(epochs=1, output_dir=folder, **tail)
     return folder / "model"
 
 
@@ -88,7 +89,7 @@ def test_a_linear_probe_leaves_the_encoder_as_it_was(finetune: Recipe, lab: Any,
     for method in ("glmc", "ce"):
         run = tmp_path / method
         outcome = finetune(
-            "--model", digits, *lab.tiny, "--epochs", 2, "--tune", "head", "--method", method, "--output-dir", run
+            "--model", digits, *lab.few, "--epochs", 2, "--tune", "head", "--method", method, "--output-dir", run
         )
         assert outcome.status == 0, outcome.err
         assert changed(run / "model", digits) == {"fc.weight", "fc.bias"}  # statistics of batch-norm included
@@ -254,7 +255,7 @@ def test_the_licence_is_that_of_the_source(finetune: Recipe, lab: Any, digits: P
     described = json.loads((source / "config.json").read_text())
     described["pretrained_cfg"]["license"] = "cc-by-nc-4.0"
     (source / "config.json").write_text(json.dumps(described))
-    short = [*lab.tiny, "--epochs", 1, "--method", "ce"]
+    short = [*lab.few, "--epochs", 1, "--method", "ce"]
     for options, expected in (([], "cc-by-nc-4.0"), (["--license", "mit"], "mit")):
         run = tmp_path / expected
         outcome = finetune("--model", source, *short, *options, "--output-dir", run)
@@ -276,6 +277,6 @@ def test_the_folder_of_a_run_is_named_after_the_model(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     named = Path(shutil.copytree(digits, tmp_path / "numbers" / "model"))
-    outcome = finetune("--model", named, *lab.tiny, "--epochs", 1, "--method", "ce")
+    outcome = finetune("--model", named, *lab.few, "--epochs", 1, "--method", "ce")
     assert outcome.status == 0, outcome.err
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["numbers.finetuned.ce_digits_lt.seed0"]

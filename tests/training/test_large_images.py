@@ -70,7 +70,7 @@ def test_a_glmc_step_is_that_of_images_augmented_one_by_one(
 
     monkeypatch.setattr(TrainingRun, "train_epoch", train_epoch)
     data = large_images(lab, folder)
-    options = ["--data", data, *OPTIONS, "--epochs", 1, "--batch-size", 24, "--lr", 0.1]
+    options = ["--data", data, *OPTIONS, "--epochs", 1, "--batch-size", 24, "--lr", 0.1, "--views", "mixup_cutmix"]
     outcome = train(*options, "--output-dir", tmp_path / "run")
     assert outcome.status == 0, outcome.err
     run = outcome.run

@@ -28,7 +28,7 @@ def test_generators_differ_by_step_and_process_and_are_reproducible() -> None:
 
 
 def test_accumulated_steps_equal_one_of_the_doubled_batch(train: Train, lab: Any, tmp_path: Path) -> None:
-    options = [*lab.tiny, *PLAIN, "--max-count", 8, "--imbalance-factor", 1]  # 80 images: whole batches
+    options = [*lab.few, *PLAIN, "--max-count", 8, "--imbalance-factor", 1]  # 80 images: whole batches
     assert train(*options, "--batch-size", 20, "--output-dir", tmp_path / "one").status == 0
     accumulated = ["--batch-size", 10, "--grad-accum-steps", 2, "--output-dir", tmp_path / "two"]
     assert train(*options, *accumulated).status == 0
@@ -57,7 +57,7 @@ def test_one_step_is_sgd_on_the_clipped_gradient(
         return original(self)
 
     monkeypatch.setattr(TrainingRun, "train_epoch", train_epoch)
-    options = [*lab.tiny, *PLAIN, "--batch-size", 68, "--clip-grad", 0.5, "--lr", 0.2, "--weight-decay", 0.01]
+    options = [*lab.few, *PLAIN, "--batch-size", 68, "--clip-grad", 0.5, "--lr", 0.2, "--weight-decay", 0.01]
     outcome = train(*options, "--output-dir", tmp_path / "run")
     assert outcome.status == 0, outcome.err
     model, (batch,) = outcome.run.timm_model, batches

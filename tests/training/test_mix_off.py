@@ -14,7 +14,7 @@ from torch.nn import functional as F
 # One step an epoch over all 68 images; no batch-norm and no dropout, so that a step can be computed again.
 OPTIONS: dict[str, Any] = {
     **{"max_count": 10, "imbalance_factor": 2, "batch_size": 68, "epochs": 3, "warmup_epochs": 0, "lr": 0.05},
-    **{"backbone": "test_vit", "image_size": 32, "eval_every": 3},
+    **{"backbone": "test_vit", "image_size": 32, "eval_every": 3, "views": "mixup_cutmix"},
 }
 
 

@@ -155,9 +155,23 @@ LEARNING = ["--checkpoint-steps", 2, "--keep-checkpoints", 4, "--epochs", 2, "--
 COMMANDS: dict[str, list[Any]] = {
     "train": [
         *("--max-count", 10, "--imbalance-factor", 2, "--backbone", "test_efficientnet", "--image-size", 32),
-        *("--drop-rate", 0.3, "--drop-path-rate", 0.2, "--ema-decay", 0.9, "--warmup-epochs", 2),
+        *(
+            "--views",
+            "mixup_cutmix",
+            "--drop-rate",
+            0.3,
+            "--drop-path-rate",
+            0.2,
+            "--ema-decay",
+            0.9,
+            "--warmup-epochs",
+            2,
+        ),
     ],
-    "finetune": ["--max-count", 10, "--imbalance-factor", 2, "--tune", "blocks", "--ema-decay", 0.9],
+    "finetune": [
+        *("--max-count", 10, "--imbalance-factor", 2, "--tune", "blocks", "--ema-decay", 0.9),
+        *("--views", "alternate"),
+    ],
     "second_stage": [],
 }
 
@@ -166,7 +180,8 @@ COMMANDS: dict[str, list[Any]] = {
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The exported model of a first stage on 68 digits."""
     folder = tmp_path_factory.mktemp("source") / "run"
-    glmc_zoo.train(backbone="test_resnet", epochs=2, max_count=10, imbalance_factor=2, batch_size=16, output_dir=folder)
+    tail = {"max_count": 10, "imbalance_factor": 2, "batch_size": 16, "views": "mixup_cutmix"}
+    glmc_zoo.train(backbone="test_resnet", epochs=2, output_dir=folder, **tail)
     return folder / "model"
 
 

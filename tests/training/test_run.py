@@ -151,7 +151,7 @@ def test_the_moving_average_is_what_is_exported(train: Train, lab: Any, tmp_path
 
 @pytest.mark.parametrize("method", ["ce", "balanced_softmax"])
 def test_baselines_run_through_the_same_loop(train: Train, lab: Any, tmp_path: Path, method: str) -> None:
-    outcome = train("--method", method, "--epochs", 1, *lab.tiny, "--output-dir", tmp_path / "run")
+    outcome = train("--method", method, "--epochs", 1, *lab.few, "--output-dir", tmp_path / "run")
     assert outcome.status == 0, outcome.err
     assert lab.rows(tmp_path / "run")[0].keys() == {"epoch", "loss", "images_per_second", "lr", "test"}
     results = lab.results(tmp_path / "run")
@@ -182,7 +182,7 @@ def test_compiled_run_gives_the_same_export(
     compiled = torch.compile
     # Tracing without code generation: names, averages and export must not see the wrapper.
     monkeypatch.setattr(torch, "compile", lambda model, **kwargs: compiled(model, backend="eager"))
-    options = [*lab.tiny, "--backbone", "test_resnet", "--method", method, "--epochs", 1, "--batch-size", 64]
+    options = [*lab.few, "--backbone", "test_resnet", "--method", method, "--epochs", 1, "--batch-size", 64]
     options += ["--ema-decay", 0.5]
     outcome = train(*options, "--compile", "--output-dir", tmp_path / "compiled")
     assert outcome.status == 0, outcome.err

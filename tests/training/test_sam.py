@@ -22,9 +22,9 @@ PLAIN = [
 
 
 def test_accumulated_batches_equal_one_large_batch(train: Train, lab: Any, tmp_path: Path) -> None:
-    assert train(*lab.tiny, *PLAIN, "--batch-size", 20, "--output-dir", tmp_path / "one").status == 0
+    assert train(*lab.few, *PLAIN, "--batch-size", 20, "--output-dir", tmp_path / "one").status == 0
     outcome = train(
-        *lab.tiny, *PLAIN, "--batch-size", 5, "--grad-accum-steps", 4, "--output-dir", tmp_path / "four"
+        *lab.few, *PLAIN, "--batch-size", 5, "--grad-accum-steps", 4, "--output-dir", tmp_path / "four"
     )  # fmt: skip
     assert outcome.status == 0, outcome.err
     assert "1 epochs of batch 5 x 4 accumulated = 20 images a step, lr 0.025, SAM within 0.2; results in" in outcome.out
@@ -33,7 +33,7 @@ def test_accumulated_batches_equal_one_large_batch(train: Train, lab: Any, tmp_p
         np.testing.assert_allclose(four[key], one[key], rtol=1e-3, atol=2e-5)
     assert lab.rows(tmp_path / "four")[0]["loss"] == pytest.approx(lab.rows(tmp_path / "one")[0]["loss"], rel=1e-4)
     assert (
-        train(*lab.tiny, *PLAIN[:-4], "--clip-grad", 2, "--batch-size", 20, "--output-dir", tmp_path / "plain").status
+        train(*lab.few, *PLAIN[:-4], "--clip-grad", 2, "--batch-size", 20, "--output-dir", tmp_path / "plain").status
         == 0
     )
     plain = lab.weights(tmp_path / "plain")
@@ -46,7 +46,7 @@ def test_accumulated_batches_equal_one_large_batch(train: Train, lab: Any, tmp_p
 @pytest.mark.processes
 def test_two_processes_equal_one_with_twice_the_batch(train: Train, lab: Any, tmp_path: Path) -> None:
     """Two batches of 5 accumulated in each of two processes, against 20 at once, at the same scaled learning rate."""
-    options = [*lab.tiny, *PLAIN, "--lr", 0.02, "--min-lr", 0.001, "--lr-base-size", 10]
+    options = [*lab.few, *PLAIN, "--lr", 0.02, "--min-lr", 0.001, "--lr-base-size", 10]
     outcome = lab.torchrun(
         *(TWO_PROCESSES, tmp_path, *options, "--batch-size", 5, "--grad-accum-steps", 2),
         *("--output-dir", tmp_path / "two"),
@@ -99,7 +99,7 @@ def test_bf16_is_close_to_single_precision(train: Train, lab: Any, tmp_path: Pat
     def trained(name: str, *more: Any) -> np.ndarray:
         """All weights in one row; ``method`` overrides that of ``PLAIN``."""
         outcome = train(
-            *lab.tiny, *PLAIN, "--method", method, "--batch-size", 20, *more, "--output-dir", tmp_path / name
+            *lab.few, *PLAIN, "--method", method, "--batch-size", 20, *more, "--output-dir", tmp_path / name
         )
         assert outcome.status == 0, outcome.err
         weights = lab.weights(tmp_path / name)
@@ -113,14 +113,14 @@ def test_bf16_is_close_to_single_precision(train: Train, lab: Any, tmp_path: Pat
 
 
 def test_a_resumed_run_has_the_same_radius(train: Train, lab: Any, tmp_path: Path) -> None:
-    options = [*lab.tiny, "--epochs", 1, "--method", "ce", "--output-dir", tmp_path / "run"]
+    options = [*lab.few, "--epochs", 1, "--method", "ce", "--output-dir", tmp_path / "run"]
     assert train(*options, "--sam-rho", 0.1).status == 0
     assert "sam_rho: 0.1 -> 0.2" in train(*options, "--sam-rho", 0.2, "--resume", "auto").sentence
 
 
 def test_only_what_is_tuned_moves(train: Train, finetune: Train, lab: Any, tmp_path: Path) -> None:
     assert train(*lab.tiny, "--epochs", 1, "--output-dir", tmp_path / "source").status == 0
-    options = ["--model", tmp_path / "source" / "model", *lab.tiny, "--epochs", 1, "--tune", "head"]
+    options = ["--model", tmp_path / "source" / "model", *lab.few, "--epochs", 1, "--tune", "head"]
     options += ["--method", "ce", "--output-dir"]
     assert finetune(*options, tmp_path / "plain").status == 0
     outcome = finetune(*options, tmp_path / "sam", "--sam-rho", 0.5)

@@ -158,3 +158,30 @@ def test_a_step_with_an_overflow_is_skipped(
     assert accelerator.scaler.get_scale() == (512.0 if skipped else 1024.0)
     assert model.weight.item() == (torch.tensor(start) if skipped else torch.tensor(start) - 0.1).item()
     assert model.weight.grad is None
+
+
+@pytest.mark.parametrize(
+    ("accumulated", "begin", "passes"),
+    [
+        (1, (0, 0, 5), [2, 1, 1, 2, 1, 1]),
+        (1, (1, 1, 5), [2, 1, 1, 2, 1, 1]),  # 6 steps are done
+        (1, (0, 4, 5), [1, 1, 2, 1, 1, 2]),
+        (2, (0, 2, 5), [1, 1, 1, 1, 1, 3]),  # batches 2 and 3 make step 1
+        (2, (2, 0, 5), [1, 3, 1, 1, 1, 1]),  # 6 steps are done, the last of each epoch with one batch
+    ],
+)
+def test_one_step_in_three_uses_sam(
+    accelerate: Callable[..., Accelerator], accumulated: int, begin: tuple[int, int, int], passes: list[int]
+) -> None:
+    """A step with SAM calls the network twice for each of its batches; where to count on is told after a resumption."""
+    accelerator, linear, calls = accelerate(gradient_accumulation_steps=accumulated), nn.Linear(3, 2), []
+    linear.register_forward_hook(lambda *_: calls.append(1))
+    task, optimizer = accelerator.prepare(Task(linear), torch.optim.SGD(linear.parameters(), lr=0.1))
+    step = TrainStep(task, optimizer, accelerator, sam=SAM(linear.parameters(), 0.1), sam_every=3)
+    step.begin(*begin)
+    counted = []
+    for _ in passes:
+        calls.clear()
+        step((torch.randn(4, 3), torch.tensor([0, 1, 0, 1])))
+        counted.append(len(calls))
+    assert counted == passes

@@ -1,0 +1,111 @@
+"""What the length decides: epochs from passes, method and mixing of the preset tuned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from glmc_zoo.options.given import Given
+from glmc_zoo.options.length import MIXING_IMAGES, MIXING_PASSES, mixing_pays, passes_of_epoch, settle_length
+from glmc_zoo.options.resolve import finetuning_options, second_stage_options, training_options
+from glmc_zoo.options.run import flat
+
+FOLDER = {"data": "my_images"}
+
+
+def settled(images: int, explicit: dict[str, Any], file: dict[str, Any] | None = None) -> tuple[dict[str, Any], str]:
+    decision = settle_length(training_options(Given(explicit, file or {})), images)
+    return flat(decision.options), decision.sentence or ""
+
+
+@pytest.mark.parametrize(
+    ("given", "epochs"),
+    [
+        ({"method": "ce"}, 60),
+        ({"method": "balanced_softmax", "views": "alternate"}, 60),
+        ({"views": "alternate"}, 60),
+        ({}, 60),
+        ({"views": "mixup_cutmix"}, 30),
+        ({"preset": "official"}, 30),
+        ({"method": "ce", "sam_rho": 0.05}, 30),
+        ({"method": "ce", "sam_rho": 0.05, "sam_every": 5}, 50),
+        ({"views": "mixup_cutmix", "sam_rho": 0.05, "sam_every": 5}, 25),
+    ],
+)
+def test_passes_are_equal_time(given: dict[str, Any], epochs: int) -> None:
+    """One pass an epoch for each view; SAM takes another for each view, in the steps that use it."""
+    options = flat(training_options(Given({**FOLDER, "passes": 60, **given})))
+    assert (options["epochs"], options["passes"]) == (epochs, 60)
+
+
+def test_passes_and_epochs() -> None:
+    assert flat(training_options(Given({**FOLDER, "passes": 1, "views": "cutmix"})))["epochs"] == 1  # never none
+    file = {**FOLDER, "passes": 60, "epochs": 30, "views": "mixup_cutmix"}  # as config.yaml has it
+    assert flat(training_options(Given({}, file)))["epochs"] == 30
+    again = flat(training_options(Given({"epochs": 7}, file)))
+    assert (again["epochs"], again["passes"]) == (7, None)
+    assert flat(training_options(Given({**FOLDER, "passes": 30})))["warmup_epochs"] == 3  # a tenth at most
+    assert flat(finetuning_options(Given({"model": "resnet18", "passes": 9, "views": "mixup"})))["epochs"] == 4
+    assert flat(second_stage_options(Given({"model": "m", "passes": 9}), {}))["epochs"] == 9
+
+
+def test_passes_of_an_epoch() -> None:
+    assert [passes_of_epoch(1, None), passes_of_epoch(2, None), passes_of_epoch(2, 1)] == [1, 2, 4]
+    assert passes_of_epoch(1, 4) == 1.25
+
+
+def test_short_trainings_are_not_mixed() -> None:
+    options, sentence = settled(10_000, {**FOLDER, "epochs": 5})
+    assert (options["method"], options["views"], options["mix_off_epochs"]) == ("balanced_softmax", "none", 0)
+    assert sentence == (
+        "preset tuned: balanced softmax on unmixed images, because 5 passes over 10,000 images are too few for mixing "
+        "to pay; method= and views= override this"
+    )
+
+
+def test_long_trainings_mix_one_view_and_end_unmixed() -> None:
+    options, sentence = settled(10_000, {**FOLDER, "epochs": 200})
+    assert (options["method"], options["views"], options["mix_off_epochs"]) == ("glmc", "alternate", 50)
+    assert sentence.startswith(
+        "preset tuned: GLMC with one mixed view a step, the last 50 of 200 epochs unmixed, because 200 passes over "
+        "10,000 images are enough for mixing to pay"
+    )
+
+
+def test_the_rule_needs_passes_and_images() -> None:
+    images = round(MIXING_IMAGES / MIXING_PASSES)
+    assert mixing_pays(MIXING_PASSES, images + 1)
+    assert not mixing_pays(MIXING_PASSES - 1, 100 * images)
+    assert not mixing_pays(MIXING_PASSES, images - 1)
+    assert not mixing_pays(80, 740)  # MNIST, thinned: mixing lost 2.4 points
+
+
+def test_what_is_asked_for_is_not_decided() -> None:
+    long = {**FOLDER, "epochs": 200}
+    assert settled(10_000, {**long, "method": "ce"})[1] == ""
+    assert settled(10_000, {**long, "preset": "official"})[0]["views"] == "mixup_cutmix"
+    options, sentence = settled(10_000, {**long, "views": "mixup_cutmix"})
+    assert (options["method"], options["views"], sentence) == ("glmc", "mixup_cutmix", "")
+    # A switch of GLMC asks for GLMC, and GLMC mixes.
+    for switch in ({"sampler_power": 1.0}, {"beta": 0.2}, {"mix_off_epochs": 2}, {"method": "glmc"}):
+        options, _ = settled(10_000, {**FOLDER, "epochs": 5, **switch})
+        assert (options["method"], options["views"]) == ("glmc", "alternate")
+    assert settled(10_000, {**long, "mix_off_epochs": 7})[0]["mix_off_epochs"] == 7
+    assert settled(10_000, {**FOLDER, "epochs": 5, "views": "none"})[0]["method"] == "balanced_softmax"
+    # The margin of balanced softmax is for either.
+    assert settled(10_000, {**FOLDER, "epochs": 5, "prior_tau": 1.5})[0]["prior_tau"] == 1.5
+
+
+def test_a_decided_run_is_repeated_by_its_file() -> None:
+    for epochs in (5, 200):
+        options, _ = settled(10_000, {**FOLDER, "epochs": epochs})
+        again, sentence = settled(10_000, {}, options)
+        assert again == options and sentence == ""
+
+
+def test_a_pretrained_network_is_not_mixed() -> None:
+    options, sentence = settled(10_000, {**FOLDER, "epochs": 200, "pretrained": True})
+    assert options["method"] == "balanced_softmax" and "because the network is pretrained" in sentence
+    decision = settle_length(finetuning_options(Given({"model": "resnet18", "epochs": 200})), 10_000)
+    assert flat(decision.options)["method"] == "balanced_softmax"
