@@ -8,8 +8,8 @@ Each step mixes a shuffled batch with partners that favour rare classes, twice: 
 local one. Training makes both views agree, and moves from a conventional classifier to a re-balanced one.
 
 Source: Du et al., Global and Local Mixture Consistency Cumulative Learning for Long-tailed Visual Recognitions, CVPR
-2023, arXiv 2305.08661; the sections are those of the paper. On one CPU thread `recipes/train.py` trains the same
-weights from the same seed; it also takes your own images and any timm backbone, and runs on any number of GPUs.
+2023, arXiv 2305.08661, whose sections are named. `recipes/train.py --views mixup_cutmix` trains the same weights on
+one CPU thread; it takes any images and timm backbone. Without --views it mixes only if the training is long enough.
 """
 
 import math

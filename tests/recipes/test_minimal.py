@@ -43,6 +43,7 @@ def recipe_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folder of recipes/train.py with the same seed, on one thread of the CPU in single precision."""
     folder = tmp_path_factory.mktemp("run") / "digits"
     options = ["--epochs", EPOCHS, "--seed", SEED, "--threads", 1, "--mixed-precision", "no", "--output-dir", folder]
+    options += ["--views", "mixup_cutmix"]
     subprocess.run(
         [sys.executable, str(ROOT / "recipes" / "train.py"), *map(str, options)],
         env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},

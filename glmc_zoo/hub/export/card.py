@@ -37,6 +37,7 @@ _TUNED = {
     "lora": "low-rank adapters (LoRA), merged into the weights",
 }
 _PRECISIONS = {"no": "single (float32)", "fp16": "mixed with float16", "bf16": "mixed with bfloat16"}
+_MIXED = {"alternate": "MixUp and CutMix in turn", "mixup": "MixUp", "cutmix": "CutMix"}
 _COLOUR_MODES = {1: "L", 4: "RGBA"}
 _MOST_CLASSES_LISTED = 20
 
@@ -89,7 +90,7 @@ def _context(results: RunResults, repo_id: str | None) -> dict[str, Any]:
         **vars(results),
         "results": results,
         "card_data": _front_matter(results).to_yaml(),
-        "method_title": results.method_title or _METHOD_TITLES.get(results.method, results.method),
+        "method_title": _method_title(results),
         "tuned": _TUNED.get(finetune.tune, finetune.tune) if finetune else None,
         "precision": _PRECISIONS.get(precision, precision) if precision else None,
         "top1": _percent(results.test.top1 if results.test else None),
@@ -107,6 +108,16 @@ def _context(results: RunResults, repo_id: str | None) -> dict[str, Any]:
         "folder_or_source": f"hf-hub:{repo_id}" if repo_id else "path/to/this/folder",
         "colour_mode": _COLOUR_MODES.get(results.model.input_size[0], "RGB"),
     }
+
+
+def _method_title(results: RunResults) -> str:
+    """The method in words, and how it mixed images where that is not what its name stands for."""
+    title = results.method_title or _METHOD_TITLES.get(results.method, results.method)
+    first_stage = results.second_stage.source_config if results.second_stage else results.config
+    views = (first_stage or {}).get("views")
+    if results.method == "glmc":
+        return f"{title}, in the variant with one mixed view a step" if views == "alternate" else title
+    return f"{title} on mixed images ({_MIXED[views]})" if views in _MIXED else title
 
 
 def _scored_split(results: RunResults) -> str | None:
