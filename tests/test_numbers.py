@@ -179,7 +179,7 @@ def test_published_and_ours_and_their_difference(file: Callable[..., None]) -> N
 
 
 def test_a_difference_from_narrow_numbers_is_given_only_on_equal_terms(file: Callable[..., None]) -> None:
-    suite = "cifar10_lt_if100_resnet32_200_epochs"
+    suite = "cifar10_lt_if100_resnet32_200_passes"
     template = run_of("cifar10_lt_if100_resnet20_60_epochs/ce_seed0")
     for backbone, epochs, shown in (
         ("resnet32_cifar", 200, "| 70.4 | 71.40 | +1.00 |"),

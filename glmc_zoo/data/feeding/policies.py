@@ -72,19 +72,19 @@ class Policy:
         return self._stack(draws)
 
     def _draw(self) -> _Draw:
-        transform, draw = self.transform, self._chain
+        transform = self.transform
         if isinstance(transform, timm_policies.AutoAugment):
             steps: list[tuple[str, float]] = []
             transform(steps)
             return _Draw([self._steps(steps)])
         if isinstance(transform, timm_policies.RandAugment):
-            return _Draw([draw(_choices(transform.ops, transform.num_layers, transform.choice_weights))])
+            return _Draw([self._chain(_choices(transform.ops, transform.num_layers, transform.choice_weights))])
         # Dirichlet's distribution, by its definition.
         parts = [random.gammavariate(transform.alpha, 1) for _ in range(transform.width)]
         shares = [part / sum(parts) for part in parts]
         amount = random.betavariate(transform.alpha, transform.alpha)
         depths = [transform.depth if transform.depth > 0 else random.randint(1, 3) for _ in shares]
-        chains = [draw(_choices(transform.ops, depth, None)) for depth in depths]
+        chains = [self._chain(_choices(transform.ops, depth, None)) for depth in depths]
         if not transform.blended:
             return _Draw(chains, shares, amount)
         return _Draw(chains, _blended(shares, amount))
