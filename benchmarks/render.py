@@ -39,7 +39,7 @@ from _comparison import (
 )
 from _intervals import moments_interval
 
-PAGES = (_rows.ROOT / "README.md", _rows.ROOT / "benchmarks" / "README.md")
+PAGES = tuple(_rows.ROOT / page for page in ("README.md", "benchmarks/README.md", "docs/length.md"))
 SCORES = {"top1": "top-1", "balanced_accuracy": "balanced", "many": "many", "medium": "medium", "few": "few"}
 VALUE = re.compile(r"<!-- value: (\S+) ([^>]*?) -->[^<]*<!-- end -->")
 MARKED = re.compile(r"<!-- (table|classes|settings): (\S+) -->\n.*?<!-- end -->", re.DOTALL)

@@ -71,7 +71,8 @@ class Plan:
             if run.trains:
                 if "--mix-off-epochs" in run.command:
                     run.command += ["--mix-off-epochs", "1"]
-                run.command += ["--passes" if "--passes" in run.command else "--epochs", "1"]
+                # An epoch of two views takes two passes.
+                run.command += ["--passes", "2"] if "--passes" in run.command else ["--epochs", "1"]
             if row.factor is not None:  # down to one image of the last class
                 run.command += ["--max-count", f"{row.factor:g}"]
         run.command += ["--output-dir", str(folder)]

@@ -216,7 +216,7 @@ def test_version_and_list(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_command_runs_its_recipe_and_is_recorded(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.leave_plots_empty(monkeypatch)
-    main(["train", *lab.tiny, "--epochs", "1", "--output-dir", str(tmp_path / "run")])
+    main(["train", *lab.few, "--epochs", "1", "--output-dir", str(tmp_path / "run")])
     assert lab.results(tmp_path / "run")["command"].endswith(
         "train --max-count 10 --imbalance-factor 2 --batch-size 16 --epochs 1 --output-dir path/to/run"
     )

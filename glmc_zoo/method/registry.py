@@ -73,7 +73,8 @@ def register_method(name: str, *, title: str | None = None, views: int = 1, part
         title: The method in words, for model cards.
         views: Augmented views of each image, 1 or 2.
         partners: Whether each batch comes with a second, re-balanced one to mix it with. The task then needs
-            ``draw(height, width, generator)`` and ``mix(first, second, targets, second_targets, mix=)``, as `GLMCTask`.
+            ``draw(height, width, generator)`` and ``mix(first, second, targets, second_targets, mix=)``, as `GLMCTask`;
+            a ``draw`` with a keyword ``step`` gets the number of the batch within the training.
 
     Raises:
         UserError: The name is malformed or belongs to something else, or ``views`` is neither 1 nor 2.
@@ -90,7 +91,8 @@ def register_loss(name: str, *, title: str | None = None) -> Callable[[F], F]:
     ``prior_tau``, ``sampler_power`` and ``class_weight_power`` that its signature takes (``sampler_power`` is 0 in a
     baseline, which has no partners). That gives ``loss(logits (B, C), target) -> 0-d tensor``, where ``target`` is
     what `torch.nn.functional.cross_entropy` takes: class indices ``(B,)`` in a baseline, class probabilities ``(B, C)``
-    in GLMC. If the loss has ``set_epoch(epoch, epochs)``, that is called at the start of every epoch.
+    in GLMC and in a baseline on mixed images. If the loss has ``set_epoch(epoch, epochs)``, that is called at the start
+    of every epoch.
     """
     return _register("loss", name, title)
 

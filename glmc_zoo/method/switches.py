@@ -58,7 +58,7 @@ class GLMCSwitches(OptionGroup):
     correct_lam: bool = option("label the CutMix view by the area really pasted", decided_by=_PRESET)
     reduction: Reduction = option("cross-entropies of the two views: their sum, or their mean", decided_by=_PRESET)
     views: Views = option(
-        "mixing of a step; alternate: one view, MixUp and CutMix in turn; auto: by the length",
+        "how steps mix; none: not; alternate: one view, MixUp and CutMix in turn; auto: by the length",
         decided_by=_PRESET,
     )
     joint_views: bool = option(
@@ -70,7 +70,12 @@ class GLMCSwitches(OptionGroup):
         decided_by="the backbone: 128 for CIFAR networks, else 256",
         at_least=1,
     )
-    mix_off_epochs: int = option("the last so many epochs train on unmixed images", default=0, at_least=0)
+    mix_off_epochs: int | None = option(
+        "the last so many epochs train on unmixed images",
+        default=None,
+        decided_by="0, or by views auto",
+        at_least=0,
+    )
     unmixed_share: float = option(
         "share of the batches before those epochs that stay unmixed, 0 to 1", default=0.0, at_least=0
     )
@@ -81,8 +86,6 @@ class GLMCSwitches(OptionGroup):
             value = getattr(self, name)
             if value is not None and value > 1:
                 raise UserError(f"{name}={value!r} must lie in 0 to 1.")
-        if self.joint_views and self.views == "alternate":
-            raise UserError("joint_views=True needs two views a step, and views='alternate' has one: leave one out.")
 
     @property
     def mixes_baseline(self) -> bool:
@@ -91,7 +94,10 @@ class GLMCSwitches(OptionGroup):
 
     @property
     def two_views(self) -> bool:
-        """Whether GLMC has two views a step, and so a consistency loss; with ``alternate`` it has one."""
+        """Whether GLMC has two views a step, and so a consistency loss; with ``alternate`` it has one.
+
+        ``auto``, which nothing has decided yet, stands for two as well.
+        """
         return self.views != "alternate"
 
 

@@ -47,15 +47,22 @@ class MixedLossTask(LossTask):
     ) -> None:
         super().__init__(model, criterion, epochs)
         self.num_classes, self.switches, self._unmixed = num_classes, switches, False
+        try:
+            criterion(torch.zeros(2, num_classes), torch.full((2, num_classes), 1 / num_classes))
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise UserError(
+                f"views={switches.views!r} mixes labels, and the loss refuses class probabilities ({error}): leave "
+                "views= out, or write the loss for them as well."
+            ) from error
 
     def set_epoch(self, epoch: int) -> None:
         """Tell loss and mixing which epoch, counted from 0, begins."""
         super().set_epoch(epoch)
         self._unmixed = _mixing_is_off(self.switches, epoch, self.epochs)
 
-    def draw(self, height: int, width: int, generator: torch.Generator | None = None, *, batch: int = 0) -> Mix:
-        """The `Mix` of the batch with this number within its epoch."""
-        return _draw(self.switches, (height, width), generator, batch, unmixed=self._unmixed)
+    def draw(self, height: int, width: int, generator: torch.Generator | None = None, *, step: int = 0) -> Mix:
+        """The `Mix` of the training's batch number ``step``, counted from 0."""
+        return _draw(self.switches, (height, width), generator, step, unmixed=self._unmixed)
 
     def mix(
         self, first: tuple[Tensor], second: tuple[Tensor], targets: Tensor, second_targets: Tensor, *, mix: Mix
@@ -92,6 +99,8 @@ class GLMCTask(TrainingTask):
         super().__init__(**kwargs)
         if len(class_counts) != model.num_classes:
             raise ValueError(f"{len(class_counts)} class counts do not fit a model of {model.num_classes} classes.")
+        if switches.views == "none" or (switches.two_views and not hasattr(model, "projector")):
+            raise ValueError(f"A model without consistency=True and views={switches.views!r} do not make GLMC.")
         self.trainable_module = model
         self.epochs, self.switches = epochs, switches
         self.criterion = None
@@ -126,12 +135,12 @@ class GLMCTask(TrainingTask):
         setattr(model, name, torch.compile(getattr(model, name), backend=backend, mode=mode, **kwargs))
         return model
 
-    def draw(self, height: int, width: int, generator: torch.Generator | None = None, *, batch: int = 0) -> Mix:
-        """The `Mix` of the batch with this number within its epoch, see `draw_mix`.
+    def draw(self, height: int, width: int, generator: torch.Generator | None = None, *, step: int = 0) -> Mix:
+        """The `Mix` of the training's batch number ``step``, counted from 0; see `draw_mix`.
 
         In the last ``mix_off_epochs`` it leaves the views unmixed.
         """
-        return _draw(self.switches, (height, width), generator, batch, unmixed=self._unmixed)
+        return _draw(self.switches, (height, width), generator, step, unmixed=self._unmixed)
 
     def mix(
         self,
@@ -142,9 +151,10 @@ class GLMCTask(TrainingTask):
         generator: torch.Generator | None = None,
         *,
         mix: Mix | None = None,
+        step: int = 0,
     ) -> MixedViews | MixedBatch:
-        """Apply ``mix``, or a newly drawn one, to the batch; for the arguments see `mix_views` and `mix_batch`."""
-        mix = mix or self.draw(first[0].shape[-2], first[0].shape[-1], generator)
+        """Apply ``mix``, or one drawn for ``step``, to the batch; for the arguments see `mix_views` and `mix_batch`."""
+        mix = mix or self.draw(first[0].shape[-2], first[0].shape[-1], generator, step=step)
         common: dict[str, Any] = {
             "num_classes": self.trainable_module.num_classes,
             "class_weights": self.class_weights,
@@ -196,19 +206,18 @@ def _make_criterion(name: str, class_counts: list[int], switches: GLMCSwitches, 
 
 
 def _mixing_is_off(switches: GLMCSwitches, epoch: int, epochs: int) -> bool:
-    off = switches.mix_off_epochs
-    return off > 0 and epoch >= epochs - off
+    return epoch >= epochs - (switches.mix_off_epochs or 0)
 
 
 def _draw(
-    switches: GLMCSwitches, size: tuple[int, int], generator: torch.Generator | None, batch: int, *, unmixed: bool
+    switches: GLMCSwitches, size: tuple[int, int], generator: torch.Generator | None, step: int, *, unmixed: bool
 ) -> Mix:
     share = switches.unmixed_share
     # A share of 0 takes no random number: the published settings draw what they always drew.
     if unmixed or (share > 0 and float(torch.rand((), generator=generator)) < share):
         return Mix(1.0, (0, 0, 0, 0), size)
     mix = draw_mix(*size, beta=switches.beta, generator=generator)
-    cutmix = switches.views == "cutmix" or (switches.views == "alternate" and batch % 2 == 1)
+    cutmix = switches.views == "cutmix" or (switches.views == "alternate" and step % 2 == 1)
     return mix._replace(kind="cutmix") if cutmix else mix
 
 

@@ -5,8 +5,10 @@ Equal passes take about equal time, equal epochs do not: GLMC's two views take t
 """
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+from glmc_zoo.errors import UserError
 from glmc_zoo.options.run import FinetuneStage, RunOptions, SecondStage
 
 MIXING_PASSES = 40
@@ -30,41 +32,64 @@ def passes_of_epoch(views: int, sam_every: int | None) -> float:
     return views * (1.0 if sam_every is None else 1.0 + 1.0 / sam_every)
 
 
-def mixing_pays(passes: float, images: int) -> bool:
-    """Whether a training from scratch of so many passes over so many images gains by mixing them.
+def epochs_of(passes: int, views: int, sam_every: int | None) -> int:
+    """The most epochs that take no more than ``passes``; a `UserError` where that is not one."""
+    # In whole numbers: 33 passes with SAM every 10th step are 30 epochs, and 29 in floating-point numbers.
+    epochs = passes // views if sam_every is None else passes * sam_every // (views * (sam_every + 1))
+    if epochs < 1:
+        raise UserError(
+            f"passes={passes} is less than one epoch, which takes {passes_of_epoch(views, sam_every):g}: give more."
+        )
+    return epochs
 
-    Measured on held-out images of CIFAR-10-LT, CIFAR-100-LT and smaller sets; the page of results has the figure.
+
+def mixing_pays(passes: float, images: int) -> bool:
+    """Whether a training from scratch with so many passes, one view a step, gains by mixing its images.
+
+    Measured on held-out images: docs/length.md has the figure.
     """
     return passes >= MIXING_PASSES and passes * images >= MIXING_IMAGES
 
 
-def settle_length(options: RunOptions, images: int) -> Decision:
+def settle_length(options: RunOptions, images: int, before: Mapping[str, Any] | None = None) -> Decision:
     """Decide method and mixing where they are ``auto``, for a training set of ``images`` images.
 
     A training that is too short gets balanced softmax on unmixed images, or with ``method='glmc'`` the cheapest mixing;
-    a longer one gets GLMC with one view a step and an unmixed end.
+    a longer one gets GLMC with one view a step and an unmixed end. ``before`` are the options of a run that is resumed:
+    what was decided when it began stays, whatever images were added since.
     """
     stage, schedule = options.stage, options.schedule
     if isinstance(stage, SecondStage) or "auto" not in (stage.method.method, stage.switches.views):
         return Decision(options, None)
-    pretrained = isinstance(stage, FinetuneStage) or stage.model.pretrained
-    passes = schedule.epochs * passes_of_epoch(1, None if schedule.sam_rho is None else schedule.sam_every)
-    length = f"{passes:g} passes over {images:,} images"
-    if pretrained:
-        mixing, reason = False, "the network is pretrained"
+    if before and "auto" not in (before.get("method", "auto"), before.get("views", "auto")):
+        chosen = f"{before['method']} with views {before['views']}, as decided when the run began"
+        settled = _with(options, before["method"], before["views"], before.get("mix_off_epochs") or 0)
+        return Decision(settled, _sentence(chosen))
+    enough = mixing_pays(schedule.epochs, images)
+    if isinstance(stage, FinetuneStage) or stage.model.pretrained:
+        enough, reason = False, "the network is pretrained"
     else:
-        mixing = mixing_pays(passes, images)
-        reason = f"{length} are {'enough' if mixing else 'too few'} for mixing to pay"
-    method, switches = stage.method, stage.switches
-    if method.method == "auto" and not mixing:
-        method = dataclasses.replace(method, method="balanced_softmax")
-        switches = dataclasses.replace(switches, views="none")
-        chosen = "balanced softmax on unmixed images"
-    else:
-        method = dataclasses.replace(method, method="glmc")
-        off = switches.mix_off_epochs or round(UNMIXED_END * schedule.epochs)
-        switches = dataclasses.replace(switches, views="alternate", mix_off_epochs=off)
-        chosen = f"GLMC with one mixed view a step, the last {off} of {schedule.epochs} epochs unmixed"
-    sentence = f"preset tuned: {chosen}, because {reason}; method= and views= override this"
-    stage = dataclasses.replace(stage, method=method, switches=switches)
-    return Decision(dataclasses.replace(options, stage=stage), sentence)
+        length = f"{schedule.epochs} epoch{'s' if schedule.epochs > 1 else ''} of {images:,} images"
+        reason = f"{length} are {'enough' if enough else 'too few'} for mixing to pay"
+    if stage.method.method == "auto" and not enough:
+        chosen = f"balanced softmax on unmixed images, because {reason}"
+        return Decision(_with(options, "balanced_softmax", "none", 0), _sentence(chosen))
+    off = stage.switches.mix_off_epochs
+    off = round(UNMIXED_END * schedule.epochs) if off is None else off
+    end = f", the last {off} of {schedule.epochs} epochs unmixed" if off else ""
+    why = f"because {reason}" if enough else "because GLMC or a switch of it was asked for"
+    chosen = f"GLMC with one mixed view a step{end}, {why}"
+    if not enough:
+        chosen += f" (else balanced softmax on unmixed images: {reason})"
+    return Decision(_with(options, "glmc", "alternate", off), _sentence(chosen))
+
+
+def _sentence(chosen: str) -> str:
+    return f"The preset tuned trains {chosen}. method= and views= override this."
+
+
+def _with(options: RunOptions, method: str, views: Any, mix_off_epochs: int) -> RunOptions:
+    stage: Any = options.stage
+    switches = dataclasses.replace(stage.switches, views=views, mix_off_epochs=mix_off_epochs)
+    stage = dataclasses.replace(stage, method=dataclasses.replace(stage.method, method=method), switches=switches)
+    return dataclasses.replace(options, stage=stage)

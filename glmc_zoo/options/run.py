@@ -13,6 +13,9 @@ from glmc_zoo.options.machine import MachineOptions, OutputOptions, PushOptions
 from glmc_zoo.options.model import BackboneOptions, MethodOptions, SecondStageOptions, TuneOptions
 from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
 
+RUN_GROUPS = (DataOptions, ScheduleOptions, ImageOptions, ShotOptions, MachineOptions, OutputOptions)
+"""The groups of options that every run has."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingStage:
@@ -78,6 +81,13 @@ def groups_in(options: Any) -> Iterator[OptionGroup]:
             yield value
         elif dataclasses.is_dataclass(value):
             yield from groups_in(value)
+
+
+def option_defaults() -> dict[str, Any]:
+    """The defaults of all options of a run that have one, by name."""
+    groups = {*RUN_GROUPS, MethodOptions, BackboneOptions, TuneOptions, GLMCSwitches, OptimizerOptions}
+    fields = [field for group in groups for field in dataclasses.fields(group)]
+    return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
 
 
 def flat(options: Any) -> dict[str, Any]:

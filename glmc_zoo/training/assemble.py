@@ -29,7 +29,7 @@ from glmc_zoo.training.finetuning import FineTuning
 from glmc_zoo.training.folder import RunFolder
 from glmc_zoo.training.inputs import InputSpec
 from glmc_zoo.training.placement import ImagePlacement, place_images
-from glmc_zoo.training.resumption import find_resumption
+from glmc_zoo.training.resumption import find_resumption, options_of_resumed
 from glmc_zoo.training.second_stage import ClassifierTraining
 from glmc_zoo.training.stage import Stage, StageParts
 
@@ -42,8 +42,6 @@ class RunParts:
     """With what data, model and machine decide filled in."""
     accelerator: Accelerator
     data: LongTailData
-    decision: str | None
-    """What the length of the training decided, in a sentence."""
     stage: Stage
     built: StageParts
     prepared: nn.Module
@@ -80,13 +78,15 @@ def assemble(options: RunOptions) -> RunParts:
 
     # ---------------------------------------------------------------- data, model
     data = main_process_first(accelerator, lambda: load_split_data(options.data))
-    options, decision = settle_length(options, len(data.train))
+    before = on_main_process(accelerator, lambda: options_of_resumed(options))
+    options, decision = settle_length(options, len(data.train), before)
     stage = main_process_first(accelerator, lambda: make_stage(options.stage))
     options = _with_precision(options, accelerator)
     resumption, checkpoint_data = find_resumption(
         accelerator, options, data, stage.run_name(data.name, options.schedule.seed)
     )
-    options, data = options.with_values(**resumption.decided), _with_notes(data, resumption.notes)
+    options = options.with_values(**resumption.decided)
+    data = _with_notes(data, [*filter(None, [decision]), *resumption.notes])
     built = stage.build(data, options.images, options.schedule)
     options, task = _settled(options, data, built.spec), built.task
     # The faster layout for convolutions on GPUs and CPUs alike; other weights are not changed by it.
@@ -116,7 +116,7 @@ def assemble(options: RunOptions) -> RunParts:
     set_seed(schedule.seed, device_specific=True)
     constraints = stage.constrain(task, optimizer)
     return RunParts(
-        options, accelerator, data, decision, stage, built, prepared, wrapped, loader, scheduler, placement, folder,
+        options, accelerator, data, stage, built, prepared, wrapped, loader, scheduler, placement, folder,
         resumption.checkpoint, checkpoint_data, constraints,
     )  # fmt: skip
 

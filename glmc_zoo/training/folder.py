@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import check_folder, claim_folder, fresh_folder, replace_file
 from glmc_zoo.machine.processes import on_main_process
-from glmc_zoo.options.run import RunOptions, saved
+from glmc_zoo.options.run import RunOptions, option_defaults, saved
 
 # A resumed run may differ in these from the run that was interrupted: they do not change what is computed. What
 # skip_bad_images changes is seen when the images are compared; it may be given, and not be taken back.
@@ -157,6 +157,8 @@ def differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         free.remove("skip_bad_images")
     if before.get("groups") == now.get("groups") == "terciles":
         free |= _THRESHOLDS
+    # An option that is younger than the run had no effect on it, as its default has none.
+    before = {**option_defaults(), **before}
     return [
         f"{name}: {before.get(name)} -> {value}"
         for name, value in now.items()

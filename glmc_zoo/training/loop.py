@@ -193,7 +193,8 @@ class EpochTrainer:
 
     def _mixes(self, task: Any, height: int, width: int, batches: range) -> list[Mix]:
         epoch, rank = self.progress.epoch, self.step.accelerator.process_index
-        draw = task.draw
-        if "batch" not in inspect.signature(draw).parameters:  # a plug-in may not care which batch it is
-            return [draw(height, width, step_generator(self.seed, epoch, batch, rank)) for batch in batches]
-        return [draw(height, width, step_generator(self.seed, epoch, batch, rank), batch=batch) for batch in batches]
+        draw, first = task.draw, epoch * len(self.loader)
+        generators = {batch: step_generator(self.seed, epoch, batch, rank) for batch in batches}
+        if "step" not in inspect.signature(draw).parameters:  # a plug-in may not care which step it is
+            return [draw(height, width, generator) for generator in generators.values()]
+        return [draw(height, width, generator, step=first + batch) for batch, generator in generators.items()]

@@ -123,7 +123,13 @@ def step_text(schedule: ScheduleOptions, processes: int) -> str:
     rate = f"lr {schedule.lr}"
     if schedule.lr_base_size is not None:
         rate = f"lr {schedule.scaled(processes).lr:g} ({schedule.lr} x {images} / {schedule.lr_base_size})"
-    return f"{batch}, {rate}" + (f", SAM within {schedule.sam_rho}" if schedule.sam_rho is not None else "")
+    return f"{batch}, {rate}" + _sam_text(schedule)
+
+
+def _sam_text(schedule: ScheduleOptions) -> str:
+    if schedule.sam_rho is None:
+        return ""
+    return f", SAM within {schedule.sam_rho}" + (f" in one step of {n}" if (n := schedule.sam_every) > 1 else "")
 
 
 def epoch_line(row: dict[str, Any], epochs: int) -> str:

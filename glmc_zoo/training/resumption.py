@@ -51,6 +51,18 @@ def find_resumption(
     return resumption, None if images is None else CheckpointData(images, resumption.notes)
 
 
+def options_of_resumed(options: RunOptions) -> dict[str, Any] | None:
+    """The options by which the run began that is resumed; ``None`` where none is, or where its folder has no name yet.
+
+    Raises:
+        UserError: ``resume`` is not a checkpoint of a run, or its ``config.yaml`` cannot be read.
+    """
+    output = options.output
+    if output.resume is None or (output.resume == "auto" and not output.output_dir):
+        return None
+    return options_before(run_folder(options, ""), output.resume)
+
+
 def _resumption(
     options: RunOptions, data: LongTailData, images: DataFingerprint | None, name: str, accelerator: Accelerator
 ) -> Resumption:

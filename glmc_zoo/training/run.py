@@ -11,7 +11,6 @@ from timm.utils import ModelEmaV3, distribute_bn, unwrap_model
 from torch import nn
 
 from glmc_zoo.data import ImageSplit, Normalize, eval_loader
-from glmc_zoo.errors import as_shown
 from glmc_zoo.hub import push_model, source_license
 from glmc_zoo.machine.clock import StageClock
 from glmc_zoo.machine.hardware import hardware_text
@@ -51,7 +50,6 @@ class TrainingRun:
     def __init__(self, options: RunOptions) -> None:
         parts = assemble(options)
         self.options, self.accelerator, self.data = parts.options, parts.accelerator, parts.data
-        self._decision = parts.decision
         self.stage, self.spec, self.task = parts.stage, parts.built.spec, parts.built.task
         self.optimizer, self.scheduler, self.loader = parts.optimizer, parts.scheduler, parts.loader
         self.placement, self.folder = parts.placement, parts.folder
@@ -277,8 +275,6 @@ class TrainingRun:
         name = self.stage.name if self.stage.source is None else architecture_of(self.timm_model)
         for line in opening_lines(options, self.stage.title, name, self.data, self.spec, self.timm_model):
             self.say(line)
-        if self._decision is not None:
-            self.say(as_shown(self._decision))
         self.say(f"{options.schedule.epochs} epochs of {steps}; results in {folder}")
         resident = self.placement.resident_on is not None
         self.say(hardware_text(self.accelerator, self.placement.workers, resident=resident))

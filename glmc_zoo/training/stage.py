@@ -63,7 +63,10 @@ class Stage:
         self.opt, self.ema_decay = optimizer.opt, optimizer.ema_decay
         self.method = get_method(method.method)
         self.views = self.method.views_with(switches)
-        self.title = f"{method.method} ({method.preset})" if method.method == "glmc" else method.method
+        notes: list[str] = [method.preset] if method.method == "glmc" else []
+        if not switches.two_views or (method.method != "glmc" and switches.mixes_baseline):
+            notes.append("one mixed view a step")
+        self.title = f"{method.method} ({', '.join(notes)})" if notes else method.method
 
     @property
     def timm_name(self) -> str:

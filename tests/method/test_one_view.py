@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from glmc_zoo.errors import UserError
 from glmc_zoo.method import (
     GLMCModel,
     GLMCTask,
@@ -97,18 +98,20 @@ def test_loss_of_glmc_by_hand(kind: Any, loss: str) -> None:
         assert float(result[name].detach()) == pytest.approx(value, rel=1e-5), name
 
 
-def test_mixup_and_cutmix_take_turns_by_the_batch_of_the_epoch() -> None:
+def test_mixup_and_cutmix_take_turns() -> None:
     task = glmc()
     generators = [torch.Generator().manual_seed(seed) for seed in range(5)]
-    kinds = [task.draw(32, 32, generator, batch=batch).kind for batch, generator in enumerate(generators)]
+    kinds = [task.draw(32, 32, generator, step=step).kind for step, generator in enumerate(generators)]
     assert kinds == ["mixup", "cutmix", "mixup", "cutmix", "mixup"]
+    views = [task.mix(*batch(), generators[0].manual_seed(0), step=step) for step in (0, 1)]
+    assert not torch.equal(views[0][0], views[1][0])
 
 
 def test_the_last_epochs_are_unmixed() -> None:
     task = glmc(mix_off_epochs=3)
     for epoch, unmixed in ((6, False), (7, True)):
         task.set_epoch(epoch)
-        mix = task.draw(32, 32, torch.Generator().manual_seed(0), batch=1)
+        mix = task.draw(32, 32, torch.Generator().manual_seed(0), step=1)
         assert (mix.lam == 1.0) == unmixed
         mixed = task.mix(*batch(), mix=mix)
         assert torch.equal(mixed.images, batch()[0][0]) == unmixed
@@ -128,7 +131,7 @@ def test_a_share_of_the_batches_is_unmixed_and_the_prior_knows_it() -> None:
 def test_a_baseline_mixes_its_own_images(views: str, kinds: list[str]) -> None:
     task = get_method("balanced_softmax").build(setup(views=views, prior_tau=1.0, mix_off_epochs=2))
     assert isinstance(task, MixedLossTask)
-    assert [task.draw(32, 32, torch.Generator().manual_seed(3), batch=batch).kind for batch in (0, 1)] == kinds
+    assert [task.draw(32, 32, torch.Generator().manual_seed(3), step=step).kind for step in (0, 1)] == kinds
     x, targets = images(1), torch.tensor([0, 0, 1, 2])
     mixed = task.mix((x,), (x.flip(0),), targets, targets.flip(0), mix=Mix(0.3, (0, 0, 0, 0), (32, 32)))
     assert torch.allclose(mixed.images, 0.3 * x + 0.7 * x.flip(0), atol=1e-6)
@@ -156,3 +159,18 @@ def test_unmixed_baselines_are_as_before() -> None:
         task = get_method("ce").build(setup(views=views))
         assert not isinstance(task, MixedLossTask)
         assert isinstance(task.criterion, nn.CrossEntropyLoss)
+
+
+def test_what_cannot_be_built_is_refused() -> None:
+    with pytest.raises(ValueError, match="do not make GLMC"):
+        get_method("glmc").build(setup(views="none"))
+    model = GLMCModel("test_vit", 5, image_size=32, depth=1, consistency=False)
+    with pytest.raises(ValueError, match="without consistency=True and views='mixup' do not make GLMC"):
+        GLMCTask(model, class_counts=COUNTS, epochs=2, switches=preset_switches("tuned", views="mixup"), verbose=False)
+
+    def hard(logits: Tensor, target: Tensor) -> Tensor:
+        return logits[torch.arange(len(target)), target].mean()
+
+    model = create_backbone("test_vit", 5, image_size=32, depth=1)
+    with pytest.raises(UserError, match=r"^views='mixup' mixes labels, and the loss refuses class probabilities"):
+        MixedLossTask(model, hard, 2, 5, preset_switches("tuned", views="mixup"))

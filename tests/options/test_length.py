@@ -6,8 +6,16 @@ from typing import Any
 
 import pytest
 
+from glmc_zoo.errors import UserError
 from glmc_zoo.options.given import Given
-from glmc_zoo.options.length import MIXING_IMAGES, MIXING_PASSES, mixing_pays, passes_of_epoch, settle_length
+from glmc_zoo.options.length import (
+    MIXING_IMAGES,
+    MIXING_PASSES,
+    epochs_of,
+    mixing_pays,
+    passes_of_epoch,
+    settle_length,
+)
 from glmc_zoo.options.resolve import finetuning_options, second_stage_options, training_options
 from glmc_zoo.options.run import flat
 
@@ -40,7 +48,8 @@ def test_passes_are_equal_time(given: dict[str, Any], epochs: int) -> None:
 
 
 def test_passes_and_epochs() -> None:
-    assert flat(training_options(Given({**FOLDER, "passes": 1, "views": "cutmix"})))["epochs"] == 1  # never none
+    with pytest.raises(UserError, match=r"^passes=1 is less than one epoch, which takes 2: give more"):
+        training_options(Given({**FOLDER, "passes": 1, "views": "cutmix"}))
     file = {**FOLDER, "passes": 60, "epochs": 30, "views": "mixup_cutmix"}  # as config.yaml has it
     assert flat(training_options(Given({}, file)))["epochs"] == 30
     again = flat(training_options(Given({"epochs": 7}, file)))
@@ -51,6 +60,8 @@ def test_passes_and_epochs() -> None:
 
 
 def test_passes_of_an_epoch() -> None:
+    assert [epochs_of(passes, 1, 10) for passes in (32, 33, 55, 110, 220)] == [29, 30, 50, 100, 200]
+    assert [epochs_of(passes, 2, 1) for passes in (4, 7, 8)] == [1, 1, 2]
     assert [passes_of_epoch(1, None), passes_of_epoch(2, None), passes_of_epoch(2, 1)] == [1, 2, 4]
     assert passes_of_epoch(1, 4) == 1.25
 
@@ -59,8 +70,8 @@ def test_short_trainings_are_not_mixed() -> None:
     options, sentence = settled(10_000, {**FOLDER, "epochs": 5})
     assert (options["method"], options["views"], options["mix_off_epochs"]) == ("balanced_softmax", "none", 0)
     assert sentence == (
-        "preset tuned: balanced softmax on unmixed images, because 5 passes over 10,000 images are too few for mixing "
-        "to pay; method= and views= override this"
+        "The preset tuned trains balanced softmax on unmixed images, because 5 epochs of 10,000 images are too few for "
+        "mixing to pay. method= and views= override this."
     )
 
 
@@ -68,8 +79,8 @@ def test_long_trainings_mix_one_view_and_end_unmixed() -> None:
     options, sentence = settled(10_000, {**FOLDER, "epochs": 200})
     assert (options["method"], options["views"], options["mix_off_epochs"]) == ("glmc", "alternate", 50)
     assert sentence.startswith(
-        "preset tuned: GLMC with one mixed view a step, the last 50 of 200 epochs unmixed, because 200 passes over "
-        "10,000 images are enough for mixing to pay"
+        "The preset tuned trains GLMC with one mixed view a step, the last 50 of 200 epochs unmixed, because 200 "
+        "epochs of 10,000 images are enough for mixing to pay."
     )
 
 
@@ -91,10 +102,43 @@ def test_what_is_asked_for_is_not_decided() -> None:
     for switch in ({"sampler_power": 1.0}, {"beta": 0.2}, {"mix_off_epochs": 2}, {"method": "glmc"}):
         options, _ = settled(10_000, {**FOLDER, "epochs": 5, **switch})
         assert (options["method"], options["views"]) == ("glmc", "alternate")
-    assert settled(10_000, {**long, "mix_off_epochs": 7})[0]["mix_off_epochs"] == 7
+    assert settled(10_000, {**FOLDER, "epochs": 5, "method": "glmc"})[1] == (
+        "The preset tuned trains GLMC with one mixed view a step, the last 1 of 5 epochs unmixed, because GLMC or a "
+        "switch of it was asked for (else balanced softmax on unmixed images: 5 epochs of 10,000 images are too few "
+        "for mixing to pay). method= and views= override this."
+    )
+    assert "a step, because GLMC" in settled(10_000, {**FOLDER, "epochs": 1, "method": "glmc"})[1]
+    for off in (0, 7):
+        assert settled(10_000, {**long, "mix_off_epochs": off})[0]["mix_off_epochs"] == off
+    # What shapes two views asks for them; what turns something off asks for nothing.
+    for switch, views in (
+        ({"consistency_weight": 4}, "mixup_cutmix"),
+        ({"joint_views": True}, "mixup_cutmix"),
+        ({"consistency_weight": 0}, "alternate"),
+        ({"joint_views": False}, "alternate"),
+    ):
+        assert settled(10_000, {**long, **switch})[0]["views"] == views
+    assert settled(10_000, {**FOLDER, "epochs": 5, "joint_views": False})[0]["method"] == "balanced_softmax"
+    assert settled(10_000, {**long, "views": "alternate", "consistency_weight": 0})[0]["views"] == "alternate"
     assert settled(10_000, {**FOLDER, "epochs": 5, "views": "none"})[0]["method"] == "balanced_softmax"
     # The margin of balanced softmax is for either.
     assert settled(10_000, {**FOLDER, "epochs": 5, "prior_tau": 1.5})[0]["prior_tau"] == 1.5
+
+
+def test_a_decided_run_is_decided_anew_where_that_is_asked_for() -> None:
+    """The file of a run holds every switch, of which nobody asked for most."""
+    short, _ = settled(10_000, {**FOLDER, "epochs": 5})
+    for again in ({"method": "auto"}, {"views": "auto"}, {"preset": "tuned"}):
+        options, sentence = settled(10_000, {"epochs": 200, **again}, short)
+        assert (options["method"], options["views"], options["mix_off_epochs"]) == ("glmc", "alternate", 50)
+        assert "200 epochs of 10,000 images are enough" in sentence
+    official, _ = settled(10_000, {"preset": "official"}, short)
+    assert (official["method"], official["views"], official["rebalanced_loss"]) == (
+        *("glmc", "mixup_cutmix"),
+        "reweighted",
+    )
+    mixed, _ = settled(10_000, {"views": "alternate"}, short)
+    assert (mixed["method"], mixed["correct_lam"]) == ("balanced_softmax", True)
 
 
 def test_a_decided_run_is_repeated_by_its_file() -> None:
@@ -102,6 +146,36 @@ def test_a_decided_run_is_repeated_by_its_file() -> None:
         options, _ = settled(10_000, {**FOLDER, "epochs": epochs})
         again, sentence = settled(10_000, {}, options)
         assert again == options and sentence == ""
+
+
+def test_the_preset_tuned_goes_with_a_baseline_and_the_others_do_not() -> None:
+    """On CIFAR it has a learning rate of its own, for every method."""
+    cifar = {"data": "cifar10_lt", "method": "balanced_softmax"}
+    rates = [flat(training_options(Given({**cifar, **more})))["lr"] for more in ({}, {"preset": "tuned"})]
+    assert rates == [0.01, 0.1]
+    assert settled(10_000, {**FOLDER, "preset": "tuned", "views": "none"})[0]["method"] == "balanced_softmax"
+    for preset in ("official", "paper"):
+        with pytest.raises(UserError, match=r"^preset= belongs to method='glmc'"):
+            training_options(Given({**cifar, "preset": preset}))
+        with pytest.raises(UserError, match=r"^views='none' is not possible with method='glmc'"):
+            training_options(Given({"data": "cifar10_lt", "preset": preset, "views": "none"}))
+        with pytest.raises(
+            UserError, match=f"^views='auto' is decided by preset='tuned', and this is preset='{preset}'"
+        ):
+            training_options(Given({"data": "cifar10_lt", "preset": preset, "views": "auto"}))
+
+
+def test_what_was_decided_when_a_run_began_stays() -> None:
+    """Images that were added since do not turn a baseline into GLMC within a training."""
+    options = training_options(Given({**FOLDER, "epochs": 60}))
+    few, many = 1_000, 100_000
+    before = flat(settle_length(options, few).options)
+    assert (before["method"], flat(settle_length(options, many).options)["method"]) == ("balanced_softmax", "glmc")
+    resumed = settle_length(options, many, before)
+    assert flat(resumed.options) == before
+    assert "balanced_softmax with views none, as decided when the run began" in str(resumed.sentence)
+    before = flat(settle_length(options, many).options)
+    assert flat(settle_length(options, few, before).options) == before
 
 
 def test_a_pretrained_network_is_not_mixed() -> None:

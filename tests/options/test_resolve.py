@@ -17,7 +17,7 @@ from glmc_zoo.training import first_stage
 
 GOLDEN = yaml.safe_load(Path(__file__).with_name("resolved.yaml").read_text(encoding="utf-8"))
 # The first implementation did not have these.
-NEW = {"plugin": [], "sampler": "power", "mix_off_epochs": 0}
+NEW: dict[str, Any] = {"plugin": [], "sampler": "power"}
 NEW |= {"split_column": None, "split_by": None, "class_level": None, "follow_links": False, "no_test": False}
 NEW |= {"auto_augment": None, "random_erasing": None, "cutout": None}
 NEW |= {"intensity_range": None, "duplicates": "auto", "allow_duplicates": False}
@@ -55,6 +55,7 @@ def test_values_are_those_of_the_first_implementation(name: str) -> None:
         asked = {**case.get("file", {}), **case.get("explicit", {})}
         views = "none" if baseline else "auto" if auto and "views" not in asked else golden["views"]
         assert values.pop("views") == views
+        assert values.pop("mix_off_epochs") == (None if views == "auto" else 0)
         assert values.pop("method") in ({"auto", "glmc"} if auto else {golden["method"]})
         golden = {name: value for name, value in golden.items() if name not in ("views", "method")}
     if isinstance(options.stage, FinetuneStage):
@@ -133,7 +134,7 @@ def test_a_missing_model_is_named(command: str, sentence: str) -> None:
         ({"method": "ce", "preset": "paper"}, {"beta": 0.5}, "preset= belongs to method='glmc' .* method='ce'"),
         ({"method": "ce", "beta": 0.5}, {}, "^beta= shapes mixed images, and method='ce' has unmixed ones"),
         ({"method": "ce", "views": "mixup_cutmix"}, {}, "^views='mixup_cutmix' are the two views of GLMC, .* has one"),
-        ({"method": "glmc", "views": "none"}, {}, "^views='none' leaves nothing of method='glmc'"),
+        ({"method": "glmc", "views": "none"}, {}, "^views='none' is not possible with method='glmc'"),
         ({"views": "alternate", "joint_views": True}, {}, "^joint_views= shapes two views and has no effect"),
         ({"views": "alternate", "consistency_weight": 2.0}, {}, "^consistency_weight= shapes two views"),
         ({"unmixed_share": 1.5}, {}, r"^unmixed_share=1\.5 must lie in 0 to 1"),

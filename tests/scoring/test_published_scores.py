@@ -60,7 +60,7 @@ def small(folder: Path) -> tuple[dict[str, Any], Reference]:
     """PNG files of 36 to 119 pixels, resized to 32."""
     data = crops(folder, 36, 120, "png")
     options = {"image_size": 32, "augment": "crop_flip", "epochs": 3, "eval_every": 3, "batch_size": 8, "lr": 0.02}
-    return {"data": data, "backbone": "test_vit", **options}, from_files(data)
+    return {"data": data, "backbone": "test_vit", "views": "mixup_cutmix", **options}, from_files(data)
 
 
 def large(folder: Path) -> tuple[dict[str, Any], Reference]:

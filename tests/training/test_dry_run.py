@@ -162,3 +162,14 @@ def test_two_processes(lab: Any, tmp_path: Path) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert _duration(seconds) == text
+
+
+def test_a_step_counts_the_share_of_steps_with_sam(finished: Callable[..., Any], tmp_path: Path) -> None:
+    """Timed steps take 1 second each, and all of them use SAM."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("glmc_zoo.training.dry_run._StepTimer.step_seconds", 1.0)
+        seconds = [
+            glmc_zoo.train(dry_run=True, epochs=2, **TINY, **sam).step_seconds
+            for sam in ({}, {"sam_rho": 0.05}, {"sam_rho": 0.05, "sam_every": 4})
+        ]
+    assert seconds == [1.0, 1.0, 0.625]

@@ -18,7 +18,7 @@ from glmc_zoo.options.resolve import FINETUNE_RECIPE
 
 Recipe = Callable[..., Any]
 # In the first epoch of GLMC the re-balanced classifier, the exported one, learns nothing yet.
-SHORT = ["--epochs", 2, "--batch-size", 8, "--warmup-epochs", 0]
+SHORT = ["--epochs", 2, "--batch-size", 8, "--warmup-epochs", 0, "--views", "mixup_cutmix"]
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_cache")]
@@ -145,7 +145,7 @@ def test_two_processes(lab: Any, digits: Path, tmp_path: Path) -> None:
         options = [
             "--model",
             digits,
-            *lab.tiny,
+            *lab.few,
             "--epochs",
             1,
             "--method",

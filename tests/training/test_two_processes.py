@@ -12,6 +12,7 @@ pytestmark = pytest.mark.processes
 
 SCRIPT = Path(__file__).with_name("two_process_script.py")
 OPTIONS = [
+    *("--views", "mixup_cutmix"),
     *("--backbone", "test_efficientnet", "--image-size", 32, "--drop-rate", 0.3, "--drop-path-rate", 0.2),
     *("--ema-decay", 0.9, "--epochs", 2, "--warmup-epochs", 0, "--batch-size", 4, "--checkpoint-steps", 2),
 ]

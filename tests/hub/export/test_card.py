@@ -115,6 +115,31 @@ def test_the_title_of_a_method_is_that_of_its_plug_in() -> None:
     assert "Plug-in" not in render_card(RESULTS)
 
 
+@pytest.mark.parametrize(
+    ("method", "config", "words"),
+    [
+        ("glmc", {"views": "mixup_cutmix"}, "cumulative learning), from scratch"),
+        (
+            "glmc",
+            {"views": "alternate"},
+            "cumulative learning), in the variant with one mixed view a step, from scratch",
+        ),
+        ("balanced_softmax", {"views": "none"}, "with cross-entropy with balanced softmax, from scratch"),
+        (
+            "balanced_softmax",
+            {"views": "alternate"},
+            "balanced softmax on mixed images (MixUp and CutMix in turn), from",
+        ),
+        ("ce", {"views": "cutmix"}, "with plain cross-entropy on mixed images (CutMix), from scratch"),
+        ("ce", {"sam_rho": 0.05, "sam_every": 5}, "minimisation (SAM), radius 0.05, in one step of 5"),
+        ("ce", {"sam_rho": 0.05, "sam_every": 1}, "minimisation (SAM), radius 0.05\n"),
+    ],
+)
+def test_the_card_says_how_images_were_mixed(method: str, config: dict[str, Any], words: str) -> None:
+    results = dataclasses.replace(MINIMAL, method=method, config=config)
+    assert words in render_card(results)
+
+
 def test_what_is_optional_may_be_missing() -> None:
     card: Any = ModelCard(render_card(MINIMAL))
     assert card.data.datasets is None

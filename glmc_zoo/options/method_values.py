@@ -1,0 +1,230 @@
+"""The method that is trained, its switches, and the epochs that passes stand for, from what was given."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.fields import field_names
+from glmc_zoo.method.switches import PRESETS, GLMCSwitches, Preset
+from glmc_zoo.options.given import Given
+from glmc_zoo.options.length import epochs_of
+from glmc_zoo.options.model import MethodOptions
+
+_PRESET_SWITCHES = frozenset(PRESETS["official"])
+_SWITCHES = frozenset(field_names(GLMCSwitches))
+# These shape the network rather than the method, so that a preset leaves them alone.
+_STRUCTURE = frozenset({"projection_dim", "joint_views"})
+_MIXING = {"views", "beta", "correct_lam", "mix_off_epochs", "unmixed_share"}
+_ONE_VIEW = ("alternate", "mixup", "cutmix")  # how a baseline mixes its one view
+# With such a value a switch asks for nothing of GLMC.
+_OFF: dict[str, Any] = {
+    **{"views": "auto", "sampler": "power", "constant_alpha": None, "projection_dim": None, "joint_views": False},
+    **{"correct_lam": False, "mix_off_epochs": 0, "unmixed_share": 0.0},
+}
+# What asks for GLMC's two views, unless it has this value.
+_TWO_VIEWS: dict[str, Any] = {"joint_views": False, "projection_dim": None, "consistency_weight": 0, "reduction": "sum"}
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the values of a training come from, beside what was given."""
+
+    recipe: dict[str, Any]
+    """Of the data set."""
+    tuned: Mapping[str, Any] = field(default_factory=dict)
+    """Values of the recipe's schedule that the preset ``tuned`` replaces."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Of the stage; the file overrides them."""
+
+
+def with_method(given: Given, sources: Sources) -> dict[str, Any]:
+    """Every value of a training by name: preset, recipe, the stage's defaults, file, and what was given explicitly."""
+    file, defaults = _still_valid(given, given.file), _still_valid(given, sources.defaults)
+    asked = {**file, **given.explicit}
+    values = {**defaults, **asked}
+    recipe = sources.recipe
+    published = bool(_PRESET_SWITCHES & recipe.keys())
+    preset: Preset = values.get("preset") or ("official" if published else "tuned")
+    if preset != "official":
+        recipe = {name: value for name, value in recipe.items() if name not in _PRESET_SWITCHES}
+    if preset == "tuned":
+        recipe = recipe | dict(sources.tuned)
+    method = _method(asked, preset)
+    _refuse_idle(given.explicit, {**values, "method": method})
+    filled = PRESETS[preset] | recipe | {"preset": preset} | values | {"method": method}
+    if method in ("glmc", "auto"):
+        _fill_glmc(filled, given, asked, preset)
+    else:
+        _fill_other_method(filled, {**_of_method(file, method), **given.explicit}, method)
+    fill_epochs(filled, given, _views_of(filled))
+    if "warmup_epochs" not in values:
+        filled["warmup_epochs"] = short_warmup(recipe, filled)
+    return filled
+
+
+def _still_valid(given: Given, values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` without those that belong to another preset or method than was asked for."""
+    explicit = given.explicit
+    dropped: set[str] = set()
+    if "preset" in explicit:
+        dropped = {*(_SWITCHES - _STRUCTURE), "method"}
+    elif "auto" in (explicit.get("method"), explicit.get("views")):
+        dropped = {*_SWITCHES, "method"}
+    elif "method" in explicit and values.get("method", explicit["method"]) != explicit["method"]:
+        dropped = _MIXING
+    return {name: value for name, value in values.items() if name not in dropped}
+
+
+def _method(asked: Mapping[str, Any], preset: Preset) -> str:
+    """The method that was asked for; without one GLMC, or where the preset leaves it to the length ``auto``."""
+    method = str(asked.get("method", "auto"))
+    if method != "auto":
+        return MethodOptions(method=method, preset=preset).method  # refused here if it is unknown
+    if preset != "tuned":
+        return "glmc"
+    if asked.get("views") == "none":
+        return "balanced_softmax"
+    # The margin of balanced softmax is for either.
+    switches = (_SWITCHES & asked.keys()) - {"prior_tau"}
+    return "glmc" if any(asked[name] != _OFF.get(name, "") for name in switches) else "auto"
+
+
+def _fill_glmc(filled: dict[str, Any], given: Given, asked: Mapping[str, Any], preset: Preset) -> None:
+    if filled["views"] == "auto":
+        if preset != "tuned":
+            raise UserError(
+                f"views='auto' is decided by preset='tuned', and this is preset={preset!r}: leave views= out, or give "
+                "preset='tuned'."
+            )
+        if any(name in asked and asked[name] != off for name, off in _TWO_VIEWS.items()):
+            filled["views"] = "mixup_cutmix"
+    if filled["views"] != "auto" and filled.get("mix_off_epochs") is None:
+        filled["mix_off_epochs"] = 0
+    if "prior_tau" in given.explicit and filled["rebalanced_loss"] == "reweighted":
+        raise UserError(
+            f"prior_tau={filled['prior_tau']} shapes balanced softmax and has no effect on the re-weighted branch: "
+            "give rebalanced_loss='balanced_softmax' as well, or leave it out."
+        )
+
+
+def _of_method(file: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """What the file says for this method; on unmixed images it says nothing of mixing."""
+    if file.get("method") != method:
+        return {}
+    idle = set() if file.get("views") in _ONE_VIEW or not _is_loss(method) else _MIXING
+    return {name: value for name, value in file.items() if name not in idle}
+
+
+def _fill_other_method(filled: dict[str, Any], asked: Mapping[str, Any], method: str) -> None:
+    """Give a baseline, or a method of a plug-in, the switches that it reads; the preset's are those of GLMC."""
+    filled["prior_tau"] = asked.get("prior_tau", 1.0)
+    filled["mix_off_epochs"] = asked.get("mix_off_epochs") or 0
+    if not _is_loss(method):
+        if filled["views"] == "auto":
+            filled["views"] = "mixup_cutmix"
+        return
+    views = asked.get("views", "none")
+    mixed = views in _ONE_VIEW
+    # The label of CutMix follows the pasted area, as in its paper, and not GLMC's published numbers.
+    unmixed = {"views": "none", "beta": 1.0, "correct_lam": mixed, "mix_off_epochs": 0, "unmixed_share": 0.0}
+    filled |= unmixed | ({name: asked[name] for name in _MIXING & asked.keys()} if mixed else {})
+    filled["mix_off_epochs"] = filled["mix_off_epochs"] or 0
+
+
+def _views_of(filled: Mapping[str, Any]) -> int:
+    """Views of a step, as far as they are known; the length may decide them later, and then there is one."""
+    method = filled["method"]
+    if method in ("glmc", "auto"):
+        return 1 if filled["views"] in ("auto", "alternate") else 2
+    from glmc_zoo.method.registry import get_registered
+
+    return get_registered(method).views
+
+
+def fill_epochs(filled: dict[str, Any], given: Given, views: int) -> None:
+    """The epochs that ``passes`` asks for, where it is given.
+
+    Raises:
+        UserError: It is given beside ``epochs``, or is less than one epoch.
+    """
+    passes = filled.get("passes")
+    if passes is None:
+        return
+    if "epochs" in given.explicit:
+        if "passes" in given.explicit:
+            raise UserError(f"passes={passes} and epochs={filled['epochs']} both set the length: leave one out.")
+        filled["passes"] = None  # of the file
+        return
+    sam_every = None if filled.get("sam_rho") is None else filled.get("sam_every", 1)
+    filled["epochs"] = epochs_of(passes, views, sam_every)
+
+
+def short_warmup(recipe: Mapping[str, Any], values: Mapping[str, Any]) -> int:
+    """The recipe's epochs of warm-up, at most a tenth of all epochs."""
+    epochs: int = values.get("epochs", recipe["epochs"])
+    return min(int(recipe["warmup_epochs"]), epochs // 10)
+
+
+def _refuse_idle(explicit: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Refuse switches that were asked for and have no effect."""
+    method, views = values["method"], values.get("views")
+    used = {"preset", *_SWITCHES} if method in ("glmc", "auto") else _switches_of(method)
+    if explicit.get("preset") == "tuned":  # it decides the schedule of some data sets, whatever the method
+        used = {*used, "preset"}
+    for name in explicit:
+        if name in {"preset", *_SWITCHES} - used:
+            raise UserError(f"{name}= belongs to method='glmc' and has no effect on method={method!r}; leave it out.")
+    if _is_loss(method):
+        _refuse_idle_mixing(explicit, method, views)
+    if method == "glmc" and views == "none":
+        raise UserError(
+            "views='none' is not possible with method='glmc', which mixes images: give method='balanced_softmax', or "
+            "leave a share of the batches unmixed by unmixed_share=."
+        )
+    if method == "glmc" and views == "alternate":
+        for name, off in _TWO_VIEWS.items():
+            if explicit.get(name, off) != off:
+                raise UserError(
+                    f"{name}= shapes two views and has no effect with the one of views='alternate': leave one of them "
+                    "out."
+                )
+    if explicit.get("correct_lam") and views == "mixup":
+        raise UserError("correct_lam=True is about CutMix and has no effect with views='mixup': leave one of them out.")
+    if values.get("constant_alpha") is not None and "cumulative_power" in explicit:
+        raise UserError(
+            f"cumulative_power={explicit['cumulative_power']} has no effect where "
+            f"constant_alpha={values['constant_alpha']} holds the share of the conventional loss: give one of them."
+        )
+
+
+def _refuse_idle_mixing(explicit: Mapping[str, Any], method: str, views: str | None) -> None:
+    if explicit.get("views") == "mixup_cutmix":
+        raise UserError(
+            f"views='mixup_cutmix' are the two views of GLMC, and method={method!r} has one: give 'alternate', 'mixup' "
+            "or 'cutmix'."
+        )
+    if views in _ONE_VIEW:
+        return
+    for name in ("beta", "correct_lam", "mix_off_epochs", "unmixed_share"):
+        if name in explicit and explicit[name] != _OFF.get(name, ""):
+            raise UserError(
+                f"{name}= shapes mixed images, and method={method!r} has unmixed ones: give views='alternate' as "
+                "well, or leave it out."
+            )
+
+
+def _is_loss(method: str) -> bool:
+    from glmc_zoo.method.registry import loss_names
+
+    return method in loss_names()
+
+
+def _switches_of(method: str) -> set[str]:
+    """The switches that another method than GLMC reads."""
+    from glmc_zoo.method.registry import loss_switches
+
+    if _is_loss(method):
+        # A baseline mixes the images of a batch with one another, without a re-balanced sampler.
+        return set(loss_switches(method)) - {"sampler_power"} | _MIXING
+    return {"preset", *_SWITCHES}
