@@ -122,3 +122,51 @@ class WeightsFacts:
     max_logit_difference: float | None = None
     """Between half and single precision, over four images of noise; likewise for the features of an encoder."""
     max_feature_difference: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reliability:
+    """How far probabilities can be relied on: calibration error (a fraction of 1) and negative log-likelihood (nats)."""
+
+    ece: float
+    nll: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationFacts:
+    """What was learnt on held-out images about the probabilities of a model."""
+
+    images: int
+    """Held-out images."""
+    temperature: float | None = None
+    """Weight and bias of the exported classifier were divided by this; ``None`` where they are as trained."""
+    reason: str | None = None
+    """Why there is no temperature, one sentence."""
+    weighting: str = "none"
+    """``test``: the images weigh as much as their classes do in the test split; ``none``: each counts once."""
+    before: dict[str, Reliability] = field(default_factory=dict)
+    """Before the temperature, by split: ``test``, ``validation``."""
+    after: dict[str, Reliability] = field(default_factory=dict)
+    thresholds: dict[str, list[float | None]] = field(default_factory=dict)
+    """For a precision such as ``0.95``: the probability of each class from which on its predictions reach it on the
+    held-out images; ``None`` for a class without one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectionFacts:
+    """What was folded into the classifier of a trained model, in this order, and how it was chosen."""
+
+    source: str
+    """The model before, without its folder."""
+    source_sha256: str | None = None
+    tau_norm: float | None = None
+    logit_adjustment: float | None = None
+    temperature: float | None = None
+    class_counts: list[int] | None = None
+    """Those that the logits were adjusted for."""
+    searched: list[str] = field(default_factory=list)
+    """Those of the three that were chosen on held-out images; the others were given."""
+    search_images: int | None = None
+    held_out_of_training: bool | None = None
+    """Whether the source's training held out the images of the search; ``None`` without one."""
+    command: str | None = None

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from glmc_zoo.errors import UserError
+from glmc_zoo.facts import CalibrationFacts as CalibrationFacts
 from glmc_zoo.facts import ConvertedFacts as ConvertedFacts
+from glmc_zoo.facts import CorrectionFacts as CorrectionFacts
 from glmc_zoo.facts import FinetuneFacts as FinetuneFacts
 from glmc_zoo.facts import Inventory
 from glmc_zoo.facts import PluginFacts as PluginFacts
+from glmc_zoo.facts import Reliability as Reliability
 from glmc_zoo.facts import SecondStageFacts as SecondStageFacts
 from glmc_zoo.facts import Seeds as Seeds
 from glmc_zoo.facts import WeightsFacts as WeightsFacts
@@ -266,6 +269,10 @@ class RunResults(_Results):
     finetune: FinetuneFacts | None = None
     second_stage: SecondStageFacts | None = None
     converted: ConvertedFacts | None = None
+    calibration: CalibrationFacts | None = None
+    """``None`` where no images were held out, or ``calibrate='never'``."""
+    correction: CorrectionFacts | None = None
+    """What an evaluation with ``save=`` folded into the classifier afterwards."""
     plugins: list[PluginFacts] = field(default_factory=list)
     encoder_only: bool = False
     """Whether the export beside these results has no classifier; the scores are those of the classifier."""
@@ -305,7 +312,7 @@ class EvaluationResults(_Results):
     """``None`` for a class without an image in the split."""
     group_confusion: list[list[int]] = field(default_factory=list)
     posthoc: dict[str, Any] | None = None
-    """Corrections of the logits: ``logit_adjustment``, ``tau_norm`` and how they were chosen."""
+    """Corrections of the logits: ``logit_adjustment``, ``tau_norm``, ``temperature`` and how they were chosen."""
     notes: list[str] = field(default_factory=list)
     wall_time_s: float
     origin: Origin = field(default_factory=Origin)

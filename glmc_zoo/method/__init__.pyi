@@ -17,6 +17,8 @@ from .model import backbone_config as backbone_config
 from .model import check_backbone as check_backbone
 from .model import create_backbone as create_backbone
 from .posthoc import adjust_logits as adjust_logits
+from .posthoc import fold_corrections as fold_corrections
+from .posthoc import linear_classifier as linear_classifier
 from .posthoc import tau_norm_logits as tau_norm_logits
 from .registry import get_loss as get_loss
 from .registry import get_sampler as get_sampler

@@ -49,6 +49,11 @@ class OutputOptions(OptionGroup):
     select: Literal["last", "best"] = option(
         "epoch to report: the last, or the best on the held-out images (never on test)", default="last"
     )
+    calibrate: Literal["auto", "always", "never"] = option(
+        "fit a temperature on held-out images and fold it into the exported classifier; auto: where --val-fraction or "
+        "--official-val hold images out; always: hold out a tenth otherwise",
+        default="auto",
+    )
     license: str | None = option(
         "licence of the exported weights, as the Hub spells it", default=None, decided_by="the weights it starts from"
     )

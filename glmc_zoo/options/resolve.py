@@ -25,7 +25,7 @@ from glmc_zoo.options.commands import (
 )
 from glmc_zoo.options.given import Given
 from glmc_zoo.options.method_values import Sources, fill_epochs, short_warmup, with_method
-from glmc_zoo.options.run import FinetuneStage, RunOptions, SecondStage, TrainingStage
+from glmc_zoo.options.run import FinetuneStage, RunOptions, SecondStage, TrainingStage, calibration_holdout
 
 _T = TypeVar("_T")
 _G = TypeVar("_G", bound=OptionGroup)
@@ -158,7 +158,8 @@ def compose(kind: Callable[..., _T], values: Mapping[str, Any], **more: Any) -> 
 
 
 def _run_options(values: Mapping[str, Any], stage: Any, command: str) -> RunOptions:
-    options = compose(RunOptions, values, stage=stage, command=command)
+    held_out = calibration_holdout(values, second_stage=isinstance(stage, SecondStage))
+    options = compose(RunOptions, {**values, **held_out}, stage=stage, command=command)
     if options.output.select == "best" and not (options.data.val_fraction or options.data.official_val):
         raise UserError(
             "select='best' needs images to choose on that are not test images: give val_fraction=, e.g. 0.1, or "

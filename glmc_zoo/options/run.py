@@ -1,11 +1,12 @@
 """The resolved options of a run: what every run has, and what its stage adds."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from glmc_zoo.data.options import DataOptions
+from glmc_zoo.errors import UserError
 from glmc_zoo.fields import OptionGroup, values_of
 from glmc_zoo.method.switches import GLMCSwitches
 from glmc_zoo.options.images import ImageOptions, ShotOptions
@@ -15,6 +16,8 @@ from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
 
 RUN_GROUPS = (DataOptions, ScheduleOptions, ImageOptions, ShotOptions, MachineOptions, OutputOptions)
 """The groups of options that every run has."""
+CALIBRATION_FRACTION = 0.1
+"""Share of each training class that ``calibrate="always"`` holds out where nothing else does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,22 @@ class RunOptions:
             new = {key: value for key, value in values.items() if key in values_of(group)}
             changed[name] = dataclasses.replace(group, **new)
         return dataclasses.replace(self, **changed)
+
+
+def calibration_holdout(values: Mapping[str, Any], *, second_stage: bool) -> dict[str, float]:
+    """The ``val_fraction`` that ``calibrate="always"`` decides where nothing else holds images out.
+
+    Raises:
+        UserError: The first stage of a ``second_stage`` was trained on these images.
+    """
+    if values.get("calibrate") != "always" or values.get("val_fraction") or values.get("official_val"):
+        return {}
+    if second_stage:
+        raise UserError(
+            "calibrate='always' would hold out images that the first stage was trained on: give the first stage "
+            "val_fraction=, or leave it out."
+        )
+    return {"val_fraction": CALIBRATION_FRACTION}
 
 
 def groups_in(options: Any) -> Iterator[OptionGroup]:

@@ -59,6 +59,13 @@ class Scored:
     """For the scores, where asked for; see `score_intervals`."""
     plain_intervals: dict[str, list[float]] = field(default_factory=dict)
 
+    def swapped(self) -> "Scored":
+        """The same with ``counts`` and ``plain`` exchanged, where the correction takes back what the model has."""
+        assert self.plain is not None
+        return replace(
+            self, counts=self.plain, plain=self.counts, intervals=self.plain_intervals, plain_intervals=self.intervals
+        )
+
 
 class _Pass:
     """Counts of one pass with one set of logits, and a row for each image where intervals are wanted."""

@@ -17,6 +17,7 @@ from glmc_zoo.method import GLMCModel
 from glmc_zoo.options.run import FinetuneStage, RunOptions
 from glmc_zoo.options.schedule import ScheduleOptions
 from glmc_zoo.results import FinetuneFacts, RunResults
+from glmc_zoo.scoring.calibration import undo_calibration
 from glmc_zoo.training.folder import short_model_name
 from glmc_zoo.training.inputs import InputSpec
 from glmc_zoo.training.stage import Stage
@@ -134,6 +135,8 @@ def start_from(source: ModelSource, task: TrainingTask, class_names: list[str]) 
         init_head = getattr(model, "init_head", None)
         if init_head is not None:
             init_head(model.get_classifier())
+    elif source.results is not None:
+        undo_calibration(model.get_classifier(), source.results.calibration)
     heads = source.training_heads()
     if heads is not None and isinstance(wrapped, GLMCModel):
         kept += wrapped.load_training_heads(heads, same_classes=same)

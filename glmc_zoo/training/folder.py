@@ -19,6 +19,8 @@ FREE_ON_RESUME = frozenset(
     {
         *("output_dir", "resume", "accept_new_data", "workers", "data_dir", "tracker", "threads", "resident"),
         *("keep_checkpoints", "checkpoint_every", "checkpoint_steps", "license", "export_half", "export_encoder"),
+        # It changes what is exported, and nothing that is trained.
+        "calibrate",
         *("profile", "skip_bad_images"),
     }
 )

@@ -18,6 +18,7 @@ from glmc_zoo.metrics import GROUPS
 from glmc_zoo.options.run import RunOptions, flat, saved
 from glmc_zoo.options.schedule import ScheduleOptions
 from glmc_zoo.results import ModelFacts, PluginFacts, RunResults, ScheduleFacts, Scores, Seeds, Thresholds
+from glmc_zoo.scoring.calibration import calibration_lines
 from glmc_zoo.scoring.loop import Scored
 from glmc_zoo.scoring.report import class_recalls, group_heading, group_sizes, group_support, one_group_note
 from glmc_zoo.training.inputs import InputSpec
@@ -106,9 +107,19 @@ def opening_lines(
         f"{len(data.class_names)} classes ({max(data.class_counts)} to {min(data.class_counts)} each), "
         f"{len(data.test) or 'no'} test images"
     ]
-    notes = [*data.notes, *one_group_note(data.class_counts, options.shots)]
+    notes = [*data.notes, *one_group_note(data.class_counts, options.shots), *_uncalibrated_note(options, data)]
     inventory = [] if data.facts.inventory is None else inventory_lines(data.facts.inventory)
     return [*lines, *inventory, *(f"note: {as_shown(note)}" for note in notes)]
+
+
+def _uncalibrated_note(options: RunOptions, data: LongTailData) -> list[str]:
+    """Why the probabilities will not be calibrated, where that was not decided by the user."""
+    if data.val or options.output.calibrate == "never":
+        return []
+    return [
+        "No images are held out, so the probabilities will not be calibrated: give val_fraction= or "
+        "calibrate='always' for that."
+    ]
 
 
 def step_text(schedule: ScheduleOptions, processes: int) -> str:
@@ -147,6 +158,7 @@ def result_table(results: RunResults, folder: Path) -> str:
         return f"model   {folder / 'model'}"
     lines = [
         *_score_lines(results),
+        *(calibration_lines(results.calibration) if results.calibration else []),
         f"scores  {folder / 'results.json'}",
         f"plots   {folder / 'plots'}",
         f"model   {folder / 'model'}",

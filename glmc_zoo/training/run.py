@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +19,8 @@ from glmc_zoo.machine.processes import on_main_process
 from glmc_zoo.method import SAM
 from glmc_zoo.metrics import ScoreCounts
 from glmc_zoo.options.run import RunOptions, flat
-from glmc_zoo.results import RunResults, Selection
+from glmc_zoo.results import CalibrationFacts, RunResults, Selection
+from glmc_zoo.scoring.calibration import calibrate_classifier, split_logits, with_scores
 from glmc_zoo.scoring.loop import Scored, score_split
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.training.assemble import assemble, push_target
@@ -205,8 +207,9 @@ class TrainingRun:
         """Counts of ``split``, each image once, over all processes."""
         return self._score(split).counts
 
-    def _score(self, split: ImageSplit, *, intervals: bool = False) -> Scored:
-        accelerator, shots = self.accelerator, self.options.shots
+    def _inference(self, split: ImageSplit) -> tuple[Classifier, Any]:
+        """The model ready for inference, and this process's share of ``split``."""
+        accelerator = self.accelerator
         if accelerator.num_processes > 1:
             # Each process has batch-norm statistics of its own; the main one's are saved and exported, so they count.
             distribute_bn(self.model, accelerator.num_processes, reduce=False)
@@ -220,9 +223,30 @@ class TrainingRun:
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
         )
+        return classifier, loader
+
+    def _score(self, split: ImageSplit, *, intervals: bool = False, temperature: float | None = None) -> Scored:
+        """Score ``split``; with the ``temperature`` of the classifier also as before it (`Scored.plain`)."""
+        accelerator, shots = self.accelerator, self.options.shots
+        classifier, loader = self._inference(split)
         empty = ScoreCounts.empty(self.data.class_counts, many=shots.many_threshold, few=shots.few_threshold)
+        before = None if temperature is None else partial(torch.mul, other=temperature)
         with self.clock.stage("evaluation"):
-            return score_split(classifier, loader, empty, accelerator, total=len(split), intervals=intervals)
+            scored = score_split(
+                classifier, loader, empty, accelerator, total=len(split), intervals=intervals, correct=before
+            )
+        return scored if before is None else scored.swapped()
+
+    def _calibrate(self) -> CalibrationFacts | None:
+        """Fit a temperature on the held-out images and fold it into the classifier; ``None`` where there are none."""
+        val, test = self.data.val, self.data.test
+        if self.options.output.calibrate == "never" or not val:
+            return None
+        with self.clock.stage("evaluation"):
+            logits, labels = split_logits(*self._inference(val), self.accelerator)
+        return calibrate_classifier(
+            self.timm_model, self.spec.size, logits, labels, test.class_counts if test else None
+        )
 
     # ----------------------------------------------------------------- finish
     def finish(self) -> RunResults:
@@ -236,9 +260,14 @@ class TrainingRun:
         # Scored in the layout in which it is exported: layouts differ in the last bits of what they compute.
         self.model.to(memory_format=torch.contiguous_format)
         splits = {"test": self.data.test, "validation": self.data.val}
-        scored = {name: self._score(split, intervals=True) for name, split in splits.items() if split}
+        calibration = self._calibrate()
+        scored = {
+            name: self._score(split, intervals=True, temperature=calibration and calibration.temperature)
+            for name, split in splits.items()
+            if split
+        }
         self.progress.seconds += time.perf_counter() - self._clock
-        results = self._results(scored, selection)
+        results = replace(self._results(scored, selection), calibration=with_scores(calibration, scored))
         if self.accelerator.is_main_process:
             heads = self.stage.training_heads(self.model)
             results = write_outputs(self.folder.path, results, self.folder.rows(), self.timm_model, heads, options)

@@ -1,0 +1,193 @@
+"""Temperature scaling: one number, fitted on held-out images, that makes a classifier's probabilities honest.
+
+Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 4.2.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.files import percent, text_table
+from glmc_zoo.method import fold_corrections, linear_classifier
+from glmc_zoo.metrics import ScoreCounts
+from glmc_zoo.results import CalibrationFacts, Reliability
+from glmc_zoo.scoring.loop import Scored
+from glmc_zoo.scoring.model import Classifier, logit_batches
+from glmc_zoo.scoring.thresholds import precision_thresholds
+
+LEAST_IMAGES = 20
+"""Fewer held-out images fit no temperature."""
+_RANGE = 0.05, 20.0
+_STEPS = 60  # halves the range of the logarithm to far below the digits of float64
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+def fit_temperature(logits: Floats, labels: Labels, weights: Floats | None = None) -> float | None:
+    """The temperature that minimises the (weighted) negative log-likelihood of logits divided by it.
+
+    The likelihood is convex in the inverse temperature, so that the root of its derivative is found by bisection.
+
+    Args:
+        logits: float64 ``(N, C)``.
+        labels: ``(N,)``.
+        weights: Of the images, ``(N,)``, at least 0; all alike by default.
+
+    Returns:
+        The temperature; ``None`` where it lies beyond 0.05 to 20, as when every image is classified right.
+    """
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    target = shifted[np.arange(len(labels)), labels]
+    weights = np.ones(len(labels)) if weights is None else weights
+
+    def slope(inverse: float) -> float:
+        likelihood = np.exp(shifted * inverse)
+        expected = (likelihood * shifted).sum(axis=1) / likelihood.sum(axis=1)
+        return float(weights @ (expected - target))
+
+    low, high = (np.log(1 / end) for end in reversed(_RANGE))
+    if slope(np.exp(low)) >= 0 or slope(np.exp(high)) <= 0:
+        return None
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(np.exp(middle)) < 0 else (low, middle)
+    return float(np.exp(-(low + high) / 2))
+
+
+def image_weights(labels: Labels, target_counts: Sequence[int]) -> Floats:
+    """Weights ``(N,)`` by which each class counts as much as in a split with these images of each class; mean 1.
+
+    A class without an image among ``labels`` is left out, and so is one without an image in that split.
+    """
+    target = np.asarray(target_counts, np.float64)
+    support = np.bincount(labels, minlength=len(target))
+    weights: Floats = (target / np.maximum(support, 1))[labels]
+    return weights * (len(labels) / weights.sum()) if weights.any() else np.ones(len(labels))
+
+
+@torch.inference_mode()
+def split_logits(
+    classifier: Classifier,
+    loader: Iterable[tuple[Tensor, Tensor, Tensor]],
+    accelerator: Accelerator,
+    *,
+    select: Callable[[Tensor], Tensor] = lambda logits: logits,
+) -> tuple[Floats, Labels]:
+    """Logits ``(N, C)`` and classes ``(N,)`` of a split, in its order, the same in each process.
+
+    ``select`` is applied to each batch of logits. The network is left in the mode that it was in.
+    """
+    was_training = classifier.network.training
+    classifier.network.eval()
+    rows = [
+        (positions.numpy(), select(logits).cpu().double().numpy(), labels.numpy())
+        for logits, labels, positions in logit_batches(classifier, loader, accelerator)
+    ]
+    classifier.network.train(was_training)
+    positions, logits, labels = (np.concatenate(part) for part in zip(*gather_object(rows), strict=True))
+    order = np.argsort(positions, kind="stable")
+    return logits[order], labels[order].astype(np.int64)
+
+
+def learn_temperature(
+    logits: Floats, labels: Labels, test_counts: Sequence[int] | None
+) -> tuple[float | None, str, str | None]:
+    """The temperature for a test split, from images that are not in it.
+
+    Only how many images each class has in the test split is used, not the images: they say for which class frequencies
+    the probabilities are to be right. Where there is no test split, or the weights would leave fewer than 20 images'
+    worth, each held-out image counts once.
+
+    Returns:
+        The temperature or ``None``; the weighting as `CalibrationFacts` names it; and why there is no temperature.
+    """
+    if len(labels) < LEAST_IMAGES:
+        return None, "none", f"{len(labels)} held-out images are too few to fit a temperature, which takes 20."
+    weights, weighting = np.ones(len(labels)), "none"
+    if test_counts is not None and sum(test_counts):
+        weighted = image_weights(labels, test_counts)
+        if weighted.sum() ** 2 / (weighted @ weighted) >= LEAST_IMAGES:
+            weights, weighting = weighted, "test"
+    temperature = fit_temperature(logits, labels, weights)
+    reason = None
+    if temperature is None:
+        right = int((logits.argmax(axis=1) == labels).sum())
+        reason = f"The held-out images give no temperature ({right} of {len(labels)} are classified right)."
+    return temperature, weighting, reason
+
+
+def calibrate_classifier(
+    model: nn.Module, image_size: int, logits: Floats, labels: Labels, test_counts: Sequence[int] | None
+) -> CalibrationFacts:
+    """Fit a temperature and fold it into the classifier of a timm model.
+
+    A model whose logits are not those of one linear layer is left as it is, and the facts say so.
+
+    Args:
+        model: The timm model; its classifier is changed in place.
+        image_size: Side of its images in pixels.
+        logits: Of held-out images, ``(N, C)``.
+        labels: Their classes, ``(N,)``.
+        test_counts: Test images of each class, see `learn_temperature`.
+    """
+    temperature, weighting, reason = learn_temperature(logits, labels, test_counts)
+    if temperature is not None:
+        try:
+            layer = linear_classifier(model, image_size)
+        except UserError:
+            reason = "The logits of this model are not those of one linear layer, which could hold a temperature."
+            temperature = None
+        else:
+            fold_corrections(layer, temperature=temperature)
+    return CalibrationFacts(
+        images=len(labels),
+        temperature=temperature,
+        reason=reason,
+        weighting=weighting,
+        thresholds=precision_thresholds(logits / (temperature or 1.0), labels),
+    )
+
+
+def undo_calibration(classifier: Any, facts: CalibrationFacts | None) -> None:
+    """Give a classifier back the scale that it had in training, for a training that goes on with it."""
+    if facts is not None and facts.temperature is not None:
+        fold_corrections(classifier, temperature=1 / facts.temperature)
+
+
+def with_scores(facts: CalibrationFacts | None, scored: Mapping[str, Scored]) -> CalibrationFacts | None:
+    """The facts with calibration error and likelihood of each split, before the temperature and after it."""
+    if facts is None:
+        return None
+    after = {split: reliability(one.counts) for split, one in scored.items()}
+    before = {split: reliability(one.plain or one.counts) for split, one in scored.items()}
+    return replace(facts, before=before, after=after)
+
+
+def reliability(counts: ScoreCounts) -> Reliability:
+    """Calibration error and likelihood of what was counted."""
+    scores = counts.scores()
+    return Reliability(ece=scores["ece"] or 0.0, nll=scores["nll"] or 0.0)
+
+
+def calibration_lines(facts: CalibrationFacts) -> list[str]:
+    """What to print about it: the temperature and a table, or why there is none."""
+    if facts.temperature is None:
+        return [f"probabilities are as trained: {facts.reason}"]
+    weighted = ", weighted to the class frequencies of the test split" if facts.weighting == "test" else ""
+    rows = [("probabilities", "ECE before", "after", "NLL before", "after")]
+    for split, before in facts.before.items():
+        after = facts.after[split]
+        rows.append((split, percent(before.ece), percent(after.ece), f"{before.nll:.3f}", f"{after.nll:.3f}"))
+    return [
+        f"temperature {facts.temperature:.3f} by {facts.images} held-out images{weighted}; it is in the classifier",
+        text_table(rows),
+    ]
