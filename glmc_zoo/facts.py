@@ -126,7 +126,7 @@ class WeightsFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Reliability:
-    """How far probabilities can be relied on: calibration error (a fraction of 1) and negative log-likelihood (nats)."""
+    """How honest probabilities are: calibration error, a fraction of 1, and negative log-likelihood, in nats."""
 
     ece: float
     nll: float

@@ -60,26 +60,26 @@ def claim_folder(folder: Path, advice: str) -> None:
         raise UserError(f"output_dir={str(folder)!r} cannot be written: {error.strerror or error}.") from error
 
 
-def check_folder(folder: Path, advice: str) -> None:
-    """Refuse what `claim_folder` would refuse; nothing is made.
+def check_folder(folder: Path, advice: str, *, option: str = "output_dir") -> None:
+    """Refuse what `claim_folder` would refuse; nothing is made. Messages name the ``option``.
 
     A path that is not UTF-8 is refused, as the library that writes the weights takes no other.
     """
     try:
         os.fspath(folder.absolute()).encode()
     except UnicodeEncodeError as error:
-        raise UserError(f"output_dir={str(folder)!r} is not UTF-8: give a folder whose whole path is.") from error
+        raise UserError(f"{option}={str(folder)!r} is not UTF-8: give a folder whose whole path is.") from error
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
         names = sorted(path.name for path in existing.iterdir()) if existing == folder else []
     except OSError as error:
-        raise UserError(f"output_dir={str(folder)!r} cannot be written: {error.strerror or error}.") from error
+        raise UserError(f"{option}={str(folder)!r} cannot be written: {error.strerror or error}.") from error
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         reason = "Permission denied" if existing.is_dir() else "Not a directory"
-        raise UserError(f"output_dir={str(folder)!r} cannot be written: {reason}.")
+        raise UserError(f"{option}={str(folder)!r} cannot be written: {reason}.")
     if names:
         shown = ", ".join(names[:3]) + (", ..." if names[3:] else "")
-        raise UserError(f"output_dir={str(folder)!r} already holds files ({shown}); {advice}.")
+        raise UserError(f"{option}={str(folder)!r} already holds files ({shown}); {advice}.")
 
 
 def percent(score: float | None, interval: Sequence[float] | None = None) -> str:

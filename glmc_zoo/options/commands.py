@@ -31,6 +31,12 @@ class EvaluationOptions(OptionGroup):
         "divide the classifier's rows by their norm to this power, or search it on held-out training images",
         default=None,
     )
+    temperature: float | Literal["search"] | None = option(
+        "divide the logits by this, or fit it on held-out training images; no prediction changes", default=None
+    )
+    save: str | None = option(
+        "fresh folder for the model with these corrections folded into its classifier", default=None
+    )
     streaming: bool = option("read the images as they come, without downloading the data set", default=False)
     output_dir: str | None = option("fresh folder for the results", default=None, decided_by="one below runs/")
 
@@ -42,6 +48,10 @@ class EvaluationOptions(OptionGroup):
             value = getattr(self, name)
             if isinstance(value, float | int) and not 0 <= value < math.inf:
                 raise UserError(f"{name}={value} must be a number of 0 or more, or search.")
+        if isinstance(self.temperature, float | int) and not 0 < self.temperature < math.inf:
+            raise UserError(f"temperature={self.temperature} must be a number above 0, or search.")
+        if self.save is not None:
+            self._check_save()
         if self.split == "validation" and self.searches:
             raise UserError(
                 "split='validation' is what a search chooses on, so its scores would flatter: give split='test', or a "
@@ -51,7 +61,19 @@ class EvaluationOptions(OptionGroup):
     @property
     def searches(self) -> bool:
         """Whether a correction is to be searched."""
-        return "search" in (self.logit_adjustment, self.tau_norm)
+        return "search" in (self.logit_adjustment, self.tau_norm, self.temperature)
+
+    def _check_save(self) -> None:
+        """Refuse to save what is not one corrected model with test scores."""
+        if (self.logit_adjustment, self.tau_norm, self.temperature) == (None, None, None):
+            raise UserError(
+                f"save={self.save!r} needs a correction to fold into the model: give logit_adjustment=, tau_norm= or "
+                "temperature=."
+            )
+        if len(self.model) > 1:
+            raise UserError(f"save={self.save!r} takes one model, and model= names {len(self.model)}: give one.")
+        if self.split == "validation":
+            raise UserError("save= writes a model with its test scores: give split='test', or leave save= out.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +97,8 @@ def check_streaming(evaluation: EvaluationOptions, data: DataOptions) -> None:
         "official_val=True": data.official_val,
         "logit_adjustment='search'": evaluation.logit_adjustment == "search",
         "tau_norm='search'": evaluation.tau_norm == "search",
+        "temperature='search'": evaluation.temperature == "search",
+        "save=": evaluation.save,
     }
     if wanted := next((name for name, given in held_out.items() if given), None):
         raise UserError(
@@ -121,6 +145,27 @@ class PredictOptions(OptionGroup):
         example="for instance images=path/to/images",
     )
     top: int = option("classes to give for each image, the most probable first", default=5, at_least=1)
+    prior: str | None = option(
+        "class frequencies where the model is used: a CSV file with the columns class and count, or estimate, from the "
+        "images at hand",
+        default=None,
+    )
+    model_prior: Literal["auto", "uniform", "training"] = option(
+        "class frequencies that the model's probabilities are for; auto: by the method of its training", default="auto"
+    )
+    classes: list[str] = option(
+        "classes that can occur, with commas between them; the others are ruled out", default=[]
+    )
+    min_probability: float | None = option(
+        "the label is unsure where the most probable class has less than this", default=None, above=0, below=1
+    )
+    precision: float | None = option(
+        "the label is unsure below the probability from which on its class had this precision on held-out images, for "
+        "instance 0.95",
+        default=None,
+        above=0,
+        below=1,
+    )
     batch_size: int = option("images per step and process", default=64, at_least=1)
     workers: int | None = option(
         "processes that load images; 0: none", default=None, decided_by="the machine", at_least=0
@@ -138,9 +183,18 @@ class PredictOptions(OptionGroup):
     follow_links: bool = option("search folders and files outside that links lead to as well", default=False)
 
     def check(self) -> None:
-        """Refuse an empty list of images."""
+        """Refuse an empty list of images, and options that exclude one another."""
         if not self.images:
             raise UserError("images= is missing: give for instance images=path/to/images.")
+        if self.model_prior != "auto" and self.prior is None:
+            raise UserError(f"model_prior={self.model_prior!r} has no effect without prior=: leave it out.")
+        if self.precision is not None and self.min_probability is not None:
+            raise UserError("precision= and min_probability= both say when a label is unsure: leave one out.")
+        if self.precision is not None and (self.prior is not None or self.classes):
+            raise UserError(
+                f"precision={self.precision:g} holds for the model's own probabilities, which "
+                f"{'prior=' if self.prior is not None else 'classes='} changes: give min_probability= instead."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,7 +113,7 @@ def learn_temperature(
     if len(labels) < LEAST_IMAGES:
         return None, "none", f"{len(labels)} held-out images are too few to fit a temperature, which takes 20."
     weights, weighting = np.ones(len(labels)), "none"
-    if test_counts is not None and sum(test_counts):
+    if test_counts is not None and any(test_counts):
         weighted = image_weights(labels, test_counts)
         if weighted.sum() ** 2 / (weighted @ weighted) >= LEAST_IMAGES:
             weights, weighting = weighted, "test"

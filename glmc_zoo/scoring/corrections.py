@@ -26,12 +26,13 @@ GRIDS: dict[str, tuple[float, ...]] = {
 
 @dataclass(frozen=True)
 class Corrections:
-    """The corrections of one model on one data set; tau-normalisation comes first."""
+    """The corrections of one model on one data set: tau-normalisation, then the shift, then the temperature."""
 
     class_counts: Tensor
     """Training images of each class, (C,)."""
     logit_adjustment: float | None = None
     tau_norm: float | None = None
+    temperature: float | None = None
     weight: Tensor | None = None
     """Rows of the classifier for the data's classes, where ``tau_norm`` is wanted."""
     bias: Tensor | None = None
@@ -42,11 +43,14 @@ class Corrections:
             logits = tau_norm_logits(logits, self.weight, self.bias, tau=self.tau_norm)
         if self.logit_adjustment is not None:
             logits = adjust_logits(logits, self.class_counts, self.logit_adjustment)
-        return logits
+        return logits if self.temperature is None else logits / self.temperature
 
     def describe(self) -> dict[str, Any]:
         """The corrections for ``results.json``."""
-        return {name: None if (tau := getattr(self, name)) is None else {"tau": tau} for name in GRIDS}
+        described: dict[str, Any] = {
+            name: None if (tau := getattr(self, name)) is None else {"tau": tau} for name in GRIDS
+        }
+        return described if self.temperature is None else described | {"temperature": {"value": self.temperature}}
 
 
 def make_corrections(
@@ -54,9 +58,11 @@ def make_corrections(
 ) -> Corrections | None:
     """The corrections that were asked for, those to be searched at the start of their grid; ``None`` for none."""
     chosen = {key: value for key in GRIDS if (value := getattr(options, key)) is not None}
-    if not chosen:
+    if not chosen and options.temperature is None:
         return None
     start: dict[str, Any] = {key: GRIDS[key][0] if value == "search" else float(value) for key, value in chosen.items()}
+    if options.temperature is not None:
+        start["temperature"] = 1.0 if options.temperature == "search" else float(options.temperature)
     corrections = Corrections(torch.tensor(class_counts), **start)
     if options.tau_norm is None:
         return corrections

@@ -2,8 +2,11 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from glmc_zoo.data import (
     EvaluationData,
@@ -26,12 +29,15 @@ from glmc_zoo.machine.provenance import origin
 from glmc_zoo.options.commands import EvaluateOptions
 from glmc_zoo.results import EvaluationResults, Scores
 from glmc_zoo.scoring import report
+from glmc_zoo.scoring.calibration import Floats, Labels, learn_temperature, split_logits
 from glmc_zoo.scoring.classes import ClassMatch, match_classes
 from glmc_zoo.scoring.corrections import Corrections, make_corrections, search_corrections, was_held_out
 from glmc_zoo.scoring.intensity import as_trained
 from glmc_zoo.scoring.loop import Scored, score_split
 from glmc_zoo.scoring.model import Classifier, load_classifier
+from glmc_zoo.scoring.saving import check_saving, save_corrected
 from glmc_zoo.scoring.shots import prior_counts, shot_groups
+from glmc_zoo.scoring.thresholds import precision_thresholds
 
 
 class EvaluationRun:
@@ -58,6 +64,10 @@ class EvaluationRun:
             self.data_counts = [sum(pair) for pair in zip(self.data_counts, self.val.class_counts, strict=True)]
         for source in self.sources:
             self._check(source)
+        if wanted.save is not None:
+            facts, names = self.data.facts, self.data.class_names
+            on_main_process(self.accelerator, lambda: check_saving(options, self.sources[0], facts, names))
+        self.held_out_thresholds: dict[str, list[float | None]] | None = None
         self.names = report.short_names(self.sources)
         models = dict(zip(self.names, self.sources, strict=True))
         self.shots = shot_groups(shots, self.data.class_names, self.data_counts, models)
@@ -128,6 +138,11 @@ class EvaluationRun:
             folder = self.folder / name if len(self.sources) > 1 else self.folder
             paths = self.split.paths() if isinstance(self.split, ImageSplit) else None
             report.write_evaluation(folder, results, scored, paths)
+            if self.options.evaluation.save is not None and corrections is not None:
+                saved = save_corrected(
+                    self.options, source, classifier, corrections, results, self.held_out_thresholds, folder / "plots"
+                )
+                print(f"saved    {saved}")
         self.results.append(results)
         return results
 
@@ -192,8 +207,20 @@ class EvaluationRun:
             )
         if not wanted.searches or self.val is None:
             return corrections, corrections.describe(), notes
-        loader = self._loader(classifier, as_trained(self.val, source, self.options.data)[0])
-        best, posthoc, scores = search_corrections(wanted, corrections, classifier, match, loader, self.accelerator)
+        images = as_trained(self.val, source, self.options.data)[0]
+        posthoc, scores = corrections.describe(), list[list[float]]()
+        if "search" in (wanted.logit_adjustment, wanted.tau_norm):
+            loader = self._loader(classifier, images)
+            corrections, posthoc, scores = search_corrections(
+                wanted, corrections, classifier, match, loader, self.accelerator
+            )
+        if wanted.temperature == "search" or wanted.save is not None:
+            loader = self._loader(classifier, images)
+            logits, labels = split_logits(classifier, loader, self.accelerator, select=match.select)
+            if wanted.temperature == "search":
+                corrections, posthoc["temperature"], reason = self._temperature(corrections, logits, labels)
+                notes += [reason] if reason else []
+            self.held_out_thresholds = precision_thresholds(corrections(torch.from_numpy(logits)).numpy(), labels)
         held_out, why = was_held_out(source.results, self.data)
         if not held_out:
             notes.append(
@@ -209,7 +236,17 @@ class EvaluationRun:
             "why": why,
             "scores": scores,
         }
-        return best, posthoc, notes
+        return corrections, posthoc, notes
+
+    def _temperature(
+        self, corrections: Corrections, logits: Floats, labels: Labels
+    ) -> tuple[Corrections, dict[str, Any], str | None]:
+        """The corrections with the temperature fitted, its description, and why it is 1 where it was not fitted."""
+        corrected = corrections(torch.from_numpy(logits)).numpy()
+        counts = self.split.class_counts if isinstance(self.split, ImageSplit) else None
+        temperature, weighting, reason = learn_temperature(corrected, labels, counts)
+        value = 1.0 if temperature is None else temperature
+        return replace(corrections, temperature=value), {"value": value, "weighting": weighting}, reason
 
     def finish(self) -> list[EvaluationResults]:
         """Write the comparison of several models, and print the table."""

@@ -9,6 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from accelerate.utils import gather_object
 from timm.data import ImageNetInfo, infer_imagenet_subset
 from torch import Tensor, nn
@@ -23,12 +24,23 @@ from glmc_zoo.machine.accelerator import make_accelerator
 from glmc_zoo.machine.hardware import loading_workers
 from glmc_zoo.machine.processes import lost_worker, main_process_first, on_main_process
 from glmc_zoo.options.commands import PredictOptions
+from glmc_zoo.scoring.decision import make_decision
 from glmc_zoo.scoring.image_files import ImageFiles
 from glmc_zoo.scoring.image_paths import find_images
 from glmc_zoo.scoring.intensity import trained_intensity
-from glmc_zoo.scoring.loop import top_classes
 from glmc_zoo.scoring.model import load_classifier, logit_batches
-from glmc_zoo.scoring.prediction_files import Prediction, PredictionFiles, check_output, free_output, problems_path
+from glmc_zoo.scoring.prediction_files import (
+    UNSURE,
+    Prediction,
+    PredictionFiles,
+    check_output,
+    free_output,
+    problems_path,
+)
+from glmc_zoo.scoring.prior_shift import prior_table
+
+Batch = tuple[Tensor, list[int], list[tuple[int, str]]]
+"""Logits (B, C), the positions of their images, and what could not be read: positions with reasons."""
 
 _MOST_SHOWN = 10
 
@@ -61,6 +73,7 @@ class PredictionRun:
         source = main_process_first(self.accelerator, lambda: open_model(options.model))
         self.classifier = load_classifier(source, self.accelerator.device, image_size=options.image_size)
         self.labels = class_labels(source, self.classifier.network, self.classifier.num_classes)
+        self.decision = make_decision(options, source, self.labels)
         self.intensity = trained_intensity(source)
         self.unreadable: list[Prediction] = []
 
@@ -76,15 +89,18 @@ class PredictionRun:
     def predict(self) -> list[Prediction]:
         """Classify every image once, over all processes; the same in each.
 
-        Rows are written as they come. A file that cannot be read has no labels and a ``problem``; with
-        ``skip_bad_images`` it is left out.
+        Rows are written as they come, but with ``prior="estimate"`` only after all images were seen. A file that cannot
+        be read has no labels and a ``problem``; with ``skip_bad_images`` it is left out.
 
         Raises:
             UserError: The rows cannot be written, a process that loads images was lost, or no image can be read.
         """
         files, predictions = self._open_files(), list[Prediction]()
         try:
-            for step in self._steps():
+            batches: Iterator[Batch] = logit_batches(self.classifier, self._loader(), self.accelerator)
+            if self.options.prior == "estimate":
+                batches = self._with_estimate(batches)
+            for step in self._steps(batches):
                 self._on_main(files, partial(PredictionFiles.write, predictions=step))
                 predictions += step
             self._on_main(files, PredictionFiles.finish)
@@ -105,23 +121,42 @@ class PredictionRun:
         """The files that the main process writes; ``None`` in the others, and where nothing is written."""
         options, opened = self.options, list[PredictionFiles]()
         if options.output is not None:
-            path, top, listed = Path(options.output), min(options.top, len(self.labels)), not options.skip_bad_images
-            on_main_process(
-                self.accelerator,
-                lambda: opened.append(PredictionFiles(path, top, overwrite=options.overwrite, list_problems=listed)),
-            )
+            path, thresholds = Path(options.output), self.decision.thresholds is not None
+            top, listed = min(options.top, self.decision.num_classes), not options.skip_bad_images
+            more = {"overwrite": options.overwrite, "list_problems": listed, "thresholds": thresholds}
+            on_main_process(self.accelerator, lambda: opened.append(PredictionFiles(path, top, **more)))
         return opened[0] if opened else None
 
     def _on_main(self, files: PredictionFiles | None, function: Callable[[PredictionFiles], None]) -> None:
         """Call ``function`` in the main process, with its files if there are any; its error is raised in all."""
         on_main_process(self.accelerator, lambda: None if files is None else function(files))
 
-    def _steps(self) -> Iterator[list[Prediction]]:
+    def _with_estimate(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches, once all were seen and their class frequencies were estimated; the table is printed."""
+        stored, fault = list[Batch](), None
+        try:
+            stored = [(logits.cpu(), positions, bad) for logits, positions, bad in batches]
+        except UserError as error:
+            fault = error.sentence
+        rows = [(positions, logits.double().numpy()) for logits, positions, _ in stored if len(positions)]
+        shares = gather_object([(rows, fault)])
+        if faults := [fault for _, fault in shares if fault is not None]:
+            raise UserError(faults[0])
+        parts = [row for rows, _ in shares for row in rows]
+        if parts:
+            order = np.argsort(np.concatenate([positions for positions, _ in parts]))
+            logits = np.concatenate([logits for _, logits in parts])[order]
+            self.decision, estimate = self.decision.estimated(logits)
+            before = self.decision.model_prior
+            assert before is not None
+            self.accelerator.print(prior_table(self.labels, before, estimate, len(logits)))
+        return iter(stored)
+
+    def _steps(self, batches: Iterator[Batch]) -> Iterator[list[Prediction]]:
         """The predictions of each step of all processes, in the order of the images.
 
         In a step the processes read images that lie side by side, so that their rows can be written in order at once.
         """
-        batches = logit_batches(self.classifier, self._loader(), self.accelerator)
         images = self.accelerator.num_processes * self.options.batch_size
         for _ in range(math.ceil(len(self.files) / images)):
             rows, fault = list[tuple[int, Prediction]](), None
@@ -143,10 +178,10 @@ class PredictionRun:
         self, logits: Tensor, positions: list[int], bad: list[tuple[int, str]]
     ) -> list[tuple[int, Prediction]]:
         """The predictions of one batch by position."""
-        order, probabilities = top_classes(logits, self.options.top)
         rows = [(i, Prediction(str(self.files[i]), [], [], printable(reason))) for i, reason in bad]
-        for i, top, shares in zip(positions, order.tolist(), probabilities.tolist(), strict=True):
-            rows.append((i, Prediction(str(self.files[i]), [self.labels[label] for label in top], shares)))
+        for i, top, shares, sure in zip(positions, *self.decision.top(logits, self.options.top), strict=True):
+            labels = [self.labels[label] for label in top]
+            rows.append((i, Prediction(str(self.files[i]), labels, shares, sure=sure)))
         return rows
 
     def _loader(self) -> DataLoader[Any]:
@@ -175,7 +210,9 @@ class PredictionRun:
         if len(self.unreadable) > _MOST_SHOWN:
             print(f"not read  {len(self.unreadable) - _MOST_SHOWN} more")
         where = "" if self.options.output is None else f" in {printable(self.options.output)}"
-        print(f"{len(good)} images{where}, {len(self.unreadable)} could not be read{self._reasons()}")
+        unsure = sum(not one.sure for one in good)
+        counted = "" if self.decision.thresholds is None else f", {unsure} of them unsure"
+        print(f"{len(good)} images{where}{counted}, {len(self.unreadable)} could not be read{self._reasons()}")
 
 
 def predict_images(options: PredictOptions, *, fresh_output: bool = False) -> list[Prediction]:
@@ -205,6 +242,7 @@ def prediction_table(predictions: Sequence[Prediction], *, most: int = 50) -> st
         shares = [f"{100 * p:.1f} %" for p in one.probabilities]
         labels = [printable(label) for label in one.labels]
         runners_up = [f"{label} {share}" for label, share in zip(labels, shares, strict=True)][1:]
-        rows.append((printable(one.file), labels[0], shares[0], ", ".join(runners_up)))
+        label = labels[0] if one.sure else f"{UNSURE} ({labels[0]})"
+        rows.append((printable(one.file), label, shares[0], ", ".join(runners_up)))
     more = len(predictions) - most
     return text_table(rows, left=(0, 1, 3)) + (f"\n... {more} more in the CSV" if more > 0 else "")

@@ -10,6 +10,9 @@ from glmc_zoo.data.reading.inventory import escaped
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import csv_text
 
+UNSURE = "unsure"
+"""The label of an image whose most probable class is below its threshold."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -22,6 +25,8 @@ class Prediction:
     probabilities: list[float]
     problem: str | None = None
     """Why the file cannot be read; ``None`` for an image that was classified."""
+    sure: bool = True
+    """Whether the most probable class reaches the probability that was asked for."""
 
 
 def problems_path(output: Path) -> Path:
@@ -138,17 +143,28 @@ class PredictionFiles:
         top: Classes of each image.
         overwrite: Replace files that exist.
         list_problems: Write the file of problems, if there are any.
+        thresholds: Some labels may be `UNSURE`; a last column ``most_probable`` has the class that it would have been.
     """
 
-    def __init__(self, output: Path, top: int, *, overwrite: bool, list_problems: bool) -> None:
+    def __init__(
+        self, output: Path, top: int, *, overwrite: bool, list_problems: bool, thresholds: bool = False
+    ) -> None:
         self.output, self.overwrite, self.list_problems = output, overwrite, list_problems
+        self.thresholds = thresholds
         more = [name for rank in range(2, top + 1) for name in (f"label_{rank}", f"probability_{rank}")]
+        more += ["most_probable"] if thresholds else []
         self._images = RowFile(output, ["file", "label", "probability", *more], overwrite=overwrite)
         self._problems: RowFile | None = None
 
     def write(self, predictions: Sequence[Prediction]) -> None:
         """Add the rows of these images and files."""
-        self._images.write([_row(one) for one in predictions if one.problem is None])
+        rows = [_row(one) for one in predictions if one.problem is None]
+        if self.thresholds:
+            good = [one for one in predictions if one.problem is None]
+            rows = [
+                [row[0], row[1] if one.sure else UNSURE, *row[2:], row[1]] for row, one in zip(rows, good, strict=True)
+            ]
+        self._images.write(rows)
         problems = [[escaped(one.file), one.problem] for one in predictions if one.problem is not None]
         if problems and self.list_problems:
             if self._problems is None:

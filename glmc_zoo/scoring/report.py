@@ -176,7 +176,10 @@ def _cell(row: dict[str, Any], column: str) -> str:
 
 def _corrections(posthoc: dict[str, Any] | None) -> str:
     names = {"logit_adjustment": "logit adjustment", "tau_norm": "tau-norm"}
-    return ", ".join(f"{name} {posthoc[key]['tau']:g}" for key, name in names.items() if posthoc and posthoc[key])
+    shown = [f"{name} {posthoc[key]['tau']:g}" for key, name in names.items() if posthoc and posthoc[key]]
+    if posthoc and posthoc.get("temperature"):
+        shown.append(f"temperature {posthoc['temperature']['value']:.4g}")
+    return ", ".join(shown)
 
 
 def score_table(results: Sequence[EvaluationResults]) -> str:

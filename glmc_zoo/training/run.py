@@ -244,9 +244,8 @@ class TrainingRun:
             return None
         with self.clock.stage("evaluation"):
             logits, labels = split_logits(*self._inference(val), self.accelerator)
-        return calibrate_classifier(
-            self.timm_model, self.spec.size, logits, labels, test.class_counts if test else None
-        )
+        tested = test.class_counts if test else None
+        return calibrate_classifier(self.timm_model, self.spec.size, logits, labels, tested)
 
     # ----------------------------------------------------------------- finish
     def finish(self) -> RunResults:
@@ -261,10 +260,9 @@ class TrainingRun:
         self.model.to(memory_format=torch.contiguous_format)
         splits = {"test": self.data.test, "validation": self.data.val}
         calibration = self._calibrate()
+        temperature = None if calibration is None else calibration.temperature
         scored = {
-            name: self._score(split, intervals=True, temperature=calibration and calibration.temperature)
-            for name, split in splits.items()
-            if split
+            name: self._score(split, intervals=True, temperature=temperature) for name, split in splits.items() if split
         }
         self.progress.seconds += time.perf_counter() - self._clock
         results = replace(self._results(scored, selection), calibration=with_scores(calibration, scored))

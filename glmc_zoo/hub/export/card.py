@@ -101,6 +101,7 @@ def _context(results: RunResults, repo_id: str | None) -> dict[str, Any]:
         "counts": results.class_counts or [],
         "num_classes": len(results.class_names),
         "classes": _class_rows(results),
+        "corrections": _corrections(results),
         "plots": {Path(name).stem: f"{PLOTS_FOLDER}/{name}" for name in results.plots},
         "first_config": stage.source_config if stage else results.config,
         "repo_id": repo_id,
@@ -118,6 +119,13 @@ def _method_title(results: RunResults) -> str:
     if results.method == "glmc":
         return f"{title}, in the variant with one mixed view a step" if views == "alternate" else title
     return f"{title} on mixed images ({_MIXED[views]})" if views in _MIXED else title
+
+
+def _corrections(results: RunResults) -> list[str]:
+    """What was folded into the classifier after training, in words."""
+    correction, names = results.correction, ("tau_norm", "logit_adjustment", "temperature")
+    values = {name: getattr(correction, name, None) for name in names}
+    return [f"{name.replace('_', ' ')} {value:.4g}" for name, value in values.items() if value is not None]
 
 
 def _scored_split(results: RunResults) -> str | None:

@@ -1,0 +1,112 @@
+"""From logits to answers: for which class frequencies, among which classes, and from which probability on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.hub import ModelSource
+from glmc_zoo.options.commands import PredictOptions
+from glmc_zoo.scoring.loop import top_classes
+from glmc_zoo.scoring.model_prior import Floats, model_log_prior
+from glmc_zoo.scoring.prediction_files import UNSURE
+from glmc_zoo.scoring.prior_shift import estimate_log_prior, read_classes, read_prior
+from glmc_zoo.scoring.thresholds import precision_key
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How the logits of one model become answers; as they are where nothing is asked for."""
+
+    num_classes: int
+    """Classes that can occur."""
+    shift: Floats | None = None
+    """Added to the logits, ``(C,)``; ``-inf`` for a class that cannot occur."""
+    model_prior: Floats | None = None
+    """Logarithm of the class frequencies that the model's probabilities are for; where a prior is asked for."""
+    thresholds: Floats | None = None
+    """Least probability of each class, ``(C,)``; ``inf`` for one that is never sure."""
+
+    def top(self, logits: Tensor, most: int) -> tuple[list[list[int]], list[list[float]], list[bool]]:
+        """The most probable classes of each row of logits ``(B, C)``, their probabilities, and whether it is sure."""
+        if self.shift is not None:
+            logits = logits.cpu().double() + torch.from_numpy(self.shift)
+        order, probabilities = top_classes(logits, min(most, self.num_classes))
+        sure = [True] * len(order)
+        if self.thresholds is not None:
+            sure = (probabilities[:, 0].numpy() >= self.thresholds[order[:, 0].numpy()]).tolist()
+        return order.tolist(), probabilities.tolist(), sure
+
+    def estimated(self, logits: Floats) -> tuple["Decision", Floats]:
+        """The decision for the class frequencies of these images, ``(N, C)``, and the logarithm of these."""
+        assert self.model_prior is not None
+        shift = np.zeros(logits.shape[1]) if self.shift is None else self.shift
+        prior = estimate_log_prior(logits + shift, self.model_prior)
+        return replace(self, shift=prior - self.model_prior), prior
+
+
+def make_decision(options: PredictOptions, source: ModelSource, class_names: Sequence[str]) -> Decision:
+    """The decision that the options ask for; an estimate of the prior is still to come (`Decision.estimated`).
+
+    Raises:
+        UserError: A class is unknown, the CSV file is not one, or what is asked for is not known of this model.
+    """
+    num_classes, shift, prior = len(class_names), None, None
+    if options.prior is not None:
+        prior = _model_prior(options, source, num_classes)
+        if options.prior != "estimate":
+            shift = read_prior(options.prior, class_names) - prior
+    if options.classes:
+        possible = np.where(read_classes(options.classes, class_names), 0.0, -np.inf)
+        shift = possible if shift is None else shift + possible
+    if shift is not None:
+        num_classes = int(np.isfinite(shift).sum())
+        if not num_classes:
+            raise UserError(
+                f"prior={options.prior!r} gives each of classes= the count 0: give those that can occur a count."
+            )
+    return Decision(num_classes, shift, prior, _thresholds(options, source, class_names))
+
+
+def _model_prior(options: PredictOptions, source: ModelSource, num_classes: int) -> Floats:
+    """The class frequencies that the model's probabilities are for: derived, or as ``model_prior`` says."""
+    uniform = np.full(num_classes, -np.log(num_classes))
+    if options.model_prior == "uniform":
+        return uniform
+    results = source.results
+    if options.model_prior == "training":
+        if results is None or results.class_counts is None:
+            raise UserError(
+                f"model_prior='training' needs the training images of each class, which {source.name} does not tell: "
+                "give model_prior='uniform' where it was trained on balanced classes, or leave prior= out."
+            )
+        return np.log(np.array(results.class_counts) / sum(results.class_counts))
+    prior = model_log_prior(results)
+    if prior is None:
+        raise UserError(
+            f"prior= needs the class frequencies that the probabilities of {source.name} are for, and its results do "
+            "not tell them: give model_prior='uniform' or 'training'."
+        )
+    return prior
+
+
+def _thresholds(options: PredictOptions, source: ModelSource, class_names: Sequence[str]) -> Floats | None:
+    if options.min_probability is None and options.precision is None:
+        return None
+    if UNSURE in class_names:
+        raise UserError(f"A class of {source.name} is called {UNSURE!r}: leave min_probability= and precision= out.")
+    if options.precision is None:
+        return np.full(len(class_names), options.min_probability, np.float64)
+    facts = None if source.results is None else source.results.calibration
+    known = {} if facts is None else facts.thresholds
+    if not known:
+        raise UserError(
+            f"precision= needs thresholds that were chosen on held-out images, and {source.name} has none: train it "
+            "with val_fraction=, or give min_probability=."
+        )
+    if (key := precision_key(options.precision)) not in known:
+        raise UserError(f"precision={key} is not among those that {source.name} has: give one of {', '.join(known)}.")
+    return np.array([np.inf if value is None else value for value in known[key]])

@@ -1,0 +1,74 @@
+"""The class frequencies that a trained model's probabilities are for, derived from the results of its training.
+
+A softmax trained on cross-entropy gives probabilities for the class frequencies of its training images. Balanced
+softmax takes these out, and weights in the loss multiply them. What is left is the model's own prior.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glmc_zoo.method import class_balanced_weights, class_weights
+from glmc_zoo.method import log_prior as seen_log_prior
+from glmc_zoo.results import RunResults
+
+Floats = NDArray[np.float64]
+
+
+def model_log_prior(results: RunResults | None) -> Floats | None:
+    """Logarithm of the class frequencies, ``(C,)``, that the probabilities of a model are for.
+
+    ``None`` where they are not known: without results of a training, for a method, loss or sampler of a plug-in, and
+    after a tau-normalisation.
+    """
+    if results is None or results.class_counts is None:
+        return None
+    counts = results.class_counts
+    correction = results.correction
+    if correction is not None and correction.tau_norm is not None:
+        return None
+    prior = _of_second_stage(results) if results.second_stage is not None else _of_method(results)
+    if prior is None:
+        return None
+    if correction is not None and correction.logit_adjustment is not None:
+        prior = prior - correction.logit_adjustment * _log(correction.class_counts or counts)
+    return normalised(prior)
+
+
+def normalised(log_weights: Floats) -> Floats:
+    """Logarithms of frequencies that add up to 1; ``-inf`` stands for a class that does not occur."""
+    shifted = log_weights - log_weights.max()
+    result: Floats = shifted - np.log(np.exp(shifted).sum())
+    return result
+
+
+def _of_second_stage(results: RunResults) -> Floats:
+    """Class-balanced weights multiply the frequencies of the images."""
+    counts, stage = results.class_counts or [], results.second_stage
+    beta = 0.0 if stage is None else stage.beta
+    weights: Floats = class_balanced_weights(counts, beta).double().numpy()
+    return _log(counts) + np.log(weights)
+
+
+def _of_method(results: RunResults) -> Floats | None:
+    config, counts = results.config, results.class_counts or []
+    loss = config.get("rebalanced_loss") if results.method == "glmc" else results.method
+    if loss == "balanced_softmax":
+        # It takes out the frequencies that training saw, and prior_tau - 1 times those of the images.
+        return (1.0 - float(config.get("prior_tau", 1.0))) * _log(counts)
+    if results.method == "ce":
+        return _log(counts)
+    if results.method != "glmc" or config.get("sampler", "power") != "power":
+        return None
+    # As seen by the re-balanced branch: shuffled images, mixed with partners that favour rare classes.
+    share = (1 - float(config.get("unmixed_share", 0.0))) / 2
+    seen = seen_log_prior(counts, config.get("sampler_power"), share=share).double().numpy()
+    if loss == "ce":
+        return np.asarray(seen)
+    if loss == "reweighted":
+        weights = class_weights(counts, float(config.get("class_weight_power", 1.0))).double().numpy()
+        return np.asarray(seen + np.log(weights))
+    return None
+
+
+def _log(counts: list[int]) -> Floats:
+    return np.log(np.asarray(counts, np.float64))

@@ -1,0 +1,137 @@
+"""Probabilities for other class frequencies than a model was trained for: given, estimated, or with classes ruled out.
+
+Source: Saerens et al., Adjusting the Outputs of a Classifier to New a Priori Probabilities: A Simple Procedure, Neural
+Computation 14, 2002: equations 2.4 (a known prior) and 2.9 (the EM algorithm).
+"""
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glmc_zoo.errors import UserError, did_you_mean
+from glmc_zoo.files import text_table
+from glmc_zoo.scoring.model_prior import Floats, normalised
+
+_MOST_ITERATIONS = 10_000
+_CHANGE = 1e-9
+_MOST_SHOWN = 50
+
+
+def estimate_log_prior(logits: Floats, model_log_prior: Floats) -> Floats:
+    """The class frequencies of images at hand, by EM: those that make what the model says of them most likely.
+
+    Args:
+        logits: Of the images, float64 ``(N, C)``; ``-inf`` for a class that cannot occur.
+        model_log_prior: What the model's probabilities are for, ``(C,)``.
+
+    Returns:
+        Their logarithm, ``(C,)``.
+    """
+    likelihood = logits - model_log_prior
+    likelihood = np.exp(likelihood - likelihood.max(axis=1, keepdims=True))
+    prior = np.exp(normalised(np.where(np.isneginf(logits).all(axis=0), -np.inf, model_log_prior)))
+    for _ in range(_MOST_ITERATIONS):
+        joint = likelihood * prior
+        new = (joint / joint.sum(axis=1, keepdims=True)).mean(axis=0)
+        change = np.abs(new - prior).max()
+        prior = new
+        if change < _CHANGE:
+            break
+    with np.errstate(divide="ignore"):
+        result: Floats = np.log(prior)
+    return result
+
+
+def read_prior(path: str, class_names: Sequence[str]) -> Floats:
+    """Logarithm of the class frequencies in a CSV file with the columns ``class`` and ``count``, ``(C,)``.
+
+    Raises:
+        UserError: The file cannot be read, a class is unknown, missing or named twice, or a count is not a number of 0
+            or more.
+    """
+    name, counts = f"prior={path!r}", dict[str, float]()
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            columns, rows = reader.fieldnames or [], list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or "it is not a CSV file in UTF-8"
+        raise UserError(f"{name} cannot be read: {reason}; give a CSV file, or estimate.") from error
+    if not {"class", "count"} <= set(columns):
+        raise UserError(f"{name} has the columns {', '.join(columns) or 'none'}: it must have class and count.")
+    for row in rows:
+        label, text = row["class"], row["count"]
+        check_class(f"{name} has the class", label, class_names)
+        if label in counts:
+            raise UserError(f"{name} has the class {label!r} twice: give each class one row.")
+        counts[label] = _count(name, label, text)
+    missing = [label for label in class_names if label not in counts]
+    if missing:
+        raise UserError(
+            f"{name} lacks {_few(missing)}: give each class of the model a row, and count 0 to one that cannot occur."
+        )
+    if sum(counts.values()) <= 0:
+        raise UserError(f"{name} has no count above 0: give those of the classes that occur.")
+    with np.errstate(divide="ignore"):
+        return normalised(np.log(np.array([counts[label] for label in class_names])))
+
+
+def _count(name: str, label: str, text: str) -> float:
+    try:
+        count = float(text)
+    except ValueError:
+        count = math.nan
+    if not 0 <= count < math.inf:
+        raise UserError(f"{name} has the count {text!r} for {label!r}: it must be a number of 0 or more.")
+    return count
+
+
+def check_class(what: str, label: str, class_names: Sequence[str]) -> None:
+    """Refuse a class that the model does not have; ``what`` begins the sentence."""
+    if label not in class_names:
+        raise UserError(
+            f"{what} {label!r}, which the model does not have: its classes are {_few(class_names)}."
+            f"{did_you_mean(label, list(class_names))}"
+        )
+
+
+def read_classes(given: Sequence[str], class_names: Sequence[str]) -> NDArray[np.bool_]:
+    """Which classes can occur, ``(C,)``, from the values of ``classes=``: names, or several with commas between them.
+
+    A name that has a comma itself is a value of its own, or stands in quotes.
+
+    Raises:
+        UserError: A class is unknown, or fewer than two are left.
+    """
+    names = list[str]()
+    for value in given:
+        names += [value] if value in class_names else next(csv.reader([value], skipinitialspace=True), [])
+    for name in names:
+        check_class("classes= has", name, class_names)
+    if len(set(names)) < 2:
+        raise UserError(f"classes={', '.join(names)!r} leaves no choice: give at least two classes.")
+    return np.isin(np.array(class_names, dtype=object), names)
+
+
+def prior_table(class_names: Sequence[str], before: Floats, estimate: Floats, images: int) -> str:
+    """The estimated share of each class beside the model's prior, the largest first."""
+    rows = [("class", "model's prior", "estimated", "images")]
+    order = np.argsort(-estimate, kind="stable")
+    for i in order[:_MOST_SHOWN]:
+        share = math.exp(estimate[i])
+        rows.append((class_names[i], _percent(before[i]), _percent(estimate[i]), f"{share * images:.1f}"))
+    more = len(order) - _MOST_SHOWN
+    return text_table(rows) + (f"\n... {more} more classes" if more > 0 else "")
+
+
+def _percent(log_share: float) -> str:
+    return f"{100 * math.exp(log_share):.1f} %"
+
+
+def _few(names: Sequence[str], most: int = 4) -> str:
+    shown = ", ".join(map(repr, names[:most]))
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -1,0 +1,144 @@
+"""A corrected model as an exported folder: the corrections of an evaluation, folded into the classifier."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.files import check_folder
+from glmc_zoo.hub import ModelSource, export_run
+from glmc_zoo.hub.folder import OPTIONS_FILE
+from glmc_zoo.machine.command import without_folder
+from glmc_zoo.method import fold_corrections, linear_classifier
+from glmc_zoo.options.commands import EvaluateOptions
+from glmc_zoo.results import (
+    CalibrationFacts,
+    CorrectionFacts,
+    DataFacts,
+    EvaluationResults,
+    Reliability,
+    RunResults,
+    Scores,
+)
+from glmc_zoo.scoring.corrections import Corrections
+from glmc_zoo.scoring.model import Classifier
+from glmc_zoo.scoring.report import evaluated_model
+
+
+def check_saving(options: EvaluateOptions, source: ModelSource, data: DataFacts, class_names: list[str]) -> None:
+    """Refuse, before anything is scored, what could not be saved with its results and card.
+
+    Raises:
+        UserError: The folder holds files, the model has no results of a training, or the data are not those of it.
+    """
+    folder = Path(str(options.evaluation.save))
+    check_folder(folder, "choose another folder", option="save")
+    results = source.results
+    if results is None or results.class_counts is None:
+        raise UserError(
+            f"save= writes a model with the results of its training, and {source.name} has none: give a model that "
+            "glmc_zoo trained, or leave save= out."
+        )
+    if results.data.name != data.name:
+        raise UserError(
+            f"save= writes a model with its scores on {results.data.name}, which it was trained on, and data= is "
+            f"{data.name}: give data={results.data.name!r}, or leave save= out."
+        )
+    if source.class_names != class_names:
+        raise UserError(
+            f"save= needs the classes of {source.name} in their order, and the data has others: leave save= out."
+        )
+    if options.inference.image_size is not None:
+        raise UserError("save= writes the model for its own image size: leave image_size= or save= out.")
+
+
+def save_corrected(
+    options: EvaluateOptions,
+    source: ModelSource,
+    classifier: Classifier,
+    corrections: Corrections,
+    evaluated: EvaluationResults,
+    thresholds: dict[str, list[float | None]] | None,
+    plots: Path,
+) -> Path:
+    """Fold the corrections into the classifier, and export the model with the scores that it has with them.
+
+    Args:
+        options: Of the evaluation; ``save`` is the folder.
+        source: The model before.
+        classifier: The same, built; its classifier is changed.
+        corrections: With their final values.
+        evaluated: The results of the corrected model.
+        thresholds: Chosen on held-out images, see `precision_thresholds`; ``None`` without held-out images.
+        plots: Folder of plots of the corrected model.
+    """
+    network: Any = classifier.network
+    layer = linear_classifier(network, classifier.data_config["input_size"][-1])
+    values = {name: getattr(corrections, name) for name in ("tau_norm", "logit_adjustment", "temperature")}
+    counts = corrections.class_counts.tolist()
+    fold_corrections(layer, class_counts=counts, **values)
+    before = source.results
+    assert before is not None
+    posthoc = evaluated.posthoc or {}
+    search = posthoc.get("search", {})
+    facts = CorrectionFacts(
+        source=without_folder(source.name),
+        source_sha256=evaluated_model(evaluated.model.name, source, classifier).sha256,
+        class_counts=counts if values["logit_adjustment"] is not None else None,
+        searched=[name for name in values if getattr(options.evaluation, name) == "search"],
+        search_images=search.get("images"),
+        held_out_of_training=search.get("held_out_of_training"),
+        command=options.command or None,
+        **values,
+    )
+    results = replace(_scored(before, evaluated), correction=facts, calibration=_calibration(evaluated, thresholds))
+    config = None if source.folder is None else source.folder / OPTIONS_FILE
+    return export_run(
+        str(options.evaluation.save),
+        network,
+        results,
+        heads=source.training_heads(),
+        plots=plots if plots.is_dir() else None,
+        config_yaml=config if config is not None and config.is_file() else None,
+        half=before.weights is not None and before.weights.dtype == "float16",
+    )
+
+
+def _scored(before: RunResults, evaluated: EvaluationResults) -> RunResults:
+    """The results of the training under another name, with the scores of the evaluation."""
+    tag = f"{before.model.tag}_corrected"
+    return replace(
+        before,
+        model=replace(before.model, tag=tag, name=f"{before.model.name.partition('.')[0]}.{tag}"),
+        data=replace(before.data, test_images=evaluated.data.test_images),
+        thresholds=evaluated.thresholds,
+        groups=evaluated.groups,
+        test=evaluated.test,
+        validation=None,
+        intervals={"test": evaluated.intervals.get("test", {})},
+        group_support=evaluated.group_support,
+        class_recalls=evaluated.class_recalls,
+        group_confusion=evaluated.group_confusion,
+    )
+
+
+def _calibration(
+    evaluated: EvaluationResults, thresholds: dict[str, list[float | None]] | None
+) -> CalibrationFacts | None:
+    posthoc = evaluated.posthoc or {}
+    if thresholds is None or evaluated.test is None or evaluated.test_plain is None:
+        return None
+    fitted = posthoc.get("temperature") or {}
+    return CalibrationFacts(
+        images=posthoc["search"]["images"],
+        temperature=fitted.get("value"),
+        reason=None if fitted else "The evaluation that corrected the model fitted no temperature.",
+        weighting=fitted.get("weighting", "none"),
+        before={"test": _reliability(evaluated.test_plain)},
+        after={"test": _reliability(evaluated.test)},
+        thresholds=thresholds,
+    )
+
+
+def _reliability(scores: Scores) -> Reliability:
+    return Reliability(ece=scores.ece or 0.0, nll=scores.nll or 0.0)
