@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from glmc_zoo.data.options import DataOptions
@@ -74,6 +75,8 @@ class EvaluationOptions(OptionGroup):
             raise UserError(f"save={self.save!r} takes one model, and model= names {len(self.model)}: give one.")
         if self.split == "validation":
             raise UserError("save= writes a model with its test scores: give split='test', or leave save= out.")
+        if self.output_dir is not None and Path(self.output_dir).absolute() == Path(self.save).absolute():
+            raise UserError(f"save={self.save!r} is output_dir= too, which holds the scores: give another folder.")
 
 
 @dataclass(frozen=True, kw_only=True)

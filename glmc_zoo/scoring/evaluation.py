@@ -35,7 +35,7 @@ from glmc_zoo.scoring.corrections import Corrections, make_corrections, search_c
 from glmc_zoo.scoring.intensity import as_trained
 from glmc_zoo.scoring.loop import Scored, score_split
 from glmc_zoo.scoring.model import Classifier, load_classifier
-from glmc_zoo.scoring.saving import check_saving, save_corrected
+from glmc_zoo.scoring.saving import check_foldable, check_saving, save_corrected
 from glmc_zoo.scoring.shots import prior_counts, shot_groups
 from glmc_zoo.scoring.thresholds import precision_thresholds
 
@@ -113,6 +113,8 @@ class EvaluationRun:
         start, data = time.perf_counter(), self.data
         source = self.sources[self.names.index(name)]
         match = match_classes(source.name, source.class_names, classifier.num_classes, data.class_names)
+        if self.options.evaluation.save is not None:
+            check_foldable(self.options, source, classifier)
         corrections, posthoc, notes = self._corrections(source, classifier, match)
         images, scaling = as_trained(self.split, source, self.options.data)
         notes = [*notes, *scaling]

@@ -52,6 +52,27 @@ def check_saving(options: EvaluateOptions, source: ModelSource, data: DataFacts,
         raise UserError("save= writes the model for its own image size: leave image_size= or save= out.")
 
 
+def check_foldable(options: EvaluateOptions, source: ModelSource, classifier: Classifier) -> None:
+    """Refuse, before anything is scored, a model that cannot hold the corrections.
+
+    Raises:
+        UserError: Its logits are not those of one linear layer, or that has no bias and the logits are to be shifted.
+    """
+    network: Any = classifier.network
+    try:
+        layer = linear_classifier(network, classifier.data_config["input_size"][-1])
+    except UserError as error:
+        raise UserError(
+            f"save= needs logits that are one linear layer on the features, which those of {source.name} are not: "
+            "leave save= out."
+        ) from error
+    if layer.bias is None and options.evaluation.logit_adjustment is not None:
+        raise UserError(
+            f"save= needs a bias to fold logit_adjustment= into, and the classifier of {source.name} has none: leave "
+            "one of them out."
+        )
+
+
 def save_corrected(
     options: EvaluateOptions,
     source: ModelSource,
