@@ -43,7 +43,10 @@ for name in ("train", "finetune", "second_stage"):
     ADDED[name] |= {"accept-new-data", "dry-run", "passes", "sam-every", "auto-augment", "random-erasing", "cutout"}
 for name in ("train", "finetune"):
     ADDED[name] |= {"unmixed-share"}
-ADDED["predict"] |= {"follow-links"}
+for name in ("train", "finetune", "second_stage"):
+    ADDED[name] |= {"calibrate"}
+ADDED["evaluate"] |= {"temperature", "save"}
+ADDED["predict"] |= {"follow-links", "prior", "model-prior", "classes", "min-probability", "precision"}
 # These take no value, and have a --no- beside them.
 _SWITCHES = """compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite
 dry-run export-half export-encoder official-val resident profile maxnorm no-test streaming overwrite private

@@ -21,7 +21,7 @@ NEW: dict[str, Any] = {"plugin": [], "sampler": "power"}
 NEW |= {"split_column": None, "split_by": None, "class_level": None, "follow_links": False, "no_test": False}
 NEW |= {"auto_augment": None, "random_erasing": None, "cutout": None}
 NEW |= {"intensity_range": None, "duplicates": "auto", "allow_duplicates": False}
-NEW |= {"passes": None, "sam_every": 1, "unmixed_share": 0.0}
+NEW |= {"passes": None, "sam_every": 1, "unmixed_share": 0.0, "calibrate": "auto"}
 
 
 @pytest.fixture
@@ -66,6 +66,15 @@ def test_values_are_those_of_the_first_implementation(name: str) -> None:
             assert values["maxnorm_threshold"] == 0.1
             values["maxnorm_threshold"] = None
     assert values == golden
+
+
+@pytest.mark.usefixtures("first_stages")
+def test_a_calibration_holds_a_tenth_out_where_nothing_else_does() -> None:
+    for given, share in (({}, 0.1), ({"val_fraction": 0.3}, 0.3)):
+        assert training_options(Given({"calibrate": "always", **given})).data.val_fraction == share
+    assert training_options(Given({"calibrate": "auto"})).data.val_fraction == 0
+    with pytest.raises(UserError, match=r"^calibrate='always' would hold out images that the first stage was trained"):
+        resolved("second_stage", {"model": "m", "val_fraction": 0.0, "calibrate": "always"}, {})
 
 
 def trained(explicit: dict[str, Any] | None = None, file: dict[str, Any] | None = None) -> dict[str, Any]:
