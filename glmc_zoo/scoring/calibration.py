@@ -25,7 +25,7 @@ from glmc_zoo.scoring.thresholds import precision_thresholds
 
 LEAST_IMAGES = 20
 """Fewer held-out images fit no temperature."""
-_RANGE = 0.05, 20.0
+_RANGE = 0.01, 100.0
 _STEPS = 60  # halves the range of the logarithm to far below the digits of float64
 
 Floats = NDArray[np.float64]
@@ -43,7 +43,7 @@ def fit_temperature(logits: Floats, labels: Labels, weights: Floats | None = Non
         weights: Of the images, ``(N,)``, at least 0; all alike by default.
 
     Returns:
-        The temperature; ``None`` where it lies beyond 0.05 to 20, as when every image is classified right.
+        The temperature; ``None`` where it lies beyond 0.01 to 100, as when every image is classified right.
     """
     shifted = logits - logits.max(axis=1, keepdims=True)
     target = shifted[np.arange(len(labels)), labels]

@@ -60,7 +60,7 @@ def test_images_that_are_all_right_or_say_nothing_fit_no_temperature() -> None:
 def test_huge_logits_do_not_overflow() -> None:
     logits, labels = sample(scale=500)
     assert fit_temperature(logits / 500 * 15, labels) == pytest.approx(15, rel=0.25)
-    assert fit_temperature(logits, labels) is None  # beyond 20
+    assert fit_temperature(logits, labels) is None  # beyond 100
 
 
 def test_weights_give_each_class_its_share_of_the_test_split() -> None:
