@@ -52,7 +52,7 @@ class EvaluationOptions(OptionGroup):
         if isinstance(self.temperature, float | int) and not 0 < self.temperature < math.inf:
             raise UserError(f"temperature={self.temperature} must be a number above 0, or search.")
         if self.save is not None:
-            self._check_save()
+            self._check_save(self.save)
         if self.split == "validation" and self.searches:
             raise UserError(
                 "split='validation' is what a search chooses on, so its scores would flatter: give split='test', or a "
@@ -64,19 +64,19 @@ class EvaluationOptions(OptionGroup):
         """Whether a correction is to be searched."""
         return "search" in (self.logit_adjustment, self.tau_norm, self.temperature)
 
-    def _check_save(self) -> None:
+    def _check_save(self, folder: str) -> None:
         """Refuse to save what is not one corrected model with test scores."""
         if (self.logit_adjustment, self.tau_norm, self.temperature) == (None, None, None):
             raise UserError(
-                f"save={self.save!r} needs a correction to fold into the model: give logit_adjustment=, tau_norm= or "
+                f"save={folder!r} needs a correction to fold into the model: give logit_adjustment=, tau_norm= or "
                 "temperature=."
             )
         if len(self.model) > 1:
-            raise UserError(f"save={self.save!r} takes one model, and model= names {len(self.model)}: give one.")
+            raise UserError(f"save={folder!r} takes one model, and model= names {len(self.model)}: give one.")
         if self.split == "validation":
             raise UserError("save= writes a model with its test scores: give split='test', or leave save= out.")
-        if self.output_dir is not None and Path(self.output_dir).absolute() == Path(self.save).absolute():
-            raise UserError(f"save={self.save!r} is output_dir= too, which holds the scores: give another folder.")
+        if self.output_dir is not None and Path(self.output_dir).absolute() == Path(folder).absolute():
+            raise UserError(f"save={folder!r} is output_dir= too, which holds the scores: give another folder.")
 
 
 @dataclass(frozen=True, kw_only=True)
