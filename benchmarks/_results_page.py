@@ -24,7 +24,19 @@ from _comparison import (
     summary,
     table,
 )
-from _rows import CONFIGS, PUBLISHED, ROOT, Filed, entries, load, published_rows, row_passes, suites
+from _rows import (
+    CONFIGS,
+    PUBLISHED,
+    ROOT,
+    Filed,
+    entries,
+    load,
+    published_rows,
+    row_epochs,
+    row_passes,
+    suite_rows,
+    suites,
+)
 
 PAGE = ROOT / "benchmarks" / "RESULTS.md"
 MISSING = "not run yet"
@@ -65,11 +77,6 @@ def image_format(runs: list[Filed]) -> str:
     return ", ".join(sorted(formats))
 
 
-def epochs(runs: list[Filed]) -> str:
-    """The epochs that the runs were trained for."""
-    return ", ".join(sorted({str(run.config["epochs"]) for run in runs}))
-
-
 def seeds_text(runs: list[Filed], wanted: list[int]) -> str:
     """Seeds that were run, and those of the suite that were not."""
     done = [run.seed for run in runs]
@@ -95,7 +102,8 @@ def published_table(names: list[str], runs: dict[str, list[Filed]]) -> list[str]
             continue
         ours = [100 * run.test.top1 for run in filed]
         cells += [summary(ours), "-" if published is None else above(ours, published)]
-        cells += [str(len(filed)), seeds_text(filed, []), epochs(filed), passes_text(row_passes(known[name], runs))]
+        row = known[name]
+        cells += [str(len(filed)), seeds_text(filed, []), row_epochs(row, runs), passes_text(row_passes(row, runs))]
         rows.append([*cells, filed[0].config["backbone"] or "-", image_format(filed)])
     heads = ["recipe", "published", "run again by others", "ours", "minus published", "n", "seeds", "epochs", "passes"]
     return table([*heads, "network", "images"], rows)
@@ -126,7 +134,7 @@ def published_section() -> Iterator[str]:
 # ------------------------------------------------------------------------------------------------ suites
 def methods_table(suite: str, about: dict[str, Any]) -> list[str]:
     """Scores of the methods of a suite, rows of equal passes together, and the differences at equal passes."""
-    runs = load(suite)
+    runs, rows = load(suite), suite_rows(suite)
     compared = entries(suite, runs)
     heads = ["method", "published, narrow ResNet-32, 200 epochs", "top-1", "minus published", "balanced", *GROUPS]
     heads += ["n", "seeds", "epochs", "passes", "images", "minutes a run"]
@@ -144,7 +152,8 @@ def methods_table(suite: str, about: dict[str, Any]) -> list[str]:
         alike = published is not None and all(equal_terms(run) for run in filed)
         cells = [summary(top1), above(top1, published) if alike else "-"]
         cells += [percent(getattr(run.test, key) for run in filed) for key in ("balanced_accuracy", *GROUPS)]
-        cells += [str(len(filed)), seeds_text(filed, about["seeds"]), epochs(filed), passes_text(one.passes)]
+        length = [row_epochs(rows[name], runs), passes_text(one.passes)]
+        cells += [str(len(filed)), seeds_text(filed, about["seeds"]), *length]
         minutes = mean(run.seconds for run in filed) / 60
         lines.append([*first, *cells, image_format(filed), f"{minutes:.1f}"])
     below = comparison_lines(list(compared.values()))
@@ -160,12 +169,12 @@ def narrow_published(label: str, about: dict[str, Any]) -> float | None:
 
 def equal_terms(run: Filed) -> bool:
     """Whether a run has the network and the schedule of the published narrow numbers."""
-    return (run.config["backbone"], run.config["epochs"]) == ("resnet32_cifar", 200)
+    return (run.config.get("backbone"), run.config.get("epochs")) == ("resnet32_cifar", 200)
 
 
 def ablation_table(suite: str, about: dict[str, Any]) -> list[str]:
     """What each change loses or gains against the unchanged base, by the runs of equal passes."""
-    runs = load(suite)
+    runs, rows = load(suite), suite_rows(suite)
     compared = entries(suite, runs)
     base = compared[about["base"]]
     heads = ["change", "balanced", "difference", *GROUPS, "n", "seeds", "epochs", "passes", "images"]
@@ -177,7 +186,8 @@ def ablation_table(suite: str, about: dict[str, Any]) -> list[str]:
             continue
         cells = [percent(run.test.balanced_accuracy for run in filed), _from_base(one, base)]
         cells += [percent(getattr(run.test, key) for run in filed) for key in GROUPS]
-        cells += [str(len(filed)), seeds_text(filed, about["seeds"]), epochs(filed), passes_text(one.passes)]
+        length = [row_epochs(rows[name], runs), passes_text(one.passes)]
+        cells += [str(len(filed)), seeds_text(filed, about["seeds"]), *length]
         lines.append([one.label, *cells, image_format(filed)])
     return table(heads, lines)
 
