@@ -31,11 +31,11 @@ class Sources:
     """Where the values of a training come from, beside what was given."""
 
     recipe: dict[str, Any]
-    """Of the data set."""
+    """The options of the data set's recipe."""
     tuned: Mapping[str, Any] = field(default_factory=dict)
     """Values of the recipe's schedule that the preset ``tuned`` replaces."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Of the stage; the file overrides them."""
+    """The stage's own values, which the file overrides."""
 
 
 def with_method(given: Given, sources: Sources) -> dict[str, Any]:

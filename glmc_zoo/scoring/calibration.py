@@ -40,7 +40,7 @@ def fit_temperature(logits: Floats, labels: Labels, weights: Floats | None = Non
     Args:
         logits: float64 ``(N, C)``.
         labels: ``(N,)``.
-        weights: Of the images, ``(N,)``, at least 0; all alike by default.
+        weights: Weight of each image, ``(N,)``, at least 0; all alike by default.
 
     Returns:
         The temperature; ``None`` where it lies beyond 0.01 to 100, as when every image is classified right.

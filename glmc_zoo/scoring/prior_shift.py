@@ -25,7 +25,7 @@ def estimate_log_prior(logits: Floats, model_log_prior: Floats) -> Floats:
     """The class frequencies of images at hand, by EM: those that make what the model says of them most likely.
 
     Args:
-        logits: Of the images, float64 ``(N, C)``; ``-inf`` for a class that cannot occur.
+        logits: Logits of the images, float64 ``(N, C)``; ``-inf`` for a class that cannot occur.
         model_log_prior: What the model's probabilities are for, ``(C,)``.
 
     Returns:

@@ -85,7 +85,7 @@ def save_corrected(
     """Fold the corrections into the classifier, and export the model with the scores that it has with them.
 
     Args:
-        options: Of the evaluation; ``save`` is the folder.
+        options: Options of the evaluation; ``save`` is the folder.
         source: The model before.
         classifier: The same, built; its classifier is changed.
         corrections: With their final values.

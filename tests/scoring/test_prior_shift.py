@@ -74,7 +74,7 @@ def test_em_leaves_classes_that_cannot_occur_at_zero() -> None:
 
 
 def results(method: str, **config: Any) -> RunResults:
-    """Of a training on 60, 30 and 10 images."""
+    """The results of a training on 60, 30 and 10 images."""
     plain = minimal_results(classes=["a", "b", "c"])
     return dataclasses.replace(plain, method=method, config=config, class_counts=[60, 30, 10])
 
