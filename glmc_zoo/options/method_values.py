@@ -50,7 +50,7 @@ def with_method(given: Given, sources: Sources) -> dict[str, Any]:
         recipe = {name: value for name, value in recipe.items() if name not in _PRESET_SWITCHES}
     if preset == "tuned":
         recipe = recipe | dict(sources.tuned)
-    method = _method(asked, preset)
+    method = asked_method(asked, preset)
     _refuse_idle(given.explicit, {**values, "method": method})
     filled = PRESETS[preset] | recipe | {"preset": preset} | values | {"method": method}
     if method in ("glmc", "auto"):
@@ -76,7 +76,7 @@ def _still_valid(given: Given, values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in dropped}
 
 
-def _method(asked: Mapping[str, Any], preset: Preset) -> str:
+def asked_method(asked: Mapping[str, Any], preset: Preset) -> str:
     """The method that was asked for; without one GLMC, or where the preset leaves it to the length ``auto``."""
     method = str(asked.get("method", "auto"))
     if method != "auto":

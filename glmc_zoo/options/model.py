@@ -1,12 +1,17 @@
 """Which network is trained, by which method, from which weights, and which part of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import OptionGroup, option
 from glmc_zoo.method.registry import method_names
 from glmc_zoo.method.switches import Preset
+
+MOST_VIEWS = 7
+"""Views of an image whose features can be used: as in evaluation, mirrored, four corners, and the centre."""
+HEAD_OPTIONS = ("head_init", "feature_views", "feature_cache")
+"""Options of a classifier that is trained on features."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,17 +47,40 @@ class TuneOptions(OptionGroup):
         example="what to start from, such as hf_hub:ORG/NAME, an exported folder or a pretrained timm model",
     )
     tune: Literal["full", "head", "blocks", "lora"] = option(
-        "what is trained: all, the classifier, the last blocks, or adapters that are merged on export", default="full"
+        "what is trained: all, the classifier, the last blocks, or adapters that are merged on export; head without "
+        "--method computes the features once and chooses among many classifiers in seconds",
+        default="full",
     )
     last_blocks: int | None = option("blocks that --tune blocks trains", default=None, decided_by="1", at_least=1)
     layer_decay: float | None = option("learning rate of each layer over that of the layer above", default=None)
     lora_rank: int | None = option("rank of the adapters", default=None, decided_by="8", at_least=1)
     lora_alpha: float | None = option("scale of the adapters", default=None, decided_by="twice the rank", above=0)
+    head_init: Literal["mean", "fresh"] = option(
+        "what the classifiers of --tune head start from and are drawn to: the class means, or zeros", default="mean"
+    )
+    feature_views: int = option(
+        "views of each training image whose features --tune head uses: 1 as in evaluation, 2 mirrored too, more: "
+        "crops as well",
+        default=1,
+        at_least=1,
+        below=MOST_VIEWS + 1,
+    )
+    feature_cache: str | None = option(
+        "folder that keeps the features of --tune head for later runs", default=None, decided_by="none is kept"
+    )
 
     def check(self) -> None:
         """Refuse options of another way to tune."""
-        for name, tune in (("last_blocks", "blocks"), ("lora_rank", "lora"), ("lora_alpha", "lora")):
-            if getattr(self, name) is not None and self.tune != tune:
+        belongs = {
+            "last_blocks": "blocks",
+            "lora_rank": "lora",
+            "lora_alpha": "lora",
+            **dict.fromkeys(HEAD_OPTIONS, "head"),
+        }
+        for field in fields(self):
+            tune = belongs.get(field.name, self.tune)
+            if getattr(self, field.name) != field.default and self.tune != tune:
+                name = field.name
                 raise UserError(
                     f"{name}= belongs to tune={tune!r} and has no effect with tune={self.tune!r}; leave it out."
                 )

@@ -24,8 +24,9 @@ from glmc_zoo.options.commands import (
     check_streaming,
 )
 from glmc_zoo.options.given import Given
-from glmc_zoo.options.method_values import Sources, fill_epochs, short_warmup, with_method
-from glmc_zoo.options.run import FinetuneStage, RunOptions, SecondStage, TrainingStage, calibration_holdout
+from glmc_zoo.options.head import refuse_head_options, refuse_loop_options
+from glmc_zoo.options.method_values import Sources, asked_method, fill_epochs, short_warmup, with_method
+from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, SecondStage, TrainingStage, calibration_holdout
 
 _T = TypeVar("_T")
 _G = TypeVar("_G", bound=OptionGroup)
@@ -48,6 +49,9 @@ FINETUNE_RECIPE: dict[str, Any] = {
     "weight_decay": 5e-4,
     "warmup_epochs": 1,
 }
+
+# The classifier alone, on features: the images of a step are those of a pass without gradients.
+HEAD_RECIPE: dict[str, Any] = FINETUNE_RECIPE | {"batch_size": 128}
 
 # Overrides the preset `tuned` where GLMC is asked for. With pretrained features a few epochs suffice, so rare classes
 # can be sampled more often than when training from scratch.
@@ -76,7 +80,15 @@ def training_options(given: Given) -> RunOptions:
 
 
 def finetuning_options(given: Given) -> RunOptions:
-    """The options of a fine-tuning; a published recipe is for training from scratch and does not count."""
+    """The options of a fine-tuning; a published recipe is for training from scratch and does not count.
+
+    ``tune="head"`` trains the classifier on features, unless a method is asked for: a method needs the training loop.
+    """
+    if given.get("tune") == "head" and asked_method(given.values, given.get("preset") or "tuned") == "auto":
+        refuse_loop_options(given.values)
+        values = HEAD_RECIPE | given.values | _long_tail(given.values)[1]
+        return _run_options(values, compose(HeadStage, values), given.command)
+    refuse_head_options(given.values)
     values = with_method(given, Sources(FINETUNE_RECIPE, defaults=_FINETUNE_DEFAULTS)) | _long_tail(given.values)[1]
     decided = {"epochs"} if values.get("passes") is not None else set()
     defaults = tuple(name for name in FINETUNE_RECIPE if name not in given and name not in decided)

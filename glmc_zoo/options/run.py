@@ -11,7 +11,8 @@ from glmc_zoo.fields import OptionGroup, values_of
 from glmc_zoo.method.switches import GLMCSwitches
 from glmc_zoo.options.images import ImageOptions, ShotOptions
 from glmc_zoo.options.machine import MachineOptions, OutputOptions, PushOptions
-from glmc_zoo.options.model import BackboneOptions, MethodOptions, SecondStageOptions, TuneOptions
+from glmc_zoo.options.head import LOOP_OPTIONS
+from glmc_zoo.options.model import HEAD_OPTIONS, BackboneOptions, MethodOptions, SecondStageOptions, TuneOptions
 from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
 
 RUN_GROUPS = (DataOptions, ScheduleOptions, ImageOptions, ShotOptions, MachineOptions, OutputOptions)
@@ -43,6 +44,13 @@ class FinetuneStage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadStage:
+    """The classifier of a trained model is trained on features that are computed once."""
+
+    model: TuneOptions
+
+
+@dataclass(frozen=True, kw_only=True)
 class SecondStage:
     """The classifier of a trained model is trained again."""
 
@@ -56,7 +64,7 @@ class RunOptions:
     """Every option of a training, fine-tuning or second stage, as resolved."""
 
     data: DataOptions
-    stage: TrainingStage | FinetuneStage | SecondStage
+    stage: TrainingStage | FinetuneStage | HeadStage | SecondStage
     schedule: ScheduleOptions
     images: ImageOptions
     shots: ShotOptions
@@ -120,4 +128,8 @@ def saved(options: RunOptions) -> dict[str, Any]:
     Whoever repeats the run by that file is not to push to the repository of the first run, nor to accept new data.
     """
     absent = {"output_dir", "resume", "dry_run", "accept_new_data", *values_of(options.push)}
+    if isinstance(options.stage, HeadStage):
+        absent |= LOOP_OPTIONS
+    elif isinstance(options.stage, FinetuneStage):
+        absent |= set(HEAD_OPTIONS)
     return {name: value for name, value in flat(options).items() if name not in absent}

@@ -1,0 +1,49 @@
+"""The options of a classifier that is trained on features (``tune="head"``), and what has no effect on it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.fields import field_names
+from glmc_zoo.method.switches import GLMCSwitches
+from glmc_zoo.options.model import HEAD_OPTIONS
+from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
+
+LOOP_OPTIONS = frozenset(
+    {
+        *(name for name in field_names(ScheduleOptions, OptimizerOptions) if name not in ("batch_size", "seed")),
+        *("augment", "auto_augment", "random_erasing", "cutout", "compile", "compile_mode", "resident", "profile"),
+        *("checkpoint_every", "checkpoint_steps", "keep_checkpoints", "eval_every", "select", "tracker"),
+        *field_names(GLMCSwitches),
+        *("preset", "plugin", "accept_new_data"),
+    }
+)
+"""Options of the training loop, which have no effect where the classifier is trained on features."""
+
+
+def refuse_loop_options(values: Mapping[str, Any]) -> None:
+    """Refuse options of the training loop for a classifier that is trained on features.
+
+    Raises:
+        UserError: One of them is in ``values``.
+    """
+    idle = [name for name in values if name in LOOP_OPTIONS]
+    if idle:
+        raise UserError(
+            f"{idle[0]}= belongs to the training loop and has no effect with tune='head', which trains on features "
+            "that are computed once: leave it out, or give method= as well to train the classifier in the loop."
+        )
+
+
+def refuse_head_options(values: Mapping[str, Any]) -> None:
+    """Refuse options of a classifier on features where ``tune="head"`` needs the training loop.
+
+    Raises:
+        UserError: One of them is in ``values``.
+    """
+    idle = [name for name in values if name in HEAD_OPTIONS]
+    if values.get("tune") == "head" and idle:
+        raise UserError(
+            f"{idle[0]}= is for a classifier that is trained on features, and what was asked for needs the training "
+            "loop: leave it out, or leave out the method, its preset and its switches."
+        )
