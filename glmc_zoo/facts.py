@@ -76,6 +76,44 @@ class FinetuneFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadTrial:
+    """One setting of a classifier on features, and its scores on training images that were held out of its training."""
+
+    init: str
+    """What it started from and was pulled to: ``mean``, the class means, or ``fresh``, zeros."""
+    loss: str
+    """``cross-entropy`` or ``balanced softmax``."""
+    weight_decay: float
+    """Strength of the pull to the start, for features scaled to a mean squared length of 1."""
+    logit_adjustment: float
+    """How often the logarithm of the class frequencies was taken off the logits afterwards."""
+    balanced_accuracy: float
+    top1: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadFacts:
+    """How a classifier was trained on features that were computed once."""
+
+    views: int
+    """Views of each training image."""
+    features: int
+    """Features of each view."""
+    folds: int
+    held_out_images: int
+    """Training images that were held out once; the choice is by their classes."""
+    always_trained: int = 0
+    """Training images that were never held out: their class, or one of their group, would have had no image left."""
+    grouped_by: str | None = None
+    """What kept images together in one fold: a column, or a pattern on the path."""
+    trials: list[HeadTrial] = field(default_factory=list)
+    """For each loss and weight decay the best logit adjustment."""
+    chosen: HeadTrial
+    feature_seconds: float
+    search_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class SecondStageFacts:
     """What the classifier went through after the rest of the model was finished."""
 

@@ -16,6 +16,8 @@ from glmc_zoo.facts import CalibrationFacts as CalibrationFacts
 from glmc_zoo.facts import ConvertedFacts as ConvertedFacts
 from glmc_zoo.facts import CorrectionFacts as CorrectionFacts
 from glmc_zoo.facts import FinetuneFacts as FinetuneFacts
+from glmc_zoo.facts import HeadFacts as HeadFacts
+from glmc_zoo.facts import HeadTrial as HeadTrial
 from glmc_zoo.facts import Inventory
 from glmc_zoo.facts import PluginFacts as PluginFacts
 from glmc_zoo.facts import Reliability as Reliability
@@ -142,9 +144,9 @@ class ModelFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which epoch was taken (counted from 0), and how it was chosen."""
+    """Which epoch was taken (counted from 0; ``None`` where there are no epochs), and how it was chosen."""
 
-    epoch: int
+    epoch: int | None
     how: str
 
 
@@ -267,6 +269,8 @@ class RunResults(_Results):
     config: dict[str, Any] = field(default_factory=dict)
     """The resolved options, without paths of the machine."""
     finetune: FinetuneFacts | None = None
+    head: HeadFacts | None = None
+    """Of a classifier that was trained on features."""
     second_stage: SecondStageFacts | None = None
     converted: ConvertedFacts | None = None
     calibration: CalibrationFacts | None = None

@@ -4,6 +4,9 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from glmc_zoo.data.catalogue import IMAGENET_MEAN, IMAGENET_STD, DataEntry, Statistics, list_data
 from glmc_zoo.data.duplicates import take_out_duplicates
 from glmc_zoo.data.groups import read_groups
@@ -49,6 +52,8 @@ class LongTailData:
     """Kind of training augmentation, for `train_transform`."""
     facts: DataFacts
     """What a run stores with its results."""
+    groups: NDArray[np.str_] | None = None
+    """Group of each training image, of shape (N,); ``None`` where images are not grouped."""
 
     @property
     def name(self) -> str:
@@ -151,6 +156,7 @@ def split_source(
         image_size=size,
         augment=entry.augment if entry else "large" if size is None or size >= _SMALL_SIDE else "crop_flip",
         facts=replace(facts, split_rule=rule if set_aside else None, inventory=inventory),
+        groups=None if groups is None or raw.train.groups is None else raw.train.groups[raw.train.rows],
     )
 
 

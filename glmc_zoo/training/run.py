@@ -2,44 +2,34 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from timm.utils import ModelEmaV3, distribute_bn, unwrap_model
+from timm.utils import ModelEmaV3
 from torch import nn
 
-from glmc_zoo.data import ImageSplit, Normalize, eval_loader
-from glmc_zoo.hub import push_model, source_license
+from glmc_zoo.data import Normalize
 from glmc_zoo.machine.clock import StageClock
 from glmc_zoo.machine.hardware import hardware_text
-from glmc_zoo.machine.processes import on_main_process
 from glmc_zoo.method import SAM
-from glmc_zoo.metrics import ScoreCounts
 from glmc_zoo.options.run import RunOptions, flat
-from glmc_zoo.results import CalibrationFacts, RunResults, Selection
-from glmc_zoo.scoring.calibration import calibrate_classifier, split_logits, with_scores
-from glmc_zoo.scoring.loop import Scored, score_split
-from glmc_zoo.scoring.model import Classifier
-from glmc_zoo.training.assemble import assemble, push_target
+from glmc_zoo.results import RunResults, Selection
+from glmc_zoo.training.assemble import assemble
 from glmc_zoo.training.checkpoint import Best, Checkpoints, Progress
 from glmc_zoo.training.loop import CheckpointHook, EpochTrainer, NotFiniteError
 from glmc_zoo.training.report import (
     architecture_of,
-    describe_run,
     epoch_line,
     opening_lines,
-    result_table,
     step_text,
     used_plugins,
-    write_outputs,
 )
+from glmc_zoo.training.scored_run import ScoredRun
 from glmc_zoo.training.step import TrainStep
 
 
-class TrainingRun:
+class TrainingRun(ScoredRun):
     """A training, a fine-tuning or a second stage; `recipes/train.py` shows its use.
 
     Args:
@@ -54,7 +44,7 @@ class TrainingRun:
         self.options, self.accelerator, self.data = parts.options, parts.accelerator, parts.data
         self.stage, self.spec, self.task = parts.stage, parts.built.spec, parts.built.task
         self.optimizer, self.scheduler, self.loader = parts.optimizer, parts.scheduler, parts.loader
-        self.placement, self.folder = parts.placement, parts.folder
+        self.placement, self.folder, self.workers = parts.placement, parts.folder, parts.placement.workers
         schedule, output = self.options.schedule, self.options.output
         self.progress, self.best, self.ema = Progress(), Best(), self._make_ema()
         self._register(parts.constraints)
@@ -131,9 +121,7 @@ class TrainingRun:
     def save(self) -> None:
         """Write a checkpoint of this moment, unless the last step left weights that are not finite."""
         self._check_weights()
-        now = time.perf_counter()
-        self.progress.seconds += now - self._clock
-        self._clock = now
+        self.progress.seconds, self._clock = self.seconds, time.perf_counter()
         self._newest = str(self.checkpoints.save(self.progress))
 
     def _check_weights(self) -> None:
@@ -189,7 +177,7 @@ class TrainingRun:
         values |= {f"score/{key}": value for key, value in scores.items() if value is not None}
         self.accelerator.log(values, step=row["epoch"])
 
-    # ------------------------------------------------------------------ score
+    # ------------------------------------------------------------------ score, finish
     @property
     def model(self) -> nn.Module:
         """The model that is scored and exported: the moving average of the weights where there is one."""
@@ -197,103 +185,17 @@ class TrainingRun:
         return cast(nn.Module, model)
 
     @property
-    def timm_model(self) -> nn.Module:
-        """The plain timm model inside `model`."""
-        model: Any = unwrap_model(self.model)
-        timm_model: nn.Module = getattr(model, "timm_model", model)
-        return timm_model
+    def seconds(self) -> float:
+        """Wall time of the run so far, interruptions left out."""
+        return self.progress.seconds + time.perf_counter() - self._clock
 
-    def evaluate(self, split: ImageSplit) -> ScoreCounts:
-        """Counts of ``split``, each image once, over all processes."""
-        return self._score(split).counts
-
-    def _inference(self, split: ImageSplit) -> tuple[Classifier, Any]:
-        """The model ready for inference, and this process's share of ``split``."""
-        accelerator = self.accelerator
-        if accelerator.num_processes > 1:
-            # Each process has batch-norm statistics of its own; the main one's are saved and exported, so they count.
-            distribute_bn(self.model, accelerator.num_processes, reduce=False)
-        config = self.spec.data_config
-        classifier = Classifier.of(self.model, len(self.data.class_names), config, accelerator.device)
-        loader = eval_loader(
-            split,
-            classifier.preprocessing,
-            batch_size=max(self.options.schedule.batch_size, 128),
-            workers=self.placement.workers,
-            rank=accelerator.process_index,
-            world_size=accelerator.num_processes,
-        )
-        return classifier, loader
-
-    def _score(self, split: ImageSplit, *, intervals: bool = False, temperature: float | None = None) -> Scored:
-        """Score ``split``; with the ``temperature`` of the classifier also as before it (`Scored.plain`)."""
-        accelerator, shots = self.accelerator, self.options.shots
-        classifier, loader = self._inference(split)
-        empty = ScoreCounts.empty(self.data.class_counts, many=shots.many_threshold, few=shots.few_threshold)
-        before = None if temperature is None else partial(torch.mul, other=temperature)
-        with self.clock.stage("evaluation"):
-            scored = score_split(
-                classifier, loader, empty, accelerator, total=len(split), intervals=intervals, correct=before
-            )
-        return scored if before is None else scored.swapped()
-
-    def _calibrate(self) -> CalibrationFacts | None:
-        """Fit a temperature on the held-out images and fold it into the classifier; ``None`` where there are none."""
-        val, test = self.data.val, self.data.test
-        if self.options.output.calibrate == "never" or not val:
-            return None
-        with self.clock.stage("evaluation"):
-            logits, labels = split_logits(*self._inference(val), self.accelerator)
-        tested = test.class_counts if test else None
-        return calibrate_classifier(self.timm_model, self.spec.size, logits, labels, tested)
-
-    # ----------------------------------------------------------------- finish
     def finish(self) -> RunResults:
         """Score the chosen epoch on the test and validation splits, export, and write everything that a run leaves."""
-        options = self.options
-        selection = Selection(epoch=self.progress.epoch - 1, how=f"last of {options.schedule.epochs} epochs")
-        if options.output.select == "best":
+        selection = Selection(epoch=self.progress.epoch - 1, how=f"last of {self.options.schedule.epochs} epochs")
+        if self.options.output.select == "best":
             selection = Selection(epoch=self.best.epoch, how="best on the held-out validation images")
             self.model.load_state_dict(self.best.weights)
-        self.stage.before_export(self.timm_model)
-        # Scored in the layout in which it is exported: layouts differ in the last bits of what they compute.
-        self.model.to(memory_format=torch.contiguous_format)
-        splits = {"test": self.data.test, "validation": self.data.val}
-        calibration = self._calibrate()
-        temperature = None if calibration is None else calibration.temperature
-        scored = {
-            name: self._score(split, intervals=True, temperature=temperature) for name, split in splits.items() if split
-        }
-        self.progress.seconds += time.perf_counter() - self._clock
-        results = replace(self._results(scored, selection), calibration=with_scores(calibration, scored))
-        if self.accelerator.is_main_process:
-            heads = self.stage.training_heads(self.model)
-            results = write_outputs(self.folder.path, results, self.folder.rows(), self.timm_model, heads, options)
-            print(result_table(results, self.folder.path))
-            if options.machine.profile:
-                print(self.clock.report())
-        on_main_process(self.accelerator, self._push)
-        self.accelerator.wait_for_everyone()
-        self.accelerator.end_training()
-        return results
-
-    def _results(self, scored: dict[str, Scored], selection: Selection) -> RunResults:
-        results = describe_run(self.options, self.data, self.spec, self.timm_model, scored, self.accelerator)
-        if self.options.output.license is None and self.stage.pretrained:
-            # Weights that go on from others are theirs to license, whatever this package would choose.
-            license_name = source_license(self.stage.source, self.stage.timm_name)
-            results = replace(results, model=replace(results.model, license=license_name))
-        return replace(self.stage.facts(results), selection=selection, wall_time_s=round(self.progress.seconds, 1))
-
-    def _push(self) -> None:
-        target = push_target(self.options.push)
-        if target is not None:
-            result = push_model(self.folder.path / "model", target)
-            print(f"pushed  {result.pull_request_url or result.url}")
-
-    def say(self, text: str) -> None:
-        """Print one line, once."""
-        self.accelerator.print(text)
+        return self.leave(selection)
 
     def describe(self) -> None:
         """Print what is about to be trained."""

@@ -1,0 +1,197 @@
+"""Many linear classifiers on the same features, trained together to the minimum of their losses.
+
+The loss of a classifier is convex: it has one minimum, and no learning rate to choose. All classifiers take their steps
+together, so that one product of matrices serves them all.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+_MOST_LOGITS = 2**25
+"""Logits that are computed at once."""
+_BLOCK = 4096
+"""Images whose logits are computed at once."""
+
+
+@dataclass(frozen=True)
+class HeadProblems:
+    """Classifiers to train on the same features (N, D): G of them for C classes."""
+
+    margins: Tensor
+    """Added to the logits in training, (G, C): the logarithm of the class frequencies makes it balanced softmax."""
+    weight_decay: Tensor
+    """Strength of the pull towards ``anchor``, (G,)."""
+    anchor: Tensor
+    """Weights that training starts from and is pulled to, (G, C, D)."""
+    rows: Tensor
+    """Weight of each image in the loss, (G, N), not negative; 0 leaves an image out."""
+
+    def select(self, heads: Tensor) -> "HeadProblems":
+        """The problems of some of the classifiers."""
+        return HeadProblems(self.margins[heads], self.weight_decay[heads], self.anchor[heads], self.rows[heads])
+
+
+@dataclass(frozen=True)
+class LinearHeads:
+    """G linear classifiers."""
+
+    weight: Tensor
+    """(G, C, D)."""
+    bias: Tensor
+    """(G, C)."""
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Logits (G, N, C) of features (N, D)."""
+        return torch.einsum("nd,gcd->gnc", features, self.weight) + self.bias[:, None]
+
+    def select(self, heads: Tensor) -> "LinearHeads":
+        """Some of the classifiers."""
+        return LinearHeads(self.weight[heads], self.bias[heads])
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Centred features in the directions of their principal axes, and how far the loss can bend along each of them.
+
+    The curvature of cross-entropy in the logits is at most 1/2 (Boehning, Multinomial logistic regression algorithm,
+    1992). So a step along an axis of variance ``s`` may have the length 1 / (s / 2 + weight decay), and no other length
+    has to be searched.
+    """
+
+    mean: Tensor
+    """(D,)."""
+    axes: Tensor
+    """(D, D), an axis in each column."""
+    variance: Tensor
+    """(D,)."""
+    rotated: Tensor
+    """(N, D)."""
+
+    @classmethod
+    def of(cls, features: Tensor) -> "Directions":
+        """Those of features (N, D)."""
+        mean = features.mean(dim=0)
+        centred = features - mean
+        variance, axes = torch.linalg.eigh(centred.T @ centred / len(features))
+        return cls(mean, axes, variance.clamp_min(0), centred @ axes)
+
+
+def class_means(features: Tensor, labels: Tensor, classes: int, rows: Tensor) -> Tensor:
+    """Mean of the features (N, D) of each class, images weighted by ``rows`` (N,); (C, D), 0 for a class without any."""
+    hits = torch.nn.functional.one_hot(labels, classes).to(features) * rows[:, None]
+    means: Tensor = hits.T @ features / hits.sum(dim=0)[:, None].clamp_min(1e-12)
+    return means
+
+
+def mean_anchor(means: Tensor, scale: float) -> Tensor:
+    """Weights (C, D) in the direction of each class mean from the middle of all, each of length ``scale``."""
+    directions = means - means.mean(dim=0)
+    return scale * directions / torch.linalg.vector_norm(directions, dim=1, keepdim=True).clamp_min(1e-12)
+
+
+def fit_heads(
+    features: Tensor,
+    labels: Tensor,
+    problems: HeadProblems,
+    *,
+    tolerance: float = 1e-3,
+    most_steps: int = 300,
+    directions: Directions | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+) -> LinearHeads:
+    """Minimise, for every problem, the mean cross-entropy plus ``weight_decay / 2`` times the squared distance.
+
+    The distance is that of the weights from the anchor; the bias is free. Steps are accelerated (Nesterov), and the
+    momentum starts anew where it points uphill (O'Donoghue and Candes, 2015).
+
+    Args:
+        features: float (N, D); the result has their type.
+        labels: int64 (N,).
+        problems: What is trained.
+        tolerance: A classifier is done when no step would change a logit of the training images by more than this,
+            measured as a root mean square.
+        most_steps: Where training ends in any case.
+        directions: Those of the features, where they are known already.
+        progress: Called with the share that is done, from 0 to 1.
+
+    Returns:
+        The classifiers, for features as they came.
+    """
+    directions = directions or Directions.of(features)
+    heads, classes, _ = problems.anchor.shape
+    chunk = max(1, _MOST_LOGITS // (min(len(features), _BLOCK) * classes))
+    weights, biases = [], []
+    for start in range(0, heads, chunk):
+        indices = torch.arange(start, min(start + chunk, heads), device=features.device)
+
+        def report(share: float, done: int = start, part: int = len(indices)) -> None:
+            progress((done + share * part) / heads)
+
+        part = _Descent(directions, labels, problems.select(indices)).run(tolerance, most_steps, report)
+        weights.append(part.weight)
+        biases.append(part.bias)
+    return LinearHeads(torch.cat(weights), torch.cat(biases))
+
+
+class _Descent:
+    """Accelerated steps of some classifiers, along the principal axes of the features."""
+
+    def __init__(self, directions: Directions, labels: Tensor, problems: HeadProblems) -> None:
+        self.directions = directions
+        # A column of ones stands for the bias.
+        ones = directions.rotated.new_ones(len(labels), 1)
+        self.inputs = torch.cat([directions.rotated, ones], dim=1)
+        total = problems.rows.sum(dim=1)
+        self.problems = replace(problems, rows=problems.rows / total[:, None])
+        self.labels = labels
+        anchor = problems.anchor @ directions.axes
+        self.anchor = torch.cat([anchor, torch.zeros_like(anchor[..., :1])], dim=2)
+        # Leaving images out, or weighing them, raises the variance by no more than the largest weight.
+        excess = self.problems.rows.amax(dim=1) * len(labels)
+        variance = torch.cat([directions.variance, directions.variance.new_ones(1)])
+        decay = problems.weight_decay[:, None].expand(-1, len(variance)).clone()
+        decay[:, -1] = 0
+        self.decay, self.variance = decay[:, None], variance
+        # Along an axis without variance there is nothing to learn, and rounding must not be blown up.
+        self.curvature = (excess[:, None] * variance / 2 + decay)[:, None].clamp_min(1e-6 * float(variance[:-1].max()))
+
+    def run(self, tolerance: float, most_steps: int, progress: Callable[[float], None]) -> LinearHeads:
+        result = self.anchor.clone()
+        active = torch.arange(len(result), device=result.device)
+        current, ahead, momentum = result.clone(), result.clone(), result.new_ones(len(result))
+        for step in range(most_steps):
+            gradient = self._gradient(ahead, active)
+            following = ahead - gradient / self.curvature[active]
+            # Momentum that points uphill is dropped, for each classifier by itself.
+            uphill = (gradient * (following - current)).sum(dim=(1, 2)) > 0
+            momentum = torch.where(uphill, 1.0, momentum)
+            longer = (1 + (1 + 4 * momentum**2).sqrt()) / 2
+            share = torch.where(uphill, 0.0, (momentum - 1) / longer)[:, None, None]
+            moved = ((following - ahead) ** 2 * self.variance).sum(dim=2).mean(dim=1).sqrt()
+            ahead = following + share * (following - current)
+            current, momentum = following, longer
+            result[active] = current
+            going = moved > tolerance
+            if not bool(going.all()):
+                active, current, ahead, momentum = active[going], current[going], ahead[going], momentum[going]
+            progress(max((step + 1) / most_steps, 1 - len(active) / len(result)))
+            if not len(active):
+                break
+        weight = result[..., :-1] @ self.directions.axes.T
+        return LinearHeads(weight, result[..., -1] - weight @ self.directions.mean)
+
+    def _gradient(self, weights: Tensor, active: Tensor) -> Tensor:
+        heads, classes, width = weights.shape
+        matrix, gradient = weights.reshape(-1, width).T, torch.zeros_like(weights).reshape(-1, width)
+        margins, rows = self.problems.margins[active], self.problems.rows[active].T
+        for start in range(0, len(self.inputs), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            inputs, labels = self.inputs[block], self.labels[block]
+            error = ((inputs @ matrix).reshape(-1, heads, classes) + margins).softmax(dim=2)
+            error[torch.arange(len(labels), device=labels.device), :, labels] -= 1
+            error *= rows[block][..., None]
+            gradient += error.reshape(-1, heads * classes).T @ inputs
+        return gradient.reshape(weights.shape) + self.decay[active] * (weights - self.anchor[active])

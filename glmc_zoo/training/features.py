@@ -1,0 +1,185 @@
+"""Features of the training images from a frozen network: computed once, in several views, kept in parts on disk."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from glmc_zoo.data import ImageSplit
+from glmc_zoo.data.feeding.datasets import EvalDataset
+from glmc_zoo.data.feeding.loaders import batch_loader
+from glmc_zoo.data.feeding.transforms import Images
+from glmc_zoo.data.fingerprint import ordered_digest
+from glmc_zoo.machine.processes import on_main_process, own_share
+from glmc_zoo.scoring.model import Classifier
+from glmc_zoo.scoring.preprocessing import Preprocessing
+
+_PART_IMAGES = 1024
+_MARGIN = 1.25  # side of the image that corners are cut from, over the side of a view
+# Crop and whether it is mirrored, in the order in which more views are asked for. Crop 0 is that of the evaluation.
+_VIEWS = ((0, False), (0, True), (1, False), (4, True), (2, False), (3, True), (5, False))
+
+
+class FeatureViews:
+    """The crops of an image that its views are made of; nothing about them is random.
+
+    Args:
+        data_config: timm's configuration of the evaluation.
+        views: From 1 to 7: as in the evaluation, mirrored, from each corner, from the centre.
+    """
+
+    def __init__(self, data_config: dict[str, Any], views: int) -> None:
+        self.views = _VIEWS[:views]
+        self._plain = Preprocessing(data_config)
+        self._side = data_config["input_size"][-1]
+        self._large_side = round(self._side * _MARGIN)
+        large = data_config | {"input_size": (3, self._large_side, self._large_side), "crop_pct": 1.0}
+        self._large = Preprocessing(large) if any(crop for crop, _ in self.views) else None
+
+    def __call__(self, images: Images) -> Tensor:
+        """uint8 (B, crops, 3, S, S), as many crops as the views need."""
+        plain = self._plain(images)
+        if self._large is None:
+            return plain[:, None]
+        large, side, end = self._large(images), self._side, self._large_side - self._side
+        corners = [(0, 0), (0, end), (end, 0), (end, end), (end // 2, end // 2)]
+        crops = [large[..., top : top + side, left : left + side] for top, left in corners]
+        return torch.stack([plain, *crops], dim=1)
+
+
+class FeatureParts:
+    """Features in files below a folder, some images in each; a file is whole or absent.
+
+    Args:
+        folder: The folder; features of other images, weights, sizes or views have other folders in it.
+        key: Names what the features depend on; see `feature_key`.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.folder, self.key = folder / key[:16], key
+
+    def read(self) -> tuple[Tensor, Tensor | None]:
+        """Positions (n,) of the images whose features are there, and the features (views, n, D)."""
+        positions, features = [], []
+        for file in sorted(self.folder.glob("part-*.safetensors")):
+            try:
+                with safe_open(file, framework="pt") as part:
+                    if (part.metadata() or {}).get("key") == self.key:
+                        positions.append(part.get_tensor("positions"))
+                        features.append(part.get_tensor("features"))
+            except (OSError, SafetensorError):  # a damaged file: its images are computed again
+                continue
+        if not positions:
+            return torch.empty(0, dtype=torch.int64), None
+        return torch.cat(positions), torch.cat(features, dim=1)
+
+    def write(self, positions: Tensor, features: Tensor) -> None:
+        """Add a part; it is named by its first image."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / f"part-{int(positions[0]):09d}.safetensors"
+        partial = file.with_name(f".writing-{file.name}")
+        save_file({"positions": positions, "features": features.contiguous()}, partial, metadata={"key": self.key})
+        partial.replace(file)
+
+
+def feature_key(classifier: Classifier, split: ImageSplit, views: int, precision: str) -> str:
+    """A SHA-256 of what features depend on: the images in their order, the encoder, its input, views and precision."""
+    network: Any = classifier.network
+    head = {id(parameter) for parameter in network.get_classifier().parameters()}
+    weights = hashlib.sha256()
+    for name, tensor in network.state_dict(keep_vars=True).items():
+        if id(tensor) not in head:
+            weights.update(name.encode())
+            weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    content = {
+        "architecture": network.default_cfg.get("architecture"),
+        "encoder": weights.hexdigest(),
+        "images": ordered_digest(split),
+        "input": {name: str(value) for name, value in sorted(classifier.data_config.items())},
+        "views": views,
+        "precision": precision,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@torch.inference_mode()
+def compute_features(
+    classifier: Classifier,
+    split: ImageSplit,
+    parts: FeatureParts,
+    accelerator: Accelerator,
+    *,
+    views: int,
+    batch_size: int,
+    workers: int,
+) -> Tensor | None:
+    """Features of every image of a split, float32 (views, N, D), on the CPU of the main process; ``None`` elsewhere.
+
+    Features in ``parts`` are read; the processes share the rest, and write it there part by part.
+    """
+    stored: list[Any] = [torch.empty(0, dtype=torch.int64), None]
+    if accelerator.is_main_process:
+        stored = list(parts.read())
+    done = on_main_process(accelerator, lambda: stored[0])
+    missing = torch.ones(len(split), dtype=torch.bool)
+    missing[done] = False
+    todo = missing.nonzero()[:, 0]
+    share = todo[accelerator.process_index :: accelerator.num_processes].tolist()
+    transform = FeatureViews(classifier.data_config, views)
+    loader = batch_loader(EvalDataset(split, transform), share, batch_size, workers)
+    shown = accelerator.is_main_process and len(todo) > 0
+    computed = []
+    with tqdm(
+        total=len(split), initial=len(done), desc="features", unit="image", disable=None if shown else True
+    ) as bar:
+        for positions, features in _in_parts(_batches(classifier, loader, transform, accelerator, bar)):
+            parts.write(positions, features)
+            computed.append((positions, features))
+    gathered = gather_object(computed)
+    if not accelerator.is_main_process:
+        return None
+    if stored[1] is not None:
+        gathered.append(tuple(stored))
+    positions, features = torch.cat([part[0] for part in gathered]), torch.cat([part[1] for part in gathered], dim=1)
+    if len(positions) != len(split) or len(positions.unique()) != len(split):
+        raise RuntimeError(f"Features of {len(positions)} images were computed for a split of {len(split)}.")
+    return features[:, positions.argsort()]
+
+
+def _batches(
+    classifier: Classifier, loader: Any, transform: FeatureViews, accelerator: Accelerator, bar: Any
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Positions (B,) and features (views, B, D) of each batch."""
+    network: Any = classifier.network.eval()
+    for crops, _, positions in own_share(loader, accelerator):
+        crops, features = crops.to(accelerator.device, non_blocking=True), []
+        for crop, mirrored in transform.views:
+            pixels = classifier.normalize(crops[:, crop])
+            with accelerator.autocast():
+                maps = network.forward_features(pixels.flip(-1) if mirrored else pixels)
+                features.append(network.forward_head(maps, pre_logits=True).float().cpu())
+        bar.update(len(positions) * accelerator.num_processes)
+        yield positions, torch.stack(features)
+
+
+def _in_parts(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches, joined to parts of about a thousand images."""
+    waiting: list[tuple[Tensor, Tensor]] = []
+    images = 0
+    for positions, features in batches:
+        waiting.append((positions, features))
+        images += len(positions)
+        if images >= _PART_IMAGES:
+            yield torch.cat([part[0] for part in waiting]), torch.cat([part[1] for part in waiting], dim=1)
+            waiting, images = [], 0
+    if waiting:
+        yield torch.cat([part[0] for part in waiting]), torch.cat([part[1] for part in waiting], dim=1)

@@ -1,0 +1,183 @@
+"""The search for a classifier on features: many are trained at once, and held-out training images choose."""
+
+import time
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from glmc_zoo.data.folds import ALWAYS_TRAINS
+from glmc_zoo.method import log_prior
+from glmc_zoo.method.linear_heads import (
+    Directions,
+    HeadProblems,
+    LinearHeads,
+    class_means,
+    fit_heads,
+    mean_anchor,
+)
+from glmc_zoo.results import HeadTrial
+
+FOLDS = 5
+WEIGHT_DECAYS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 1e-2)
+"""For features whose squared length is 1 in the mean."""
+LOSSES = {"cross-entropy": 0.0, "balanced softmax": 1.0}
+"""How often each adds the logarithm of the class frequencies to the logits in training."""
+ADJUSTMENTS = {
+    "cross-entropy": (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
+    "balanced softmax": (-0.5, -0.25, 0.0, 0.25, 0.5),
+}
+"""Logit adjustments that are tried on each trained classifier."""
+MEAN_LENGTH = 10.0
+"""Length of the weights of a class that start from its mean."""
+ONE_FOLD_WORK = 2e10
+"""Images times features times classes from which one fold alone is held out."""
+
+
+class HeadSetting(NamedTuple):
+    """How one classifier is trained."""
+
+    init: str
+    loss: str
+    weight_decay: float
+
+
+@dataclass(frozen=True)
+class HeadChoice:
+    """The classifier that was chosen, trained on all images, for features as the network gives them."""
+
+    weight: Tensor
+    """float32 (C, D), on the CPU."""
+    bias: Tensor
+    """float32 (C,), the logit adjustment included."""
+    trials: list[HeadTrial]
+    chosen: HeadTrial
+    folds: int
+    held_out_images: int
+    seconds: float
+
+
+def folds_for(images: int, features: int, classes: int) -> int:
+    """Folds that are held out in turn: all, or one where training takes long."""
+    return 1 if images * features * classes > ONE_FOLD_WORK else FOLDS
+
+
+def search_head(
+    features: Tensor,
+    labels: NDArray[np.int64],
+    fold: NDArray[np.int64],
+    class_counts: list[int],
+    *,
+    inits: tuple[str, ...],
+    device: torch.device,
+    show: bool = False,
+) -> HeadChoice:
+    """Train a classifier for every setting and fold, choose by the balanced accuracy, and train the choice on all.
+
+    The prediction for a held-out image is that of the classifiers whose training left its fold out, on the first view;
+    so each held-out image counts once. Among equals the higher top-1 accuracy wins, then the earlier setting.
+
+    Args:
+        features: float32 (views, N, D).
+        labels: Class of each image, (N,).
+        fold: Of each image, as `glmc_zoo.data.folds.training_folds` gives them.
+        class_counts: Images of each class.
+        inits: What classifiers start from: ``mean``, ``fresh`` or both.
+        device: Where training takes place.
+        show: Whether there is a progress bar.
+    """
+    begun = time.perf_counter()
+    search = _Search(features.to(device), torch.from_numpy(labels).to(device), class_counts)
+    settings = [HeadSetting(*values) for values in product(inits, LOSSES, WEIGHT_DECAYS)]
+    used = folds_for(len(labels), features.shape[-1], len(class_counts))
+    folds = torch.from_numpy(np.where(fold < used, fold, ALWAYS_TRAINS)).to(device)
+    with tqdm(total=100, desc="classifiers", unit="%", disable=None if show else True) as bar:
+
+        def progress(share: float) -> None:
+            bar.update(max(0, round(95 * share) - bar.n))
+
+        logits = search.held_out_logits(settings, folds, used, progress)
+        trials = [search.best_adjustment(one, setting, folds) for one, setting in zip(logits, settings, strict=True)]
+        chosen = max(range(len(trials)), key=lambda i: (trials[i].balanced_accuracy, trials[i].top1, -i))
+        every = torch.ones_like(folds, dtype=torch.bool)
+        final = search.fit([settings[chosen]], [every])
+        bar.update(100 - bar.n)
+    weight, bias = search.exported(final, trials[chosen].logit_adjustment)
+    seconds = round(time.perf_counter() - begun, 1)
+    return HeadChoice(weight, bias, trials, trials[chosen], used, int((folds >= 0).sum()), seconds)
+
+
+class _Search:
+    """The training images in one scale, and their classifiers."""
+
+    def __init__(self, features: Tensor, labels: Tensor, class_counts: list[int]) -> None:
+        self.views, self.images, _ = features.shape
+        self.labels, self.classes = labels, len(class_counts)
+        self.prior = log_prior(class_counts).to(features)
+        flat = features.flatten(0, 1)
+        self.mean = flat.mean(dim=0)
+        self.length = (flat - self.mean).square().sum(dim=1).mean().sqrt().clamp_min(1e-12)
+        self.scaled = (flat - self.mean) / self.length
+        self.directions = Directions.of(self.scaled)
+
+    def fit(self, settings: list[HeadSetting], trained: list[Tensor], progress: Any = lambda share: None) -> LinearHeads:
+        """A classifier for each setting, on the images (N,) where ``trained`` is true."""
+        rows = [mask.to(self.scaled).repeat(self.views) for mask in trained]
+        labels = self.labels.repeat(self.views)
+        anchors: dict[int, Tensor] = {}
+        for mask, weights in zip(trained, rows, strict=True):
+            if id(mask) not in anchors:
+                means = class_means(self.scaled, labels, self.classes, weights)
+                anchors[id(mask)] = mean_anchor(means, MEAN_LENGTH)
+        starts = [
+            anchors[id(mask)] if setting.init == "mean" else torch.zeros_like(anchors[id(mask)])
+            for setting, mask in zip(settings, trained, strict=True)
+        ]
+        problems = HeadProblems(
+            margins=torch.stack([LOSSES[setting.loss] * self.prior for setting in settings]),
+            weight_decay=self.prior.new_tensor([setting.weight_decay for setting in settings]),
+            anchor=torch.stack(starts),
+            rows=torch.stack(rows),
+        )
+        return fit_heads(self.scaled, labels, problems, directions=self.directions, progress=progress)
+
+    def held_out_logits(self, settings: list[HeadSetting], folds: Tensor, used: int, progress: Any) -> Tensor:
+        """Logits (settings, N, C) of the first view, by classifiers that were trained without the image's fold."""
+        masks = [folds != number for number in range(used)]
+        pairs = list(product(settings, masks))
+        heads = self.fit([setting for setting, _ in pairs], [mask for _, mask in pairs], progress)
+        first = self.scaled[: self.images]
+        logits = first.new_zeros(len(settings), self.images, self.classes)
+        for index, (_, mask) in enumerate(pairs):
+            one = heads.select(torch.tensor([index], device=mask.device))
+            logits[index // used, ~mask] = one.logits(first[~mask])[0]
+        return logits
+
+    def best_adjustment(self, logits: Tensor, setting: HeadSetting, folds: Tensor) -> HeadTrial:
+        """The trial of a setting with the logit adjustment that is best on the held-out images."""
+        held, best = folds >= 0, None
+        labels = self.labels[held]
+        support = torch.bincount(labels, minlength=self.classes)
+        for adjustment in ADJUSTMENTS[setting.loss]:
+            right = (logits[held] - adjustment * self.prior).argmax(dim=1) == labels
+            hits = torch.bincount(labels[right], minlength=self.classes)
+            recall = (hits.double() / support)[support > 0].mean().item()
+            trial = HeadTrial(
+                **setting._asdict(), logit_adjustment=adjustment, balanced_accuracy=recall,
+                top1=right.double().mean().item(),
+            )  # fmt: skip
+            if best is None or (trial.balanced_accuracy, trial.top1) > (best.balanced_accuracy, best.top1):
+                best = trial
+        assert best is not None
+        return best
+
+    def exported(self, heads: LinearHeads, adjustment: float) -> tuple[Tensor, Tensor]:
+        """Weight (C, D) and bias (C,) of the one classifier, for features as the network gives them."""
+        weight = heads.weight[0].double() / self.length.double()
+        bias = heads.bias[0].double() - weight @ self.mean.double() - adjustment * self.prior.double()
+        return weight.float().cpu(), bias.float().cpu()

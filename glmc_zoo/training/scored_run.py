@@ -1,0 +1,149 @@
+"""What every run does around its training: scores, results, the exported model, and the push."""
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from timm.utils import distribute_bn, unwrap_model
+from torch import nn
+
+from glmc_zoo.data import ImageSplit, LongTailData, eval_loader
+from glmc_zoo.hub import push_model, source_license
+from glmc_zoo.machine.clock import StageClock
+from glmc_zoo.machine.processes import on_main_process
+from glmc_zoo.metrics import ScoreCounts
+from glmc_zoo.options.run import RunOptions
+from glmc_zoo.results import CalibrationFacts, RunResults, Selection
+from glmc_zoo.scoring.calibration import calibrate_classifier, split_logits, with_scores
+from glmc_zoo.scoring.loop import Scored, score_split
+from glmc_zoo.scoring.model import Classifier
+from glmc_zoo.training.assemble import push_target
+from glmc_zoo.training.folder import RunFolder
+from glmc_zoo.training.inputs import InputSpec
+from glmc_zoo.training.report import describe_run, result_table, write_outputs
+from glmc_zoo.training.stage import Stage
+
+
+class ScoredRun(ABC):
+    """A run whose model is scored, exported and reported once it is trained; how it is trained is added by others."""
+
+    options: RunOptions
+    accelerator: Accelerator
+    data: LongTailData
+    stage: Stage
+    spec: InputSpec
+    folder: RunFolder
+    clock: StageClock
+    workers: int
+    """Processes that load images to score."""
+
+    @property
+    @abstractmethod
+    def model(self) -> nn.Module:
+        """The model that is scored and exported."""
+
+    @property
+    def timm_model(self) -> nn.Module:
+        """The plain timm model inside `model`."""
+        model: Any = unwrap_model(self.model)
+        timm_model: nn.Module = getattr(model, "timm_model", model)
+        return timm_model
+
+    @property
+    @abstractmethod
+    def seconds(self) -> float:
+        """Wall time of the run so far, interruptions left out."""
+
+    def evaluate(self, split: ImageSplit) -> ScoreCounts:
+        """Counts of ``split``, each image once, over all processes."""
+        return self._score(split).counts
+
+    def _inference(self, split: ImageSplit) -> tuple[Classifier, Any]:
+        """The model ready for inference, and this process's share of ``split``."""
+        accelerator = self.accelerator
+        if accelerator.num_processes > 1:
+            # Each process has batch-norm statistics of its own; the main one's are saved and exported, so they count.
+            distribute_bn(self.model, accelerator.num_processes, reduce=False)
+        config = self.spec.data_config
+        classifier = Classifier.of(self.model, len(self.data.class_names), config, accelerator.device)
+        loader = eval_loader(
+            split,
+            classifier.preprocessing,
+            batch_size=max(self.options.schedule.batch_size, 128),
+            workers=self.workers,
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+        )
+        return classifier, loader
+
+    def _score(self, split: ImageSplit, *, intervals: bool = False, temperature: float | None = None) -> Scored:
+        """Score ``split``; with the ``temperature`` of the classifier also as before it (`Scored.plain`)."""
+        accelerator, shots = self.accelerator, self.options.shots
+        classifier, loader = self._inference(split)
+        empty = ScoreCounts.empty(self.data.class_counts, many=shots.many_threshold, few=shots.few_threshold)
+        before = None if temperature is None else partial(torch.mul, other=temperature)
+        with self.clock.stage("evaluation"):
+            scored = score_split(
+                classifier, loader, empty, accelerator, total=len(split), intervals=intervals, correct=before
+            )
+        return scored if before is None else scored.swapped()
+
+    def _calibrate(self) -> CalibrationFacts | None:
+        """Fit a temperature on the held-out images and fold it into the classifier; ``None`` where there are none."""
+        val, test = self.data.val, self.data.test
+        if self.options.output.calibrate == "never" or not val:
+            return None
+        with self.clock.stage("evaluation"):
+            logits, labels = split_logits(*self._inference(val), self.accelerator)
+        tested = test.class_counts if test else None
+        return calibrate_classifier(self.timm_model, self.spec.size, logits, labels, tested)
+
+    def leave(self, selection: Selection) -> RunResults:
+        """Score the model on the test and validation splits, export it, and write everything that a run leaves."""
+        options = self.options
+        self.stage.before_export(self.timm_model)
+        # Scored in the layout in which it is exported: layouts differ in the last bits of what they compute.
+        self.model.to(memory_format=torch.contiguous_format)
+        splits = {"test": self.data.test, "validation": self.data.val}
+        calibration = self._calibrate()
+        temperature = None if calibration is None else calibration.temperature
+        scored = {
+            name: self._score(split, intervals=True, temperature=temperature) for name, split in splits.items() if split
+        }
+        results = replace(
+            self._results(scored),
+            selection=selection,
+            calibration=with_scores(calibration, scored),
+            wall_time_s=round(self.seconds, 1),
+        )
+        if self.accelerator.is_main_process:
+            heads = self.stage.training_heads(self.model)
+            results = write_outputs(self.folder.path, results, self.folder.rows(), self.timm_model, heads, options)
+            print(result_table(results, self.folder.path))
+            if options.machine.profile:
+                print(self.clock.report())
+        on_main_process(self.accelerator, self._push)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+        return results
+
+    def _results(self, scored: dict[str, Scored]) -> RunResults:
+        results = describe_run(self.options, self.data, self.spec, self.timm_model, scored, self.accelerator)
+        if self.options.output.license is None and self.stage.pretrained:
+            # Weights that go on from others are theirs to license, whatever this package would choose.
+            license_name = source_license(self.stage.source, self.stage.timm_name)
+            results = replace(results, model=replace(results.model, license=license_name))
+        return self.stage.facts(results)
+
+    def _push(self) -> None:
+        target = push_target(self.options.push)
+        if target is not None:
+            result = push_model(self.folder.path / "model", target)
+            print(f"pushed  {result.pull_request_url or result.url}")
+
+    def say(self, text: str) -> None:
+        """Print one line, once."""
+        self.accelerator.print(text)
