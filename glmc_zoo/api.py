@@ -127,9 +127,13 @@ def predict(**options: Any) -> list[Prediction]:
 
 
 def _run(options: RunOptions) -> RunResults | DryRun:
+    from glmc_zoo.options.run import HeadStage
     from glmc_zoo.training.dry_run import dry_run
+    from glmc_zoo.training.head_run import run_head
     from glmc_zoo.training.run import run_training
 
+    if isinstance(options.stage, HeadStage) and not options.output.dry_run:
+        return run_head(options)
     return dry_run(options) if options.output.dry_run else run_training(options)
 
 

@@ -79,8 +79,6 @@ class FinetuneFacts:
 class HeadTrial:
     """One setting of a classifier on features, and its scores on training images that were held out of its training."""
 
-    init: str
-    """What it started from and was pulled to: ``mean``, the class means, or ``fresh``, zeros."""
     loss: str
     """``cross-entropy`` or ``balanced softmax``."""
     weight_decay: float
@@ -95,6 +93,8 @@ class HeadTrial:
 class HeadFacts:
     """How a classifier was trained on features that were computed once."""
 
+    init: str
+    """What the classifiers started from and were pulled to: ``mean``, the class means, or ``fresh``, zeros."""
     views: int
     """Views of each training image."""
     features: int

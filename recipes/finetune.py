@@ -2,6 +2,7 @@
 
     accelerate launch recipes/finetune.py --model hf_hub:ORG/NAME --data path/to/my_images
     accelerate launch recipes/finetune.py --model runs/NAME/model --data my_images --method ce
+    accelerate launch recipes/finetune.py --model resnet50 --data my_images --tune head --feature-views 2
     accelerate launch recipes/finetune.py --model vit_small_patch16_224 --data my_images --tune lora
     accelerate launch recipes/finetune.py --model resnet50 --data my_images --tune full --layer-decay 0.75
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from glmc_zoo.cli import read_options, run_recipe
 from glmc_zoo.options.resolve import finetuning_options
+from glmc_zoo.options.run import HeadStage
 from glmc_zoo.options.sections import FINETUNE
 
 
@@ -21,8 +23,20 @@ def main() -> None:
     options = finetuning_options(read_options(FINETUNE, __doc__))
 
     # ---------------------------------------------------------------- source, data, what is tuned, output folder
-    from glmc_zoo.training.dry_run import print_estimate  # imports torch: not needed for --help
+    from glmc_zoo.training.dry_run import print_estimate, print_head_estimate  # imports torch: not needed for --help
+    from glmc_zoo.training.head_run import HeadRun
     from glmc_zoo.training.run import TrainingRun
+
+    # ---------------------------------------------------------------- the classifier alone: features once, no epochs
+    if isinstance(options.stage, HeadStage):
+        head = HeadRun(options)
+        head.describe()
+        if options.output.dry_run:
+            print_head_estimate(head)
+            return
+        head.train()
+        head.finish()
+        return
 
     run = TrainingRun(options)
     run.describe()

@@ -80,7 +80,7 @@ class Directions:
 
 
 def class_means(features: Tensor, labels: Tensor, classes: int, rows: Tensor) -> Tensor:
-    """Mean of the features (N, D) of each class, images weighted by ``rows`` (N,); (C, D), 0 for a class without any."""
+    """Mean of the features (N, D) of each class, images weighted by ``rows`` (N,): (C, D), 0 for a class without."""
     hits = torch.nn.functional.one_hot(labels, classes).to(features) * rows[:, None]
     means: Tensor = hits.T @ features / hits.sum(dim=0)[:, None].clamp_min(1e-12)
     return means

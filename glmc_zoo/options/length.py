@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.options.run import FinetuneStage, RunOptions, SecondStage
+from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, SecondStage
 
 MIXING_PASSES = 40
 """Fewest passes with which mixing is chosen."""
@@ -59,7 +59,7 @@ def settle_length(options: RunOptions, images: int, before: Mapping[str, Any] | 
     what was decided when it began stays, whatever images were added since.
     """
     stage, schedule = options.stage, options.schedule
-    if isinstance(stage, SecondStage) or "auto" not in (stage.method.method, stage.switches.views):
+    if isinstance(stage, HeadStage | SecondStage) or "auto" not in (stage.method.method, stage.switches.views):
         return Decision(options, None)
     if before and "auto" not in (before.get("method", "auto"), before.get("views", "auto")):
         chosen = f"{before['method']} with views {before['views']}, as decided when the run began"

@@ -55,10 +55,8 @@ class TuneOptions(OptionGroup):
     layer_decay: float | None = option("learning rate of each layer over that of the layer above", default=None)
     lora_rank: int | None = option("rank of the adapters", default=None, decided_by="8", at_least=1)
     lora_alpha: float | None = option("scale of the adapters", default=None, decided_by="twice the rank", above=0)
-    head_init: Literal["auto", "mean", "fresh"] = option(
-        "what the classifiers of --tune head start from and are drawn to: class means, zeros, or what is better on "
-        "held-out images",
-        default="auto",
+    head_init: Literal["mean", "fresh"] = option(
+        "what the classifiers of --tune head start from and are drawn to: the class means, or zeros", default="mean"
     )
     feature_views: int = option(
         "views of each training image whose features --tune head uses: 1 as in evaluation, 2 mirrored too, more: "

@@ -22,10 +22,10 @@ from glmc_zoo.metrics import tercile_thresholds
 from glmc_zoo.options.images import ImageOptions
 from glmc_zoo.options.length import settle_length
 from glmc_zoo.options.machine import PushOptions
-from glmc_zoo.options.run import FinetuneStage, RunOptions, SecondStage, TrainingStage
+from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, SecondStage, TrainingStage
 from glmc_zoo.training.build import make_optimizer, make_scheduler, make_train_loader
 from glmc_zoo.training.checkpoint import CheckpointData
-from glmc_zoo.training.finetuning import FineTuning
+from glmc_zoo.training.finetuning import FineTuning, HeadTuning
 from glmc_zoo.training.folder import RunFolder
 from glmc_zoo.training.inputs import InputSpec
 from glmc_zoo.training.placement import ImagePlacement, place_images
@@ -81,14 +81,14 @@ def assemble(options: RunOptions) -> RunParts:
     before = on_main_process(accelerator, lambda: options_of_resumed(options))
     options, decision = settle_length(options, len(data.train), before)
     stage = main_process_first(accelerator, lambda: make_stage(options.stage))
-    options = _with_precision(options, accelerator)
+    options = with_precision(options, accelerator)
     resumption, checkpoint_data = find_resumption(
         accelerator, options, data, stage.run_name(data.name, options.schedule.seed)
     )
     options = options.with_values(**resumption.decided)
     data = _with_notes(data, [*filter(None, [decision]), *resumption.notes])
     built = stage.build(data, options.images, options.schedule)
-    options, task = _settled(options, data, built.spec), built.task
+    options, task = settle_options(options, data, built.spec), built.task
     # The faster layout for convolutions on GPUs and CPUs alike; other weights are not changed by it.
     task.to(memory_format=torch.channels_last)
     if options.machine.compile:
@@ -127,7 +127,7 @@ def _augmentations(images: ImageOptions) -> dict[str, Any]:
     return {name: getattr(images, name) for name in names}
 
 
-def make_stage(options: TrainingStage | FinetuneStage | SecondStage) -> Stage:
+def make_stage(options: TrainingStage | FinetuneStage | HeadStage | SecondStage) -> Stage:
     """The stage that these options describe; the model that training starts from is found and checked first."""
     if isinstance(options, TrainingStage):
         name, pretrained = options.model.backbone, options.model.pretrained
@@ -136,10 +136,12 @@ def make_stage(options: TrainingStage | FinetuneStage | SecondStage) -> Stage:
     source = open_model(options.model.model)
     if isinstance(options, FinetuneStage):
         return FineTuning(options, source)
+    if isinstance(options, HeadStage):
+        return HeadTuning(options, source)
     return ClassifierTraining(options, source)
 
 
-def _with_precision(options: RunOptions, accelerator: Accelerator) -> RunOptions:
+def with_precision(options: RunOptions, accelerator: Accelerator) -> RunOptions:
     """The options with the precision that the machine decides, where they ask for that."""
     if options.machine.mixed_precision != "auto":
         return options
@@ -150,7 +152,7 @@ def _with_notes(data: LongTailData, notes: list[str]) -> LongTailData:
     return replace(data, facts=replace(data.facts, notes=[*data.facts.notes, *notes]))
 
 
-def _settled(options: RunOptions, data: LongTailData, spec: InputSpec) -> RunOptions:
+def settle_options(options: RunOptions, data: LongTailData, spec: InputSpec) -> RunOptions:
     """The options with what data and model decide filled in, so that config.yaml has it."""
     values: dict[str, Any] = {"image_size": spec.size, "augment": spec.augment}
     if options.shots.groups == "terciles":

@@ -15,9 +15,11 @@ from glmc_zoo.data import ImageSplit
 from glmc_zoo.facts import Inventory
 from glmc_zoo.machine.clock import StageClock
 from glmc_zoo.machine.hardware import peak_memory
-from glmc_zoo.options.run import RunOptions, saved
+from glmc_zoo.options.run import HeadStage, RunOptions, saved
+from glmc_zoo.training.head_run import HeadRun
 from glmc_zoo.training.loop import CheckpointHook
 from glmc_zoo.training.run import TrainingRun
+from glmc_zoo.training.scored_run import ScoredRun
 
 _T = TypeVar("_T")
 
@@ -62,6 +64,10 @@ class DryRun:
 
 def dry_run(options: RunOptions) -> DryRun:
     """Build a run, describe it, and estimate it; nothing is written."""
+    if isinstance(options.stage, HeadStage):
+        head = HeadRun(options)
+        head.describe()
+        return print_head_estimate(head)
     run = TrainingRun(options)
     run.describe()
     return print_estimate(run)
@@ -87,10 +93,47 @@ def print_estimate(run: TrainingRun) -> DryRun:
         memory_bytes=int(memory),
         processes=run.accelerator.num_processes,
     )
+    _print(run, estimate)
+    return estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadDryRun(DryRun):
+    """A `DryRun` of a classifier on features: a step is one view of all training images."""
+
+    @property
+    def text(self) -> str:
+        """The estimate in one line."""
+        return (
+            f"about {_duration(self.seconds)}: features of {self.steps} views x {self.step_seconds:.2g} s, plus "
+            f"{self.evaluations} evaluations x {self.evaluation_seconds:.2g} s, and the classifiers; memory "
+            f"{self.memory_bytes / 1e9:.1f} GB so far"
+        )
+
+
+def print_head_estimate(run: HeadRun) -> HeadDryRun:
+    """The same for a classifier on features: a pass over the training images takes as long as scoring them."""
+    view_seconds = _evaluation_seconds(run, run.data.train)
+    scored = [split for split in (run.data.test, run.data.val) if split]
+    estimate = HeadDryRun(
+        options=saved(run.options),
+        inventory=run.data.facts.inventory,
+        epochs=1,
+        steps=run.stage.tune.feature_views,
+        step_seconds=view_seconds,
+        evaluations=len(scored),
+        evaluation_seconds=sum(_evaluation_seconds(run, split) for split in scored) / max(len(scored), 1),
+        memory_bytes=peak_memory(run.accelerator.device),
+        processes=run.accelerator.num_processes,
+    )
+    _print(run, estimate)
+    return estimate
+
+
+def _print(run: ScoredRun, estimate: DryRun) -> None:
     run.say("options  as config.yaml would have them:")
     run.say("\n".join(f"  {line}" for line in yaml.safe_dump(estimate.options, sort_keys=False).splitlines()))
     run.say(estimate.text)
-    return estimate
 
 
 class _StepTimer(StageClock):
@@ -150,7 +193,7 @@ def _step_seconds(run: TrainingRun) -> float:
     return share * timer.step_seconds
 
 
-def _evaluation_seconds(run: TrainingRun, split: ImageSplit) -> float:
+def _evaluation_seconds(run: ScoredRun, split: ImageSplit) -> float:
     """Seconds to score a split, by its first images."""
     if not len(split):
         return 0.0
@@ -171,7 +214,7 @@ def _evaluations(run: TrainingRun, split: ImageSplit) -> int:
     return after_epochs + sum(1 for scored in (run.data.test, run.data.val) if scored is not None and len(scored))
 
 
-def _time(run: TrainingRun, split: ImageSplit, images: int) -> float:
+def _time(run: ScoredRun, split: ImageSplit, images: int) -> float:
     first = copy(split)
     first.rows, first.labels = split.rows[:images], split.labels[:images]
     first.pixels = None if split.pixels is None else split.pixels[:images]

@@ -12,11 +12,13 @@ from glmc_zoo.data import LongTailData
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import values_of
 from glmc_zoo.hub import ModelSource
-from glmc_zoo.machine.command import without_folder
-from glmc_zoo.method import GLMCModel
-from glmc_zoo.options.run import FinetuneStage, RunOptions
-from glmc_zoo.options.schedule import ScheduleOptions
-from glmc_zoo.results import FinetuneFacts, RunResults
+from glmc_zoo.machine.command import slug, without_folder
+from glmc_zoo.method import GLMCModel, check_backbone
+from glmc_zoo.method.switches import preset_switches
+from glmc_zoo.options.model import MethodOptions
+from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions
+from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
+from glmc_zoo.results import FinetuneFacts, HeadFacts, RunResults
 from glmc_zoo.scoring.calibration import undo_calibration
 from glmc_zoo.training.folder import short_model_name
 from glmc_zoo.training.inputs import InputSpec
@@ -28,6 +30,10 @@ from glmc_zoo.training.tuning import (
     train_head,
     train_last_blocks,
 )
+
+HEAD = "head"
+"""Name, in place of a method, of a classifier that was trained on features."""
+_HEAD_TITLE = "one linear layer on features of the frozen network, chosen among several on held-out training images"
 
 
 class FineTuning(Stage):
@@ -102,6 +108,53 @@ class FineTuning(Stage):
             shown = " ".join(f"--{name.replace('_', '-')} {schedule[name]}" for name in self.defaults)
             lines.append(f"defaults: {shown} (chosen with sgd on a small network, see benchmarks/README.md)")
         return lines
+
+
+class HeadTuning(FineTuning):
+    """The stage of a classifier that is trained on features: a `FineTuning` whose network is never trained."""
+
+    def __init__(self, options: HeadStage, source: ModelSource) -> None:
+        plain, switches = MethodOptions(method="ce", preset="official"), preset_switches("official")
+        super().__init__(
+            FinetuneStage(model=options.model, method=plain, switches=switches, optimizer=OptimizerOptions()), source
+        )
+        self.title = HEAD
+        self.head: HeadFacts | None = None
+        """How the classifier was trained, once it is."""
+
+    def run_name(self, data: str, seed: int) -> str:
+        """Name of a fresh run folder."""
+        return f"{short_model_name(self.name)}.finetuned.{HEAD}_{Path(data).name or 'data'}.seed{seed}"
+
+    def make_task(self, data: LongTailData, spec: InputSpec, schedule: ScheduleOptions) -> TrainingTask:
+        """The source's network with a fresh classifier of one linear layer on its features."""
+        task = super().make_task(data, spec, schedule)
+        model = timm_model_in(task).eval()
+        try:
+            check_backbone(model, spec.size)
+        except UserError as error:
+            raise UserError(
+                f"tune='head' needs logits that are one linear layer on the features, which those of {self.name} are "
+                f"not for images of {spec.size} pixels: give tune='full', or an image_size= that the model takes."
+            ) from error
+        self.kept = []  # the classifier starts anew, whatever the classes are
+        return task
+
+    def facts(self, results: RunResults) -> RunResults:
+        """The results with how the classifier was trained."""
+        results = super().facts(results)
+        architecture, tag = results.model.name.partition(".")[0], f"{HEAD}_{slug(results.data.name)}"
+        model = replace(results.model, tag=tag, name=f"{architecture}.{tag}")
+        return replace(results, model=model, method=HEAD, method_title=_HEAD_TITLE, schedule=None, head=self.head)
+
+    def opening_lines(self, options: RunOptions, task: TrainingTask) -> list[str]:
+        """What is trained on what."""
+        tune = self.tune
+        start = "the class means" if tune.head_init == "mean" else "zeros"
+        return [
+            f"classifier on frozen features of {self.name}: {tune.feature_views} "
+            f"view{'s' if tune.feature_views > 1 else ''} of each image; classifiers start from {start}"
+        ]
 
 
 def check_colour(source: ModelSource) -> None:

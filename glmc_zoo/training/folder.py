@@ -21,7 +21,7 @@ FREE_ON_RESUME = frozenset(
         *("keep_checkpoints", "checkpoint_every", "checkpoint_steps", "license", "export_half", "export_encoder"),
         # It changes what is exported, and nothing that is trained.
         "calibrate",
-        *("profile", "skip_bad_images"),
+        *("profile", "skip_bad_images", "feature_cache"),
     }
 )
 # With groups="terciles" these follow from the images, which are compared by themselves.

@@ -1,9 +1,10 @@
 """The search for a classifier on features: many are trained at once, and held-out training images choose."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from glmc_zoo.method.linear_heads import (
     mean_anchor,
 )
 from glmc_zoo.results import HeadTrial
+
+Progress = Callable[[float], None]
+"""Is told the share that is done, from 0 to 1."""
 
 FOLDS = 5
 WEIGHT_DECAYS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 1e-2)
@@ -42,7 +46,6 @@ ONE_FOLD_WORK = 2e10
 class HeadSetting(NamedTuple):
     """How one classifier is trained."""
 
-    init: str
     loss: str
     weight_decay: float
 
@@ -58,7 +61,10 @@ class HeadChoice:
     trials: list[HeadTrial]
     chosen: HeadTrial
     folds: int
-    held_out_images: int
+    held_out_logits: Tensor
+    """Logits of the chosen setting for the images that were held out, float32 (n, C), on the CPU."""
+    held_out_labels: Tensor
+    """Their classes, int64 (n,)."""
     seconds: float
 
 
@@ -73,7 +79,7 @@ def search_head(
     fold: NDArray[np.int64],
     class_counts: list[int],
     *,
-    inits: tuple[str, ...],
+    init: str,
     device: torch.device,
     show: bool = False,
 ) -> HeadChoice:
@@ -87,13 +93,13 @@ def search_head(
         labels: Class of each image, (N,).
         fold: Of each image, as `glmc_zoo.data.folds.training_folds` gives them.
         class_counts: Images of each class.
-        inits: What classifiers start from: ``mean``, ``fresh`` or both.
+        init: What classifiers start from and are pulled to: ``mean``, the class means, or ``fresh``, zeros.
         device: Where training takes place.
         show: Whether there is a progress bar.
     """
     begun = time.perf_counter()
-    search = _Search(features.to(device), torch.from_numpy(labels).to(device), class_counts)
-    settings = [HeadSetting(*values) for values in product(inits, LOSSES, WEIGHT_DECAYS)]
+    search = _Search(features.to(device), torch.from_numpy(labels).to(device), class_counts, init)
+    settings = [HeadSetting(*values) for values in product(LOSSES, WEIGHT_DECAYS)]
     used = folds_for(len(labels), features.shape[-1], len(class_counts))
     folds = torch.from_numpy(np.where(fold < used, fold, ALWAYS_TRAINS)).to(device)
     with tqdm(total=100, desc="classifiers", unit="%", disable=None if show else True) as bar:
@@ -108,16 +114,24 @@ def search_head(
         final = search.fit([settings[chosen]], [every])
         bar.update(100 - bar.n)
     weight, bias = search.exported(final, trials[chosen].logit_adjustment)
-    seconds = round(time.perf_counter() - begun, 1)
-    return HeadChoice(weight, bias, trials, trials[chosen], used, int((folds >= 0).sum()), seconds)
+    held = folds >= 0
+    held_out = logits[chosen, held] - trials[chosen].logit_adjustment * search.prior
+    return HeadChoice(
+        weight, bias, trials, trials[chosen], used, held_out.cpu(), search.labels[held].cpu(),
+        round(time.perf_counter() - begun, 1),
+    )  # fmt: skip
+
+
+def _silent(share: float) -> None:
+    pass
 
 
 class _Search:
     """The training images in one scale, and their classifiers."""
 
-    def __init__(self, features: Tensor, labels: Tensor, class_counts: list[int]) -> None:
+    def __init__(self, features: Tensor, labels: Tensor, class_counts: list[int], init: str) -> None:
         self.views, self.images, _ = features.shape
-        self.labels, self.classes = labels, len(class_counts)
+        self.labels, self.classes, self.init = labels, len(class_counts), init
         self.prior = log_prior(class_counts).to(features)
         flat = features.flatten(0, 1)
         self.mean = flat.mean(dim=0)
@@ -125,28 +139,24 @@ class _Search:
         self.scaled = (flat - self.mean) / self.length
         self.directions = Directions.of(self.scaled)
 
-    def fit(self, settings: list[HeadSetting], trained: list[Tensor], progress: Any = lambda share: None) -> LinearHeads:
+    def fit(self, settings: list[HeadSetting], trained: list[Tensor], progress: Progress = _silent) -> LinearHeads:
         """A classifier for each setting, on the images (N,) where ``trained`` is true."""
         rows = [mask.to(self.scaled).repeat(self.views) for mask in trained]
         labels = self.labels.repeat(self.views)
-        anchors: dict[int, Tensor] = {}
+        anchors: dict[int, Tensor] = {}  # by mask: settings share those of the folds
         for mask, weights in zip(trained, rows, strict=True):
             if id(mask) not in anchors:
                 means = class_means(self.scaled, labels, self.classes, weights)
-                anchors[id(mask)] = mean_anchor(means, MEAN_LENGTH)
-        starts = [
-            anchors[id(mask)] if setting.init == "mean" else torch.zeros_like(anchors[id(mask)])
-            for setting, mask in zip(settings, trained, strict=True)
-        ]
+                anchors[id(mask)] = mean_anchor(means, MEAN_LENGTH if self.init == "mean" else 0.0)
         problems = HeadProblems(
             margins=torch.stack([LOSSES[setting.loss] * self.prior for setting in settings]),
             weight_decay=self.prior.new_tensor([setting.weight_decay for setting in settings]),
-            anchor=torch.stack(starts),
+            anchor=torch.stack([anchors[id(mask)] for mask in trained]),
             rows=torch.stack(rows),
         )
         return fit_heads(self.scaled, labels, problems, directions=self.directions, progress=progress)
 
-    def held_out_logits(self, settings: list[HeadSetting], folds: Tensor, used: int, progress: Any) -> Tensor:
+    def held_out_logits(self, settings: list[HeadSetting], folds: Tensor, used: int, progress: Progress) -> Tensor:
         """Logits (settings, N, C) of the first view, by classifiers that were trained without the image's fold."""
         masks = [folds != number for number in range(used)]
         pairs = list(product(settings, masks))

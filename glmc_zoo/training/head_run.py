@@ -1,0 +1,190 @@
+"""A run that trains the classifier alone: features of the frozen network once, then many classifiers together."""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from glmc_zoo.data.folds import ALWAYS_TRAINS, training_folds
+from glmc_zoo.data.load import load_split_data
+from glmc_zoo.errors import UserError
+from glmc_zoo.files import percent, text_table
+from glmc_zoo.hub import check_login
+from glmc_zoo.machine.accelerator import make_accelerator
+from glmc_zoo.machine.clock import StageClock
+from glmc_zoo.machine.hardware import hardware_text, leave_cores_to, loading_workers
+from glmc_zoo.machine.processes import main_process_first, on_main_process
+from glmc_zoo.options.run import RunOptions
+from glmc_zoo.results import HeadFacts, HeadTrial, RunResults, Selection
+from glmc_zoo.scoring.model import Classifier
+from glmc_zoo.training.assemble import make_stage, push_target, settle_options, with_precision
+from glmc_zoo.training.features import FeatureParts, compute_features, feature_key
+from glmc_zoo.training.finetuning import HeadTuning, timm_model_in
+from glmc_zoo.training.folder import RunFolder
+from glmc_zoo.training.head_search import FOLDS, LOSSES, WEIGHT_DECAYS, search_head
+from glmc_zoo.training.report import opening_lines
+from glmc_zoo.training.scored_run import ScoredRun
+
+
+class TrainedHead(NamedTuple):
+    """What the main process trained for all processes."""
+
+    weight: Tensor
+    bias: Tensor
+    facts: HeadFacts
+
+
+class HeadRun(ScoredRun):
+    """A classifier on features; `recipes/finetune.py` shows its use.
+
+    Args:
+        options: As resolved, of a `HeadStage`.
+
+    Raises:
+        UserError: Data, model, options or output folder do not fit; nothing already on disk is touched.
+    """
+
+    stage: HeadTuning
+
+    def __init__(self, options: RunOptions) -> None:
+        if options.output.resume not in (None, "auto"):
+            raise UserError(
+                f"resume={options.output.resume!r} names a checkpoint, and tune='head' writes none: give resume='auto'."
+            )
+        self._begun = time.perf_counter()
+        target = push_target(options.push)
+        self.accelerator = make_accelerator(
+            mixed_precision=options.machine.mixed_precision, threads=options.machine.threads
+        )
+        if target is not None:
+            on_main_process(self.accelerator, check_login)
+        self.data = main_process_first(self.accelerator, lambda: load_split_data(options.data))
+        self.stage = cast(HeadTuning, main_process_first(self.accelerator, lambda: make_stage(options.stage)))
+        built = self.stage.build(self.data, options.images, options.schedule)
+        self.spec, self._task = built.spec, built.task.to(self.accelerator.device)
+        self._task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types it so
+        self.options = settle_options(with_precision(options, self.accelerator), self.data, self.spec)
+        device = self.accelerator.device
+        self.workers = loading_workers(options.images.workers, self.data.train.pixels is not None, device)
+        leave_cores_to(self.workers, device, options.machine.threads)
+        name = self.stage.run_name(self.data.name, options.schedule.seed)
+        self.folder = RunFolder(self.accelerator, self.options, name)
+        self.clock = StageClock(self.accelerator)
+
+    @property
+    def model(self) -> nn.Module:
+        """The model that is scored and exported."""
+        model: nn.Module = timm_model_in(self._task)
+        return model
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of this process; a resumed run does not know that of the process before."""
+        return time.perf_counter() - self._begun
+
+    @property
+    def cache(self) -> Path:
+        """Where features are kept: as asked for, else below the run folder until the run is finished."""
+        asked = self.stage.tune.feature_cache
+        return self.folder.path / "features" if asked is None else Path(asked).expanduser()
+
+    def describe(self) -> None:
+        """Print what is about to be trained."""
+        name = self.stage.name
+        for line in opening_lines(self.options, self.stage.title, name, self.data, self.spec, self.timm_model):
+            self.say(line)
+        self.say(f"results in {self.folder.path}")
+        self.say(hardware_text(self.accelerator, self.workers, resident=False))
+        for line in self.stage.opening_lines(self.options, self._task):
+            self.say(line)
+
+    def train(self) -> None:
+        """Compute the features, train and choose the classifier, and put it into the network."""
+        begun, tune = time.perf_counter(), self.stage.tune
+        config, accelerator = self.spec.data_config, self.accelerator
+        classifier = Classifier.of(self.model, len(self.data.class_names), config, accelerator.device)
+        key = feature_key(classifier, self.data.train, tune.feature_views, accelerator.mixed_precision)
+        features = compute_features(
+            classifier, self.data.train, FeatureParts(self.cache, key), accelerator, views=tune.feature_views,
+            batch_size=self.options.schedule.batch_size, workers=self.workers,
+        )  # fmt: skip
+        seconds = round(time.perf_counter() - begun, 1)
+        head = on_main_process(accelerator, lambda: self._search(cast(Tensor, features), seconds))
+        layer: Any = self.timm_model.get_classifier()  # type: ignore[operator]  # timm's models have it
+        with torch.no_grad():
+            layer.weight.copy_(head.weight)
+            layer.bias.copy_(head.bias)
+        self.stage.head = head.facts
+        self.say(head_table(head.facts))
+
+    def _search(self, features: Tensor, seconds: float) -> TrainedHead:
+        """Train and choose the classifier, in the main process."""
+        data, tune = self.data, self.stage.tune
+        fold = training_folds(data, FOLDS, self.options.schedule.seed)
+        if (fold == ALWAYS_TRAINS).all():
+            raise UserError(
+                "No training image can be held out to choose a classifier, as every class has one image or one group: "
+                "give more images, or train in the loop by method='balanced_softmax'."
+            )
+        choice = search_head(
+            features, data.train.labels, fold, data.class_counts, init=tune.head_init,
+            device=self.accelerator.device, show=True,
+        )  # fmt: skip
+        inventory = data.facts.inventory
+        facts = HeadFacts(
+            init=tune.head_init,
+            views=tune.feature_views,
+            features=features.shape[-1],
+            folds=choice.folds,
+            held_out_images=len(choice.held_out_labels),
+            always_trained=int((fold == ALWAYS_TRAINS).sum()),
+            grouped_by=None if data.groups is None or inventory is None else inventory.grouped_by,
+            trials=choice.trials,
+            chosen=choice.chosen,
+            feature_seconds=seconds,
+            search_seconds=choice.seconds,
+        )
+        return TrainedHead(choice.weight, choice.bias, facts)
+
+    def finish(self) -> RunResults:
+        """Score, export and report the model; features that nobody asked to keep are removed."""
+        facts = self.stage.head
+        assert facts is not None
+        how = f"chosen on {facts.held_out_images} held-out training images in {facts.folds} folds"
+        results = self.leave(Selection(epoch=None, how=how))
+        if self.stage.tune.feature_cache is None and self.accelerator.is_main_process:
+            shutil.rmtree(self.cache, ignore_errors=True)
+        return results
+
+
+def head_table(head: HeadFacts) -> str:
+    """What was searched, on the screen: balanced accuracy on held-out images for each loss and weight decay."""
+    cells = {(trial.loss, trial.weight_decay): trial for trial in head.trials}
+
+    def cell(trial: HeadTrial) -> str:
+        return percent(trial.balanced_accuracy) + ("*" if trial == head.chosen else "")
+
+    views = f"{head.views} view{'s' if head.views > 1 else ''}"
+    rows = [[loss, *(cell(cells[loss, decay]) for decay in WEIGHT_DECAYS)] for loss in LOSSES]
+    grouped = f", kept together by {head.grouped_by}" if head.grouped_by else ""
+    chosen = head.chosen
+    return "\n".join(
+        [
+            f"{head.features} features of {views} in {head.feature_seconds} s, "
+            f"{len(head.trials)} classifiers from {head.init} in {head.search_seconds} s; balanced accuracy in % on "
+            f"{head.held_out_images} training images held out in {head.folds} folds{grouped}, by weight decay:",
+            text_table([["loss", *(f"{decay:g}" for decay in WEIGHT_DECAYS)], *rows]),
+            f"* chosen, with logit adjustment {chosen.logit_adjustment:g}, and trained again on all training images",
+        ]
+    )
+
+
+def run_head(options: RunOptions) -> RunResults:
+    """A whole run of a classifier on features."""
+    run = HeadRun(options)
+    run.describe()
+    run.train()
+    return run.finish()
