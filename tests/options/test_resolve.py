@@ -12,7 +12,7 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.fields import values_of
 from glmc_zoo.options.given import Given
 from glmc_zoo.options.resolve import finetuning_options, second_stage_options, training_options
-from glmc_zoo.options.run import FinetuneStage, RunOptions, SecondStage, flat
+from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, SecondStage, flat, saved
 from glmc_zoo.training import first_stage
 
 GOLDEN = yaml.safe_load(Path(__file__).with_name("resolved.yaml").read_text(encoding="utf-8"))
@@ -22,6 +22,7 @@ NEW |= {"split_column": None, "split_by": None, "class_level": None, "follow_lin
 NEW |= {"auto_augment": None, "random_erasing": None, "cutout": None}
 NEW |= {"intensity_range": None, "duplicates": "auto", "allow_duplicates": False}
 NEW |= {"passes": None, "sam_every": 1, "unmixed_share": 0.0, "calibrate": "auto"}
+NEW |= {"head_init": "mean", "feature_views": 1, "feature_cache": None}
 
 
 @pytest.fixture
@@ -80,6 +81,16 @@ def test_a_calibration_holds_a_tenth_out_where_nothing_else_does() -> None:
 def trained(explicit: dict[str, Any] | None = None, file: dict[str, Any] | None = None) -> dict[str, Any]:
     """The options of a training by name."""
     return flat(training_options(Given(explicit or {}, file or {})))
+
+
+def test_the_head_is_trained_on_features_unless_a_method_is_asked_for() -> None:
+    options = resolved("finetune", {"model": "resnet18", "tune": "head", "image_size": 160}, {})
+    assert isinstance(options.stage, HeadStage) and options.schedule.batch_size == 128
+    assert not {"lr", "epochs", "method", "views", "augment", "select"} & saved(options).keys()
+    assert saved(options)["head_init"] == "mean" and saved(options)["image_size"] == 160
+    for asked in ({"method": "ce"}, {"views": "alternate"}, {"preset": "official"}, {"sampler_power": 1.0}):
+        options = resolved("finetune", {"model": "resnet18", "tune": "head", **asked}, {})
+        assert isinstance(options.stage, FinetuneStage) and "head_init" not in saved(options)
 
 
 @pytest.mark.parametrize("command", ["train", "finetune"])

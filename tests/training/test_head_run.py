@@ -1,0 +1,190 @@
+"""A run of a classifier on features: what it leaves, what it refuses, and that it goes on after a kill."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import yaml
+
+import glmc_zoo
+from glmc_zoo.hub import ExportInfo, export_model
+from glmc_zoo.results import RunResults
+from glmc_zoo.training import features
+from glmc_zoo.training.head_run import HeadRun
+
+Recipe = Callable[..., Any]
+
+pytestmark = [pytest.mark.usefixtures("own_cache")]
+
+
+def make_source(folder: Path, architecture: str) -> Path:
+    torch.manual_seed(0)
+    size = {"img_size": 32} if "vit" in architecture else {}
+    model = timm.create_model(architecture, num_classes=4, **size)
+    info = ExportInfo(class_names=list("wxyz"), mean=(0.5,) * 3, std=(0.5,) * 3, input_size=(3, 32, 32), tag="made_up")
+    return export_model(model, folder, info)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return make_source(tmp_path / "source", "test_resnet")
+
+
+@pytest.fixture
+def animals(lab: Any, tmp_path: Path) -> Path:
+    images: Path = lab.images(tmp_path / "animals")
+    return images
+
+
+def loaded(folder: Path) -> Any:
+    return timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+
+
+@pytest.mark.parametrize("architecture", ["test_vit", "test_convnext", "test_efficientnet"])
+def test_what_is_exported_is_what_was_scored(
+    lab: Any, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str
+) -> None:
+    runs: list[HeadRun] = []
+    original = HeadRun.finish
+    monkeypatch.setattr(HeadRun, "finish", lambda self: (runs.append(self), original(self))[1])
+    lab.leave_plots_empty(monkeypatch)
+    start = make_source(tmp_path / "source", architecture)
+    results = glmc_zoo.finetune(
+        model=start, data=animals, tune="head", feature_views=2, output_dir=tmp_path / "run", mixed_precision="no"
+    )
+    model, before = loaded(tmp_path / "run" / "model"), loaded(start)
+    x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(model(x), runs[0].timm_model.eval()(x))
+    head = {f"{model.default_cfg['classifier']}.{name}" for name in ("weight", "bias")}
+    after = model.state_dict()
+    assert {name for name, tensor in before.state_dict().items() if not torch.equal(tensor, after[name])} == head
+    assert model.pretrained_cfg["label_names"] == ["ant", "bee", "cat"]
+
+    # The scores are those of timm alone.
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+    test = glmc_zoo.load_data(animals).test
+    with torch.no_grad():
+        logits = model(torch.stack([transform(image) for image in test.images(range(len(test)))]))
+    right = logits.argmax(dim=1).numpy() == test.labels
+    assert results.test.top1 == pytest.approx(right.mean())
+
+
+def test_what_a_run_leaves(finetune: Recipe, source: Path, animals: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    outcome = finetune("--model", source, "--data", animals, "--tune", "head", "--output-dir", run)
+    assert outcome.status == 0, outcome.err
+    results = RunResults.load(run / "results.json")
+    head = results.head
+    assert head is not None and results.finetune is not None and results.finetune.tune == "head"
+    assert (head.init, head.views, head.folds, head.held_out_images) == ("mean", 1, 5, 24)
+    assert len(head.trials) == 12 and head.chosen in head.trials and head.grouped_by is None
+    assert max(trial.balanced_accuracy for trial in head.trials) == head.chosen.balanced_accuracy
+    assert results.method == "head" and results.model.name == "test_resnet.head_animals"
+    assert results.selection is not None and results.selection.epoch is None and results.schedule is None
+    for text in ("balanced softmax", "cross-entropy", "24 training images held out in 5 folds", "* chosen"):
+        assert text in outcome.out
+    assert f"{head.chosen.loss} from the class means" in (run / "model" / "README.md").read_text()
+    # What has no effect is not stated as if it had, and the file repeats the run.
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert not {"lr", "epochs", "views", "augment"} & config.keys() and config["head_init"] == "mean"
+    again = finetune("--config", run / "config.yaml", "--output-dir", tmp_path / "again")
+    assert again.status == 0, again.err
+    assert RunResults.load(tmp_path / "again" / "results.json").test == results.test
+    assert not (run / "features").exists() and not (run / "checkpoints").exists()
+
+
+def test_groups_stay_together(finetune: Recipe, source: Path, animals: Path, tmp_path: Path) -> None:
+    options = ["--model", source, "--data", animals, "--split-by", r"path:(\d)\.png$", "--tune", "head"]
+    outcome = finetune(*options, "--head-init", "fresh", "--output-dir", tmp_path / "run")
+    assert outcome.status == 0, outcome.err
+    head = RunResults.load(tmp_path / "run" / "results.json").head
+    assert head is not None and head.grouped_by == r"path:(\d)\.png$" and head.init == "fresh"
+    assert r"kept together by path:(\d)\.png$" in outcome.out
+
+
+def test_it_goes_on_after_a_kill(
+    lab: Any, source: Path, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.leave_plots_empty(monkeypatch)
+    monkeypatch.setattr(features, "_PART_IMAGES", 5)
+    options: dict[str, Any] = {"model": source, "data": animals, "tune": "head", "batch_size": 5, "feature_views": 3}
+    glmc_zoo.finetune(**options, output_dir=tmp_path / "whole")
+    original, written = features.FeatureParts.write, []
+
+    def write(self: Any, positions: Any, values: Any) -> None:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(len(positions))
+        original(self, positions, values)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(features.FeatureParts, "write", write)
+        glmc_zoo.finetune(**options, output_dir=tmp_path / "resumed")
+    assert not (tmp_path / "resumed" / "results.json").exists()
+    monkeypatch.setattr(
+        features.FeatureParts, "write", lambda *given: (written.append(len(given[1])), original(*given))
+    )
+    glmc_zoo.finetune(**options, output_dir=tmp_path / "resumed", resume="auto")
+    assert sum(written) == 24
+    assert lab.same_weights(lab.weights(tmp_path / "whole"), lab.weights(tmp_path / "resumed"))
+
+
+def test_a_cache_serves_later_runs(
+    lab: Any, source: Path, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.leave_plots_empty(monkeypatch)
+    options: dict[str, Any] = {"model": source, "data": animals, "tune": "head", "feature_cache": tmp_path / "cache"}
+    glmc_zoo.finetune(**options, output_dir=tmp_path / "one")
+    (folder,) = (tmp_path / "cache").iterdir()
+    monkeypatch.setattr(features.FeatureParts, "write", lambda *given: pytest.fail("computed again"))
+    glmc_zoo.finetune(**options, output_dir=tmp_path / "two", head_init="fresh")
+    monkeypatch.undo()
+    lab.leave_plots_empty(monkeypatch)
+    glmc_zoo.finetune(**options, output_dir=tmp_path / "three", image_size=64)
+    assert folder in (folders := list((tmp_path / "cache").iterdir())) and len(folders) == 2
+
+
+def test_a_dry_run_writes_nothing(source: Path, animals: Path, tmp_path: Path) -> None:
+    estimate = glmc_zoo.finetune(
+        model=source, data=animals, tune="head", feature_views=2, output_dir=tmp_path / "run", dry_run=True
+    )
+    assert estimate.steps == 2 and estimate.seconds > 0 and "features of 2 views" in estimate.text
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        (["--epochs", 2], ["--epochs belongs to the training loop", "--tune head", "--method"]),
+        (["--auto-augment", "original"], ["--auto-augment belongs to the training loop"]),
+        (["--prior-tau", 2], ["--prior-tau belongs to the training loop"]),
+        (["--select", "best"], ["--select belongs to the training loop"]),
+        (["--method", "ce", "--head-init", "fresh"], ["--head-init is for a classifier that is trained on features"]),
+        (["--feature-views", 8], ["--feature-views 8", "below 8"]),
+        (["--resume", "checkpoints/step-1"], ["--resume checkpoints/step-1", "--resume auto"]),
+    ],
+)
+def test_one_sentence(finetune: Recipe, source: Path, animals: Path, args: list[Any], parts: list[str]) -> None:
+    sentence = finetune("--model", source, "--data", animals, "--tune", "head", *args).sentence
+    for part in parts:
+        assert part in sentence
+
+
+def test_options_of_the_head_belong_to_it(finetune: Recipe) -> None:
+    assert "--feature-views belongs to --tune head" in finetune("--model", "x", "--feature-views", 2).sentence
+
+
+def test_nothing_can_be_held_out(finetune: Recipe, lab: Any, source: Path, tmp_path: Path) -> None:
+    images = lab.images(tmp_path / "single", {"ant": 1, "bee": 1, "cat": 1})
+    sentence = finetune(
+        "--model", source, "--data", images, "--tune", "head", "--output-dir", tmp_path / "run"
+    ).sentence
+    assert "No training image can be held out" in sentence
+    assert json.loads((tmp_path / "source" / "config.json").read_text())["num_classes"] == 4

@@ -1,0 +1,98 @@
+"""The choice among classifiers on features: by images that did not train them, and exported as one linear layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from glmc_zoo.training import head_search
+from glmc_zoo.training.head_search import ADJUSTMENTS, LOSSES, WEIGHT_DECAYS, folds_for, search_head
+
+COUNTS = [60, 24, 8]
+
+
+@pytest.fixture
+def images() -> tuple[Any, Any, Any]:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), COUNTS)
+    features = rng.normal(size=(len(labels), 6)) + 2 * np.eye(3, 6)[labels] + 5
+    return torch.from_numpy(features[None]).float(), labels, np.arange(len(labels)) % 5
+
+
+def search(images: tuple[Any, Any, Any], **changes: Any) -> Any:
+    features, labels, fold = images
+    given: dict[str, Any] = {"init": "fresh", "device": torch.device("cpu"), **changes}
+    return search_head(given.pop("features", features), labels, given.pop("fold", fold), COUNTS, **given)
+
+
+def test_the_trial_is_the_score_of_scikit_learn_on_the_held_out_images(
+    images: tuple[Any, Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head_search, "WEIGHT_DECAYS", (0.01,))
+    features, labels, fold = images
+    choice = search(images)
+    flat = features[0].numpy().astype(np.float64)
+    scaled = (flat - flat.mean(axis=0)) / np.sqrt(((flat - flat.mean(axis=0)) ** 2).sum(axis=1).mean())
+    logits = np.zeros((len(labels), 3))
+    for number in range(5):
+        train = fold != number
+        model = LogisticRegression(C=1 / (train.sum() * 0.01), tol=1e-10, max_iter=5000)
+        logits[~train] = model.fit(scaled[train], labels[train]).decision_function(scaled[~train])
+    prior, scores = np.log(np.asarray(COUNTS) / sum(COUNTS)), []
+    for adjustment in ADJUSTMENTS["cross-entropy"]:
+        right = (logits - adjustment * prior).argmax(axis=1) == labels
+        scores.append(np.mean([right[labels == label].mean() for label in range(3)]))
+    trial = next(one for one in choice.trials if one.loss == "cross-entropy")
+    assert trial.balanced_accuracy == pytest.approx(max(scores), abs=0.02)
+    best = max(choice.trials, key=lambda one: (one.balanced_accuracy, one.top1))
+    assert choice.chosen == best and len(choice.trials) == len(LOSSES)
+
+
+@pytest.mark.parametrize("init", ["mean", "fresh"])
+def test_one_linear_layer_for_features_as_they_come(images: tuple[Any, Any, Any], init: str) -> None:
+    features, labels, _ = images
+    choice = search(images, init=init)
+    assert choice.weight.shape == (3, 6) and choice.bias.shape == (3,) and choice.weight.dtype == torch.float32
+    predicted = (features[0] @ choice.weight.T + choice.bias).argmax(dim=1).numpy()
+    recalls = [(predicted[labels == label] == label).mean() for label in range(3)]
+    assert np.mean(recalls) > 0.75
+    assert len(choice.trials) == len(LOSSES) * len(WEIGHT_DECAYS)
+    assert choice.held_out_logits.shape == (sum(COUNTS), 3)
+    hits = choice.held_out_logits.argmax(dim=1) == choice.held_out_labels
+    held = [hits[choice.held_out_labels == label].double().mean().item() for label in range(3)]
+    assert np.mean(held) == pytest.approx(choice.chosen.balanced_accuracy)
+
+
+def test_shift_and_scale_of_the_features_do_not_matter(images: tuple[Any, Any, Any]) -> None:
+    features = images[0]
+    one, other = search(images, init="mean"), search(images, init="mean", features=features * 40 - 7)
+    assert one.chosen.weight_decay == other.chosen.weight_decay
+    logits = features[0] @ one.weight.T + one.bias
+    assert torch.allclose(logits, (features[0] * 40 - 7) @ other.weight.T + other.bias, atol=0.05)
+
+
+def test_images_that_always_train_are_not_scored(images: tuple[Any, Any, Any]) -> None:
+    fold = images[2].copy()
+    fold[:10] = -1
+    assert len(search(images, fold=fold).held_out_labels) == sum(COUNTS) - 10
+
+
+def test_views_train_and_the_first_one_is_scored(images: tuple[Any, Any, Any]) -> None:
+    features = images[0]
+    twice = search(images, features=torch.cat([features, features]), init="mean")
+    once = search(images, init="mean")
+    assert torch.allclose(twice.weight, once.weight, atol=2e-2)
+    assert [one.balanced_accuracy for one in twice.trials] == pytest.approx(
+        [one.balanced_accuracy for one in once.trials], abs=0.02
+    )
+
+
+def test_a_large_set_holds_out_one_fold(images: tuple[Any, Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert folds_for(4404, 1280, 17) == 5 and folds_for(437_513, 2048, 8142) == 1
+    monkeypatch.setattr(head_search, "ONE_FOLD_WORK", 1)
+    choice = search(images)
+    assert choice.folds == 1 and len(choice.held_out_labels) == (images[2] == 0).sum()
