@@ -165,7 +165,7 @@ def head_table(head: HeadFacts) -> str:
     cells = {(trial.loss, trial.weight_decay): trial for trial in head.trials}
 
     def cell(trial: HeadTrial) -> str:
-        return percent(trial.balanced_accuracy) + ("*" if trial == head.chosen else "")
+        return percent(trial.balanced_accuracy) + ("*" if trial == head.chosen else " ")
 
     views = f"{head.views} view{'s' if head.views > 1 else ''}"
     rows = [[loss, *(cell(cells[loss, decay]) for decay in WEIGHT_DECAYS)] for loss in LOSSES]
@@ -176,7 +176,7 @@ def head_table(head: HeadFacts) -> str:
             f"{head.features} features of {views} in {head.feature_seconds} s, "
             f"{len(head.trials)} classifiers from {head.init} in {head.search_seconds} s; balanced accuracy in % on "
             f"{head.held_out_images} training images held out in {head.folds} folds{grouped}, by weight decay:",
-            text_table([["loss", *(f"{decay:g}" for decay in WEIGHT_DECAYS)], *rows]),
+            text_table([["loss", *(f"{decay:g} " for decay in WEIGHT_DECAYS)], *rows]),
             f"* chosen, with logit adjustment {chosen.logit_adjustment:g}, and trained again on all training images",
         ]
     )

@@ -229,7 +229,8 @@ def _draw(folder: Path, results: RunResults, rows: list[dict[str, Any]]) -> Path
 
     title = f"{results.model.name} on {results.data.name}, seed {results.seeds.seed if results.seeds else 0}"
     folder.mkdir(exist_ok=True)
-    plots.plot_training(rows, folder / "training.png", title=title)
+    if rows:  # a classifier on features goes through no epochs
+        plots.plot_training(rows, folder / "training.png", title=title)
     if results.test is None:
         return folder
     thresholds = results.thresholds or Thresholds(many=100, few=20)
