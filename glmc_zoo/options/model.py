@@ -47,8 +47,7 @@ class TuneOptions(OptionGroup):
         example="what to start from, such as hf_hub:ORG/NAME, an exported folder or a pretrained timm model",
     )
     tune: Literal["full", "head", "blocks", "lora"] = option(
-        "what is trained: all, the classifier, the last blocks, or adapters that are merged on export; head without "
-        "--method computes the features once and chooses among many classifiers in seconds",
+        "what is trained: all, the classifier (in minutes, unless --method is given), the last blocks, or adapters",
         default="full",
     )
     last_blocks: int | None = option("blocks that --tune blocks trains", default=None, decided_by="1", at_least=1)

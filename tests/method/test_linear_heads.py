@@ -63,12 +63,14 @@ def test_margins_anchor_and_weights_are_those_of_the_loss_in_words(images: tuple
     margins = torch.randn(1, CLASSES, generator=generator, dtype=torch.float64)
     anchor = torch.randn(1, CLASSES, FEATURES, generator=generator, dtype=torch.float64)
     rows = torch.rand(1, IMAGES, generator=generator, dtype=torch.float64)
-    rows[0, ::5] = 0
+    rows[0, ::4] = 0
     problem = problems(1, [0.03], margins=margins, anchor=anchor, rows=rows)
     heads = fit_heads(features, labels, problem, tolerance=1e-9, most_steps=5000)
 
     weight, bias = anchor[0].clone().requires_grad_(), torch.zeros(CLASSES, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=2000, tolerance_grad=1e-11, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [weight, bias], max_iter=2000, tolerance_grad=1e-11, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
 
     def loss() -> Tensor:
         optimizer.zero_grad()
