@@ -91,7 +91,8 @@ def class_means(features: Tensor, labels: Tensor, classes: int, rows: Tensor) ->
 def mean_anchor(means: Tensor, scale: float) -> Tensor:
     """Weights (C, D) in the direction of each class mean from the middle of all, each of length ``scale``."""
     directions = means - means.mean(dim=0)
-    return scale * directions / torch.linalg.vector_norm(directions, dim=1, keepdim=True).clamp_min(1e-12)
+    lengths: Tensor = torch.linalg.vector_norm(directions, dim=1, keepdim=True)
+    return directions * (scale / lengths.clamp_min(1e-12))
 
 
 def fit_heads(

@@ -9,9 +9,9 @@ from glmc_zoo.data.options import DataOptions
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import OptionGroup, values_of
 from glmc_zoo.method.switches import GLMCSwitches
+from glmc_zoo.options.head import LOOP_OPTIONS
 from glmc_zoo.options.images import ImageOptions, ShotOptions
 from glmc_zoo.options.machine import MachineOptions, OutputOptions, PushOptions
-from glmc_zoo.options.head import LOOP_OPTIONS
 from glmc_zoo.options.model import HEAD_OPTIONS, BackboneOptions, MethodOptions, SecondStageOptions, TuneOptions
 from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
 

@@ -65,7 +65,7 @@ class HeadRun(ScoredRun):
         self.stage = cast(HeadTuning, main_process_first(self.accelerator, lambda: make_stage(options.stage)))
         built = self.stage.build(self.data, options.images, options.schedule)
         self.spec, self._task = built.spec, built.task.to(self.accelerator.device)
-        self._task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types it so
+        self._task.to(memory_format=torch.channels_last)
         self.options = settle_options(with_precision(options, self.accelerator), self.data, self.spec)
         device = self.accelerator.device
         self.workers = loading_workers(options.images.workers, self.data.train.pixels is not None, device)
