@@ -63,19 +63,6 @@ class Seeds:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneFacts:
-    """What a fine-tuning run started from."""
-
-    model: str
-    kind: str
-    commit: str | None = None
-    tune: str
-    kept: list[str] = field(default_factory=list)
-    """Heads that training went on with; without the classifier in it, the classifier was a fresh one."""
-    source_classes: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class HeadTrial:
     """One setting of a classifier on features, and its scores on training images that were held out of its training."""
 
@@ -111,6 +98,70 @@ class HeadFacts:
     chosen: HeadTrial
     feature_seconds: float
     search_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartFacts:
+    """What the classifier of a training in the loop started from."""
+
+    init: str
+    """``mean``, the class means of frozen features, or ``head``, the best classifier on them."""
+    views: int
+    """Views of each training image whose features were used."""
+    reason: str | None = None
+    """Why ``mean`` was taken where ``head`` was to be, one sentence."""
+    head: HeadFacts | None = None
+    """How that classifier was chosen; ``None`` for the class means."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneFacts:
+    """What a fine-tuning run started from."""
+
+    model: str
+    kind: str
+    commit: str | None = None
+    tune: str
+    kept: list[str] = field(default_factory=list)
+    """Heads that training went on with; without the classifier in it, the classifier was a fresh one."""
+    source_classes: int | None = None
+    adapter: str | None = None
+    """Kind of adapter, where one was trained that is not LoRA."""
+    start: StartFacts | None = None
+    """What the classifier started from; ``None`` where it was a fresh one or the source's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchTrial:
+    """A short training with one setting, and its scores on training images that were held out of it."""
+
+    lr: float
+    weight_decay: float
+    layer_decay: float | None = None
+    epochs: int
+    images: int
+    """Training images of the trial."""
+    balanced_accuracy: float
+    top1: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchFacts:
+    """How learning rate and epochs were chosen, by short trainings on part of the training images."""
+
+    minutes: float
+    """Time that was allowed."""
+    seconds: float
+    """Time that the search took, interruptions left out."""
+    held_out_images: int
+    """Training images that no trial was trained on; the choice is by their classes."""
+    grouped_by: str | None = None
+    """What kept images together: a column, or a pattern on the path."""
+    planned: int
+    """Trials that were planned; fewer were run where the time ended before."""
+    trials: list[SearchTrial] = field(default_factory=list)
+    chosen: SearchTrial
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,11 @@ from glmc_zoo.facts import HeadTrial as HeadTrial
 from glmc_zoo.facts import Inventory
 from glmc_zoo.facts import PluginFacts as PluginFacts
 from glmc_zoo.facts import Reliability as Reliability
+from glmc_zoo.facts import SearchFacts as SearchFacts
+from glmc_zoo.facts import SearchTrial as SearchTrial
 from glmc_zoo.facts import SecondStageFacts as SecondStageFacts
 from glmc_zoo.facts import Seeds as Seeds
+from glmc_zoo.facts import StartFacts as StartFacts
 from glmc_zoo.facts import WeightsFacts as WeightsFacts
 from glmc_zoo.fields import from_json
 from glmc_zoo.files import write_json
@@ -271,6 +274,8 @@ class RunResults(_Results):
     finetune: FinetuneFacts | None = None
     head: HeadFacts | None = None
     """Of a classifier that was trained on features."""
+    search: SearchFacts | None = None
+    """Of a learning rate and epochs that were chosen on held-out images."""
     second_stage: SecondStageFacts | None = None
     converted: ConvertedFacts | None = None
     calibration: CalibrationFacts | None = None

@@ -10,8 +10,23 @@ from glmc_zoo.method.switches import Preset
 
 MOST_VIEWS = 7
 """Views of an image whose features can be used: as in evaluation, mirrored, four corners, and the centre."""
-HEAD_OPTIONS = ("head_init", "feature_views", "feature_cache")
+FEATURE_OPTIONS = ("feature_views", "feature_cache")
+"""Options of the features that a classifier is trained on."""
+HEAD_OPTIONS = ("head_init", *FEATURE_OPTIONS)
 """Options of a classifier that is trained on features."""
+Adapter = Literal["loha", "lokr", "dora", "ia3"]
+DEFAULT_ADAPTER = "loha"
+# The ways to tune in which an option has an effect; every other option has one in all of them.
+_BELONGS: dict[str, tuple[str, ...]] = {
+    "last_blocks": ("blocks",),
+    "adapter": ("adapter",),
+    "lora_rank": ("lora", "adapter"),
+    "lora_alpha": ("lora", "adapter"),
+    "layer_decay": ("full", "blocks"),
+    "freeze_bn": ("full", "blocks"),
+    "head_lr_scale": ("full", "blocks", "lora", "adapter"),
+    "search_minutes": ("full", "blocks", "lora", "adapter"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,48 +61,65 @@ class TuneOptions(OptionGroup):
         "start from: hf_hub:ORG/NAME, exported folder, zoo name or pretrained timm name",
         example="what to start from, such as hf_hub:ORG/NAME, an exported folder or a pretrained timm model",
     )
-    tune: Literal["full", "head", "blocks", "lora"] = option(
-        "what is trained: all, the classifier (in minutes, unless --method is given), the last blocks, or adapters",
+    tune: Literal["full", "head", "blocks", "lora", "adapter"] = option(
+        "what is trained: all, the classifier (in minutes, unless --method is given), the last blocks, LoRA, or "
+        "another adapter",
         default="full",
     )
     last_blocks: int | None = option("blocks that --tune blocks trains", default=None, decided_by="1", at_least=1)
     layer_decay: float | None = option("learning rate of each layer over that of the layer above", default=None)
+    adapter: Adapter | None = option("kind of adapter of --tune adapter; dora: linear layers alone", default=None, decided_by=DEFAULT_ADAPTER)
     lora_rank: int | None = option("rank of the adapters", default=None, decided_by="8", at_least=1)
     lora_alpha: float | None = option("scale of the adapters", default=None, decided_by="twice the rank", above=0)
-    head_init: Literal["mean", "fresh"] = option(
-        "what the classifiers of --tune head start from and are drawn to: the class means, or zeros", default="mean"
+    head_init: Literal["auto", "mean", "head", "fresh"] = option(
+        "what the classifier starts from: the class means of frozen features, the best classifier on them, or anew; "
+        "auto: mean for --tune head, head for balanced softmax on new classes, else fresh",
+        default="auto",
     )
+    head_lr_scale: float = option("learning rate of the classifier over that of the other layers", default=1.0, above=0)
+    freeze_bn: bool = option("keep the statistics of batch-norm, as for small batches", default=False)
     feature_views: int = option(
-        "views of each training image whose features --tune head uses: 1 as in evaluation, 2 mirrored too, more: "
-        "crops as well",
+        "views of each image whose frozen features are used: 1 as in evaluation, 2 mirrored too, more: crops also",
         default=1,
         at_least=1,
         below=MOST_VIEWS + 1,
     )
     feature_cache: str | None = option(
-        "folder that keeps the features of --tune head for later runs", default=None, decided_by="none is kept"
+        "folder that keeps frozen features for later runs", default=None, decided_by="none is kept"
+    )
+    search_minutes: float | None = option(
+        "choose learning rate and epochs on held-out training images, in so many minutes before the training",
+        default=None,
+        above=0,
     )
 
     def check(self) -> None:
         """Refuse options of another way to tune."""
-        belongs = {
-            "last_blocks": "blocks",
-            "lora_rank": "lora",
-            "lora_alpha": "lora",
-            **dict.fromkeys(HEAD_OPTIONS, "head"),
-        }
         for field in fields(self):
-            tune = belongs.get(field.name, self.tune)
-            if getattr(self, field.name) != field.default and self.tune != tune:
-                name = field.name
-                raise UserError(
-                    f"{name}= belongs to tune={tune!r} and has no effect with tune={self.tune!r}; leave it out."
-                )
+            name, tunes = field.name, _BELONGS.get(field.name)
+            if tunes is None or getattr(self, name) == field.default or self.tune in tunes:
+                continue
+            if len(tunes) == 1:
+                sentence = f"{name}= belongs to tune={tunes[0]!r}"
+            else:
+                sentence = f"{name}= is for tune={', '.join(map(repr, tunes[:-1]))} or {tunes[-1]!r}"
+            raise UserError(f"{sentence} and has no effect with tune={self.tune!r}; leave it out.")
         if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
             raise UserError(f"layer_decay={self.layer_decay} must be above 0 and at most 1, for instance 0.75.")
-        if self.layer_decay is not None and self.tune in ("head", "lora"):
+        if self.adapter == "ia3" and not self.lora_rank is self.lora_alpha is None:
             raise UserError(
-                f"layer_decay= is for tune='full' or 'blocks' and has no effect with tune={self.tune!r}; leave it out."
+                "lora_rank= and lora_alpha= have no effect with adapter='ia3', which has no rank: leave them out."
+            )
+        if self.head_init == "head" and self.tune == "head":
+            raise UserError(
+                "head_init='head' starts a training in the loop and has no effect with tune='head', which ends with "
+                "that classifier: give 'mean' or 'fresh'."
+            )
+        idle = [name for name in FEATURE_OPTIONS if getattr(self, name) not in (None, 1)]
+        if self.head_init == "fresh" and self.tune != "head" and idle:
+            raise UserError(
+                f"{idle[0]}= has no effect where the classifier starts anew: give head_init='mean' or 'head', or leave "
+                "it out."
             )
 
 

@@ -27,6 +27,7 @@ from glmc_zoo.options.given import Given
 from glmc_zoo.options.head import refuse_head_options, refuse_loop_options
 from glmc_zoo.options.method_values import Sources, asked_method, fill_epochs, short_warmup, with_method
 from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, SecondStage, TrainingStage, calibration_holdout
+from glmc_zoo.options.search import SEARCHED, settle_search
 
 _T = TypeVar("_T")
 _G = TypeVar("_G", bound=OptionGroup)
@@ -87,10 +88,15 @@ def finetuning_options(given: Given) -> RunOptions:
     if given.get("tune") == "head" and asked_method(given.values, given.get("preset") or "tuned") == "auto":
         refuse_loop_options(given.values)
         values = HEAD_RECIPE | given.values | _long_tail(given.values)[1]
+        if values.get("head_init", "auto") == "auto":
+            values["head_init"] = "mean"
         return _run_options(values, compose(HeadStage, values), given.command)
     refuse_head_options(given.values)
+    given = settle_search(given)
     values = with_method(given, Sources(FINETUNE_RECIPE, defaults=_FINETUNE_DEFAULTS)) | _long_tail(given.values)[1]
     decided = {"epochs"} if values.get("passes") is not None else set()
+    if values.get("search_minutes") is not None:
+        decided |= SEARCHED
     defaults = tuple(name for name in FINETUNE_RECIPE if name not in given and name not in decided)
     stage = compose(FinetuneStage, values, defaults=defaults)
     return _run_options(values, stage, given.command)

@@ -12,7 +12,14 @@ from glmc_zoo.method.switches import GLMCSwitches
 from glmc_zoo.options.head import LOOP_OPTIONS
 from glmc_zoo.options.images import ImageOptions, ShotOptions
 from glmc_zoo.options.machine import MachineOptions, OutputOptions, PushOptions
-from glmc_zoo.options.model import HEAD_OPTIONS, BackboneOptions, MethodOptions, SecondStageOptions, TuneOptions
+from glmc_zoo.options.model import (
+    FEATURE_OPTIONS,
+    HEAD_OPTIONS,
+    BackboneOptions,
+    MethodOptions,
+    SecondStageOptions,
+    TuneOptions,
+)
 from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
 
 RUN_GROUPS = (DataOptions, ScheduleOptions, ImageOptions, ShotOptions, MachineOptions, OutputOptions)
@@ -114,7 +121,8 @@ def option_defaults() -> dict[str, Any]:
     """The defaults of all options of a run that have one, by name."""
     groups = {*RUN_GROUPS, MethodOptions, BackboneOptions, TuneOptions, GLMCSwitches, OptimizerOptions}
     fields = [field for group in groups for field in dataclasses.fields(group)]
-    return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+    defaults = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+    return defaults | {"head_init": "fresh"}  # as before the option existed; its default depends on the method
 
 
 def flat(options: Any) -> dict[str, Any]:
@@ -131,5 +139,6 @@ def saved(options: RunOptions) -> dict[str, Any]:
     if isinstance(options.stage, HeadStage):
         absent |= LOOP_OPTIONS
     elif isinstance(options.stage, FinetuneStage):
-        absent |= set(HEAD_OPTIONS)
+        tune = options.stage.model
+        absent |= set(HEAD_OPTIONS if tune.tune == "head" else FEATURE_OPTIONS if tune.head_init == "fresh" else ())
     return {name: value for name, value in flat(options).items() if name not in absent}

@@ -60,8 +60,8 @@ class RunParts:
     """What happens after each step and must be in every checkpoint."""
 
 
-def assemble(options: RunOptions) -> RunParts:
-    """Build the parts of a run."""
+def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
+    """Build the parts of a run; ``data`` are images that were loaded before, in place of those that options name."""
     # ---------------------------------------------------------------- machine
     make_view_augmentation(32, **_augmentations(options.images))  # what is not possible is refused before data is read
     target = push_target(options.push)
@@ -77,10 +77,13 @@ def assemble(options: RunOptions) -> RunParts:
     set_seed(options.schedule.seed)
 
     # ---------------------------------------------------------------- data, model
-    data = main_process_first(accelerator, lambda: load_split_data(options.data))
+    if data is None:
+        data = main_process_first(accelerator, lambda: load_split_data(options.data))
     before = on_main_process(accelerator, lambda: options_of_resumed(options))
     options, decision = settle_length(options, len(data.train), before)
     stage = main_process_first(accelerator, lambda: make_stage(options.stage))
+    if isinstance(stage, FineTuning):
+        options = stage.settle(options, data.class_names, before)
     options = with_precision(options, accelerator)
     resumption, checkpoint_data = find_resumption(
         accelerator, options, data, stage.run_name(data.name, options.schedule.seed)

@@ -22,6 +22,7 @@ from glmc_zoo.data.fingerprint import ordered_digest
 from glmc_zoo.machine.processes import on_main_process, own_share
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.scoring.preprocessing import Preprocessing
+from glmc_zoo.training.adapters import encoder_tensors
 
 _PART_IMAGES = 1024
 _MARGIN = 1.25  # side of the image that corners are cut from, over the side of a view
@@ -94,12 +95,10 @@ class FeatureParts:
 def feature_key(classifier: Classifier, split: ImageSplit, views: int, precision: str) -> str:
     """A SHA-256 of what features depend on: the images in their order, the encoder, its input, views and precision."""
     network: Any = classifier.network
-    head = {id(parameter) for parameter in network.get_classifier().parameters()}
     weights = hashlib.sha256()
-    for name, tensor in network.state_dict(keep_vars=True).items():
-        if id(tensor) not in head:
-            weights.update(name.encode())
-            weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    for name, tensor in encoder_tensors(network).items():
+        weights.update(name.encode())
+        weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     content = {
         "architecture": network.default_cfg.get("architecture"),
         "encoder": weights.hexdigest(),

@@ -1,5 +1,6 @@
 """Fine-tuning a trained model, on its classes or on others."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,22 +16,24 @@ from glmc_zoo.hub import ModelSource
 from glmc_zoo.machine.command import slug, without_folder
 from glmc_zoo.method import GLMCModel, check_backbone
 from glmc_zoo.method.switches import preset_switches
-from glmc_zoo.options.model import MethodOptions
+from glmc_zoo.options.model import DEFAULT_ADAPTER, MethodOptions, TuneOptions
 from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions
 from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
-from glmc_zoo.results import FinetuneFacts, HeadFacts, RunResults
+from glmc_zoo.results import FinetuneFacts, HeadFacts, RunResults, SearchFacts, StartFacts
 from glmc_zoo.scoring.calibration import undo_calibration
+from glmc_zoo.training.adapters import add_adapters, merge_adapters
 from glmc_zoo.training.folder import short_model_name
 from glmc_zoo.training.inputs import InputSpec
 from glmc_zoo.training.stage import Stage
 from glmc_zoo.training.tuning import (
-    add_adapters,
+    frozen_statistics,
     layer_decay_groups,
-    merge_adapters,
+    scale_classifier,
     train_head,
     train_last_blocks,
 )
 
+_STARTS_FROM_HEAD = "balanced_softmax"  # the method whose classifier starts from the best one on frozen features
 HEAD = "head"
 """Name, in place of a method, of a classifier that was trained on features."""
 _HEAD_TITLE = "one linear layer on features of the frozen network, chosen among several on held-out training images"
@@ -39,8 +42,8 @@ _HEAD_TITLE = "one linear layer on features of the frozen network, chosen among 
 class FineTuning(Stage):
     """The stage of `recipes/finetune.py`: all, the classifier, the last blocks or adapters of a model are trained.
 
-    The classifier is a fresh one unless the classes are those of the source, by name and in the same order; GLMC's
-    other heads go on from the source's where it has them.
+    The classifier starts as ``head_init`` says. Unless that is given, the source's goes on where the classes are the
+    same, by name and in the same order. GLMC's other heads go on from the source's where it has them.
     """
 
     own_size = True
@@ -50,6 +53,19 @@ class FineTuning(Stage):
         super().__init__(model.model, method, switches, options.optimizer, source, pretrained=True)
         self.start, self.tune, self.defaults = source, options.model, options.defaults
         self.kept: list[str] = []
+        self.begun: StartFacts | None = None
+        """How the classifier began, once it has; ``None`` where it began anew or was the source's."""
+        self.search: SearchFacts | None = None
+        """What a search on held-out images chose, where there was one."""
+
+    def settle(self, options: RunOptions, class_names: list[str], before: Mapping[str, Any] | None) -> RunOptions:
+        """The options with what the classifier starts from; that of a resumed run, by its options ``before``, stays."""
+        if self.tune.head_init == "auto":
+            keeps = self.start.class_names == class_names or self.tune.tune == "head"
+            init = "head" if self.method.name == _STARTS_FROM_HEAD and not keeps else "fresh"
+            values = values_of(self.tune) | {"head_init": init if before is None else before.get("head_init", "fresh")}
+            self.tune = TuneOptions(**values)
+        return replace(options, stage=replace(options.stage, model=self.tune))  # type: ignore[arg-type]
 
     def run_name(self, data: str, seed: int) -> str:
         """Name of a fresh run folder."""
@@ -61,21 +77,31 @@ class FineTuning(Stage):
         task = super().make_task(data, spec, schedule)
         self.kept = start_from(self.start, task, data.class_names)
         model, tune = timm_model_in(task), self.tune
+        if tune.head_init in ("mean", "head"):
+            self.kept = [name for name in self.kept if name not in ("classifier", "conventional_classifier")]
         if tune.tune == "head":
             train_head(model)
         elif tune.tune == "blocks":
             train_last_blocks(model, tune.last_blocks or 1)
-        elif tune.tune == "lora":
-            rank = tune.lora_rank or 8
-            add_adapters(model, rank=rank, alpha=tune.lora_alpha or 2.0 * rank, image_size=spec.size)
+        elif tune.tune in ("lora", "adapter"):
+            rank, kind = tune.lora_rank or 8, "lora" if tune.tune == "lora" else tune.adapter or DEFAULT_ADAPTER
+            add_adapters(model, rank=rank, alpha=tune.lora_alpha or 2.0 * rank, image_size=spec.size, kind=kind)
         return task
 
+    def frozen(self, task: TrainingTask) -> list[nn.Module]:
+        """Frozen modules, and with ``freeze_bn`` every batch-norm of the model."""
+        statistics = frozen_statistics(timm_model_in(task)) if self.tune.freeze_bn else []
+        return [*super().frozen(task), *statistics]
+
     def parameter_groups(self, task: TrainingTask, weight_decay: float) -> list[dict[str, Any]] | None:
-        """A group for each layer, where ``layer_decay`` gives them learning rates of their own."""
-        decay = self.tune.layer_decay
-        if decay is None or decay == 1:
-            return None
-        return layer_decay_groups(task, timm_model_in(task), weight_decay=weight_decay, decay=decay)
+        """Groups with learning rates of their own, where layers or the classifier have them."""
+        decay, scale, model = self.tune.layer_decay, self.tune.head_lr_scale, timm_model_in(task)
+        groups = None
+        if decay is not None and decay != 1:
+            groups = layer_decay_groups(task, model, weight_decay=weight_decay, decay=decay)
+        if scale == 1:
+            return groups
+        return scale_classifier(task, groups, classifiers_in(task), weight_decay=weight_decay, scale=scale)
 
     def before_export(self, timm_model: nn.Module) -> None:
         """Merge adapters into the layers that they adapt."""
@@ -91,13 +117,19 @@ class FineTuning(Stage):
             tune=self.tune.tune,
             kept=self.kept,
             source_classes=len(start.class_names or []) or None,
+            adapter=(self.tune.adapter or DEFAULT_ADAPTER) if self.tune.tune == "adapter" else None,
+            start=self.begun,
         )
-        return replace(results, model=replace(results.model, pretrained_from=name), finetune=finetune)
+        model = replace(results.model, pretrained_from=name)
+        return replace(results, model=model, finetune=finetune, search=self.search)
 
     def opening_lines(self, options: RunOptions, task: TrainingTask) -> list[str]:
         """What is fine-tuned, and which values come from the recipe."""
         trained, total = trained_parameters(task)
-        kept = f"; goes on with its {', '.join(self.kept)}" if self.kept else "; a fresh classifier"
+        begins = {"mean": "starts from the class means", "head": "starts from the best one on frozen features"}
+        classifier = begins.get(self.tune.head_init, "is a fresh one")
+        kept = f"; goes on with its {', '.join(self.kept)}" if self.kept else ""
+        kept += "" if "classifier" in self.kept else f"; the classifier {classifier}"
         lines = [
             *super().opening_lines(options, task),
             f"fine-tuning {self.name}, --tune {self.tune.tune}: {trained / 1e6:.2f} of {total / 1e6:.2f} M parameters "
@@ -171,6 +203,13 @@ def timm_model_in(task: TrainingTask) -> Any:
     """The timm model inside a task, without GLMC's heads."""
     model: Any = unwrap_model(task.get_trainable_module())
     return getattr(model, "timm_model", model)
+
+
+def classifiers_in(task: TrainingTask) -> list[nn.Module]:
+    """The classifier of the timm model in a task, and after it GLMC's conventional one where there is one."""
+    wrapped = unwrap_model(task.get_trainable_module())
+    conventional = getattr(wrapped, "conventional_classifier", None)
+    return [timm_model_in(task).get_classifier(), *([] if conventional is None else [conventional])]
 
 
 def start_from(source: ModelSource, task: TrainingTask, class_names: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from glmc_zoo.data import Normalize
+from glmc_zoo.data import LongTailData, Normalize
 from glmc_zoo.machine.clock import StageClock
 from glmc_zoo.machine.hardware import hardware_text
 from glmc_zoo.method import SAM
@@ -17,6 +17,7 @@ from glmc_zoo.options.run import RunOptions, flat
 from glmc_zoo.results import RunResults, Selection
 from glmc_zoo.training.assemble import assemble
 from glmc_zoo.training.checkpoint import Best, Checkpoints, Progress
+from glmc_zoo.training.head_start import begin_classifier, recall_start, remove_features
 from glmc_zoo.training.loop import CheckpointHook, EpochTrainer, NotFiniteError
 from glmc_zoo.training.report import (
     architecture_of,
@@ -34,13 +35,14 @@ class TrainingRun(ScoredRun):
 
     Args:
         options: As resolved.
+        data: Images that were loaded before, in place of those that the options name.
 
     Raises:
         UserError: Data, model, options or output folder do not fit; nothing already on disk is touched.
     """
 
-    def __init__(self, options: RunOptions) -> None:
-        parts = assemble(options)
+    def __init__(self, options: RunOptions, data: LongTailData | None = None) -> None:
+        parts = assemble(options, data)
         self.options, self.accelerator, self.data = parts.options, parts.accelerator, parts.data
         self.stage, self.spec, self.task = parts.stage, parts.built.spec, parts.built.task
         self.optimizer, self.scheduler, self.loader = parts.optimizer, parts.scheduler, parts.loader
@@ -102,13 +104,15 @@ class TrainingRun(ScoredRun):
     # ------------------------------------------------------------- checkpoint
     def resume(self) -> None:
         """Go on where the checkpoint that ``resume`` names left off; from the start when there is none yet."""
-        asked = self.options.output.resume
-        if asked is None:
-            return
-        checkpoint = self._resumed
+        asked, checkpoint = self.options.output.resume, self._resumed
         if checkpoint is not None:
             self.checkpoints.load(checkpoint)
             self._newest = str(checkpoint)
+            recall_start(self)
+        else:
+            self.begin()
+        if asked is None:
+            return
         if asked != "auto":
             self.checkpoints.drop_newer(Path(asked))
         self.folder.save_options()
@@ -117,6 +121,12 @@ class TrainingRun(ScoredRun):
             self.say("No checkpoint to resume from yet; the run starts at its beginning.")
             return
         self.say(f"Resumed from {checkpoint}: epoch {self.progress.epoch}, batch {self.progress.batch}.")
+
+    def begin(self) -> None:
+        """Start the classifier from frozen features, where a fine-tuning asks for that."""
+        begin_classifier(self, self.task)
+        if self.ema is not None:
+            self.ema.set(self.task.trainable_module)
 
     def save(self) -> None:
         """Write a checkpoint of this moment, unless the last step left weights that are not finite."""
@@ -195,7 +205,9 @@ class TrainingRun(ScoredRun):
         if self.options.output.select == "best":
             selection = Selection(epoch=self.best.epoch, how="best on the held-out validation images")
             self.model.load_state_dict(self.best.weights)
-        return self.leave(selection)
+        results = self.leave(selection)
+        remove_features(self)
+        return results
 
     def describe(self) -> None:
         """Print what is about to be trained."""

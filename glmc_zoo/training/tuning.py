@@ -1,16 +1,13 @@
-"""Which part of a trained model is trained (blocks, classifier, adapters), and how fast each layer learns."""
+"""Which part of a trained model is trained (blocks, classifier), and how fast each layer learns."""
 
 from typing import Any
 
-import torch
-from timm.layers import Conv2dSame
 from timm.models import group_parameters
 from timm.optim import param_groups_layer_decay
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from glmc_zoo.errors import UserError
-
-_ADAPTABLE = (nn.Linear, nn.Conv2d, Conv2dSame)
 
 
 def train_head(model: Any) -> None:
@@ -51,6 +48,16 @@ def frozen_modules(module: nn.Module) -> list[nn.Module]:
     return [m for m in module.modules() if (own := list(m.parameters())) and not any(p.requires_grad for p in own)]
 
 
+def frozen_statistics(model: nn.Module) -> list[nn.Module]:
+    """The batch-norm layers of a model, whose statistics are to stay; a `UserError` where there are none."""
+    layers: list[nn.Module] = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    if not layers:
+        raise UserError(
+            f"freeze_bn=True has no effect on {type(model).__name__}, which has no batch-norm: leave it out."
+        )
+    return layers
+
+
 def layer_decay_groups(task: nn.Module, model: nn.Module, *, weight_decay: float, decay: float) -> list[dict[str, Any]]:
     """Parameter groups of ``task``; the learning rate falls by ``decay`` from each layer to the one below.
 
@@ -65,70 +72,25 @@ def layer_decay_groups(task: nn.Module, model: nn.Module, *, weight_decay: float
     return [*groups, *([{"params": rest, "weight_decay": weight_decay, "lr_scale": 1.0}] if rest else [])]
 
 
-def add_adapters(model: Any, *, rank: int, alpha: float, image_size: int) -> int:
-    """Freeze a timm model but for its classifier, and put low-rank adapters on linear and convolutional layers.
+def scale_classifier(
+    task: nn.Module,
+    groups: list[dict[str, Any]] | None,
+    classifiers: list[nn.Module],
+    *,
+    weight_decay: float,
+    scale: float,
+) -> list[dict[str, Any]]:
+    """Parameter groups in which the classifiers learn at ``scale`` times the rate that ``groups`` give them.
 
-    The layers are replaced in place, through the ``peft`` library; `merge_adapters` removes the adapters again. Their
-    output is scaled by ``alpha / rank``. Gives the number of adapted layers. Source: Hu et al., LoRA, ICLR 2022.
+    Without ``groups`` the whole task is one.
     """
-    try:
-        from peft import LoraConfig, LoraModel
-    except ImportError as error:
-        raise UserError("tune='lora' needs the package peft: pip install 'glmc_zoo[peft]'.") from error
-    classifier = model.get_classifier()
-    # Not their subclasses: the output of a convolution that standardises its weights is not linear in them, so an
-    # adapter could not be merged into it.
-    targets = [
-        name
-        for name, module in model.named_modules()
-        if module is not classifier and type(module) in _ADAPTABLE and getattr(module, "groups", 1) == 1
-    ]
-    if not targets:
-        raise UserError(f"{type(model).__name__} has no linear or plain convolutional layer for tune='lora'.")
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets)  # type: ignore[arg-type]  # a ratio of floats
-    LoraModel(model, config, "default")
-    model.get_classifier().requires_grad_(True)
-    _check_reached(model, image_size)
-    return len(targets)
-
-
-def _check_reached(model: Any, image_size: int) -> None:
-    """Refuse a backbone that reads the weights of a layer without calling it: its adapter would learn nothing.
-
-    With several processes, parameters without a gradient would also stop the run at its second step.
-    """
-    training, parameter = model.training, next(model.parameters())
-    probe = torch.zeros(1, 3, image_size, image_size, device=parameter.device, dtype=parameter.dtype)
-    model.eval()
-    try:
-        model(probe).sum().backward()
-    except RuntimeError as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise UserError(
-            f"{type(model).__name__} does not work with adapters ({reason}): give tune='full', 'blocks' or 'head'."
-        ) from error
-    missed = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
-    model.zero_grad(set_to_none=True)
-    model.train(training)
-    if missed:
-        layer = missed[0].partition(".lora_")[0]
-        raise UserError(
-            f"{type(model).__name__} uses the weights of {layer} without calling it, so tune='lora' cannot train it: "
-            "give tune='full', 'blocks' or 'head'."
-        )
-
-
-def merge_adapters(model: nn.Module) -> int:
-    """Add every adapter of ``model`` to the weights of its layer and remove it; returns how many there were.
-
-    Afterwards the layers are those that the model was built with.
-    """
-    try:
-        from peft.tuners.tuners_utils import BaseTunerLayer
-    except ImportError:  # then none can have been added
-        return 0
-    adapted = [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
-    for name, module in adapted:
-        module.merge(safe_merge=True)
-        model.set_submodule(name, module.get_base_layer())
-    return len(adapted)
+    everything = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    groups = groups or [{"params": everything, "weight_decay": weight_decay, "lr_scale": 1.0}]
+    own = {id(parameter) for layer in classifiers for parameter in layer.parameters()}
+    split = []
+    for group in groups:
+        for inside, factor in ((False, 1.0), (True, scale)):
+            part = [parameter for parameter in group["params"] if (id(parameter) in own) == inside]
+            if part:
+                split.append({**group, "params": part, "lr_scale": factor * group["lr_scale"]})
+    return split

@@ -1,0 +1,139 @@
+"""Adapters on the layers of a frozen timm model, through ``peft``; all of them can be merged into its weights."""
+
+import re
+from typing import Any
+
+import torch
+from timm.layers import Conv2dSame
+from torch import nn
+
+from glmc_zoo.errors import UserError
+
+# LoHa and LoKr compute the convolution anew, with a padding of their own; DoRA views the weights of a convolution in a
+# way that the memory format of the training does not allow.
+_ADAPTED: dict[str, tuple[type[nn.Module], ...]] = {
+    "lora": (nn.Linear, nn.Conv2d, Conv2dSame),
+    "ia3": (nn.Linear, nn.Conv2d, Conv2dSame),
+    "loha": (nn.Linear, nn.Conv2d),
+    "lokr": (nn.Linear, nn.Conv2d),
+    "dora": (nn.Linear,),
+}
+_BASE = ".base_layer."
+_PARTS = re.compile(r"\.(base_layer|lora_\w+|hada_\w+|lokr_\w+|ia3_l)\.")  # of an adapted layer, by peft's names
+
+
+def add_adapters(model: Any, *, rank: int, alpha: float, image_size: int, kind: str = "lora") -> int:
+    """Freeze a timm model but for its classifier, and put adapters on linear and convolutional layers.
+
+    The layers are replaced in place, through the ``peft`` library; `merge_adapters` removes the adapters again. Their
+    output is scaled by ``alpha / rank``.
+
+    Args:
+        model: A timm model.
+        rank, alpha: Of every kind but ``ia3``, which has neither.
+        image_size: Side in pixels of the image that the adapted model is tried with.
+        kind: ``lora`` (Hu et al., LoRA, ICLR 2022), ``dora`` (Liu et al., DoRA, ICML 2024; linear layers alone), ``loha`` (Hyeon-Woo et
+            al., FedPara, ICLR 2022), ``lokr`` (Edalati et al., KronA, 2022) or ``ia3`` (Liu et al., Few-Shot
+            Parameter-Efficient Fine-Tuning, NeurIPS 2022).
+
+    Returns:
+        The number of adapted layers.
+
+    Raises:
+        UserError: The model has no such layer, or does not work with adapters; or peft is missing.
+    """
+    tune = "lora" if kind == "lora" else "adapter"
+    classifier, types = model.get_classifier(), _ADAPTED[kind]
+    # Not their subclasses: the output of a convolution that standardises its weights is not linear in them, so an
+    # adapter could not be merged into it.
+    targets = [
+        name
+        for name, module in model.named_modules()
+        if module is not classifier and type(module) in types and getattr(module, "groups", 1) == 1
+    ]
+    if not targets:
+        layer = "linear layer" if nn.Conv2d not in types else "linear or plain convolutional layer"
+        asked = "tune='lora'" if kind == "lora" else f"adapter={kind!r}"
+        raise UserError(f"{type(model).__name__} has no {layer} for {asked}: give tune='full' or 'blocks'.")
+    _insert(model, kind, targets, rank, alpha)
+    model.get_classifier().requires_grad_(True)
+    _check_reached(model, image_size, tune)
+    return len(targets)
+
+
+def _insert(model: Any, kind: str, targets: list[str], rank: int, alpha: float) -> None:
+    """Replace the layers called ``targets``; all other parameters are frozen."""
+    try:
+        import peft
+    except ImportError as error:
+        tune = "lora" if kind == "lora" else "adapter"
+        raise UserError(f"tune={tune!r} needs the package peft: pip install 'glmc_zoo[peft]'.") from error
+    scale: Any = alpha  # a ratio of floats where peft's types ask for whole numbers
+    if kind == "loha":
+        peft.LoHaModel(model, peft.LoHaConfig(r=rank, alpha=scale, target_modules=targets), "default")
+    elif kind == "lokr":
+        peft.LoKrModel(model, peft.LoKrConfig(r=rank, alpha=scale, target_modules=targets), "default")
+    elif kind == "ia3":
+        peft.IA3Model(model, peft.IA3Config(target_modules=targets, feedforward_modules=[]), "default")
+    else:
+        config = peft.LoraConfig(r=rank, lora_alpha=scale, target_modules=targets, use_dora=kind == "dora")
+        peft.LoraModel(model, config, "default")
+
+
+def _check_reached(model: Any, image_size: int, tune: str) -> None:
+    """Refuse a backbone that reads the weights of a layer without calling it: its adapter would learn nothing.
+
+    With several processes, parameters without a gradient would also stop the run at its second step.
+    """
+    training, parameter = model.training, next(model.parameters())
+    probe = torch.zeros(1, 3, image_size, image_size, device=parameter.device, dtype=parameter.dtype)
+    model.eval()
+    try:
+        model(probe).sum().backward()
+    except RuntimeError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UserError(
+            f"{type(model).__name__} does not work with adapters ({reason}): give tune='full', 'blocks' or 'head'."
+        ) from error
+    missed = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    model.zero_grad(set_to_none=True)
+    model.train(training)
+    if missed:
+        layer = _layer_of(missed[0])
+        raise UserError(
+            f"{type(model).__name__} uses the weights of {layer} without calling it, so tune={tune!r} cannot train it: "
+            "give tune='full', 'blocks' or 'head'."
+        )
+
+
+def merge_adapters(model: nn.Module) -> int:
+    """Add every adapter of ``model`` to the weights of its layer and remove it; returns how many there were.
+
+    Afterwards the layers are those that the model was built with.
+    """
+    try:
+        from peft.tuners.tuners_utils import BaseTunerLayer
+    except ImportError:  # then none can have been added
+        return 0
+    adapted = [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+    for name, module in adapted:
+        module.merge(safe_merge=True)
+        model.set_submodule(name, module.get_base_layer())
+    return len(adapted)
+
+
+def _layer_of(name: str) -> str:
+    """The layer, as the model names it, that a tensor of an adapted layer belongs to."""
+    return _PARTS.split(name, maxsplit=1)[0]
+
+
+def encoder_tensors(network: Any) -> dict[str, torch.Tensor]:
+    """Tensors of a timm model by name, without those of its classifier and of adapters."""
+    tensors: dict[str, torch.Tensor] = network.state_dict(keep_vars=True)
+    head = {id(parameter) for parameter in network.get_classifier().parameters()}
+    adapted = tuple(f"{_layer_of(name)}." for name in tensors if _BASE in name)
+    return {
+        name.replace(_BASE, "."): tensor
+        for name, tensor in tensors.items()
+        if id(tensor) not in head and (_BASE in name or not name.startswith(adapted))
+    }

@@ -1,0 +1,201 @@
+"""What the classifier of a training starts from: class means of frozen features, or the best classifier on them."""
+
+import json
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from timm.task import TrainingTask
+from torch import Tensor
+
+from glmc_zoo.data import LongTailData
+from glmc_zoo.data.folds import ALWAYS_TRAINS, training_folds
+from glmc_zoo.fields import from_json
+from glmc_zoo.files import write_json
+from glmc_zoo.machine.processes import on_main_process
+from glmc_zoo.method import log_prior
+from glmc_zoo.method.linear_heads import class_means, mean_anchor
+from glmc_zoo.method.registry import loss_names, loss_switches
+from glmc_zoo.method.switches import GLMCSwitches
+from glmc_zoo.results import HeadFacts, StartFacts
+from glmc_zoo.scoring.model import Classifier
+from glmc_zoo.training.features import FeatureParts, compute_features, feature_key
+from glmc_zoo.training.finetuning import FineTuning, classifiers_in, timm_model_in
+from glmc_zoo.training.head_run import head_table
+from glmc_zoo.training.head_search import FOLDS, LOSSES, MEAN_LENGTH, HeadChoice, search_head
+from glmc_zoo.training.scored_run import ScoredRun
+
+_FILE = "start.json"
+_NOTHING_HELD_OUT = (
+    "No training image can be held out to choose a classifier, as every class has one image or one group, so it starts "
+    "from the class means."
+)
+
+
+@dataclass(frozen=True)
+class Start:
+    """A classifier for features as the network gives them, whose logits are free of the class frequencies."""
+
+    weight: Tensor
+    """float32 (C, D), on the CPU."""
+    bias: Tensor
+    """float32 (C,)."""
+    facts: StartFacts
+
+    @torch.no_grad()
+    def put(self, task: TrainingTask, shares: tuple[float, float], class_counts: list[int]) -> None:
+        """Start the classifiers of a task from it; ``shares`` are those of `prior_shares`.
+
+        A loss that adds the log frequencies to the logits by itself gets logits without them, and cross-entropy gets
+        logits with them: so the logits that the loss compares with the classes are the same at the start.
+        """
+        for layer, share in zip(classifiers_in(task), shares, strict=False):
+            linear: Any = layer
+            linear.weight.copy_(self.weight)
+            linear.bias.copy_(self.bias + (1 - share) * log_prior(class_counts))
+
+
+def prior_shares(method: str, switches: GLMCSwitches) -> tuple[float, float]:
+    """How often the log frequencies of the classes are missing from the logits that the method trains.
+
+    Of the exported classifier, and of GLMC's conventional one: 1 for balanced softmax, which adds them in its loss, the
+    power of the class weights for a re-weighted loss, and 0 for any other.
+    """
+    loss = switches.rebalanced_loss if method == "glmc" else method
+    if loss == "reweighted":
+        return switches.class_weight_power, 0.0
+    taken = loss_switches(loss) if loss in loss_names() else []
+    for name in ("prior_tau", "class_weight_power"):
+        if name in taken:
+            return float(getattr(switches, name)), 0.0
+    return 0.0, 0.0
+
+
+def start_features(run: ScoredRun, stage: FineTuning, task: TrainingTask, data: LongTailData) -> Tensor | None:
+    """Features of all training images, float32 (views, N, D), in the main process; ``None`` in the others.
+
+    They are kept below the run folder, or where ``feature_cache`` says.
+    """
+    tune, accelerator = stage.tune, run.accelerator
+    cache = run.folder.path / "features" if tune.feature_cache is None else Path(tune.feature_cache).expanduser()
+    classifier = Classifier.of(timm_model_in(task), len(data.class_names), run.spec.data_config, accelerator.device)
+    key = feature_key(classifier, data.train, tune.feature_views, accelerator.mixed_precision)
+    return compute_features(
+        classifier, data.train, FeatureParts(cache, key), accelerator, views=tune.feature_views,
+        batch_size=max(run.options.schedule.batch_size, 128), workers=run.workers,
+    )  # fmt: skip
+
+
+def find_start(
+    features: Tensor,
+    data: LongTailData,
+    fold: NDArray[np.int64],
+    *,
+    init: str,
+    device: torch.device,
+    seconds: float = 0.0,
+) -> Start:
+    """The classifier that a training starts from; in the main process.
+
+    Args:
+        features: Of the training images of ``data``, float32 (views, N, D).
+        data: What is trained on.
+        fold: Of each training image, as `glmc_zoo.data.folds.training_folds` gives them.
+        init: ``mean``, or ``head``, which becomes ``mean`` where no image can be held out.
+        device: Where classifiers are trained.
+        seconds: Time that the features took.
+    """
+    views, counts = len(features), data.class_counts
+    if init == "mean" or (fold == ALWAYS_TRAINS).all():
+        reason = None if init == "mean" else _NOTHING_HELD_OUT
+        weight, bias = _from_means(features.to(device), torch.from_numpy(data.train.labels).to(device), len(counts))
+        return Start(weight.cpu(), bias.cpu(), StartFacts(init="mean", views=views, reason=reason))
+    choice = search_head(features, data.train.labels, fold, counts, init="mean", device=device, show=True)
+    # The logits that were chosen by, less what its loss and its adjustment left of the frequencies in them.
+    excess = LOSSES[choice.chosen.loss] + choice.chosen.logit_adjustment - 1
+    facts = StartFacts(init="head", views=views, head=_head_facts(choice, data, fold, features, seconds))
+    return Start(choice.weight, choice.bias + excess * log_prior(counts), facts)
+
+
+def _from_means(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Weight (C, D) and bias (C,) of the classifier by the direction of each class mean, as `search_head` starts it."""
+    flat = features.flatten(0, 1)
+    mean = flat.mean(dim=0)
+    length = (flat - mean).square().sum(dim=1).mean().sqrt().clamp_min(1e-12)
+    scaled = (flat - mean) / length
+    means = class_means(scaled, labels.repeat(len(features)), classes, scaled.new_ones(len(scaled)))
+    weight = mean_anchor(means, MEAN_LENGTH) / length
+    return weight, -weight @ mean
+
+
+def _head_facts(
+    choice: HeadChoice, data: LongTailData, fold: NDArray[np.int64], features: Tensor, seconds: float
+) -> HeadFacts:
+    inventory = data.facts.inventory
+    return HeadFacts(
+        init="mean",
+        views=len(features),
+        features=features.shape[-1],
+        folds=choice.folds,
+        held_out_images=len(choice.held_out_labels),
+        always_trained=int((fold == ALWAYS_TRAINS).sum()),
+        grouped_by=None if data.groups is None or inventory is None else inventory.grouped_by,
+        trials=choice.trials,
+        chosen=choice.chosen,
+        feature_seconds=seconds,
+        search_seconds=choice.seconds,
+    )
+
+
+def begin_classifier(run: ScoredRun, task: TrainingTask) -> None:
+    """Give the classifiers of a fine-tuning that begins their start, where that is not a fresh one.
+
+    How it was chosen is kept in the run folder, for a run that is resumed.
+    """
+    stage, accelerator = run.stage, run.accelerator
+    if not isinstance(stage, FineTuning) or stage.tune.head_init not in ("mean", "head"):
+        return
+    if any(getattr(layer, "bias", None) is None for layer in classifiers_in(task)):
+        run.say("note: The classifier of this model has no bias, so it is a fresh one, as with head_init='fresh'.")
+        return
+    begun, init = time.perf_counter(), stage.tune.head_init
+    features = start_features(run, stage, task, run.data)
+    seconds = round(time.perf_counter() - begun, 1)
+
+    def find() -> Start:
+        fold = training_folds(run.data, FOLDS, run.options.schedule.seed)
+        held = cast(Tensor, features)
+        return find_start(held, run.data, fold, init=init, device=accelerator.device, seconds=seconds)
+
+    start = on_main_process(accelerator, find)
+    start.put(task, prior_shares(stage.method.name, stage.switches), run.data.class_counts)
+    stage.begun = start.facts
+    if accelerator.is_main_process:
+        write_json(run.folder.path / _FILE, asdict(start.facts))
+    for line in start_lines(start.facts):
+        run.say(line)
+
+
+def start_lines(start: StartFacts) -> list[str]:
+    """What the classifier starts from, on the screen."""
+    if start.head is not None:
+        return [head_table(start.head), "The training starts from this classifier."]
+    return [start.reason or "The training starts from a classifier by the class means of frozen features."]
+
+
+def recall_start(run: ScoredRun) -> None:
+    """Read how the classifier of a run that goes on had begun."""
+    file = run.folder.path / _FILE
+    if isinstance(run.stage, FineTuning) and file.is_file():
+        run.stage.begun = from_json(StartFacts, json.loads(file.read_text(encoding="utf-8")), _FILE)
+
+
+def remove_features(run: ScoredRun) -> None:
+    """Remove the features that nobody asked to keep, once the run is finished."""
+    if run.accelerator.is_main_process:
+        shutil.rmtree(run.folder.path / "features", ignore_errors=True)
