@@ -131,10 +131,11 @@ def _run(options: RunOptions) -> RunResults | DryRun:
     from glmc_zoo.training.dry_run import dry_run
     from glmc_zoo.training.head_run import run_head
     from glmc_zoo.training.run import run_training
+    from glmc_zoo.training.search import search_settings
 
-    if isinstance(options.stage, HeadStage) and not options.output.dry_run:
-        return run_head(options)
-    return dry_run(options) if options.output.dry_run else run_training(options)
+    if options.output.dry_run:
+        return dry_run(options)
+    return run_head(options) if isinstance(options.stage, HeadStage) else run_training(search_settings(options))
 
 
 def _given(command: Command, name: str, options: dict[str, Any]) -> Given:

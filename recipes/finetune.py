@@ -5,6 +5,7 @@
     accelerate launch recipes/finetune.py --model resnet50 --data my_images --tune head --feature-views 2
     accelerate launch recipes/finetune.py --model vit_small_patch16_224 --data my_images --tune lora
     accelerate launch recipes/finetune.py --model resnet50 --data my_images --tune full --layer-decay 0.75
+    accelerate launch recipes/finetune.py --model resnet50 --data my_images --search-minutes 10
 
 It leaves what recipes/train.py leaves: config.yaml, metrics.jsonl, results.json, checkpoints/, model/, plots/.
 """
@@ -26,6 +27,7 @@ def main() -> None:
     from glmc_zoo.training.dry_run import print_estimate, print_head_estimate  # imports torch: not needed for --help
     from glmc_zoo.training.head_run import HeadRun
     from glmc_zoo.training.run import TrainingRun
+    from glmc_zoo.training.search import search_settings
 
     # ---------------------------------------------------------------- the classifier alone: features once, no epochs
     if isinstance(options.stage, HeadStage):
@@ -37,6 +39,10 @@ def main() -> None:
         head.train()
         head.finish()
         return
+
+    # ---------------------------------------------------------------- learning rate and epochs, with --search-minutes
+    if not options.output.dry_run:
+        options = search_settings(options)
 
     run = TrainingRun(options)
     run.describe()

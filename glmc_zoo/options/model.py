@@ -68,7 +68,9 @@ class TuneOptions(OptionGroup):
     )
     last_blocks: int | None = option("blocks that --tune blocks trains", default=None, decided_by="1", at_least=1)
     layer_decay: float | None = option("learning rate of each layer over that of the layer above", default=None)
-    adapter: Adapter | None = option("kind of adapter of --tune adapter; dora: linear layers alone", default=None, decided_by=DEFAULT_ADAPTER)
+    adapter: Adapter | None = option(
+        "kind of adapter of --tune adapter; dora: linear layers alone", default=None, decided_by=DEFAULT_ADAPTER
+    )
     lora_rank: int | None = option("rank of the adapters", default=None, decided_by="8", at_least=1)
     lora_alpha: float | None = option("scale of the adapters", default=None, decided_by="twice the rank", above=0)
     head_init: Literal["auto", "mean", "head", "fresh"] = option(

@@ -21,6 +21,7 @@ from glmc_zoo.options.model import (
     TuneOptions,
 )
 from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
+from glmc_zoo.options.search import SEARCHED
 
 RUN_GROUPS = (DataOptions, ScheduleOptions, ImageOptions, ShotOptions, MachineOptions, OutputOptions)
 """The groups of options that every run has."""
@@ -48,6 +49,8 @@ class FinetuneStage:
     optimizer: OptimizerOptions
     defaults: tuple[str, ...] = ()
     """Options that have their value from the recipe of fine-tuning."""
+    searched: bool = False
+    """Whether the search that ``search_minutes`` asks for has decided its options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,5 +143,7 @@ def saved(options: RunOptions) -> dict[str, Any]:
         absent |= LOOP_OPTIONS
     elif isinstance(options.stage, FinetuneStage):
         tune = options.stage.model
+        if tune.search_minutes is not None and not options.stage.searched:
+            absent |= SEARCHED
         absent |= set(HEAD_OPTIONS if tune.tune == "head" else FEATURE_OPTIONS if tune.head_init == "fresh" else ())
     return {name: value for name, value in flat(options).items() if name not in absent}

@@ -32,9 +32,9 @@ def add_adapters(model: Any, *, rank: int, alpha: float, image_size: int, kind: 
         model: A timm model.
         rank, alpha: Of every kind but ``ia3``, which has neither.
         image_size: Side in pixels of the image that the adapted model is tried with.
-        kind: ``lora`` (Hu et al., LoRA, ICLR 2022), ``dora`` (Liu et al., DoRA, ICML 2024; linear layers alone), ``loha`` (Hyeon-Woo et
-            al., FedPara, ICLR 2022), ``lokr`` (Edalati et al., KronA, 2022) or ``ia3`` (Liu et al., Few-Shot
-            Parameter-Efficient Fine-Tuning, NeurIPS 2022).
+        kind: ``lora`` (Hu et al., LoRA, ICLR 2022), ``loha`` (Hyeon-Woo et al., FedPara, ICLR 2022), ``lokr`` (Edalati
+            et al., KronA, 2022), ``dora`` (Liu et al., DoRA, ICML 2024; linear layers alone) or ``ia3`` (Liu et al.,
+            Few-Shot Parameter-Efficient Fine-Tuning, NeurIPS 2022).
 
     Returns:
         The number of adapted layers.

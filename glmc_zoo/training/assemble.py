@@ -27,7 +27,7 @@ from glmc_zoo.training.build import make_optimizer, make_scheduler, make_train_l
 from glmc_zoo.training.checkpoint import CheckpointData
 from glmc_zoo.training.finetuning import FineTuning, HeadTuning
 from glmc_zoo.training.folder import RunFolder
-from glmc_zoo.training.inputs import InputSpec
+from glmc_zoo.training.inputs import InputSpec, input_spec
 from glmc_zoo.training.placement import ImagePlacement, place_images
 from glmc_zoo.training.resumption import find_resumption, options_of_resumed
 from glmc_zoo.training.second_stage import ClassifierTraining
@@ -122,6 +122,26 @@ def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
         options, accelerator, data, stage, built, prepared, wrapped, loader, scheduler, placement, folder,
         resumption.checkpoint, checkpoint_data, constraints,
     )  # fmt: skip
+
+
+def settle_run(
+    options: RunOptions, data: LongTailData, accelerator: Accelerator, *, resumed: bool
+) -> tuple[RunOptions, Stage]:
+    """The options of a fine-tuning as `assemble` settles them, and its stage, without building the model.
+
+    Where it is ``resumed``, what was decided when the run began stays.
+    """
+    before = on_main_process(accelerator, lambda: options_of_resumed(options)) if resumed else None
+    options, _ = settle_length(options, len(data.train), before)
+    stage = main_process_first(accelerator, lambda: make_stage(options.stage))
+    if isinstance(stage, FineTuning):
+        options = stage.settle(options, data.class_names, before)
+    options = with_precision(options, accelerator)
+    if resumed:
+        resumption, _ = find_resumption(accelerator, options, data, stage.run_name(data.name, options.schedule.seed))
+        options = options.with_values(**resumption.decided)
+    spec = input_spec(options.images, data, stage.timm_name, pretrained=stage.pretrained, own_size=stage.own_size)
+    return settle_options(options, data, spec), stage
 
 
 def _augmentations(images: ImageOptions) -> dict[str, Any]:

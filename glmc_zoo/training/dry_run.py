@@ -75,19 +75,19 @@ def dry_run(options: RunOptions) -> DryRun:
 
 def print_estimate(run: TrainingRun) -> DryRun:
     """Print the options of a run and what it would take, by a few steps of it in memory; it cannot go on afterwards."""
-    step_seconds = _step_seconds(run)
+    each = step_seconds(run)
     split = run.data.test if run.data.val is None else run.data.val
     evaluation_seconds = _evaluation_seconds(run, split)
     # All processes wait for the slowest.
-    measured = torch.tensor([[step_seconds, evaluation_seconds, peak_memory(run.accelerator.device)]])
+    measured = torch.tensor([[each, evaluation_seconds, peak_memory(run.accelerator.device)]])
     slowest: Any = run.accelerator.gather(measured.to(run.accelerator.device)).amax(dim=0)
-    step_seconds, evaluation_seconds, memory = slowest.tolist()
+    each, evaluation_seconds, memory = slowest.tolist()
     estimate = DryRun(
         options=saved(run.options),
         inventory=run.data.facts.inventory,
         epochs=run.options.schedule.epochs,
         steps=len(run.loader),
-        step_seconds=step_seconds,
+        step_seconds=each,
         evaluations=_evaluations(run, split),
         evaluation_seconds=evaluation_seconds,
         memory_bytes=int(memory),
@@ -172,8 +172,8 @@ class _StepTimer(StageClock):
         return time.perf_counter()
 
 
-def _step_seconds(run: TrainingRun) -> float:
-    """Seconds of one step, by the real loader and model, once both have got going."""
+def step_seconds(run: TrainingRun) -> float:
+    """Seconds of one step, by the real loader and model, once both have got going; the run cannot go on afterwards."""
     accumulated = run.options.schedule.grad_accum_steps
     workers, available = run.placement.workers, run.options.schedule.epochs * len(run.loader)
     timed = math.ceil(max(_TIMED, workers) / accumulated) * accumulated  # the last of them updates the weights

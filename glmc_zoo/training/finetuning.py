@@ -78,6 +78,11 @@ class FineTuning(Stage):
         self.kept = start_from(self.start, task, data.class_names)
         model, tune = timm_model_in(task), self.tune
         if tune.head_init in ("mean", "head"):
+            if model.get_classifier().bias is None:
+                raise UserError(
+                    f"head_init={tune.head_init!r} sets the bias of the classifier, and that of {self.name} has none: "
+                    "give head_init='fresh'."
+                )
             self.kept = [name for name in self.kept if name not in ("classifier", "conventional_classifier")]
         if tune.tune == "head":
             train_head(model)
@@ -135,6 +140,12 @@ class FineTuning(Stage):
             f"fine-tuning {self.name}, --tune {self.tune.tune}: {trained / 1e6:.2f} of {total / 1e6:.2f} M parameters "
             f"are trained{kept}",
         ]
+        minutes = self.tune.search_minutes
+        if minutes is not None and options.output.dry_run:
+            lines.append(
+                f"note: Learning rate and epochs will be searched for {minutes:g} minutes first; the estimate is for "
+                f"{options.schedule.epochs} epochs after that."
+            )
         if self.defaults:
             schedule = values_of(options.schedule)
             shown = " ".join(f"--{name.replace('_', '-')} {schedule[name]}" for name in self.defaults)

@@ -40,10 +40,13 @@ class RunFolder:
         self.path = Path(on_main_process(accelerator, lambda: str(_claim(options, name))))
         self._options = saved(options)
 
-    def save_options(self) -> None:
-        """Write the options of a resumed run to ``config.yaml``: some may differ from those it was begun with."""
+    def save_options(self, options: RunOptions | None = None) -> None:
+        """Write the options of a run that goes on to ``config.yaml``: some may differ from those it was begun with.
+
+        ``options`` are other ones than those that the folder was claimed with.
+        """
         if self.accelerator.is_main_process:
-            _write_options(self.path, self._options)
+            _write_options(self.path, self._options if options is None else saved(options))
 
     @property
     def checkpoints(self) -> Path:

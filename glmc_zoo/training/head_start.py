@@ -22,6 +22,7 @@ from glmc_zoo.method import log_prior
 from glmc_zoo.method.linear_heads import class_means, mean_anchor
 from glmc_zoo.method.registry import loss_names, loss_switches
 from glmc_zoo.method.switches import GLMCSwitches
+from glmc_zoo.options.model import TuneOptions
 from glmc_zoo.results import HeadFacts, StartFacts
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.training.features import FeatureParts, compute_features, feature_key
@@ -30,7 +31,7 @@ from glmc_zoo.training.head_run import head_table
 from glmc_zoo.training.head_search import FOLDS, LOSSES, MEAN_LENGTH, HeadChoice, search_head
 from glmc_zoo.training.scored_run import ScoredRun
 
-_FILE = "start.json"
+_FILE, _FEATURES = "start.json", "features"
 _NOTHING_HELD_OUT = (
     "No training image can be held out to choose a classifier, as every class has one image or one group, so it starts "
     "from the class means."
@@ -76,17 +77,21 @@ def prior_shares(method: str, switches: GLMCSwitches) -> tuple[float, float]:
     return 0.0, 0.0
 
 
-def start_features(run: ScoredRun, stage: FineTuning, task: TrainingTask, data: LongTailData) -> Tensor | None:
+def feature_folder(tune: TuneOptions, run_folder: Path) -> Path:
+    """Where features are kept: as asked for, else below the run folder until the run is finished."""
+    return run_folder / _FEATURES if tune.feature_cache is None else Path(tune.feature_cache).expanduser()
+
+
+def start_features(run: ScoredRun, task: TrainingTask, data: LongTailData, folder: Path) -> Tensor | None:
     """Features of all training images, float32 (views, N, D), in the main process; ``None`` in the others.
 
-    They are kept below the run folder, or where ``feature_cache`` says.
+    They are read from ``folder`` and kept there.
     """
-    tune, accelerator = stage.tune, run.accelerator
-    cache = run.folder.path / "features" if tune.feature_cache is None else Path(tune.feature_cache).expanduser()
+    accelerator, views = run.accelerator, cast(FineTuning, run.stage).tune.feature_views
     classifier = Classifier.of(timm_model_in(task), len(data.class_names), run.spec.data_config, accelerator.device)
-    key = feature_key(classifier, data.train, tune.feature_views, accelerator.mixed_precision)
+    key = feature_key(classifier, data.train, views, accelerator.mixed_precision)
     return compute_features(
-        classifier, data.train, FeatureParts(cache, key), accelerator, views=tune.feature_views,
+        classifier, data.train, FeatureParts(folder, key), accelerator, views=views,
         batch_size=max(run.options.schedule.batch_size, 128), workers=run.workers,
     )  # fmt: skip
 
@@ -152,33 +157,29 @@ def _head_facts(
     )
 
 
-def begin_classifier(run: ScoredRun, task: TrainingTask) -> None:
-    """Give the classifiers of a fine-tuning that begins their start, where that is not a fresh one.
+def begin_classifier(run: ScoredRun, task: TrainingTask) -> Start | None:
+    """What the classifiers of a fine-tuning that begins start from; ``None`` where they are as the task was built.
 
     How it was chosen is kept in the run folder, for a run that is resumed.
     """
     stage, accelerator = run.stage, run.accelerator
     if not isinstance(stage, FineTuning) or stage.tune.head_init not in ("mean", "head"):
-        return
-    if any(getattr(layer, "bias", None) is None for layer in classifiers_in(task)):
-        run.say("note: The classifier of this model has no bias, so it is a fresh one, as with head_init='fresh'.")
-        return
+        return None
     begun, init = time.perf_counter(), stage.tune.head_init
-    features = start_features(run, stage, task, run.data)
+    features = start_features(run, task, run.data, feature_folder(stage.tune, run.folder.path))
     seconds = round(time.perf_counter() - begun, 1)
 
     def find() -> Start:
         fold = training_folds(run.data, FOLDS, run.options.schedule.seed)
-        held = cast(Tensor, features)
-        return find_start(held, run.data, fold, init=init, device=accelerator.device, seconds=seconds)
+        return find_start(cast(Tensor, features), run.data, fold, init=init, device=accelerator.device, seconds=seconds)
 
     start = on_main_process(accelerator, find)
-    start.put(task, prior_shares(stage.method.name, stage.switches), run.data.class_counts)
     stage.begun = start.facts
     if accelerator.is_main_process:
         write_json(run.folder.path / _FILE, asdict(start.facts))
     for line in start_lines(start.facts):
         run.say(line)
+    return start
 
 
 def start_lines(start: StartFacts) -> list[str]:
@@ -197,5 +198,5 @@ def recall_start(run: ScoredRun) -> None:
 
 def remove_features(run: ScoredRun) -> None:
     """Remove the features that nobody asked to keep, once the run is finished."""
-    if run.accelerator.is_main_process:
-        shutil.rmtree(run.folder.path / "features", ignore_errors=True)
+    if isinstance(run.stage, FineTuning) and run.accelerator.is_main_process:
+        shutil.rmtree(run.folder.path / _FEATURES, ignore_errors=True)

@@ -17,7 +17,8 @@ from glmc_zoo.options.run import RunOptions, flat
 from glmc_zoo.results import RunResults, Selection
 from glmc_zoo.training.assemble import assemble
 from glmc_zoo.training.checkpoint import Best, Checkpoints, Progress
-from glmc_zoo.training.head_start import begin_classifier, recall_start, remove_features
+from glmc_zoo.training.finetuning import FineTuning
+from glmc_zoo.training.head_start import Start, begin_classifier, prior_shares, recall_start, remove_features
 from glmc_zoo.training.loop import CheckpointHook, EpochTrainer, NotFiniteError
 from glmc_zoo.training.report import (
     architecture_of,
@@ -27,6 +28,7 @@ from glmc_zoo.training.report import (
     used_plugins,
 )
 from glmc_zoo.training.scored_run import ScoredRun
+from glmc_zoo.training.search_file import SearchFile
 from glmc_zoo.training.step import TrainStep
 
 
@@ -105,6 +107,8 @@ class TrainingRun(ScoredRun):
     def resume(self) -> None:
         """Go on where the checkpoint that ``resume`` names left off; from the start when there is none yet."""
         asked, checkpoint = self.options.output.resume, self._resumed
+        if isinstance(self.stage, FineTuning):
+            self.stage.search = SearchFile(self.folder.path).facts()
         if checkpoint is not None:
             self.checkpoints.load(checkpoint)
             self._newest = str(checkpoint)
@@ -124,17 +128,24 @@ class TrainingRun(ScoredRun):
 
     def begin(self) -> None:
         """Start the classifier from frozen features, where a fine-tuning asks for that."""
-        begin_classifier(self, self.task)
+        start = begin_classifier(self, self.task)
+        if start is not None:
+            self.start_from(start)
+
+    def start_from(self, start: Start) -> None:
+        """Start the classifiers from one that was found before."""
+        start.put(self.task, prior_shares(self.stage.method.name, self.stage.switches), self.data.class_counts)
         if self.ema is not None:
             self.ema.set(self.task.trainable_module)
 
     def save(self) -> None:
         """Write a checkpoint of this moment, unless the last step left weights that are not finite."""
-        self._check_weights()
+        self.check_weights()
         self.progress.seconds, self._clock = self.seconds, time.perf_counter()
         self._newest = str(self.checkpoints.save(self.progress))
 
-    def _check_weights(self) -> None:
+    def check_weights(self) -> None:
+        """Refuse weights that are not finite, with a `NotFiniteError`."""
         # The losses were checked as they came; there is no loss yet that shows what the last step did to the weights.
         if not torch.stack([parameter.isfinite().all() for parameter in self.task.parameters()]).all():
             raise NotFiniteError(
@@ -161,7 +172,7 @@ class TrainingRun(ScoredRun):
 
     def finish_epoch(self, losses: dict[str, float]) -> None:
         """Evaluate when it is time, write the epoch's line, and save."""
-        self._check_weights()
+        self.check_weights()
         output, epoch, epochs = self.options.output, self.progress.epoch, self.options.schedule.epochs
         lr = max(group["lr"] for group in self.optimizer.param_groups)
         row: dict[str, Any] = {"epoch": epoch, **losses, "lr": lr}
