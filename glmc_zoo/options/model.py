@@ -74,9 +74,9 @@ class TuneOptions(OptionGroup):
     lora_rank: int | None = option("rank of the adapters", default=None, decided_by="8", at_least=1)
     lora_alpha: float | None = option("scale of the adapters", default=None, decided_by="twice the rank", above=0)
     head_init: Literal["auto", "mean", "head", "fresh"] = option(
-        "what the classifier starts from: the class means of frozen features, the best classifier on them, or anew; "
-        "auto: mean for --tune head, head for balanced softmax on new classes, else fresh",
+        "what the classifier starts from: class means of frozen features, the best head on them, or anew",
         default="auto",
+        decided_by="mean for --tune head, head for balanced softmax on new classes, else fresh",
     )
     head_lr_scale: float = option("learning rate of the classifier over that of the other layers", default=1.0, above=0)
     freeze_bn: bool = option("keep the statistics of batch-norm, as for small batches", default=False)

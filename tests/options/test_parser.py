@@ -48,10 +48,11 @@ for name in ("train", "finetune", "second_stage"):
 ADDED["evaluate"] |= {"temperature", "save"}
 ADDED["predict"] |= {"follow-links", "prior", "model-prior", "classes", "min-probability", "precision"}
 ADDED["finetune"] |= {"head-init", "feature-views", "feature-cache"}
+ADDED["finetune"] |= {"adapter", "head-lr-scale", "freeze-bn", "search-minutes"}
 # These take no value, and have a --no- beside them.
 _SWITCHES = """compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite
 dry-run export-half export-encoder official-val resident profile maxnorm no-test streaming overwrite private
-pull-request allow-duplicates follow-links accept-new-data"""
+pull-request allow-duplicates follow-links accept-new-data freeze-bn"""
 SWITCHES = set(_SWITCHES.split())
 
 

@@ -22,7 +22,8 @@ NEW |= {"split_column": None, "split_by": None, "class_level": None, "follow_lin
 NEW |= {"auto_augment": None, "random_erasing": None, "cutout": None}
 NEW |= {"intensity_range": None, "duplicates": "auto", "allow_duplicates": False}
 NEW |= {"passes": None, "sam_every": 1, "unmixed_share": 0.0, "calibrate": "auto"}
-NEW |= {"head_init": "mean", "feature_views": 1, "feature_cache": None}
+NEW |= {"head_init": "auto", "feature_views": 1, "feature_cache": None, "head_lr_scale": 1.0, "freeze_bn": False}
+NEW |= {"adapter": None, "search_minutes": None}
 
 
 @pytest.fixture
@@ -190,7 +191,7 @@ def test_what_has_no_effect_or_no_sense_is_refused(
     ("values", "sentence"),
     [
         ({"tune": "head", "last_blocks": 2}, "^last_blocks= belongs to tune='blocks' and .* tune='head'"),
-        ({"lora_rank": 4}, "^lora_rank= belongs to tune='lora' and has no effect with tune='full'"),
+        ({"lora_rank": 4}, "^lora_rank= is for tune='lora' or 'adapter' and has no effect with tune='full'"),
         ({"tune": "lora", "lora_alpha": 0}, r"^lora_alpha=0\.0 must be above 0"),
         ({"layer_decay": 1.5}, r"^layer_decay=1\.5 must be above 0 and at most 1"),
         ({"layer_decay": 0.5, "tune": "lora"}, "^layer_decay= is for tune='full' or .* tune='lora'"),

@@ -192,7 +192,7 @@ def test_a_transformer_by_adapters_and_by_its_last_block(finetune: Recipe, lab: 
         (["--model", "hf_hub:org/name"], ["hf_hub:org/name is not in the local cache", "HF_HUB_OFFLINE"]),
         (["--model", "x", "--tune", "all"], ["--tune all", "full, head, blocks, lora"]),
         (["--model", "x", "--last-blocks", 2], ["--last-blocks belongs to --tune blocks"]),
-        (["--model", "x", "--lora-rank", 2], ["--lora-rank belongs to --tune lora"]),
+        (["--model", "x", "--lora-rank", 2], ["--lora-rank is for --tune lora or"]),
         (["--model", "x", "--tune", "head", "--layer-decay", 0.5], ["--layer-decay", "--tune head"]),
         (["--model", "x", "--layer-decay", 1.5], ["--layer-decay 1.5"]),
         (["--model", "x", "--backbone", "resnet50"], ["Unknown option --backbone"]),
