@@ -10,7 +10,7 @@ from glmc_zoo.method.switches import Preset
 
 MOST_VIEWS = 7
 """Views of an image whose features can be used: as in evaluation, mirrored, four corners, and the centre."""
-FEATURE_OPTIONS = ("feature_views", "feature_cache")
+FEATURE_OPTIONS = ("head_kind", "feature_views", "feature_cache")
 """Options of the features that a classifier is trained on."""
 HEAD_OPTIONS = ("head_init", *FEATURE_OPTIONS)
 """Options of a classifier that is trained on features."""
@@ -80,9 +80,14 @@ class TuneOptions(OptionGroup):
     )
     head_lr_scale: float = option("learning rate of the classifier over that of the other layers", default=1.0, above=0)
     freeze_bn: bool = option("keep the statistics of batch-norm, as for small batches", default=False)
+    head_kind: Literal["linear", "cosine"] = option(
+        "classifier on frozen features; cosine: trained on features of one length, exported as a linear layer all the "
+        "same",
+        default="linear",
+    )
     feature_views: int = option(
         "views of each image whose frozen features are used: 1 as in evaluation, 2 mirrored too, more: crops also",
-        default=1,
+        default=4,
         at_least=1,
         below=MOST_VIEWS + 1,
     )
@@ -117,12 +122,18 @@ class TuneOptions(OptionGroup):
                 "head_init='head' starts a training in the loop and has no effect with tune='head', which ends with "
                 "that classifier: give 'mean' or 'fresh'."
             )
-        idle = [name for name in FEATURE_OPTIONS if getattr(self, name) not in (None, 1)]
-        if self.head_init == "fresh" and self.tune != "head" and idle:
-            raise UserError(
-                f"{idle[0]}= has no effect where the classifier starts anew: give head_init='mean' or 'head', or leave "
-                "it out."
-            )
+        if self.tune != "head":
+            self._check_features()
+
+    def _check_features(self) -> None:
+        """Refuse options of frozen features where they have no effect on what the classifier starts from."""
+        idle: tuple[str, ...] = {"fresh": FEATURE_OPTIONS, "mean": ("head_kind",)}.get(self.head_init, ())
+        for field in fields(self):
+            if field.name in idle and getattr(self, field.name) != field.default:
+                raise UserError(
+                    f"{field.name}= has no effect where the classifier starts with head_init={self.head_init!r}: give "
+                    "head_init='head', or leave it out."
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

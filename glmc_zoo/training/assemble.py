@@ -79,12 +79,7 @@ def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
     # ---------------------------------------------------------------- data, model
     if data is None:
         data = main_process_first(accelerator, lambda: load_split_data(options.data))
-    before = on_main_process(accelerator, lambda: options_of_resumed(options))
-    options, decision = settle_length(options, len(data.train), before)
-    stage = main_process_first(accelerator, lambda: make_stage(options.stage))
-    if isinstance(stage, FineTuning):
-        options = stage.settle(options, data.class_names, before)
-    options = with_precision(options, accelerator)
+    options, stage, decision = _settle_stage(options, data, accelerator)
     resumption, checkpoint_data = find_resumption(
         accelerator, options, data, stage.run_name(data.name, options.schedule.seed)
     )
@@ -124,6 +119,18 @@ def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
     )  # fmt: skip
 
 
+def _settle_stage(
+    options: RunOptions, data: LongTailData, accelerator: Accelerator, *, resumed: bool = True
+) -> tuple[RunOptions, Stage, str | None]:
+    """The options with method, start and precision decided, the stage that they describe, and the first decision."""
+    before = on_main_process(accelerator, lambda: options_of_resumed(options)) if resumed else None
+    options, decision = settle_length(options, len(data.train), before)
+    stage = main_process_first(accelerator, lambda: make_stage(options.stage))
+    if isinstance(stage, FineTuning):
+        options = stage.settle(options, data.class_names, before)
+    return with_precision(options, accelerator), stage, decision
+
+
 def settle_run(
     options: RunOptions, data: LongTailData, accelerator: Accelerator, *, resumed: bool
 ) -> tuple[RunOptions, Stage]:
@@ -131,12 +138,7 @@ def settle_run(
 
     Where it is ``resumed``, what was decided when the run began stays.
     """
-    before = on_main_process(accelerator, lambda: options_of_resumed(options)) if resumed else None
-    options, _ = settle_length(options, len(data.train), before)
-    stage = main_process_first(accelerator, lambda: make_stage(options.stage))
-    if isinstance(stage, FineTuning):
-        options = stage.settle(options, data.class_names, before)
-    options = with_precision(options, accelerator)
+    options, stage, _ = _settle_stage(options, data, accelerator, resumed=resumed)
     if resumed:
         resumption, _ = find_resumption(accelerator, options, data, stage.run_name(data.name, options.schedule.seed))
         options = options.with_values(**resumption.decided)

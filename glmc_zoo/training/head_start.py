@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -100,8 +100,8 @@ def find_start(
     features: Tensor,
     data: LongTailData,
     fold: NDArray[np.int64],
+    tune: TuneOptions,
     *,
-    init: str,
     device: torch.device,
     seconds: float = 0.0,
 ) -> Start:
@@ -111,19 +111,23 @@ def find_start(
         features: Of the training images of ``data``, float32 (views, N, D).
         data: What is trained on.
         fold: Of each training image, as `glmc_zoo.data.folds.training_folds` gives them.
-        init: ``mean``, or ``head``, which becomes ``mean`` where no image can be held out.
+        tune: With ``head_init`` either ``mean``, or ``head``, which becomes ``mean`` where no image can be held out.
         device: Where classifiers are trained.
         seconds: Time that the features took.
     """
     views, counts = len(features), data.class_counts
-    if init == "mean" or (fold == ALWAYS_TRAINS).all():
-        reason = None if init == "mean" else _NOTHING_HELD_OUT
+    if tune.head_init == "mean" or (fold == ALWAYS_TRAINS).all():
+        reason = None if tune.head_init == "mean" else _NOTHING_HELD_OUT
         weight, bias = _from_means(features.to(device), torch.from_numpy(data.train.labels).to(device), len(counts))
         return Start(weight.cpu(), bias.cpu(), StartFacts(init="mean", views=views, reason=reason))
-    choice = search_head(features, data.train.labels, fold, counts, init="mean", device=device, show=True)
+    choice = search_head(
+        features, data.train.labels, fold, counts, init="mean", device=device, cosine=tune.head_kind == "cosine",
+        show=True,
+    )  # fmt: skip
     # The logits that were chosen by, less what its loss and its adjustment left of the frequencies in them.
     excess = LOSSES[choice.chosen.loss] + choice.chosen.logit_adjustment - 1
-    facts = StartFacts(init="head", views=views, head=_head_facts(choice, data, fold, features, seconds))
+    head = replace(_head_facts(choice, data, fold, features, seconds), kind=tune.head_kind)
+    facts = StartFacts(init="head", views=views, head=head)
     return Start(choice.weight, choice.bias + excess * log_prior(counts), facts)
 
 
@@ -144,6 +148,7 @@ def _head_facts(
     inventory = data.facts.inventory
     return HeadFacts(
         init="mean",
+        kind="linear",
         views=len(features),
         features=features.shape[-1],
         folds=choice.folds,
@@ -165,13 +170,13 @@ def begin_classifier(run: ScoredRun, task: TrainingTask) -> Start | None:
     stage, accelerator = run.stage, run.accelerator
     if not isinstance(stage, FineTuning) or stage.tune.head_init not in ("mean", "head"):
         return None
-    begun, init = time.perf_counter(), stage.tune.head_init
-    features = start_features(run, task, run.data, feature_folder(stage.tune, run.folder.path))
+    begun, tune = time.perf_counter(), stage.tune
+    features = start_features(run, task, run.data, feature_folder(tune, run.folder.path))
     seconds = round(time.perf_counter() - begun, 1)
 
     def find() -> Start:
         fold = training_folds(run.data, FOLDS, run.options.schedule.seed)
-        return find_start(cast(Tensor, features), run.data, fold, init=init, device=accelerator.device, seconds=seconds)
+        return find_start(cast(Tensor, features), run.data, fold, tune, device=accelerator.device, seconds=seconds)
 
     start = on_main_process(accelerator, find)
     stage.begun = start.facts

@@ -218,10 +218,9 @@ class _Search:
         data, positions = run.data, self._positions(images)
         # The fold that is held out of the trial has no image in it; the numbers of the others close up.
         fold = np.where(self.held.folds[positions] == ALWAYS_TRAINS, ALWAYS_TRAINS, self.held.folds[positions] - 1)
-        return find_start(
-            features[:, torch.from_numpy(positions)], data, stay_trained(fold, data.train.labels, data.groups),
-            init=self.stage.tune.head_init, device=self.accelerator.device,
-        )  # fmt: skip
+        folds = stay_trained(fold, data.train.labels, data.groups)
+        selected = features[:, torch.from_numpy(positions)]
+        return find_start(selected, data, folds, self.stage.tune, device=self.accelerator.device)
 
     def _finish(self, plan: SearchPlan, trials: list[SearchTrial]) -> SearchFacts:
         inventory = self.data.facts.inventory

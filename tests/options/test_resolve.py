@@ -22,8 +22,8 @@ NEW |= {"split_column": None, "split_by": None, "class_level": None, "follow_lin
 NEW |= {"auto_augment": None, "random_erasing": None, "cutout": None}
 NEW |= {"intensity_range": None, "duplicates": "auto", "allow_duplicates": False}
 NEW |= {"passes": None, "sam_every": 1, "unmixed_share": 0.0, "calibrate": "auto"}
-NEW |= {"head_init": "auto", "feature_views": 1, "feature_cache": None, "head_lr_scale": 1.0, "freeze_bn": False}
-NEW |= {"adapter": None, "search_minutes": None}
+NEW |= {"head_init": "auto", "head_kind": "linear", "feature_views": 4, "feature_cache": None}
+NEW |= {"adapter": None, "search_minutes": None, "head_lr_scale": 1.0, "freeze_bn": False}
 
 
 @pytest.fixture
