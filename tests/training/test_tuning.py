@@ -1,16 +1,23 @@
-"""Adapters that are merged, and the blocks and layers that are trained."""
+"""Which blocks and layers are trained, and how fast."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 import timm
 import torch
+from timm.scheduler import CosineLRScheduler
 from torch import nn
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.training.tuning import add_adapters, frozen_modules, merge_adapters, train_head, train_last_blocks
+from glmc_zoo.training.tuning import (
+    _layers,
+    frozen_modules,
+    frozen_statistics,
+    layer_decay_groups,
+    scale_classifier,
+    train_head,
+    train_last_blocks,
+)
 
 
 def trained(model: nn.Module) -> set[str]:
@@ -44,25 +51,47 @@ def test_a_model_without_layers_is_refused() -> None:
         train_last_blocks(Plain(2, 2), 1)
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_nfnet", "resnetv2_50x1_bit"])
-def test_merging_adapters_changes_no_output(name: str) -> None:
-    """Where weights are standardised, an adapter beside them could not be merged: those layers get none."""
-    pytest.importorskip("peft", reason="needs the extra peft")
+FAMILIES = ("test_resnet", "test_vit", "test_convnext", "test_efficientnet")
 
-    torch.manual_seed(0)
-    model: Any = timm.create_model(name, num_classes=3, **({"img_size": 32} if name == "test_vit" else {})).eval()
-    keys = set(model.state_dict())
-    try:
-        add_adapters(model, rank=2, alpha=4, image_size=32)
-    except UserError as error:
-        assert name in ("test_nfnet", "resnetv2_50x1_bit") and "no linear or plain convolutional layer" in str(error)
-        return
-    for key, parameter in model.named_parameters():
-        if "lora_B" in key:
-            torch.nn.init.normal_(parameter, std=0.1)
-    x = torch.randn(2, 3, 32, 32)
-    with torch.no_grad():
-        before = model(x)
-        assert merge_adapters(model) > 0
-        torch.testing.assert_close(model(x), before, rtol=1e-4, atol=1e-5 * float(before.abs().max().clamp(min=1)))
-    assert set(model.state_dict()) == keys
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_rate_of_a_layer_falls_with_its_depth(name: str) -> None:
+    """By timm's own group matcher: stem lowest, classifier at the full rate, every parameter once."""
+    model = timm.create_model(name, num_classes=3)
+    groups = layer_decay_groups(model, model, weight_decay=0.1, decay=0.5)
+    rates = {id(parameter): group["lr_scale"] for group in groups for parameter in group["params"]}
+    assert len(rates) == sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    assert {rates[id(parameter)] for parameter in model.get_classifier().parameters()} == {1.0}
+    assert all(group["weight_decay"] == 0.1 for group in groups)
+    by_layer: dict[int, set[float]] = {}
+    for name_, layer in _layers(model).items():
+        by_layer.setdefault(layer, set()).add(rates[id(model.get_parameter(name_))])
+    highest = max(by_layer)
+    assert by_layer == {layer: {0.5 ** (highest - layer)} for layer in by_layer} and len(by_layer) > 3
+    assert rates[id(next(model.parameters()))] == min(rates.values())
+
+
+@pytest.mark.parametrize("decay", [None, 0.5])
+def test_the_classifier_has_a_rate_of_its_own(decay: float | None) -> None:
+    model = timm.create_model("test_convnext", num_classes=3)
+    groups = None if decay is None else layer_decay_groups(model, model, weight_decay=0.1, decay=decay)
+    split = scale_classifier(model, groups, [model.get_classifier()], weight_decay=0.1, scale=10.0)
+    rates = {id(parameter): group["lr_scale"] for group in split for parameter in group["params"]}
+    own = {id(parameter) for parameter in model.get_classifier().parameters()}
+    assert {rates[one] for one in own} == {10.0} and len(rates) == len(list(model.parameters()))
+    before = {id(p): group["lr_scale"] for group in groups or [] for p in group["params"]}
+    assert all(rates[one] == before.get(one, 1.0) for one in rates.keys() - own)
+    optimizer = torch.optim.SGD(split, lr=0.1)
+    scheduler = CosineLRScheduler(optimizer, t_initial=4)
+    scheduler.step(0)
+    assert {group["lr"] for group in optimizer.param_groups if id(group["params"][0]) in own} == {1.0}
+
+
+def test_statistics_of_batch_norm_are_found_in_any_variant() -> None:
+    # EfficientNet's are timm's own, which come with their activation.
+    model = timm.create_model("test_efficientnet")
+    expected = {name.rpartition(".")[0] for name in model.state_dict() if name.endswith(".running_mean")}
+    assert {name for name, module in model.named_modules() if module in frozen_statistics(model)} == expected
+    assert len(expected) > 10
+    with pytest.raises(UserError, match=r"^freeze_bn=True has no effect on VisionTransformer, which has no batch-norm"):
+        frozen_statistics(timm.create_model("test_vit"))

@@ -35,6 +35,7 @@ _TUNED = {
     "head": "the classifier alone",
     "blocks": "the last blocks and the classifier",
     "lora": "low-rank adapters (LoRA), merged into the weights",
+    "adapter": "adapters, merged into the weights",
 }
 _PRECISIONS = {"no": "single (float32)", "fp16": "mixed with float16", "bf16": "mixed with bfloat16"}
 _MIXED = {"alternate": "MixUp and CutMix in turn", "mixup": "MixUp", "cutmix": "CutMix"}
