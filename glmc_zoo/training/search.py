@@ -180,7 +180,8 @@ class _Search:
                 run.train_epoch()
                 run.progress.epoch, run.progress.batch, run.progress.sums = run.progress.epoch + 1, 0, {}
             run.check_weights()
-            scores = {name: float(cast(float, run.evaluate(run.data.test).scores()[name])) for name in scores}
+            scored = run.evaluate(run.data.test).scores()
+            scores = {name: cast(float, scored[name]) for name in scores}
         except NotFiniteError:  # the learning rate is too high
             pass
         seconds = on_main_process(self.accelerator, lambda: round(time.perf_counter() - begun, 1))
