@@ -26,7 +26,7 @@ from glmc_zoo.training.folder import short_model_name
 from glmc_zoo.training.inputs import InputSpec
 from glmc_zoo.training.stage import Stage
 from glmc_zoo.training.tuning import (
-    frozen_statistics,
+    batch_norms,
     layer_decay_groups,
     scale_classifier,
     train_head,
@@ -77,6 +77,8 @@ class FineTuning(Stage):
         task = super().make_task(data, spec, schedule)
         self.kept = start_from(self.start, task, data.class_names)
         model, tune = timm_model_in(task), self.tune
+        if tune.freeze_bn and not batch_norms(model):
+            raise UserError(f"freeze_bn=True has no effect on {self.name}, which has no batch-norm: leave it out.")
         if tune.head_init in ("mean", "head"):
             if model.get_classifier().bias is None:
                 raise UserError(
@@ -94,9 +96,8 @@ class FineTuning(Stage):
         return task
 
     def frozen(self, task: TrainingTask) -> list[nn.Module]:
-        """Frozen modules, and with ``freeze_bn`` every batch-norm of the model."""
-        statistics = frozen_statistics(timm_model_in(task)) if self.tune.freeze_bn else []
-        return [*super().frozen(task), *statistics]
+        """Frozen modules, and every batch-norm of the model where its statistics are kept."""
+        return [*super().frozen(task), *(batch_norms(timm_model_in(task)) if self.tune.keeps_statistics else [])]
 
     def parameter_groups(self, task: TrainingTask, weight_decay: float) -> list[dict[str, Any]] | None:
         """Groups with learning rates of their own, where layers or the classifier have them."""
@@ -140,6 +141,8 @@ class FineTuning(Stage):
             f"fine-tuning {self.name}, --tune {self.tune.tune}: {trained / 1e6:.2f} of {total / 1e6:.2f} M parameters "
             f"are trained{kept}",
         ]
+        if self.tune.keeps_statistics and batch_norms(timm_model_in(task)):
+            lines.append("batch-norm keeps its statistics (--no-freeze-bn: it learns them anew)")
         minutes = self.tune.search_minutes
         if minutes is not None and options.output.dry_run:
             lines.append(

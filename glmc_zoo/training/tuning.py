@@ -48,14 +48,9 @@ def frozen_modules(module: nn.Module) -> list[nn.Module]:
     return [m for m in module.modules() if (own := list(m.parameters())) and not any(p.requires_grad for p in own)]
 
 
-def frozen_statistics(model: nn.Module) -> list[nn.Module]:
-    """The batch-norm layers of a model, whose statistics are to stay; a `UserError` where there are none."""
-    layers: list[nn.Module] = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    if not layers:
-        raise UserError(
-            f"freeze_bn=True has no effect on {type(model).__name__}, which has no batch-norm: leave it out."
-        )
-    return layers
+def batch_norms(model: nn.Module) -> list[nn.Module]:
+    """The batch-norm layers of a model, those of timm that come with an activation too."""
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
 
 
 def layer_decay_groups(task: nn.Module, model: nn.Module, *, weight_decay: float, decay: float) -> list[dict[str, Any]]:

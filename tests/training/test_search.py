@@ -205,3 +205,16 @@ def test_a_search_on_other_images_begins_anew(tmp_path: Path) -> None:
     file.begin(SearchPlan([0.2], 2, 9), "other", 4.5)
     assert file.trials() == [] and file.spent() == 4.5
     assert len([json.loads(line) for line in file.path.read_text().splitlines()]) == 1
+
+
+@pytest.mark.processes
+def test_two_processes(lab: Any, source: Path, animals: Path, tmp_path: Path) -> None:
+    options = ["--model", source, "--data", animals, "--batch-size", 6, "--search-minutes", 0.02]
+    script, run = lab.root / "recipes" / "finetune.py", tmp_path / "run"
+    outcome = lab.torchrun(script, *options, "--feature-views", 1, "--output-dir", run, cwd=tmp_path)
+    assert outcome.status == 0, outcome.err
+    results = RunResults.load(run / "results.json")
+    assert results.search is not None and results.schedule is not None
+    assert results.schedule.lr == results.search.chosen.lr and results.schedule.images_per_step == 12
+    assert results.finetune is not None and results.finetune.start is not None
+    assert outcome.out.count("* chosen: --lr") == 1

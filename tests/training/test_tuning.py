@@ -11,8 +11,8 @@ from torch import nn
 from glmc_zoo.errors import UserError
 from glmc_zoo.training.tuning import (
     _layers,
+    batch_norms,
     frozen_modules,
-    frozen_statistics,
     layer_decay_groups,
     scale_classifier,
     train_head,
@@ -87,11 +87,9 @@ def test_the_classifier_has_a_rate_of_its_own(decay: float | None) -> None:
     assert {group["lr"] for group in optimizer.param_groups if id(group["params"][0]) in own} == {1.0}
 
 
-def test_statistics_of_batch_norm_are_found_in_any_variant() -> None:
+def test_batch_norms_are_found_in_any_variant() -> None:
     # EfficientNet's are timm's own, which come with their activation.
     model = timm.create_model("test_efficientnet")
     expected = {name.rpartition(".")[0] for name in model.state_dict() if name.endswith(".running_mean")}
-    assert {name for name, module in model.named_modules() if module in frozen_statistics(model)} == expected
-    assert len(expected) > 10
-    with pytest.raises(UserError, match=r"^freeze_bn=True has no effect on VisionTransformer, which has no batch-norm"):
-        frozen_statistics(timm.create_model("test_vit"))
+    assert {name for name, module in model.named_modules() if module in batch_norms(model)} == expected
+    assert len(expected) > 10 and batch_norms(timm.create_model("test_vit")) == []
