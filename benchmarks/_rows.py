@@ -11,6 +11,7 @@ import shlex
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import yaml
@@ -85,6 +86,12 @@ class Filed:
     def seconds(self) -> float:
         """Wall time of the run."""
         return self.results.wall_time_s or 0.0
+
+    def rarest(self, classes: int) -> float:
+        """Mean recall of the classes with the fewest training images."""
+        recalls, counts = self.results.class_recalls or [], self.results.class_counts or []
+        pairs = [(count, recall) for count, recall in zip(counts, recalls, strict=True) if recall is not None]
+        return mean(recall for _, recall in sorted(pairs)[:classes])
 
 
 @cache
@@ -203,7 +210,8 @@ def row_passes(row: Row, filed: dict[str, list[Filed]]) -> float | None:
     """
     if not (runs := filed.get(row.name)):
         return row.passes
-    trained = passes(runs[0].config) if runs[0].config else 0.0  # an evaluation trains nothing
+    # An evaluation trains nothing, and neither does a classifier on frozen features train the network.
+    trained = passes(runs[0].config) if "epochs" in runs[0].config else 0.0
     if (first := first_row(row)) is None:
         return trained
     before = row_passes(first, filed)
@@ -212,7 +220,7 @@ def row_passes(row: Row, filed: dict[str, list[Filed]]) -> float | None:
 
 def row_epochs(row: Row, filed: dict[str, list[Filed]]) -> str:
     """Epochs of the filed runs of a row, behind those of the row it starts from: ``12 + 10``."""
-    own = dict.fromkeys(str(run.config["epochs"]) for run in filed.get(row.name, []) if run.config)
+    own = dict.fromkeys(str(run.config["epochs"]) for run in filed.get(row.name, []) if "epochs" in run.config)
     first = first_row(row)
     return " + ".join(filter(None, [row_epochs(first, filed) if first else "", ", ".join(own)]))
 

@@ -39,7 +39,8 @@ from _comparison import (
 )
 from _intervals import moments_interval
 
-PAGES = tuple(_rows.ROOT / page for page in ("README.md", "benchmarks/README.md", "docs/length.md"))
+_PAGES = ("README.md", "benchmarks/README.md", "docs/length.md", "docs/finetuning.md")
+PAGES = tuple(_rows.ROOT / page for page in _PAGES)
 SCORES = {"top1": "top-1", "balanced_accuracy": "balanced", "many": "many", "medium": "medium", "few": "few"}
 VALUE = re.compile(r"<!-- value: (\S+) ([^>]*?) -->[^<]*<!-- end -->")
 MARKED = re.compile(r"<!-- (table|classes|settings): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
@@ -55,10 +56,13 @@ def score_table(suite: str) -> str:
     """Scores by row, rows of equal passes together, and the comparisons that equal passes allow."""
     runs = _rows.load(suite)
     rows, compared = _rows.suite_rows(suite), _rows.entries(suite, runs)
+    rarest = _rows.suites()[suite].get("rarest")
     lines = []
     for name in by_passes(compared):
         filed = runs.get(name, [])
         cells = [cell(getattr(run.shown, score) for run in filed) for score in SCORES]
+        if rarest:
+            cells += [cell(run.rarest(rarest) for run in filed), cell(run.shown.ece for run in filed)]
         if not filed:
             cells[0] = _results_page.MISSING
         how = [
@@ -68,7 +72,8 @@ def score_table(suite: str) -> str:
         ]
         seconds = f"{mean(run.seconds for run in filed):.0f}" if filed else "-"
         lines.append([compared[name].label, *cells, *how, passes_text(compared[name].passes), seconds])
-    heads = ["method", *SCORES.values(), "n", "seeds", "epochs", "passes", "seconds a run"]
+    heads = ["method", *SCORES.values(), *([f"{rarest} rarest classes", "ECE"] if rarest else [])]
+    heads += ["n", "seeds", "epochs", "passes", "seconds a run"]
     below = comparison_lines(list(compared.values()), digits=1)
     return "\n".join([*table(heads, lines), *([""] if below else []), *below])
 

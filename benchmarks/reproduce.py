@@ -22,14 +22,14 @@ import sys
 import time
 from pathlib import Path
 
-from _clothing import POOLED, START, write_pooled, write_start
+from _clothing import CLOTHING, POOLED, START, write_pooled, write_start
 from _rows import PUBLISHED, RESULTS, ROOT, Row, all_rows, chosen_rows
 from _runner import Run, Runner, say
 from _subsets import SUBSETS, write_subset
 
 # Folder of a catalogue data set below --data-root, unless --data-dir gives another.
 FOLDERS = {"cifar10_lt": "cifar10", "cifar100_lt": "cifar100", "imagenet_lt": "imagenet", "inat18": "inat18"}
-FOLDERS |= {POOLED: "clothing"}
+FOLDERS |= {POOLED: "clothing", CLOTHING: "clothing"}
 # The least that goes through every stage of a run: to try a command, never for a table.
 SHORT = "--batch-size 32"
 TRIAL = {
@@ -94,6 +94,8 @@ class Plan:
         if row.data in (*SUBSETS, POOLED):
             return ["--data", str(self.subset_folder(row.data))]
         folder = self.data_dir(row.data)
+        if row.data == CLOTHING:  # it is not in the catalogue
+            return ["--data", str(self.clothing_dir(CLOTHING))]
         return [] if folder is None else ["--data-dir", str(folder)]
 
     def data_dir(self, data: str) -> Path | None:
@@ -116,15 +118,19 @@ class Plan:
         folder: Path = self.args.work / "data" / name
         return folder
 
+    def clothing_dir(self, data: str) -> Path:
+        """Folder of the clothing images, which the Hub does not have."""
+        folder = self.data_dir(data)
+        if folder is None:
+            raise SystemExit(f"reproduce.py: error: {data} needs the clothing images: give --data-root.")
+        return folder
+
     def write_inputs(self) -> None:
         """Write the data sets and the network to start from that the runs need and that are not written yet."""
         self.write_subsets()
         data, start = self.subset_folder(POOLED), Path(self._start(START))
         if any(run.row.data == POOLED for run in self.runs.values()) and not data.is_dir():
-            source = self.data_dir(POOLED)
-            if source is None:
-                raise SystemExit(f"reproduce.py: error: {POOLED} needs the clothing images: give --data-root.")
-            write_pooled(source, data)
+            write_pooled(self.clothing_dir(POOLED), data)
         if any(START in run.row.options for run in self.runs.values()) and not start.is_dir():
             write_start(start)
 
