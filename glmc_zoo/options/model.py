@@ -79,11 +79,7 @@ class TuneOptions(OptionGroup):
         decided_by="mean for --tune head, head for balanced softmax on new classes, else fresh",
     )
     head_lr_scale: float = option("learning rate of the classifier over that of the other layers", default=1.0, above=0)
-    freeze_bn: bool | None = option(
-        "keep the statistics of batch-norm, as for small batches",
-        default=None,
-        decided_by="where the classifier starts from frozen features",
-    )
+    freeze_bn: bool = option("keep the statistics of batch-norm, as for very small batches", default=False)
     head_kind: Literal["linear", "cosine"] = option(
         "classifier on frozen features; cosine: trained on features of one length, exported as a linear layer all the "
         "same",
@@ -103,12 +99,6 @@ class TuneOptions(OptionGroup):
         default=None,
         above=0,
     )
-
-    @property
-    def keeps_statistics(self) -> bool:
-        """Whether batch-norm keeps its statistics, as a classifier that starts from frozen features needs it."""
-        decided = self.tune in _BELONGS["freeze_bn"] and self.head_init in ("mean", "head")
-        return decided if self.freeze_bn is None else self.freeze_bn
 
     def check(self) -> None:
         """Refuse options of another way to tune."""

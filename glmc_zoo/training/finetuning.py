@@ -97,7 +97,7 @@ class FineTuning(Stage):
 
     def frozen(self, task: TrainingTask) -> list[nn.Module]:
         """Frozen modules, and every batch-norm of the model where its statistics are kept."""
-        return [*super().frozen(task), *(batch_norms(timm_model_in(task)) if self.tune.keeps_statistics else [])]
+        return [*super().frozen(task), *(batch_norms(timm_model_in(task)) if self.tune.freeze_bn else [])]
 
     def parameter_groups(self, task: TrainingTask, weight_decay: float) -> list[dict[str, Any]] | None:
         """Groups with learning rates of their own, where layers or the classifier have them."""
@@ -141,8 +141,6 @@ class FineTuning(Stage):
             f"fine-tuning {self.name}, --tune {self.tune.tune}: {trained / 1e6:.2f} of {total / 1e6:.2f} M parameters "
             f"are trained{kept}",
         ]
-        if self.tune.keeps_statistics and batch_norms(timm_model_in(task)):
-            lines.append("batch-norm keeps its statistics (--no-freeze-bn: it learns them anew)")
         minutes = self.tune.search_minutes
         if minutes is not None and options.output.dry_run:
             lines.append(

@@ -23,7 +23,7 @@ NEW |= {"auto_augment": None, "random_erasing": None, "cutout": None}
 NEW |= {"intensity_range": None, "duplicates": "auto", "allow_duplicates": False}
 NEW |= {"passes": None, "sam_every": 1, "unmixed_share": 0.0, "calibrate": "auto"}
 NEW |= {"head_init": "auto", "head_kind": "linear", "feature_views": 4, "feature_cache": None}
-NEW |= {"adapter": None, "search_minutes": None, "head_lr_scale": 1.0, "freeze_bn": None}
+NEW |= {"adapter": None, "search_minutes": None, "head_lr_scale": 1.0, "freeze_bn": False}
 
 
 @pytest.fixture
