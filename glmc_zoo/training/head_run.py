@@ -26,7 +26,7 @@ from glmc_zoo.training.assemble import make_stage, push_target, settle_options, 
 from glmc_zoo.training.features import FeatureParts, compute_features, feature_key
 from glmc_zoo.training.finetuning import HeadTuning, timm_model_in
 from glmc_zoo.training.folder import RunFolder
-from glmc_zoo.training.head_search import FOLDS, LOSSES, WEIGHT_DECAYS, HeadChoice, search_head
+from glmc_zoo.training.head_search import FOLDS, LOSSES, WEIGHT_DECAYS, HeadChoice, head_facts, search_head
 from glmc_zoo.training.report import opening_lines
 from glmc_zoo.training.scored_run import ScoredRun
 
@@ -134,21 +134,7 @@ class HeadRun(ScoredRun):
             features, data.train.labels, fold, data.class_counts, init=tune.head_init,
             device=self.accelerator.device, cosine=tune.head_kind == "cosine", show=True,
         )  # fmt: skip
-        inventory = data.facts.inventory
-        facts = HeadFacts(
-            init=tune.head_init,
-            kind=tune.head_kind,
-            views=tune.feature_views,
-            features=features.shape[-1],
-            folds=choice.folds,
-            held_out_images=len(choice.held_out_labels),
-            always_trained=int((fold == ALWAYS_TRAINS).sum()),
-            grouped_by=None if data.groups is None or inventory is None else inventory.grouped_by,
-            trials=choice.trials,
-            chosen=choice.chosen,
-            feature_seconds=seconds,
-            search_seconds=choice.seconds,
-        )
+        facts = head_facts(choice, tune, data, fold, features, init=tune.head_init, seconds=seconds)
         return TrainedHead(choice, facts)
 
     def held_out_logits(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from glmc_zoo.data import LongTailData
 from glmc_zoo.data.folds import ALWAYS_TRAINS
 from glmc_zoo.method import log_prior
 from glmc_zoo.method.linear_heads import (
@@ -22,7 +23,8 @@ from glmc_zoo.method.linear_heads import (
     fit_heads,
     mean_anchor,
 )
-from glmc_zoo.results import HeadTrial
+from glmc_zoo.options.model import TuneOptions
+from glmc_zoo.results import HeadFacts, HeadTrial
 
 Progress = Callable[[float], None]
 """Is told the share that is done, from 0 to 1."""
@@ -87,7 +89,7 @@ def search_head(
     """Train a classifier for every setting and fold, choose by the balanced accuracy, and train the choice on all.
 
     The prediction for a held-out image is that of the classifiers whose training left its fold out, on the first view;
-    so each held-out image counts once. Among equals the higher top-1 accuracy wins, then the earlier setting.
+    so each held-out image counts once. Among equals the higher top-1 accuracy wins, then the stronger weight decay.
 
     Args:
         features: float32 (views, N, D).
@@ -112,7 +114,7 @@ def search_head(
 
         logits = search.held_out_logits(settings, folds, used, progress)
         trials = [search.best_adjustment(one, setting, folds) for one, setting in zip(logits, settings, strict=True)]
-        chosen = max(range(len(trials)), key=lambda i: (trials[i].balanced_accuracy, trials[i].top1, -i))
+        chosen = max(range(len(trials)), key=lambda i: _rank(trials[i]))
         every = torch.ones_like(folds, dtype=torch.bool)
         final = search.fit([settings[chosen]], [every])
         bar.update(100 - bar.n)
@@ -123,6 +125,48 @@ def search_head(
         weight, bias, trials, trials[chosen], used, held_out.cpu(), search.labels[held].cpu(),
         round(time.perf_counter() - begun, 1),
     )  # fmt: skip
+
+
+def head_facts(
+    choice: HeadChoice,
+    tune: TuneOptions,
+    data: LongTailData,
+    fold: NDArray[np.int64],
+    features: Tensor,
+    *,
+    init: str,
+    seconds: float,
+) -> HeadFacts:
+    """What results say of a choice.
+
+    Args:
+        choice: What was found.
+        tune: Kind of the classifier.
+        data: What the classifier was trained on.
+        fold: As for `search_head`.
+        features: As for `search_head`.
+        init: What the classifiers started from.
+        seconds: Time that the features took.
+    """
+    inventory = data.facts.inventory
+    return HeadFacts(
+        init=init,
+        kind=tune.head_kind,
+        views=len(features),
+        features=features.shape[-1],
+        folds=choice.folds,
+        held_out_images=len(choice.held_out_labels),
+        always_trained=int((fold == ALWAYS_TRAINS).sum()),
+        grouped_by=None if data.groups is None or inventory is None else inventory.grouped_by,
+        trials=choice.trials,
+        chosen=choice.chosen,
+        feature_seconds=seconds,
+        search_seconds=choice.seconds,
+    )
+
+
+def _rank(trial: HeadTrial) -> tuple[float, float, float]:
+    return trial.balanced_accuracy, trial.top1, trial.weight_decay
 
 
 def _silent(share: float) -> None:

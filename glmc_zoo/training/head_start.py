@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,12 +23,12 @@ from glmc_zoo.method.linear_heads import class_means, mean_anchor
 from glmc_zoo.method.registry import loss_names, loss_switches
 from glmc_zoo.method.switches import GLMCSwitches
 from glmc_zoo.options.model import TuneOptions
-from glmc_zoo.results import HeadFacts, StartFacts
+from glmc_zoo.results import StartFacts
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.training.features import FeatureParts, compute_features, feature_key
 from glmc_zoo.training.finetuning import FineTuning, classifiers_in, timm_model_in
 from glmc_zoo.training.head_run import head_table
-from glmc_zoo.training.head_search import FOLDS, LOSSES, MEAN_LENGTH, HeadChoice, search_head
+from glmc_zoo.training.head_search import FOLDS, LOSSES, MEAN_LENGTH, head_facts, search_head
 from glmc_zoo.training.scored_run import ScoredRun
 
 _FILE, _FEATURES = "start.json", "features"
@@ -126,7 +126,7 @@ def find_start(
     )  # fmt: skip
     # The logits that were chosen by, less what its loss and its adjustment left of the frequencies in them.
     excess = LOSSES[choice.chosen.loss] + choice.chosen.logit_adjustment - 1
-    head = replace(_head_facts(choice, data, fold, features, seconds), kind=tune.head_kind)
+    head = head_facts(choice, tune, data, fold, features, init="mean", seconds=seconds)
     facts = StartFacts(init="head", views=views, head=head)
     return Start(choice.weight, choice.bias + excess * log_prior(counts), facts)
 
@@ -140,26 +140,6 @@ def _from_means(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor,
     means = class_means(scaled, labels.repeat(len(features)), classes, scaled.new_ones(len(scaled)))
     weight = mean_anchor(means, MEAN_LENGTH) / length
     return weight, -weight @ mean
-
-
-def _head_facts(
-    choice: HeadChoice, data: LongTailData, fold: NDArray[np.int64], features: Tensor, seconds: float
-) -> HeadFacts:
-    inventory = data.facts.inventory
-    return HeadFacts(
-        init="mean",
-        kind="linear",
-        views=len(features),
-        features=features.shape[-1],
-        folds=choice.folds,
-        held_out_images=len(choice.held_out_labels),
-        always_trained=int((fold == ALWAYS_TRAINS).sum()),
-        grouped_by=None if data.groups is None or inventory is None else inventory.grouped_by,
-        trials=choice.trials,
-        chosen=choice.chosen,
-        feature_seconds=seconds,
-        search_seconds=choice.seconds,
-    )
 
 
 def begin_classifier(run: ScoredRun, task: TrainingTask) -> Start | None:
