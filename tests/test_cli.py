@@ -248,6 +248,9 @@ def test_the_wheel_holds_recipes_template_and_published_models(tmp_path: Path) -
         wheel.extractall(tmp_path / "site")
     site = tmp_path / "site" / "glmc_zoo"
     assert {path.name for path in (site / "recipes").glob("*.py")} == {p.name for p in (ROOT / "recipes").glob("*.py")}
+    images = Path("data", "embedded", "clothing_small")
+    for file in ("README.md", "data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"):
+        assert (site / images / file).read_bytes() == (ROOT / "glmc_zoo" / images / file).read_bytes()
     code = """
 import glmc_zoo
 from glmc_zoo.cli import recipes
