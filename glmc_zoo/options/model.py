@@ -44,7 +44,8 @@ class TuneOptions(OptionGroup):
 
     model: str = option(
         "start from: hf_hub:ORG/NAME, exported folder, zoo name or pretrained timm name",
-        example="what to start from, such as hf_hub:ORG/NAME, an exported folder or a pretrained timm model",
+        default="auto",
+        decided_by="tf_efficientnet_lite0.in1k, or an installed package with its weights",
     )
     tune: Literal["full", "head", "blocks", "lora"] = option(
         "what is trained: all, the classifier (in minutes, unless --method is given), the last blocks, or adapters",

@@ -138,7 +138,6 @@ def test_a_radius_without_the_ball_has_no_effect() -> None:
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        ("finetune", "model= is missing: give what to start from, such as hf_hub:ORG/NAME, an exported folder or"),
         ("second_stage", "model= is missing: give the first stage's model, such as runs/NAME/model, hf_hub:ORG/NAME"),
     ],
 )
