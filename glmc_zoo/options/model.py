@@ -10,7 +10,7 @@ from glmc_zoo.method.switches import Preset
 
 MOST_VIEWS = 7
 """Views of an image whose features can be used: as in evaluation, mirrored, four corners, and the centre."""
-HEAD_OPTIONS = ("head_init", "head_kind", "feature_views", "feature_cache")
+HEAD_OPTIONS = ("head_init", "head_kind", "head_loss", "feature_views", "feature_cache")
 """Options of a classifier that is trained on features."""
 
 
@@ -61,6 +61,10 @@ class TuneOptions(OptionGroup):
     head_kind: Literal["linear", "cosine"] = option(
         "classifier of --tune head; cosine: trained on features of one length, exported as a linear layer all the same",
         default="linear",
+    )
+    head_loss: Literal["auto", "ce", "balanced_softmax"] = option(
+        "loss of --tune head; auto: the better one with a logit adjustment, on held-out images; else that one, plain",
+        default="auto",
     )
     feature_views: int = option(
         "views of each training image whose features --tune head uses: 1 as in evaluation, 2 mirrored too, more: "

@@ -135,7 +135,7 @@ class HeadRun(ScoredRun):
             )
         choice = search_head(
             features, data.train.labels, fold, data.class_counts, init=tune.head_init,
-            device=self.accelerator.device, cosine=tune.head_kind == "cosine", show=True,
+            device=self.accelerator.device, cosine=tune.head_kind == "cosine", loss=tune.head_loss, show=True,
         )  # fmt: skip
         inventory = data.facts.inventory
         facts = HeadFacts(
@@ -178,7 +178,8 @@ def head_table(head: HeadFacts) -> str:
         return percent(trial.balanced_accuracy) + ("*" if trial == head.chosen else " ")
 
     views = f"{head.views} view{'s' if head.views > 1 else ''}"
-    rows = [[loss, *(cell(cells[loss, decay]) for decay in WEIGHT_DECAYS)] for loss in LOSSES]
+    losses = [loss for loss in LOSSES if any(trial.loss == loss for trial in head.trials)]
+    rows = [[loss, *(cell(cells[loss, decay]) for decay in WEIGHT_DECAYS)] for loss in losses]
     grouped = f", kept together by {head.grouped_by}" if head.grouped_by else ""
     chosen = head.chosen
     return "\n".join(
