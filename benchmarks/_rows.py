@@ -187,8 +187,11 @@ def passes(config: dict[str, Any]) -> float:
     """Images that go through the network in training, in units of the training set, by the resolved options of a run.
 
     One an epoch for every view: GLMC has two views, or one with the `--views` of ``ONE_VIEW``; baselines and second
-    stages have one. SAM takes a second gradient every ``sam_every`` steps. Times of runs follow the passes nearly.
+    stages have one. SAM takes a second gradient every ``sam_every`` steps. Times of runs follow the passes nearly. A
+    classifier on features has a pass for each view, without gradients.
     """
+    if "epochs" not in config:
+        return float(config["feature_views"])
     views = 1 if config.get("method") != "glmc" or config.get("views") in ONE_VIEW else 2
     gradients = 1 + 1 / (config.get("sam_every") or 1) if config.get("sam_rho") else 1
     return float(config["epochs"] * views * gradients)
@@ -212,7 +215,7 @@ def row_passes(row: Row, filed: dict[str, list[Filed]]) -> float | None:
 
 def row_epochs(row: Row, filed: dict[str, list[Filed]]) -> str:
     """Epochs of the filed runs of a row, behind those of the row it starts from: ``12 + 10``."""
-    own = dict.fromkeys(str(run.config["epochs"]) for run in filed.get(row.name, []) if run.config)
+    own = dict.fromkeys(str(run.config["epochs"]) for run in filed.get(row.name, []) if "epochs" in run.config)
     first = first_row(row)
     return " + ".join(filter(None, [row_epochs(first, filed) if first else "", ", ".join(own)]))
 

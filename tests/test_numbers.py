@@ -31,7 +31,7 @@ CARDS = sorted(path.parent for path in (ROOT / "hub_cards").glob("*/results.json
 # Options that say where and how fast a run was made, and not what was computed.
 FREE = {"data_dir", "workers", "threads", "resident", "output_dir", "resume", "tracker", "profile"}
 FREE |= {"mixed_precision", "compile", "compile_mode", "seed", "checkpoint_every", "checkpoint_steps", "eval_every"}
-FREE |= {"keep_checkpoints", "license", "export_half", "export_encoder"}
+FREE |= {"feature_cache", "keep_checkpoints", "license", "export_half", "export_encoder"}
 # Options that the data fill in while the run is built.
 FREE |= {"augment", "image_size", "projection_dim", "imbalance_type"}
 

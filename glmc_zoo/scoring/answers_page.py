@@ -134,7 +134,7 @@ def _answer(model: Answers, position: int) -> dict[str, Any]:
         "model": model.name,
         "class": model.results.class_names[said],
         "right": said == int(model.label[position]),
-        "probability": f"{100 * model.probability[position]:.0f} %",
+        "probability": f"{100 * model.probability[position]:.0f}\N{NO-BREAK SPACE}%",
     }
 
 
