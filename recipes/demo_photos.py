@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from glmc_zoo.cli import run_recipe
+from glmc_zoo.errors import UserError
+from glmc_zoo.files import fresh_folder
 
 SHARED: dict[str, Any] = {"data": "clothing_small", "tune": "head", "image_size": 128}
 ROWS: dict[str, dict[str, Any]] = {
@@ -26,11 +28,6 @@ ROWS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Train the three, score them, show the images."""
-    import glmc_zoo
-    from glmc_zoo.errors import UserError
-    from glmc_zoo.files import fresh_folder
-    from glmc_zoo.scoring.answers_page import Answers, write_answers_page
-
     # ---------------------------------------------------------------- output folder
     if len(sys.argv) > 2 or sys.argv[1:2] in (["--help"], ["-h"]):
         print(f"usage: {Path(sys.argv[0]).name} [FOLDER]\n\n{__doc__.splitlines()[0]}")
@@ -38,6 +35,9 @@ def main() -> None:
     folder = Path(sys.argv[1]) if sys.argv[1:] else fresh_folder(Path("runs") / "demo-photos")
     if folder.exists():
         raise UserError(f"Folder {folder} exists already: give a fresh one.")
+
+    import glmc_zoo  # imports torch: not needed for --help
+    from glmc_zoo.scoring.answers_page import Answers, write_answers_page
 
     # ---------------------------------------------------------------- features once, then a classifier for each row
     for name, options in ROWS.items():
