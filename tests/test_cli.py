@@ -161,9 +161,9 @@ def shown_by(capsys: pytest.CaptureFixture[str], words: list[str], status: int =
 
 
 def test_every_recipe_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
-    # minimal.py is a page to read and run, without options.
+    # These two have no options: a page to read and run, and what `make demo-photos` runs.
     assert set(recipes()) == set(COMMANDS)
-    scripts = {path.stem for path in (ROOT / "recipes").glob("*.py")} - {"minimal"}
+    scripts = {path.stem for path in (ROOT / "recipes").glob("*.py")} - {"minimal", "demo_photos"}
     assert {path.stem for path in recipes().values()} == scripts
     # A module of the standard library by that name would be hidden from every script beside it.
     assert not scripts & sys.stdlib_module_names
