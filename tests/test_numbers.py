@@ -279,7 +279,7 @@ def test_every_run_is_one_of_its_row() -> None:
             expected = flat(resolved(row.script, [*row.options, "--data", filed[0].config["data"]]))
             for run in filed:
                 # A baseline has a value for the switches of GLMC too, and no use for them.
-                free = FREE | ({"preset", *field_names(GLMCSwitches)} if run.config["method"] != "glmc" else set())
+                free = FREE | ({"preset", *field_names(GLMCSwitches)} if run.config.get("method") != "glmc" else set())
                 keys = expected.keys() & run.config.keys() - free
                 different += [
                     f"{row.title}, seed {run.seed}: {key} {run.config[key]!r} and not {expected[key]!r}"

@@ -6,6 +6,8 @@ from glmc_zoo.hub.load.packaged import INSTALL, PACKAGED_MODEL, packaged_file
 
 DEFAULT_MODEL = "tf_efficientnet_lite0.in1k"
 """A name of timm's: 4.7 M parameters, and layers that are quick on a CPU."""
+_PATIENCE = 5.0
+"""Seconds to wait for an answer of the Hub."""
 _WHY = {
     DEFAULT_MODEL: "a small network with ImageNet weights from the Hub that is quick on a CPU",
     PACKAGED_MODEL: f"the ImageNet weights of {DEFAULT_MODEL.partition('.')[0]} in an installed package, as the Hub "
@@ -37,10 +39,15 @@ def default_note(name: str) -> str:
 
 def _hub_has_weights() -> bool:
     """Whether timm will find the weights of the default; it downloads them into the cache that timm reads."""
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import get_session, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
+    repo, file = f"timm/{DEFAULT_MODEL}", "model.safetensors"
+    if isinstance(try_to_load_from_cache(repo, file), str):
+        return True
     try:
-        hf_hub_download(f"timm/{DEFAULT_MODEL}", "model.safetensors")
+        # The client of the Hub tries for half a minute to reach a host that is not there; this asks once.
+        get_session().head(hf_hub_url(repo, file), timeout=_PATIENCE)
+        hf_hub_download(repo, file)
     except Exception as error:
         if not is_of_the_hub(error):
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import timm
@@ -120,11 +120,25 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
         packaged.packaged_folder()
 
 
-def test_the_default_is_timms_where_the_hub_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+class Session:
+    """A client that reaches the Hub."""
+
+    asked: ClassVar[list[str]] = []
+
+    def head(self, url: str, timeout: float) -> None:
+        self.asked.append(url)
+
+
+def test_the_default_is_timms_where_the_hub_has_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    repo, cached = timm.models.get_pretrained_cfg(DEFAULT_MODEL).hf_hub_id, list[Any]([None])
     asked: list[tuple[str, str]] = []
+    monkeypatch.setattr("huggingface_hub.get_session", Session)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda repo, file: cached[0])
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repo, file: asked.append((repo, file)))
     assert choose_default() == DEFAULT_MODEL
-    assert asked == [(timm.models.get_pretrained_cfg(DEFAULT_MODEL).hf_hub_id, "model.safetensors")]
+    assert asked == [(repo, "model.safetensors")] and [repo in url for url in Session.asked] == [True]
+    cached[0] = str(tmp_path)  # nobody is asked for what is there
+    assert choose_default() == DEFAULT_MODEL and len(asked) == len(Session.asked) == 1
     assert default_note(DEFAULT_MODEL).startswith(
         f"model= was not given: fine-tuning starts from {DEFAULT_MODEL}, a small"
     )
@@ -146,6 +160,7 @@ def test_other_failures_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(repo: str, file: str) -> None:
         raise ZeroDivisionError
 
+    monkeypatch.setattr("huggingface_hub.get_session", Session)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
     with pytest.raises(ZeroDivisionError):
         choose_default()
