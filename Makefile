@@ -14,13 +14,16 @@ LAUNCH_DEFAULTS = --num_processes 1 --num_machines 1 --mixed_precision no --dyna
 LAUNCH = $(if $(wildcard $(ACCELERATE_HOME)/default_config.*),,$(LAUNCH_DEFAULTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint types clean
+.PHONY: help demo demo-photos test test-fast lint types clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: $(VENV)/.installed  ## train on the embedded data set: about a minute on two CPU cores
 	$(BIN)/accelerate launch $(LAUNCH) recipes/train.py
+
+demo-photos: $(VENV)/.installed-photos  ## fine-tune on embedded images of clothes by three losses: about two minutes
+	$(BIN)/python recipes/demo_photos.py
 
 test: $(VENV)/.installed-dev  ## run the tests
 	$(BIN)/python -m pytest -n auto --dist loadfile
@@ -46,6 +49,10 @@ $(BIN)/python:
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(PIP) --editable .
 	touch $@
+
+$(VENV)/.installed-photos: pyproject.toml | $(BIN)/python
+	$(PIP) --editable ".[photos]"
+	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(PIP) --editable ".[dev]"

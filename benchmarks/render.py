@@ -7,7 +7,8 @@ Between `<!-- table: SUITE -->` (or `classes` for the recall of each class, or `
 benchmarks/heldout.py) and `<!-- end -->` stands a table of the suite; between `<!-- value: SUITE/ROW min -->` (or
 `mean`, `max`, over the seeds), or `<!-- value: FILE.json SIDE KEY -->` of a speed measurement, and `<!-- end -->` one
 number of a sentence. `mean` is the mean with its 95 % interval and n, or the values where there are fewer than three;
-`over OTHER_ROW` in its place is the difference of two rows, if their passes are equal.
+`over OTHER_ROW` in its place is the difference of two rows, if their passes are equal; `few`, or another score of
+`SCORES`, is the mean of that score without decimals.
 """
 
 from __future__ import annotations
@@ -141,6 +142,9 @@ def value(where: str, what: str) -> str:
         rows = json.loads((_rows.RESULTS / where).read_text(encoding="utf-8"))["results"]
         return f"{next(row for row in rows if row['side'] == side)[key]['median']:.1f}"
     suite, row = where.split("/")
+    if (score := what.partition(" ")[0]) in SCORES:
+        values = [100 * getattr(run.shown, score) for run in _rows.load(suite).get(row, [])]
+        return f"{mean(values):.0f}" if values else _results_page.MISSING
     entries = _rows.entries(suite)
     one, (what, *other) = entries[row], what.split()
     if what in OVER_SEEDS:

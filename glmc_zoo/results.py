@@ -67,6 +67,17 @@ class GroupSupport:
     images: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class BaselineFacts:
+    """Another run on the same images, which the card of a published model shows beside it."""
+
+    label: str
+    test: Scores
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    """For the test scores."""
+    wall_time_s: float | None = None
+
+
 Intervals = dict[str, dict[str, list[float]]]
 """95 % interval ``[low, high]`` of each score, by the name of the scores (such as ``test``) and that of the score."""
 
@@ -282,6 +293,7 @@ class RunResults(_Results):
     """``None`` where no images were held out, or ``calibrate='never'``."""
     correction: CorrectionFacts | None = None
     """What an evaluation with ``save=`` folded into the classifier afterwards."""
+    baselines: list[BaselineFacts] = field(default_factory=list)
     plugins: list[PluginFacts] = field(default_factory=list)
     encoder_only: bool = False
     """Whether the export beside these results has no classifier; the scores are those of the classifier."""

@@ -161,9 +161,9 @@ def shown_by(capsys: pytest.CaptureFixture[str], words: list[str], status: int =
 
 
 def test_every_recipe_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
-    # minimal.py is a page to read and run, without options.
+    # These two have no options: a page to read and run, and what `make demo-photos` runs.
     assert set(recipes()) == set(COMMANDS)
-    scripts = {path.stem for path in (ROOT / "recipes").glob("*.py")} - {"minimal"}
+    scripts = {path.stem for path in (ROOT / "recipes").glob("*.py")} - {"minimal", "demo_photos"}
     assert {path.stem for path in recipes().values()} == scripts
     # A module of the standard library by that name would be hidden from every script beside it.
     assert not scripts & sys.stdlib_module_names
@@ -248,6 +248,9 @@ def test_the_wheel_holds_recipes_template_and_published_models(tmp_path: Path) -
         wheel.extractall(tmp_path / "site")
     site = tmp_path / "site" / "glmc_zoo"
     assert {path.name for path in (site / "recipes").glob("*.py")} == {p.name for p in (ROOT / "recipes").glob("*.py")}
+    images = Path("data", "embedded", "clothing_small")
+    for file in ("README.md", "data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"):
+        assert (site / images / file).read_bytes() == (ROOT / "glmc_zoo" / images / file).read_bytes()
     code = """
 import glmc_zoo
 from glmc_zoo.cli import recipes

@@ -24,6 +24,7 @@ from glmc_zoo.data.reading.tables import raw_from_tables
 from glmc_zoo.errors import UserError, did_you_mean
 
 _DIGITS_TEST_PER_CLASS = 60
+_EMBEDDED = Path(__file__).with_name("embedded")
 # Suffixes of files that list images with their classes.
 _LISTS = (".csv", ".tsv", ".jsonl", ".txt")
 
@@ -32,7 +33,7 @@ def open_source(options: DataOptions, entry: DataEntry | None) -> RawData:
     """The complete data set, before anything is thinned; where official lists make it, the splits that they define."""
     if entry is not None and entry.official is not None:
         return _open_official(options, entry, entry.official)
-    if entry is not None and entry.embedded:
+    if entry is not None and entry.embedded and entry.folder is None:
         return open_digits()
     source = locate(options, entry)
     raw = _read(source, options, entry)[0]
@@ -63,6 +64,8 @@ def open_digits() -> RawData:
 def locate(options: DataOptions, entry: DataEntry | None) -> Path | str:
     """Where the images lie: a folder, or a Hub id as text."""
     name = options.data
+    if entry is not None and entry.folder is not None:
+        return _EMBEDDED / entry.folder / "data"
     if entry is not None and options.data_dir is None:
         if entry.hub_id is None:
             raise UserError(f"The images of {name} are not on the Hub: give {entry.local_layout} with data_dir=.")
@@ -115,6 +118,7 @@ def with_usual_names(options: DataOptions, entry: DataEntry | None, splits: Mapp
         options,
         image_column=usual("image_column", features),
         label_column=usual("label_column", features),
+        split_by=usual("split_by", features),
         train_split=train,
         test_split=usual("test_split", splits, train),
     )
@@ -157,7 +161,7 @@ def check_options(options: DataOptions, entry: DataEntry | None) -> None:
     if entry is None and options.data_dir is not None:
         refuse("data_dir", f"is for catalogue data sets, and {name} is not one: give the folder itself as the data set")
     if entry is not None and entry.embedded and options.data_dir is not None:
-        refuse("data_dir", f"has no effect: {name} comes with scikit-learn; leave it out")
+        refuse("data_dir", f"has no effect: {name} comes with the package; leave it out")
     if entry is not None and entry.embedded and options.intensity_range is not None:
         refuse("intensity_range", f"is for images of more than 8 bits, and those of {name} have 8: leave it out")
     if entry is not None and options.data_config is not None:

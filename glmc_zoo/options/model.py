@@ -12,13 +12,14 @@ MOST_VIEWS = 7
 """Views of an image whose features can be used: as in evaluation, mirrored, four corners, and the centre."""
 FEATURE_OPTIONS = ("head_kind", "feature_views", "feature_cache")
 """Options of the features that a classifier is trained on."""
-HEAD_OPTIONS = ("head_init", *FEATURE_OPTIONS)
+HEAD_OPTIONS = ("head_init", "head_loss", *FEATURE_OPTIONS)
 """Options of a classifier that is trained on features."""
 Adapter = Literal["loha", "lokr", "dora", "ia3"]
 DEFAULT_ADAPTER = "loha"
 # The ways to tune in which an option has an effect; every other option has one in all of them.
 _BELONGS: dict[str, tuple[str, ...]] = {
     "last_blocks": ("blocks",),
+    "head_loss": ("head",),
     "adapter": ("adapter",),
     "lora_rank": ("lora", "adapter"),
     "lora_alpha": ("lora", "adapter"),
@@ -59,7 +60,8 @@ class TuneOptions(OptionGroup):
 
     model: str = option(
         "start from: hf_hub:ORG/NAME, exported folder, zoo name or pretrained timm name",
-        example="what to start from, such as hf_hub:ORG/NAME, an exported folder or a pretrained timm model",
+        default="auto",
+        decided_by="tf_efficientnet_lite0.in1k, or an installed package with its weights",
     )
     tune: Literal["full", "head", "blocks", "lora", "adapter"] = option(
         "what is trained: all, the classifier (in minutes, unless --method is given), the last blocks, LoRA, or "
@@ -84,6 +86,10 @@ class TuneOptions(OptionGroup):
         "classifier on frozen features; cosine: trained on features of one length, exported as a linear layer all the "
         "same",
         default="linear",
+    )
+    head_loss: Literal["auto", "ce", "balanced_softmax"] = option(
+        "loss of --tune head; auto: the better one with a logit adjustment, on held-out images; else that one, plain",
+        default="auto",
     )
     feature_views: int = option(
         "views of each image whose frozen features are used: 1 as in evaluation, 2 mirrored too, more: crops also",

@@ -147,5 +147,6 @@ def saved(options: RunOptions) -> dict[str, Any]:
         tune = options.stage.model
         if tune.search_minutes is not None and not options.stage.searched:
             absent |= SEARCHED
-        absent |= set(HEAD_OPTIONS if tune.tune == "head" else FEATURE_OPTIONS if tune.head_init == "fresh" else ())
+        idle = HEAD_OPTIONS if tune.tune == "head" else FEATURE_OPTIONS if tune.head_init == "fresh" else ()
+        absent |= {"head_loss", *idle}
     return {name: value for name, value in flat(options).items() if name not in absent}

@@ -25,6 +25,7 @@ from glmc_zoo.options.machine import PushOptions
 from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, SecondStage, TrainingStage
 from glmc_zoo.training.build import make_optimizer, make_scheduler, make_train_loader
 from glmc_zoo.training.checkpoint import CheckpointData
+from glmc_zoo.training.default_model import settle_model
 from glmc_zoo.training.finetuning import FineTuning, HeadTuning
 from glmc_zoo.training.folder import RunFolder
 from glmc_zoo.training.inputs import InputSpec, input_spec
@@ -77,6 +78,7 @@ def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
     set_seed(options.schedule.seed)
 
     # ---------------------------------------------------------------- data, model
+    options, choice = settle_model(accelerator, options)
     if data is None:
         data = main_process_first(accelerator, lambda: load_split_data(options.data))
     options, stage, decision = _settle_stage(options, data, accelerator)
@@ -84,7 +86,7 @@ def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
         accelerator, options, data, stage.run_name(data.name, options.schedule.seed)
     )
     options = options.with_values(**resumption.decided)
-    data = _with_notes(data, [*filter(None, [decision]), *resumption.notes])
+    data = with_notes(data, [*choice, *filter(None, [decision]), *resumption.notes])
     built = stage.build(data, options.images, options.schedule)
     options, task = settle_options(options, data, built.spec), built.task
     # The faster layout for convolutions on GPUs and CPUs alike; other weights are not changed by it.
@@ -173,7 +175,8 @@ def with_precision(options: RunOptions, accelerator: Accelerator) -> RunOptions:
     return options.with_values(mixed_precision=accelerator.mixed_precision)
 
 
-def _with_notes(data: LongTailData, notes: list[str]) -> LongTailData:
+def with_notes(data: LongTailData, notes: list[str]) -> LongTailData:
+    """The data with more notes on what was decided for the user."""
     return replace(data, facts=replace(data.facts, notes=[*data.facts.notes, *notes]))
 
 

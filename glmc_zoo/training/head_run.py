@@ -22,7 +22,8 @@ from glmc_zoo.machine.processes import main_process_first, on_main_process
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.results import HeadFacts, HeadTrial, RunResults, Selection
 from glmc_zoo.scoring.model import Classifier
-from glmc_zoo.training.assemble import make_stage, push_target, settle_options, with_precision
+from glmc_zoo.training.assemble import make_stage, push_target, settle_options, with_notes, with_precision
+from glmc_zoo.training.default_model import settle_model
 from glmc_zoo.training.features import FeatureParts, compute_features, feature_key
 from glmc_zoo.training.finetuning import HeadTuning, timm_model_in
 from glmc_zoo.training.folder import RunFolder
@@ -62,7 +63,9 @@ class HeadRun(ScoredRun):
         )
         if target is not None:
             on_main_process(self.accelerator, check_login)
-        self.data = main_process_first(self.accelerator, lambda: load_split_data(options.data))
+        options, choice = settle_model(self.accelerator, options)
+        data = main_process_first(self.accelerator, lambda: load_split_data(options.data))
+        self.data = with_notes(data, choice)
         self.stage = cast(HeadTuning, main_process_first(self.accelerator, lambda: make_stage(options.stage)))
         built = self.stage.build(self.data, options.images, options.schedule)
         self.spec, self._task = built.spec, built.task.to(self.accelerator.device)
@@ -132,7 +135,7 @@ class HeadRun(ScoredRun):
             )
         choice = search_head(
             features, data.train.labels, fold, data.class_counts, init=tune.head_init,
-            device=self.accelerator.device, cosine=tune.head_kind == "cosine", show=True,
+            device=self.accelerator.device, cosine=tune.head_kind == "cosine", loss=tune.head_loss, show=True,
         )  # fmt: skip
         facts = head_facts(choice, tune, data, fold, features, init=tune.head_init, seconds=seconds)
         return TrainedHead(choice, facts)
@@ -161,7 +164,8 @@ def head_table(head: HeadFacts) -> str:
         return percent(trial.balanced_accuracy) + ("*" if trial == head.chosen else " ")
 
     views = f"{head.views} view{'s' if head.views > 1 else ''}"
-    rows = [[loss, *(cell(cells[loss, decay]) for decay in WEIGHT_DECAYS)] for loss in LOSSES]
+    losses = [loss for loss in LOSSES if any(trial.loss == loss for trial in head.trials)]
+    rows = [[loss, *(cell(cells[loss, decay]) for decay in WEIGHT_DECAYS)] for loss in losses]
     grouped = f", kept together by {head.grouped_by}" if head.grouped_by else ""
     chosen = head.chosen
     return "\n".join(

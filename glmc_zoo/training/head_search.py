@@ -38,7 +38,9 @@ ADJUSTMENTS = {
     "cross-entropy": (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
     "balanced softmax": (-0.5, -0.25, 0.0, 0.25, 0.5),
 }
-"""Logit adjustments that are tried on each trained classifier."""
+"""Logit adjustments that are tried on each trained classifier; none where one loss alone is asked for."""
+NAMED_LOSSES = {"ce": "cross-entropy", "balanced_softmax": "balanced softmax"}
+"""The losses by the names of the methods that have them."""
 MEAN_LENGTH = 10.0
 """Length of the weights of a class that start from its mean."""
 ONE_FOLD_WORK = 2e10
@@ -84,6 +86,7 @@ def search_head(
     init: str,
     device: torch.device,
     cosine: bool = False,
+    loss: str = "auto",
     show: bool = False,
 ) -> HeadChoice:
     """Train a classifier for every setting and fold, choose by the balanced accuracy, and train the choice on all.
@@ -100,11 +103,13 @@ def search_head(
         device: Where training takes place.
         cosine: Whether classifiers are trained on features of one length, so that only their direction counts. They
             are chosen, and given back, as the linear layer that they are for features as they come.
+        loss: ``auto`` for all of `LOSSES`, else a key of `NAMED_LOSSES`: that one, without a logit adjustment.
         show: Whether there is a progress bar.
     """
     begun = time.perf_counter()
     search = _Search(features.to(device), torch.from_numpy(labels).to(device), class_counts, init, cosine=cosine)
-    settings = [HeadSetting(*values) for values in product(LOSSES, WEIGHT_DECAYS)]
+    losses = LOSSES if loss == "auto" else [NAMED_LOSSES[loss]]
+    settings = [HeadSetting(*values) for values in product(losses, WEIGHT_DECAYS)]
     used = folds_for(len(labels), features.shape[-1], len(class_counts))
     folds = torch.from_numpy(np.where(fold < used, fold, ALWAYS_TRAINS)).to(device)
     with tqdm(total=100, desc="classifiers", unit="%", disable=None if show else True) as bar:
@@ -113,7 +118,10 @@ def search_head(
             bar.update(max(0, round(95 * share) - bar.n))
 
         logits = search.held_out_logits(settings, folds, used, progress)
-        trials = [search.best_adjustment(one, setting, folds) for one, setting in zip(logits, settings, strict=True)]
+        trials = [
+            search.best_adjustment(one, setting, folds, ADJUSTMENTS[setting.loss] if loss == "auto" else (0.0,))
+            for one, setting in zip(logits, settings, strict=True)
+        ]
         chosen = max(range(len(trials)), key=lambda i: _rank(trials[i]))
         every = torch.ones_like(folds, dtype=torch.bool)
         final = search.fit([settings[chosen]], [every])
@@ -222,12 +230,14 @@ class _Search:
             logits[index // used, ~mask] = one.logits(self.first[~mask])[0]
         return logits
 
-    def best_adjustment(self, logits: Tensor, setting: HeadSetting, folds: Tensor) -> HeadTrial:
+    def best_adjustment(
+        self, logits: Tensor, setting: HeadSetting, folds: Tensor, adjustments: tuple[float, ...]
+    ) -> HeadTrial:
         """The trial of a setting with the logit adjustment that is best on the held-out images."""
         held, best = folds >= 0, None
         labels = self.labels[held]
         support = torch.bincount(labels, minlength=self.classes)
-        for adjustment in ADJUSTMENTS[setting.loss]:
+        for adjustment in adjustments:
             right = (logits[held] - adjustment * self.prior).argmax(dim=1) == labels
             hits = torch.bincount(labels[right], minlength=self.classes)
             recall = (hits.double() / support)[support > 0].mean().item()

@@ -22,6 +22,7 @@ from glmc_zoo.options.resolve import FINETUNE_RECIPE
 from glmc_zoo.options.run import FinetuneStage, RunOptions
 from glmc_zoo.results import SearchFacts, SearchTrial
 from glmc_zoo.training.assemble import settle_run
+from glmc_zoo.training.default_model import settle_model
 from glmc_zoo.training.dry_run import step_seconds
 from glmc_zoo.training.finetuning import FineTuning
 from glmc_zoo.training.folder import RunFolder
@@ -71,12 +72,14 @@ class _Search:
     """A search in its run folder; what is asked of the clock or of a file is asked by the main process."""
 
     def __init__(self, options: RunOptions) -> None:
-        self.asked = options
         self.accelerator = make_accelerator(
             mixed_precision=options.machine.mixed_precision, threads=options.machine.threads
         )
+        self.asked, notes = settle_model(self.accelerator, options)
+        for note in notes:
+            self.accelerator.print(f"note: {note}")
         self.data = main_process_first(self.accelerator, lambda: load_split_data(options.data))
-        settled = settle_run(options, self.data, self.accelerator, resumed=True)
+        settled = settle_run(self.asked, self.data, self.accelerator, resumed=True)
         self.options, self.stage = settled[0], cast(FineTuning, settled[1])
         self.minutes = cast(float, self.stage.tune.search_minutes)
         self.held = _hold_out(self.data, options.schedule.seed)

@@ -13,7 +13,7 @@ from glmc_zoo.data.catalogue import list_data
 from glmc_zoo.data.longtail import longtail_counts
 from glmc_zoo.errors import UserError
 
-NAMES = ["digits_lt", "cifar10_lt", "cifar100_lt", "imagenet_lt", "inat18", "places_lt"]
+NAMES = ["digits_lt", "clothing_small", "cifar10_lt", "cifar100_lt", "imagenet_lt", "inat18", "places_lt"]
 RECIPE_FIELDS = {
     "backbone",
     "epochs",
@@ -32,8 +32,8 @@ SWITCHES = {"sampler_power", "class_weight_power", "consistency_weight"}
 def test_names_and_lists() -> None:
     catalogue = list_data()
     assert list(catalogue) == NAMES
-    assert [name for name in NAMES if catalogue[name].official is None] == NAMES[:3]
-    assert all(catalogue[name].lists_repo and catalogue[name].local_layout for name in NAMES[3:])
+    assert [name for name in NAMES if catalogue[name].official is None] == NAMES[:4]
+    assert all(catalogue[name].lists_repo and catalogue[name].local_layout for name in NAMES[4:])
 
 
 def test_the_catalogue_cannot_be_changed() -> None:

@@ -47,7 +47,7 @@ for name in ("train", "finetune", "second_stage"):
     ADDED[name] |= {"calibrate"}
 ADDED["evaluate"] |= {"temperature", "save"}
 ADDED["predict"] |= {"follow-links", "prior", "model-prior", "classes", "min-probability", "precision"}
-ADDED["finetune"] |= {"head-init", "head-kind", "feature-views", "feature-cache"}
+ADDED["finetune"] |= {"head-init", "head-kind", "head-loss", "feature-views", "feature-cache"}
 ADDED["finetune"] |= {"adapter", "head-lr-scale", "freeze-bn", "search-minutes"}
 # These take no value, and have a --no- beside them.
 _SWITCHES = """compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite

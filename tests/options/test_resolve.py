@@ -22,7 +22,7 @@ NEW |= {"split_column": None, "split_by": None, "class_level": None, "follow_lin
 NEW |= {"auto_augment": None, "random_erasing": None, "cutout": None}
 NEW |= {"intensity_range": None, "duplicates": "auto", "allow_duplicates": False}
 NEW |= {"passes": None, "sam_every": 1, "unmixed_share": 0.0, "calibrate": "auto"}
-NEW |= {"head_init": "auto", "head_kind": "linear", "feature_views": 4, "feature_cache": None}
+NEW |= {"head_init": "auto", "head_kind": "linear", "head_loss": "auto", "feature_views": 4, "feature_cache": None}
 NEW |= {"adapter": None, "search_minutes": None, "head_lr_scale": 1.0, "freeze_bn": False}
 
 
@@ -139,7 +139,6 @@ def test_a_radius_without_the_ball_has_no_effect() -> None:
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        ("finetune", "model= is missing: give what to start from, such as hf_hub:ORG/NAME, an exported folder or"),
         ("second_stage", "model= is missing: give the first stage's model, such as runs/NAME/model, hf_hub:ORG/NAME"),
     ],
 )

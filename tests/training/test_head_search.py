@@ -50,6 +50,16 @@ def test_the_trial_is_the_score_of_scikit_learn_on_the_held_out_images(
     assert trial.balanced_accuracy == pytest.approx(max(scores), abs=0.02)
     best = max(choice.trials, key=lambda one: (one.balanced_accuracy, one.top1, one.weight_decay))
     assert choice.chosen == best and len(choice.trials) == len(LOSSES)
+    (alone,) = search(images, loss="ce").trials
+    assert (alone.loss, alone.logit_adjustment) == ("cross-entropy", 0.0)
+    assert alone.balanced_accuracy == pytest.approx(scores[0], abs=0.02)
+
+
+def test_one_loss_alone(images: tuple[Any, Any, Any]) -> None:
+    choice = search(images, loss="balanced_softmax")
+    assert [(one.loss, one.weight_decay) for one in choice.trials] == [("balanced softmax", w) for w in WEIGHT_DECAYS]
+    assert {one.logit_adjustment for one in choice.trials} == {0.0}
+    assert set(head_search.NAMED_LOSSES.values()) == set(LOSSES)
 
 
 @pytest.mark.parametrize("init", ["mean", "fresh"])

@@ -8,7 +8,7 @@ from typing import Any
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import is_wide
 from glmc_zoo.hub.folder import PLOTS_FOLDER, cards_folder
-from glmc_zoo.results import GroupSupport, RunResults
+from glmc_zoo.results import BaselineFacts, GroupSupport, RunResults
 
 _SCORES = {
     "top1": "Top-1 accuracy",
@@ -97,6 +97,7 @@ def _context(results: RunResults, repo_id: str | None) -> dict[str, Any]:
         "top1": _percent(results.test.top1 if results.test else None),
         "scores": _score_rows(results),
         "scored_split": _scored_split(results),
+        "compared": _compared_rows(results),
         "brackets": any("[" in value for _, value, _ in _score_rows(results)),
         "thresholds": thresholds,
         "counts": results.class_counts or [],
@@ -144,6 +145,26 @@ def _score_rows(results: RunResults) -> list[tuple[str, str, int | str]]:
         (_SCORES[name], _score(name, value, intervals.get(name)), _classes(groups.get(name, ""), support.get(name)))
         for name, value in asdict(getattr(results, split)).items()
         if value is not None or name in groups
+    ]
+
+
+def _compared_rows(results: RunResults) -> list[list[str]]:
+    """Label, test scores and training time of the model and of the baselines beside it; none without baselines."""
+    if not results.baselines or results.test is None:
+        return []
+    own = BaselineFacts(
+        label=f"**{results.model.name}**",
+        test=results.test,
+        intervals=results.intervals.get("test", {}),
+        wall_time_s=results.wall_time_s,
+    )
+    return [
+        [
+            row.label,
+            *(_score(name, getattr(row.test, name), row.intervals.get(name)) for name in _INDEXED),
+            "–" if row.wall_time_s is None else _duration(row.wall_time_s),  # noqa: RUF001
+        ]
+        for row in (own, *results.baselines)
     ]
 
 

@@ -24,7 +24,7 @@ def download(name: str, reference: str, files: Sequence[str]) -> Path:
         try:
             folder = Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=list(files)))
         except Exception as error:
-            if not _is_of_the_hub(error):
+            if not is_of_the_hub(error):
                 raise
             raise UserError(_refusal(name, repo_id, revision, error)) from error
     if not folder.is_dir():  # the repository has none of the files
@@ -33,7 +33,7 @@ def download(name: str, reference: str, files: Sequence[str]) -> Path:
     return folder
 
 
-def _is_of_the_hub(error: Exception) -> bool:
+def is_of_the_hub(error: Exception) -> bool:
     """Whether the client or its HTTP library raised an error; not in every release is the latter's an ``OSError``."""
     return isinstance(error, OSError) or http_status(error) is not None or is_transient(error)
 
@@ -78,7 +78,7 @@ def _compare(name: str, repo_id: str, folder: Path) -> None:
         if http_status(error) is not None:
             failure = f"The weights of {name} cannot be compared with their SHA-256, because the Hub does not give it"
             raise UserError(f"{failure}: {one_line(error)} Try again later.") from error
-        if not _is_of_the_hub(error):
+        if not is_of_the_hub(error):
             raise
         return  # no network: cached files were compared when they were downloaded
     for entry in entries:

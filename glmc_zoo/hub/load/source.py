@@ -1,4 +1,4 @@
-"""Where a trained model is read from: the zoo, an exported folder, the Hub, or timm; checked before it is used.
+"""Where a trained model is read from: the zoo, an exported folder, the Hub, a package, or timm; checked before use.
 
 A model from the Hub is downloaded and compared with the repository's SHA-256, which the Hub's client does not do; then
 it is a local folder, whose weights are read only as safetensors. A timm name is left to timm, which compares nothing.
@@ -21,10 +21,11 @@ from glmc_zoo.hub.folder import (
     read_results,
 )
 from glmc_zoo.hub.load.download import download
+from glmc_zoo.hub.load.packaged import PACKAGED_MODEL, packaged_folder
 from glmc_zoo.hub.load.zoo import published_names
 from glmc_zoo.results import RunResults
 
-Kind = Literal["timm", "folder", "hub", "zoo"]
+Kind = Literal["timm", "folder", "hub", "zoo", "package"]
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ def open_model(name: str, *, weights: bool = True) -> ModelSource:
     """Locate a model, download it where it lies on the Hub, and check its files, with ``weights`` the weights too.
 
     ``name`` is a published model (see `list_models`), ``hf_hub:ORG/NAME`` or ``hf-hub:ORG/NAME`` with an optional
-    ``@REVISION``, an exported folder with or without ``local-dir:`` before it, or a timm model. One that does not
-    exist, cannot be read, is not an export, or has damaged files raises a `UserError`.
+    ``@REVISION``, an exported folder with or without ``local-dir:`` before it, a package with weights (see
+    `packaged_folder`), or a timm model. One that does not exist, cannot be read, is not an export, or has damaged files
+    raises a `UserError`.
     """
     scheme, colon, rest = name.partition(":")
     if colon and scheme in ("hf_hub", "hf-hub"):
@@ -82,6 +84,8 @@ def open_model(name: str, *, weights: bool = True) -> ModelSource:
         return open_folder(name, cards_folder() / name, "zoo", weights)
     if Path(name).expanduser().is_dir():
         return open_folder(name, Path(name).expanduser(), "folder", weights)
+    if name == PACKAGED_MODEL:
+        return open_folder(name, packaged_folder(), "package", weights)
     return _open_timm(name, weights)
 
 

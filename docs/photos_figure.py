@@ -1,0 +1,98 @@
+"""Draw the result of the demo on images of clothes, `photos.png` beside this file.
+
+    python recipes/demo_photos.py runs/demo-photos
+    python docs/photos_figure.py runs/demo-photos
+
+Images are not chosen: of each class with fewer than 20 training images the first two of the test split are shown.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from glmc_zoo import load_data
+from glmc_zoo.data import ImageSplit
+from glmc_zoo.scoring.answers_page import Answers, rare_classes
+
+NAMES = {
+    "cross-entropy": "cross-\nentropy",
+    "balanced-softmax": "balanced\nsoftmax",
+    "default": "the\ndefault",
+}
+COLOURS = ("#6B6B6B", "#0072B2", "#009E73")  # Okabe and Ito (2008)
+RIGHT, WRONG, INK = "#00664B", "#B3261E", "#222222"
+EACH = 2
+"""Images of each class."""
+
+__all__ = ["draw"]
+
+
+def draw(models: Sequence[Answers], split: ImageSplit) -> Figure:
+    """The scores on rare classes on the left, images with answers on the right."""
+    figure = Figure(figsize=(11, 4.6))
+    classes = rare_classes(models[0].results)
+    _bars(figure.add_axes((0.045, 0.13, 0.185, 0.71)), models, len(classes))
+    left, width = 0.262, 0.73 / len(classes)
+    for column, label in enumerate(classes):
+        positions = np.flatnonzero(split.labels == label)[:EACH].tolist()
+        counts = models[0].results.class_counts or []
+        centre = left + (column + 0.5) * width
+        name = models[0].results.class_names[label]
+        figure.text(centre, 0.95, name, ha="center", va="center", fontsize=12, fontweight="bold", color=INK)
+        figure.text(centre, 0.907, f"{counts[label]} training images", ha="center", va="center", fontsize=8, color=INK)
+        for row, position in enumerate(positions):
+            bottom = 0.17 + (EACH - 1 - row) * 0.435
+            axes = figure.add_axes((left + column * width + 0.004, bottom, width - 0.008, 0.272))
+            _image(axes, split, position)
+            for line, (model, colour) in enumerate(zip(models, COLOURS, strict=True)):
+                height = bottom - 0.034 - 0.043 * line
+                _answer(figure, left + column * width + 0.012, height, model, position, colour)
+    return figure
+
+
+def _bars(axes: Axes, models: Sequence[Answers], classes: int) -> None:
+    for index, (model, colour) in enumerate(zip(models, COLOURS, strict=True)):
+        results = model.results
+        few = 100 * (results.scores.few or 0)
+        low, high = (100 * end for end in results.intervals[results.split]["few"])
+        axes.bar(index, few, color=colour, width=0.7)
+        axes.errorbar(index, few, yerr=[[few - low], [high - few]], color=INK, capsize=4, linewidth=1.2)
+        axes.text(index, high + 1.2, f"{few:.0f} %", ha="center", fontsize=13, fontweight="bold", color=colour)
+        axes.text(index, -1.5, NAMES[model.name], ha="center", va="top",
+                  fontsize=8.5, color=colour, fontweight="bold")  # fmt: skip
+    axes.set_title(f"Accuracy on the {classes} rarest classes,\nother people's test images", fontsize=10, color=INK)
+    axes.set_ylim(0, 50)
+    axes.set_xticks([])
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _image(axes: Axes, split: ImageSplit, position: int) -> None:
+    (image,) = split.images([position])
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    axes.imshow(np.asarray(image.crop((left, top, left + side, top + side))), interpolation="lanczos")
+    axes.set_axis_off()
+
+
+def _answer(figure: Figure, x: float, y: float, model: Answers, position: int, colour: str) -> None:
+    said = int(model.prediction[position])
+    right = said == int(model.label[position])
+    figure.text(x, y, "\N{BLACK SQUARE}", ha="left", va="center", fontsize=9, color=colour)
+    mark = "\N{CHECK MARK}" if right else "\N{BALLOT X}"
+    figure.text(x + 0.016, y, f"{mark} {model.results.class_names[said]}",
+                ha="left", va="center", fontsize=9.5, color=RIGHT if right else WRONG,
+                fontweight="bold" if right else "normal")  # fmt: skip
+
+
+if __name__ == "__main__":
+    evaluation = Path(sys.argv[1]) / "evaluation"
+    answers = [Answers.read(evaluation / name) for name in NAMES]
+    figure = draw(answers, load_data("clothing_small").test)
+    figure.savefig(Path(__file__).with_name("photos.png"), dpi=100, metadata={"Software": None})
