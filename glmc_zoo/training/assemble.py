@@ -82,7 +82,8 @@ def assemble(options: RunOptions) -> RunParts:
     options, decision = settle_length(options, len(data.train), before)
     stage = main_process_first(accelerator, lambda: make_stage(options.stage))
     options = with_precision(options, accelerator)
-    resumption, checkpoint_data = find_resumption(
+    # The lock is released with its last name; the run folder takes it over below.
+    resumption, checkpoint_data, lock = find_resumption(
         accelerator, options, data, stage.run_name(data.name, options.schedule.seed)
     )
     options = options.with_values(**resumption.decided)
@@ -109,6 +110,7 @@ def assemble(options: RunOptions) -> RunParts:
 
     # ---------------------------------------------------------------- run folder, what Accelerate wraps
     folder = RunFolder(accelerator, options, stage.run_name(data.name, schedule.seed))
+    del lock
     # The loop brings batches to the device, beside the step before (`Transfer`).
     placed = [True, True, False]
     prepared, wrapped, loader = accelerator.prepare(task, optimizer, loader, device_placement=placed)

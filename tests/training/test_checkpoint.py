@@ -13,7 +13,8 @@ from accelerate import Accelerator
 from torch import nn
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.training.checkpoint import Best, Checkpoints, Progress, newest_checkpoint
+from glmc_zoo.training.checkpoint import Checkpoints, newest_checkpoint
+from glmc_zoo.training.progress import Best, Progress
 
 
 @pytest.fixture
@@ -22,8 +23,7 @@ def saved(accelerate: Callable[..., Accelerator], tmp_path: Path) -> tuple[Check
     accelerator = accelerate()
     model = accelerator.prepare(nn.Linear(1, 1, bias=False))
     progress = Progress()
-    accelerator.register_for_checkpointing(progress)
-    checkpoints = Checkpoints(accelerator, tmp_path / "checkpoints", keep=2)
+    checkpoints = Checkpoints(accelerator, tmp_path / "checkpoints", {"model": model, "progress": progress}, keep=2)
     for progress.step in (1, 2, 3):
         model.weight.data.fill_(progress.step)
         checkpoints.save(progress)
@@ -41,9 +41,7 @@ def test_the_newest_are_kept_and_loaded(saved: tuple[Checkpoints, nn.Linear, Pro
     assert model.weight.item() == 2 and progress.step == 2
 
 
-@pytest.mark.parametrize(
-    "file", ["model.safetensors", "custom_checkpoint_0.pkl", "random_states_0.pkl", "manifest.json"]
-)
+@pytest.mark.parametrize("file", ["model.safetensors", "progress.json", "random_0.safetensors", "manifest.json"])
 @pytest.mark.parametrize("damage", ["cut", "garbage", "missing", "empty"])
 def test_damage_is_skipped_with_a_warning(
     saved: tuple[Checkpoints, nn.Linear, Progress], caplog: pytest.LogCaptureFixture, file: str, damage: str
