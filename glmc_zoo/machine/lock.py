@@ -5,10 +5,10 @@ import os
 import platform
 import time
 from pathlib import Path
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, finalize
 
 import psutil
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import HOLDER_FILE, LOCK_FILE, write_json
@@ -18,7 +18,7 @@ _GRACE = 10.0
 
 
 class FolderLock:
-    """Exclusive use of a folder by this process, from `take_folder` to `release` or to the end of the process.
+    """Exclusive use of a folder by this process, from `take_folder` to `release` or to the end of this object.
 
     The operating system holds the lock and releases it with the process, however that ends: a lock file that a killed
     process leaves never blocks. A file beside it names the process for the message of whoever comes second.
@@ -27,6 +27,7 @@ class FolderLock:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = FileLock(folder / LOCK_FILE, thread_local=False)
+        self._end: finalize[..., FolderLock] | None = None
 
     @property
     def held(self) -> bool:
@@ -46,6 +47,7 @@ class FolderLock:
             except Timeout:
                 raise UserError(_in_use(self.folder, holder, option)) from None
         write_json(self.folder / HOLDER_FILE, {"process": os.getpid(), "host": platform.node()})
+        self._end = finalize(self, _give_back, self._lock, self.folder, os.getpid())  # also when the process ends
 
     def _acquire(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -55,6 +57,8 @@ class FolderLock:
                 if (self.folder / LOCK_FILE).exists():
                     return
                 self._lock.release(force=True)  # the process before removed its lock file in this moment
+        except Timeout:
+            raise
         except NotImplementedError:  # a file system without locks
             return
         except OSError as error:
@@ -62,10 +66,15 @@ class FolderLock:
 
     def release(self) -> None:
         """Give the lock back and remove its files."""
-        if self.held:
-            (self.folder / HOLDER_FILE).unlink(missing_ok=True)
-            (self.folder / LOCK_FILE).unlink(missing_ok=True)
-            self._lock.release(force=True)
+        if self._end is not None:
+            self._end()
+
+
+def _give_back(lock: BaseFileLock, folder: Path, process: int) -> None:
+    if os.getpid() == process and lock.is_locked:  # not in a copy of the process that loads images
+        (folder / HOLDER_FILE).unlink(missing_ok=True)
+        (folder / LOCK_FILE).unlink(missing_ok=True)
+        lock.release(force=True)
 
 
 _HELD: WeakValueDictionary[str, FolderLock] = WeakValueDictionary()

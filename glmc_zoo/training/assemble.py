@@ -82,8 +82,8 @@ def assemble(options: RunOptions) -> RunParts:
     options, decision = settle_length(options, len(data.train), before)
     stage = main_process_first(accelerator, lambda: make_stage(options.stage))
     options = with_precision(options, accelerator)
-    # The lock is released with its last name; the run folder takes it over below.
-    resumption, checkpoint_data, lock = find_resumption(
+    # The lock of a resumed run holds until the run folder below shares it.
+    resumption, checkpoint_data, _lock = find_resumption(
         accelerator, options, data, stage.run_name(data.name, options.schedule.seed)
     )
     options = options.with_values(**resumption.decided)
@@ -110,7 +110,6 @@ def assemble(options: RunOptions) -> RunParts:
 
     # ---------------------------------------------------------------- run folder, what Accelerate wraps
     folder = RunFolder(accelerator, options, stage.run_name(data.name, schedule.seed))
-    del lock
     # The loop brings batches to the device, beside the step before (`Transfer`).
     placed = [True, True, False]
     prepared, wrapped, loader = accelerator.prepare(task, optimizer, loader, device_placement=placed)

@@ -32,9 +32,12 @@ def write_state(folder: Path, name: str, state: Any) -> None:
     """
     tensors: dict[str, Tensor] = {}
     structure = _packed(state, name, [], tensors)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(structure) + "\n", encoding="utf-8")
     if tensors:
-        save_file(tensors, folder / f"{name}.safetensors", metadata={"format": "pt"})
-    (folder / f"{name}.json").write_text(json.dumps(structure) + "\n", encoding="utf-8")
+        weights = folder / f"{name}.safetensors"
+        save_file(tensors, weights, metadata={"format": "pt"})
+        weights.chmod(path.stat().st_mode)  # safetensors makes files that only the owner can read
 
 
 def read_state(folder: Path, name: str) -> Any:
@@ -73,8 +76,8 @@ def _packed(value: Any, name: str, path: list[str], tensors: dict[str, Tensor]) 
         while key in tensors:
             key += "~"
         detached = value.detach()
-        # A clone, always: tied weights share memory, which safetensors refuses.
-        tensors[key] = detached.cpu().clone(memory_format=torch.contiguous_format)
+        # A copy, always: tied weights share memory, which safetensors refuses.
+        tensors[key] = detached.to("cpu", copy=True, memory_format=torch.contiguous_format)
         return {_TENSOR: key} if detached.is_contiguous() else {_TENSOR: key, "stride": list(detached.stride())}
     if isinstance(value, dict):
         if all(isinstance(key, str) and key not in _MARKS for key in value):
