@@ -35,14 +35,14 @@ class EvaluationFolder:
             claim_folder(self.path, _ADVICE)
         self._lock = take_folder(self.path)
         if _is_left(self.path):
-            _remove_left(self.path)
+            _remove([self.path / left for left in (*_FILES, _STAGING)])  # the sign that they are left goes last
         check_folder(self.path, _ADVICE)  # another evaluation may have been in it until now
         return self.path
 
     @contextmanager
     def writing(self, name: str | None = None) -> Iterator[Path]:
         """A folder whose content becomes the folder ``name``, or is moved to the top, when the block succeeds."""
-        staging = self.path / _STAGING
+        staging, moved = self.path / _STAGING, list[Path]()
         staging.mkdir()
         try:
             yield staging
@@ -51,10 +51,12 @@ class EvaluationFolder:
                 return
             order = {file: number for number, file in enumerate(_FILES)}
             for path in sorted(staging.iterdir(), key=lambda path: order.get(path.name, -1)):
-                path.rename(self.path / path.name)
+                moved.append(self.path / path.name)
+                path.rename(moved[-1])
             staging.rmdir()
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        except BaseException:
+            _remove([*moved, staging])
+            raise
 
     def release(self) -> None:
         """Let other processes use the folder."""
@@ -69,9 +71,8 @@ def _is_left(folder: Path) -> bool:
     return {path.name for path in folder.iterdir()} <= {_STAGING, LOCK_FILE, HOLDER_FILE, *_FILES}
 
 
-def _remove_left(folder: Path) -> None:
-    for name in (*reversed(_FILES), _STAGING):  # the sign that they are left goes last
-        path = folder / name
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
         if path.is_dir():
             shutil.rmtree(path)
         else:
