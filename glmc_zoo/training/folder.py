@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -207,8 +208,11 @@ def lock_run(folder: Path) -> FolderLock:
         UserError: Another process uses it.
     """
     lock = take_folder(folder)
-    for left in folder.glob(".writing-*"):
-        left.unlink()
+    for left in (*folder.glob(".writing-*"), *folder.glob("checkpoints/.writing-*")):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
     mend_exports(folder)
     return lock
 
