@@ -39,14 +39,29 @@ def resuming(folder: Path, call: str) -> str:
     """
     if call.startswith("glmc_zoo."):
         return f"the same call with output_dir={str(folder)!r}, resume='auto'"
-    given, rest = sys.argv[1:], list[str]()
+    begin, given, rest = _launched_by() or _called(sys.argv[0]), sys.argv[1:], list[str]()
     while given:
         word = given.pop(0)
         if word in ("--output-dir", "--resume"):
             given[:1] = []
         elif not word.startswith(("--output-dir=", "--resume=")):
             rest.append(word)
-    return shlex.join([*_called(sys.argv[0]), *rest, "--output-dir", str(folder), "--resume", "auto"])
+    return shlex.join([*begin, *rest, "--output-dir", str(folder), "--resume", "auto"])
+
+
+def _launched_by() -> list[str] | None:
+    """The command of the launcher that started this process, up to the script; ``None`` without a launcher."""
+    import psutil
+
+    if not {"ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"} & set(os.environ):
+        return None
+    try:
+        parent = psutil.Process().parent()
+        words: list[str] = [] if parent is None else parent.cmdline()
+    except psutil.Error:
+        return None
+    begin = len(words) - len(sys.argv) + 1
+    return words[:begin] if begin > 1 and words[begin:] == sys.argv[1:] else None
 
 
 def python_call(name: str, options: Mapping[str, Any]) -> str:

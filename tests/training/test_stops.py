@@ -191,7 +191,7 @@ def test_two_processes_stop_at_the_same_step(lab: Any, tmp_path: Path, whole_of_
     name, lines = signal.Signals(number).name, err.splitlines()
     said = [line for line in lines if line.startswith("train.py: Stopped by")]
     assert len(said) == 1 and said[0].startswith(f"train.py: Stopped by {name}, checkpoint {run}"), err
-    assert "; to go on: torchrun --nproc_per_node 2 --standalone" in said[0]
+    assert "-m torch.distributed.run --nproc_per_node 2 --standalone" in said[0].partition("; to go on: ")[2]
     assert number == signal.SIGINT or any("exitcode  : 143" in line for line in lines), err
     assert 0 < len(lab.rows(run)) < 15
     outcome = lab.torchrun(lab.recipe, *options, "--output-dir", run, "--resume", "auto", cwd=tmp_path)
