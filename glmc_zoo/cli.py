@@ -48,8 +48,10 @@ def run_recipe(main: Callable[[], None]) -> None:
         lost.in_one_process = True
         _report(lost)
         status = 2
-    except KeyboardInterrupt:
-        status = 130
+    except KeyboardInterrupt as stop:
+        status = getattr(stop, "status", 130)
+        if str(stop) and int(os.environ.get("RANK", "0")) == 0:
+            print(f"{Path(sys.argv[0]).name}: {stop}", file=sys.stderr)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         _end_process(status)
     if status:

@@ -10,6 +10,8 @@ from typing import Any, TextIO
 
 from glmc_zoo.errors import UserError
 
+LOCK_FILE, HOLDER_FILE = ".lock", ".holder.json"
+"""Files in a folder that a process has locked; see `glmc_zoo.machine.lock`."""
 _WIDE = 0.02
 
 
@@ -71,13 +73,13 @@ def check_folder(folder: Path, advice: str, *, option: str = "output_dir") -> No
         raise UserError(f"{option}={str(folder)!r} is not UTF-8: give a folder whose whole path is.") from error
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
-        names = sorted(path.name for path in existing.iterdir()) if existing == folder else []
+        inside = {path.name for path in existing.iterdir()} if existing == folder else set()
     except OSError as error:
         raise UserError(f"{option}={str(folder)!r} cannot be written: {error.strerror or error}.") from error
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         reason = "Permission denied" if existing.is_dir() else "Not a directory"
         raise UserError(f"{option}={str(folder)!r} cannot be written: {reason}.")
-    if names:
+    if names := sorted(inside - {LOCK_FILE, HOLDER_FILE}):
         shown = ", ".join(names[:3]) + (", ..." if names[3:] else "")
         raise UserError(f"{option}={str(folder)!r} already holds files ({shown}); {advice}.")
 

@@ -56,7 +56,7 @@ LIBRARIES = {
     "metrics": {"evaluate", "datasets", "matplotlib"},
     "hub": {"timm", "torch", "huggingface_hub", "safetensors", "jinja2"},
     "options": set(),
-    "machine": {"torch", "accelerate", "psutil"},
+    "machine": {"torch", "accelerate", "psutil", "filelock"},
 }
 LIBRARIES["data"].add("pillow_heif")
 LIBRARIES["scoring"] = {"pyarrow"}.union(*LIBRARIES.values())

@@ -10,7 +10,12 @@ from typing import Any
 
 
 def command_line() -> str:
-    """The command as it was given; each launcher leaves its mark in the environment."""
+    """The command as it was given, without folders of this machine."""
+    return shlex.join([*_called("recipes/" + Path(sys.argv[0]).name), *map(without_folder, sys.argv[1:])])
+
+
+def _called(script: str) -> list[str]:
+    """Launcher and script; each launcher leaves its mark in the environment."""
     environment = os.environ
     launcher = ["python"]
     if "ACCELERATE_MIXED_PRECISION" in environment:
@@ -21,10 +26,42 @@ def command_line() -> str:
         launcher = ["torchrun", "--nproc_per_node", environment["LOCAL_WORLD_SIZE"], *machines]
     if sys.argv[0].startswith("glmc-zoo "):
         name = sys.argv[0].removeprefix("glmc-zoo ")
-        called = ["glmc-zoo", name] if launcher == ["python"] else [*launcher, "-m", "glmc_zoo", name]
-    else:
-        called = [*launcher, "recipes/" + Path(sys.argv[0]).name]
-    return shlex.join([*called, *map(without_folder, sys.argv[1:])])
+        return ["glmc-zoo", name] if launcher == ["python"] else [*launcher, "-m", "glmc_zoo", name]
+    return [*launcher, script]
+
+
+def resuming(folder: Path, call: str) -> str:
+    """How a run goes on: the command that was given, with the options that say so; for the terminal of its user.
+
+    Args:
+        folder: Run folder.
+        call: The command or the Python call that began the run, as results have it.
+    """
+    if call.startswith("glmc_zoo."):
+        return f"the same call with output_dir={str(folder)!r}, resume='auto'"
+    begin, given, rest = _launched_by() or _called(sys.argv[0]), sys.argv[1:], list[str]()
+    while given:
+        word = given.pop(0)
+        if word in ("--output-dir", "--resume"):
+            given[:1] = []
+        elif not word.startswith(("--output-dir=", "--resume=")):
+            rest.append(word)
+    return shlex.join([*begin, *rest, "--output-dir", str(folder), "--resume", "auto"])
+
+
+def _launched_by() -> list[str] | None:
+    """The command of the launcher that started this process, up to the script; ``None`` without a launcher."""
+    import psutil
+
+    if not {"ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"} & set(os.environ):
+        return None
+    try:
+        parent = psutil.Process().parent()
+        words: list[str] = [] if parent is None else parent.cmdline()
+    except psutil.Error:
+        return None
+    begin = len(words) - len(sys.argv) + 1
+    return words[:begin] if begin > 1 and words[begin:] == sys.argv[1:] else None
 
 
 def python_call(name: str, options: Mapping[str, Any]) -> str:

@@ -13,7 +13,8 @@ LOOP_OPTIONS = frozenset(
     {
         *(name for name in field_names(ScheduleOptions, OptimizerOptions) if name not in ("batch_size", "seed")),
         *("augment", "auto_augment", "random_erasing", "cutout", "compile", "compile_mode", "resident", "profile"),
-        *("checkpoint_every", "checkpoint_steps", "keep_checkpoints", "eval_every", "select", "tracker"),
+        *("checkpoint_every", "checkpoint_steps", "checkpoint_minutes", "keep_checkpoints"),
+        *("eval_every", "select", "tracker"),
         *field_names(GLMCSwitches),
         *("preset", "plugin", "accept_new_data"),
     }

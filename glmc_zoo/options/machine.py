@@ -44,6 +44,15 @@ class OutputOptions(OptionGroup):
     )
     checkpoint_every: int = option("epochs between checkpoints", default=1, at_least=1)
     checkpoint_steps: int = option("steps between checkpoints within an epoch; 0: none", default=0, at_least=0)
+    checkpoint_minutes: float = option(
+        "minutes from one checkpoint to the next within an epoch, at the first step after them; 0: none", default=10.0,
+        at_least=0,
+    )  # fmt: skip
+    preempt_signal: Literal["USR1", "USR2", "HUP", "XCPU"] | None = option(
+        "further signal that stops the run with a checkpoint, as SIGTERM and Ctrl-C do: the warning of Slurm or of a "
+        "spot machine",
+        default=None,
+    )
     keep_checkpoints: int = option("newest checkpoints to keep", default=2, at_least=1)
     eval_every: int = option("epochs between evaluations; the last epoch always has one", default=1, at_least=1)
     select: Literal["last", "best"] = option(

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +19,6 @@ from glmc_zoo.data import (
 )
 from glmc_zoo.data.splits import untested_note
 from glmc_zoo.errors import as_shown
-from glmc_zoo.files import claim_folder, fresh_folder
 from glmc_zoo.hub import ModelSource, open_model
 from glmc_zoo.machine.accelerator import make_accelerator
 from glmc_zoo.machine.hardware import loading_workers
@@ -35,6 +33,7 @@ from glmc_zoo.scoring.corrections import Corrections, make_corrections, search_c
 from glmc_zoo.scoring.intensity import as_trained
 from glmc_zoo.scoring.loop import Scored, score_split
 from glmc_zoo.scoring.model import Classifier, load_classifier
+from glmc_zoo.scoring.output import EvaluationFolder
 from glmc_zoo.scoring.saving import check_foldable, check_saving, save_corrected
 from glmc_zoo.scoring.shots import prior_counts, shot_groups
 from glmc_zoo.scoring.thresholds import precision_thresholds
@@ -72,7 +71,8 @@ class EvaluationRun:
         models = dict(zip(self.names, self.sources, strict=True))
         self.shots = shot_groups(shots, self.data.class_names, self.data_counts, models)
         self.notes = [*self.data.notes, *self.shots.notes]
-        self.folder = on_main_process(self.accelerator, lambda: _claim(wanted.output_dir, self.names))
+        self.output = EvaluationFolder()
+        self.folder = on_main_process(self.accelerator, lambda: self.output.claim(wanted.output_dir, self.names))
         self.results: list[EvaluationResults] = []
 
     def _open(self, name: str) -> ModelSource:
@@ -137,12 +137,14 @@ class EvaluationRun:
             notes = [*notes, *untested]
         results = self._results(name, source, classifier, scored, posthoc, [*self.notes, *notes], start)
         if self.accelerator.is_main_process:
-            folder = self.folder / name if len(self.sources) > 1 else self.folder
+            inside = name if len(self.sources) > 1 else None
             paths = self.split.paths() if isinstance(self.split, ImageSplit) else None
-            report.write_evaluation(folder, results, scored, paths)
+            with self.output.writing(inside) as folder:
+                report.write_evaluation(folder, results, scored, paths)
             if self.options.evaluation.save is not None and corrections is not None:
+                plots = self.folder / (inside or "") / "plots"
                 saved = save_corrected(
-                    self.options, source, classifier, corrections, results, self.held_out_thresholds, folder / "plots"
+                    self.options, source, classifier, corrections, results, self.held_out_thresholds, plots
                 )
                 print(f"saved    {saved}")
         self.results.append(results)
@@ -254,9 +256,11 @@ class EvaluationRun:
         """Write the comparison of several models, and print the table."""
         if self.accelerator.is_main_process:
             if len(self.results) > 1:
-                report.write_comparison(self.folder, self.results)
+                with self.output.writing() as folder:
+                    report.write_comparison(folder, self.results)
             print(report.score_table(self.results))
             print(f"results  {self.folder}")
+            self.output.release()
         self.accelerator.wait_for_everyone()
         return self.results
 
@@ -275,11 +279,3 @@ def _open_data(options: EvaluateOptions, sources: list[ModelSource]) -> Evaluati
         return load_stream_data(options.data)
     trained = [source.results.data for source in sources if source.results is not None]
     return load_evaluation_data(options.data, trained=trained)
-
-
-def _claim(output_dir: str | None, names: list[str]) -> Path:
-    """The folder for the results, made and empty."""
-    name = names[0] if len(names) == 1 else f"{len(names)}-models"
-    folder = fresh_folder(Path("runs") / f"eval-{name}") if output_dir is None else Path(output_dir)
-    claim_folder(folder, "choose another folder")
-    return folder

@@ -82,7 +82,8 @@ def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
     if data is None:
         data = main_process_first(accelerator, lambda: load_split_data(options.data))
     options, stage, decision = _settle_stage(options, data, accelerator)
-    resumption, checkpoint_data = find_resumption(
+    # The lock of a resumed run holds until the run folder below shares it.
+    resumption, checkpoint_data, _lock = find_resumption(
         accelerator, options, data, stage.run_name(data.name, options.schedule.seed)
     )
     options = options.with_values(**resumption.decided)
@@ -142,7 +143,7 @@ def settle_run(
     """
     options, stage, _ = _settle_stage(options, data, accelerator, resumed=resumed)
     if resumed:
-        resumption, _ = find_resumption(accelerator, options, data, stage.run_name(data.name, options.schedule.seed))
+        resumption, _, _ = find_resumption(accelerator, options, data, stage.run_name(data.name, options.schedule.seed))
         options = options.with_values(**resumption.decided)
     spec = input_spec(options.images, data, stage.timm_name, pretrained=stage.pretrained, own_size=stage.own_size)
     return settle_options(options, data, spec), stage

@@ -3,11 +3,11 @@
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from accelerate.logging import get_logger
 
@@ -15,10 +15,15 @@ from glmc_zoo.data.fingerprint import DataFingerprint
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import write_json
 from glmc_zoo.hub.folder import file_sha256
+from glmc_zoo.machine.processes import on_main_process
+from glmc_zoo.training.progress import AccelerateState, Progress, RandomState, Stateful
+from glmc_zoo.training.state_files import read_state, unreadable, write_state
 
 _log = get_logger(__name__)
 _MANIFEST = "manifest.json"
 _DATA = "data.json"
+_FORMAT = 2
+"""Version of the files in a checkpoint; the first one had pickles."""
 
 
 @dataclass(frozen=True)
@@ -35,68 +40,32 @@ class CheckpointData:
 
     @classmethod
     def load(cls, checkpoint: Path) -> "CheckpointData | None":
-        """The data set of a checkpoint that can be used; ``None`` where it does not state one."""
+        """The data set of a checkpoint that can be used; ``None`` where it does not state one.
+
+        Raises:
+            UserError: The file does not hold it.
+        """
         path = checkpoint / _DATA
         if not path.exists():
             return None
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return cls(DataFingerprint.from_json(values), values["notes"])
-
-
-@dataclass
-class Progress:
-    """How far a run has come; saved with every checkpoint, beside weights and optimiser."""
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    sums: dict[str, float] = field(default_factory=dict)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The fields as plain values."""
-        return asdict(self)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
-        for f in fields(self):
-            setattr(self, f.name, state[f.name])
-
-
-class Best:
-    """The best epoch so far on the held-out images, with its weights; saved with every checkpoint.
-
-    The weights are inside the checkpoint, so that it never refers to a file that is gone.
-    """
-
-    def __init__(self) -> None:
-        self.epoch, self.score = -1, -1.0
-        self.weights: dict[str, torch.Tensor] = {}
-
-    def offer(self, epoch: int, score: float, model: torch.nn.Module) -> None:
-        """Take ``epoch`` when its score is the highest so far; among equal scores the first wins."""
-        if score > self.score:
-            self.epoch, self.score = epoch, score
-            self.weights = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        """The fields as they are."""
-        return dict(vars(self))
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
-        vars(self).update(state)
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return cls(DataFingerprint.from_json(values), [str(note) for note in values["notes"]])
+        except (OSError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise unreadable(path, error) from error
 
 
 class Checkpoints:
     """The newest ``keep`` checkpoints of one run, in ``folder``.
 
     A checkpoint is written under another name, listed in a manifest with the SHA-256 of each file, and renamed. A
-    process killed at any moment leaves either a complete checkpoint or a folder that is never taken for one.
+    process killed at any moment leaves either a complete checkpoint or a folder that is never taken for one. Its files
+    are safetensors and JSON: a checkpoint from somebody else cannot run code.
 
     Args:
-        accelerator: Knows the state to save.
+        accelerator: Its count of accumulated batches and its gradient scaler are saved too.
         folder: The folder of the checkpoints; it is made with the first of them.
+        state: What is saved, by the name of its files. It must be equal in all processes.
         keep: Checkpoints to keep.
         plugins: SHA-256 of each plug-in file by its name.
         data: The data set; the main process needs it, and the others may leave it out.
@@ -106,43 +75,59 @@ class Checkpoints:
         self,
         accelerator: Accelerator,
         folder: Path,
+        state: Mapping[str, Stateful],
         *,
         keep: int,
         plugins: dict[str, str] | None = None,
         data: CheckpointData | None = None,
     ) -> None:
         self.accelerator, self.folder, self.keep = accelerator, folder, keep
+        self.state: dict[str, Stateful] = {**state, "accelerate": AccelerateState(accelerator)}
+        self.random = RandomState(accelerator.device)
         self.plugins, self.data = plugins or {}, data
 
     def save(self, progress: Progress) -> Path:
-        """Write all state that Accelerate knows, under the name of the step; called by all processes."""
+        """Write all state, under the name of the step; called by all processes.
+
+        Raises:
+            UserError: Something has a state that a checkpoint cannot hold; in all processes.
+        """
         target = self.folder / f"step-{progress.step:09d}"
         partial = self.folder / f".writing-{target.name}"
-        if self.accelerator.is_main_process:
-            for left in self.folder.glob(".writing-*"):  # from a process that was killed
-                shutil.rmtree(left)
-            partial.mkdir(parents=True)
+        on_main_process(self.accelerator, lambda: self._write(partial))
+        write_state(partial, self._random_name, self.random.state_dict())
         self.accelerator.wait_for_everyone()
-        self.accelerator.save_state(str(partial), safe_serialization=True)
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            if self.data is not None:
-                self.data.save(partial)
-            paths = sorted(path for path in partial.rglob("*") if path.is_file())
-            files = {path.relative_to(partial).as_posix(): file_sha256(path) for path in paths}
-            manifest = {"step": progress.step, **self._setting(), "sha256": files}
-            with (partial / _MANIFEST).open("w", encoding="utf-8") as file:
-                json.dump(manifest, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            if target.exists():  # the same step again, after resuming from an older checkpoint
-                shutil.rmtree(target)
-            partial.replace(target)
-            # Newer ones can only be damaged ones that were skipped: they must not replace good ones.
-            for old in [path for path in self._all() if path <= target][self.keep :]:
-                shutil.rmtree(old)
-        self.accelerator.wait_for_everyone()
+        on_main_process(self.accelerator, lambda: self._complete(partial, target, progress.step))
         return target
+
+    @property
+    def _random_name(self) -> str:
+        return f"random_{self.accelerator.process_index}"
+
+    def _write(self, partial: Path) -> None:
+        """Write what is equal in all processes."""
+        for left in self.folder.glob(".writing-*"):  # from a process that was killed
+            shutil.rmtree(left)
+        partial.mkdir(parents=True)
+        for name, item in self.state.items():
+            write_state(partial, name, item.state_dict())
+        if self.data is not None:
+            self.data.save(partial)
+
+    def _complete(self, partial: Path, target: Path, step: int) -> None:
+        """List the files, give the folder its name, and remove old checkpoints."""
+        files = {path.name: file_sha256(path) for path in sorted(partial.iterdir())}
+        manifest = {"format": _FORMAT, "step": step, **self._setting(), "sha256": files}
+        with (partial / _MANIFEST).open("w", encoding="utf-8") as file:
+            json.dump(manifest, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():  # the same step again, after resuming from an older checkpoint
+            shutil.rmtree(target)
+        partial.replace(target)
+        # Newer ones can only be damaged ones that were skipped: they must not replace good ones.
+        for old in [path for path in self._all() if path <= target][self.keep :]:
+            shutil.rmtree(old)
 
     def drop_newer(self, checkpoint: Path) -> None:
         """Remove what is newer than ``checkpoint``: a run that goes back to it goes through those steps again."""
@@ -156,7 +141,11 @@ class Checkpoints:
         return _newest_first(self.folder)
 
     def load(self, checkpoint: Path) -> None:
-        """Restore weights, optimiser, random states and everything registered."""
+        """Restore weights, optimiser, random numbers and all other state.
+
+        Raises:
+            UserError: A file is damaged or does not fit the run, or the run was launched otherwise.
+        """
         check_checkpoint(checkpoint)
         saved = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
         for name, now in self._setting().items():
@@ -166,7 +155,12 @@ class Checkpoints:
                     f"Checkpoint {str(checkpoint)!r} was written with {name} {saved.get(name)} and cannot go on with "
                     f"{now}; {fix}."
                 )
-        self.accelerator.load_state(str(checkpoint))
+        for name, item in [*self.state.items(), (self._random_name, self.random)]:
+            state = read_state(checkpoint, name)
+            try:
+                item.load_state_dict(state)
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+                raise unreadable(checkpoint / f"{name}.json", error) from error
 
     def _setting(self) -> dict[str, Any]:
         """What a resumed run must share beside its options."""
@@ -175,18 +169,28 @@ class Checkpoints:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest readable checkpoint in a folder; newer ones that cannot be read are skipped with a warning."""
+    """The newest readable checkpoint in a folder; newer ones that cannot be read are skipped with a warning.
+
+    Raises:
+        UserError: There are only checkpoints of an earlier version, which a run from the beginning would replace.
+    """
+    outdated = []
     for checkpoint in _newest_first(folder):
         fault = _fault(checkpoint)
         if fault is None:
             return checkpoint
+        outdated += [checkpoint] if fault == _OUTDATED else []
         _log.warning(f"Checkpoint {checkpoint} is skipped: {fault}.")
+    if outdated:
+        raise UserError(f"Checkpoint {str(outdated[0])!r} {_OUTDATED}; {_OTHER_VERSION}.")
     return None
 
 
 def check_checkpoint(checkpoint: Path) -> None:
     """Refuse a checkpoint whose files are not those of its list."""
     fault = _fault(checkpoint)
+    if fault == _OUTDATED:
+        raise UserError(f"Checkpoint {str(checkpoint)!r} {fault}; {_OTHER_VERSION}.")
     if fault is not None:
         run = str(checkpoint.absolute().parent.parent)
         raise UserError(
@@ -203,16 +207,29 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"), reverse=True)
 
 
+_OUTDATED = "was written by an earlier version of glmc_zoo, whose checkpoints held pickles, and is not read"
+_OTHER_VERSION = "finish the run with that version, or begin in another output_dir="
+
+
 def _fault(checkpoint: Path) -> str | None:
     """Why a checkpoint cannot be used; ``None`` when it can."""
     try:
         manifest = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
+        if "format" not in manifest:
+            return _OUTDATED
+        if manifest["format"] != _FORMAT or not isinstance(manifest["step"], int):
+            return f"{_MANIFEST} has format {manifest['format']!r}, and this version reads {_FORMAT}"
         expected = dict(manifest["sha256"])
         for name, digest in expected.items():
-            if file_sha256(checkpoint / name) != digest:
+            path = checkpoint / name
+            if path.parent != checkpoint or path.is_symlink() or (path.exists() and not path.is_file()):
+                return f"{name} is not a plain file of the checkpoint"
+            if file_sha256(path) != digest:
                 return f"{name} is damaged"
-        return None
+        used = {path.name for suffix in ("json", "safetensors") for path in checkpoint.glob(f"*.{suffix}")}
+        unlisted = sorted(used - {_MANIFEST, *expected})
+        return f"{unlisted[0]} is not in {_MANIFEST}" if unlisted else None
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return f"{_MANIFEST} cannot be read ({type(error).__name__})"

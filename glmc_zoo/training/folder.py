@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from accelerate import Accelerator
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import check_folder, claim_folder, fresh_folder, replace_file
+from glmc_zoo.hub.export.run import mend_exports
+from glmc_zoo.machine.lock import FolderLock, take_folder
 from glmc_zoo.machine.processes import on_main_process
 from glmc_zoo.options.run import RunOptions, option_defaults, saved
 
@@ -18,7 +21,8 @@ from glmc_zoo.options.run import RunOptions, option_defaults, saved
 FREE_ON_RESUME = frozenset(
     {
         *("output_dir", "resume", "accept_new_data", "workers", "data_dir", "tracker", "threads", "resident"),
-        *("keep_checkpoints", "checkpoint_every", "checkpoint_steps", "license", "export_half", "export_encoder"),
+        *("keep_checkpoints", "checkpoint_every", "checkpoint_steps", "checkpoint_minutes", "preempt_signal"),
+        *("license", "export_half", "export_encoder"),
         # It changes what is exported, and nothing that is trained.
         "calibrate",
         *("profile", "skip_bad_images", "feature_cache"),
@@ -33,12 +37,41 @@ class RunFolder:
 
     A folder that holds anything is another run's, unless ``resume`` says that it is this one and its ``config.yaml``
     agrees in everything that changes the result. A refusal touches nothing in it, and a dry run makes no folder.
+    The main process locks the folder: it is refused while another process uses it.
     """
 
     def __init__(self, accelerator: Accelerator, options: RunOptions, name: str) -> None:
         self.accelerator = accelerator
-        self.path = Path(on_main_process(accelerator, lambda: str(_claim(options, name))))
+        self._lock: FolderLock | None = None
+        self.path = Path(on_main_process(accelerator, lambda: str(self._claim(options, name))))
         self._options = saved(options)
+
+    def _claim(self, options: RunOptions, name: str) -> Path:
+        """The folder, made and locked; without a ``config.yaml`` to begin with, it gets one."""
+        folder = run_folder(options, name)
+        before = options_before(folder, options.output.resume)
+        if before is not None:
+            check_same_run(folder, before, options)
+            self._lock = lock_run(folder)
+            return folder
+        if folder.is_file():
+            raise UserError(f"output_dir={str(folder)!r} is a file; name a folder.")
+        advice = "choose another folder, or go on with that run by resume='auto'"
+        config = folder / "config.yaml"
+        advice = advice if config.exists() else "they are not a run's, so choose another folder"
+        if options.output.dry_run:
+            check_folder(folder, advice)
+            return folder
+        claim_folder(folder, advice)
+        self._lock = take_folder(folder)
+        check_folder(folder, advice)  # another run may have been in it until now
+        _write_options(folder, saved(options))
+        return folder
+
+    def release(self) -> None:
+        """Let other processes use the folder; by the main process."""
+        if self._lock is not None:
+            self._lock.release()
 
     def save_options(self, options: RunOptions | None = None) -> None:
         """Write the options of a run that goes on to ``config.yaml``: some may differ from those it was begun with.
@@ -171,23 +204,20 @@ def differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
 
 
-def _claim(options: RunOptions, name: str) -> Path:
-    folder = run_folder(options, name)
-    before = options_before(folder, options.output.resume)
-    if before is not None:
-        check_same_run(folder, before, options)
-        return folder
-    if folder.is_file():
-        raise UserError(f"output_dir={str(folder)!r} is a file; name a folder.")
-    advice = "choose another folder, or go on with that run by resume='auto'"
-    config = folder / "config.yaml"
-    advice = advice if config.exists() else "they are not a run's, so choose another folder"
-    if options.output.dry_run:
-        check_folder(folder, advice)
-        return folder
-    claim_folder(folder, advice)
-    _write_options(folder, saved(options))
-    return folder
+def lock_run(folder: Path) -> FolderLock:
+    """Lock the folder of a run that is resumed, and remove what a killed process left half-written in it.
+
+    Raises:
+        UserError: Another process uses it.
+    """
+    lock = take_folder(folder)
+    for left in (*folder.glob(".writing-*"), *folder.glob("checkpoints/.writing-*")):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
+    mend_exports(folder)
+    return lock
 
 
 def _write_options(folder: Path, values: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from glmc_zoo.machine.accelerator import make_accelerator
 from glmc_zoo.machine.clock import StageClock
 from glmc_zoo.machine.hardware import hardware_text, leave_cores_to, loading_workers
 from glmc_zoo.machine.processes import main_process_first, on_main_process
+from glmc_zoo.machine.signals import StopSignals
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.results import HeadFacts, HeadTrial, RunResults, Selection
 from glmc_zoo.scoring.model import Classifier
@@ -76,7 +77,7 @@ class HeadRun(ScoredRun):
         leave_cores_to(self.workers, device, options.machine.threads)
         name = self.stage.run_name(self.data.name, options.schedule.seed)
         self.folder = RunFolder(self.accelerator, self.options, name)
-        self.clock = StageClock(self.accelerator)
+        self.clock, self.signals = StageClock(self.accelerator), StopSignals(options.output.preempt_signal)
 
     @property
     def model(self) -> nn.Module:
@@ -106,7 +107,15 @@ class HeadRun(ScoredRun):
             self.say(line)
 
     def train(self) -> None:
-        """Compute the features, train and choose the classifier, and put it into the network."""
+        """Compute the features, train and choose the classifier, and put it into the network.
+
+        Raises:
+            RunStopped: A signal came; the features so far are in their parts on disk.
+        """
+        with self.signals.raised(self._stop_text("{signal}", "the features so far are in parts on disk")):
+            self._train()
+
+    def _train(self) -> None:
         begun, tune = time.perf_counter(), self.stage.tune
         config, accelerator = self.spec.data_config, self.accelerator
         classifier = Classifier.of(self.model, len(self.data.class_names), config, accelerator.device)
@@ -153,6 +162,7 @@ class HeadRun(ScoredRun):
         results = self.leave(Selection(epoch=None, how=how))
         if self.stage.tune.feature_cache is None and self.accelerator.is_main_process:
             shutil.rmtree(self.cache, ignore_errors=True)
+        self.folder.release()
         return results
 
 

@@ -18,7 +18,8 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.machine.processes import own_share
 from glmc_zoo.machine.transfer import Transfer
 from glmc_zoo.method import Mix, MixedLossTask
-from glmc_zoo.training.checkpoint import Progress
+from glmc_zoo.training.progress import Progress
+from glmc_zoo.training.saving import SaveTimes
 from glmc_zoo.training.step import TrainStep
 
 _LOOK_EVERY = 25  # steps between looks at the losses: each look waits for the device
@@ -32,9 +33,10 @@ class NotFiniteError(UserError):
 class CheckpointHook:
     """Checkpoints within an epoch."""
 
-    every: int = 0
-    """Steps between two of them; 0 for none."""
+    times: SaveTimes | None = None
+    """When they are due, and when the run stops; ``None`` for never."""
     save: Callable[[], Any] = lambda: None
+    """Writes one; it raises where the run stops."""
     newest: Callable[[], str] = lambda: "none yet"
     """Name of the newest checkpoint, for the message when the loss is not finite."""
 
@@ -96,7 +98,8 @@ class _Losses:
         if not self.pending:
             return self._means()
         # What is not finite in one process is not finite in the mean: all of them stop together.
-        values = self.accelerator.reduce(torch.stack(self.pending), "mean").cpu().double()
+        of_all = self.accelerator.gather(torch.stack(self.pending)[None]).cpu().double()
+        values = of_all.mean(dim=0)
         bad = (~torch.isfinite(values)).any(dim=1).nonzero()
         if len(bad):
             row = int(bad[0])
@@ -106,8 +109,10 @@ class _Losses:
                 f"The loss is not finite at step {step} (epoch {self.progress.epoch}): {terms}; the last good "
                 f"checkpoint is {newest}; lower lr=, set clip_grad=1 or avoid fp16, in another output_dir=."
             )
-        for name, total in zip(self.names, values.sum(dim=0).tolist(), strict=True):
-            self.progress.sums[name] = self.progress.sums.get(name, 0.0) + total
+        # One by one: the last bits of a sum must not depend on where a checkpoint cut it.
+        for terms_of_step in values.tolist():
+            for name, value in zip(self.names, terms_of_step, strict=True):
+                self.progress.sums[name] = self.progress.sums.get(name, 0.0) + value
         self.pending.clear()
         return self._means()
 
@@ -142,7 +147,7 @@ class EpochTrainer:
         """
         accelerator, progress, clock = self.step.accelerator, self.progress, self.step.clock
         task: Any = accelerator.unwrap_model(self.step.task, keep_torch_compile=False)
-        length, done_before, images, due = len(self.loader), progress.batch, 0, False
+        length, done_before, images, times = len(self.loader), progress.batch, 0, self.checkpoints.times
         losses, transfer = _Losses(accelerator, progress), Transfer(accelerator.device)
         inputs_of = _Inputs(task, self.normalize, lambda h, w: self._mixes(task, h, w, range(done_before, length)))
         self.step.task.train()
@@ -153,9 +158,10 @@ class EpochTrainer:
             disable=None if accelerator.is_main_process else True,
         )  # fmt: skip
         self.step.begin(progress.epoch, progress.batch, length)
+        if times is not None:
+            times.begin()
         start = time.perf_counter()
-        rest = self._rest()
-        for batch in clock.batches(own_share(rest, accelerator)):
+        for batch in clock.batches(self._until_stopped(own_share(self._rest(), accelerator))):
             with clock.stage("transfer"):
                 batch = transfer(batch)
             with clock.stage("augment and mix"):
@@ -168,21 +174,34 @@ class EpochTrainer:
             progress.step += 1
             images += len(result["output"])
             clock.step_done()
-            # Between two optimiser steps only: a checkpoint holds no gradients that are still being added up.
-            due = due or bool(self.checkpoints.every and progress.step % self.checkpoints.every == 0)
-            stop = due and accelerator.sync_gradients and progress.batch < length
-            if progress.batch % _LOOK_EVERY == 0 or progress.batch == length or stop:
+            due = times is not None and times.after_step(progress.step, between=accelerator.sync_gradients)
+            # The end of an epoch has a checkpoint of its own, after an evaluation that a run which stops leaves out.
+            save = due and (progress.batch < length or (times is not None and times.stopping))
+            if progress.batch % _LOOK_EVERY == 0 or progress.batch == length or save:
                 means = losses.read(self.checkpoints.newest())
                 speed = images * accelerator.num_processes / (time.perf_counter() - start)
                 bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()} | {"images/s": f"{speed:.0f}"})
                 bar.update(progress.batch - bar.n)
-                if stop:
+                if save:
                     self.checkpoints.save()
-                    due = False
         bar.close()
+        if times is not None and times.stopping:  # without the processes that load images
+            losses.read(self.checkpoints.newest())
+            self.checkpoints.save()
         elapsed = time.perf_counter() - start
         means = {name: total / progress.batch for name, total in progress.sums.items()}
         return means | {"images_per_second": images * accelerator.num_processes / elapsed if images else 0.0}
+
+    def _until_stopped(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches; where a signal ended the processes that load them too, the run stops before the next batch."""
+        times, accelerator = self.checkpoints.times, self.step.accelerator
+        try:
+            yield from batches
+        except UserError:
+            if times is None or times.signals.number is None or accelerator.num_processes > 1:
+                raise
+            if not times.after_step(self.progress.step, between=accelerator.sync_gradients):
+                raise
 
     def _rest(self) -> Any:
         """The batches still to do; none where accepted new data made the epoch shorter than what is done of it."""

@@ -10,10 +10,11 @@ from glmc_zoo.data import LongTailData
 from glmc_zoo.data.fingerprint import DataChange, DataFingerprint, all_unreadable, compare, fingerprint
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import values_of
+from glmc_zoo.machine.lock import FolderLock
 from glmc_zoo.machine.processes import on_main_process
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.training.checkpoint import CheckpointData, check_checkpoint, checkpoint_step, newest_checkpoint
-from glmc_zoo.training.folder import check_same_run, options_before, run_folder, start_anew
+from glmc_zoo.training.folder import check_same_run, lock_run, options_before, run_folder, start_anew
 
 # Where nobody gives these, the images decided them when the run began; new images do not decide again.
 _DECIDED_BY_DATA = ("image_size", "augment")
@@ -33,8 +34,9 @@ class Resumption:
 
 def find_resumption(
     accelerator: Accelerator, options: RunOptions, data: LongTailData, name: str
-) -> tuple[Resumption, CheckpointData | None]:
-    """What the run goes on from, and, in the main process, what its checkpoints are to state about the data set.
+) -> tuple[Resumption, CheckpointData | None, FolderLock | None]:
+    """What the run goes on from; in the main process also what its checkpoints are to state about the data set, and
+    the lock on the folder of a resumed run.
 
     Args:
         accelerator: That of the run; the main process reads and compares for all.
@@ -43,12 +45,14 @@ def find_resumption(
         name: Of a fresh run folder.
 
     Raises:
-        UserError: The options or the images are not those of the run, or the checkpoint cannot be used; in all
-            processes.
+        UserError: The options or the images are not those of the run, the checkpoint cannot be used, or another
+            process uses the run folder; in all processes.
     """
     images = fingerprint(data) if accelerator.is_main_process else None
-    resumption = on_main_process(accelerator, lambda: _resumption(options, data, images, name, accelerator))
-    return resumption, None if images is None else CheckpointData(images, resumption.notes)
+    locks: list[FolderLock] = []
+    resumption = on_main_process(accelerator, lambda: _resumption(options, data, images, name, accelerator, locks))
+    stated = None if images is None else CheckpointData(images, resumption.notes)
+    return resumption, stated, locks[0] if locks else None
 
 
 def options_of_resumed(options: RunOptions) -> dict[str, Any] | None:
@@ -64,8 +68,9 @@ def options_of_resumed(options: RunOptions) -> dict[str, Any] | None:
 
 
 def _resumption(
-    options: RunOptions, data: LongTailData, images: DataFingerprint | None, name: str, accelerator: Accelerator
-) -> Resumption:
+    options: RunOptions, data: LongTailData, images: DataFingerprint | None, name: str, accelerator: Accelerator,
+    locks: list[FolderLock],
+) -> Resumption:  # fmt: skip
     asked = options.output.resume
     folder = run_folder(options, name)
     before = options_before(folder, asked)
@@ -74,6 +79,7 @@ def _resumption(
     given = values_of(options.images)
     decided = {key: before[key] for key in _DECIDED_BY_DATA if given[key] is None and before.get(key) is not None}
     check_same_run(folder, before, options.with_values(**decided))
+    locks.append(lock_run(folder))  # before the newest checkpoint is looked for: another process would write one
     if asked == "auto":
         checkpoint = newest_checkpoint(folder / "checkpoints")
     else:

@@ -12,14 +12,16 @@ from torch import nn
 from glmc_zoo.data import LongTailData, Normalize
 from glmc_zoo.machine.clock import StageClock
 from glmc_zoo.machine.hardware import hardware_text
+from glmc_zoo.machine.signals import StopSignals
 from glmc_zoo.method import SAM
 from glmc_zoo.options.run import RunOptions, flat
 from glmc_zoo.results import RunResults, Selection
 from glmc_zoo.training.assemble import assemble
-from glmc_zoo.training.checkpoint import Best, Checkpoints, Progress
+from glmc_zoo.training.checkpoint import Checkpoints
 from glmc_zoo.training.finetuning import FineTuning
 from glmc_zoo.training.head_start import Start, begin_classifier, prior_shares, recall_start, remove_features
 from glmc_zoo.training.loop import CheckpointHook, EpochTrainer, NotFiniteError
+from glmc_zoo.training.progress import Best, OptimizerState, Progress, Stateful
 from glmc_zoo.training.report import (
     architecture_of,
     epoch_line,
@@ -27,8 +29,10 @@ from glmc_zoo.training.report import (
     step_text,
     used_plugins,
 )
+from glmc_zoo.training.saving import SaveTimes
 from glmc_zoo.training.scored_run import ScoredRun
 from glmc_zoo.training.search_file import SearchFile
+from glmc_zoo.training.state_files import unreadable
 from glmc_zoo.training.step import TrainStep
 
 
@@ -51,12 +55,15 @@ class TrainingRun(ScoredRun):
         self.placement, self.folder, self.workers = parts.placement, parts.folder, parts.placement.workers
         schedule, output = self.options.schedule, self.options.output
         self.progress, self.best, self.ema = Progress(), Best(), self._make_ema()
-        self._register(parts.constraints)
         plugins = {plugin.file: plugin.sha256 for plugin in used_plugins(self.options)}
         self.checkpoints = Checkpoints(
-            self.accelerator, self.folder.checkpoints, keep=output.keep_checkpoints, plugins=plugins,
-            data=parts.checkpoint_data,
+            self.accelerator, self.folder.checkpoints, self._state(parts.constraints),
+            keep=output.keep_checkpoints, plugins=plugins, data=parts.checkpoint_data,
         )  # fmt: skip
+        self.signals = StopSignals(output.preempt_signal)
+        self.save_times = SaveTimes(
+            self.accelerator, self.signals, steps=output.checkpoint_steps, minutes=output.checkpoint_minutes
+        )
         self._resumed = parts.checkpoint
         self._newest = "none yet"
         profiled = self.options.machine.profile and self.accelerator.is_main_process
@@ -77,7 +84,7 @@ class TrainingRun(ScoredRun):
             schedule.seed,
             frozen=self.stage.frozen(self.task),
             ema=self.ema,
-            checkpoints=CheckpointHook(output.checkpoint_steps, self.save, lambda: self._newest),
+            checkpoints=CheckpointHook(self.save_times, self.save, lambda: self._newest),
         )
         self._start_tracker()
         self._clock = time.perf_counter()
@@ -86,14 +93,18 @@ class TrainingRun(ScoredRun):
         decay = self.stage.ema_decay
         return None if decay is None else ModelEmaV3(self.task.trainable_module, decay=decay, use_warmup=True)
 
-    def _register(self, constraints: list[Any]) -> None:
-        """Put into every checkpoint what Accelerate does not know."""
-        state: list[Any] = [self.progress]
+    def _state(self, constraints: list[Any]) -> dict[str, Stateful]:
+        """What checkpoints hold, by the name of its files."""
+        state: dict[str, Any] = {
+            "model": self.task,
+            "optimizer": OptimizerState(self.optimizer),
+            "progress": self.progress,
+        }
         if self.options.output.select == "best":
-            state.append(self.best)
+            state["best"] = self.best
         if self.ema is not None:
-            state.append(self.ema)
-        self.accelerator.register_for_checkpointing(*state, *constraints)
+            state["ema"] = self.ema
+        return state | {f"constraint_{i}": constraint for i, constraint in enumerate(constraints)}
 
     def _start_tracker(self) -> None:
         if self.options.output.tracker is None or self.options.output.dry_run:
@@ -111,6 +122,7 @@ class TrainingRun(ScoredRun):
             self.stage.search = SearchFile(self.folder.path).facts()
         if checkpoint is not None:
             self.checkpoints.load(checkpoint)
+            self._check_best(checkpoint)
             self._newest = str(checkpoint)
             recall_start(self)
         else:
@@ -138,11 +150,24 @@ class TrainingRun(ScoredRun):
         if self.ema is not None:
             self.ema.set(self.task.trainable_module)
 
+    def _check_best(self, checkpoint: Path) -> None:
+        expected = {key: value.shape for key, value in self.model.state_dict().items()}
+        shapes = {key: value.shape for key, value in self.best.weights.items()}
+        if shapes not in ({}, expected):
+            raise unreadable(checkpoint / "best.json", ValueError("its weights are not those of the model"))
+
     def save(self) -> None:
-        """Write a checkpoint of this moment, unless the last step left weights that are not finite."""
+        """Write a checkpoint of this moment, unless the last step left weights that are not finite.
+
+        Raises:
+            RunStopped: A signal asked the run to stop.
+        """
         self.check_weights()
         self.progress.seconds, self._clock = self.seconds, time.perf_counter()
         self._newest = str(self.checkpoints.save(self.progress))
+        self.save_times.saved()
+        if self.save_times.stopping:
+            self._stop(f"checkpoint {self._newest}")
 
     def check_weights(self) -> None:
         """Refuse weights that are not finite, with a `NotFiniteError`."""
@@ -168,10 +193,15 @@ class TrainingRun(ScoredRun):
 
     def train_epoch(self) -> dict[str, float]:
         """Train through one epoch; mean of each loss term and images per second."""
-        return self.trainer.train()
+        with self.signals.noted():
+            return self.trainer.train()
 
     def finish_epoch(self, losses: dict[str, float]) -> None:
         """Evaluate when it is time, write the epoch's line, and save."""
+        with self.signals.noted():
+            self._finish_epoch(losses)
+
+    def _finish_epoch(self, losses: dict[str, float]) -> None:
         self.check_weights()
         output, epoch, epochs = self.options.output, self.progress.epoch, self.options.schedule.epochs
         lr = max(group["lr"] for group in self.optimizer.param_groups)
@@ -187,7 +217,7 @@ class TrainingRun(ScoredRun):
         self.say(epoch_line(row, epochs))
         self._track(row)
         self.progress.epoch, self.progress.batch, self.progress.sums = epoch + 1, 0, {}
-        if last or (epoch + 1) % output.checkpoint_every == 0:
+        if self.save_times.after_epoch() or last or (epoch + 1) % output.checkpoint_every == 0:
             self.save()
 
     def _track(self, row: dict[str, Any]) -> None:
@@ -218,6 +248,7 @@ class TrainingRun(ScoredRun):
             self.model.load_state_dict(self.best.weights)
         results = self.leave(selection)
         remove_features(self)
+        self.folder.release()
         return results
 
     def describe(self) -> None:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -15,7 +15,9 @@ from torch import nn
 from glmc_zoo.data import ImageSplit, LongTailData, eval_loader
 from glmc_zoo.hub import push_model, source_license
 from glmc_zoo.machine.clock import StageClock
+from glmc_zoo.machine.command import resuming
 from glmc_zoo.machine.processes import on_main_process
+from glmc_zoo.machine.signals import RunStopped, StopSignals
 from glmc_zoo.metrics import ScoreCounts
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.results import CalibrationFacts, RunResults, Selection
@@ -39,6 +41,7 @@ class ScoredRun(ABC):
     spec: InputSpec
     folder: RunFolder
     clock: StageClock
+    signals: StopSignals
     workers: int
     """Processes that load images to score."""
 
@@ -111,7 +114,24 @@ class ScoredRun(ABC):
         return calibrate_classifier(self.timm_model, self.spec.size, *held_out, tested)
 
     def leave(self, selection: Selection) -> RunResults:
-        """Score the model on the test and validation splits, export it, and write everything that a run leaves."""
+        """Score the model on the test and validation splits, export it, and write everything that a run leaves.
+
+        Raises:
+            RunStopped: A signal came; all that this needs is in the run folder already.
+        """
+        with self.signals.raised(self._stop_text("{signal}", "the training is complete")):
+            return self._leave(selection)
+
+    def _stop_text(self, name: str, left: str) -> str:
+        return f"Stopped by {name}, {left}; to go on: {resuming(self.folder.path, self.options.command)}"
+
+    def _stop(self, left: str) -> NoReturn:
+        """End the run for the signal that came, in all processes; ``left`` says what it has written."""
+        self.accelerator.end_training()
+        self.folder.release()
+        raise RunStopped(self._stop_text(self.signals.name, left), self.signals.number or 0)
+
+    def _leave(self, selection: Selection) -> RunResults:
         options = self.options
         self.stage.before_export(self.timm_model)
         # Scored in the layout in which it is exported: layouts differ in the last bits of what they compute.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import psutil
 import pytest
 
-from glmc_zoo.machine.command import command_line, python_call, slug, without_folder
+from glmc_zoo.machine.command import command_line, python_call, resuming, slug, without_folder
 
 
 @pytest.mark.parametrize(
@@ -77,3 +79,43 @@ def test_a_tag_is_made_of_what_a_tag_may_hold() -> None:
     assert slug("données") == "donn_es"
     assert slug("数据") == "data"
     assert slug("org/name") == "name"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ([], []),
+        (["--data", "/home/me/My Beasts"], ["--data", "/home/me/My Beasts"]),
+        (["--output-dir", "old", "--lr", "0.1"], ["--lr", "0.1"]),
+        (["--lr=0.1", "--resume=auto", "--output-dir=old"], ["--lr=0.1"]),
+        (["--resume", "runs/a/checkpoints/step-1", "--compile"], ["--compile"]),
+        (["--compile", "--resume"], ["--compile"]),
+    ],
+)
+def test_a_run_goes_on_by_its_own_command(monkeypatch: pytest.MonkeyPatch, given: list[str], kept: list[str]) -> None:
+    for name in LAUNCHED:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "argv", ["/home/me/recipes/train.py", *given])
+    words = shlex.split(resuming(Path("/my runs/a"), "python recipes/train.py"))
+    assert words == ["python", "/home/me/recipes/train.py", *kept, "--output-dir", "/my runs/a", "--resume", "auto"]
+    call = resuming(Path("a"), "glmc_zoo.train(epochs=2)")
+    assert call == "the same call with output_dir='a', resume='auto'"
+
+
+def test_a_launcher_is_named_as_it_was_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Launcher:
+        words: ClassVar[list[str]] = ["accelerate", "launch", "--config_file", "a.yaml", "train.py", "--lr", "1"]
+
+        def parent(self) -> Launcher:
+            return self
+
+        def cmdline(self) -> list[str]:
+            return self.words
+
+    monkeypatch.setattr(psutil, "Process", Launcher)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    monkeypatch.setattr(sys, "argv", ["train.py", "--lr", "1"])
+    end = ["--lr", "1", "--output-dir", "a", "--resume", "auto"]
+    assert shlex.split(resuming(Path("a"), "")) == [*Launcher.words[:5], *end]
+    Launcher.words.append("--other")  # something else that started this process
+    assert shlex.split(resuming(Path("a"), ""))[:2] == ["accelerate", "launch"] and "a.yaml" not in resuming(Path(), "")

@@ -44,7 +44,7 @@ for name in ("train", "finetune", "second_stage"):
 for name in ("train", "finetune"):
     ADDED[name] |= {"unmixed-share"}
 for name in ("train", "finetune", "second_stage"):
-    ADDED[name] |= {"calibrate"}
+    ADDED[name] |= {"calibrate", "checkpoint-minutes", "preempt-signal"}
 ADDED["evaluate"] |= {"temperature", "save"}
 ADDED["predict"] |= {"follow-links", "prior", "model-prior", "classes", "min-probability", "precision"}
 ADDED["finetune"] |= {"head-init", "head-kind", "head-loss", "feature-views", "feature-cache"}

@@ -129,7 +129,7 @@ def test_two_nodes_do_what_two_processes_of_one_do(lab: Any, tmp_path: Path, own
     assert results["schedule"]["images_per_step"] == 32
     assert sum(map(sum, results["group_confusion"])) == results["data"]["test_images"] == 600
     assert [path.name for path in (nodes / "run" / "checkpoints").iterdir()] == ["step-000000002"]
-    assert (nodes / "run" / "checkpoints" / "step-000000002" / "random_states_1.pkl").is_file()
+    assert (nodes / "run" / "checkpoints" / "step-000000002" / "random_1.json").is_file()
     assert "batch 16 x 2 processes = 32 images a step" in printed[0]
     assert "results.json" in printed[0] and "results.json" not in printed[1]
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from accelerate import Accelerator
@@ -76,3 +81,94 @@ def test_the_name_of_a_model_in_one_word(tmp_path: Path) -> None:
     assert short_model_name(f"local-dir:{tmp_path / 'numbers'}") == "numbers"
     assert short_model_name("hf_hub:org/name") == "org_name"
     assert short_model_name("resnet50.a1_in1k") == "resnet50.a1_in1k"
+
+
+# ------------------------------------------------------------------------------------------------ one run, one folder
+BUSY = """
+import sys, time
+from pathlib import Path
+from glmc_zoo.machine.lock import take_folder
+Path(sys.argv[1]).mkdir(exist_ok=True)
+lock = take_folder(Path(sys.argv[1]))
+print("locked", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def busy(lab: Any) -> Iterator[Callable[[Path], int]]:
+    """``busy(folder)`` starts another process that uses the folder, and gives its number."""
+    children: list[subprocess.Popen[str]] = []
+
+    def start(folder: Path) -> int:
+        words = [sys.executable, "-c", BUSY, str(folder)]
+        children.append(subprocess.Popen(words, env=lab.environment(), stdout=subprocess.PIPE, text=True))
+        output = children[-1].stdout
+        assert output is not None and output.readline() == "locked\n"
+        return children[-1].pid
+
+    yield start
+    for child in children:
+        child.kill()
+        child.wait()
+
+
+@pytest.mark.processes
+def test_a_folder_in_use_is_one_sentence(
+    busy: Callable[[Path], int], train: Callable[..., Any], evaluate: Callable[..., Any], first: Path, lab: Any,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    run, fresh, out = tmp_path / "run", tmp_path / "fresh", tmp_path / "out"
+    options = [*lab.tiny, "--epochs", 2, "--output-dir"]
+    assert train(*options, run).status == 0
+    files = {path: path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file()}
+    used = {folder: busy(folder) for folder in (run, fresh, out)}
+    checkpoint = max((run / "checkpoints").iterdir())
+    for outcome, folder in (
+        (train(*options, run, "--resume", "auto"), run),
+        (train(*options[:-1], "--resume", checkpoint), run),
+        (train(*options, fresh), fresh),
+        (evaluate("--model", first, "--output-dir", out), out),
+    ):
+        sentence = outcome.sentence
+        assert sentence.startswith(
+            f"--output-dir {folder} is used by process {used[folder]} on {platform.node()}: wait"
+        )
+    now = {path: path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file() and path.name[0] != "."}
+    assert now == files
+
+
+@pytest.mark.processes
+def test_two_resumptions_at_once_are_one_run(lab: Any, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = [*lab.tiny, "--epochs", 20, "--output-dir", run, "--resume", "auto"]
+    words = [sys.executable, str(lab.recipe), *map(str, options)]
+    children = [
+        subprocess.Popen(words, env=lab.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    ends = [(*child.communicate(timeout=300), child.returncode) for child in children]
+    assert sorted(status for _, _, status in ends) == [0, 2], ends
+    (error,) = [err for _, err, status in ends if status == 2]
+    assert "is used by process" in error and "Traceback" not in error
+    assert [row["epoch"] for row in lab.rows(run)] == list(range(20))
+    assert not [path for path in run.iterdir() if path.name.startswith(".")]
+
+
+def test_what_killed_processes_left_is_removed_by_the_next_run(
+    train: Callable[..., Any], lab: Any, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    options = [*lab.tiny, "--epochs", 1, "--output-dir", run]
+    assert train(*options).status == 0
+    number = "0" * 32
+    shutil.copytree(run / "model", run / f".model.{number}.old")
+    (run / "model").rename(run / f".model.{number}.new")  # killed between the two renames
+    (run / f".encoder.{number}.new").mkdir()
+    (run / "checkpoints" / ".writing-step-000000099").mkdir()
+    for name in (".lock", ".holder.json", ".writing-results.json", ".writing-metrics.jsonl"):
+        (run / name).write_text("half")
+    outcome = train(*options, "--resume", "auto")
+    assert outcome.status == 0 and "Resumed from" in outcome.out, outcome.err
+    assert list(run.rglob(".*")) == []
+    assert (run / "model" / "model.safetensors").exists()

@@ -92,7 +92,7 @@ def test_damaged_checkpoints_are_skipped(
     assert newest.name == "step-000000008"
     cut = newest / "model.safetensors"
     cut.write_bytes(cut.read_bytes()[:1000])
-    (second / "optimizer.bin").write_bytes(os.urandom(5000))
+    (second / "optimizer.safetensors").write_bytes(os.urandom(5000))
     outcome = train(*options, "--resume", "auto")
     assert outcome.status == 0, outcome.err
     assert f"Resumed from {third}" in outcome.out

@@ -124,7 +124,7 @@ def test_best_takes_an_earlier_epoch_when_training_falls_apart(
     def offer(self: object, epoch: int, score: float, model: torch.nn.Module) -> None:
         return real_offer(self, epoch, next(scripted), model)
 
-    from glmc_zoo.training.checkpoint import Best
+    from glmc_zoo.training.progress import Best
 
     real_offer = Best.offer
     monkeypatch.setattr(Best, "offer", offer)

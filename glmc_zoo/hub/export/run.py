@@ -1,5 +1,6 @@
 """A trained timm model as a folder that ``timm.create_model("local-dir:FOLDER", pretrained=True)`` reads."""
 
+import re
 import shutil
 import tempfile
 import uuid
@@ -15,6 +16,9 @@ from glmc_zoo.hub.export.card import render_card
 from glmc_zoo.hub.export.model import ExportInfo, checked_model, load_exported, write_heads, write_model
 from glmc_zoo.hub.folder import CARD_FILE, EXPORTED_FILES, OPTIONS_FILE, PLOTS_FOLDER, RESULTS_FILE
 from glmc_zoo.results import ModelFacts, RunResults
+
+# Names beside an export while it is written, and of the one before while it is replaced.
+_UNIQUE = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.(?:new|old)")
 
 
 def export_model(timm_model: nn.Module, folder: str | Path, info: ExportInfo, *, half: bool = False) -> Path:
@@ -86,6 +90,21 @@ def export_run(
         results.save(staging / RESULTS_FILE)
         (staging / CARD_FILE).write_text(render_card(results, repo_id=repo_id), encoding="utf-8")
     return Path(folder)
+
+
+def mend_exports(parent: Path) -> None:
+    """Put right what processes that were killed while they exported left in a folder; no export may be in progress.
+
+    An export that was killed between its two renames was complete: it gets its name. What else is left is removed.
+    """
+    for retired in parent.glob(".*.old"):
+        if match := _UNIQUE.fullmatch(retired.name):
+            folder, staging = parent / match["name"], retired.with_suffix(".new")
+            if not folder.exists():
+                (staging if staging.exists() else retired).rename(folder)
+    for left in (*parent.glob(".*.new"), *parent.glob(".*.old")):
+        if _UNIQUE.fullmatch(left.name):
+            shutil.rmtree(left)
 
 
 @contextmanager

@@ -249,3 +249,70 @@ def test_an_earlier_export_is_replaced_whole(tmp_path: Path, model: Any, plots: 
     shutil.rmtree(plots)
     export_run(folder, model, RESULTS)
     assert sorted(files(folder)) == ["README.md", "config.json", "model.safetensors", "results.json"]
+
+
+# Exports twice into a folder, in a process that SIGKILL ends at one moment of the second export; then mends it.
+KILLED = """
+import os, shutil, signal, sys
+from pathlib import Path
+import timm, torch
+from glmc_zoo.hub.export import run
+from glmc_zoo.hub.export.model import ExportInfo
+
+moment, folder = sys.argv[1], Path(sys.argv[2]) / "model"
+model = timm.create_model("test_resnet", num_classes=2)
+def info(tag):
+    return ExportInfo(class_names=["a", "b"], input_size=(3, 32, 32), mean=(0.5,) * 3, std=(0.2,) * 3, tag=tag)
+if moment != "first export":
+    run.export_model(model, folder, info("old"))
+rename, rmtree, write = Path.rename, shutil.rmtree, run.write_model
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def killed_rename(self, target):
+    if moment == "before the first rename" and self.name == "model":
+        die()
+    if moment in ("between the renames", "first export") and self.name.endswith(".new"):
+        die()
+    return rename(self, target)
+
+def killed_rmtree(path, **options):
+    if moment == "after the renames":
+        die()
+    rmtree(path, **options)
+
+def killed_write(model, info, folder, **options):
+    write(model, info, folder, **options)
+    if moment == "while writing":
+        die()
+
+if os.fork() == 0:
+    Path.rename, shutil.rmtree, run.write_model = killed_rename, killed_rmtree, killed_write
+    run.export_model(model, folder, info("new"))
+    os._exit(1)
+assert os.waitstatus_to_exitcode(os.wait()[1]) == -signal.SIGKILL
+print(sorted(path.name.split(".")[-1] for path in folder.parent.iterdir()))
+(folder.parent / ".model.notes.old").mkdir()
+run.mend_exports(folder.parent)
+print(sorted(path.name for path in folder.parent.iterdir()))
+print(run.load_exported(folder).pretrained_cfg["tag"] if folder.exists() else None)
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("moment", "left", "tag"),
+    [
+        ("while writing", ["model", "new"], "old"),
+        ("before the first rename", ["model", "new"], "old"),
+        ("between the renames", ["new", "old"], "new"),
+        ("after the renames", ["model", "old"], "new"),
+        ("first export", ["new"], None),
+    ],
+)
+def test_a_killed_export_is_mended(lab: Any, tmp_path: Path, moment: str, left: list[str], tag: str | None) -> None:
+    outcome = lab.run_python("-c", KILLED, moment, tmp_path, cwd=tmp_path)
+    assert outcome.status == 0, outcome.err
+    names = [".model.notes.old", *(["model"] if tag else [])]
+    assert outcome.out.splitlines() == [str(left), str(names), str(tag)]

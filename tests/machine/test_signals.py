@@ -1,0 +1,98 @@
+"""Signals are noted or raised inside a block, and have their former effect after it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from glmc_zoo.machine.signals import RunStopped, StopSignals
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+@pytest.fixture(autouse=True)
+def former_handlers() -> Any:
+    before = [signal.getsignal(number) for number in (*NUMBERS, signal.SIGCHLD)]
+    yield
+    assert [signal.getsignal(number) for number in NUMBERS] == before[:-1]
+    signal.signal(signal.SIGCHLD, before[-1])
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_is_noted(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    signals = StopSignals("USR1")
+    with signals.noted():
+        assert signals.number is None and signals.name == ""
+        os.kill(os.getpid(), number)
+        assert signals.number == number and signals.name == signal.Signals(number).name
+    assert capsys.readouterr().err == f"\n{signals.name}: a checkpoint follows after this step, then the run stops.\n"
+
+
+def test_a_signal_that_nobody_asked_for_keeps_its_effect() -> None:
+    seen = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(number))
+    try:
+        signals = StopSignals()
+        with signals.noted():
+            os.kill(os.getpid(), signal.SIGUSR1)
+        assert seen == [signal.SIGUSR1] and signals.number is None
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_signal_is_raised_with_its_name_and_status() -> None:
+    signals = StopSignals()
+    with pytest.raises(RunStopped, match=r"^stopped by SIGTERM$") as stop, signals.raised("stopped by {signal}"):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.value.status == 143 and isinstance(stop.value, KeyboardInterrupt)
+
+
+def test_other_threads_cannot_note_signals_and_go_on() -> None:
+    done = []
+
+    def work() -> None:
+        with StopSignals().noted():
+            done.append(True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == [True]
+
+
+TWICE = """
+import os, signal, time
+from glmc_zoo.machine.signals import StopSignals
+signals = StopSignals()
+with signals.noted():
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(signals.name, flush=True)
+    time.sleep(float(os.environ["WAIT"]))
+    os.kill(os.getpid(), signal.SIGINT)
+    print("goes on", flush=True)
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("world", "wait", "status", "out"),
+    [
+        ("1", "0", -signal.SIGINT, "SIGINT\n"),
+        # A launcher passes on what the terminal sent to all: the same Ctrl-C, twice.
+        ("2", "0", 0, "SIGINT\ngoes on\n"),
+        ("2", "1.1", 130, "SIGINT\n"),
+    ],
+)
+def test_a_second_ctrl_c_ends_the_process(lab: Any, world: str, wait: str, status: int, out: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TWICE], env=lab.environment(WORLD_SIZE=world, WAIT=wait), capture_output=True,
+        text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (status, out), done.stderr
