@@ -63,6 +63,23 @@ class Seeds:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which epoch was taken (counted from 0; ``None`` where there are no epochs), and how it was chosen."""
+
+    epoch: int | None
+    how: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleFacts:
+    """Images of one optimiser step over all processes, and the learning rates that follow from them."""
+
+    images_per_step: int
+    lr: float
+    min_lr: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class FinetuneFacts:
     """What a fine-tuning run started from."""
 
@@ -160,6 +177,8 @@ class WeightsFacts:
     max_logit_difference: float | None = None
     """Between half and single precision, over four images of noise; likewise for the features of an encoder."""
     max_feature_difference: float | None = None
+    heads_sha256: str | None = None
+    """Of the file with the heads that only training needs; ``None`` without one, and in older exports."""
 
 
 @dataclass(frozen=True, kw_only=True)
