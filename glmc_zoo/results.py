@@ -5,7 +5,6 @@ these classes. Scores are fractions of 1 (``nll`` in nats); ``None`` stands for 
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from glmc_zoo.facts import CorrectionFacts as CorrectionFacts
 from glmc_zoo.facts import FinetuneFacts as FinetuneFacts
 from glmc_zoo.facts import HeadFacts as HeadFacts
 from glmc_zoo.facts import HeadTrial as HeadTrial
-from glmc_zoo.facts import Inventory
+from glmc_zoo.facts import Inventory, misfit
 from glmc_zoo.facts import PluginFacts as PluginFacts
 from glmc_zoo.facts import Reliability as Reliability
 from glmc_zoo.facts import ScheduleFacts as ScheduleFacts
@@ -209,7 +208,7 @@ class _Results:
         names = {f.name for f in dataclasses.fields(Origin)}
         origin = {name: value for name, value in values.items() if name in names}
         results: _R = from_json(cls, {**values, "origin": origin}, source)
-        fault = results._fault()
+        fault = misfit(results)
         if fault is not None:
             raise UserError(f"{source} cannot be right, {fault}: export the run again.")
         return results
@@ -220,25 +219,6 @@ class _Results:
         return cls.from_dict(
             read_json(Path(path), str(path), fix="Give the file that a finished run wrote."), str(path)
         )
-
-    def _fault(self) -> str | None:
-        """What does not fit together in results that were read, as the end of a sentence; ``None`` where all fits."""
-        values: Any = self
-        names, model = len(values.class_names), values.model
-        for what in ("class_counts", "class_recalls"):
-            if getattr(values, what) and len(getattr(values, what)) != names:
-                return f"it names {names} classes and has {len(getattr(values, what))} {what}"
-        if len(model.input_size) != 3 or not len(model.mean) == len(model.std) == model.input_size[0]:
-            return "input_size, mean and std of its model are not of one number of channels"
-        for split in ("test", "test_plain", "validation", "validation_plain"):
-            scores: Scores | None = getattr(values, split, None)
-            for name, score in vars(scores).items() if scores else ():
-                if score is not None and not 0 <= score <= (math.inf if name == "nll" else 1):
-                    return f"its {split} score {name} is {score}"
-        temperature = getattr(getattr(values, "calibration", None), "temperature", None)
-        if temperature is not None and temperature <= 0:
-            return f"its temperature {temperature} is not positive"
-        return None
 
     def save(self, path: str | Path) -> None:
         """Write the results so that ``path`` holds the old text or the new one, never half of it."""

@@ -18,7 +18,7 @@ from glmc_zoo.hub.limits import ABANDONED, one_attempt
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-ANSWER_SECONDS = 20.0
+ANSWER_SECONDS = 15.0
 """How long a request is waited for that carries no large file."""
 # Base classes of broken connections and timeouts in requests (huggingface_hub 0.x), httpx (1.x), httpx2 (2.x), Python.
 _TRANSPORT = {"ConnectionError", "Timeout", "ChunkedEncodingError", "TransportError", "TimeoutError"}
@@ -27,7 +27,7 @@ _TRANSPORT = {"ConnectionError", "Timeout", "ChunkedEncodingError", "TransportEr
 class Budget:
     """Seconds that the failed attempts of one operation may take together, the waits between them included."""
 
-    def __init__(self, seconds: float = 60.0) -> None:
+    def __init__(self, seconds: float = 40.0) -> None:
         self.left = seconds
 
 

@@ -153,6 +153,10 @@ def open_folder(
     shown = f"{CONFIG_FILE} of {name}"
     config = check_config(read_json(folder / CONFIG_FILE, shown), shown)
     results = read_results(folder, name)
+    names = None if results is None or results.encoder_only else results.class_names
+    if names and config.class_names and len(names) != len(config.class_names):
+        fault = f"have {len(names)} and {len(config.class_names)} classes"
+        raise UserError(f"{RESULTS_FILE} and {CONFIG_FILE} of {name} {fault}: give the files of one export.")
     if weights:
         exported = results.weights if results is not None else None
         if exported is not None and file_sha256(folder / WEIGHTS_FILE) != exported.sha256:

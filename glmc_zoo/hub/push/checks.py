@@ -66,7 +66,7 @@ def check_card(text: str, *, scored: bool = True) -> None:
 
     if not text.startswith("---"):
         raise UserError("The model card has no front matter: render it from results.json (render_card).")
-    failures = (ValueError, KeyError, TypeError, yaml.YAMLError)
+    failures = (ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
     with explaining("The model card's front matter is not valid", *failures, fix="Render it anew."):
         data: dict[str, Any] = ModelCard(text).data.to_dict()  # type: ignore[no-untyped-call]
     required = ["library_name", "pipeline_tag", "tags", "license"]
