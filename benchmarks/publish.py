@@ -21,6 +21,7 @@ import yaml
 from _rows import RESULTS, ROOT, Filed
 
 from glmc_zoo.hub import export_run, open_model
+from glmc_zoo.hub.plain_files import exported_files, read_plain
 from glmc_zoo.results import EvaluationResults, RunResults
 
 SCORED = ("test", "class_recalls", "group_confusion", "groups", "thresholds")
@@ -53,9 +54,10 @@ def main() -> None:
     source = open_model(str(args.run / "model"))
     with tempfile.TemporaryDirectory() as scratch:
         model, output = Path(scratch) / results.model.name, Path(scratch) / "eval"  # plots are titled by the folder
+        exported_files(args.run / "model")  # refuses links, which a copy would follow
         shutil.copytree(args.run / "model", model)
         scored = evaluate(model, results, args.data_dir, output)
-        shutil.copy(args.run / "plots" / "training.png", output / "plots")
+        (output / "plots" / "training.png").write_bytes(read_plain(args.run / "plots" / "training.png", args.run))
         published = dataclasses.replace(results, **{name: getattr(scored, name) for name in SCORED})
         folder = export_run(
             ROOT / "hub_cards" / results.model.name,

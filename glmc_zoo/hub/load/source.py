@@ -1,7 +1,8 @@
 """Where a trained model is read from: the zoo, an exported folder, the Hub, or timm; checked before it is used.
 
-A model from the Hub is downloaded and compared with the repository's SHA-256, which the Hub's client does not do; then
-it is a local folder, whose weights are read only as safetensors. A timm name is left to timm, which compares nothing.
+Each file of a model from the Hub is compared with its hash in the repository, which the Hub's client does not do; then
+it is a local folder, which a stranger may have made: `open_folder` is the one check that every use of it goes through.
+Weights are read only as safetensors. A timm name is left to timm, which compares nothing.
 """
 
 from dataclasses import dataclass, field
@@ -99,9 +100,9 @@ def open_model(name: str, *, weights: bool = True) -> ModelSource:
 def create_model(name: str, *, pretrained: bool = True, **timm_kwargs: Any) -> Any:
     """``timm.create_model`` for published models, and for everything else that `open_model` accepts.
 
-    Weights from the Hub (``hf_hub:ORG/NAME``) are compared with the repository's SHA-256, which timm does not do. Other
-    arguments are those of timm: ``num_classes=0`` gives the encoder, ``pretrained=False`` random weights. An argument
-    that timm refuses raises a `UserError`; the others are those of `open_model`.
+    Files from the Hub (``hf_hub:ORG/NAME``) are compared with their hash in the repository, which timm does not do.
+    Other arguments are those of timm: ``num_classes=0`` gives the encoder, ``pretrained=False`` random weights. An
+    argument that timm refuses raises a `UserError`; the others are those of `open_model`.
     """
     return open_model(name, weights=pretrained).create(pretrained=pretrained, **timm_kwargs)
 
