@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from glmc_zoo.documents import read_json
 from glmc_zoo.errors import UserError, did_you_mean
-from glmc_zoo.hub.config import check_config
+from glmc_zoo.hub.config import ModelConfig, check_config
 from glmc_zoo.hub.folder import (
     CONFIG_FILE,
     HEADS_FILE,
@@ -53,6 +53,9 @@ class ModelSource:
         """The timm model; a `UserError` when the weights do not fit or are not finite, or timm refuses an argument."""
         import timm
 
+        if not pretrained and self.folder is not None:
+            config = ModelConfig(self.config["architecture"], None, self.class_names, self.config)
+            check_network(self.timm_name, config, None, self.name)
         refusals = (ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError)
         with explaining(f"{self.name} cannot be built", *refusals, ValueError):
             model = timm.create_model(self.timm_name, pretrained=pretrained, **timm_kwargs)

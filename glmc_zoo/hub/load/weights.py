@@ -67,32 +67,31 @@ def check_header(file: Path, name: str) -> Header:
     return Header(shapes, {key: entry["dtype"] for key, entry in entries.items()})
 
 
-def check_network(timm_name: str, config: ModelConfig, header: Header, name: str) -> None:
+def check_network(timm_name: str, config: ModelConfig, header: Header | None, name: str) -> None:
     """Refuse a configuration whose network is far larger than its weights; nothing of the size is allocated.
 
-    The network is built on torch's ``meta`` device. One that cannot be built there is left to timm, which says why.
+    Without a ``header``, for a model that gets random weights, it is compared with its architecture as timm builds it.
+    A network that timm cannot build is left to whoever builds it and says why.
 
     Raises:
-        UserError: The network has far more numbers than the file, too many modules, numbers of another kind, or another
-            number of classes than the configuration names.
+        UserError: The network has far more numbers than that, too many modules, numbers of another kind than the file,
+            or another number of classes than the configuration names.
     """
-    import timm
-    import torch
-
-    failures = (ArithmeticError, AttributeError, LookupError, NameError, RuntimeError, TypeError, AssertionError)
-    try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"), _limited_modules(name):
-            network: Any = timm.create_model(timm_name, pretrained=False)
-            tensors = dict([*network.named_parameters(), *network.named_buffers()])
-    except UserError:
-        raise
-    except (*failures, ValueError, OSError, MemoryError):
+    network = _on_meta(timm_name, name)
+    if network is None:
         return
-    size, most = sum(tensor.numel() for tensor in tensors.values()), 2 * header.numbers + _SPARE
-    if size > most:
+    tensors = _tensors(network)
+    size = sum(tensor.numel() for tensor in tensors.values())
+    if header is None:
+        plain = _on_meta(config.architecture, name)
+        expected = 0 if plain is None else sum(tensor.numel() for tensor in _tensors(plain).values())
+    else:
+        expected = header.numbers
+    if size > 2 * expected + _SPARE:
+        than = "its architecture has" if header is None else "its weights hold"
+        fix = "give a model whose files belong together"
         raise UserError(
-            f"The config.json of {name} asks for a network of {size:,} numbers, and its weights are {header.numbers:,}:"
-            " give a model whose two files belong together."
+            f"The config.json of {name} asks for a network of {size:,} numbers, {than} {expected:,}: {fix}."
         )
     names, classes = config.class_names, getattr(network, "num_classes", 0)
     if names and classes and len(names) != classes:
@@ -100,10 +99,29 @@ def check_network(timm_name: str, config: ModelConfig, header: Header, name: str
             f"The config.json of {name} names {len(names)} classes for a network of {classes}: export again."
         )
     for key, tensor in tensors.items():
-        kind = header.dtypes.get(key)
+        kind = None if header is None else header.dtypes.get(key)
         if kind is not None and tensor.is_floating_point() != ("F" in kind):
             right = "floating-point numbers" if tensor.is_floating_point() else "whole numbers or truth values"
             raise UserError(f"The weights of {name} hold {key[:80]!r} as {kind}: it must be {right}.")
+
+
+def _on_meta(timm_name: str, name: str) -> Any:
+    """The network without memory, on torch's ``meta`` device; ``None`` where it cannot be built."""
+    import timm
+    import torch
+
+    failures = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"), _limited_modules(name):
+            return timm.create_model(timm_name, pretrained=False)
+    except UserError:
+        raise
+    except (*failures, ValueError, OSError, MemoryError):
+        return None
+
+
+def _tensors(network: Any) -> dict[str, Any]:
+    return dict([*network.named_parameters(), *network.named_buffers()])
 
 
 def check_finite(tensors: Mapping[str, Any], name: str) -> None:

@@ -37,7 +37,7 @@ for name in sys.argv[1:]:
 
 def results_of_other_weights() -> RunResults:
     weights = WeightsFacts(file="model.safetensors", sha256="0" * 64, dtype="float32", bytes=1)
-    return changed(minimal_results(), weights=weights)
+    return changed(minimal_results(classes=["a", "b", "c"]), weights=weights)
 
 
 @pytest.fixture(scope="module")

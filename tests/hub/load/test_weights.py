@@ -62,7 +62,7 @@ def refused(folder: Path, says: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"channels": [50_000] * 4}, "asks for a network of [0-9,]+ numbers, and its weights are"),
+        ({"channels": [50_000] * 4}, "asks for a network of [0-9,]+ numbers, its weights hold"),
         ({"layers": [100_000] * 4}, "asks for more than 15,000 layers"),
         ({"nonsense": 1}, "cannot be built"),
         ({"num_classes": 7}, "names 3 classes for a network of 7|cannot be built"),
@@ -90,6 +90,15 @@ def test_an_architecture_of_other_names(folder: Path) -> None:
     refused(folder, "asks for a network of 1,[0-9,]+ numbers")
     rewrite(folder, lambda config: config.update(architecture="no_such_model"))
     refused(folder, "cannot be built")
+
+
+def test_random_weights_have_the_size_of_the_architecture(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    built = open_model(str(folder), weights=False).create(pretrained=False)
+    assert built.num_classes == 3
+    rewrite(folder, lambda config: config["model_args"].update(channels=[50_000] * 4))
+    with pytest.raises(UserError, match=r"asks for a network of [0-9,]+ numbers, its architecture has"):
+        open_model(str(folder), weights=False).create(pretrained=False)
 
 
 def write(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
