@@ -109,10 +109,12 @@ def _cached(name: str, repo_id: str, revision: str, files: Sequence[str]) -> Pat
     from huggingface_hub import snapshot_download
 
     try:
-        found = snapshot_download(repo_id, revision=revision or None, allow_patterns=list(files), local_files_only=True)
+        snapshot = snapshot_download(
+            repo_id, revision=revision or None, allow_patterns=list(files), local_files_only=True
+        )
     except OSError:  # not in the cache
         return None
-    folder = Path(found)
+    folder = Path(snapshot)
     if not (folder / CONFIG_FILE).is_file():
         return None
     for file in files:
