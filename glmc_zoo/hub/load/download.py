@@ -117,16 +117,22 @@ def _cached(name: str, repo_id: str, revision: str, files: Sequence[str]) -> Pat
     folder = Path(snapshot)
     if not (folder / CONFIG_FILE).is_file():
         return None
-    for file in files:
-        # The cache links each file to one that is named by its hash, where the system has links.
-        expected = next((one.name for one in _links(folder / file) if re.fullmatch(r"[0-9a-f]{40,64}", one.name)), None)
-        if (folder / file).is_file() and expected is not None and _hash(folder / file, expected) != expected:
+    blobs = folder.parents[1] / "blobs"
+    linked = blobs.is_dir() and any(blobs.iterdir())  # else the system has no links, and there is no hash to compare
+    for file in files if linked else []:
+        if (folder / file).is_file() and not _is_as_named(folder / file):
             _remove(folder / file)
             raise UserError(
                 f"{file} of {name} was changed in the cache, and the Hub cannot be reached: it was removed, so run the "
                 "same command again with a network."
             )
     return folder
+
+
+def _is_as_named(path: Path) -> bool:
+    """Whether a file of the cache has the hash that the file it links to is named by."""
+    expected = next((one.name for one in _links(path) if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", one.name)), None)
+    return expected is not None and _hash(path, expected) == expected
 
 
 def _hash(path: Path, expected: str) -> str:

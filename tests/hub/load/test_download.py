@@ -102,6 +102,12 @@ def test_a_mean_that_was_changed_in_the_cache_does_not_pass(hub: Any, ask: Any, 
     assert "config.json of hf_hub:org/small was changed in the cache" in sentence and "with a network" in sentence
     assert not list(tmp_path.rglob("config.json"))
     assert ask("org/small@main", home=tmp_path)[0] is True
+    (config,) = tmp_path.rglob("config.json")
+    content = config.read_bytes()
+    config.unlink()
+    config.write_bytes(content)  # a file in the place of the link, with which no hash can be compared
+    sentence, _ = ask("org/small", home=tmp_path, HF_HUB_OFFLINE="1")
+    assert "config.json of hf_hub:org/small was changed in the cache" in sentence
 
 
 def test_without_a_network_the_cache_serves(hub: Any, ask: Any, folder: Path, tmp_path: Path) -> None:
