@@ -23,6 +23,7 @@ import yaml
 from _rows import RESULTS, ROOT, Filed
 
 from glmc_zoo.hub import export_run, open_model
+from glmc_zoo.hub.plain_files import exported_files, read_plain
 from glmc_zoo.results import BaselineFacts, EvaluationResults, RunResults
 
 SCORED = ("test", "class_recalls", "group_confusion", "groups", "thresholds", "group_support")
@@ -99,13 +100,14 @@ def publish(
     source = open_model(str(run / "model"))
     with tempfile.TemporaryDirectory() as scratch:
         model, output = Path(scratch) / results.model.name, Path(scratch) / "eval"  # plots are titled by the folder
+        exported_files(run / "model")  # refuses links, which a copy would follow
         if half:
             export_run(model, source.create(), results, half=True)
         else:
             shutil.copytree(run / "model", model)
         scored = evaluate(model, results, data, data_dir, output)
         if (run / "plots" / "training.png").is_file():  # a classifier on features has no epochs
-            shutil.copy(run / "plots" / "training.png", output / "plots")
+            (output / "plots" / "training.png").write_bytes(read_plain(run / "plots" / "training.png", run))
         intervals = results.intervals | {"test": scored.intervals["test"]}
         published = dataclasses.replace(
             results, intervals=intervals, **{field: getattr(scored, field) for field in SCORED}

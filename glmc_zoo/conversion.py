@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glmc_zoo.documents import read_text
 from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.options.commands import ConvertOptions
 
@@ -76,11 +77,8 @@ def _class_names(options: ConvertOptions, entry: DataEntry | None) -> list[str]:
             )
         return load_data(entry.name, data_dir=options.data_dir).class_names
     path = Path(str(options.class_names))
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").rstrip().splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
-        raise UserError(f"class_names={str(path)!r} cannot be read: {reason}.") from error
+    text = read_text(path, f"class_names={str(path)!r}", fix="Give a text file with one name a line.")
+    names = [line.strip() for line in text.rstrip().splitlines()]
     if not all(names):
         raise UserError(f"class_names={str(path)!r} has no name on line {names.index('') + 1}: give one a line.")
     twice = next((name for name in names if names.count(name) > 1), None)

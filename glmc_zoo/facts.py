@@ -1,5 +1,7 @@
 """What the results of a run say about its data, its start and its export."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +62,23 @@ class Seeds:
 
     seed: int
     data_seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which epoch was taken (counted from 0; ``None`` where there are no epochs), and how it was chosen."""
+
+    epoch: int | None
+    how: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleFacts:
+    """Images of one optimiser step over all processes, and the learning rates that follow from them."""
+
+    images_per_step: int
+    lr: float
+    min_lr: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +232,8 @@ class WeightsFacts:
     max_logit_difference: float | None = None
     """Between half and single precision, over four images of noise; likewise for the features of an encoder."""
     max_feature_difference: float | None = None
+    heads_sha256: str | None = None
+    """Of the file with the heads that only training needs; ``None`` without one, and in older exports."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,3 +282,44 @@ class CorrectionFacts:
     held_out_of_training: bool | None = None
     """Whether the source's training held out the images of the search; ``None`` without one."""
     command: str | None = None
+
+
+def misfit(results: Any) -> str | None:
+    """What does not fit together in results that were read from a file, as the end of a sentence.
+
+    ``None`` where all fits. The types are right already; these rules say what code that reads results relies on.
+    """
+    names, model = len(results.class_names), results.model
+    for what, values in _per_class(results):
+        if values and len(values) != names:
+            return f"it names {names} classes and has {len(values)} values of {what}"
+    if len(model.input_size) != 3 or not len(model.mean) == len(model.std) == model.input_size[0]:
+        return "input_size, mean and std of its model are not for one number of channels"
+    if results.class_counts is not None and not sum(results.class_counts):
+        return "its class_counts hold no image"
+    if results.groups is not None and set(results.groups) != {"many", "medium", "few"}:
+        return "its groups are not many, medium and few"
+    for split in ("test", "test_plain", "validation", "validation_plain"):
+        scores = getattr(results, split, None)
+        for name, score in vars(scores).items() if scores else ():
+            if score is not None and not 0 <= score <= (math.inf if name == "nll" else 1):
+                return f"its {split} score {name} is {score}"
+    for intervals in results.intervals.values():
+        if any(len(interval) != 2 for interval in intervals.values()):
+            return "an interval of its scores is not two numbers"
+    calibration, stage = getattr(results, "calibration", None), getattr(results, "second_stage", None)
+    if calibration is not None and calibration.temperature is not None and not calibration.temperature > 0:
+        return f"its temperature {calibration.temperature} is not positive"
+    if stage is not None and not 0 <= stage.beta < 1:
+        return f"its class-balanced beta {stage.beta} is not from 0 to 1"
+    return None
+
+
+def _per_class(results: Any) -> Iterator[tuple[str, list[Any] | None]]:
+    """Lists of the results that have one value for each class, with their name."""
+    yield "class_counts", results.class_counts
+    yield "class_recalls", results.class_recalls
+    correction, calibration = getattr(results, "correction", None), getattr(results, "calibration", None)
+    yield "class_counts of its correction", None if correction is None else correction.class_counts
+    for precision, thresholds in calibration.thresholds.items() if calibration is not None else ():
+        yield f"thresholds for precision {precision[:20]}", thresholds

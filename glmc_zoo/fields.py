@@ -3,6 +3,8 @@
 import dataclasses
 import math
 import os
+import reprlib
+import sys
 from collections.abc import Callable, Iterable
 from functools import cache
 from numbers import Real
@@ -151,7 +153,7 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
     """``value`` out of JSON as the type ``kind``, a dataclass or what its fields hold; ``where`` is for the message.
 
     Raises:
-        UserError: A key is missing, or a value is of another type.
+        UserError: A key is missing, a value is of another type, a whole number is negative, or a number is not finite.
     """
     if kind is Any:
         return value
@@ -168,15 +170,25 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
     if origin is dict and isinstance(value, dict):
         return {str(key): from_json(parts[1], item, where) for key, item in value.items()}
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if abs(value) <= sys.float_info.max:  # neither NaN nor infinite
+            return value
+    elif kind is int and isinstance(value, int) and not isinstance(value, bool):
+        if value < 0:
+            raise UserError(f"{where} holds {value} where a count or a number from 0 should be: export again.")
         return value
-    if origin is None and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+    elif origin is None and kind not in (int, float) and isinstance(value, kind):
         return value
-    raise UserError(f"{where} holds {str(value)[:40]!r}, which is of another type than it should be: export again.")
+    raise UserError(f"{where} holds {_short(value)}, which is of another type than it should be: export again.")
+
+
+def _short(value: Any) -> str:
+    """A value out of JSON, short enough for a sentence whatever it is."""
+    return repr((value if isinstance(value, str) else reprlib.repr(value))[:40])
 
 
 def _dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
-        raise UserError(f"{where} holds {str(value)[:40]!r} where an object should be: export the run again.")
+        raise UserError(f"{where} holds {_short(value)} where an object should be: export the run again.")
     hints, given = type_hints(kind), {}
     for f in dataclasses.fields(kind):
         if f.name in value:

@@ -5,12 +5,12 @@ these classes. Scores are fractions of 1 (``nll`` in nats); ``None`` stands for 
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from glmc_zoo.documents import read_json
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import CalibrationFacts as CalibrationFacts
 from glmc_zoo.facts import ConvertedFacts as ConvertedFacts
@@ -18,13 +18,15 @@ from glmc_zoo.facts import CorrectionFacts as CorrectionFacts
 from glmc_zoo.facts import FinetuneFacts as FinetuneFacts
 from glmc_zoo.facts import HeadFacts as HeadFacts
 from glmc_zoo.facts import HeadTrial as HeadTrial
-from glmc_zoo.facts import Inventory
+from glmc_zoo.facts import Inventory, misfit
 from glmc_zoo.facts import PluginFacts as PluginFacts
 from glmc_zoo.facts import Reliability as Reliability
+from glmc_zoo.facts import ScheduleFacts as ScheduleFacts
 from glmc_zoo.facts import SearchFacts as SearchFacts
 from glmc_zoo.facts import SearchTrial as SearchTrial
 from glmc_zoo.facts import SecondStageFacts as SecondStageFacts
 from glmc_zoo.facts import Seeds as Seeds
+from glmc_zoo.facts import Selection as Selection
 from glmc_zoo.facts import StartFacts as StartFacts
 from glmc_zoo.facts import WeightsFacts as WeightsFacts
 from glmc_zoo.fields import from_json
@@ -157,23 +159,6 @@ class ModelFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selection:
-    """Which epoch was taken (counted from 0; ``None`` where there are no epochs), and how it was chosen."""
-
-    epoch: int | None
-    how: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScheduleFacts:
-    """Images of one optimiser step over all processes, and the learning rates that follow from them."""
-
-    images_per_step: int
-    lr: float
-    min_lr: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Origin:
     """How results came about: command, versions and hardware."""
 
@@ -222,29 +207,32 @@ class _Results:
         """The results that `to_dict` gave; keys that this version does not know are left out.
 
         Raises:
-            UserError: It is not an object, is of another schema, lacks a key, or has a value of another type.
+            UserError: It is not an object, is of another schema, lacks a key, has a value of another type, or values
+                that do not fit each other.
         """
-        if not isinstance(values, dict) or not isinstance(values.get("schema"), int):
+        schema = values.get("schema") if isinstance(values, dict) else None
+        if not isinstance(schema, int) or isinstance(schema, bool):
             raise UserError(f"{source} holds no results of glmc_zoo: give the results.json of a finished run.")
-        if values["schema"] != SCHEMA:
-            fix = "update glmc_zoo" if values["schema"] > SCHEMA else "export the run again"
-            raise UserError(f"{source} has schema {values['schema']}, and this version reads {SCHEMA}: {fix}.")
+        if schema != SCHEMA:
+            fix = "update glmc_zoo" if schema > SCHEMA else "export the run again"
+            raise UserError(f"{source} has schema {schema}, and this version reads {SCHEMA}: {fix}.")
         right = "RunResults" if "method" in values else "EvaluationResults" if "split" in values else cls.__name__
         if right != cls.__name__:
             raise UserError(f"{source} holds results of another kind: read them by {right}.")
         names = {f.name for f in dataclasses.fields(Origin)}
         origin = {name: value for name, value in values.items() if name in names}
         results: _R = from_json(cls, {**values, "origin": origin}, source)
+        fault = misfit(results)
+        if fault is not None:
+            raise UserError(f"{source} cannot be right, {fault}: export the run again.")
         return results
 
     @classmethod
     def load(cls: type[_R], path: str | Path) -> _R:
         """The results in a file; see `from_dict`."""
-        try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}.") from error
-        return cls.from_dict(values, str(path))
+        return cls.from_dict(
+            read_json(Path(path), str(path), fix="Give the file that a finished run wrote."), str(path)
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the results so that ``path`` holds the old text or the new one, never half of it."""

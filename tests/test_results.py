@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from card_results import CONVERTED, MINIMAL, MORE, RESULTS
+from card_results import CONVERTED, MINIMAL, MORE, RESULTS, minimal_results, scores
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.metrics import longtail_scores
@@ -129,3 +129,39 @@ def test_results_of_the_other_kind_are_named(tmp_path: Path) -> None:
         EvaluationResults.from_dict(values, "x.json")
     with pytest.raises(UserError, match=r"^x.json holds results of another kind: read them by EvaluationResults.$"):
         RunResults.from_dict({"schema": SCHEMA, "split": "test"}, "x.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"schema": True}, "holds no results of glmc_zoo"),
+        ({"schema": "1"}, "holds no results of glmc_zoo"),
+        ({"class_counts": [-1]}, "class_counts holds -1 where a count or a number from 0"),
+        ({"class_counts": [3]}, r"names \d+ classes and has 1 values of class_counts"),
+        ({"class_names": "ab"}, "class_names holds 'ab', which is of another type"),
+        ({"wall_time_s": "3"}, "wall_time_s holds '3', which is of another type"),
+        ({"wall_time_s": float("inf")}, "wall_time_s holds 'inf', which is of another type"),
+        ({"groups": {"many": 1}}, "its groups are not many, medium and few"),
+        ({"intervals": {"test": {"top1": [0.1]}}}, "an interval of its scores is not two numbers"),
+    ],
+)
+def test_results_that_cannot_be_right(change: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says) as caught:
+        RunResults.from_dict({**minimal_results().to_dict(), **change}, "x.json")
+    assert str(caught.value).startswith("x.json") and "\n" not in str(caught.value)
+
+
+def test_parts_of_results_that_cannot_be_right() -> None:
+    values = minimal_results().to_dict()
+    parts: list[tuple[str, Any, str]] = [
+        ("model", {**values["model"], "mean": [0.5]}, "input_size, mean and std of its model"),
+        ("model", {**values["model"], "parameters": True}, "parameters holds 'True'"),
+        ("test", {**vars(scores()), "top1": 1.5}, "its test score top1 is 1.5"),
+        ("class_counts", [0] * len(values["class_names"]), "its class_counts hold no image"),
+        ("calibration", {"images": 3, "temperature": 0.0}, "its temperature 0.0 is not positive"),
+        ("calibration", {"images": 3, "thresholds": {"0.95": [0.5]}}, "1 values of thresholds for precision 0.95"),
+        ("second_stage", {"kind": "maxnorm", "beta": 1.0, "source": "x"}, "its class-balanced beta 1.0"),
+    ]
+    for name, value, says in parts:
+        with pytest.raises(UserError, match=says):
+            RunResults.from_dict({**values, name: value}, "x.json")

@@ -1,12 +1,11 @@
 """The exported folder: the names of its files, and what more than one of export, push and load does with them."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from glmc_zoo.documents import read_json
 from glmc_zoo.errors import UserError
 from glmc_zoo.results import RunResults
 
@@ -27,22 +26,16 @@ def cards_folder() -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[2] / "hub_cards"
 
 
-def read_json(path: Path, name: str) -> Any:
-    """Content of a JSON file; messages call its model ``name``."""
-    with explaining(f"{path.name} of {name} cannot be read", OSError, ValueError, fix="Download or export it again."):
-        return json.loads(path.read_text(encoding="utf-8"))
-
-
 def read_results(folder: Path, name: str | None = None) -> RunResults | None:
     """The results in an exported folder; ``None`` without a ``results.json``, or where another tool wrote it.
 
     A file that is damaged or of a newer schema raises a `UserError`, which calls the model ``name``.
     """
     path, name = folder / RESULTS_FILE, name or str(folder)
-    if not path.is_file():
+    if not path.exists():
         return None
-    values = read_json(path, name)
-    if not isinstance(values, dict) or not isinstance(values.get("schema"), int):
+    values = read_json(path, f"{RESULTS_FILE} of {name}")
+    if not isinstance(values, dict) or "schema" not in values:
         return None
     return RunResults.from_dict(values, f"{RESULTS_FILE} of {name}")
 

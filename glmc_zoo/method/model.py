@@ -71,14 +71,18 @@ def create_backbone(
         if "img_size" in str(error) and timm_kwargs.pop("img_size", None) is not None:
             return create_backbone(backbone, num_classes, pretrained=pretrained, **timm_kwargs)
         if "unexpected keyword argument" not in str(error):
-            raise
+            raise _not_built(backbone, image_size, error) from error
         raise UserError(
             f"Backbone {backbone!r} does not take one of the options given ({error}); leave it out."
         ) from error
-    except (AssertionError, RuntimeError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        size = f" for images of {image_size} pixels" if image_size else ""
-        raise UserError(f"Backbone {backbone!r} cannot be built{size}: {reason}") from error
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RuntimeError, ValueError) as error:
+        raise _not_built(backbone, image_size, error) from error
+
+
+def _not_built(backbone: str, image_size: int | None, error: Exception) -> UserError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    size = f" for images of {image_size} pixels" if image_size else ""
+    return UserError(f"Backbone {backbone!r} cannot be built{size}: {reason}")
 
 
 @torch.no_grad()

@@ -173,7 +173,9 @@ class PredictOptions(OptionGroup):
     workers: int | None = option(
         "processes that load images; 0: none", default=None, decided_by="the machine", at_least=0
     )
-    image_size: int | None = option("side of the images in pixels", default=None, decided_by="the model", at_least=1)
+    image_size: int | None = option(
+        "side of the images in pixels", default=None, decided_by="the model", at_least=1, below=4097
+    )
     output: str | None = option(
         "CSV file with a row for each image; NAME.problems.csv beside it names the files that cannot be read",
         default="predictions.csv",
@@ -221,7 +223,7 @@ class ConvertOptions(OptionGroup):
     data_dir: str | None = option("local copy of --data, to read the names of its classes from", default=None)
     class_names: str | None = option("text file with a class on each line, in the order of the logits", default=None)
     image_size: int | None = option(
-        "side of the images in pixels", default=None, decided_by="--data or the backbone", at_least=1
+        "side of the images in pixels", default=None, decided_by="--data or the backbone", at_least=1, below=4097
     )
     license: str = option("licence of the weights, as the Hub spells it", default="unknown")
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from glmc_zoo.documents import read_yaml
 from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.fields import convert
 from glmc_zoo.options.sections import Command
@@ -73,14 +74,7 @@ def read_config(path: Path, command: Command) -> dict[str, Any]:
 
     The key ``about`` is no option: recipe files describe themselves there.
     """
-    import yaml
-
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"config={str(path)!r} cannot be read: {error.strerror or error}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"config={str(path)!r} is not YAML: {' '.join(str(error).split())}.") from error
+    loaded = read_yaml(path, f"config={str(path)!r}", fix="Give a file with 'option: value' lines.")
     if loaded is None:
         loaded = {}
     if not isinstance(loaded, dict):

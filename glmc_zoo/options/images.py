@@ -14,7 +14,7 @@ class ImageOptions(OptionGroup):
     """Size, augmentation and workers; ``None`` is what the data set, the backbone or the machine decides."""
 
     image_size: int | None = option(
-        "side of the images in pixels", default=None, decided_by="the data set or the backbone", at_least=1
+        "side of the images in pixels", default=None, decided_by="the data set or the backbone", at_least=1, below=4097
     )
     augment: Literal["crop_flip", "shift", "large"] | None = option(
         "augmentation of the training images", default=None, decided_by="the data set"
@@ -58,7 +58,9 @@ class InferenceOptions(OptionGroup):
 
     batch_size: int = option("images per step and process", default=128, at_least=1)
     workers: int | None = option(_WORKERS, default=None, decided_by="the machine", at_least=0)
-    image_size: int | None = option("side of the images in pixels", default=None, decided_by="the model", at_least=1)
+    image_size: int | None = option(
+        "side of the images in pixels", default=None, decided_by="the model", at_least=1, below=4097
+    )
     mixed_precision: Literal["no", "fp16", "bf16", "auto"] | None = option(
         "autocast; auto: bf16 where the device has it", default=None, decided_by="`accelerate config`"
     )

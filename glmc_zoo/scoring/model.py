@@ -69,10 +69,11 @@ def load_classifier(source: ModelSource, device: torch.device, *, image_size: in
 
 @torch.inference_mode()
 def _probe(network: Any, name: str, size: tuple[int, int, int]) -> None:
-    """Refuse a model that does not give one logit for each class of one image."""
+    """Refuse a model that does not give one finite logit for each class of one image."""
     try:
-        shape = network(torch.zeros(1, *size)).shape
-    except (AssertionError, RuntimeError, ValueError) as error:
+        logits = network(torch.zeros(1, *size))
+        shape = logits.shape
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"Model {name} refuses images of {size[1]} x {size[2]} pixels ({one_line(error)}): give an image_size= "
             "that it takes."
@@ -81,6 +82,8 @@ def _probe(network: Any, name: str, size: tuple[int, int, int]) -> None:
         raise UserError(
             f"Model {name} gives {tuple(shape)} for one image instead of one logit for each class: give another model."
         )
+    if not logits.isfinite().all():
+        raise UserError(f"Model {name} gives logits that are not finite, so no score would mean anything.")
 
 
 @torch.inference_mode()

@@ -4,9 +4,13 @@ A softmax trained on cross-entropy gives probabilities for the class frequencies
 softmax takes these out, and weights in the loss multiply them. What is left is the model's own prior.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from glmc_zoo.errors import UserError
 from glmc_zoo.method import class_balanced_weights, class_weights
 from glmc_zoo.method import log_prior as seen_log_prior
 from glmc_zoo.results import RunResults
@@ -54,20 +58,29 @@ def _of_method(results: RunResults) -> Floats | None:
     loss = config.get("rebalanced_loss") if results.method == "glmc" else results.method
     if loss == "balanced_softmax":
         # It takes out the frequencies that training saw, and prior_tau - 1 times those of the images.
-        return (1.0 - float(config.get("prior_tau", 1.0))) * _log(counts)
+        return (1.0 - _number(config, "prior_tau", 1.0)) * _log(counts)
     if results.method == "ce":
         return _log(counts)
     if results.method != "glmc" or config.get("sampler", "power") != "power":
         return None
     # As seen by the re-balanced branch: shuffled images, mixed with partners that favour rare classes.
-    share = (1 - float(config.get("unmixed_share", 0.0))) / 2
-    seen = seen_log_prior(counts, config.get("sampler_power"), share=share).double().numpy()
+    share = (1 - _number(config, "unmixed_share", 0.0)) / 2
+    power = None if config.get("sampler_power") is None else _number(config, "sampler_power", 0.0)
+    seen = seen_log_prior(counts, power, share=share).double().numpy()
     if loss == "ce":
         return np.asarray(seen)
     if loss == "reweighted":
-        weights = class_weights(counts, float(config.get("class_weight_power", 1.0))).double().numpy()
+        weights = class_weights(counts, _number(config, "class_weight_power", 1.0)).double().numpy()
         return np.asarray(seen + np.log(weights))
     return None
+
+
+def _number(config: Mapping[str, Any], name: str, default: float) -> float:
+    """An option of the training; results that were written elsewhere may hold anything under its name."""
+    value = config.get(name, default)
+    if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > 1e3:
+        raise UserError(f"The results of the model have {name} {str(value)[:40]!r}: it must be a number up to 1,000.")
+    return value
 
 
 def _log(counts: list[int]) -> Floats:

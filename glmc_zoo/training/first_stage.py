@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from glmc_zoo.data.options import DataOptions
+from glmc_zoo.documents import read_yaml
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import field_names
 from glmc_zoo.hub import ModelSource, open_model
@@ -79,13 +80,14 @@ def trained_with(source: ModelSource) -> dict[str, Any]:
 
 def _with_paths(public: Mapping[str, Any], source: ModelSource) -> dict[str, Any]:
     """Published options with the paths from the run's own file, where that file is the one of these options."""
-    import yaml
-
     folder = source.folder.resolve() if source.kind == "folder" and source.folder is not None else None
     if folder is None or folder.name != "model" or not (folder.parent / "config.yaml").is_file():
         return dict(public)
-    own = yaml.safe_load((folder.parent / "config.yaml").read_text(encoding="utf-8"))
-    paths = {name: value for name, value in own.items() if isinstance(value, str)}
+    path = folder.parent / "config.yaml"
+    saved = read_yaml(path, str(path), fix="Give the options of the first stage.")
+    paths = {
+        name: value for name, value in (saved if isinstance(saved, dict) else {}).items() if isinstance(value, str)
+    }
     return {**public, **{n: value for n, value in paths.items() if public.get(n) == without_folder(value)}}
 
 

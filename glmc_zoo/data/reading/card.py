@@ -15,6 +15,7 @@ from glmc_zoo.data.reading.layout import check_trainable, list_class_folders, li
 from glmc_zoo.data.reading.listing import FileListing
 from glmc_zoo.data.reading.split_names import is_filler, split_role
 from glmc_zoo.data.reading.walk import Walk, join
+from glmc_zoo.documents import MOST_BYTES, parse_yaml
 from glmc_zoo.errors import UserError
 
 NOT_CONFIGURED = "not in the configuration of the dataset card"
@@ -24,15 +25,15 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 
 def card_configurations(folder: Path) -> list[dict[str, Any]]:
     """The entries under ``configs`` in the front matter of a folder's README.md; empty without any."""
-    import yaml
-
     card = folder / "README.md"
     if not card.is_file():
         return []
-    front = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", card.read_text(encoding="utf-8-sig", errors="replace"), re.DOTALL)
+    with card.open("rb") as file:
+        text = file.read(MOST_BYTES).decode("utf-8-sig", "replace")
+    front = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text.replace("\r\n", "\n"), re.DOTALL)
     try:
-        values = yaml.safe_load(front[1]) if front else None
-    except yaml.YAMLError:
+        values = parse_yaml(front[1], str(card), fix="Mend it.") if front else None
+    except UserError:
         return []
     configs = values.get("configs") if isinstance(values, dict) else None
     return [entry for entry in configs if isinstance(entry, dict)] if isinstance(configs, list) else []

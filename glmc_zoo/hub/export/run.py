@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.export.card import render_card
 from glmc_zoo.hub.export.model import ExportInfo, checked_model, load_exported, write_heads, write_model
-from glmc_zoo.hub.folder import CARD_FILE, EXPORTED_FILES, OPTIONS_FILE, PLOTS_FOLDER, RESULTS_FILE
+from glmc_zoo.hub.folder import CARD_FILE, EXPORTED_FILES, OPTIONS_FILE, PLOTS_FOLDER, RESULTS_FILE, file_sha256
+from glmc_zoo.hub.plain_files import copy_plots, read_plain
 from glmc_zoo.results import ModelFacts, RunResults
 
 # Names beside an export while it is written, and of the one before while it is replaced.
@@ -54,7 +55,7 @@ def export_run(
 
     As `export_model`, with the metadata of the results. The ``results.json`` in the folder, which the card is rendered
     from, also describes the export: its weights, its plots, and whether the classifier was left out. Errors are those
-    of `export_model` and `render_card`.
+    of `export_model`, `copy_plots` and `render_card`.
 
     Args:
         folder, timm_model, half: As for `export_model`.
@@ -79,13 +80,11 @@ def export_run(
     with _replacing(Path(folder)) as staging:
         weights = write_model(model, info, staging, half=half)
         if heads:
-            write_heads(heads, staging)
-        if plots is not None:
-            shutil.copytree(plots, staging / PLOTS_FOLDER)
+            weights = replace(weights, heads_sha256=file_sha256(write_heads(heads, staging)))
+        names = [] if plots is None else copy_plots(Path(plots), staging / PLOTS_FOLDER)
         if config_yaml is not None:
-            text = config_yaml.read_text(encoding="utf-8") if isinstance(config_yaml, Path) else config_yaml
-            (staging / OPTIONS_FILE).write_text(text, encoding="utf-8")
-        names = sorted(path.name for path in (staging / PLOTS_FOLDER).glob("*"))
+            options = read_plain(config_yaml, config_yaml.parent) if isinstance(config_yaml, Path) else config_yaml
+            (staging / OPTIONS_FILE).write_bytes(options if isinstance(options, bytes) else options.encode())
         results = replace(results, model=_with_base_model(results.model), weights=weights, plots=names)
         results.save(staging / RESULTS_FILE)
         (staging / CARD_FILE).write_text(render_card(results, repo_id=repo_id), encoding="utf-8")

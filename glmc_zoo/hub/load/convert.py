@@ -49,6 +49,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     A file that is not a torch file, holds more than tensors and plain values, or no state dict raises a `UserError`.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise UserError(f"Checkpoint {path.name} is not a regular file: give what torch.save wrote.")
     failures = (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError)
     try:
         with explaining(

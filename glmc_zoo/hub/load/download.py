@@ -1,41 +1,171 @@
-"""A model's files from the Hub, compared with the SHA-256 that the repository gives."""
+"""A model's files from the Hub, each compared with the hash that the repository gives.
 
-from collections.abc import Sequence
+The Hub's client compares nothing: a byte that was changed on the way, or in the cache, would be read as it is.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
+from glmc_zoo.documents import MOST_BYTES
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.folder import CONFIG_FILE, explaining, file_sha256, one_line
 from glmc_zoo.hub.load.zoo import published_names
-from glmc_zoo.hub.retry import http_status, is_transient, retrying
+from glmc_zoo.hub.retry import Budget, http_status, is_transient, odd_answer, retrying
+
+_T = TypeVar("_T")
+_TENSORS = ".safetensors"
 
 
 def download(name: str, reference: str, files: Sequence[str]) -> Path:
-    """Download files of a repository into the Hub's cache, and compare the large ones with their SHA-256.
+    """Download files of a repository into the Hub's cache, and compare each with its hash there.
 
     The reference is ``ORG/NAME`` or ``ORG/NAME@REVISION``; messages call the model ``name``. Files that the repository
-    does not have are left out. Without a network the cached files are used as they are; ``results.json`` also holds a
-    SHA-256 of the weights. Returns the snapshot's folder, named by the commit.
+    does not have are left out. A file with another hash is removed from the cache and fetched again, once. Without a
+    network the cached files are used, compared with the hashes that the cache names them by. Returns the snapshot's
+    folder, named by the commit.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError
 
     repo_id, _, revision = reference.partition("@")
+    api, budget = HfApi(library_name="glmc_zoo"), Budget()
     with explaining(f"{name} is not a repository", HFValidationError, fix="Give hf_hub:ORG/NAME."):
         try:
-            folder = Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=list(files)))
+            read = partial(api.model_info, repo_id, revision=revision or None, files_metadata=True)
+            info = _ask(read, budget)
+            return _Fetched(name, repo_id, revision, info, budget).files(files)
         except Exception as error:
             if not is_of_the_hub(error):
                 raise
-            raise UserError(_refusal(name, repo_id, revision, error)) from error
-    if not folder.is_dir():  # the repository has none of the files
-        raise UserError(f"{name} is not an exported model, {CONFIG_FILE} is missing: give one of a timm model.")
-    _compare(name, repo_id, folder)
+            status = http_status(error)
+            unreachable = status is None or is_transient(error)
+            folder = _cached(name, repo_id, revision, files) if unreachable else None
+            if folder is None:
+                raise UserError(_refusal(name, repo_id, revision, error)) from error
+            return folder
+
+
+class _Fetched:
+    """Files of one commit."""
+
+    def __init__(self, name: str, repo_id: str, revision: str, info: Any, budget: Budget) -> None:
+        self._name, self._repo_id, self._revision, self._budget = name, repo_id, revision, budget
+        self._commit, self._entries = info.sha, {entry.rfilename: entry for entry in info.siblings or []}
+
+    def files(self, files: Sequence[str]) -> Path:
+        """Fetch and compare those that the repository has."""
+        wanted = [file for file in files if file in self._entries]
+        if not wanted:
+            raise UserError(
+                f"{self._name} is not an exported model, {CONFIG_FILE} is missing: give one of a timm model."
+            )
+        paths = [self._file(file) for file in wanted]
+        return paths[0].parent
+
+    def _file(self, file: str) -> Path:
+        size = self._entries[file].size or 0
+        if not file.endswith(_TENSORS) and size > MOST_BYTES:
+            most = MOST_BYTES >> 20
+            raise UserError(f"{file} of {self._name} has {size:,} bytes, and at most {most} MiB are read.")
+        path = self._get(file)
+        if self._is_right(path, file):
+            return path
+        _remove(path)  # or every later call would get the same damaged file
+        path = self._get(file, force=True)
+        if self._is_right(path, file):
+            return path
+        _remove(path)
+        raise UserError(
+            f"{file} of {self._name} was damaged on its way, twice: its hash is not the one that the Hub gives; it was "
+            "removed from the cache: check the network and run the same command again."
+        )
+
+    def _get(self, file: str, *, force: bool = False) -> Path:
+        from huggingface_hub import hf_hub_download
+
+        # By the branch, so that the cache knows which commit it was on, when there is no network.
+        for revision in (self._revision or "main", self._commit):
+            get = partial(hf_hub_download, self._repo_id, file, revision=revision, force_download=force)
+            path = Path(_ask(get, self._budget, long=file.endswith(_TENSORS)))
+            if path.parent.name == self._commit:  # else the branch has moved since
+                return path
+        return path
+
+    def _is_right(self, path: Path, file: str) -> bool:
+        entry = self._entries[file]
+        expected = entry.lfs.sha256 if entry.lfs else entry.blob_id
+        if not expected:
+            fault = "cannot be compared with its hash, because the Hub does not give it"
+            raise UserError(f"{file} of {self._name} {fault}: give an exported folder.")
+        return _hash(path, expected) == str(expected)
+
+
+def _cached(name: str, repo_id: str, revision: str, files: Sequence[str]) -> Path | None:
+    """The files of an earlier download, compared with their names in the cache; ``None`` without them."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot = snapshot_download(
+            repo_id, revision=revision or None, allow_patterns=list(files), local_files_only=True
+        )
+    except OSError:  # not in the cache
+        return None
+    folder = Path(snapshot)
+    if not (folder / CONFIG_FILE).is_file():
+        return None
+    blobs = folder.parents[1] / "blobs"
+    linked = blobs.is_dir() and any(blobs.iterdir())  # else the system has no links, and there is no hash to compare
+    for file in files if linked else []:
+        if (folder / file).is_file() and not _is_as_named(folder / file):
+            _remove(folder / file)
+            raise UserError(
+                f"{file} of {name} was changed in the cache, and the Hub cannot be reached: it was removed, so run the "
+                "same command again with a network."
+            )
     return folder
+
+
+def _is_as_named(path: Path) -> bool:
+    """Whether a file of the cache has the hash that the file it links to is named by."""
+    expected = next((one.name for one in _links(path) if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", one.name)), None)
+    return expected is not None and _hash(path, expected) == expected
+
+
+def _hash(path: Path, expected: str) -> str:
+    """The hash of a file, of the kind that is expected: SHA-256, or git's hash of a blob."""
+    if len(expected) == 64:
+        return file_sha256(path)
+    if path.stat().st_size > MOST_BYTES:  # git holds no such file
+        return ""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def _links(path: Path) -> list[Path]:
+    """A path and what it links to, one after the other."""
+    paths = [path]
+    while paths[-1].is_symlink() and len(paths) < 10:
+        paths.append(paths[-1].parent / paths[-1].readlink())
+    return paths
+
+
+def _remove(path: Path) -> None:
+    for one in _links(path):
+        one.unlink(missing_ok=True)
+
+
+def _ask(call: Callable[[], _T], budget: Budget, *, long: bool = False) -> _T:
+    return retrying(call, attempts=4, first_wait=0.5, budget=budget, long=long)
 
 
 def is_of_the_hub(error: Exception) -> bool:
     """Whether the client or its HTTP library raised an error; not in every release is the latter's an ``OSError``."""
-    return isinstance(error, OSError) or http_status(error) is not None or is_transient(error)
+    known = isinstance(error, OSError) or http_status(error) is not None or is_transient(error)
+    return not isinstance(error, UserError) and (known or odd_answer(error) is not None)
 
 
 def _refusal(name: str, repo_id: str, revision: str, error: Exception) -> str:
@@ -59,35 +189,7 @@ def _refusal(name: str, repo_id: str, revision: str, error: Exception) -> str:
         return f"The Hub refuses {name} to this login (HTTP {status}): log in with `hf auth login`, or set HF_TOKEN."
     if constants.HF_HUB_OFFLINE:
         return f"{name} is not in the local cache and HF_HUB_OFFLINE is set: unset it, or give an exported folder."
+    odd = odd_answer(error)
+    if odd is not None:
+        return f"{name} cannot be read from the Hub: {odd}"
     return f"{name} cannot be read from the Hub: {one_line(error)} Check the network and try again."
-
-
-def _compare(name: str, repo_id: str, folder: Path) -> None:
-    """Refuse weights whose SHA-256 is not the one that the Hub gives."""
-    from huggingface_hub import HfApi
-
-    weights = sorted(path.name for path in folder.glob("*.safetensors"))
-    if not weights:
-        return
-    api = HfApi(library_name="glmc_zoo")
-    try:
-        entries = retrying(
-            lambda: api.get_paths_info(repo_id, weights, revision=folder.name), attempts=3, first_wait=0.5
-        )
-    except Exception as error:
-        if http_status(error) is not None:
-            failure = f"The weights of {name} cannot be compared with their SHA-256, because the Hub does not give it"
-            raise UserError(f"{failure}: {one_line(error)} Try again later.") from error
-        if not is_of_the_hub(error):
-            raise
-        return  # no network: cached files were compared when they were downloaded
-    for entry in entries:
-        lfs, file = getattr(entry, "lfs", None), folder / entry.path
-        if lfs is not None and file_sha256(file) != lfs.sha256:
-            # Removed from the cache, or every later call would get the same damaged file.
-            file.resolve().unlink()
-            file.unlink(missing_ok=True)
-            raise UserError(
-                f"{file.name} of {name} was damaged on its way, its SHA-256 is not the one that the Hub gives; it was "
-                "removed from the cache: run the same command again."
-            )

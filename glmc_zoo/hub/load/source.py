@@ -1,14 +1,17 @@
 """Where a trained model is read from: the zoo, an exported folder, the Hub, a package, or timm; checked before use.
 
-A model from the Hub is downloaded and compared with the repository's SHA-256, which the Hub's client does not do; then
-it is a local folder, whose weights are read only as safetensors. A timm name is left to timm, which compares nothing.
+Each file of a model from the Hub is compared with its hash in the repository, which the Hub's client does not do; then
+it is a local folder, which a stranger may have made: `open_folder` is the one check that every use of it goes through.
+Weights are read only as safetensors. A timm name is left to timm, which compares nothing.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from glmc_zoo.documents import read_json
 from glmc_zoo.errors import UserError, did_you_mean
+from glmc_zoo.hub.config import ModelConfig, check_config
 from glmc_zoo.hub.folder import (
     CONFIG_FILE,
     HEADS_FILE,
@@ -17,11 +20,11 @@ from glmc_zoo.hub.folder import (
     cards_folder,
     explaining,
     file_sha256,
-    read_json,
     read_results,
 )
 from glmc_zoo.hub.load.download import download
 from glmc_zoo.hub.load.packaged import PACKAGED_MODEL, packaged_folder
+from glmc_zoo.hub.load.weights import check_finite, check_header, check_network
 from glmc_zoo.hub.load.zoo import published_names
 from glmc_zoo.results import RunResults
 
@@ -48,21 +51,33 @@ class ModelSource:
     """Commit of the repository, of a model from the Hub."""
 
     def create(self, *, pretrained: bool = True, **timm_kwargs: Any) -> Any:
-        """The timm model; a `UserError` when the weights do not fit or timm refuses an argument."""
+        """The timm model; a `UserError` when the weights do not fit or are not finite, or timm refuses an argument."""
         import timm
 
-        refusals = (AssertionError, KeyError, OSError, RuntimeError, TypeError, ValueError)
-        with explaining(f"{self.name} cannot be built", *refusals):
-            return timm.create_model(self.timm_name, pretrained=pretrained, **timm_kwargs)
+        if not pretrained and self.folder is not None:
+            config = ModelConfig(self.config["architecture"], None, self.class_names, self.config)
+            check_network(self.timm_name, config, None, self.name)
+        refusals = (ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError)
+        with explaining(f"{self.name} cannot be built", *refusals, ValueError):
+            model = timm.create_model(self.timm_name, pretrained=pretrained, **timm_kwargs)
+        if pretrained:
+            check_finite(model.state_dict(), self.name)
+        return model
 
     def training_heads(self) -> dict[str, Any] | None:
-        """Tensors of the heads that GLMC trains beside the model, by name; ``None`` where they were not exported."""
+        """Tensors of the heads that GLMC trains beside the model, by name; ``None`` where they were not exported.
+
+        Raises:
+            UserError: The file is damaged, or not the one that was exported with the model.
+        """
         if self.folder is None or not (self.folder / HEADS_FILE).is_file():
             return None
         from safetensors.torch import load_file
 
-        _check_header(self.folder / HEADS_FILE, self.name)
-        return load_file(self.folder / HEADS_FILE)
+        _check_heads(self.folder, self.name, self.results)
+        heads = load_file(self.folder / HEADS_FILE)
+        check_finite(heads, self.name)
+        return heads
 
 
 def open_model(name: str, *, weights: bool = True) -> ModelSource:
@@ -92,9 +107,9 @@ def open_model(name: str, *, weights: bool = True) -> ModelSource:
 def create_model(name: str, *, pretrained: bool = True, **timm_kwargs: Any) -> Any:
     """``timm.create_model`` for published models, and for everything else that `open_model` accepts.
 
-    Weights from the Hub (``hf_hub:ORG/NAME``) are compared with the repository's SHA-256, which timm does not do. Other
-    arguments are those of timm: ``num_classes=0`` gives the encoder, ``pretrained=False`` random weights. An argument
-    that timm refuses raises a `UserError`; the others are those of `open_model`.
+    Files from the Hub (``hf_hub:ORG/NAME``) are compared with their hash in the repository, which timm does not do.
+    Other arguments are those of timm: ``num_classes=0`` gives the encoder, ``pretrained=False`` random weights. An
+    argument that timm refuses raises a `UserError`; the others are those of `open_model`.
     """
     return open_model(name, weights=pretrained).create(pretrained=pretrained, **timm_kwargs)
 
@@ -143,34 +158,38 @@ def open_folder(
         pickled = any((folder / file).exists() for file in ("pytorch_model.bin", "model.bin"))
         fix = "pickled weights are not loaded, save them as safetensors" if pickled else "give an exported folder"
         raise UserError(f"{name} is not an exported model, {' and '.join(missing)} {verb} missing{run}: {fix}.")
-    config = read_json(folder / CONFIG_FILE, name)
-    if not isinstance(config, dict) or "architecture" not in config:
-        raise UserError(f"{name} is not a timm model, its {CONFIG_FILE} has no architecture: give an exported folder.")
+    shown = f"{CONFIG_FILE} of {name}"
+    config = check_config(read_json(folder / CONFIG_FILE, shown), shown)
     results = read_results(folder, name)
+    names = None if results is None or results.encoder_only else results.class_names
+    if names and config.class_names and len(names) != len(config.class_names):
+        fault = f"have {len(names)} and {len(config.class_names)} classes"
+        raise UserError(f"{RESULTS_FILE} and {CONFIG_FILE} of {name} {fault}: give the files of one export.")
     if weights:
         exported = results.weights if results is not None else None
         if exported is not None and file_sha256(folder / WEIGHTS_FILE) != exported.sha256:
             fault = f"is damaged, its SHA-256 is not the one in {RESULTS_FILE}"
             raise UserError(f"{WEIGHTS_FILE} of {name} {fault}: download or export the model again.")
-        _check_header(folder / WEIGHTS_FILE, name)
-    names = config.get("label_names")
+        check_network(f"local-dir:{folder}", config, check_header(folder / WEIGHTS_FILE, name), name)
+        if (folder / HEADS_FILE).is_file():
+            _check_heads(folder, name, results)
     return ModelSource(
         name=name,
         kind=kind,
         timm_name=f"local-dir:{folder}",
         folder=folder,
-        class_names=[str(label) for label in names] if names else None,
+        class_names=config.class_names,
         results=results,
-        config={"architecture": config["architecture"], **(config.get("pretrained_cfg") or {})},
+        config=config.pretrained,
         commit=commit,
     )
 
 
-def _check_header(file: Path, name: str) -> None:
-    """Refuse a file that is truncated or not a safetensors file; reads only its header."""
-    from safetensors import SafetensorError, safe_open
-
-    fix = "The file is damaged: download or export the model again."
-    failure = f"{file.name} of {name} cannot be read"
-    with explaining(failure, SafetensorError, OSError, fix=fix), safe_open(file, framework="pt"):
-        pass
+def _check_heads(folder: Path, name: str, results: RunResults | None) -> None:
+    """Refuse a file of training heads that is no safetensors file, or another one than was exported."""
+    weights = results.weights if results is not None else None
+    expected = weights.heads_sha256 if weights is not None else None  # older exports do not state it
+    if expected is not None and file_sha256(folder / HEADS_FILE) != expected:
+        fault = f"is damaged, its SHA-256 is not the one in {RESULTS_FILE}"
+        raise UserError(f"{HEADS_FILE} of {name} {fault}: download or export the model again.")
+    check_header(folder / HEADS_FILE, name)

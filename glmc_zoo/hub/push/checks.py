@@ -1,14 +1,11 @@
 """What is checked before anything changes on the Hub: name, login, files and card; and why the Hub refused a push."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.hub.folder import EXPORTED_FILES, PLOTS_FOLDER, explaining, one_line
-from glmc_zoo.hub.retry import http_status, is_transient
-
-_PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
+from glmc_zoo.hub.folder import explaining, one_line
+from glmc_zoo.hub.retry import ANSWER_SECONDS, http_status, is_transient, odd_answer, within
 
 
 def check_repo_id(repo_id: str) -> None:
@@ -42,7 +39,7 @@ def check_login() -> None:
     from huggingface_hub import HfApi
 
     try:
-        check_token(HfApi(library_name="glmc_zoo"))
+        within(ANSWER_SECONDS, lambda: check_token(HfApi(library_name="glmc_zoo")))
     except Exception as error:  # the client also raises errors of its HTTP library
         if isinstance(error, UserError) or http_status(error) == 401:
             raise UserError(refusal(error, "")) from error
@@ -58,23 +55,6 @@ def check_token(api: Any) -> None:
         )
 
 
-def exported_files(folder: Path) -> dict[str, bytes | Path]:
-    """Files of an exported model by their path in the repository, without hidden ones; refuses what is not pushed."""
-    files: dict[str, bytes | Path] = {}
-    for path in sorted(folder.rglob("*")):
-        levels = path.relative_to(folder).parts
-        if not path.is_file() or any(level.startswith(".") for level in levels):
-            continue
-        name = "/".join(levels)
-        if _PICKLES & {suffix.lower() for suffix in path.suffixes}:
-            why = "pickles are not pushed, since loading one can run code"
-            raise UserError(f"{folder} holds {name}, and {why}: move it away.")
-        if name not in EXPORTED_FILES and levels[0] != PLOTS_FOLDER:
-            raise UserError(f"{folder} holds {name}, which no export writes and which is not pushed: move it away.")
-        files[name] = path
-    return files
-
-
 def check_card(text: str, *, scored: bool = True) -> None:
     """Refuse a model card (the text of ``README.md``) whose front matter lacks what the Hub and timm need.
 
@@ -86,7 +66,7 @@ def check_card(text: str, *, scored: bool = True) -> None:
 
     if not text.startswith("---"):
         raise UserError("The model card has no front matter: render it from results.json (render_card).")
-    failures = (ValueError, KeyError, TypeError, yaml.YAMLError)
+    failures = (ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
     with explaining("The model card's front matter is not valid", *failures, fix="Render it anew."):
         data: dict[str, Any] = ModelCard(text).data.to_dict()  # type: ignore[no-untyped-call]
     required = ["library_name", "pipeline_tag", "tags", "license"]
@@ -116,6 +96,8 @@ def refusal(error: Exception, repo_id: str) -> str:
     if status in (401, 403, 404):
         why = one_line(Exception(getattr(error, "server_message", None) or f"status {status}"))[:-1]
         return f"This login may not write to {repo_id}, or cannot see it ({why}): check the name and the login."
+    if (odd := odd_answer(error)) is not None:
+        return odd
     if is_transient(error):
         cause = f"status {status}" if status is not None else one_line(error)[:-1]
         return f"The Hub could not be reached or is out of order ({cause})."

@@ -1,7 +1,6 @@
 """An exported folder on the Hub, in one commit: first everything that can be checked, then the changes."""
 
 import dataclasses
-import json
 import re
 import shlex
 import sys
@@ -10,14 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from glmc_zoo.documents import parse_json, read_text
 from glmc_zoo.errors import UserError
+from glmc_zoo.hub.config import check_config
 from glmc_zoo.hub.export.card import render_card
-from glmc_zoo.hub.folder import CARD_FILE, CONFIG_FILE, explaining, read_results
+from glmc_zoo.hub.folder import CARD_FILE, CONFIG_FILE, read_results
 from glmc_zoo.hub.load.source import open_folder
-from glmc_zoo.hub.push.checks import check_card, check_repo_id, check_token, check_token_set, exported_files, refusal
+from glmc_zoo.hub.plain_files import exported_files
+from glmc_zoo.hub.push.checks import check_card, check_repo_id, check_token, check_token_set, refusal
 from glmc_zoo.hub.push.remote import Remote, difference, read_remote
 from glmc_zoo.hub.push.target import PushTarget
-from glmc_zoo.hub.retry import http_status, retrying
+from glmc_zoo.hub.retry import Budget, http_status, retrying
 
 _T = TypeVar("_T")
 _Commit = tuple[str, str | None]  # hash of the commit, address of the pull request
@@ -67,9 +69,7 @@ def push_folder(
     results = open_folder(str(folder), folder).results  # also compares the weights with their SHA-256
     files = exported_files(folder)
     if card is None:
-        failure = f"{folder / CARD_FILE}, the model card, cannot be read"
-        with explaining(failure, OSError, UnicodeDecodeError, fix="Export the run again."):
-            card = (folder / CARD_FILE).read_text(encoding="utf-8")
+        card = read_text(folder / CARD_FILE, f"{folder / CARD_FILE}, the model card,", fix="Export the run again.")
     check_card(card, scored=results is None or results.test is not None)
     upload = _Upload(target, {**files, CARD_FILE: card.encode()}, attempts, first_wait)
     try:
@@ -104,7 +104,7 @@ class _Upload:
 
         self._api: Any = HfApi(library_name="glmc_zoo")
         self._target, self._files = target, files
-        self._attempts, self._first_wait = attempts, first_wait
+        self._attempts, self._first_wait, self._budget = attempts, first_wait, Budget()
         self._branch = target.revision or "main"
         self.url = f"{self._api.endpoint}/{target.repo}"
         self.committed = False  # whether the model itself is on the Hub
@@ -113,8 +113,10 @@ class _Upload:
         content = self._files[name]
         return (content if isinstance(content, bytes) else content.read_bytes()).decode("utf-8")
 
-    def _ask(self, call: Callable[[], _T], done: Callable[[], _T | None] | None = None) -> _T:
-        return retrying(call, attempts=self._attempts, first_wait=self._first_wait, done=done)
+    def _ask(self, call: Callable[[], _T], done: Callable[[], _T | None] | None = None, *, long: bool = False) -> _T:
+        return retrying(
+            call, attempts=self._attempts, first_wait=self._first_wait, done=done, budget=self._budget, long=long
+        )
 
     def _remote(self) -> Remote | None:
         return read_remote(self._api, self._target.repo, self._branch)
@@ -139,7 +141,7 @@ class _Upload:
             fix = "change that in its settings on the Hub, or leave private=True out"
             raise UserError(f"{target.repo} exists and is public, so the model would not be private: {fix}.")
         if not target.overwrite:
-            config = json.loads(self._text(CONFIG_FILE))
+            config = check_config(parse_json(self._text(CONFIG_FILE), CONFIG_FILE), CONFIG_FILE)
             other = self._ask(lambda: difference(self._api, target.repo, remote, config))
             if other is not None:
                 raise UserError(f"The repository {other}: give another name, or overwrite=True to replace it.")
@@ -231,7 +233,7 @@ class _Upload:
                 raise UserError("Somebody else pushed to it at the same time.")
             return now.commit, None
 
-        return self._ask(call, done)
+        return self._ask(call, done, long=True)
 
     def _pull_requests(self) -> dict[str, str]:
         refs = self._api.list_repo_refs(self._target.repo, include_pull_requests=True)

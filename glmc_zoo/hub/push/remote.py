@@ -1,13 +1,15 @@
 """What a repository on the Hub holds, compared with what is about to be pushed."""
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from glmc_zoo.documents import MOST_BYTES, read_json
+from glmc_zoo.errors import UserError
+from glmc_zoo.hub.config import ModelConfig, check_config
 from glmc_zoo.hub.folder import CONFIG_FILE, EXPORTED_FILES, PLOTS_FOLDER, file_sha256
 
 # timm's own push adds the pickle, which would be another model's beside our weights.
@@ -55,22 +57,23 @@ def read_remote(api: Any, repo_id: str, revision: str) -> Remote | None:
     return Remote(info.sha, bool(info.private), files, branch_exists)
 
 
-def difference(api: Any, repo_id: str, remote: Remote, config: Mapping[str, Any]) -> str | None:
-    """How the model in the repository differs from the one that ``config`` (a ``config.json``) describes.
+def difference(api: Any, repo_id: str, remote: Remote, config: ModelConfig) -> str | None:
+    """How the model in the repository differs from the one that ``config`` describes.
 
     The end of a sentence about the repository; ``None`` for the same architecture and classes, or an empty one.
     """
     uploaded = sorted(remote.files.keys() - _NO_CONTENT)
     if not uploaded:
         return None
-    theirs = _read_config(api, repo_id, remote) if CONFIG_FILE in remote.files else {}
-    if not theirs.get("architecture"):
+    theirs = _read_config(api, repo_id, remote) if CONFIG_FILE in remote.files else None
+    if theirs is None:
         return f"holds files ({', '.join(uploaded[:3])}) but no timm model"
-    if theirs["architecture"] != config.get("architecture"):
-        return f"holds a {theirs['architecture']}, not a {config.get('architecture')}"
-    (old_count, old_names), (count, names) = _classes(theirs), _classes(config)
+    if theirs.architecture != config.architecture:
+        return f"holds a {theirs.architecture}, not a {config.architecture}"
+    old_count, count = _class_count(theirs), _class_count(config)
     if old_count != count:
         return f"holds a model of {old_count} classes, not {count}"
+    old_names, names = theirs.class_names, config.class_names
     if (old_names is None) != (names is None):
         return f"holds a model {'without' if old_names is None else 'with'} names of its classes, unlike this one"
     for before, now in zip(old_names or [], names or [], strict=False):
@@ -79,23 +82,20 @@ def difference(api: Any, repo_id: str, remote: Remote, config: Mapping[str, Any]
     return None
 
 
-def _classes(config: Mapping[str, Any]) -> tuple[int | None, list[str] | None]:
-    """Number of classes and, where the config lists them, their names."""
-    inner = config.get("pretrained_cfg") or {}
-    names = config.get("label_names") or inner.get("label_names")
-    count = config.get("num_classes", inner.get("num_classes"))
-    names = [str(name) for name in names] if isinstance(names, list) else None
-    return (count if count is not None else len(names or []) or None), names
+def _class_count(config: ModelConfig) -> int | None:
+    return config.num_classes if config.num_classes is not None else len(config.class_names or []) or None
 
 
-def _read_config(api: Any, repo_id: str, remote: Remote) -> dict[str, Any]:
+def _read_config(api: Any, repo_id: str, remote: Remote) -> ModelConfig | None:
+    """The configuration in the repository; ``None`` where it is not one of a timm model."""
+    if (remote.files[CONFIG_FILE].size or 0) > MOST_BYTES:
+        return None
     with tempfile.TemporaryDirectory() as cache:  # not the user's cache, since nobody asked to download this model
         path = api.hf_hub_download(repo_id, CONFIG_FILE, revision=remote.commit, cache_dir=cache)
         try:
-            config = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError:
-            return {}
-    return config if isinstance(config, dict) else {}
+            return check_config(read_json(Path(path), CONFIG_FILE), CONFIG_FILE)
+        except UserError:
+            return None
 
 
 def _same(entry: Any, content: bytes | Path) -> bool:

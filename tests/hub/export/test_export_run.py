@@ -85,6 +85,7 @@ def test_everything_goes_into_one_folder(tmp_path: Path, model: Any, plots: Path
             sha256=hashlib.sha256(held["model.safetensors"]).hexdigest(),
             dtype="float32",
             bytes=len(held["model.safetensors"]),
+            heads_sha256=hashlib.sha256(held["glmc_heads.safetensors"]).hexdigest(),
         ),
     )
     assert held["README.md"].decode() == render_card(results, repo_id="org/name")
@@ -120,7 +121,7 @@ def test_a_failure_at_any_point_leaves_the_earlier_export(tmp_path: Path, model:
         (UserError, big, newer, {"half": True}),  # half precision
         (RuntimeError, model, newer, {"heads": {"projector.weight": torch.empty(1, device="meta")}}),  # the heads
         (OSError, model, newer, {"plots": tmp_path / "absent"}),  # the plots
-        (OSError, model, newer, {"config_yaml": tmp_path / "absent.yaml"}),  # the options
+        (UserError, model, newer, {"config_yaml": tmp_path / "absent.yaml"}),  # the options
         (TypeError, model, changed(newer, config={"odd": {1, 2}}), {}),  # the results
         (UserError, model, changed(newer, test=None), {}),  # the card
     ]

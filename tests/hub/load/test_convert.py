@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -161,6 +162,12 @@ class Payload:
 
     def __reduce__(self) -> Any:
         return Path.touch, (self.mark,)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "c.pth")
+    with pytest.raises(UserError, match=r"Checkpoint c\.pth is not a regular file"):
+        read_checkpoint(tmp_path / "c.pth")
 
 
 def test_nothing_in_a_checkpoint_is_run(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub import PushTarget, check_card
-from glmc_zoo.hub.push.checks import exported_files
+from glmc_zoo.hub.plain_files import exported_files
 
 REFS = ["v1", "v1.0", "dev/one", "a-b_c", "x@y", "a b", "a..b", "-a", "a.lock", "a/.b", ".a", "a/", "/a", "a//b", "a~1"]
 REFS += ["a^", "a:b", "a?", "a*", "a[b", "a\\b", "@", "a@{1}", "a.", "a.lock/b", "a\tb", "é"]

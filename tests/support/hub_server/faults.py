@@ -28,13 +28,14 @@ class Request:
 class Fault:
     """Happens to the next ``times`` requests that match; for ever when ``times`` is None."""
 
-    kind: str  # "status", "cut", "lose", "flip" or "call"
+    kind: str  # "status", "cut", "lose", "flip", "call", "page", "circle" or "silent"
     method: str
     pattern: str
     times: int | None = 1
     status: int = 503
     after: int = 0
     code: str | None = None
+    retry_after: str | None = None
     action: Callable[[], object] | None = None
 
 

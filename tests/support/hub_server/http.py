@@ -48,7 +48,15 @@ class Handler(BaseHTTPRequestHandler):
         body = self._read_body()
         self._record(body)
         if failure := hub.faults.take("status", method, self.path):
-            return self._answer_error(HubError(failure.status, "Failed on purpose", failure.code))
+            headers = {"Retry-After": failure.retry_after} if failure.retry_after is not None else {}
+            return self._answer_error(HubError(failure.status, "Failed on purpose", failure.code), headers)
+        if hub.faults.take("silent", method, self.path):
+            hub.closing.wait(120)
+            return self._break_off()
+        if hub.faults.take("page", method, self.path):
+            return self._answer(200, {"Content-Type": "text/html"}, b"<html>Please log in to this network</html>")
+        if hub.faults.take("circle", method, self.path):
+            return self._answer(302, {"Location": self.path}, b"")
         try:
             with hub.lock:
                 if (event := hub.faults.take("call", method, self.path)) and event.action is not None:
@@ -103,8 +111,8 @@ class Handler(BaseHTTPRequestHandler):
             raise HubError(401, "Invalid credentials in Authorization header")
         return account
 
-    def _answer_error(self, error: HubError) -> None:
-        headers = {"X-Error-Message": str(error), "Content-Type": "application/json"}
+    def _answer_error(self, error: HubError, more: Mapping[str, str] | None = None) -> None:
+        headers = {**(more or {}), "X-Error-Message": str(error), "Content-Type": "application/json"}
         if error.code:
             headers["X-Error-Code"] = error.code
         self._answer(error.status, headers, json.dumps(error.body).encode())

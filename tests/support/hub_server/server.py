@@ -20,6 +20,7 @@ class HubServer:
     def __init__(self) -> None:
         self.store, self.faults, self.lock = Store(), Faults(), threading.RLock()
         self.requests: list[Request] = []
+        self.closing = threading.Event()
         self.errors: list[str] = []
         """Tracebacks of the server's own failures; leaving the context raises when there is one."""
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -33,6 +34,7 @@ class HubServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.closing.set()
         self._http.shutdown()
         self._http.server_close()
         if self.errors:
@@ -83,13 +85,33 @@ class HubServer:
 
     # ------------------------------------------------------------ faults
     def fail(
-        self, method: str, pattern: str, *, status: int = 503, times: int | None = 1, code: str | None = None
+        self,
+        method: str,
+        pattern: str,
+        *,
+        status: int = 503,
+        times: int | None = 1,
+        code: str | None = None,
+        retry_after: str | None = None,
     ) -> None:
         """Answer ``status`` to the next ``times`` requests (None: to all) whose path matches the expression.
 
-        ``method`` may be ``*``; ``code`` is the ``X-Error-Code``.
+        ``method`` may be ``*``; ``code`` is the ``X-Error-Code``, ``retry_after`` the header of that name.
         """
-        self.faults.waiting.append(Fault("status", method, pattern, times, status=status, code=code))
+        fault = Fault("status", method, pattern, times, status=status, code=code, retry_after=retry_after)
+        self.faults.waiting.append(fault)
+
+    def answer_page(self, method: str, pattern: str, *, times: int | None = None) -> None:
+        """Answer with the page of a network's login, status 200, as a captive portal does."""
+        self.faults.waiting.append(Fault("page", method, pattern, times))
+
+    def redirect_in_a_circle(self, method: str, pattern: str) -> None:
+        """Answer with a redirect to the same address."""
+        self.faults.waiting.append(Fault("circle", method, pattern, None))
+
+    def stay_silent(self, method: str, pattern: str, *, times: int | None = None) -> None:
+        """Take the request and never answer, until the test ends."""
+        self.faults.waiting.append(Fault("silent", method, pattern, times))
 
     def cut_upload(self, pattern: str, *, method: str = "PUT", after: int = 100, times: int | None = 1) -> None:
         """Break the connection once ``after`` bytes of the request's body have come in."""

@@ -1,0 +1,83 @@
+"""Limits on the requests of the Hub's client, which by default waits for ever and retries by itself.
+
+The client is the process's own, so that the limits hold for it as long as one of our attempts is under way; only the
+time-out stays, where nobody set one. Clients built on requests (huggingface_hub 0.x) have no such hooks: there the
+limit of `glmc_zoo.hub.retry.within` has to do.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+REQUEST_SECONDS = 30.0
+"""How long one request waits for a connection, and for each next part of an answer."""
+_MOST_FAILURES = 2  # requests in a row, in one attempt and one thread, without an answer
+
+ABANDONED: ContextVar[threading.Event | None] = ContextVar("whether the attempt was given up", default=None)
+
+
+class HubBusy(Exception):
+    """The server answered 429 or 5xx; raised so that `retrying` decides what follows, and not the client."""
+
+    def __init__(self, response: Any) -> None:
+        super().__init__(f"the server answered with status {response.status_code}")
+        self.response = response
+
+
+class _Attempt(threading.local):
+    """Requests of one attempt that have no answer yet, in each of its threads."""
+
+    failures = 0
+
+
+_attempt: _Attempt | None = None
+
+
+@contextmanager
+def one_attempt() -> Iterator[None]:
+    """Limit the requests of the client, in whichever thread, until the block ends."""
+    global _attempt
+    before, _attempt = _attempt, _Attempt()
+    try:
+        _limit_client()
+        yield
+    finally:
+        _attempt = before
+
+
+def _limit_client() -> None:
+    from huggingface_hub import utils
+
+    client: Any = utils.get_session()  # type: ignore[attr-defined]  # which does not mark it as exported
+    hooks = getattr(client, "event_hooks", None)
+    if hooks is None:
+        return
+    if client.timeout.read is None:
+        client.timeout = REQUEST_SECONDS
+    if _before_request not in hooks["request"]:
+        client.event_hooks = {
+            "request": [*hooks["request"], _before_request],
+            "response": [*hooks["response"], _after_response],
+        }
+
+
+def _before_request(_request: Any) -> None:
+    abandoned, attempt = ABANDONED.get(), _attempt
+    if abandoned is not None and abandoned.is_set():
+        raise TimeoutError("no answer in time")
+    if attempt is None:
+        return
+    if attempt.failures >= _MOST_FAILURES:
+        raise TimeoutError("no answer to several requests in a row")
+    attempt.failures += 1
+
+
+def _after_response(response: Any) -> None:
+    attempt = _attempt
+    if attempt is None:
+        return
+    attempt.failures = 0
+    if response.status_code == 429 or response.status_code >= 500:
+        raise HubBusy(response)

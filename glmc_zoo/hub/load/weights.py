@@ -1,0 +1,151 @@
+"""What a model folder would take in memory, known before a network is built: the header of its weights, and its size.
+
+A safetensors file runs no code, and its library checks that the header fits the file. What remains is a header that is
+huge itself, and a configuration that asks for a network far larger than the weights beside it.
+"""
+
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glmc_zoo.documents import parse_json
+from glmc_zoo.errors import UserError
+from glmc_zoo.hub.config import ModelConfig
+from glmc_zoo.hub.folder import explaining
+
+_FIX = "The file is damaged: download or export the model again."
+_MOST_HEADER = 16 << 20  # bytes; a network of 10,000 tensors needs one
+_DTYPES = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
+_MOST_MODULES = 15_000  # timm's largest network has 3,000
+# Numbers in a network beyond those in its file: tables that are computed, and what a head of another size takes.
+_SPARE = 1 << 26
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the header of a safetensors file says."""
+
+    shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, str]
+    """As safetensors calls them, such as ``F32``."""
+
+    @property
+    def numbers(self) -> int:
+        """Numbers in all tensors together."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+
+def check_header(file: Path, name: str) -> Header:
+    """The header of a safetensors file, after it was checked; messages call the model ``name``. Reads nothing else.
+
+    Raises:
+        UserError: The file is truncated, no safetensors file, has a huge header, or a type of number that no
+            classifier is stored in.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    failure = f"{file.name} of {name} cannot be read"
+    with explaining(failure, SafetensorError, OSError, ValueError, struct.error, fix=_FIX):
+        with file.open("rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            if length > _MOST_HEADER or length + 8 > file.stat().st_size:
+                raise ValueError(f"its header claims {length:,} bytes")
+            text = opened.read(length).decode("utf-8")
+        with safe_open(file, framework="pt"):  # compares the header with the size of the file
+            pass
+    entries: dict[str, Any] = parse_json(text, f"The header of {file.name} of {name}", fix=_FIX)
+    entries.pop("__metadata__", None)
+    bad = next((entry["dtype"] for entry in entries.values() if entry["dtype"] not in _DTYPES), None)
+    if bad is not None:
+        allowed = "float16, bfloat16, float32, float64, whole numbers or truth values"
+        raise UserError(f"{file.name} of {name} holds numbers of type {bad}: it must hold {allowed}.")
+    shapes = {key: tuple(entry["shape"]) for key, entry in entries.items()}
+    return Header(shapes, {key: entry["dtype"] for key, entry in entries.items()})
+
+
+def check_network(timm_name: str, config: ModelConfig, header: Header | None, name: str) -> None:
+    """Refuse a configuration whose network is far larger than its weights; nothing of the size is allocated.
+
+    Without a ``header``, for a model that gets random weights, it is compared with its architecture as timm builds it.
+    A network that timm cannot build is left to whoever builds it and says why.
+
+    Raises:
+        UserError: The network has far more numbers than that, too many modules, numbers of another kind than the file,
+            or another number of classes than the configuration names.
+    """
+    network = _on_meta(timm_name, name)
+    if network is None:
+        return
+    tensors = _tensors(network)
+    size = sum(tensor.numel() for tensor in tensors.values())
+    if header is None:
+        plain = _on_meta(config.architecture, name)
+        expected = 0 if plain is None else sum(tensor.numel() for tensor in _tensors(plain).values())
+    else:
+        expected = header.numbers
+    if size > 2 * expected + _SPARE:
+        than = "its architecture has" if header is None else "its weights hold"
+        fix = "give a model whose files belong together"
+        raise UserError(
+            f"The config.json of {name} asks for a network of {size:,} numbers, {than} {expected:,}: {fix}."
+        )
+    names, classes = config.class_names, getattr(network, "num_classes", 0)
+    if names and classes and len(names) != classes:
+        raise UserError(
+            f"The config.json of {name} names {len(names)} classes for a network of {classes}: export again."
+        )
+    for key, tensor in tensors.items():
+        kind = None if header is None else header.dtypes.get(key)
+        if kind is not None and tensor.is_floating_point() != ("F" in kind):
+            right = "floating-point numbers" if tensor.is_floating_point() else "whole numbers or truth values"
+            raise UserError(f"The weights of {name} hold {key[:80]!r} as {kind}: it must be {right}.")
+
+
+def _on_meta(timm_name: str, name: str) -> Any:
+    """The network without memory, on torch's ``meta`` device; ``None`` where it cannot be built."""
+    import timm
+    import torch
+
+    failures = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"), _limited_modules(name):
+            return timm.create_model(timm_name, pretrained=False)
+    except UserError:
+        raise
+    except (*failures, ValueError, OSError, MemoryError):
+        return None
+
+
+def _tensors(network: Any) -> dict[str, Any]:
+    return dict([*network.named_parameters(), *network.named_buffers()])
+
+
+def check_finite(tensors: Mapping[str, Any], name: str) -> None:
+    """Refuse tensors that hold NaN or infinity, whose scores and probabilities would mean nothing."""
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(f"The weights of {name} are not finite, in {key[:80]!r}: give an earlier checkpoint.")
+
+
+@contextmanager
+def _limited_modules(name: str) -> Iterator[None]:
+    """Stop building a network once it has more modules than any network has."""
+    from torch.nn.modules.module import register_module_module_registration_hook
+
+    count = 0
+
+    def limit(*_: Any) -> None:
+        nonlocal count
+        count += 1
+        if count > _MOST_MODULES:
+            raise UserError(f"The config.json of {name} asks for more than {_MOST_MODULES:,} layers: it is damaged.")
+
+    handle = register_module_module_registration_hook(limit)
+    try:
+        yield
+    finally:
+        handle.remove()
