@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import printable
 
 _WIDE = 0.02
 
@@ -97,8 +98,11 @@ def is_wide(interval: Sequence[float]) -> bool:
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Iterable[int] = (0,)) -> list[list[str]]:
-    """The cells of a table padded to the width of their column; the columns ``left`` flush left, the others right."""
-    columns, flush = list(zip(*rows, strict=True)), set(left)
+    """The cells of a table padded to the width of their column; the columns ``left`` flush left, the others right.
+
+    Control characters in a cell are shown escaped.
+    """
+    columns, flush = list(zip(*(map(printable, row) for row in rows), strict=True)), set(left)
     pads = [str.ljust if i in flush else str.rjust for i in range(len(columns))]
     padded = [[pad(cell, max(map(len, column))) for cell in column] for pad, column in zip(pads, columns, strict=True)]
     return [list(row) for row in zip(*padded, strict=True)]

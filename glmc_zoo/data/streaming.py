@@ -19,12 +19,12 @@ from glmc_zoo.data.reading.columns import find_image_column, find_label_column, 
 from glmc_zoo.data.reading.decoding import decode_record, one_line
 from glmc_zoo.data.reading.folders import holds_tables
 from glmc_zoo.data.reading.intensity import Intensity
-from glmc_zoo.data.reading.inventory import escaped
 from glmc_zoo.data.reading.split_names import choose_splits, split_role
 from glmc_zoo.data.reading.stream_tables import open_stream_tables
 from glmc_zoo.data.splits import check_several_classes, tail_counts, unused_classes
 from glmc_zoo.errors import UserError
 from glmc_zoo.results import DataFacts
+from glmc_zoo.text import escaped
 
 StreamBatch = tuple[list[Image.Image], NDArray[np.int64], NDArray[np.int64]]
 

@@ -38,6 +38,7 @@ from glmc_zoo.scoring.model import Classifier, load_classifier
 from glmc_zoo.scoring.saving import check_foldable, check_saving, save_corrected
 from glmc_zoo.scoring.shots import prior_counts, shot_groups
 from glmc_zoo.scoring.thresholds import precision_thresholds
+from glmc_zoo.text import printable
 
 
 class EvaluationRun:
@@ -94,10 +95,11 @@ class EvaluationRun:
         """Print what is about to be scored on what."""
         counts = self.shots.class_counts
         trained = "" if counts is None else f"; {max(counts)} to {min(counts)} training images each"
-        self.accelerator.print(
+        heading = (
             f"{self.options.data.data}: {self.num_images or 'streamed'} {self.options.evaluation.split} images in "
             f"{len(self.data.class_names)} classes{trained}; results in {self.folder}"
         )
+        self.accelerator.print(printable(heading))
         inventory = self.data.facts.inventory
         lines = [] if inventory is None else inventory_lines(inventory)
         for line in [*lines, *(f"note: {as_shown(note)}" for note in self.notes)]:
@@ -144,7 +146,7 @@ class EvaluationRun:
                 saved = save_corrected(
                     self.options, source, classifier, corrections, results, self.held_out_thresholds, folder / "plots"
                 )
-                print(f"saved    {saved}")
+                print(printable(f"saved    {saved}"))
         self.results.append(results)
         return results
 
@@ -256,7 +258,7 @@ class EvaluationRun:
             if len(self.results) > 1:
                 report.write_comparison(self.folder, self.results)
             print(report.score_table(self.results))
-            print(f"results  {self.folder}")
+            print(printable(f"results  {self.folder}"))
         self.accelerator.wait_for_everyone()
         return self.results
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glmc_zoo.data.reading.inventory import escaped
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import csv_text
+from glmc_zoo.text import escaped
 
 UNSURE = "unsure"
 """The label of an image whose most probable class is below its threshold."""

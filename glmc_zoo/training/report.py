@@ -21,6 +21,7 @@ from glmc_zoo.results import ModelFacts, PluginFacts, RunResults, ScheduleFacts,
 from glmc_zoo.scoring.calibration import calibration_lines
 from glmc_zoo.scoring.loop import Scored
 from glmc_zoo.scoring.report import class_recalls, group_heading, group_sizes, group_support, one_group_note
+from glmc_zoo.text import printable
 from glmc_zoo.training.inputs import InputSpec
 
 
@@ -109,7 +110,7 @@ def opening_lines(
     ]
     notes = [*data.notes, *one_group_note(data.class_counts, options.shots), *_uncalibrated_note(options, data)]
     inventory = [] if data.facts.inventory is None else inventory_lines(data.facts.inventory)
-    return [*lines, *inventory, *(f"note: {as_shown(note)}" for note in notes)]
+    return [*map(printable, lines), *inventory, *(f"note: {as_shown(note)}" for note in notes)]
 
 
 def _uncalibrated_note(options: RunOptions, data: LongTailData) -> list[str]:

@@ -20,6 +20,7 @@ from glmc_zoo.results import CalibrationFacts, RunResults, Selection
 from glmc_zoo.scoring.calibration import calibrate_classifier, split_logits, with_scores
 from glmc_zoo.scoring.loop import Scored, score_split
 from glmc_zoo.scoring.model import Classifier
+from glmc_zoo.text import printable_lines
 from glmc_zoo.training.assemble import push_target
 from glmc_zoo.training.folder import RunFolder
 from glmc_zoo.training.inputs import InputSpec
@@ -145,5 +146,5 @@ class ScoredRun(ABC):
             print(f"pushed  {result.pull_request_url or result.url}")
 
     def say(self, text: str) -> None:
-        """Print one line, once."""
-        self.accelerator.print(text)
+        """Print a line or a few, once; see `printable_lines`."""
+        self.accelerator.print(printable_lines(text))

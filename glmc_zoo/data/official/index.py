@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from glmc_zoo.data.official.facts import Naming, OfficialSplit
 from glmc_zoo.data.reading.images import ArrowImages, stray_image
-from glmc_zoo.data.reading.inventory import escaped
 from glmc_zoo.data.reading.split import RawData
 from glmc_zoo.data.reading.walk import walk_images
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import escaped
 
 _SUFFIX = r"\.\w+$"
 # The Hub's file names end in the class: n01440764_10026_n01440764.JPEG, ILSVRC2012_val_00000001_n01440764.JPEG.

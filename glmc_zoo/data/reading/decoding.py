@@ -11,8 +11,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from glmc_zoo.data.reading.formats import FORMATS, UNREADABLE, open_regular, why_unidentified
 from glmc_zoo.data.reading.intensity import Intensity, own_intensity
-from glmc_zoo.data.reading.inventory import escaped
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import escaped
 
 # Resizing the shorter side of a thinner image to that of a network's input would take gigabytes.
 _MOST_TIMES_LONGER = 200

@@ -13,8 +13,8 @@ from PIL import Image
 from glmc_zoo.data.reading.decoding import decode_record, open_record
 from glmc_zoo.data.reading.formats import open_regular
 from glmc_zoo.data.reading.intensity import Intensity
-from glmc_zoo.data.reading.inventory import escaped, printable
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import escaped, printable
 
 _CHUNK = 1024
 

@@ -10,11 +10,12 @@ import numpy as np
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.images import FileImages
-from glmc_zoo.data.reading.inventory import LeftOut, escaped
+from glmc_zoo.data.reading.inventory import LeftOut
 from glmc_zoo.data.reading.split import RawData, RawSplit
 from glmc_zoo.data.reading.split_names import choose_splits, how_decided, split_role
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import SplitFacts
+from glmc_zoo.text import escaped
 
 UNUSED_SPLIT = "in a split that is not used"
 UNLABELLED = "without a label"
