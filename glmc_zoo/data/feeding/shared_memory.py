@@ -47,8 +47,8 @@ def check_shared_memory(dataset: Any, sampler: Any, batch_size: int, workers: in
     if needed > free:
         raise UserError(
             f"workers={workers} would load {AHEAD} batches of {batch_size} each ahead, which takes "
-            f"{_megabytes(needed)} of shared memory, and {FOLDER} has {_megabytes(free)} free: give workers=0, a smaller batch_size=, or "
-            "more shared memory (--shm-size in Docker)."
+            f"{_megabytes(needed)} of shared memory, and {FOLDER} has {_megabytes(free)} free: give workers=0, a "
+            "smaller batch_size=, or more shared memory (--shm-size in Docker)."
         )
 
 
