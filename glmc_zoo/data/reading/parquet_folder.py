@@ -11,7 +11,6 @@ from glmc_zoo.data.reading.card import card_configurations
 from glmc_zoo.data.reading.decoding import one_line
 from glmc_zoo.data.reading.inventory import LeftOut
 from glmc_zoo.data.reading.split_names import split_role, without_shard
-from glmc_zoo.data.reading.table_sizes import check_expansion
 from glmc_zoo.data.reading.walk import NOT_AN_IMAGE, Walk, join
 from glmc_zoo.errors import UserError
 from glmc_zoo.text import escaped
@@ -86,8 +85,6 @@ def table_arguments(walk: Walk, options: DataOptions, config: str | None = None)
     A dataset card with configurations decides which file is which split. Without one the names of the files and of
     their folders do, by the same rules as those of folders of images.
     """
-    for table in used_tables(walk, options):
-        check_expansion(walk.root / table)
     if card_configurations(walk.root):
         if set(str(walk.root)) & set("*?["):  # ``datasets`` makes a pattern of the folder's path as it stands
             raise UserError(

@@ -37,7 +37,7 @@ def test_format(kind: str, options: dict[str, Any], expected: str, in_a_file: bo
     path.write_bytes(file.getvalue())
     cell = {"bytes": None, "path": str(path)} if in_a_file else {"bytes": file.getvalue(), "path": None}
     table = datasets.Dataset.from_dict({"image": [cell]}, features=datasets.Features({"image": datasets.Image()}))
-    split = ImageSplit(ArrowImages(table, "image", "training"), np.array([0]), np.array([0]), ["a"])
+    split = ImageSplit(ArrowImages(table, "image", "training", tmp_path), np.array([0]), np.array([0]), ["a"])
     assert split.image_format() == expected
 
 
