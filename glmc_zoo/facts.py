@@ -95,6 +95,8 @@ class HeadFacts:
 
     init: str
     """What the classifiers started from and were pulled to: ``mean``, the class means, or ``fresh``, zeros."""
+    kind: str
+    """``linear``, or ``cosine``: trained on features of one length."""
     views: int
     """Views of each training image."""
     features: int

@@ -125,7 +125,8 @@ def test_evaluation_and_prediction(first: Path, lab: Any, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("finetune", {**TINY, "tune": "head", "data_seed": 3}),
+        ("finetune", {**TINY, "tune": "head", "method": "ce", "data_seed": 3}),
+        ("finetune", {"tune": "head", "data_seed": 3, "feature_views": 2, "threads": 1}),
         ("second_stage", {"epochs": 1, "maxnorm_threshold": 0.2}),
     ],
 )

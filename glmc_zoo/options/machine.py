@@ -50,8 +50,8 @@ class OutputOptions(OptionGroup):
         "epoch to report: the last, or the best on the held-out images (never on test)", default="last"
     )
     calibrate: Literal["auto", "always", "never"] = option(
-        "fit a temperature on held-out images and fold it into the exported classifier; auto: where --val-fraction or "
-        "--official-val hold images out; always: hold out a tenth otherwise",
+        "fold a temperature, fitted on held-out images, into the exported classifier; auto: where images are held out "
+        "anyway; always: hold out a tenth otherwise",
         default="auto",
     )
     license: str | None = option(

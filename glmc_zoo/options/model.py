@@ -10,7 +10,7 @@ from glmc_zoo.method.switches import Preset
 
 MOST_VIEWS = 7
 """Views of an image whose features can be used: as in evaluation, mirrored, four corners, and the centre."""
-HEAD_OPTIONS = ("head_init", "feature_views", "feature_cache")
+HEAD_OPTIONS = ("head_init", "head_kind", "feature_views", "feature_cache")
 """Options of a classifier that is trained on features."""
 
 
@@ -57,10 +57,14 @@ class TuneOptions(OptionGroup):
     head_init: Literal["mean", "fresh"] = option(
         "what the classifiers of --tune head start from and are drawn to: the class means, or zeros", default="mean"
     )
+    head_kind: Literal["linear", "cosine"] = option(
+        "classifier of --tune head; cosine: trained on features of one length, exported as a linear layer all the same",
+        default="linear",
+    )
     feature_views: int = option(
         "views of each training image whose features --tune head uses: 1 as in evaluation, 2 mirrored too, more: "
         "crops as well",
-        default=1,
+        default=4,
         at_least=1,
         below=MOST_VIEWS + 1,
     )

@@ -170,7 +170,7 @@ def compose(kind: Callable[..., _T], values: Mapping[str, Any], **more: Any) -> 
 
 
 def _run_options(values: Mapping[str, Any], stage: Any, command: str) -> RunOptions:
-    held_out = calibration_holdout(values, second_stage=isinstance(stage, SecondStage))
+    held_out = calibration_holdout(values, stage)
     options = compose(RunOptions, {**values, **held_out}, stage=stage, command=command)
     if options.output.select == "best" and not (options.data.val_fraction or options.data.official_val):
         raise UserError(

@@ -84,15 +84,17 @@ class RunOptions:
         return dataclasses.replace(self, **changed)
 
 
-def calibration_holdout(values: Mapping[str, Any], *, second_stage: bool) -> dict[str, float]:
+def calibration_holdout(values: Mapping[str, Any], stage: Any) -> dict[str, float]:
     """The ``val_fraction`` that ``calibrate="always"`` decides where nothing else holds images out.
 
     Raises:
-        UserError: The first stage of a ``second_stage`` was trained on these images.
+        UserError: The first stage of a `SecondStage` was trained on these images.
     """
     if values.get("calibrate") != "always" or values.get("val_fraction") or values.get("official_val"):
         return {}
-    if second_stage:
+    if isinstance(stage, HeadStage):  # holds training images out in turn
+        return {}
+    if isinstance(stage, SecondStage):
         raise UserError(
             "calibrate='always' would hold out images that the first stage was trained on: give the first stage "
             "val_fraction=, or leave it out."

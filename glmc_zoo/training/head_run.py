@@ -5,7 +5,9 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from glmc_zoo.data.folds import ALWAYS_TRAINS, training_folds
@@ -24,7 +26,7 @@ from glmc_zoo.training.assemble import make_stage, push_target, settle_options, 
 from glmc_zoo.training.features import FeatureParts, compute_features, feature_key
 from glmc_zoo.training.finetuning import HeadTuning, timm_model_in
 from glmc_zoo.training.folder import RunFolder
-from glmc_zoo.training.head_search import FOLDS, LOSSES, WEIGHT_DECAYS, search_head
+from glmc_zoo.training.head_search import FOLDS, LOSSES, WEIGHT_DECAYS, HeadChoice, search_head
 from glmc_zoo.training.report import opening_lines
 from glmc_zoo.training.scored_run import ScoredRun
 
@@ -32,8 +34,7 @@ from glmc_zoo.training.scored_run import ScoredRun
 class TrainedHead(NamedTuple):
     """What the main process trained for all processes."""
 
-    weight: Tensor
-    bias: Tensor
+    choice: HeadChoice
     facts: HeadFacts
 
 
@@ -115,9 +116,9 @@ class HeadRun(ScoredRun):
         head = on_main_process(accelerator, lambda: self._search(cast(Tensor, features), seconds))
         layer: Any = self.timm_model.get_classifier()  # type: ignore[operator]  # timm's models have it
         with torch.no_grad():
-            layer.weight.copy_(head.weight)
-            layer.bias.copy_(head.bias)
-        self.stage.head = head.facts
+            layer.weight.copy_(head.choice.weight)
+            layer.bias.copy_(head.choice.bias)
+        self.stage.head, self._choice = head.facts, head.choice
         self.say(head_table(head.facts))
 
     def _search(self, features: Tensor, seconds: float) -> TrainedHead:
@@ -131,11 +132,12 @@ class HeadRun(ScoredRun):
             )
         choice = search_head(
             features, data.train.labels, fold, data.class_counts, init=tune.head_init,
-            device=self.accelerator.device, show=True,
+            device=self.accelerator.device, cosine=tune.head_kind == "cosine", show=True,
         )  # fmt: skip
         inventory = data.facts.inventory
         facts = HeadFacts(
             init=tune.head_init,
+            kind=tune.head_kind,
             views=tune.feature_views,
             features=features.shape[-1],
             folds=choice.folds,
@@ -147,7 +149,12 @@ class HeadRun(ScoredRun):
             feature_seconds=seconds,
             search_seconds=choice.seconds,
         )
-        return TrainedHead(choice.weight, choice.bias, facts)
+        return TrainedHead(choice, facts)
+
+    def held_out_logits(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+        """Those of the training images that were held out in turn to choose the classifier."""
+        choice = self._choice
+        return choice.held_out_logits.double().numpy(), choice.held_out_labels.numpy()
 
     def finish(self) -> RunResults:
         """Score, export and report the model; features that nobody asked to keep are removed."""

@@ -81,6 +81,7 @@ def search_head(
     *,
     init: str,
     device: torch.device,
+    cosine: bool = False,
     show: bool = False,
 ) -> HeadChoice:
     """Train a classifier for every setting and fold, choose by the balanced accuracy, and train the choice on all.
@@ -95,10 +96,12 @@ def search_head(
         class_counts: Images of each class.
         init: What classifiers start from and are pulled to: ``mean``, the class means, or ``fresh``, zeros.
         device: Where training takes place.
+        cosine: Whether classifiers are trained on features of one length, so that only their direction counts. They
+            are chosen, and given back, as the linear layer that they are for features as they come.
         show: Whether there is a progress bar.
     """
     begun = time.perf_counter()
-    search = _Search(features.to(device), torch.from_numpy(labels).to(device), class_counts, init)
+    search = _Search(features.to(device), torch.from_numpy(labels).to(device), class_counts, init, cosine=cosine)
     settings = [HeadSetting(*values) for values in product(LOSSES, WEIGHT_DECAYS)]
     used = folds_for(len(labels), features.shape[-1], len(class_counts))
     folds = torch.from_numpy(np.where(fold < used, fold, ALWAYS_TRAINS)).to(device)
@@ -129,14 +132,22 @@ def _silent(share: float) -> None:
 class _Search:
     """The training images in one scale, and their classifiers."""
 
-    def __init__(self, features: Tensor, labels: Tensor, class_counts: list[int], init: str) -> None:
+    def __init__(
+        self, features: Tensor, labels: Tensor, class_counts: list[int], init: str, *, cosine: bool = False
+    ) -> None:
         self.views, self.images, _ = features.shape
+        first = features[0]
+        if cosine:
+            lengths = torch.linalg.vector_norm(features, dim=2, keepdim=True)
+            features = features * (lengths.mean() / lengths.clamp_min(1e-12))
         self.labels, self.classes, self.init = labels, len(class_counts), init
         self.prior = log_prior(class_counts).to(features)
         flat = features.flatten(0, 1)
         self.mean = flat.mean(dim=0)
         self.length = (flat - self.mean).square().sum(dim=1).mean().sqrt().clamp_min(1e-12)
         self.scaled = (flat - self.mean) / self.length
+        self.first = (first - self.mean) / self.length
+        """The first view, as the network gives it."""
         self.directions = Directions.of(self.scaled)
 
     def fit(self, settings: list[HeadSetting], trained: list[Tensor], progress: Progress = _silent) -> LinearHeads:
@@ -161,11 +172,10 @@ class _Search:
         masks = [folds != number for number in range(used)]
         pairs = list(product(settings, masks))
         heads = self.fit([setting for setting, _ in pairs], [mask for _, mask in pairs], progress)
-        first = self.scaled[: self.images]
-        logits = first.new_zeros(len(settings), self.images, self.classes)
+        logits = self.first.new_zeros(len(settings), self.images, self.classes)
         for index, (_, mask) in enumerate(pairs):
             one = heads.select(torch.tensor([index], device=mask.device))
-            logits[index // used, ~mask] = one.logits(first[~mask])[0]
+            logits[index // used, ~mask] = one.logits(self.first[~mask])[0]
         return logits
 
     def best_adjustment(self, logits: Tensor, setting: HeadSetting, folds: Tensor) -> HeadTrial:

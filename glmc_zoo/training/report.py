@@ -15,7 +15,7 @@ from glmc_zoo.machine.command import public, slug
 from glmc_zoo.machine.provenance import origin
 from glmc_zoo.method.registry import get_registered, method_names, plugins_of
 from glmc_zoo.metrics import GROUPS
-from glmc_zoo.options.run import RunOptions, flat, saved
+from glmc_zoo.options.run import HeadStage, RunOptions, flat, saved
 from glmc_zoo.options.schedule import ScheduleOptions
 from glmc_zoo.results import ModelFacts, PluginFacts, RunResults, ScheduleFacts, Scores, Seeds, Thresholds
 from glmc_zoo.scoring.calibration import calibration_lines
@@ -115,8 +115,8 @@ def opening_lines(
 
 def _uncalibrated_note(options: RunOptions, data: LongTailData) -> list[str]:
     """Why the probabilities will not be calibrated, where that was not decided by the user."""
-    if data.val or options.output.calibrate == "never":
-        return []
+    if data.val or options.output.calibrate == "never" or isinstance(options.stage, HeadStage):
+        return []  # a classifier on features holds training images out in turn
     return [
         "No images are held out, so the probabilities will not be calibrated: give val_fraction= or "
         "calibrate='always' for that."

@@ -5,8 +5,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from timm.utils import distribute_bn, unwrap_model
 from torch import nn
 
@@ -92,15 +94,22 @@ class ScoredRun(ABC):
             )
         return scored if before is None else scored.swapped()
 
-    def _calibrate(self) -> CalibrationFacts | None:
-        """Fit a temperature on the held-out images and fold it into the classifier; ``None`` where there are none."""
-        val, test = self.data.val, self.data.test
-        if self.options.output.calibrate == "never" or not val:
+    def held_out_logits(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+        """Logits (n, C) and classes (n,) of images that did not train the classifier; ``None`` without such images."""
+        if not self.data.val:
             return None
         with self.clock.stage("evaluation"):
-            logits, labels = split_logits(*self._inference(val), self.accelerator)
-        tested = test.class_counts if test else None
-        return calibrate_classifier(self.timm_model, self.spec.size, logits, labels, tested)
+            return split_logits(*self._inference(self.data.val), self.accelerator)
+
+    def _calibrate(self) -> CalibrationFacts | None:
+        """Fit a temperature on the held-out images and fold it into the classifier; ``None`` where there are none."""
+        if self.options.output.calibrate == "never":
+            return None
+        held_out = self.held_out_logits()
+        if held_out is None:
+            return None
+        tested = self.data.test.class_counts if self.data.test else None
+        return calibrate_classifier(self.timm_model, self.spec.size, *held_out, tested)
 
     def leave(self, selection: Selection) -> RunResults:
         """Score the model on the test and validation splits, export it, and write everything that a run leaves."""

@@ -22,7 +22,7 @@ NEW |= {"split_column": None, "split_by": None, "class_level": None, "follow_lin
 NEW |= {"auto_augment": None, "random_erasing": None, "cutout": None}
 NEW |= {"intensity_range": None, "duplicates": "auto", "allow_duplicates": False}
 NEW |= {"passes": None, "sam_every": 1, "unmixed_share": 0.0, "calibrate": "auto"}
-NEW |= {"head_init": "mean", "feature_views": 1, "feature_cache": None}
+NEW |= {"head_init": "mean", "head_kind": "linear", "feature_views": 4, "feature_cache": None}
 
 
 @pytest.fixture

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
 import yaml
+from PIL import Image
 
 import glmc_zoo
 from glmc_zoo.hub import ExportInfo, export_model
@@ -83,7 +85,7 @@ def test_what_a_run_leaves(finetune: Recipe, source: Path, animals: Path, tmp_pa
     results = RunResults.load(run / "results.json")
     head = results.head
     assert head is not None and results.finetune is not None and results.finetune.tune == "head"
-    assert (head.init, head.views, head.folds, head.held_out_images) == ("mean", 1, 5, 24)
+    assert (head.init, head.views, head.folds, head.held_out_images) == ("mean", 4, 5, 24)
     assert len(head.trials) == 12 and head.chosen in head.trials and head.grouped_by is None
     assert max(trial.balanced_accuracy for trial in head.trials) == head.chosen.balanced_accuracy
     assert results.method == "head" and results.model.name == "test_resnet.head_animals"
@@ -98,6 +100,31 @@ def test_what_a_run_leaves(finetune: Recipe, source: Path, animals: Path, tmp_pa
     assert again.status == 0, again.err
     assert RunResults.load(tmp_path / "again" / "results.json").test == results.test
     assert not (run / "features").exists() and not (run / "checkpoints").exists()
+
+
+def test_probabilities_are_calibrated_by_the_images_that_were_held_out_in_turn(
+    source: Path, animals: Path, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0)
+    for name in ("ant", "bee", "cat"):  # images without a class of their own, so that not all can be right
+        for index in range(8):
+            pixels = noise.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(animals / "train" / name / f"noise{index}.png")
+    options: dict[str, Any] = {"model": source, "data": animals, "tune": "head", "mixed_precision": "no"}
+    plain = glmc_zoo.finetune(**options, output_dir=tmp_path / "plain", calibrate="never")
+    results = glmc_zoo.finetune(**options, output_dir=tmp_path / "run")
+    facts = results.calibration
+    assert plain.calibration is None and facts is not None and facts.temperature is not None
+    assert results.data.val_images == 0 and facts.images == results.head.held_out_images == 48
+    before, after = (loaded(tmp_path / run / "model").get_classifier() for run in ("plain", "run"))
+    torch.testing.assert_close(after.weight * facts.temperature, before.weight)
+    torch.testing.assert_close(after.bias * facts.temperature, before.bias)
+    assert facts.before["test"].nll == pytest.approx(plain.test.nll)
+    assert facts.after["test"].nll == pytest.approx(results.test.nll)
+    assert results.test.top1 == plain.test.top1
+    # Nothing more is held out where calibration is asked for.
+    always = glmc_zoo.finetune(**options, output_dir=tmp_path / "always", calibrate="always")
+    assert always.data.val_images == 0 and always.calibration == facts
 
 
 def test_groups_stay_together(finetune: Recipe, source: Path, animals: Path, tmp_path: Path) -> None:

@@ -75,6 +75,24 @@ def test_shift_and_scale_of_the_features_do_not_matter(images: tuple[Any, Any, A
     assert torch.allclose(logits, (features[0] * 40 - 7) @ other.weight.T + other.bias, atol=0.05)
 
 
+def test_a_cosine_classifier_does_not_see_how_long_features_are(
+    images: tuple[Any, Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head_search, "WEIGHT_DECAYS", (0.01,))
+    monkeypatch.setattr(head_search, "ADJUSTMENTS", dict.fromkeys(LOSSES, (0.0,)))
+    features = images[0]
+    lengths = torch.linalg.vector_norm(features, dim=2, keepdim=True)
+    even = features * (lengths.mean() / lengths)
+    factors = torch.linspace(0.5, 1.5, features.shape[1])[None, :, None]
+    cosine, linear = search(images, features=even * factors, cosine=True), search(images, features=even)
+    assert torch.allclose(cosine.weight * factors.mean(), linear.weight, atol=2e-2)
+    assert not torch.allclose(search(images, features=even * factors).weight * factors.mean(), linear.weight, atol=0.1)
+    # What is chosen and scored is the linear layer, for features as long as they are.
+    same = search(images, features=even, cosine=True).held_out_logits
+    assert torch.allclose(same, linear.held_out_logits, atol=1e-4)
+    assert not torch.allclose(cosine.held_out_logits, linear.held_out_logits, atol=0.1)
+
+
 def test_images_that_always_train_are_not_scored(images: tuple[Any, Any, Any]) -> None:
     fold = images[2].copy()
     fold[:10] = -1
