@@ -1,5 +1,6 @@
 """Files and folders that are whole or absent, and tables of text."""
 
+import contextlib
 import csv
 import io
 import json
@@ -14,12 +15,20 @@ from glmc_zoo.text import printable
 _WIDE = 0.02
 
 
-def replace_file(path: Path, write: Callable[[TextIO], Any]) -> None:
-    """Write a text file so that ``path`` holds the old text or the new one, never half of it."""
+def replace_file(path: Path, write: Callable[[TextIO], Any], *, errors: str = "strict") -> None:
+    """Write a text file so that ``path`` holds the old text or the new one, never half of it.
+
+    ``errors`` is that of `open`, for text that UTF-8 cannot hold.
+    """
     partial = path.with_name(f".writing-{path.name}")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        write(file)
-    partial.replace(path)
+    try:
+        with partial.open("w", newline="", encoding="utf-8", errors=errors) as file:
+            write(file)
+        partial.replace(path)
+    except OSError:  # a full disk must not keep half a file
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -208,6 +208,14 @@ class PushSource(OptionGroup):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportOptions(OptionGroup):
+    """What `recipes/report.py` makes plots and cards of."""
+
+    run: str = option("folder of a finished run or of an evaluation, such as runs/NAME", example="runs/NAME")
+    repo: str | None = option("ORG/NAME on the Hub, for the snippets of the card", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConvertOptions(OptionGroup):
     """Every option of a conversion."""
 

@@ -19,6 +19,7 @@ from glmc_zoo.data import (
     load_stream_data,
 )
 from glmc_zoo.data.splits import untested_note
+from glmc_zoo.disk import disk_errors
 from glmc_zoo.errors import as_shown
 from glmc_zoo.files import claim_folder, fresh_folder
 from glmc_zoo.hub import ModelSource, open_model
@@ -138,16 +139,34 @@ class EvaluationRun:
                 self.accelerator.print(f"note: {as_shown(note)}")
             notes = [*notes, *untested]
         results = self._results(name, source, classifier, scored, posthoc, [*self.notes, *notes], start)
-        if self.accelerator.is_main_process:
-            folder = self.folder / name if len(self.sources) > 1 else self.folder
-            paths = self.split.paths() if isinstance(self.split, ImageSplit) else None
-            report.write_evaluation(folder, results, scored, paths)
-            if self.options.evaluation.save is not None and corrections is not None:
-                saved = save_corrected(
-                    self.options, source, classifier, corrections, results, self.held_out_thresholds, folder / "plots"
-                )
-                print(printable(f"saved    {saved}"))
+        results = on_main_process(
+            self.accelerator, lambda: self._write(name, source, classifier, scored, corrections, results)
+        )
+        for warning in results.warnings:
+            self.accelerator.print(f"warning: {as_shown(warning)}")
         self.results.append(results)
+        return results
+
+    def _write(
+        self,
+        name: str,
+        source: ModelSource,
+        classifier: Classifier,
+        scored: Scored,
+        corrections: Corrections | None,
+        results: EvaluationResults,
+    ) -> EvaluationResults:
+        """Write the files of one model: what must survive first, then plots and card."""
+        folder, saved = self.folder / name if len(self.sources) > 1 else self.folder, None
+        paths = self.split.paths() if isinstance(self.split, ImageSplit) else None
+        with disk_errors(folder):
+            if self.options.evaluation.save is not None and corrections is not None:
+                held_out = self.held_out_thresholds
+                saved = save_corrected(self.options, source, classifier, corrections, results, held_out)
+            results = report.write_evaluation(folder, results, scored, paths)
+            if saved is not None:
+                results = report.decorate_saved(saved, folder, results)
+                print(printable(f"saved    {saved}"))
         return results
 
     def _results(
@@ -256,7 +275,9 @@ class EvaluationRun:
         """Write the comparison of several models, and print the table."""
         if self.accelerator.is_main_process:
             if len(self.results) > 1:
-                report.write_comparison(self.folder, self.results)
+                with disk_errors(self.folder):
+                    warnings = report.write_comparison(self.folder, self.results)
+                print(*(f"warning: {as_shown(warning)}\n" for warning in warnings), sep="", end="")
             print(report.score_table(self.results))
             print(printable(f"results  {self.folder}"))
         self.accelerator.wait_for_everyone()

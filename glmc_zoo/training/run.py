@@ -10,6 +10,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from glmc_zoo.data import Normalize
+from glmc_zoo.disk import names_folder
 from glmc_zoo.machine.clock import StageClock
 from glmc_zoo.machine.hardware import hardware_text
 from glmc_zoo.method import SAM
@@ -26,6 +27,7 @@ from glmc_zoo.training.report import (
     used_plugins,
 )
 from glmc_zoo.training.scored_run import ScoredRun
+from glmc_zoo.training.space import check_space
 from glmc_zoo.training.step import TrainStep
 
 
@@ -118,6 +120,7 @@ class TrainingRun(ScoredRun):
             return
         self.say(f"Resumed from {checkpoint}: epoch {self.progress.epoch}, batch {self.progress.batch}.")
 
+    @names_folder
     def save(self) -> None:
         """Write a checkpoint of this moment, unless the last step left weights that are not finite."""
         self._check_weights()
@@ -135,6 +138,8 @@ class TrainingRun(ScoredRun):
     # ------------------------------------------------------------------ epoch
     def epochs(self) -> Iterator[int]:
         """Epochs still to do; each begins by setting order, learning rate and the method's schedule."""
+        if self.progress.epoch < self.options.schedule.epochs:
+            check_space(self)
         while self.progress.epoch < self.options.schedule.epochs:
             epoch = self.progress.epoch
             # Not on the sampler itself: the prepared loader counts its own epochs, and sets the sampler to its count.
@@ -149,6 +154,7 @@ class TrainingRun(ScoredRun):
         """Train through one epoch; mean of each loss term and images per second."""
         return self.trainer.train()
 
+    @names_folder
     def finish_epoch(self, losses: dict[str, float]) -> None:
         """Evaluate when it is time, write the epoch's line, and save."""
         self._check_weights()

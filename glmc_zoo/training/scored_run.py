@@ -129,12 +129,13 @@ class ScoredRun(ABC):
             calibration=with_scores(calibration, scored),
             wall_time_s=round(self.seconds, 1),
         )
-        if self.accelerator.is_main_process:
-            heads = self.stage.training_heads(self.model)
-            results = write_outputs(self.folder.path, results, self.folder.rows(), self.timm_model, heads, options)
-            print(result_table(results, self.folder.path))
-            if options.machine.profile:
-                print(self.clock.report())
+        heads, scores = self.stage.training_heads(self.model), results
+        results = on_main_process(
+            self.accelerator, lambda: write_outputs(self.folder, scores, self.timm_model, heads, options)
+        )
+        self.say(result_table(results, self.folder.path))
+        if options.machine.profile:
+            self.say(self.clock.report())
         on_main_process(self.accelerator, self._push)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()

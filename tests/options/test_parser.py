@@ -33,6 +33,7 @@ SURFACE = {
         output-dir many-threshold few-threshold groups""",
     "inspect": f"{DATA} output overwrite examples near-duplicates many-threshold few-threshold groups",
     "predict": "model images top batch-size workers image-size output overwrite skip-bad-images",
+    "report": "run repo",
     "push": "model repo private revision pull-request tag collection overwrite message",
     "convert": "checkpoint backbone data data-dir class-names image-size license output-dir",
 }

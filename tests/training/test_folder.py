@@ -27,7 +27,7 @@ def test_half_a_line_is_not_an_epoch(accelerate: Callable[..., Accelerator], tmp
         folder.append({"epoch": epoch, "test": {"top1": 0.5}})
     text = folder.metrics.read_text()
     folder.metrics.write_text(text[:-2])  # the braces are not closed
-    assert [row["epoch"] for row in folder.rows()] == [0, 1]
+    assert [row["epoch"] for row in folder.epoch_lines().rows] == [0, 1]
     folder.keep_epochs(1)
     folder.append({"epoch": 1})
     assert [json.loads(line)["epoch"] for line in folder.metrics.read_text().splitlines()] == [0, 1]
