@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.text import printable
+from glmc_zoo.text import printable, quoted_formula
 
 _WIDE = 0.02
 
@@ -36,18 +36,23 @@ def write_json(path: Path, value: Any) -> None:
     replace_file(path, lambda file: file.write(json.dumps(value, indent=2) + "\n"))
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_csv(
+    path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, quote_formulas: bool = False
+) -> None:
     """Write a CSV file with a head, whole or not at all; see `csv_text`."""
-    replace_file(path, lambda file: file.write(csv_text([columns, *rows])))
+    replace_file(path, lambda file: file.write(csv_text([columns, *rows], quote_formulas=quote_formulas)))
 
 
-def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+def csv_text(rows: Iterable[Sequence[Any]], *, quote_formulas: bool = False) -> str:
     r"""Rows as CSV, a newline after each.
 
-    A cell with a line break of any kind is quoted. What UTF-8 cannot hold, a lone surrogate, becomes ``\udce9``.
+    A cell with a line break of any kind is quoted. What UTF-8 cannot hold, a lone surrogate, becomes ``\udce9``. With
+    ``quote_formulas`` no spreadsheet takes a cell of text for a formula; see `quoted_formula`.
     """
     lines = []
     for row in rows:
+        if quote_formulas:
+            row = [quoted_formula(cell) if isinstance(cell, str) else cell for cell in row]
         line = io.StringIO()
         # With a line end of "\n", the writer would leave a cell with "\r" unquoted, and no reader could read it.
         csv.writer(line, lineterminator="\r\n").writerow(row)

@@ -11,8 +11,10 @@ _CONTROLS = ("Cc", "Zl", "Zp")
 # Marks that turn the order of the letters after them: a name could show another suffix than it has.
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
-_MARKUP = re.compile(r"[\\`*\[\]<>|~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)")
-_START = re.compile(r"^(\s*)([#+\-=]|\d+(?=[.)]))")  # of a heading, a list or a rule
+# What begins markup wherever it stands; an underscore between letters or digits and a lone bracket do not.
+_MARKUP = re.compile(r"[\\`*<|]|~(?=~)|\](?=[\[(:])|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)")
+# What begins a heading, a list, a quotation or a rule.
+_START = re.compile(r"^(#(?=#{0,5}(?:\s|$))|[+-](?=\s|$|-)|=(?==*$)|>|\d+(?=[.)](?:\s|$)))")
 _LINK = re.compile(r"(?i)(https?|ftp)://|\bwww\.")
 
 # A leading apostrophe tells a spreadsheet that a cell is text. Cells that have one before such a sign get another, so
@@ -51,26 +53,27 @@ def printable_lines(text: str) -> str:
 
 
 def markdown(text: object) -> str:
-    """Text as it is in Markdown, on one line: not a heading, link, table cell, HTML tag or formula.
-
-    Letters, digits and the underscores between them stay as they are.
-    """
-    shown = _MARKUP.sub(_entity, " ".join(printable(str(text)).split()))
+    """Text as it is in Markdown, on one line: no heading, link, emphasis, cell of a table or HTML tag."""
+    shown = _MARKUP.sub(_entity, printable(" ".join(str(text).split())))
     shown = _LINK.sub(lambda match: match[0].replace(":", "&#58;").replace(".", "&#46;"), shown)
-    return _START.sub(lambda match: f"{match[1]}{_entity(match[2])}", shown)
+    return _START.sub(_entity, shown)
 
 
-def _entity(sign: "re.Match[str] | str") -> str:
-    character = sign if isinstance(sign, str) else sign[0]
-    if character.isdecimal():
-        return "".join(f"&#{ord(one)};" for one in character)
-    named = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "|": "&#124;", "$": "&#36;"}
-    return named.get(character, f"\\{character}")
+def _entity(match: re.Match[str]) -> str:
+    sign = match[0]
+    if sign.isdecimal():
+        return "".join(f"&#{ord(digit)};" for digit in sign)
+    return {"<": "&lt;", "&": "&amp;"}.get(sign, f"\\{sign}")
 
 
 def markdown_code(text: object) -> str:
     """Text for a code span between single backquotes, which it cannot end; a bar does not end a cell of a table."""
     return printable(str(text)).replace("`", "'").replace("|", "\\|")
+
+
+def markdown_block(text: object) -> str:
+    """Text of several lines for a fenced block of code, which it cannot end."""
+    return printable_lines(str(text)).replace("```", "'''")
 
 
 def quoted_formula(cell: str) -> str:

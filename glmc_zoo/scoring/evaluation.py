@@ -163,7 +163,8 @@ class EvaluationRun:
             if self.options.evaluation.save is not None and corrections is not None:
                 held_out = self.held_out_thresholds
                 saved = save_corrected(self.options, source, classifier, corrections, results, held_out)
-            results = report.write_evaluation(folder, results, scored, paths)
+            quote = self.options.evaluation.quote_formulas
+            results = report.write_evaluation(folder, results, scored, paths, quote_formulas=quote)
             if saved is not None:
                 results = report.decorate_saved(saved, folder, results)
                 print(printable(f"saved    {saved}"))
@@ -276,7 +277,8 @@ class EvaluationRun:
         if self.accelerator.is_main_process:
             if len(self.results) > 1:
                 with disk_errors(self.folder):
-                    warnings = report.write_comparison(self.folder, self.results)
+                    quote = self.options.evaluation.quote_formulas
+                    warnings = report.write_comparison(self.folder, self.results, quote_formulas=quote)
                 print(*(f"warning: {as_shown(warning)}\n" for warning in warnings), sep="", end="")
             print(report.score_table(self.results))
             print(printable(f"results  {self.folder}"))

@@ -123,6 +123,7 @@ class PredictionRun:
             path, thresholds = Path(options.output), self.decision.thresholds is not None
             top, listed = min(options.top, self.decision.num_classes), not options.skip_bad_images
             more = {"overwrite": options.overwrite, "list_problems": listed, "thresholds": thresholds}
+            more["quote_formulas"] = options.quote_formulas
             on_main_process(self.accelerator, lambda: opened.append(PredictionFiles(path, top, **more)))
         return opened[0] if opened else None
 

@@ -48,11 +48,13 @@ for name in ("train", "finetune", "second_stage"):
     ADDED[name] |= {"calibrate"}
 ADDED["evaluate"] |= {"temperature", "save"}
 ADDED["predict"] |= {"follow-links", "prior", "model-prior", "classes", "min-probability", "precision"}
+for name in ("evaluate", "predict"):
+    ADDED[name] |= {"quote-formulas"}
 ADDED["finetune"] |= {"head-init", "head-kind", "feature-views", "feature-cache"}
 # These take no value, and have a --no- beside them.
 _SWITCHES = """compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite
 dry-run export-half export-encoder official-val resident profile maxnorm no-test streaming overwrite private
-pull-request allow-duplicates follow-links accept-new-data"""
+pull-request allow-duplicates follow-links accept-new-data quote-formulas"""
 SWITCHES = set(_SWITCHES.split())
 
 
