@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 from glmc_zoo.errors import UserError
 
+_needed: dict[Path, str] = {}  # what `check_free_space` was told, for errors that come later
 _M = TypeVar("_M", bound=Callable[..., Any])
 
 _REASONS = {
@@ -22,7 +23,12 @@ _REASONS = {
 }
 # Libraries that write by themselves tell the number of the error in their text: safetensors and Arrow do.
 _IN_TEXT = {
-    errno.ENOSPC: ("No space left on device", f"os error {errno.ENOSPC})", "PytorchStreamWriter failed writing file"),
+    errno.ENOSPC: (
+        "No space left on device",
+        f"os error {errno.ENOSPC})",
+        "PytorchStreamWriter",
+        "inline_container.cc",
+    ),
     errno.EDQUOT: ("Disk quota exceeded", f"os error {errno.EDQUOT})"),
     errno.EROFS: ("Read-only file system", f"os error {errno.EROFS})"),
     errno.EFBIG: ("File too large", f"os error {errno.EFBIG})"),
@@ -45,8 +51,9 @@ def disk_error(error: BaseException, folder: Path | None = None) -> UserError | 
     if folder is None and isinstance(named, str | bytes):
         folder = Path(os.fsdecode(named)).parent
     where = "A file" if folder is None else f"The folder {str(folder)[:200]}"
-    free = "" if number != errno.ENOSPC or folder is None else f", {free_text(folder)}"
-    told = UserError(f"{where} cannot be written, {reason}{free}: {fix}; what was whole before is still there.")
+    free = "" if number != errno.ENOSPC or folder is None else f", {megabytes(free_bytes(folder))} are free"
+    needed = f" and {_needed[folder]} are needed" if free and folder in _needed else ""
+    told = UserError(f"{where} cannot be written, {reason}{free}{needed}: {fix}; what was whole before is still there.")
     told.in_one_process = True
     return told
 
@@ -81,11 +88,6 @@ def names_folder(method: _M) -> _M:
     return cast(_M, wrapped)
 
 
-def free_text(folder: Path) -> str:
-    """Such as ``12 MB are free``."""
-    return f"{megabytes(free_bytes(folder))} are free"
-
-
 def free_bytes(folder: Path) -> int:
     """Bytes that this user may still write below a folder, which need not exist yet."""
     existing = next(path for path in (folder, *folder.absolute().parents) if os.path.isdir(path))
@@ -98,7 +100,7 @@ def megabytes(size: float) -> str:
 
 
 def check_free_space(folder: Path, needed: int, what: str) -> None:
-    """Refuse to begin where what is to be written does not fit.
+    """Refuse to begin where what is to be written does not fit; a disk that fills up later is compared with it too.
 
     Args:
         folder: Where it goes.
@@ -109,6 +111,7 @@ def check_free_space(folder: Path, needed: int, what: str) -> None:
         UserError: Less is free.
     """
     free = free_bytes(folder)
+    _needed[folder] = f"{megabytes(needed)} for {what}"
     if free < needed:
         raise UserError(
             f"The folder {folder} needs {megabytes(needed)} for {what}, and {megabytes(free)} are free: free some "

@@ -76,3 +76,19 @@ def test_the_name_of_a_model_in_one_word(tmp_path: Path) -> None:
     assert short_model_name(f"local-dir:{tmp_path / 'numbers'}") == "numbers"
     assert short_model_name("hf_hub:org/name") == "org_name"
     assert short_model_name("resnet50.a1_in1k") == "resnet50.a1_in1k"
+
+
+def test_damaged_lines_are_told_and_kept(
+    accelerate: Callable[..., Accelerator], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """But for half a line at the end, whose epoch a resumed run repeats."""
+    folder = RunFolder(accelerate(), options(output_dir=str(tmp_path / "run")), "name")
+    folder.metrics.write_bytes(b'{"epoch": 0}\n\xff\x1b[2J\n{"loss": 1}\n{"epoch": 2}\n{"epoch": 3}\n{"epo')
+    folder.keep_epochs(3)
+    assert folder.metrics.read_bytes() == b'{"epoch": 0}\n\xff\x1b[2J\n{"loss": 1}\n{"epoch": 2}\n'
+    notes = capsys.readouterr().out.splitlines()
+    assert [note.split(" of ")[0] for note in notes] == ["note: Line 2", "note: Line 3", "note: Line 6"]
+    assert notes[1].endswith("(it has no number of an epoch), and stays as it is.")
+    assert notes[2].endswith("and is dropped: its epoch is repeated.")
+    lines = folder.epoch_lines()
+    assert [row["epoch"] for row in lines.rows] == [0, 2] and list(lines.damaged) == [2, 3] and lines.half is None
