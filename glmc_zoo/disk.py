@@ -27,7 +27,7 @@ _IN_TEXT = {
         "No space left on device",
         f"os error {errno.ENOSPC})",
         "PytorchStreamWriter",
-        "inline_container.cc",
+        ". unexpected pos ",
     ),
     errno.EDQUOT: ("Disk quota exceeded", f"os error {errno.EDQUOT})"),
     errno.EROFS: ("Read-only file system", f"os error {errno.EROFS})"),
@@ -50,7 +50,7 @@ def disk_error(error: BaseException, folder: Path | None = None) -> UserError | 
     named = getattr(error, "filename", None)
     if folder is None and isinstance(named, str | bytes):
         folder = Path(os.fsdecode(named)).parent
-    where = "A file" if folder is None else f"The folder {str(folder)[:200]}"
+    where = "A file" if folder is None else f"The folder {str(folder if folder != Path() else Path.cwd())[:200]}"
     free = "" if number != errno.ENOSPC or folder is None else f", {megabytes(free_bytes(folder))} are free"
     needed = f" and {_needed[folder]} are needed" if free and folder in _needed else ""
     told = UserError(f"{where} cannot be written, {reason}{free}{needed}: {fix}; what was whole before is still there.")
