@@ -239,8 +239,8 @@ def test_a_worker_that_dies_is_a_sentence(
     sentence = outcome.sentence.replace("exited unexpectedly", "killed by signal: Killed")
     assert sentence == (
         "A process that loads images died (killed by signal: Killed), most often because memory ran out: give a "
-        "smaller --batch-size, --workers 0 to load the images in the main process, or more shared memory (--shm-size in "
-        "Docker)."
+        "smaller --batch-size, --workers 0 to load the images in the main process, or more shared memory (--shm-size "
+        "in Docker)."
     )
     assert all(path.name == "predictions.csv.partial" for path in tmp_path.glob("*.csv*"))
     assert workers or "Rows written so far: 4 in predictions.csv.partial" in outcome.err
