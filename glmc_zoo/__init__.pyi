@@ -11,6 +11,9 @@ from .api import (
     predict as predict,
 )
 from .api import (
+    report as report,
+)
+from .api import (
     second_stage as second_stage,
 )
 from .api import (

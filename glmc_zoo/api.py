@@ -126,6 +126,22 @@ def predict(**options: Any) -> list[Prediction]:
     return predict_images(resolved, fresh_output="output" not in given)
 
 
+def report(**options: Any) -> RunResults | list[EvaluationResults]:
+    """Make plots, cards and table of a finished run or evaluation again, from its results; see ``glmc-zoo report``.
+
+    ``run`` is its folder. Scores and weights are not touched.
+
+    >>> results = glmc_zoo.report(run="runs/NAME")  # doctest: +SKIP
+    >>> results.warnings  # doctest: +SKIP
+    []
+    """
+    from glmc_zoo.options.resolve import report_options
+    from glmc_zoo.options.sections import REPORT
+    from glmc_zoo.training.reporting import report_folder
+
+    return report_folder(report_options(_given(REPORT, "report", options)))
+
+
 def _run(options: RunOptions) -> RunResults | DryRun:
     from glmc_zoo.options.run import HeadStage
     from glmc_zoo.training.dry_run import dry_run

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from glmc_zoo.disk import disk_error
 from glmc_zoo.errors import UserError, as_command_line, did_you_mean, on_command_line
 from glmc_zoo.files import percent, text_table
 from glmc_zoo.options.given import Given, recipes_folder
@@ -40,13 +41,10 @@ def run_recipe(main: Callable[[], None]) -> None:
     except UserError as error:
         _report(error)
         status = 2
-    except RuntimeError as error:
-        from glmc_zoo.machine.processes import lost_worker
-
-        if (lost := lost_worker(error)) is None:
+    except Exception as error:
+        if (told := _explained(error)) is None:
             raise
-        lost.in_one_process = True
-        _report(lost)
+        _report(told)
         status = 2
     except KeyboardInterrupt as stop:
         status = getattr(stop, "status", 130)
@@ -56,6 +54,17 @@ def run_recipe(main: Callable[[], None]) -> None:
         _end_process(status)
     if status:
         raise SystemExit(status)
+
+
+def _explained(error: Exception) -> UserError | None:
+    """What to tell the user about an error of the machine: a lost process that loads images, or a full disk."""
+    from glmc_zoo.machine.processes import lost_worker
+
+    told = lost_worker(error) if isinstance(error, RuntimeError) else None
+    told = disk_error(error) if told is None else told
+    if told is not None:
+        told.in_one_process = True
+    return told
 
 
 def _report(error: UserError) -> None:

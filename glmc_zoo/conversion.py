@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glmc_zoo.disk import disk_error
 from glmc_zoo.documents import read_text
 from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.options.commands import ConvertOptions
@@ -60,6 +61,8 @@ def convert(options: ConvertOptions, command: str) -> Path:
     try:
         return export_run(options.output_dir, model, results, heads=converted.heads)
     except OSError as error:
+        if (told := disk_error(error, Path(options.output_dir))) is not None:
+            raise told from error
         reason = error.strerror or error
         raise UserError(f"output_dir={options.output_dir!r} cannot be written: {reason}; give another.") from error
 

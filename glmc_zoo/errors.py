@@ -5,6 +5,10 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from glmc_zoo.text import printable
+
+# How torch begins the text of an error that it hands on from a worker.
+_FROM_WORKER = re.compile(r"Caught \w+ in .*\.\nOriginal Traceback")
 _OPTIONS: ContextVar[frozenset[str]] = ContextVar("options of the command line", default=frozenset())
 
 
@@ -14,17 +18,25 @@ class UserError(ValueError):
     A sentence names an option as Python does (``lr=-1``); `as_command_line` turns that into ``--lr -1``. Recipes print
     the sentence and exit with status 2; library callers see an ordinary ``ValueError``.
 
+    The message is always one line: control characters and line ends in a value are shown escaped. A ``DataLoader``
+    worker hands an error on with its traceback, of which the sentence alone is kept.
+
     Attributes:
         in_one_process: Whether only one process of several can meet this error, so that it must report it itself.
     """
 
     in_one_process = False
 
+    def __init__(self, message: str) -> None:
+        if _FROM_WORKER.match(message):
+            name = f"{type(self).__module__}.{type(self).__qualname__}: "
+            message = message.rstrip().splitlines()[-1].removeprefix(name)
+        super().__init__(printable(message))
+
     @property
     def sentence(self) -> str:
-        """The message as one line with a capital and a full stop, without the traceback of a ``DataLoader`` worker."""
-        last = str(self).rstrip().splitlines()[-1]
-        text = last.removeprefix(f"{type(self).__module__}.{type(self).__qualname__}: ")
+        """The message with a capital and a full stop."""
+        text = str(self).rstrip()
         if text.split(" ")[0].isalpha():  # a word, and not the name of a data set or an option
             text = text[0].upper() + text[1:]
         return text if text.endswith((".", "?")) else f"{text}."
@@ -73,6 +85,6 @@ def on_command_line(names: Collection[str]) -> Iterator[None]:
 
 
 def as_shown(sentence: str) -> str:
-    """A note for the screen: as it is, or with options as on the command line where a command is run."""
+    """A note for the screen, on one line: as it is, or with options as on the command line where a command is run."""
     names = _OPTIONS.get()
-    return as_command_line(sentence, names) if names else sentence
+    return printable(as_command_line(sentence, names) if names else sentence)

@@ -1,5 +1,6 @@
 """Files and folders that are whole or absent, and tables of text."""
 
+import contextlib
 import csv
 import io
 import json
@@ -9,18 +10,27 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import printable, quoted_formula
 
 LOCK_FILE, HOLDER_FILE = ".lock", ".holder.json"
 """Files in a folder that a process has locked; see `glmc_zoo.machine.lock`."""
 _WIDE = 0.02
 
 
-def replace_file(path: Path, write: Callable[[TextIO], Any]) -> None:
-    """Write a text file so that ``path`` holds the old text or the new one, never half of it."""
+def replace_file(path: Path, write: Callable[[TextIO], Any], *, errors: str = "strict") -> None:
+    """Write a text file so that ``path`` holds the old text or the new one, never half of it.
+
+    ``errors`` is that of `open`, for text that UTF-8 cannot hold.
+    """
     partial = path.with_name(f".writing-{path.name}")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        write(file)
-    partial.replace(path)
+    try:
+        with partial.open("w", newline="", encoding="utf-8", errors=errors) as file:
+            write(file)
+        partial.replace(path)
+    except OSError:  # a full disk must not keep half a file
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -28,18 +38,23 @@ def write_json(path: Path, value: Any) -> None:
     replace_file(path, lambda file: file.write(json.dumps(value, indent=2) + "\n"))
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_csv(
+    path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, quote_formulas: bool = False
+) -> None:
     """Write a CSV file with a head, whole or not at all; see `csv_text`."""
-    replace_file(path, lambda file: file.write(csv_text([columns, *rows])))
+    replace_file(path, lambda file: file.write(csv_text([columns, *rows], quote_formulas=quote_formulas)))
 
 
-def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+def csv_text(rows: Iterable[Sequence[Any]], *, quote_formulas: bool = False) -> str:
     r"""Rows as CSV, a newline after each.
 
-    A cell with a line break of any kind is quoted. What UTF-8 cannot hold, a lone surrogate, becomes ``\udce9``.
+    A cell with a line break of any kind is quoted. What UTF-8 cannot hold, a lone surrogate, becomes ``\udce9``. With
+    ``quote_formulas`` no spreadsheet takes a cell of text for a formula; see `quoted_formula`.
     """
     lines = []
     for row in rows:
+        if quote_formulas:
+            row = [quoted_formula(cell) if isinstance(cell, str) else cell for cell in row]
         line = io.StringIO()
         # With a line end of "\n", the writer would leave a cell with "\r" unquoted, and no reader could read it.
         csv.writer(line, lineterminator="\r\n").writerow(row)
@@ -99,8 +114,11 @@ def is_wide(interval: Sequence[float]) -> bool:
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Iterable[int] = (0,)) -> list[list[str]]:
-    """The cells of a table padded to the width of their column; the columns ``left`` flush left, the others right."""
-    columns, flush = list(zip(*rows, strict=True)), set(left)
+    """The cells of a table padded to the width of their column; the columns ``left`` flush left, the others right.
+
+    Control characters in a cell are shown escaped.
+    """
+    columns, flush = list(zip(*(map(printable, row) for row in rows), strict=True)), set(left)
     pads = [str.ljust if i in flush else str.rjust for i in range(len(columns))]
     padded = [[pad(cell, max(map(len, column))) for cell in column] for pad, column in zip(pads, columns, strict=True)]
     return [list(row) for row in zip(*padded, strict=True)]

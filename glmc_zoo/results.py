@@ -287,6 +287,8 @@ class RunResults(_Results):
     """Whether the export beside these results has no classifier; the scores are those of the classifier."""
     weights: WeightsFacts | None = None
     plots: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    """What could not be made once the model was exported, such as a plot, one sentence each."""
     wall_time_s: float | None = None
     origin: Origin = field(default_factory=Origin)
 
@@ -323,6 +325,8 @@ class EvaluationResults(_Results):
     posthoc: dict[str, Any] | None = None
     """Corrections of the logits: ``logit_adjustment``, ``tau_norm``, ``temperature`` and how they were chosen."""
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    """What could not be made once the scores were written, such as a plot, one sentence each."""
     wall_time_s: float
     origin: Origin = field(default_factory=Origin)
 

@@ -12,6 +12,7 @@ from glmc_zoo.cli import read_options, run_recipe
 from glmc_zoo.conversion import convert
 from glmc_zoo.options.resolve import conversion_options
 from glmc_zoo.options.sections import CONVERT
+from glmc_zoo.text import printable_lines
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
 
     # ---------------------------------------------------------------- checkpoint, model, exported folder
     folder = convert(options, given.command)
-    print(f'model   {folder}\nload    glmc_zoo.create_model("{folder}")')
+    print(printable_lines(f'model   {folder}\nload    glmc_zoo.create_model("{folder}")'))
 
 
 if __name__ == "__main__":

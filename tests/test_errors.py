@@ -17,7 +17,8 @@ from glmc_zoo.options.sections import option_names
         ("Unknown. Did you mean a?", "Unknown. Did you mean a?"),
         ("lr=-1 must be above 0", "lr=-1 must be above 0."),
         # The traceback of a worker is left out.
-        ("Caught UserError in worker 0.\nTrace:\n  a\nglmc_zoo.errors.UserError: image 3 is broken\n",
+        ("Caught UserError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+            "  a\nglmc_zoo.errors.UserError: image 3 is broken\n",
          "Image 3 is broken."),
     ],
 )  # fmt: skip

@@ -5,6 +5,7 @@ from glmc_zoo.data.groups import GroupFacts
 from glmc_zoo.data.reading.inventory import reason_text
 from glmc_zoo.data.reading.split import ImageSplit, RawData
 from glmc_zoo.facts import Inventory, SplitFacts
+from glmc_zoo.text import printable
 
 
 def make_inventory(
@@ -68,7 +69,7 @@ def inventory_lines(inventory: Inventory) -> list[str]:
         lines.append(
             f"left out {counted(inventory.files_left_out, 'file')}: {'; '.join(map(reason_text, inventory.left_out))}"
         )
-    return lines
+    return list(map(printable, lines))
 
 
 def counted(number: int, noun: str) -> str:

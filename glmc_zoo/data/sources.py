@@ -16,12 +16,12 @@ from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.folders import has_configurations, holds_tables, missing_folder, open_folder
 from glmc_zoo.data.reading.hub import HUB_ID, open_hub
 from glmc_zoo.data.reading.images import ArrayImages
-from glmc_zoo.data.reading.inventory import escaped
 from glmc_zoo.data.reading.label_files import list_csv
 from glmc_zoo.data.reading.listing import FileListing, raw_from_listing
 from glmc_zoo.data.reading.split import RawData, RawSplit
 from glmc_zoo.data.reading.tables import raw_from_tables
 from glmc_zoo.errors import UserError, did_you_mean
+from glmc_zoo.text import escaped
 
 _DIGITS_TEST_PER_CLASS = 60
 _EMBEDDED = Path(__file__).with_name("embedded")

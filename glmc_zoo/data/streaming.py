@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -19,12 +19,14 @@ from glmc_zoo.data.reading.columns import find_image_column, find_label_column, 
 from glmc_zoo.data.reading.decoding import decode_record, one_line
 from glmc_zoo.data.reading.folders import holds_tables
 from glmc_zoo.data.reading.intensity import Intensity
-from glmc_zoo.data.reading.inventory import escaped
+from glmc_zoo.data.reading.listing import LABEL_MINUS_ONE, minus_one_means_none
 from glmc_zoo.data.reading.split_names import choose_splits, split_role
 from glmc_zoo.data.reading.stream_tables import open_stream_tables
+from glmc_zoo.data.reading.table_paths import TablePaths
 from glmc_zoo.data.splits import check_several_classes, tail_counts, unused_classes
 from glmc_zoo.errors import UserError
 from glmc_zoo.results import DataFacts
+from glmc_zoo.text import escaped
 
 StreamBatch = tuple[list[Image.Image], NDArray[np.int64], NDArray[np.int64]]
 
@@ -55,6 +57,8 @@ class StreamSplit:
     world_size: int = 1
     intensity: Intensity | None = None
     """The range of images of more than 8 bits; without it each has a range of its own."""
+    table_paths: TablePaths = field(default_factory=TablePaths.trusted)
+    """Which files the paths in its rows may name."""
 
     def with_intensity(self, intensity: Intensity) -> "StreamSplit":
         """The same split with this range for images of more than 8 bits."""
@@ -75,8 +79,6 @@ class StreamSplit:
         Positions rise in the order of the split and differ between shares; they are 0, 1, 2, ... only where the whole
         split is one share. A broken stream, or an image or label that cannot be used, raises `UserError`.
         """
-        from datasets.utils.file_utils import xopen  # the path of an image file on the Hub is its address
-
         for shard, step, dataset in self._pieces():
             start = self.rank if step > 1 else 0
             for rows in _guarded(dataset.iter(batch_size=batch_size), self.name):
@@ -86,7 +88,7 @@ class StreamSplit:
                 decode = partial(
                     decode_record,
                     intensity=self.intensity,
-                    open_remote=xopen,
+                    open_path=self.table_paths.open,
                     shown=lambda path: escaped(Path(path).name),
                 )
                 images = [decode(record, at, _ADVICE) for record, at in zip(records, where, strict=True)]
@@ -190,7 +192,10 @@ def load_stream_data(options: DataOptions) -> StreamedData:
         column = image if image in table.features else find_image_column(table.features)
         # In this order: ``datasets`` decodes image files that were selected before.
         undecoded = table.decode(False).select_columns([column, label])
-        return StreamSplit(undecoded, column, label, classes, shown, tables.sizes[name], intensity=intensity)
+        return StreamSplit(
+            undecoded, column, label, classes, shown, tables.sizes[name], intensity=intensity,
+            table_paths=tables.table_paths,
+        )  # fmt: skip
 
     facts = DataFacts(
         **sources.source_facts(options, entry, tables.license),
@@ -249,7 +254,11 @@ def _settle(
     for rows in _guarded(train.iter(batch_size=_LABELS_AT_ONCE), "training"):
         values.update(rows[column])
     counts = Counter({label_key(value, train.features[column], column): count for value, count in values.items()})
-    names = sorted(counts) if names is None else names
+    if names is None:
+        none = next((key for key in counts if str(key) == "-1"), None)
+        if none is not None and minus_one_means_none(map(str, counts)):
+            notes.append(f"{counts.pop(none):,} training images are {LABEL_MINUS_ONE}.")
+        names = sorted(counts)
     unused = [str(key) for key in names if not counts[key]]
     if unused:
         notes.append(unused_classes(unused))

@@ -58,14 +58,20 @@ def own_share(loader: Iterable[_T], accelerator: Accelerator) -> Iterator[_T]:
 def lost_worker(error: RuntimeError) -> UserError | None:
     """What to tell the user if ``error`` says that a process that loads images died; else ``None``.
 
-    torch raises it in whatever the main process does at that moment, not only where it waits for a batch.
+    torch raises it in whatever the main process does at that moment, not only where it waits for a batch. So is one
+    that gave no batch within the time-out of the loader.
     """
+    if waited := re.match(r"DataLoader timed out after (\d+) seconds", str(error)):
+        return UserError(
+            f"The processes that load images gave no batch for {waited[1]} seconds: give workers=0 to see what they "
+            "wait for, or copy the images to a faster disk."
+        )
     match = re.match(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?:is )?([^.]+)", str(error))
     if match is None:
         return None
     return UserError(
         f"A process that loads images died ({match[1].strip()}), most often because memory ran out: give a smaller "
-        "batch_size=, or workers=0 to load the images in the main process."
+        "batch_size=, workers=0 to load the images in the main process, or more shared memory (--shm-size in Docker)."
     )
 
 

@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from glmc_zoo.text import printable
+
 from .longtail import GROUPS
 
 INK, GREY = "#222222", "#6B6B6B"
@@ -24,7 +26,7 @@ ABOVE: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset poin
 def new_figure(title: str, *, width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """A figure of ``width`` by ``height`` inches with a heading and a row of open-framed axes."""
     figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
-    figure.suptitle(fill(title, int(9.5 * width)), fontsize=13, fontweight="bold", color=INK)
+    figure.suptitle(fill(plain(printable(title)), int(9.5 * width)), fontsize=13, fontweight="bold", color=INK)
     axes = list(figure.subplots(1, columns, squeeze=False)[0])
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
@@ -34,6 +36,11 @@ def new_figure(title: str, *, width: float, height: float, columns: int = 1) -> 
         axis.set_axisbelow(True)
         axis.title.set_fontsize(11)
     return figure, axes
+
+
+def plain(text: str) -> str:
+    """Text of others that matplotlib shows as it is, and does not take for a formula between dollar signs."""
+    return text.replace("$", r"\$")
 
 
 def save(figure: Figure, path: str | PathLike[str]) -> Figure:

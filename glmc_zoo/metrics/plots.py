@@ -18,8 +18,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import printable
 
-from ._figure import ABOVE, GREY, GROUP_COLOURS, GROUP_STYLES, INK, new_figure, save
+from ._figure import ABOVE, GREY, GROUP_COLOURS, GROUP_STYLES, INK, new_figure, plain, save
 from ._training_plot import plot_training as plot_training
 from .longtail import GROUPS, group_of_classes
 
@@ -77,8 +78,9 @@ def plot_class_accuracy(
 
 def _short(name: str) -> str:
     """A class name of at most 24 characters, cut between words where there are several."""
+    name = printable(name)
     cut = shorten(name, _LONGEST_NAME, placeholder=" …")
-    return cut if cut.strip(" …") else name[: _LONGEST_NAME - 1] + "…"
+    return plain(cut if cut.strip(" …") else name[: _LONGEST_NAME - 1] + "…")
 
 
 def _draw_groups(
@@ -204,7 +206,7 @@ def plot_comparison(
     values = np.array([[score.get(key) for key in panels] for score in scores], np.float64)  # None becomes NaN
     if (outside := values[(values < 0) | (values > 1)]).size:
         raise UserError(f"scores hold {outside[0]:g}: give fractions of 1, not percent.")
-    labels = [_wrapped(name) for name in names]
+    labels = [plain(_wrapped(printable(name))) for name in names]
     height = sum(max(0.42, 0.12 + 0.19 * (label.count("\n") + 1)) for label in labels)
     figure, axes = new_figure(title, width=2.4 + 2.1 * len(panels), height=1.6 + height, columns=len(panels))
     for axis, key, column in zip(axes, panels, values.T, strict=True):

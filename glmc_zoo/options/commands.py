@@ -40,6 +40,11 @@ class EvaluationOptions(OptionGroup):
     )
     streaming: bool = option("read the images as they come, without downloading the data set", default=False)
     output_dir: str | None = option("fresh folder for the results", default=None, decided_by="one below runs/")
+    quote_formulas: bool = option(
+        "write an apostrophe before text in CSV files that a spreadsheet would take for a formula; lists are read back "
+        "without it",
+        default=True,
+    )
 
     def check(self) -> None:
         """Refuse values out of range, and a search on the images that are scored."""
@@ -181,6 +186,11 @@ class PredictOptions(OptionGroup):
         default="predictions.csv",
     )
     overwrite: bool = option("replace the output file where it exists", default=False)
+    quote_formulas: bool = option(
+        "write an apostrophe before text in CSV files that a spreadsheet would take for a formula; lists are read back "
+        "without it",
+        default=True,
+    )
     skip_bad_images: bool = option(
         "leave files that cannot be read out of results and CSV files; the screen still names and counts them",
         default=False,
@@ -207,6 +217,14 @@ class PushSource(OptionGroup):
     """What `recipes/push.py` pushes."""
 
     model: str = option("exported model, such as runs/NAME/model; its card is rendered anew", example="runs/NAME/model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(OptionGroup):
+    """What `recipes/report.py` makes plots and cards of."""
+
+    run: str = option("folder of a finished run or of an evaluation, such as runs/NAME", example="runs/NAME")
+    repo: str | None = option("ORG/NAME on the Hub, for the snippets of the card", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,10 +76,12 @@ def read_config(path: Path, command: Command) -> dict[str, Any]:
     """
     loaded = read_yaml(path, f"config={str(path)!r}", fix="Give a file with 'option: value' lines.")
     if loaded is None:
-        loaded = {}
+        raise UserError(f"config={str(path)!r} is empty: give a file of 'option: value' lines, or leave config= out.")
     if not isinstance(loaded, dict):
         raise UserError(f"config={str(path)!r} must hold 'option: value' lines, but holds a {type(loaded).__name__}.")
     loaded.pop("about", None)
+    if not loaded:
+        raise UserError(f"config={str(path)!r} holds no option: write 'option: value' lines, or leave config= out.")
     values = {str(key).replace("-", "_"): value for key, value in loaded.items()}
     try:
         return _converted(command, values, "The key ")

@@ -106,7 +106,10 @@ def _choices(field: dataclasses.Field[Any], kind: Any) -> list[str]:
 def read_command_line(command: Command, description: str, called: str, argv: Sequence[str] | None = None) -> Given:
     """What the command line gives, converted and checked; ``called`` is the whole command, for the results."""
     parser = build_parser(command, description)
-    found, rest = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if command.bare and words and not words[0].startswith("-"):
+        words.insert(0, f"--{command.bare.replace('_', '-')}")
+    found, rest = parser.parse_known_args(words)
     if rest:
         name = rest[0].split("=")[0]
         key = name.lstrip("-").replace("-", "_")

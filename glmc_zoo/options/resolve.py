@@ -21,6 +21,7 @@ from glmc_zoo.options.commands import (
     InspectOptions,
     PredictOptions,
     PushSource,
+    ReportOptions,
     check_streaming,
 )
 from glmc_zoo.options.given import Given
@@ -148,6 +149,11 @@ def prediction_options(given: Given) -> PredictOptions:
 def conversion_options(given: Given) -> ConvertOptions:
     """The options of a conversion."""
     return fill(ConvertOptions, given.values)
+
+
+def report_options(given: Given) -> ReportOptions:
+    """The folder whose plots and cards are made again."""
+    return fill(ReportOptions, given.values)
 
 
 def push_options(given: Given) -> tuple[str, PushTarget]:

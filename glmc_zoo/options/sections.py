@@ -8,7 +8,14 @@ from glmc_zoo.data.options import DataOptions
 from glmc_zoo.fields import OptionGroup, field_names, type_hints
 from glmc_zoo.hub.push.target import PushTarget
 from glmc_zoo.method.switches import GLMCSwitches
-from glmc_zoo.options.commands import ConvertOptions, EvaluationOptions, InspectionOptions, PredictOptions, PushSource
+from glmc_zoo.options.commands import (
+    ConvertOptions,
+    EvaluationOptions,
+    InspectionOptions,
+    PredictOptions,
+    PushSource,
+    ReportOptions,
+)
 from glmc_zoo.options.images import ImageOptions, InferenceOptions, ShotOptions
 from glmc_zoo.options.machine import MachineOptions, OutputOptions, PushOptions
 from glmc_zoo.options.model import BackboneOptions, MethodOptions, SecondStageOptions, TuneOptions
@@ -38,6 +45,8 @@ class Command:
     """Options that are those of the first stage unless they are given."""
     script: str = ""
     """Its file in ``recipes/`` without the suffix, where that is not the name."""
+    bare: str = ""
+    """The option that a first argument without a name stands for."""
 
     @cached_property
     def groups(self) -> list[type[OptionGroup]]:
@@ -100,10 +109,10 @@ INSPECT = Command(
 PREDICT = Command("predict", {"prediction": (PredictOptions,)})
 PUSH = Command("push", {"push": (PushSource, PushTarget)})
 CONVERT = Command("convert", {"conversion": (ConvertOptions,)})
+REPORT = Command("report", {"report": (ReportOptions,)}, bare="run")
 
-COMMANDS = {
-    command.name: command for command in (TRAIN, FINETUNE, SECOND_STAGE, EVALUATE, INSPECT, PREDICT, PUSH, CONVERT)
-}
+_ALL = (TRAIN, FINETUNE, SECOND_STAGE, EVALUATE, INSPECT, PREDICT, REPORT, PUSH, CONVERT)
+COMMANDS = {command.name: command for command in _ALL}
 
 
 def option_names() -> set[str]:

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glmc_zoo.data import ImageSplit
-from glmc_zoo.data.reading.inventory import printable
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import percent, replace_file
 from glmc_zoo.metrics import GROUPS, group_of_classes
 from glmc_zoo.results import EvaluationResults
 from glmc_zoo.scoring.report import group_heading
+from glmc_zoo.text import printable
 
 MOST_IMAGES = 24
 """Images of one class on the page."""

@@ -18,6 +18,7 @@ from glmc_zoo.data import (
     load_stream_data,
 )
 from glmc_zoo.data.splits import untested_note
+from glmc_zoo.disk import disk_errors
 from glmc_zoo.errors import as_shown
 from glmc_zoo.hub import ModelSource, open_model
 from glmc_zoo.machine.accelerator import make_accelerator
@@ -37,6 +38,7 @@ from glmc_zoo.scoring.output import EvaluationFolder
 from glmc_zoo.scoring.saving import check_foldable, check_saving, save_corrected
 from glmc_zoo.scoring.shots import prior_counts, shot_groups
 from glmc_zoo.scoring.thresholds import precision_thresholds
+from glmc_zoo.text import printable
 
 
 class EvaluationRun:
@@ -94,10 +96,11 @@ class EvaluationRun:
         """Print what is about to be scored on what."""
         counts = self.shots.class_counts
         trained = "" if counts is None else f"; {max(counts)} to {min(counts)} training images each"
-        self.accelerator.print(
+        heading = (
             f"{self.options.data.data}: {self.num_images or 'streamed'} {self.options.evaluation.split} images in "
             f"{len(self.data.class_names)} classes{trained}; results in {self.folder}"
         )
+        self.accelerator.print(printable(heading))
         inventory = self.data.facts.inventory
         lines = [] if inventory is None else inventory_lines(inventory)
         for line in [*lines, *(f"note: {as_shown(note)}" for note in self.notes)]:
@@ -136,18 +139,37 @@ class EvaluationRun:
                 self.accelerator.print(f"note: {as_shown(note)}")
             notes = [*notes, *untested]
         results = self._results(name, source, classifier, scored, posthoc, [*self.notes, *notes], start)
-        if self.accelerator.is_main_process:
-            inside = name if len(self.sources) > 1 else None
-            paths = self.split.paths() if isinstance(self.split, ImageSplit) else None
-            with self.output.writing(inside) as folder:
-                report.write_evaluation(folder, results, scored, paths)
-            if self.options.evaluation.save is not None and corrections is not None:
-                plots = self.folder / (inside or "") / "plots"
-                saved = save_corrected(
-                    self.options, source, classifier, corrections, results, self.held_out_thresholds, plots
-                )
-                print(f"saved    {saved}")
+        results = on_main_process(
+            self.accelerator, lambda: self._write(name, source, classifier, scored, corrections, results)
+        )
+        for warning in results.warnings:
+            self.accelerator.print(f"warning: {as_shown(warning)}")
         self.results.append(results)
+        return results
+
+    def _write(
+        self,
+        name: str,
+        source: ModelSource,
+        classifier: Classifier,
+        scored: Scored,
+        corrections: Corrections | None,
+        results: EvaluationResults,
+    ) -> EvaluationResults:
+        """Write the files of one model: what must survive first, then plots and card."""
+        inside = name if len(self.sources) > 1 else None
+        folder, saved = self.folder / (inside or ""), None
+        paths = self.split.paths() if isinstance(self.split, ImageSplit) else None
+        with disk_errors(folder):
+            if self.options.evaluation.save is not None and corrections is not None:
+                held_out = self.held_out_thresholds
+                saved = save_corrected(self.options, source, classifier, corrections, results, held_out)
+            quote = self.options.evaluation.quote_formulas
+            with self.output.writing(inside) as staging:
+                results = report.write_evaluation(staging, results, scored, paths, quote_formulas=quote)
+            if saved is not None:
+                results = report.decorate_saved(saved, folder, results)
+                print(printable(f"saved    {saved}"))
         return results
 
     def _results(
@@ -256,10 +278,12 @@ class EvaluationRun:
         """Write the comparison of several models, and print the table."""
         if self.accelerator.is_main_process:
             if len(self.results) > 1:
-                with self.output.writing() as folder:
-                    report.write_comparison(folder, self.results)
+                with self.output.writing() as folder, disk_errors(self.folder):
+                    quote = self.options.evaluation.quote_formulas
+                    warnings = report.write_comparison(folder, self.results, quote_formulas=quote)
+                print(*(f"warning: {as_shown(warning)}\n" for warning in warnings), sep="", end="")
             print(report.score_table(self.results))
-            print(f"results  {self.folder}")
+            print(printable(f"results  {self.folder}"))
             self.output.release()
         self.accelerator.wait_for_everyone()
         return self.results

@@ -30,6 +30,10 @@ class ImageFiles(Dataset[FileBatch]):
     def __len__(self) -> int:
         return len(self.files)
 
+    def sample(self) -> Tensor:
+        """What one image adds to a batch; its content means nothing."""
+        return self.transform([Image.new("RGB", (8, 8))])
+
     def __getitems__(self, positions: Sequence[int]) -> FileBatch:
         """The batch of these files."""
         good, images, bad = [], [], []
@@ -40,7 +44,7 @@ class ImageFiles(Dataset[FileBatch]):
             except UnreadableImage as error:
                 bad.append((position, str(error)))
         # Where nothing can be read, the empty batch has the shape of the others.
-        batch = torch.cat(images) if images else self.transform([Image.new("RGB", (8, 8))])[:0]
+        batch = torch.cat(images) if images else self.sample()[:0]
         return batch, good, bad
 
     def _read(self, path: Path) -> Tensor:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from glmc_zoo.data.reading.file_finder import FileFinder, spellings
 from glmc_zoo.data.reading.formats import IMAGE_SUFFIXES
-from glmc_zoo.data.reading.inventory import LeftOut, escaped
+from glmc_zoo.data.reading.inventory import LeftOut
 from glmc_zoo.data.reading.label_files import PATH_NAMES
 from glmc_zoo.data.reading.split_names import column_key
 from glmc_zoo.data.reading.table_rows import csv_cells
 from glmc_zoo.data.reading.walk import BROKEN, HELPER, NOT_AN_IMAGE, SPECIAL, is_image_file, unwanted, walk_images
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import escaped
 
 EMPTY_CELL = "without a path"
 

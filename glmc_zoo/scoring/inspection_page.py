@@ -7,10 +7,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glmc_zoo.data.reading.inventory import printable
 from glmc_zoo.data.thumbnails import Thumbnail
 from glmc_zoo.errors import UserError, as_shown
 from glmc_zoo.files import replace_file
+from glmc_zoo.text import printable
 
 if TYPE_CHECKING:
     from glmc_zoo.scoring.inspection import Inspection

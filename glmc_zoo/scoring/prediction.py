@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from glmc_zoo.data.feeding.loaders import batch_loader
-from glmc_zoo.data.reading.inventory import escaped, printable
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import text_table
 from glmc_zoo.hub import ModelSource, open_model
@@ -38,6 +37,7 @@ from glmc_zoo.scoring.prediction_files import (
     problems_path,
 )
 from glmc_zoo.scoring.prior_shift import prior_table
+from glmc_zoo.text import escaped, printable
 
 Batch = tuple[Tensor, list[int], list[tuple[int, str]]]
 """Logits (B, C), the positions of their images, and what could not be read: positions with reasons."""
@@ -80,11 +80,10 @@ class PredictionRun:
     def describe(self) -> None:
         """Print what is about to be classified by what, and what was left out."""
         _, height, width = self.classifier.data_config["input_size"]
-        self.accelerator.print(
-            f"{self.options.model}: {len(self.labels)} classes, {height} x {width} pixels; {len(self.files)} images"
-        )
+        heading = f"{self.options.model}: {len(self.labels)} classes, {height} x {width} pixels"
+        self.accelerator.print(printable(f"{heading}; {len(self.files)} images"))
         if self.left_out:
-            self.accelerator.print(self.left_out)
+            self.accelerator.print(printable(self.left_out))
 
     def predict(self) -> list[Prediction]:
         """Classify every image once, over all processes; the same in each.
@@ -106,7 +105,7 @@ class PredictionRun:
             self._on_main(files, PredictionFiles.finish)
         except BaseException:
             if files is not None and (line := files.stop()):
-                print(line, file=sys.stderr)
+                print(printable(line), file=sys.stderr)
             raise
         self.unreadable = [one for one in predictions if one.problem is not None]
         if len(self.unreadable) == len(predictions):
@@ -124,6 +123,7 @@ class PredictionRun:
             path, thresholds = Path(options.output), self.decision.thresholds is not None
             top, listed = min(options.top, self.decision.num_classes), not options.skip_bad_images
             more = {"overwrite": options.overwrite, "list_problems": listed, "thresholds": thresholds}
+            more["quote_formulas"] = options.quote_formulas
             on_main_process(self.accelerator, lambda: opened.append(PredictionFiles(path, top, **more)))
         return opened[0] if opened else None
 

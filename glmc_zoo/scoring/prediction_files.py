@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glmc_zoo.data.reading.inventory import escaped
+from glmc_zoo.disk import disk_error
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import csv_text
+from glmc_zoo.text import escaped
 
 UNSURE = "unsure"
 """The label of an image whose most probable class is below its threshold."""
@@ -86,8 +87,8 @@ class RowFile:
         UserError: Another prediction writes to the same file, or the disk is full or read-only. Earlier rows stay.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str], *, overwrite: bool) -> None:
-        self.path, self.partial = path, partial_path(path)
+    def __init__(self, path: Path, columns: Sequence[str], *, overwrite: bool, quote_formulas: bool = True) -> None:
+        self.path, self.partial, self.quote_formulas = path, partial_path(path), quote_formulas
         self.rows, self._bytes = 0, 0
         try:
             with self.partial.open("wb" if overwrite else "xb"):
@@ -102,7 +103,7 @@ class RowFile:
         self.rows += len(rows)
 
     def _append(self, rows: Sequence[Sequence[Any]]) -> None:
-        text = csv_text(rows).encode()
+        text = csv_text(rows, quote_formulas=self.quote_formulas).encode()
         try:
             with self.partial.open("ab") as file:
                 if file.tell() != self._bytes:
@@ -129,7 +130,8 @@ class RowFile:
         self.partial.unlink(missing_ok=True)
 
     def _failure(self, error: OSError) -> UserError:
-        return UserError(f"{escaped(str(self.partial))} cannot be written: {error.strerror or error}.")
+        told = disk_error(error, self.partial.parent)
+        return told or UserError(f"{escaped(str(self.partial))} cannot be written: {error.strerror or error}.")
 
 
 class PredictionFiles:
@@ -143,17 +145,27 @@ class PredictionFiles:
         top: Classes of each image.
         overwrite: Replace files that exist.
         list_problems: Write the file of problems, if there are any.
+        quote_formulas: Keep a spreadsheet from taking a cell of text for a formula; see `quoted_formula`.
         thresholds: Some labels may be `UNSURE`; a last column ``most_probable`` has the class that it would have been.
     """
 
     def __init__(
-        self, output: Path, top: int, *, overwrite: bool, list_problems: bool, thresholds: bool = False
+        self,
+        output: Path,
+        top: int,
+        *,
+        overwrite: bool,
+        list_problems: bool,
+        thresholds: bool = False,
+        quote_formulas: bool = True,
     ) -> None:
         self.output, self.overwrite, self.list_problems = output, overwrite, list_problems
+        self.quote_formulas = quote_formulas
         self.thresholds = thresholds
         more = [name for rank in range(2, top + 1) for name in (f"label_{rank}", f"probability_{rank}")]
         more += ["most_probable"] if thresholds else []
-        self._images = RowFile(output, ["file", "label", "probability", *more], overwrite=overwrite)
+        columns = ["file", "label", "probability", *more]
+        self._images = RowFile(output, columns, overwrite=overwrite, quote_formulas=quote_formulas)
         self._problems: RowFile | None = None
 
     def write(self, predictions: Sequence[Prediction]) -> None:
@@ -169,7 +181,8 @@ class PredictionFiles:
         if problems and self.list_problems:
             if self._problems is None:
                 path = problems_path(self.output)
-                self._problems = RowFile(path, ["file", "problem"], overwrite=self.overwrite)
+                quote = {"overwrite": self.overwrite, "quote_formulas": self.quote_formulas}
+                self._problems = RowFile(path, ["file", "problem"], **quote)
             self._problems.write(problems)
 
     def finish(self) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.files import text_table
 from glmc_zoo.scoring.model_prior import Floats, normalised
+from glmc_zoo.text import unquoted_formula
 
 _MOST_ITERATIONS = 10_000
 _CHANGE = 1e-9
@@ -64,7 +65,7 @@ def read_prior(path: str, class_names: Sequence[str]) -> Floats:
     if not {"class", "count"} <= set(columns):
         raise UserError(f"{name} has the columns {', '.join(columns) or 'none'}: it must have class and count.")
     for row in rows:
-        label, text = row["class"], row["count"]
+        label, text = unquoted_formula(row["class"]), row["count"]
         check_class(f"{name} has the class", label, class_names)
         if label in counts:
             raise UserError(f"{name} has the class {label!r} twice: give each class one row.")

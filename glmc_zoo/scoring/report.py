@@ -1,18 +1,22 @@
 """What an evaluation leaves: scores, a line for each class, a row for each image, plots, and a comparison of models."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from glmc_zoo.files import aligned, percent, write_csv
 from glmc_zoo.hub import ModelSource
+from glmc_zoo.hub.export.decoration import decorate_export
 from glmc_zoo.hub.folder import file_sha256
 from glmc_zoo.machine.command import without_folder
 from glmc_zoo.metrics import GROUPS, ScoreCounts, group_of_classes, recalls
 from glmc_zoo.options.images import ShotOptions
 from glmc_zoo.results import EvaluatedModel, EvaluationResults, GroupSupport, RunResults, Thresholds
+from glmc_zoo.scoring.decoration import Decorations, draw_results
 from glmc_zoo.scoring.loop import Predictions, Scored
 from glmc_zoo.scoring.model import Classifier
+from glmc_zoo.text import markdown, printable
 
 _COLUMNS = ("top1", "balanced_accuracy", *GROUPS, "worst", "ece")
 _ENDS = ("low", "high")
@@ -80,26 +84,50 @@ def evaluated_model(name: str, source: ModelSource, classifier: Classifier) -> E
     )
 
 
-def write_evaluation(folder: Path, results: EvaluationResults, scored: Scored, paths: list[str | None] | None) -> None:
-    """Write results.json, per_class.csv, predictions.parquet and plots/ below ``folder``."""
-    from glmc_zoo.metrics import plots
+def write_evaluation(
+    folder: Path,
+    results: EvaluationResults,
+    scored: Scored,
+    paths: list[str | None] | None,
+    *,
+    quote_formulas: bool = True,
+) -> EvaluationResults:
+    """Write results.json, per_class.csv, predictions.parquet and then plots/ below ``folder``.
 
+    Gives the results with a warning for each plot that could not be made.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     results.save(folder / "results.json")
-    _write_classes(folder / "per_class.csv", results, scored.counts)
+    _write_classes(folder / "per_class.csv", results, scored.counts, quote_formulas)
     if scored.predictions is not None:
         _write_predictions(folder / "predictions.parquet", scored.predictions, paths)
+    return decorate_evaluation(folder, results)
+
+
+def decorate_evaluation(folder: Path, results: EvaluationResults) -> EvaluationResults:
+    """Draw the plots of an evaluation; what could not be made is a warning in its results, which are written again."""
+    decorations = Decorations()
     title = f"{_rows([results])[-1]['label']} on {results.data.name}, {results.split} images"
-    if results.class_counts is None or results.thresholds is None:
-        return  # both plots are by numbers of training images
-    path, shots = folder / "plots" / "class_accuracy.png", vars(results.thresholds)
-    plots.plot_class_accuracy(
-        results.class_counts, recalls(scored.counts), path, class_names=results.class_names, title=title, **shots
-    )
-    plots.plot_group_confusion(results.group_confusion, folder / "plots" / "group_confusion.png", title=title)
+    if results.thresholds is not None:  # both plots are by numbers of training images
+        draw_results(decorations, folder / "plots", results, title)
+    if results.warnings != decorations.warnings:
+        results = replace(results, warnings=decorations.warnings)
+        results.save(folder / "results.json")
+    return results
 
 
-def _write_classes(path: Path, results: EvaluationResults, counts: ScoreCounts) -> None:
+def decorate_saved(saved: Path, folder: Path, results: EvaluationResults) -> EvaluationResults:
+    """Put the plots of an evaluation and a card into the corrected model that it saved."""
+    decorations, plots = Decorations(results.warnings), folder / "plots"
+    names = sorted(path.name for path in plots.glob("*.png"))
+    decorations.attempt("The card of the saved model", lambda: decorate_export(saved, plots, names))
+    if decorations.warnings != results.warnings:
+        results = replace(results, warnings=decorations.warnings)
+        results.save(folder / "results.json")
+    return results
+
+
+def _write_classes(path: Path, results: EvaluationResults, counts: ScoreCounts, quote_formulas: bool) -> None:
     head = ("class", "name", "group", "training_images", "test_images", "correct", "recall", "precision", "predicted")
     rows: list[tuple[Any, ...]] = []
     known = results.class_counts
@@ -108,7 +136,7 @@ def _write_classes(path: Path, results: EvaluationResults, counts: ScoreCounts) 
         recall, precision = (correct / n if n else "" for n in (support, predicted))
         group, images = ("", "") if known is None else (GROUPS[counts.groups[i]], known[i])
         rows.append((i, name, group, images, support, correct, recall, precision, predicted))
-    write_csv(path, head, rows)
+    write_csv(path, head, rows, quote_formulas=quote_formulas)
 
 
 def _write_predictions(path: Path, predictions: Predictions, paths: list[str | None] | None) -> None:
@@ -182,34 +210,44 @@ def _corrections(posthoc: dict[str, Any] | None) -> str:
     return ", ".join(shown)
 
 
-def score_table(results: Sequence[EvaluationResults]) -> str:
-    """A Markdown table of the models' scores in %, with their parameters; readable as plain text too."""
+def score_table(results: Sequence[EvaluationResults], *, markup: bool = False) -> str:
+    """A Markdown table of the models' scores in %, with their parameters; readable as plain text too.
+
+    With ``markup`` names are escaped for Markdown; without it they are shown as they are.
+    """
+    shown = markdown if markup else printable
     first = results[0]
     names = _HEADS | {group: group_heading(first, group) for group in GROUPS}
     heads = ["model", *(names[column] for column in _COLUMNS), "parameters"]
     rows = [
-        [row["label"], *(_cell(row, column) for column in _COLUMNS), f"{row['parameters'] / 1e6:.2f} M"]
+        [shown(row["label"]), *(_cell(row, column) for column in _COLUMNS), f"{row['parameters'] / 1e6:.2f} M"]
         for row in _rows(results)
     ]
     heads, *body = aligned([heads, *rows])
     rule = ["-" * len(heads[0]), *("-" * (len(head) - 1) + ":" for head in heads[1:])]
     table = (f"| {' | '.join(line)} |" for line in (heads, rule, *body))
-    title = f"Scores in % on the {first.split} images of {first.data.name}"
+    title = f"Scores in % on the {first.split} images of {shown(first.data.name)}"
     if any("[" in cell for row in rows for cell in row[1:]):
         title += "; in brackets the 95 % interval, where it is wider than 2 points"
     return "\n".join([title, "", *table, ""])
 
 
-def write_comparison(folder: Path, results: Sequence[EvaluationResults]) -> None:
-    """Write comparison.csv (fractions of 1), comparison.md (%) and plots/comparison.png."""
-    from glmc_zoo.metrics import plot_comparison
+def write_comparison(folder: Path, results: Sequence[EvaluationResults], *, quote_formulas: bool = True) -> list[str]:
+    """Write comparison.csv (fractions of 1), comparison.md (%) and plots/comparison.png; gives warnings."""
+    from glmc_zoo.metrics import plots
 
     rows, first = _rows(results), results[0]
     ends = [f"{column}_{end}" for column in _COLUMNS for end in _ENDS]
     columns = ("model", "corrections", *_COLUMNS, "parameters", *ends)
-    write_csv(folder / "comparison.csv", columns, [[row.get(column) for column in columns] for row in rows])
-    (folder / "comparison.md").write_text(score_table(results), encoding="utf-8")
+    cells = [[row.get(column) for column in columns] for row in rows]
+    write_csv(folder / "comparison.csv", columns, cells, quote_formulas=quote_formulas)
+    (folder / "comparison.md").write_text(score_table(results, markup=True), encoding="utf-8")
     labels, path = [row["label"] for row in rows], folder / "plots" / "comparison.png"
     title = f"Accuracy on {first.data.name}, {first.split} images"
     tested = {group: support.classes for group, support in first.group_support.items()} or None
-    plot_comparison(labels, rows, path, groups=first.groups, tested=tested, title=title)
+    decorations = Decorations()
+    decorations.plot(
+        path,
+        lambda partial: plots.plot_comparison(labels, rows, partial, groups=first.groups, tested=tested, title=title),
+    )
+    return decorations.warnings

@@ -80,9 +80,10 @@ def save_corrected(
     corrections: Corrections,
     evaluated: EvaluationResults,
     thresholds: dict[str, list[float | None]] | None,
-    plots: Path,
 ) -> Path:
     """Fold the corrections into the classifier, and export the model with the scores that it has with them.
+
+    Plots and card follow by `decorate_export`, once the model is safe.
 
     Args:
         options: Options of the evaluation; ``save`` is the folder.
@@ -91,7 +92,6 @@ def save_corrected(
         corrections: With their final values.
         evaluated: The results of the corrected model.
         thresholds: Chosen on held-out images, see `precision_thresholds`; ``None`` without held-out images.
-        plots: Folder of plots of the corrected model.
     """
     network: Any = classifier.network
     layer = linear_classifier(network, classifier.data_config["input_size"][-1])
@@ -119,9 +119,9 @@ def save_corrected(
         network,
         results,
         heads=source.training_heads(),
-        plots=plots if plots.is_dir() else None,
         config_yaml=config if config is not None and config.is_file() else None,
         half=before.weights is not None and before.weights.dtype == "float16",
+        card=False,
     )
 
 

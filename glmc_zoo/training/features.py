@@ -19,6 +19,7 @@ from glmc_zoo.data.feeding.datasets import EvalDataset
 from glmc_zoo.data.feeding.loaders import batch_loader
 from glmc_zoo.data.feeding.transforms import Images
 from glmc_zoo.data.fingerprint import ordered_digest
+from glmc_zoo.disk import disk_errors
 from glmc_zoo.machine.processes import on_main_process, own_share
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.scoring.preprocessing import Preprocessing
@@ -85,11 +86,12 @@ class FeatureParts:
 
     def write(self, positions: Tensor, features: Tensor) -> None:
         """Add a part; it is named by its first image."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / f"part-{int(positions[0]):09d}.safetensors"
         partial = file.with_name(f".writing-{file.name}")
-        save_file({"positions": positions, "features": features.contiguous()}, partial, metadata={"key": self.key})
-        partial.replace(file)
+        with disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save_file({"positions": positions, "features": features.contiguous()}, partial, metadata={"key": self.key})
+            partial.replace(file)
 
 
 def feature_key(classifier: Classifier, split: ImageSplit, views: int, precision: str) -> str:

@@ -1,6 +1,5 @@
 """The run folder: which run it belongs to, and what is written there line by line."""
 
-import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -15,6 +14,8 @@ from glmc_zoo.hub.export.run import mend_exports
 from glmc_zoo.machine.lock import FolderLock, take_folder
 from glmc_zoo.machine.processes import on_main_process
 from glmc_zoo.options.run import RunOptions, option_defaults, saved
+from glmc_zoo.text import printable
+from glmc_zoo.training.metrics_file import EpochLines, read_epochs
 
 # A resumed run may differ in these from the run that was interrupted: they do not change what is computed. What
 # skip_bad_images changes is seen when the images are compared; it may be given, and not be taken back.
@@ -91,21 +92,28 @@ class RunFolder:
         """File with one JSON line for each epoch."""
         return self.path / "metrics.jsonl"
 
-    def rows(self) -> list[dict[str, Any]]:
-        """The epochs written so far."""
-        if not self.metrics.exists():
-            return []
-        rows = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):  # a killed run may leave half a line
-                rows.append(json.loads(line))
-        return rows
+    def epoch_lines(self) -> EpochLines:
+        """The lines of the epochs written so far."""
+        return read_epochs(self.metrics)
 
     def keep_epochs(self, finished: int) -> None:
-        """Drop the lines of epochs that a resumed run will repeat."""
-        if self.accelerator.is_main_process and self.metrics.exists():
-            kept = [json.dumps(row) + "\n" for row in self.rows() if row["epoch"] < finished]
-            replace_file(self.metrics, lambda file: file.writelines(kept))
+        """Drop the lines of epochs that a resumed run will repeat, and tell of lines that cannot be read.
+
+        Those stay as they are, but for half a line at the end, whose epoch is repeated.
+        """
+        if not self.accelerator.is_main_process or not self.metrics.exists():
+            return
+        before = self.epoch_lines()
+        for number, reason in before.damaged.items():
+            what = "and is dropped: its epoch is repeated" if number == before.half else "and stays as it is"
+            print(printable(f"note: Line {number} of {self.metrics} cannot be read ({reason}), {what}."))
+        rows = {number: row["epoch"] for number, row in before.numbered}
+        lines = [
+            line.decode("utf-8", "surrogateescape") + "\n"
+            for number, line in enumerate(before.lines, start=1)
+            if rows.get(number, -1) < finished and number != before.half
+        ]
+        replace_file(self.metrics, lambda file: file.writelines(lines), errors="surrogateescape")
 
     def append(self, row: dict[str, Any]) -> None:
         """Add one epoch's line."""

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from glmc_zoo.data import LongTailData, inventory_lines
+from glmc_zoo.disk import disk_errors
 from glmc_zoo.errors import as_shown
 from glmc_zoo.files import percent, text_table
 from glmc_zoo.machine.command import public, slug
@@ -21,6 +22,8 @@ from glmc_zoo.results import ModelFacts, PluginFacts, RunResults, ScheduleFacts,
 from glmc_zoo.scoring.calibration import calibration_lines
 from glmc_zoo.scoring.loop import Scored
 from glmc_zoo.scoring.report import class_recalls, group_heading, group_sizes, group_support, one_group_note
+from glmc_zoo.text import printable
+from glmc_zoo.training.folder import RunFolder
 from glmc_zoo.training.inputs import InputSpec
 
 
@@ -109,7 +112,7 @@ def opening_lines(
     ]
     notes = [*data.notes, *one_group_note(data.class_counts, options.shots), *_uncalibrated_note(options, data)]
     inventory = [] if data.facts.inventory is None else inventory_lines(data.facts.inventory)
-    return [*lines, *inventory, *(f"note: {as_shown(note)}" for note in notes)]
+    return [*map(printable, lines), *inventory, *(f"note: {as_shown(note)}" for note in notes)]
 
 
 def _uncalibrated_note(options: RunOptions, data: LongTailData) -> list[str]:
@@ -160,7 +163,7 @@ def result_table(results: RunResults, folder: Path) -> str:
         *_score_lines(results),
         *(calibration_lines(results.calibration) if results.calibration else []),
         f"scores  {folder / 'results.json'}",
-        f"plots   {folder / 'plots'}",
+        *([f"plots   {folder / 'plots'}"] if results.plots else []),
         f"model   {folder / 'model'}",
         f'load    timm.create_model("local-dir:{folder / "model"}", pretrained=True)',
     ]
@@ -168,6 +171,7 @@ def result_table(results: RunResults, folder: Path) -> str:
         lines.insert(-1, f"encoder {folder / 'encoder'}")
     if results.model.needs_glmc_zoo:
         lines[-1] += "  # after import glmc_zoo, which registers the backbone"
+    lines += [f"warning: {as_shown(warning)}" for warning in results.warnings]
     return "\n".join(lines)
 
 
@@ -188,63 +192,30 @@ def _score_lines(results: RunResults) -> list[str]:
 
 
 def write_outputs(
-    folder: Path,
-    results: RunResults,
-    rows: list[dict[str, Any]],
-    timm_model: nn.Module,
-    heads: dict[str, torch.Tensor],
-    options: RunOptions,
+    folder: RunFolder, results: RunResults, timm_model: nn.Module, heads: dict[str, torch.Tensor], options: RunOptions
 ) -> RunResults:
-    """Write scores, plots, model and card below the run folder, by the main process alone.
+    """Write scores, model, and then plots and card below the run folder, by the main process alone.
 
-    ``rows`` are the lines of the epochs, ``heads`` what only training needs. Gives the results with exported weights.
+    ``heads`` are what only training needs. Gives the results with exported weights, and with a warning for each plot or
+    card that could not be made.
+
+    Raises:
+        UserError: The model cannot be exported, or the disk is full; the scores stay.
     """
     from glmc_zoo.hub import export_run
+    from glmc_zoo.training.decoration import decorate_run
 
-    results.save(folder / "results.json")  # at once: the scores survive whatever fails from here on
-    plots = _draw(folder / "plots", results, rows)
-    config, half = _public_config(folder / "config.yaml"), options.output.export_half
-    model = export_run(
-        folder / "model",
-        timm_model,
-        results,
-        heads=heads,
-        plots=plots,
-        config_yaml=config,
-        half=half,
-        repo_id=options.push.push_to_hub,
-    )
-    if options.output.export_encoder:
-        # The repository, if any, is the classifier's: the encoder's card names its own folder.
-        encoder = folder / "encoder"
-        export_run(encoder, timm_model, results, plots=plots, config_yaml=config, half=half, encoder_only=True)
-    exported = RunResults.load(model / "results.json")
-    exported.save(folder / "results.json")
-    return exported
-
-
-def _draw(folder: Path, results: RunResults, rows: list[dict[str, Any]]) -> Path:
-    """The plots of a finished run, in ``folder``."""
-    from glmc_zoo.metrics import plots
-
-    title = f"{results.model.name} on {results.data.name}, seed {results.seeds.seed if results.seeds else 0}"
-    folder.mkdir(exist_ok=True)
-    if rows:  # a classifier on features goes through no epochs
-        plots.plot_training(rows, folder / "training.png", title=title)
-    if results.test is None:
-        return folder
-    thresholds = results.thresholds or Thresholds(many=100, few=20)
-    plots.plot_class_accuracy(
-        results.class_counts or [],
-        [float("nan") if recall is None else recall for recall in results.class_recalls or []],
-        folder / "class_accuracy.png",
-        class_names=results.class_names,
-        title=title,
-        many=thresholds.many,
-        few=thresholds.few,
-    )
-    plots.plot_group_confusion(results.group_confusion or [], folder / "group_confusion.png", title=title)
-    return folder
+    path = folder.path
+    with disk_errors(path):
+        results.save(path / "results.json")  # at once: the scores survive whatever fails from here on
+        config, half = _public_config(path / "config.yaml"), options.output.export_half
+        more: dict[str, Any] = {"config_yaml": config, "half": half, "card": False}
+        model = export_run(path / "model", timm_model, results, heads=heads, **more)
+        if options.output.export_encoder:
+            export_run(path / "encoder", timm_model, results, encoder_only=True, **more)
+        exported = RunResults.load(model / "results.json")
+        exported.save(path / "results.json")
+        return decorate_run(path, exported, folder.epoch_lines, options.push.push_to_hub)
 
 
 def _public_config(path: Path) -> str | None:

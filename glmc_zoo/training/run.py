@@ -10,6 +10,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from glmc_zoo.data import LongTailData, Normalize
+from glmc_zoo.disk import names_folder
 from glmc_zoo.machine.clock import StageClock
 from glmc_zoo.machine.hardware import hardware_text
 from glmc_zoo.machine.signals import StopSignals
@@ -32,6 +33,7 @@ from glmc_zoo.training.report import (
 from glmc_zoo.training.saving import SaveTimes
 from glmc_zoo.training.scored_run import ScoredRun
 from glmc_zoo.training.search_file import SearchFile
+from glmc_zoo.training.space import check_space
 from glmc_zoo.training.state_files import unreadable
 from glmc_zoo.training.step import TrainStep
 
@@ -156,6 +158,7 @@ class TrainingRun(ScoredRun):
         if shapes not in ({}, expected):
             raise unreadable(checkpoint / "best.json", ValueError("its weights are not those of the model"))
 
+    @names_folder
     def save(self) -> None:
         """Write a checkpoint of this moment, unless the last step left weights that are not finite.
 
@@ -181,6 +184,8 @@ class TrainingRun(ScoredRun):
     # ------------------------------------------------------------------ epoch
     def epochs(self) -> Iterator[int]:
         """Epochs still to do; each begins by setting order, learning rate and the method's schedule."""
+        if self.progress.epoch < self.options.schedule.epochs:
+            check_space(self)
         while self.progress.epoch < self.options.schedule.epochs:
             epoch = self.progress.epoch
             # Not on the sampler itself: the prepared loader counts its own epochs, and sets the sampler to its count.
@@ -196,6 +201,7 @@ class TrainingRun(ScoredRun):
         with self.signals.noted():
             return self.trainer.train()
 
+    @names_folder
     def finish_epoch(self, losses: dict[str, float]) -> None:
         """Evaluate when it is time, write the epoch's line, and save."""
         with self.signals.noted():

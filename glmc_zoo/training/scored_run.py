@@ -24,6 +24,7 @@ from glmc_zoo.results import CalibrationFacts, RunResults, Selection
 from glmc_zoo.scoring.calibration import calibrate_classifier, split_logits, with_scores
 from glmc_zoo.scoring.loop import Scored, score_split
 from glmc_zoo.scoring.model import Classifier
+from glmc_zoo.text import printable_lines
 from glmc_zoo.training.assemble import push_target
 from glmc_zoo.training.folder import RunFolder
 from glmc_zoo.training.inputs import InputSpec
@@ -148,12 +149,13 @@ class ScoredRun(ABC):
             calibration=with_scores(calibration, scored),
             wall_time_s=round(self.seconds, 1),
         )
-        if self.accelerator.is_main_process:
-            heads = self.stage.training_heads(self.model)
-            results = write_outputs(self.folder.path, results, self.folder.rows(), self.timm_model, heads, options)
-            print(result_table(results, self.folder.path))
-            if options.machine.profile:
-                print(self.clock.report())
+        heads, scores = self.stage.training_heads(self.model), results
+        results = on_main_process(
+            self.accelerator, lambda: write_outputs(self.folder, scores, self.timm_model, heads, options)
+        )
+        self.say(result_table(results, self.folder.path))
+        if options.machine.profile:
+            self.say(self.clock.report())
         on_main_process(self.accelerator, self._push)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
@@ -174,5 +176,5 @@ class ScoredRun(ABC):
             print(f"pushed  {result.pull_request_url or result.url}")
 
     def say(self, text: str) -> None:
-        """Print one line, once."""
-        self.accelerator.print(text)
+        """Print a line or a few, once; see `printable_lines`."""
+        self.accelerator.print(printable_lines(text))

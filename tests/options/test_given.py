@@ -52,9 +52,18 @@ def test_one_sentence_about_a_file(tmp_path: Path, text: str, sentence: str) -> 
     assert "\n" not in str(caught.value)
 
 
-def test_an_empty_file_gives_nothing(tmp_path: Path) -> None:
-    (tmp_path / "empty.yaml").write_text("")
-    assert read_config(tmp_path / "empty.yaml", TRAIN) == {}
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("", "is empty: give a file"), ("# all of it is a remark\n", "is empty"), ("about: nothing\n", "holds no option")],
+)
+def test_a_file_without_options_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    """It would train the data set of the defaults without a word."""
+    (tmp_path / "empty.yaml").write_text(text)
+    with pytest.raises(UserError, match=rf"^config='.*empty.yaml' {sentence}"):
+        read_config(tmp_path / "empty.yaml", TRAIN)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^config='.*nowhere.yaml' cannot be read: No such file"):
         read_config(tmp_path / "nowhere.yaml", TRAIN)
 

@@ -11,7 +11,7 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.fields import type_hints
 from glmc_zoo.options.parser import build_parser, read_command_line
 from glmc_zoo.options.resolve import training_options
-from glmc_zoo.options.sections import COMMANDS, TRAIN, option_names
+from glmc_zoo.options.sections import COMMANDS, REPORT, TRAIN, option_names
 
 # People's scripts call these; one may be added, none may go.
 DATA = """data data-dir data-config imbalance-factor max-count imbalance-type selection data-seed val-fraction
@@ -33,6 +33,7 @@ SURFACE = {
         output-dir many-threshold few-threshold groups""",
     "inspect": f"{DATA} output overwrite examples near-duplicates many-threshold few-threshold groups",
     "predict": "model images top batch-size workers image-size output overwrite skip-bad-images",
+    "report": "run repo",
     "push": "model repo private revision pull-request tag collection overwrite message",
     "convert": "checkpoint backbone data data-dir class-names image-size license output-dir",
 }
@@ -47,12 +48,14 @@ for name in ("train", "finetune", "second_stage"):
     ADDED[name] |= {"calibrate", "checkpoint-minutes", "preempt-signal"}
 ADDED["evaluate"] |= {"temperature", "save"}
 ADDED["predict"] |= {"follow-links", "prior", "model-prior", "classes", "min-probability", "precision"}
+for name in ("evaluate", "predict"):
+    ADDED[name] |= {"quote-formulas"}
 ADDED["finetune"] |= {"head-init", "head-kind", "head-loss", "feature-views", "feature-cache"}
 ADDED["finetune"] |= {"adapter", "head-lr-scale", "freeze-bn", "search-minutes"}
 # These take no value, and have a --no- beside them.
 _SWITCHES = """compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite
 dry-run export-half export-encoder official-val resident profile maxnorm no-test streaming overwrite private
-pull-request allow-duplicates follow-links accept-new-data freeze-bn"""
+pull-request allow-duplicates follow-links accept-new-data freeze-bn quote-formulas"""
 SWITCHES = set(_SWITCHES.split())
 
 
@@ -67,6 +70,16 @@ def test_the_options_of_each_command_are_held(name: str) -> None:
     expected = {f"--{option}" for option in (*names, "help", "config")}
     assert strings(name) == expected | {f"--no-{option}" for option in names & SWITCHES}
     assert not {"--token", "--no-help"} & strings(name)  # a token would be seen in the list of processes
+
+
+def test_the_folder_of_a_report_needs_no_name() -> None:
+    for words in (["runs/a"], ["--run", "runs/a"], ["runs/a", "--repo", "org/name"]):
+        given = read_command_line(REPORT, "", "", words)
+        assert given.explicit["run"] == "runs/a" and given.get("repo") in (None, "org/name")
+    with pytest.raises(UserError, match="Unknown argument runs/b"):
+        read_command_line(REPORT, "", "", ["runs/a", "runs/b"])
+    with pytest.raises(UserError, match="Unknown argument x"):
+        read_command_line(TRAIN, "", "", ["x"])
 
 
 def test_every_option_still_takes_a_value_and_reaches_its_name() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from glmc_zoo.errors import UserError
+from glmc_zoo.scoring.image_paths import find_images
 from glmc_zoo.scoring.prediction_files import Prediction, PredictionFiles, check_output, free_output
 
 
@@ -70,8 +71,8 @@ def test_odd_names_of_files_and_classes(tmp_path: Path) -> None:
     files.write([Prediction(name, ["\udce9\ud800", "\r"], [0.5, 0.5]) for name in names])
     files.write([bad(os.fsdecode(b"\xff"), "odd")])
     files.finish()
-    assert [row[0] for row in rows(tmp_path / "o.csv")[1:]] == ["caf\\xe9.png", *names[1:]]
-    assert rows(tmp_path / "o.csv")[1][1:4:2] == ["\\udce9\\ud800", "\r"]
+    assert [row[0] for row in rows(tmp_path / "o.csv")[1:]] == ["caf\\xe9.png", *names[1:3], f"'{names[3]}", "-1"]
+    assert rows(tmp_path / "o.csv")[1][1:4:2] == ["\\udce9\\ud800", "'\r"]
     assert rows(tmp_path / "o.csv.problems.csv")[1] == ["\\xff", "odd"]
 
 
@@ -135,8 +136,28 @@ def test_a_full_disk_leaves_whole_rows(tmp_path: Path) -> None:
     files = opened(tmp_path / "o.csv", overwrite=True)
     files.write([image(f"{i}.png") for i in range(10)])
     size = (tmp_path / "o.csv.partial").stat().st_size
-    with disk_of(size + 20), pytest.raises(UserError, match=r"o\.csv\.partial cannot be written: File too large\."):
+    with (
+        disk_of(size + 20),
+        pytest.raises(UserError, match=f"^The folder {tmp_path} cannot be written, the file would be"),
+    ):
         files.write([image(f"{i}.png") for i in range(10)])
     assert (tmp_path / "o.csv.partial").stat().st_size == size and len(rows(tmp_path / "o.csv.partial")) == 11
     assert files.stop().startswith("Rows written so far: 10 in ")
     assert (tmp_path / "o.csv").read_text() == "old"
+
+
+@pytest.mark.parametrize("quote", [True, False])
+def test_a_spreadsheet_takes_no_name_for_a_formula(tmp_path: Path, quote: bool) -> None:
+    files = PredictionFiles(tmp_path / "o.csv", 1, overwrite=False, list_problems=True, quote_formulas=quote)
+    files.write([Prediction("=1+1.png", ["@SUM(A1)"], [0.5]), Prediction("a.png", ["-1"], [0.25]), bad("+b.png", "-x")])
+    files.finish()
+    mark = "'" if quote else ""
+    assert rows(tmp_path / "o.csv")[1:] == [
+        [f"{mark}=1+1.png", f"{mark}@SUM(A1)", "0.500000"],
+        ["a.png", "-1", "0.250000"],
+    ]
+    assert rows(tmp_path / "o.csv.problems.csv")[1:] == [[f"{mark}+b.png", f"{mark}-x"]]
+    (tmp_path / "=1+1.png").touch()
+    (tmp_path / "a.png").touch()
+    images = find_images([str(tmp_path / "o.csv")]).files
+    assert [path.name for path in images] == ["=1+1.png", "a.png"]  # read back as they were

@@ -32,7 +32,7 @@ def test_half_a_line_is_not_an_epoch(accelerate: Callable[..., Accelerator], tmp
         folder.append({"epoch": epoch, "test": {"top1": 0.5}})
     text = folder.metrics.read_text()
     folder.metrics.write_text(text[:-2])  # the braces are not closed
-    assert [row["epoch"] for row in folder.rows()] == [0, 1]
+    assert [row["epoch"] for row in folder.epoch_lines().rows] == [0, 1]
     folder.keep_epochs(1)
     folder.append({"epoch": 1})
     assert [json.loads(line)["epoch"] for line in folder.metrics.read_text().splitlines()] == [0, 1]
@@ -172,3 +172,19 @@ def test_what_killed_processes_left_is_removed_by_the_next_run(
     assert outcome.status == 0 and "Resumed from" in outcome.out, outcome.err
     assert list(run.rglob(".*")) == []
     assert (run / "model" / "model.safetensors").exists()
+
+
+def test_damaged_lines_are_told_and_kept(
+    accelerate: Callable[..., Accelerator], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """But for half a line at the end, whose epoch a resumed run repeats."""
+    folder = RunFolder(accelerate(), options(output_dir=str(tmp_path / "run")), "name")
+    folder.metrics.write_bytes(b'{"epoch": 0}\n\xff\x1b[2J\n{"loss": 1}\n{"epoch": 2}\n{"epoch": 3}\n{"epo')
+    folder.keep_epochs(3)
+    assert folder.metrics.read_bytes() == b'{"epoch": 0}\n\xff\x1b[2J\n{"loss": 1}\n{"epoch": 2}\n'
+    notes = capsys.readouterr().out.splitlines()
+    assert [note.split(" of ")[0] for note in notes] == ["note: Line 2", "note: Line 3", "note: Line 6"]
+    assert notes[1].endswith("(it has no number of an epoch), and stays as it is.")
+    assert notes[2].endswith("and is dropped: its epoch is repeated.")
+    lines = folder.epoch_lines()
+    assert [row["epoch"] for row in lines.rows] == [0, 2] and list(lines.damaged) == [2, 3] and lines.half is None

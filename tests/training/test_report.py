@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,15 +14,17 @@ import timm
 import torch
 import yaml
 
-import glmc_zoo  # noqa: F401  registers the CIFAR networks
+import glmc_zoo  # registers the CIFAR networks
+from glmc_zoo.errors import UserError
 from glmc_zoo.hub import render_card
 from glmc_zoo.metrics import ScoreCounts
 from glmc_zoo.options.given import given_options
 from glmc_zoo.options.resolve import training_options
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.options.sections import TRAIN
-from glmc_zoo.results import DataFacts, ModelFacts, RunResults, Scores, Seeds, Thresholds
-from glmc_zoo.training.report import epoch_line, step_text, write_outputs
+from glmc_zoo.results import DataFacts, ModelFacts, RunResults, Scores, Seeds, Selection, Thresholds
+from glmc_zoo.training.metrics_file import read_epochs
+from glmc_zoo.training.report import epoch_line, result_table, step_text, write_outputs
 
 COUNTS = [120, 50, 5]
 
@@ -50,7 +54,7 @@ def test_batch_and_learning_rate_in_words(given: dict[str, Any], processes: int,
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> tuple[Path, RunResults, list[dict[str, Any]], Any, dict[str, torch.Tensor]]:
+def run(tmp_path: Path) -> tuple[Any, RunResults, Any, dict[str, torch.Tensor]]:
     """The first arguments of `write_outputs`, for a run whose data are in a folder of this machine."""
     folder = tmp_path / "run"
     folder.mkdir()
@@ -79,11 +83,13 @@ def run(tmp_path: Path) -> tuple[Path, RunResults, list[dict[str, Any]], Any, di
     rows = [{"epoch": epoch, "loss": 1.0, "lr": 0.1, "test": counts.scores()} for epoch in range(2)]
     torch.manual_seed(0)
     network = timm.create_model("resnet20_cifar", num_classes=3)
-    return folder, results, rows, network, {"projector.weight": torch.ones(2, 64)}
+    (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    run_folder = SimpleNamespace(path=folder, epoch_lines=lambda: read_epochs(folder / "metrics.jsonl"))
+    return run_folder, results, network, {"projector.weight": torch.ones(2, 64)}
 
 
 def test_model_and_encoder_are_exported_with_the_scores(run: Any) -> None:
-    folder, *_, model, _heads = run
+    folder, model = run[0].path, run[2]
     results = write_outputs(*run, options(export_half=True, export_encoder=True, push_to_hub="org/name"))
     assert results.test is not None and results.test.top1 == 0.75
     assert json.loads((folder / "results.json").read_text()) == results.to_dict()
@@ -110,10 +116,88 @@ def test_model_and_encoder_are_exported_with_the_scores(run: Any) -> None:
 
 def test_scores_survive_an_export_that_fails(run: Any, lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.leave_plots_empty(monkeypatch)
-    folder, _, _, model, _ = run
+    folder, model = run[0].path, run[2]
     with torch.no_grad():
         model.fc.weight[0, 0] = 1e6
     with pytest.raises(ValueError, match="beyond the 65504"):
         write_outputs(*run, options(export_half=True))
     assert json.loads((folder / "results.json").read_text())["test"]["top1"] == 0.75
     assert not (folder / "model").exists()
+
+
+def broken(*_: Any, **__: Any) -> None:
+    raise RuntimeError("the disk of the\nplots \x1b[31mburns")
+
+
+@pytest.mark.parametrize("fault", ["plot_training", "plot_class_accuracy", "plot_group_confusion", "render_card"])
+def test_a_decoration_that_fails_is_a_warning_and_report_mends_it(
+    run: Any, fault: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run[0].path
+    with monkeypatch.context() as patch:
+        module = "hub.export.decoration" if fault == "render_card" else "metrics.plots"
+        patch.setattr(f"glmc_zoo.{module}.{fault}", broken)
+        results = write_outputs(*run, options(export_encoder=True))
+    count = 2 if fault == "render_card" else 1  # of the model and of the encoder
+    assert len(results.warnings) == count and "RuntimeError: the disk of the plots" in results.warnings[0]
+    assert results.warnings[0].endswith("glmc-zoo report makes it again.")
+    for name in ("", "model", "encoder"):
+        assert json.loads((folder / name / "results.json").read_text())["warnings"] == results.warnings
+    assert timm.create_model(f"local-dir:{folder / 'model'}", pretrained=True)
+    shown = result_table(dataclasses.replace(results, selection=Selection(epoch=1, how="last")), folder)
+    assert f"\nwarning: {results.warnings[0]}" in shown.replace("\\x1b", "\x1b")
+
+    mended = glmc_zoo.report(run=folder)
+    assert isinstance(mended, RunResults) and mended.warnings == [] and len(mended.plots) == 3
+    capsys.readouterr()
+    exported = RunResults.load(folder / "model/results.json")
+    assert exported == mended == RunResults.load(folder / "results.json")
+    assert (folder / "model/README.md").read_text() == render_card(exported)
+    assert (folder / "encoder/README.md").read_text() == render_card(RunResults.load(folder / "encoder/results.json"))
+    for name in mended.plots:
+        assert (folder / "model/plots" / name).read_bytes() == (folder / "plots" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "warning"),
+    [
+        (None, "The plot training.png was not made: metrics.jsonl is missing or empty."),
+        (b"\xff\n", "Line 1 of metrics.jsonl cannot be read ('utf-8' codec can't decode byte 0xff"),
+        (b'{"epoch": 0, "loss": 1.0}\n[1]\n', "Line 2 of metrics.jsonl cannot be read (it is not an object), so that"),
+        (b'{"epoch": 0, "loss": "x"}\n', "The plot training.png was not made ("),
+        (b"[" * 100_000, "Line 1 of metrics.jsonl cannot be read ("),
+    ],
+)
+def test_lost_or_damaged_lines_of_epochs_lose_no_model(run: Any, content: bytes | None, warning: str) -> None:
+    folder, results = run[0].path, dataclasses.replace(run[1], selection=Selection(epoch=1, how="last"))
+    (folder / "metrics.jsonl").unlink()
+    if content is not None:
+        (folder / "metrics.jsonl").write_bytes(content)
+    results = write_outputs(run[0], results, *run[2:], options())
+    assert results.warnings[0].startswith(warning)
+    assert {"class_accuracy.png", "group_confusion.png"} <= set(results.plots)
+    assert (folder / "model/model.safetensors").is_file() and (folder / "model/README.md").is_file()
+
+
+def test_other_files_among_the_plots_are_not_published(run: Any, tmp_path: Path) -> None:
+    folder = run[0].path
+    (tmp_path / "secret.png").write_bytes(b"key")
+    (folder / "plots").mkdir()
+    (folder / "plots/mine.png").symlink_to(tmp_path / "secret.png")
+    write_outputs(*run, options())
+    assert not (folder / "model/plots/mine.png").exists() and (folder / "plots/mine.png").is_symlink()
+
+
+def test_what_report_refuses(run: Any, tmp_path: Path) -> None:
+    write_outputs(*run, options())
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad/results.json").write_text("{")
+    for name, sentence in (
+        ("run/model", "is an exported model: give the folder of its run"),
+        ("none", "is not a folder: give that of a finished run"),
+        ("empty", "has no results.json: give that of a run or evaluation that is finished"),
+        ("bad", "cannot be read: Expecting property name"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            glmc_zoo.report(run=str(tmp_path / name))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
@@ -30,6 +31,10 @@ class TrainDataset(Dataset[PairedBatch | SingleBatch]):
 
     def __len__(self) -> int:
         return len(self.split)
+
+    def sample(self) -> Views:
+        """What one image adds to a batch, without a partner; its content means nothing."""
+        return self.transform(_blank(self.split), [0], self.views)
 
     def __getitems__(self, indices: Sequence[PairIndex]) -> PairedBatch | SingleBatch:
         """The batch of these samples: a `SingleBatch` with one view and no partners, else a `PairedBatch`."""
@@ -64,6 +69,10 @@ class EvalDataset(Dataset[EvalBatch]):
     def __len__(self) -> int:
         return len(self.split)
 
+    def sample(self) -> Tensor:
+        """What one image adds to a batch; its content means nothing."""
+        return self.transform(_blank(self.split))
+
     def __getitems__(self, indices: Sequence[int]) -> EvalBatch:
         """uint8 images (B, 3, S, S), int64 targets (B,) and int64 positions in the split (B,)."""
         positions = list(indices)
@@ -79,12 +88,23 @@ class StreamEvalDataset(IterableDataset[EvalBatch]):
     transform: Callable[[Images], Tensor]
     batch_size: int
 
+    def sample(self) -> Tensor:
+        """What one image adds to a batch; its content means nothing."""
+        return self.transform([Image.new("RGB", (8, 8))])
+
     def __iter__(self) -> Iterator[EvalBatch]:
         worker, share = get_worker_info(), self.split
         if worker is not None:
             share = share.shard(share.rank * worker.num_workers + worker.id, share.world_size * worker.num_workers)
         for images, labels, positions in share.batches(self.batch_size):
             yield self.transform(images), torch.from_numpy(labels), torch.from_numpy(positions)
+
+
+def _blank(split: ImageSplit) -> Images:
+    """One image of the kind that the transform gets."""
+    if split.pixels is None:
+        return [Image.new("RGB", (8, 8))]
+    return torch.zeros((1, 3, *split.pixels.shape[1:3]), dtype=torch.uint8)
 
 
 def _images(split: ImageSplit, positions: list[int]) -> Images:

@@ -1,6 +1,6 @@
 """Loaders: batches to train and to evaluate on whose content does not depend on workers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,11 +10,15 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from glmc_zoo.data.feeding.datasets import EvalDataset, StreamEvalDataset, TrainDataset
 from glmc_zoo.data.feeding.resident import ResidentImages
 from glmc_zoo.data.feeding.samplers import EpochSampler
+from glmc_zoo.data.feeding.shared_memory import check_shared_memory, tensors_in
 from glmc_zoo.data.feeding.transforms import Images, Views
 from glmc_zoo.data.reading.decoding import one_line
 from glmc_zoo.data.reading.split import ImageSplit
 from glmc_zoo.data.streaming import StreamSplit
 from glmc_zoo.errors import UserError
+
+LONGEST_WAIT = 600
+"""Seconds that a batch of a worker is waited for: far longer than any takes that comes at all."""
 
 
 def train_loader(
@@ -90,12 +94,14 @@ def batch_loader(
 ) -> DataLoader[Any]:
     """Batches that ``dataset`` makes whole, as they are; see `train_loader` for the arguments.
 
-    A batch that does not fit into shared memory is a `UserError`.
+    Batches that do not fit into shared memory are a `UserError`, before a worker starts where it can be known. A worker
+    that gives no batch for `LONGEST_WAIT` seconds is torch's ``RuntimeError``, which `own_share` explains.
     """
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size!r} is not possible: give 1 or more.")
     if workers < 0:
         raise UserError(f"workers={workers!r} is not possible: give 0 (load in the main process) or more.")
+    check_shared_memory(dataset, sampler, batch_size, workers)
     return DataLoader(
         dataset,
         batch_size=None if isinstance(dataset, StreamEvalDataset) else batch_size,  # a stream comes in batches
@@ -107,6 +113,7 @@ def batch_loader(
         generator=torch.Generator().manual_seed(0),
         persistent_workers=workers > 0,
         pin_memory=pin_memory and torch.cuda.is_available(),
+        timeout=LONGEST_WAIT if workers else 0,
     )
 
 
@@ -114,11 +121,11 @@ def _shared(batch: Any) -> Any:
     """The batch as it is; in a worker, its tensors are moved to shared memory here.
 
     torch would do it in a thread of the worker, where a full ``/dev/shm`` loses the batch: the main process would wait
-    for it for ever. A timeout instead would also end a run that was paused.
+    for it until the time-out.
     """
     if get_worker_info() is not None:
         try:
-            for tensor in _tensors(batch):
+            for tensor in tensors_in(batch):
                 tensor.share_memory_()
         except RuntimeError as error:
             raise UserError(
@@ -126,11 +133,3 @@ def _shared(batch: Any) -> Any:
                 "batch_size=, workers=0, or more shared memory (/dev/shm; --shm-size in Docker)."
             ) from error
     return batch
-
-
-def _tensors(batch: Any) -> Iterator[Tensor]:
-    if isinstance(batch, Tensor):
-        yield batch
-    elif isinstance(batch, list | tuple):
-        for part in batch:
-            yield from _tensors(part)

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from glmc_zoo.data.official.facts import Naming, OfficialSplit
 from glmc_zoo.data.reading.images import ArrowImages, stray_image
-from glmc_zoo.data.reading.inventory import escaped
 from glmc_zoo.data.reading.split import RawData
+from glmc_zoo.data.reading.table_paths import TablePaths
 from glmc_zoo.data.reading.walk import walk_images
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import escaped
 
 _SUFFIX = r"\.\w+$"
 # The Hub's file names end in the class: n01440764_10026_n01440764.JPEG, ILSVRC2012_val_00000001_n01440764.JPEG.
@@ -97,9 +98,9 @@ def index_layout(folder: Path, official: OfficialSplit) -> ImageIndex | None:
         classes = np.asarray([number.get(name, -1) for name in known], np.int64)[positions]
         if kind == "training" and (classes < 0).any():
             raise stray_image(paths[int(np.argmax(classes < 0))], root)
-        splits.append(
-            SplitIndex(ArrowImages(_path_table(root, paths), "image", kind, folder.resolve()), paths, classes)
-        )
+        # A folder of the layout may be a link to another disk: the paths are those of the walk.
+        table, rule = _path_table(root, paths), TablePaths.trusted()
+        splits.append(SplitIndex(ArrowImages(table, "image", kind, folder.resolve(), rule), paths, classes))
     return ImageIndex(splits[0], splits[-1], class_names, shared=len(splits) == 1)
 
 

@@ -1,6 +1,5 @@
 """Official lists: finding the files, reading them, and comparing them with the published ones."""
 
-import gzip
 import hashlib
 import json
 import re
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from glmc_zoo.data.official.facts import ListFacts, OfficialSplit, list_facts
 from glmc_zoo.data.reading.hub import HUB_ID
+from glmc_zoo.data.reading.table_sizes import read_packed
 from glmc_zoo.errors import UserError
 
 _LABEL = re.compile("[0-9]{1,9}")
@@ -140,9 +140,7 @@ def read_list(path: Path) -> SplitList:
     Blank lines are skipped, and any line ending is accepted.
     """
     try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
+        data = read_packed(path)
         text = data.decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text in UTF-8 or is damaged"

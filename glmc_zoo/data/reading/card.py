@@ -10,13 +10,13 @@ from typing import Any
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.folder_tree import is_inside
-from glmc_zoo.data.reading.inventory import escaped
 from glmc_zoo.data.reading.layout import check_trainable, list_class_folders, list_rows
 from glmc_zoo.data.reading.listing import FileListing
 from glmc_zoo.data.reading.split_names import is_filler, split_role
 from glmc_zoo.data.reading.walk import Walk, join
 from glmc_zoo.documents import MOST_BYTES, parse_yaml
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import escaped
 
 NOT_CONFIGURED = "not in the configuration of the dataset card"
 

@@ -7,10 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glmc_zoo.data.reading.label_files import LABEL_NAMES
-from glmc_zoo.data.reading.listing import class_name
+from glmc_zoo.data.reading.listing import class_name, minus_one_means_none
 from glmc_zoo.data.reading.split_names import SPLIT_COLUMNS, column_key
 from glmc_zoo.errors import UserError
 
+MINUS_ONE = -2
+"""Stands for the label -1 where that means none."""
 # Stands for a label that is missing, in a column of integers.
 _NO_NUMBER = np.iinfo(np.int64).min
 
@@ -47,7 +49,8 @@ def read_labels(tables: Sequence[Any], column: str) -> tuple[list[NDArray[np.int
     """The classes of every row of each ``datasets.Dataset``, read from the Arrow column (no image is decoded).
 
     Returns an int64 array of shape (rows,) for each table, and the class names: those of ``ClassLabel``, else the
-    distinct strings or integers of all tables, sorted.
+    distinct strings or integers of all tables, sorted. A row without a class has -1, or `MINUS_ONE` where the label -1
+    says so (`minus_one_means_none`).
     """
     from datasets import ClassLabel
 
@@ -65,9 +68,15 @@ def read_labels(tables: Sequence[Any], column: str) -> tuple[list[NDArray[np.int
     if any(value.dtype.kind == "U" for value in texts):
         texts = [value.astype(np.str_) for value in texts]
     classes = np.unique(np.concatenate([text[~bare] for text, bare in zip(texts, missing, strict=True)]))
+    none = "-1" if classes.dtype.kind == "U" else -1
+    marked = [np.equal(text, none) & ~bare for text, bare in zip(texts, missing, strict=True)]
+    if any(one.any() for one in marked) and minus_one_means_none(map(str, classes)):
+        classes = classes[classes != none]
+    else:
+        marked = [np.zeros_like(one) for one in marked]
     numbers = [np.searchsorted(classes, text).astype(np.int64) for text in texts]
-    for number, bare in zip(numbers, missing, strict=True):
-        number[bare] = -1
+    for number, bare, minus in zip(numbers, missing, marked, strict=True):
+        number[bare], number[minus] = -1, MINUS_ONE
     return numbers, [str(name) for name in classes]
 
 

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from glmc_zoo.data.reading.formats import open_regular
 from glmc_zoo.data.reading.images import ArrayImages, ArrowImages, FileImages, ImageSource
+from glmc_zoo.data.reading.table_paths import OutsideFolder
 
 _DIGEST = 16
 """Bytes of a digest."""
@@ -74,7 +74,7 @@ def byte_sizes(source: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.int64
         sizes = [file_size(source.file(int(row))) for row in rows]
     else:
         sizes = [
-            file_size(path) if length is None else length
+            _table_file_size(source, path) if length is None else length
             for data, paths in _columns(source, rows)
             for length, path in zip(_lengths(data), paths, strict=True)
         ]
@@ -110,7 +110,7 @@ def _record_digest(
     if isinstance(record, bytes):
         return digest(record, len(record))
     try:
-        with open_regular(record) as file:
+        with source.open_path(record) as file:
             return digest(file, os.fstat(file.fileno()).st_size)
     except (OSError, ValueError):
         (name,) = source.paths(np.asarray([row]))
@@ -188,6 +188,13 @@ def _read(image: BinaryIO | bytes, start: int, length: int) -> bytes:
         return image[start : start + length]
     image.seek(start)
     return image.read(length)
+
+
+def _table_file_size(source: ArrowImages, path: str | None) -> int:
+    try:
+        return -1 if path is None else file_size(source.table_paths.locate(path))
+    except OutsideFolder:
+        return -1
 
 
 def file_size(path: str | None) -> int:

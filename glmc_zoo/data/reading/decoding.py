@@ -11,8 +11,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from glmc_zoo.data.reading.formats import FORMATS, UNREADABLE, open_regular, why_unidentified
 from glmc_zoo.data.reading.intensity import Intensity, own_intensity
-from glmc_zoo.data.reading.inventory import escaped
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import escaped
 
 # Resizing the shorter side of a thinner image to that of a network's input would take gigabytes.
 _MOST_TIMES_LONGER = 200
@@ -249,15 +249,10 @@ def _bytes_and_path(record: Any) -> tuple[bytes | None, str | None]:
     return data, path
 
 
-def open_record(record: Any, open_remote: Callable[[str, str], Any] | None = None) -> BinaryIO:
-    """The file in one cell of an image column: its bytes, or its path, where ``open_remote`` opens an address."""
+def open_record(record: Any, open_path: Callable[[str], BinaryIO] = open_regular) -> BinaryIO:
+    """The file in one cell of an image column: its bytes, or its path, which ``open_path`` opens."""
     data, path = _bytes_and_path(record)
-    if data is not None:
-        return io.BytesIO(data)
-    if open_remote is not None and "://" in str(path):
-        file: BinaryIO = open_remote(str(path), "rb")
-        return file
-    return open_regular(str(path))
+    return io.BytesIO(data) if data is not None else open_path(str(path))
 
 
 def decode_record(
@@ -266,7 +261,7 @@ def decode_record(
     advice: str,
     *,
     intensity: Intensity | None = None,
-    open_remote: Callable[[str, str], Any] | None = None,
+    open_path: Callable[[str], BinaryIO] = open_regular,
     shown: Callable[[str], str] = escaped,
 ) -> Image.Image:
     """The image in one cell of an image column (encoded bytes, or a struct of ``bytes`` and ``path``), as 8-bit RGB.
@@ -274,7 +269,7 @@ def decode_record(
     An error names the image by ``where`` and its path as ``shown``, and gives the reason and the ``advice``.
     """
     try:
-        with _reasons(), open_record(record, open_remote) as file:
+        with _reasons(), open_record(record, open_path) as file:
             return decode(file, intensity)
     except UnreadableImage as error:
         path = record.get("path") if isinstance(record, dict) else None

@@ -15,7 +15,9 @@ from glmc_zoo.data.reading.parquet_folder import (
     count_beside,
     table_arguments,
     tables_rather_than_images,
+    used_tables,
 )
+from glmc_zoo.data.reading.table_sizes import check_expansion
 from glmc_zoo.data.reading.tables import errors_as_sentence
 from glmc_zoo.data.reading.walk import OUTSIDE, Walk, walk_images
 from glmc_zoo.errors import UserError
@@ -37,6 +39,8 @@ def open_folder(folder: Path, options: DataOptions, config: str | None = None) -
         import datasets
 
         with errors_as_sentence(folder):
+            for table in used_tables(walk, options):
+                check_expansion(walk.root / table)
             splits = table_arguments(walk, options, config)
             tables = {name: datasets.load_dataset(**arguments) for name, arguments in splits.items()}
             return FolderTables(tables, count_beside(walk, options))

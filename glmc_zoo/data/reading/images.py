@@ -13,8 +13,9 @@ from PIL import Image
 from glmc_zoo.data.reading.decoding import decode_record, open_record
 from glmc_zoo.data.reading.formats import open_regular
 from glmc_zoo.data.reading.intensity import Intensity
-from glmc_zoo.data.reading.inventory import escaped, printable
+from glmc_zoo.data.reading.table_paths import TablePaths
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import escaped, printable
 
 _CHUNK = 1024
 
@@ -44,10 +45,19 @@ class ArrowImages:
 
     The column has the feature type ``Image``, or is binary, or a struct of ``bytes`` and ``path``. Messages call the
     split by ``name``: "training" or "test". Paths are given relative to ``folder``, that of the data set.
-    ``intensity`` is the range of images of more than 8 bits; without it each has a range of its own.
+    ``table_paths`` says which files they may name; by default those below ``folder``, or without one those that
+    ``datasets`` downloaded. ``intensity`` is the range of images of more than 8 bits; without it each has a range of
+    its own.
     """
 
-    def __init__(self, dataset: Any, column: str, name: str, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Any,
+        column: str,
+        name: str,
+        folder: Path | None = None,
+        table_paths: TablePaths | None = None,
+    ) -> None:
         from datasets import Image as ImageFeature
 
         dataset = dataset.with_format(None).select_columns([column])
@@ -57,10 +67,17 @@ class ArrowImages:
         self.column = column
         self.name = name
         self.folder = folder
+        if table_paths is None:
+            table_paths = TablePaths.cached() if folder is None else TablePaths.below(folder)
+        self.table_paths = table_paths
         self.intensity: Intensity | None = None
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def open_path(self, path: str) -> BinaryIO:
+        """The file that a cell names, open for reading; `OutsideFolder` for one that it must not name."""
+        return self.table_paths.open(path)
 
     def read(self, rows: NDArray[np.int64]) -> list[Image.Image]:
         """The images of these rows, RGB."""
@@ -68,7 +85,7 @@ class ArrowImages:
 
     def open(self, row: int) -> BinaryIO:
         """The image file of one row, open for reading."""
-        return open_record(self.dataset[row][self.column])
+        return open_record(self.dataset[row][self.column], self.open_path)
 
     def encoded(self, row: int) -> bytes:
         """The image file of one row."""
@@ -126,6 +143,10 @@ class FileImages:
             raise IndexError(row)
         return os.fsdecode(self._names[self._ends[row] : self._ends[row + 1]].tobytes())
 
+    def open_path(self, path: str) -> BinaryIO:
+        """A file, open for reading; never a pipe or a device."""
+        return open_regular(path)
+
     def file(self, row: int) -> str:
         """The file of one row, for ``open``."""
         return os.path.join(self.root, self._name(row))
@@ -177,6 +198,7 @@ def _decoded(source: ArrowImages | FileImages, records: Sequence[Any], rows: NDA
             f"Image {row} of the {source.name} split",
             "remove it or pass skip_bad_images=True",
             intensity=source.intensity,
+            open_path=source.open_path,
             shown=source.relative,
         )
         for record, row in zip(records, rows, strict=True)

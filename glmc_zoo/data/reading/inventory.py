@@ -1,16 +1,14 @@
-"""Counting what reading a source leaves out, by reason and with examples; and names as text that can be shown."""
+"""Counting what reading a source leaves out, by reason and with examples."""
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
 from glmc_zoo.facts import LeftOutFacts
+from glmc_zoo.text import escaped
 
 MOST_EXAMPLES = 5
 """Names that are kept as examples."""
 _EXAMPLES_SHOWN = 2
-
-_CONTROLS = ("Cc", "Zl", "Zp")
 
 
 class LeftOut:
@@ -73,23 +71,6 @@ def reason_text(one: LeftOutFacts) -> str:
     """One reason with its number of files and a few of them: ``3 hidden (.a, .b, ...)``."""
     examples = ", ".join(one.examples[:_EXAMPLES_SHOWN])
     return f"{one.files:,} {one.reason} ({examples}{', ...' if one.files > _EXAMPLES_SHOWN else ''})"
-
-
-def escaped(path: str) -> str:
-    r"""A path as text that every file and terminal takes: a byte that is not UTF-8 becomes ``\xe9``."""
-    try:
-        encoded = path.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # half a pair of surrogates, which JSON can hold
-        encoded = path.encode("utf-8", "backslashreplace")
-    return encoded.decode("utf-8", "backslashreplace")
-
-
-def printable(text: str) -> str:
-    r"""Text on one line that no terminal takes for a command: control characters become ``\x1b``; see `escaped`."""
-    return "".join(
-        character.encode("unicode_escape").decode() if unicodedata.category(character) in _CONTROLS else character
-        for character in escaped(text)
-    )
 
 
 def name_few(names: Sequence[str], most: int = 4) -> str:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.file_finder import FileFinder
-from glmc_zoo.data.reading.inventory import LeftOut, escaped, name_few
+from glmc_zoo.data.reading.inventory import LeftOut, name_few
 from glmc_zoo.data.reading.listing import FileListing, FileRows, class_name
 from glmc_zoo.data.reading.split_names import column_key, find_split_column, split_cells, split_role
 from glmc_zoo.data.reading.table_rows import Rows, SeveralValues, read_rows
 from glmc_zoo.data.reading.walk import NOT_AN_IMAGE, Walk, is_image_file, unwanted
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import escaped
 
 # The usual names, in order of preference, as `column_key` writes them.
 PATH_NAMES = (

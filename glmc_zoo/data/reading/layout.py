@@ -11,11 +11,12 @@ from typing import NoReturn
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.folder_tree import FolderTree, is_inside, repeated_folders
-from glmc_zoo.data.reading.inventory import escaped, name_few
+from glmc_zoo.data.reading.inventory import name_few
 from glmc_zoo.data.reading.listing import UNLABELLED, FileListing, FileRows, class_name
 from glmc_zoo.data.reading.split_names import Role, is_filler, split_role
 from glmc_zoo.data.reading.walk import Walk, join
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import escaped
 
 BESIDE_SPLITS = "beside the folders of the splits"
 BESIDE_CLASSES = "beside the class folders"

@@ -1,7 +1,7 @@
 """Image files with their classes, by split: what reading a folder or a CSV file gives."""
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,16 @@ import numpy as np
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.images import FileImages
-from glmc_zoo.data.reading.inventory import LeftOut, escaped
+from glmc_zoo.data.reading.inventory import LeftOut
 from glmc_zoo.data.reading.split import RawData, RawSplit
 from glmc_zoo.data.reading.split_names import choose_splits, how_decided, split_role
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import SplitFacts
+from glmc_zoo.text import escaped
 
 UNUSED_SPLIT = "in a split that is not used"
 UNLABELLED = "without a label"
+LABEL_MINUS_ONE = "with the label -1, which means none where the others are 0, 1 and so on"
 LINKED_AGAIN = "linking to an image that is read under its own name"
 
 
@@ -77,6 +79,15 @@ def class_name(text: str) -> str:
     In Unicode NFC, so that a folder written on a Mac is the same class, and without spaces around it.
     """
     return unicodedata.normalize("NFC", escaped(text)).strip()
+
+
+def minus_one_means_none(names: Iterable[str]) -> bool:
+    """Whether -1 is no class beside these names of classes: at least two others, all of them whole numbers from 0.
+
+    So programs write that an image has no label. Where -1 and 1 alone are the classes, both stay.
+    """
+    others = set(names) - {"-1"}
+    return len(others) > 1 and all(name.isascii() and name.isdecimal() for name in others)
 
 
 def raw_from_listing(listing: FileListing, options: DataOptions) -> RawData:
@@ -162,13 +173,16 @@ def _usable(listing: FileListing) -> FileListing:
 
     A split that has no labels at all is not a split to learn or score.
     """
-    splits = {}
+    splits, unlabelled = {}, {"": UNLABELLED}
+    if minus_one_means_none({label for rows in listing.splits.values() for label in rows.labels if label}):
+        unlabelled["-1"] = LABEL_MINUS_ONE
     for name, rows in listing.splits.items():
-        labelled = [index for index, label in enumerate(rows.labels) if label]
+        labelled = [index for index, label in enumerate(rows.labels) if label not in unlabelled]
         missing = len(rows) - len(labelled)
         if missing:
-            first = next(path for path, label in zip(rows.paths, rows.labels, strict=True) if not label)
-            listing.left_out.add(UNLABELLED, first, missing)
+            for path, label in zip(rows.paths, rows.labels, strict=True):
+                if label in unlabelled:
+                    listing.left_out.add(unlabelled[label], path)
             what = "no image with a label and is not used" if not labelled else f"{missing:,} images without a label"
             listing.notes.append(f"The split {escaped(name)} has {what}.")
         if labelled or not missing:

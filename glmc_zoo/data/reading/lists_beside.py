@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from glmc_zoo.data.options import DataOptions
-from glmc_zoo.data.reading.inventory import escaped, name_few
+from glmc_zoo.data.reading.inventory import name_few
 from glmc_zoo.data.reading.label_files import (
     METADATA,
     PATH_NAMES,
@@ -20,6 +20,7 @@ from glmc_zoo.data.reading.split_names import column_key, split_cells
 from glmc_zoo.data.reading.table_rows import Rows, read_rows
 from glmc_zoo.data.reading.walk import Walk, join
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import escaped
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from typing import Any
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.card import card_configurations
 from glmc_zoo.data.reading.decoding import one_line
-from glmc_zoo.data.reading.inventory import LeftOut, escaped
+from glmc_zoo.data.reading.inventory import LeftOut
 from glmc_zoo.data.reading.split_names import split_role, without_shard
 from glmc_zoo.data.reading.walk import NOT_AN_IMAGE, Walk, join
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import escaped
 
 BESIDE_TABLES = "image files beside tables that hold the images"
 # Beside a table, a few images are figures of its card; and beside images, a small table describes them.

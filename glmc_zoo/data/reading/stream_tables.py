@@ -1,7 +1,7 @@
 """Tables from the Hub or a folder, opened to be read as they arrive."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from glmc_zoo.data.reading.label_files import list_csv
 from glmc_zoo.data.reading.listing import FileListing, listing_tables
 from glmc_zoo.data.reading.parquet_folder import table_arguments
 from glmc_zoo.data.reading.split_names import SPLIT_COLUMN, column_key
+from glmc_zoo.data.reading.table_paths import TablePaths
 from glmc_zoo.data.reading.tables import errors_as_sentence, license_of
 from glmc_zoo.data.reading.walk import walk_images
 from glmc_zoo.errors import UserError
@@ -28,6 +29,8 @@ class StreamTables:
     license: str
     arguments: dict[str, dict[str, Any]] | None = None
     """Arguments of ``datasets.load_dataset`` that open each again, where it takes ``columns``."""
+    table_paths: TablePaths = field(default_factory=TablePaths.cached)
+    """Which files the paths in the rows may name."""
 
     def column(self, split: str, column: str) -> Any:
         """One column of a split; of parquet files nothing else is read."""
@@ -52,8 +55,14 @@ def open_stream_tables(source: Path | str, options: DataOptions, config: str | N
         if holds_tables(source) and not is_saved(source):
             check_configuration(source, config)
             walk = walk_images(source.resolve(), follow_links=options.follow_links)
-            return _open_lazily(table_arguments(walk, options, config), options)
-        return _listed(open_folder(source, options, config))
+            tables = _open_lazily(table_arguments(walk, options, config), options)
+            return replace(tables, table_paths=_below(source, options))
+        tables = _listed(opened := open_folder(source, options, config))
+        return tables if isinstance(opened, FileListing) else replace(tables, table_paths=_below(source, options))
+
+
+def _below(folder: Path, options: DataOptions) -> TablePaths:
+    return TablePaths.below(folder, follow_links=options.follow_links)
 
 
 def _open_hub(hub_id: str, options: DataOptions, config: str | None) -> StreamTables:
@@ -67,9 +76,14 @@ def _open_hub(hub_id: str, options: DataOptions, config: str | None) -> StreamTa
 
 
 def _listed(opened: FileListing | Mapping[str, Any], address: str | None = None) -> StreamTables:
+    from datasets.utils.file_utils import xopen  # the path of an image file on the Hub is its address
+
     tables = listing_tables(opened, address) if isinstance(opened, FileListing) else opened
     splits = {name: table.to_iterable_dataset() for name, table in tables.items()}
-    return StreamTables(splits, {name: len(table) for name, table in tables.items()}, license_of(tables))
+    return StreamTables(
+        splits, {name: len(table) for name, table in tables.items()}, license_of(tables),
+        table_paths=TablePaths.trusted(xopen),
+    )  # fmt: skip
 
 
 def _open_lazily(arguments: dict[str, dict[str, Any]], options: DataOptions) -> StreamTables:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from glmc_zoo.data.reading.decoding import one_line
+from glmc_zoo.data.reading.table_sizes import list_batches
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import unquoted_formula
 
 Rows = list[dict[str, str]]
 
@@ -72,7 +74,8 @@ def _csv_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
 def csv_cells(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """The cells of each row of a CSV file with the number of its last line, counted from 1; empty rows are passed over.
 
-    The separator is the most frequent one in the first line.
+    The separator is the most frequent one in the first line. An apostrophe that keeps a spreadsheet from taking a cell
+    for a formula is taken away; see `quoted_formula`.
 
     Raises:
         UserError: A quote is never closed.
@@ -93,7 +96,7 @@ def csv_cells(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         while (cells := _next_row(reader)) is not None:
             before = reader.line_num
             if any(cells):
-                yield before + skipped, cells
+                yield before + skipped, list(map(unquoted_formula, cells))
     except csv.Error as error:
         reason = "a quote is not closed" if "unexpected end of data" in str(error) else error
         raise UserError(f"The row in line {before + skipped + 1} of {path} cannot be read as CSV: {reason}.") from error
@@ -134,15 +137,14 @@ def _json_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
 
 
 def _parquet_rows(path: Path) -> Iterator[dict[str, str]]:
-    import pyarrow
-    import pyarrow.parquet
-
     try:
-        table = pyarrow.parquet.read_table(path)
+        for batch in list_batches(path):
+            for row in batch.to_pylist():
+                yield {name: _as_text(value) for name, value in row.items()}
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {one_line(error)}.") from error
-    for row in table.to_pylist():
-        yield {name: _as_text(value) for name, value in row.items()}
 
 
 def _as_text(value: Any) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.columns import (
+    MINUS_ONE,
     find_image_column,
     find_label_column,
     label_columns,
@@ -22,7 +23,7 @@ from glmc_zoo.data.reading.file_finder import FileFinder
 from glmc_zoo.data.reading.images import ArrowImages, FileImages
 from glmc_zoo.data.reading.inventory import LeftOut
 from glmc_zoo.data.reading.label_files import MISSING
-from glmc_zoo.data.reading.listing import UNLABELLED, UNUSED_SPLIT, is_test_alone
+from glmc_zoo.data.reading.listing import LABEL_MINUS_ONE, UNLABELLED, UNUSED_SPLIT, is_test_alone
 from glmc_zoo.data.reading.parquet_folder import FolderTables
 from glmc_zoo.data.reading.split import RawData, RawSplit
 from glmc_zoo.data.reading.split_names import (
@@ -31,6 +32,8 @@ from glmc_zoo.data.reading.split_names import (
     how_decided,
     split_cells,
 )
+from glmc_zoo.data.reading.table_paths import OutsideFolder, TablePaths
+from glmc_zoo.data.reading.walk import OUTSIDE
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import SplitFacts
 
@@ -83,9 +86,10 @@ def raw_from_tables(tables: Mapping[str, Any], options: DataOptions, folder: Pat
     for split, shown, label in zip(chosen, ("training", "test"), labels, strict=False):
         source, exists = _image_source(split, options, features, shown, folder, left_out)
         rows = split.rows[exists[split.rows]]
-        known = rows[label[rows] >= 0]
-        if len(known) < len(rows):
-            left_out.add(UNLABELLED, f"rows of the {shown} split", len(rows) - len(known))
+        known, minus = rows[label[rows] >= 0], int((label[rows] == MINUS_ONE).sum())
+        left_out.add(LABEL_MINUS_ONE, f"rows of the {shown} split", minus)
+        left_out.add(UNLABELLED, f"rows of the {shown} split", len(rows) - len(known) - minus)
+        label = np.where(label == MINUS_ONE, -1, label)
         groups = None if group_column is None else _texts(split.table, group_column)
         splits.append(RawSplit(source, label, known, groups))
     if not len(splits[0].rows):
@@ -171,7 +175,7 @@ def _unlabelled(split: _SplitRows, column: str) -> bool:
     if column not in features:
         return not label_columns(features)
     values = split.table.select_columns([column]).with_format("arrow")[:].column(column).to_pylist()
-    return all(values[row] in (None, "", -1) for row in split.rows)
+    return all(values[row] in (None, "", -1, "-1") for row in split.rows)
 
 
 def _group_column(available: Sequence[_SplitRows], options: DataOptions) -> str | None:
@@ -210,7 +214,8 @@ def _image_source(
     if column not in table.features:
         column = find_image_column(table.features)
     if may_hold_images(table.features[column]):
-        return ArrowImages(table, column, name, folder), np.ones(len(table), dtype=np.bool_)
+        rule = None if folder is None else TablePaths.below(folder, follow_links=options.follow_links)
+        return ArrowImages(table, column, name, folder, rule), np.ones(len(table), dtype=np.bool_)
     kind = str(getattr(table.features[column], "dtype", "lists or objects"))
     if kind not in ("string", "large_string"):
         raise UserError(
@@ -233,7 +238,35 @@ def _image_source(
         )
     for cell in missing:
         left_out.add(MISSING, cell)
+    exists &= _inside(split, cells, paths, options, folder, left_out)
     return FileImages(folder.resolve(), [path or "" for path in paths], name), exists
+
+
+def _inside(
+    split: _SplitRows,
+    cells: Sequence[str],
+    paths: Sequence[str | None],
+    options: DataOptions,
+    folder: Path,
+    left_out: LeftOut,
+) -> NDArray[np.bool_]:
+    """Which rows name a file below the folder of the table; another file is refused, as strangers write tables."""
+    rule = TablePaths.below(folder, follow_links=options.follow_links)
+    inside = np.ones(len(paths), dtype=np.bool_)
+    for row in split.rows.tolist():
+        try:
+            rule.locate(paths[row] or ".")
+        except OutsideFolder:
+            inside[row] = paths[row] is None
+    outside = [cells[row] for row in split.rows[~inside[split.rows]]]
+    if outside and not options.skip_bad_images:
+        raise UserError(
+            f"A table names the file {shortened(outside[0], 80)!r}, which lies outside of its folder {folder}: copy "
+            "the images into it, list them in a CSV file instead, or pass skip_bad_images=True to leave them out."
+        )
+    for cell in outside:
+        left_out.add(OUTSIDE, cell)
+    return inside
 
 
 def license_of(tables: Mapping[str, Any]) -> str:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from glmc_zoo.data.reading.formats import IMAGE_SUFFIXES, looks_like_image
-from glmc_zoo.data.reading.inventory import LeftOut, escaped
+from glmc_zoo.data.reading.inventory import LeftOut
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import escaped
 
 # Folders that file servers, archives and editors make for themselves, in lower case.
 _HELPER_FOLDERS = frozenset(

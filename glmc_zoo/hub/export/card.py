@@ -9,6 +9,7 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.files import is_wide
 from glmc_zoo.hub.folder import PLOTS_FOLDER, cards_folder
 from glmc_zoo.results import BaselineFacts, GroupSupport, RunResults
+from glmc_zoo.text import markdown, markdown_block, markdown_code
 
 _SCORES = {
     "top1": "Top-1 accuracy",
@@ -62,7 +63,8 @@ def render_card(results: RunResults, *, template: str | Path | None = None, repo
     if not path.is_file():
         raise UserError(f"template={str(path)!r} does not exist: give a Jinja2 file, or leave it out.")
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"cell": _cell, "percent": _percent, "duration": _duration}
+    environment.filters |= {"md": markdown, "code": markdown_code, "block": markdown_block}
+    environment.filters |= {"percent": _percent, "duration": _duration}
     text = environment.from_string(path.read_text(encoding="utf-8")).render(_context(results, repo_id))
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
 
@@ -200,11 +202,6 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def _cell(value: Any) -> str:
-    """Text that cannot break the row of a Markdown table."""
-    return " ".join(str(value).split()).replace("|", "\\|")
 
 
 def _front_matter(results: RunResults) -> Any:

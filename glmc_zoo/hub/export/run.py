@@ -50,6 +50,7 @@ def export_run(
     half: bool = False,
     encoder_only: bool = False,
     repo_id: str | None = None,
+    card: bool = True,
 ) -> Path:
     """Write all that a finished run publishes, in one move: model, card, results, heads, plots and options.
 
@@ -65,6 +66,7 @@ def export_run(
         config_yaml: The run's options: a file, or its text.
         encoder_only: Leave the classifier out, so that the model gives features. Its name and tag end in ``_encoder``.
         repo_id: ``ORG/NAME`` on the Hub, for the snippets of the card.
+        card: Render the card; without it the model is written whatever the card may lack, see `decorate_export`.
     """
     info = ExportInfo.of(results)
     model = checked_model(timm_model, info)
@@ -87,7 +89,8 @@ def export_run(
             (staging / OPTIONS_FILE).write_bytes(options if isinstance(options, bytes) else options.encode())
         results = replace(results, model=_with_base_model(results.model), weights=weights, plots=names)
         results.save(staging / RESULTS_FILE)
-        (staging / CARD_FILE).write_text(render_card(results, repo_id=repo_id), encoding="utf-8")
+        if card:
+            (staging / CARD_FILE).write_text(render_card(results, repo_id=repo_id), encoding="utf-8")
     return Path(folder)
 
 

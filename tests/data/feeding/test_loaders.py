@@ -1,12 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import shlex
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -276,49 +270,6 @@ def test_a_whole_batch_moves_to_a_device(augment: str, views: int) -> None:
 def test_batches_are_pinned(augment: str) -> None:
     loader = train_loader(make_split(), train_transform(augment, 16), batch_size=16, second_weights=torch.ones(50))
     assert all(tensor.is_pinned() for tensor in flat(next(iter(loader))))
-
-
-# ------------------------------------------------------------------------------------------------ shared memory
-_FULL = """
-import sys
-import numpy as np
-import torch
-from glmc_zoo.data.feeding.loaders import eval_loader, train_loader
-from glmc_zoo.data.feeding.transforms import train_transform
-from glmc_zoo.data.reading.images import ArrayImages
-from glmc_zoo.data.reading.split import ImageSplit
-from glmc_zoo.errors import UserError
-
-images = ArrayImages(np.zeros((32, 256, 256, 3), np.uint8), "training")
-split = ImageSplit(images, np.arange(32), np.arange(32) % 2, "ab")
-if sys.argv[1] == "train":
-    transform = train_transform("crop_flip", 256)
-    loader = train_loader(split, transform, batch_size=16, second_weights=torch.ones(32), workers=1)
-else:
-    loader = eval_loader(split, lambda images: images, batch_size=16, workers=1)
-try:
-    list(loader)
-except UserError as error:
-    print(error.sentence)
-"""
-
-
-@pytest.mark.processes
-@pytest.mark.parametrize("kind", ["train", "eval"])
-def test_a_full_shared_memory_is_a_sentence_and_no_endless_wait(lab: Any, tmp_path: Path, kind: str) -> None:
-    """With a shared memory of 1 MiB, in a namespace of its own, where the machine allows one."""
-    unshare = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() else [])]
-    if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], check=False).returncode:
-        pytest.skip("needs a mount namespace")
-    (tmp_path / "load.py").write_text(_FULL)
-    command = f"mount -t tmpfs -o size=1m tmpfs /dev/shm && exec {shlex.quote(sys.executable)} load.py {kind}"
-    done = subprocess.run(
-        [*unshare, "sh", "-c", command], cwd=tmp_path, env=lab.environment(), capture_output=True, text=True,
-        timeout=100, check=False,
-    )  # fmt: skip
-    sentence = "A batch cannot be passed on by the process that loaded it (unable to allocate shared memory(shm)"
-    assert done.stdout.startswith(sentence), done.stderr
-    assert done.stdout.endswith("or more shared memory (/dev/shm; --shm-size in Docker).\n")
 
 
 def test_batches_of_workers_have_the_values_of_batches_without(monkeypatch: pytest.MonkeyPatch) -> None:

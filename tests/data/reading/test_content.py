@@ -38,9 +38,9 @@ def as_files(folder: Path, contents: list[bytes]) -> FileImages:
     return FileImages(folder, [f"{index}.jpg" for index in range(len(contents))], "training")
 
 
-def as_table(records: list[Any], kind: Any) -> ArrowImages:
+def as_table(records: list[Any], kind: Any, folder: Path | None = None) -> ArrowImages:
     table = datasets.Dataset(pa.table({"image": pa.array(records, kind)}))
-    return ArrowImages(table, "image", "training")
+    return ArrowImages(table, "image", "training", folder)
 
 
 STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -61,7 +61,7 @@ def test_bytes_count_the_same_wherever_they_lie(contents: list[bytes], tmp_path:
     files = as_files(tmp_path, contents)
     tables = [
         as_table([{"bytes": content, "path": f"other{index}"} for index, content in enumerate(contents)], STRUCT),
-        as_table([{"bytes": None, "path": str(tmp_path / f"{index}.jpg")} for index in range(5)], STRUCT),
+        as_table([{"bytes": None, "path": str(tmp_path / f"{index}.jpg")} for index in range(5)], STRUCT, tmp_path),
         as_table(contents, pa.binary()),
     ]
     rows = np.asarray([4, 0, 2, 3])

@@ -108,8 +108,8 @@ def test_arrow_images_by_row(images: np.ndarray) -> None:
         (None, ["Image 1", "the cell is empty"]),
     ],
 )
-def test_bad_images_are_named(images: np.ndarray, record: dict | None, parts: list[str]) -> None:
-    source = arrow([{"bytes": png(images[0]), "path": None}, record])
+def test_bad_images_are_named(images: np.ndarray, record: dict | None, parts: list[str], tmp_path: Path) -> None:
+    source = arrow([{"bytes": png(images[0]), "path": None}, record], folder=tmp_path)
     with pytest.raises(UserError) as caught:
         source.read(np.array([0, 1]))
     assert all(part in str(caught.value) for part in [*parts, "remove it or pass skip_bad_images=True"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from glmc_zoo.data.reading.inventory import LeftOut, escaped, name_few, printable
+from glmc_zoo.data.reading.inventory import LeftOut, name_few
 from glmc_zoo.facts import LeftOutFacts
+from glmc_zoo.text import escaped, printable
 
 
 def test_reasons_numbers_and_examples() -> None:

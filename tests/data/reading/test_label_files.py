@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from listed import rows
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.label_files import LISTED_TWICE, MISSING, NOT_A_FILE, NOT_LISTED, list_csv
-from glmc_zoo.data.reading.listing import FileListing, raw_from_listing
+from glmc_zoo.data.reading.listing import LABEL_MINUS_ONE, UNLABELLED, FileListing, raw_from_listing
 from glmc_zoo.errors import UserError
 
 Put = Callable[..., Path]
@@ -289,3 +290,27 @@ def test_test_images_are_not_trained_on_whatever_their_column_is_called(
 def test_cells_may_be_long(put: Put) -> None:
     listing = read(put("a.png", "b.png"), f"path,label,text\na.png,ant,{'x' * 200_000}\nb.png,bee,y\n")
     assert rows(listing) == AB
+
+
+def test_minus_one_beside_whole_numbers_is_no_class(put: Put) -> None:
+    """It is counted, with its reason; as a class of signs or of names it stays."""
+    folder = put("a.png", "b.png", "c.png", "d.png")
+    raw = raw_from_listing(read(folder, "path,label\na.png,0\nb.png,-1\nc.png,1\nd.png,\n"), DataOptions())
+    assert raw.class_names == ["0", "1"] and len(raw.train.rows) == 2
+    assert raw.left_out.count(LABEL_MINUS_ONE) == 1 and raw.left_out.count(UNLABELLED) == 1
+    raw = raw_from_listing(read(folder, "path,label\na.png,1\nb.png,-1\n"), DataOptions())
+    assert raw.class_names == ["-1", "1"]
+
+
+def test_a_cell_that_was_kept_from_being_a_formula_is_read_as_it_was(put: Put) -> None:
+    folder = put("=a.png", "'b.png")
+    listing = read(folder, "path,label\n'=a.png,'+x\n'b.png,-1\n")
+    assert rows(listing) == {"train": {"=a.png": "+x", "'b.png": "-1"}}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_in_a_list_is_counted(put: Put) -> None:
+    folder = put("a.png", "b.png")
+    os.mkfifo(folder / "x.png")
+    listing = read(folder, "path,label\na.png,ant\nb.png,bee\nx.png,bee\n")
+    assert rows(listing) == AB and listing.left_out.count(NOT_A_FILE) == 1

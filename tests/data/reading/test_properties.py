@@ -20,12 +20,12 @@ from PIL import Image
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.folders import list_images
-from glmc_zoo.data.reading.inventory import escaped
 from glmc_zoo.data.reading.label_files import list_csv
 from glmc_zoo.data.reading.listing import FileListing
 from glmc_zoo.data.reading.tables import raw_from_tables
 from glmc_zoo.data.reading.walk import walk_images
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import escaped
 
 CLASSES = [b"ant", b"Ant", b"None", b"007", "caf\u00e9".encode(), "cafe\u0301".encode(), b"caf\xe9", b"images", b"x y"]
 SPLITS = [b"train", b"test", b"Training", b"test_set", b"val", b"seg_train", b"eval"]

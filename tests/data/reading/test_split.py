@@ -16,8 +16,8 @@ from torchvision import transforms
 
 from glmc_zoo.data import LongTailData, load_data
 from glmc_zoo.data.catalogue import IMAGENET_MEAN, IMAGENET_STD
-from glmc_zoo.data.reading.images import ArrayImages, ArrowImages
-from glmc_zoo.data.reading.split import ImageSplit, decode_small
+from glmc_zoo.data.reading.images import ArrayImages, ArrowImages, FileImages
+from glmc_zoo.data.reading.split import ImageSplit, decode_small, readable_rows
 
 KINDS: list[tuple[str, dict[str, Any], str]] = [
     ("PNG", {}, "PNG"),
@@ -37,7 +37,7 @@ def test_format(kind: str, options: dict[str, Any], expected: str, in_a_file: bo
     path.write_bytes(file.getvalue())
     cell = {"bytes": None, "path": str(path)} if in_a_file else {"bytes": file.getvalue(), "path": None}
     table = datasets.Dataset.from_dict({"image": [cell]}, features=datasets.Features({"image": datasets.Image()}))
-    split = ImageSplit(ArrowImages(table, "image", "training"), np.array([0]), np.array([0]), ["a"])
+    split = ImageSplit(ArrowImages(table, "image", "training", tmp_path), np.array([0]), np.array([0]), ["a"])
     assert split.image_format() == expected
 
 
@@ -221,3 +221,14 @@ def test_the_trainer_of_transformers(digits: LongTailData, tmp_path: Path) -> No
     )
     assert trainer.train().global_step == 2
     assert trainer.evaluate()["eval_loss"] > 0
+
+
+def test_empty_files_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """200,000 of them would take minutes."""
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).touch()
+    NOISE.save(tmp_path / "d.png")
+    source = FileImages(tmp_path, ["a.png", "b.png", "c.png", "d.png"], "training")
+    read, decode = list[int](), FileImages.read
+    monkeypatch.setattr(FileImages, "read", lambda self, rows: read.extend(rows.tolist()) or decode(self, rows))
+    assert readable_rows(source, np.arange(4)).tolist() == [3] and read == [3]

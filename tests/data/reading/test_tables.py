@@ -295,3 +295,20 @@ def test_labels_beyond_64_bits_with_a_sign_stay_what_they_are() -> None:
     table = datasets.Dataset(pyarrow.table({"label": pyarrow.array(hashes, pyarrow.uint64())}))
     labels, names = read_labels([table], "label")
     assert [names[label] for label in labels[0]] == list(map(str, hashes))
+
+
+@pytest.mark.parametrize(
+    ("values", "feature", "labels", "names"),
+    [
+        # Beside two classes from 0 on, -1 says that there is no label, as a number and as text.
+        ([0, -1, 1, 0], datasets.Value("int64"), [0, -2, 1, 0], ["0", "1"]),
+        (["0", "-1", "10", None], TEXT, [0, -2, 1, -1], ["0", "10"]),
+        # Else it is a class: two classes of signs, ratings, names.
+        ([-1, 1], datasets.Value("int64"), [0, 1], ["-1", "1"]),
+        ([-2, -1, 0, 1], datasets.Value("int64"), [0, 1, 2, 3], ["-2", "-1", "0", "1"]),
+        (["-1", "cat", "dog"], TEXT, [0, 1, 2], ["-1", "cat", "dog"]),
+    ],
+)
+def test_minus_one_beside_whole_numbers_is_no_class(values: list, feature: object, labels: list, names: list) -> None:
+    ((read,), classes) = read_labels([table(values, feature)], "label")
+    assert read.tolist() == labels and classes == names

@@ -1,0 +1,119 @@
+"""Disks that are full, read-only or bounded: one sentence that names the folder and what it needs."""
+
+import errno
+import functools
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from glmc_zoo.errors import UserError
+
+_needed: dict[Path, str] = {}  # what `check_free_space` was told, for errors that come later
+_M = TypeVar("_M", bound=Callable[..., Any])
+
+_REASONS = {
+    errno.ENOSPC: ("the disk is full", "free some space, or give a folder on another disk"),
+    errno.EDQUOT: ("your quota of the disk is used up", "free some space, or give a folder on another disk"),
+    errno.EROFS: ("the disk is read-only", "give a folder on another disk"),
+    errno.EFBIG: ("the file would be larger than allowed here", "raise the limit (ulimit -f), or give another disk"),
+    errno.ENAMETOOLONG: ("a name in it is too long", "give a folder with a shorter path"),
+}
+# Libraries that write by themselves tell the number of the error in their text: safetensors and Arrow do.
+_IN_TEXT = {
+    errno.ENOSPC: (
+        "No space left on device",
+        f"os error {errno.ENOSPC})",
+        "PytorchStreamWriter",
+        ". unexpected pos ",
+    ),
+    errno.EDQUOT: ("Disk quota exceeded", f"os error {errno.EDQUOT})"),
+    errno.EROFS: ("Read-only file system", f"os error {errno.EROFS})"),
+    errno.EFBIG: ("File too large", f"os error {errno.EFBIG})"),
+    errno.ENAMETOOLONG: ("File name too long", f"os error {errno.ENAMETOOLONG})"),
+}
+
+
+def disk_error(error: BaseException, folder: Path | None = None) -> UserError | None:
+    """What to tell the user if ``error`` says that a disk did not take a file; else ``None``.
+
+    ``folder`` is where files were written; without it the one that the error names.
+    """
+    if isinstance(error, UserError):
+        return None
+    number = _number(error)
+    if number is None:
+        return None
+    reason, fix = _REASONS[number]
+    named = getattr(error, "filename", None)
+    if folder is None and isinstance(named, str | bytes):
+        folder = Path(os.fsdecode(named)).parent
+    where = "A file" if folder is None else f"The folder {str(folder if folder != Path() else Path.cwd())[:200]}"
+    free = "" if number != errno.ENOSPC or folder is None else f", {megabytes(free_bytes(folder))} are free"
+    needed = f" and {_needed[folder]} are needed" if free and folder in _needed else ""
+    told = UserError(f"{where} cannot be written, {reason}{free}{needed}: {fix}; what was whole before is still there.")
+    told.in_one_process = True
+    return told
+
+
+def _number(error: BaseException) -> int | None:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno if error.errno in _REASONS else None
+    text = str(error)
+    return next((number for number, marks in _IN_TEXT.items() if any(mark in text for mark in marks)), None)
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turn the errors of a disk that does not take a file into one sentence about the folder; see `disk_error`."""
+    try:
+        yield
+    except Exception as error:
+        told = disk_error(error, folder)
+        if told is None:
+            raise
+        raise told from error
+
+
+def names_folder(method: _M) -> _M:
+    """A method of a run, whose errors of the disk become a sentence about the folder of the run."""
+
+    @functools.wraps(method)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with disk_errors(self.folder.path):
+            return method(self, *args, **kwargs)
+
+    return cast(_M, wrapped)
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that this user may still write below a folder, which need not exist yet."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if os.path.isdir(path))
+    return shutil.disk_usage(existing).free
+
+
+def megabytes(size: float) -> str:
+    """Bytes in words, such as ``0.5 MB`` or ``1,200 MB``."""
+    return f"{size / 1e6:,.{1 if size < 1e7 else 0}f} MB"
+
+
+def check_free_space(folder: Path, needed: int, what: str) -> None:
+    """Refuse to begin where what is to be written does not fit; a disk that fills up later is compared with it too.
+
+    Args:
+        folder: Where it goes.
+        needed: Its size in bytes.
+        what: What it is, for the sentence, such as "a checkpoint".
+
+    Raises:
+        UserError: Less is free.
+    """
+    free = free_bytes(folder)
+    _needed[folder] = f"{megabytes(needed)} for {what}"
+    if free < needed:
+        raise UserError(
+            f"The folder {folder} needs {megabytes(needed)} for {what}, and {megabytes(free)} are free: free some "
+            "space, or give a folder on another disk."
+        )

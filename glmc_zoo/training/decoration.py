@@ -1,0 +1,75 @@
+"""Plots, cards and warnings of a run whose scores and model are safe; `glmc-zoo report` makes them again."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from glmc_zoo.hub.export.decoration import decorate_export
+from glmc_zoo.hub.folder import RESULTS_FILE
+from glmc_zoo.results import RunResults
+from glmc_zoo.scoring.decoration import Decorations, draw_results
+from glmc_zoo.training.metrics_file import EpochLines
+
+EXPORTS = ("model", "encoder")
+"""Folders of a run that hold exports."""
+_PLOTS = ("training.png", "class_accuracy.png", "group_confusion.png")
+
+
+def decorate_run(
+    folder: Path, results: RunResults, epochs: Callable[[], EpochLines], repo_id: str | None = None
+) -> RunResults:
+    """Draw the plots of a finished run, and put them with a card into its exports.
+
+    What cannot be made is a warning in the results, which are written to the run folder and to its exports.
+
+    Args:
+        folder: Of the run, with its exports in it.
+        results: As they are in the run folder.
+        epochs: Reads the lines of the epochs.
+        repo_id: ``ORG/NAME`` on the Hub, for the card of the classifier.
+    """
+    decorations, plots = Decorations(), folder / "plots"
+    _draw(decorations, plots, results, epochs)
+    names = [name for name in sorted(_PLOTS) if (plots / name).is_file() and not (plots / name).is_symlink()]
+    exports = [folder / name for name in EXPORTS if (folder / name).is_dir()]
+    for export in exports:
+        # The repository, if any, is the classifier's: the encoder's card names its own folder.
+        repository = repo_id if export.name == "model" else None
+        before = list(decorations.warnings)
+        decorations.attempt(
+            f"The card of {export.name}/",
+            lambda: decorate_export(export, plots, names, warnings=before, repo_id=repository),  # noqa: B023  # called here
+        )
+    results = replace(results, plots=names, warnings=decorations.warnings)
+    results.save(folder / RESULTS_FILE)
+    for export in exports:
+        decorations.attempt(f"The warnings in {export.name}/", lambda: _keep_warnings(export, results.warnings))  # noqa: B023
+    return results
+
+
+def _draw(decorations: Decorations, plots: Path, results: RunResults, epochs: Callable[[], EpochLines]) -> None:
+    from glmc_zoo.metrics import plots as drawing
+
+    title = f"{results.model.name} on {results.data.name}, seed {results.seeds.seed if results.seeds else 0}"
+    lines = EpochLines()
+
+    def read() -> None:
+        nonlocal lines
+        lines = epochs()
+
+    decorations.attempt("The plot training.png", read)
+    decorations.warnings += lines.warnings
+    if lines.rows:
+        decorations.plot(plots / "training.png", lambda path: drawing.plot_training(lines.rows, path, title=title))
+    elif results.selection is not None and results.selection.epoch is not None and not decorations.warnings:
+        # A classifier on features goes through no epochs.
+        decorations.warnings.append("The plot training.png was not made: metrics.jsonl is missing or empty.")
+    if results.test is not None:
+        draw_results(decorations, plots, results, title)
+
+
+def _keep_warnings(export: Path, warnings: list[str]) -> None:
+    path = export / RESULTS_FILE
+    results = RunResults.load(path)
+    if results.warnings != warnings:
+        replace(results, warnings=warnings).save(path)

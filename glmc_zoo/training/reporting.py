@@ -1,0 +1,81 @@
+"""Plots, cards and table of a finished run or evaluation, made again from its results."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from glmc_zoo.disk import disk_errors
+from glmc_zoo.errors import UserError, as_shown
+from glmc_zoo.hub.folder import RESULTS_FILE, WEIGHTS_FILE
+from glmc_zoo.options.commands import ReportOptions
+from glmc_zoo.results import EvaluationResults, RunResults
+from glmc_zoo.scoring.report import decorate_evaluation, score_table, write_comparison
+from glmc_zoo.text import printable_lines, unquoted_formula
+from glmc_zoo.training.decoration import decorate_run
+from glmc_zoo.training.metrics_file import read_epochs
+from glmc_zoo.training.report import result_table
+
+
+def report_folder(options: ReportOptions) -> RunResults | list[EvaluationResults]:
+    """Make the plots and cards in the folder of a run or an evaluation again, and print its table.
+
+    Raises:
+        UserError: The folder holds no results of either, or cannot be written.
+    """
+    folder = Path(options.run).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"run={options.run!r} is not a folder: give that of a finished run or of an evaluation.")
+    if (folder / WEIGHTS_FILE).exists():
+        raise UserError(f"run={options.run!r} is an exported model: give the folder of its run, which holds model/.")
+    with disk_errors(folder):
+        if (folder / RESULTS_FILE).is_file() and "method" in _keys(folder / RESULTS_FILE):
+            return _report_run(folder, options.repo)
+        return _report_evaluation(folder)
+
+
+def _keys(path: Path) -> set[str]:
+    """The keys of a file of results; none where it is damaged, which whoever loads it reports."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {"method"}
+    return set(values) if isinstance(values, dict) else set()
+
+
+def _report_run(folder: Path, repo_id: str | None) -> RunResults:
+    results = RunResults.load(folder / RESULTS_FILE)
+    results = decorate_run(folder, results, lambda: read_epochs(folder / "metrics.jsonl"), repo_id)
+    print(printable_lines(result_table(results, folder)))
+    return results
+
+
+def _order(comparison: Path) -> Callable[[Path], tuple[int, str]]:
+    """Sorts the folders of models as an earlier comparison has them; others follow by name."""
+    try:
+        with comparison.open(newline="", encoding="utf-8") as file:
+            names = list(dict.fromkeys(unquoted_formula(row["model"]) for row in csv.DictReader(file)))
+    except (OSError, ValueError, KeyError, csv.Error):
+        names = []
+    return lambda path: (names.index(path.name) if path.name in names else len(names), path.name)
+
+
+def _report_evaluation(folder: Path) -> list[EvaluationResults]:
+    """The evaluation of one model, or of several with a folder for each."""
+    several = [path.parent for path in folder.glob(f"*/{RESULTS_FILE}") if "split" in _keys(path)]
+    several.sort(key=_order(folder / "comparison.csv"))
+    folders = [folder] if (folder / RESULTS_FILE).is_file() else several
+    if not folders:
+        raise UserError(
+            f"The folder {folder} has no {RESULTS_FILE}: give that of a run or evaluation that is finished, or go on "
+            "with the run by resume='auto'."
+        )
+    loaded = {one: EvaluationResults.load(one / RESULTS_FILE) for one in folders}
+    results = [decorate_evaluation(one, before) for one, before in loaded.items()]
+    warnings = [warning for one in results for warning in one.warnings]
+    if len(results) > 1:
+        warnings += write_comparison(folder, results)
+    print(printable_lines(score_table(results)))
+    for warning in warnings:
+        print(f"warning: {as_shown(warning)}")
+    return results

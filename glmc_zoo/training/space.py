@@ -1,0 +1,45 @@
+"""Whether the disk has room for what a run writes, before it begins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from glmc_zoo.disk import check_free_space
+from glmc_zoo.machine.processes import on_main_process
+
+if TYPE_CHECKING:
+    from glmc_zoo.training.run import TrainingRun
+
+_MARGIN = 1.05  # of random states, manifests and the filling of blocks
+
+
+def check_space(run: TrainingRun) -> None:
+    """Refuse, in all processes, a run whose first checkpoint does not fit on the disk.
+
+    Raises:
+        UserError: Too little is free; the sentence names the folder and the size.
+    """
+    if run.options.output.dry_run:
+        return
+    needed = checkpoint_bytes(run)
+    on_main_process(run.accelerator, lambda: check_free_space(run.folder.path, needed, "a checkpoint"))
+
+
+def checkpoint_bytes(run: TrainingRun) -> int:
+    """About how many bytes a checkpoint takes: weights, state of the optimiser, moving average, best epoch."""
+    weights = _bytes(run.task.state_dict().values())
+    averages = 0 if run.ema is None else 1
+    best = 1 if run.options.output.select == "best" else 0
+    state = sum(_slots(group) * _bytes(group["params"]) for group in run.optimizer.param_groups)
+    return int(_MARGIN * (weights * (1 + averages + best) + state))
+
+
+def _slots(group: dict[str, Any]) -> int:
+    """Tensors that an optimiser keeps for each parameter: two of Adam's kind, one with momentum."""
+    if "betas" in group:
+        return 2
+    return 1 if group.get("momentum") else 0
+
+
+def _bytes(tensors: Any) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
