@@ -8,7 +8,14 @@ from glmc_zoo.data.options import DataOptions
 from glmc_zoo.fields import OptionGroup, field_names, type_hints
 from glmc_zoo.hub.push.target import PushTarget
 from glmc_zoo.method.switches import GLMCSwitches
-from glmc_zoo.options.commands import ConvertOptions, EvaluationOptions, InspectionOptions, PredictOptions, PushSource
+from glmc_zoo.options.commands import (
+    ConvertOptions,
+    EvaluationOptions,
+    ExportOptions,
+    InspectionOptions,
+    PredictOptions,
+    PushSource,
+)
 from glmc_zoo.options.images import ImageOptions, InferenceOptions, ShotOptions
 from glmc_zoo.options.machine import MachineOptions, OutputOptions, PushOptions
 from glmc_zoo.options.model import BackboneOptions, MethodOptions, SecondStageOptions, TuneOptions
@@ -99,10 +106,12 @@ INSPECT = Command(
 )
 PREDICT = Command("predict", {"prediction": (PredictOptions,)})
 PUSH = Command("push", {"push": (PushSource, PushTarget)})
+EXPORT = Command("export", {"export": (ExportOptions,)})
 CONVERT = Command("convert", {"conversion": (ConvertOptions,)})
 
 COMMANDS = {
-    command.name: command for command in (TRAIN, FINETUNE, SECOND_STAGE, EVALUATE, INSPECT, PREDICT, PUSH, CONVERT)
+    command.name: command
+    for command in (TRAIN, FINETUNE, SECOND_STAGE, EVALUATE, INSPECT, PREDICT, PUSH, EXPORT, CONVERT)
 }
 
 
