@@ -239,13 +239,15 @@ class ExportOptions(OptionGroup):
         known = {".onnx": "onnx", ".pt2": "torch_export"}
         if known.get(suffix, self.format) != self.format:
             raise UserError(
-                f"output={self.output!r} is the name of a file of format={known[suffix]!r}, and format is "
-                f"{self.format!r}: give a file or folder that fits it."
+                f"output={self.output!r} is a file of format={known[suffix]!r}, and format={self.format!r} is to be "
+                "written: give a file or folder that fits it."
             )
         if self.int8 and self.format != "onnx":
-            raise UserError(f"int8=True writes an ONNX file, and format is {self.format!r}: leave one of them out.")
+            raise UserError(
+                f"int8=True writes an ONNX file, and format={self.format!r} another: leave one of them out."
+            )
         if self.data_dir is not None and self.check_data is None:
-            raise UserError("data_dir= is where the images of check_data= are, which is not given: give both.")
+            raise UserError("data_dir= is the folder of check_data=, which is missing: give both, or leave it out.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,7 @@ SURFACE = {
     "inspect": f"{DATA} output overwrite examples near-duplicates many-threshold few-threshold groups",
     "predict": "model images top batch-size workers image-size output overwrite skip-bad-images",
     "push": "model repo private revision pull-request tag collection overwrite message",
+    "export": "model format output check-data data-dir int8 image-size overwrite",
     "convert": "checkpoint backbone data data-dir class-names image-size license output-dir",
 }
 ADDED = {name: set() for name in SURFACE} | {
@@ -51,7 +52,7 @@ ADDED["finetune"] |= {"head-init", "head-kind", "feature-views", "feature-cache"
 # These take no value, and have a --no- beside them.
 _SWITCHES = """compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite
 dry-run export-half export-encoder official-val resident profile maxnorm no-test streaming overwrite private
-pull-request allow-duplicates follow-links accept-new-data"""
+pull-request allow-duplicates follow-links accept-new-data int8"""
 SWITCHES = set(_SWITCHES.split())
 
 

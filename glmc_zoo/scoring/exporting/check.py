@@ -33,9 +33,8 @@ class Agreement:
     def count(self, expected: Tensor, probabilities: Tensor) -> None:
         """Count a batch of probabilities (B, C) of torch and of the file."""
         if expected.shape != probabilities.shape:
-            raise UserError(
-                f"The file gives {tuple(probabilities.shape)} instead of {tuple(expected.shape)} for a batch."
-            )
+            shapes = f"{tuple(probabilities.shape)} instead of {tuple(expected.shape)}"
+            raise UserError(f"The export gives probabilities of shape {shapes} for a batch: give another format=.")
         self.images += len(expected)
         self.equal += int((expected.argmax(dim=1) == probabilities.argmax(dim=1)).sum())
         difference = float((expected - probabilities).abs().max())

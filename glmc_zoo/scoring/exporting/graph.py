@@ -57,12 +57,19 @@ def metadata(source: ModelSource, classifier: Classifier, labels: Sequence[str])
     if results is not None and results.data.intensity_range is not None:
         preprocessing["intensity_range"] = list(results.data.intensity_range)
     return {
-        "model": source.name if source.kind in ("zoo", "timm", "hub") or results is None else results.model.name,
+        "model": _model_name(source),
         "labels": list(labels),
         "preprocessing": preprocessing,
         "outputs": list(OUTPUTS),
         "versions": package_versions(),
     }
+
+
+def _model_name(source: ModelSource) -> str:
+    """The model's name without a path of this machine."""
+    if source.kind != "folder":
+        return source.name
+    return str(source.config["architecture"]) if source.results is None else source.results.model.name
 
 
 def _resize(height: int, width: int, crop_pct: float, crop_mode: str) -> int | list[int]:

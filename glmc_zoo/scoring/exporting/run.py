@@ -1,5 +1,6 @@
 """An export, step by step: packages and files checked, model opened, file written, compared, timed and renamed."""
 
+import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -234,6 +235,10 @@ def _files(options: ExportOptions, suffix: str) -> list[Path]:
 
 
 def _check_files(files: Sequence[Path], *, overwrite: bool) -> None:
+    folder = next(path for path in files[0].absolute().parents if path.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        reason = "its folder is read-only" if folder.is_dir() else f"{escaped(str(folder))} is a file"
+        raise UserError(f"output={escaped(str(files[0]))!r} cannot be written, {reason}: give another.")
     for path in files:
         name = f"output={escaped(str(path))!r}"
         if path.is_dir():
@@ -246,7 +251,7 @@ def _check_files(files: Sequence[Path], *, overwrite: bool) -> None:
 def _writing(files: Sequence[Path], *, overwrite: bool) -> Iterator[list[Path]]:
     """Other names beside ``files``, which are renamed to them when the block succeeds, and removed when it fails."""
     folder = files[0].parent
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    made = [path for path in (folder, *folder.parents) if not path.exists()]  # the deepest first
     partial = [path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}") for path in files]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -254,7 +259,7 @@ def _writing(files: Sequence[Path], *, overwrite: bool) -> Iterator[list[Path]]:
         _check_files(files, overwrite=overwrite)  # another process may have written one since
         for part, path in zip(partial, files, strict=True):
             part.replace(path)
-        missing = []
+        made = []
     except OSError as error:
         raise UserError(
             f"output={escaped(str(files[0]))!r} cannot be written: {error.strerror or error}; give another."
@@ -262,6 +267,6 @@ def _writing(files: Sequence[Path], *, overwrite: bool) -> Iterator[list[Path]]:
     finally:
         for part in partial:
             part.unlink(missing_ok=True)
-        for made in missing:
-            if made.is_dir() and not any(made.iterdir()):
-                made.rmdir()
+        for empty in made:
+            if empty.is_dir() and not any(empty.iterdir()):
+                empty.rmdir()
