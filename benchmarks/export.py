@@ -1,6 +1,6 @@
 """Export a trained model in every format, and file how the files compare with torch on real images.
 
-    python benchmarks/export.py --model runs/clothing/model --data path/to/clothing --json benchmarks/results/export.json
+    python benchmarks/export.py --model runs/clothing/model --data path/to/clothing --json export.json
 
 Writes the files into a temporary folder by ``glmc_zoo.export``, which compares them with torch on random images and on
 the test images of ``--data``, and times batches in turn with torch on the CPU. Prints its tables, and writes them as

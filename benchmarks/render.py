@@ -4,10 +4,10 @@
     python benchmarks/render.py --check    # exit with status 1 if a page is stale
 
 Between `<!-- table: SUITE -->` (or `classes` for the recall of each class, `settings` for a file of
-benchmarks/heldout.py, `exports` for one of benchmarks/export.py) and `<!-- end -->` stands a table of the suite; between `<!-- value: SUITE/ROW min -->` (or
-`mean`, `max`, over the seeds), or `<!-- value: FILE.json SIDE KEY -->` of a speed measurement, and `<!-- end -->` one
-number of a sentence. `mean` is the mean with its 95 % interval and n, or the values where there are fewer than three;
-`over OTHER_ROW` in its place is the difference of two rows, if their passes are equal.
+benchmarks/heldout.py, `exports` for one of benchmarks/export.py) and `<!-- end -->` stands a table; between
+`<!-- value: SUITE/ROW min -->` (or `mean`, `max`, over the seeds), or `<!-- value: FILE.json SIDE KEY -->` of a speed
+measurement, and `<!-- end -->` one number of a sentence. `mean` is the mean with its 95 % interval and n, or the values
+where there are fewer than three; `over OTHER_ROW` in its place is the difference of two rows, if their passes are equal.
 """
 
 from __future__ import annotations
