@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import os
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 from _meter import write_report
@@ -43,7 +44,8 @@ def main() -> None:
         "sha256": None if weights is None else weights.sha256,
         "load_before": load,
     }
-    write_report(options.json, rows, model=about)
+    packages = {name: version(name) for name in ("onnx", "onnxscript", "onnxruntime")}
+    write_report(options.json, rows, model=about, packages=packages)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Between `<!-- table: SUITE -->` (or `classes` for the recall of each class, `set
 benchmarks/heldout.py, `exports` for one of benchmarks/export.py) and `<!-- end -->` stands a table; between
 `<!-- value: SUITE/ROW min -->` (or `mean`, `max`, over the seeds), or `<!-- value: FILE.json SIDE KEY -->` of a speed
 measurement, and `<!-- end -->` one number of a sentence. `mean` is the mean with its 95 % interval and n, or the values
-where there are fewer than three; `over OTHER_ROW` in its place is the difference of two rows, if their passes are equal.
+where there are fewer than three; `over OTHER_ROW` in its place is the difference of two rows of equal passes.
 """
 
 from __future__ import annotations
@@ -141,6 +141,7 @@ def exports_table(name: str) -> str:
         rows.append([*cells, *(f"{one[f'time_ratio_{count}']:.2f}" for count in (1, 16))])
     machine, versions = report["machine"], report["versions"]
     where = f"{machine['device']}, {machine['cpu']}, threads: {machine['threads']}, torch {versions['torch']}"
+    where += f", onnxruntime {report['packages']['onnxruntime']}"
     source = f"`{report['command']}`, [results/{name}.json](../benchmarks/results/{name}.json)"
     lines = table([*heads, "time, batch 1", "batch 16"], rows)
     return "\n".join([*lines, "", f"{source}: {where}, load before {report['model']['load_before']:.1f}."])
