@@ -1,14 +1,14 @@
-"""Render the tables of README.md, benchmarks/README.md and benchmarks/RESULTS.md from the runs in benchmarks/results/.
+"""Render the tables of README.md, benchmarks/, docs/length.md and docs/export.md from the runs in benchmarks/results/.
 
-    python benchmarks/render.py --write    # put the tables into the three pages
+    python benchmarks/render.py --write    # put the tables into the pages
     python benchmarks/render.py --check    # exit with status 1 if a page is stale
 
-Between `<!-- table: SUITE -->` (or `classes` for the recall of each class, or `settings` for a file of
-benchmarks/heldout.py) and `<!-- end -->` stands a table of the suite; between `<!-- value: SUITE/ROW min -->` (or
-`mean`, `max`, over the seeds), or `<!-- value: FILE.json SIDE KEY -->` of a speed measurement, and `<!-- end -->` one
-number of a sentence. `mean` is the mean with its 95 % interval and n, or the values where there are fewer than three;
-`over OTHER_ROW` in its place is the difference of two rows, if their passes are equal; `few`, or another score of
-`SCORES`, is the mean of that score without decimals.
+Between `<!-- table: SUITE -->` (or `classes` for the recall of each class, `settings` for a file of
+benchmarks/heldout.py, `exports` for one of benchmarks/export.py) and `<!-- end -->` stands a table; between `<!--
+value: SUITE/ROW min -->` (or `mean`, `max`, over the seeds), or `<!-- value: FILE.json SIDE KEY -->` of a speed
+measurement, and `<!-- end -->` one number of a sentence. `mean` is the mean with its 95 % interval and n, or the
+values where there are fewer than three; `over OTHER_ROW` in its place is the difference of two rows, if their passes
+are equal; `few`, or another score of `SCORES`, is the mean of that score without decimals.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from _comparison import (
 )
 from _intervals import moments_interval
 
-_PAGES = ("README.md", "benchmarks/README.md", "docs/length.md", "docs/finetuning.md")
+_PAGES = ("README.md", "benchmarks/README.md", "docs/length.md", "docs/finetuning.md", "docs/export.md")
 PAGES = tuple(_rows.ROOT / page for page in _PAGES)
 SCORES = {"top1": "top-1", "balanced_accuracy": "balanced", "many": "many", "medium": "medium", "few": "few"}
 VALUE = re.compile(r"<!-- value: (\S+) ([^>]*?) -->[^<]*<!-- end -->")
-MARKED = re.compile(r"<!-- (table|classes|settings): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+MARKED = re.compile(r"<!-- (table|classes|settings|exports): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 OVER_SEEDS: dict[str, Callable[[Iterable[float]], float]] = {"min": min, "max": max}
 
 
@@ -129,7 +129,31 @@ def _setting_cell(score: dict[str, Any] | None, n: int) -> str:
     return f"{score['mean']:.1f} ± {moments_interval(score['mean'], score['std'], n).half_width:.1f}"
 
 
-TABLES = {"table": score_table, "classes": class_table, "settings": settings_table}
+def exports_table(name: str) -> str:
+    """Files of benchmarks/export.py, compared with torch."""
+    report = json.loads((_rows.RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    heads = ["file", "format", "MB", "images", "largest difference of a probability", "same class"]
+    rows = []
+    for one in report["results"]:
+        counts = {"random": one["random_images"], "real": one["test_images"]}
+        cells = [
+            f"`{one['file']}`",
+            one["format"],
+            f"{one['bytes'] / 1e6:.1f}",
+            " and ".join(f"{count} {kind}" for kind, count in counts.items() if count),
+            f"{one['max_difference']:.1e}",
+            f"{100 * one['top1_agreement']:.2f} %",
+        ]
+        rows.append([*cells, *(f"{one[f'time_ratio_{count}']:.2f}" for count in (1, 16))])
+    machine, versions = report["machine"], report["versions"]
+    where = f"{machine['device']}, {machine['cpu']}, threads: {machine['threads']}, torch {versions['torch']}"
+    where += f", onnxruntime {report['packages']['onnxruntime']}"
+    source = f"`{report['command']}`, [results/{name}.json](../benchmarks/results/{name}.json)"
+    lines = table([*heads, "time, batch 1", "batch 16"], rows)
+    return "\n".join([*lines, "", f"{source}: {where}, load before {report['model']['load_before']:.1f}."])
+
+
+TABLES = {"table": score_table, "classes": class_table, "settings": settings_table, "exports": exports_table}
 
 
 def value(where: str, what: str) -> str:

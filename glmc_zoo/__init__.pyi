@@ -2,6 +2,9 @@ from .api import (
     evaluate as evaluate,
 )
 from .api import (
+    export as export,
+)
+from .api import (
     finetune as finetune,
 )
 from .api import (

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from glmc_zoo.options.run import RunOptions
     from glmc_zoo.options.sections import Command
     from glmc_zoo.results import EvaluationResults, RunResults
+    from glmc_zoo.scoring.exporting.run import ExportedFile
     from glmc_zoo.scoring.inspection import Inspection
     from glmc_zoo.scoring.prediction_files import Prediction
     from glmc_zoo.training.dry_run import DryRun
@@ -140,6 +141,21 @@ def report(**options: Any) -> RunResults | list[EvaluationResults]:
     from glmc_zoo.training.reporting import report_folder
 
     return report_folder(report_options(_given(REPORT, "report", options)))
+
+
+def export(**options: Any) -> list[ExportedFile]:
+    """Write a trained model for other runtimes; the options are those of ``glmc-zoo export --help``.
+
+    Gives a row of the table for each file: with ``int8=True`` there are two.
+
+    >>> (exported,) = glmc_zoo.export(model="runs/NAME/model", format="onnx", output="cats.onnx")  # doctest: +SKIP
+    >>> exported.max_difference, exported.top1_agreement  # doctest: +SKIP
+    """
+    from glmc_zoo.options.resolve import export_options
+    from glmc_zoo.options.sections import EXPORT
+    from glmc_zoo.scoring.exporting.run import export_classifier
+
+    return export_classifier(export_options(_given(EXPORT, "export", options)))
 
 
 def _run(options: RunOptions) -> RunResults | DryRun:

@@ -27,7 +27,7 @@ def run_script(name: str, *arguments: Any, cwd: Path) -> str:
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("script", ["speed.py", "startup.py", "predict.py"])
+@pytest.mark.parametrize("script", ["speed.py", "startup.py", "predict.py", "export.py"])
 def test_a_measurement_explains_itself(script: str, tmp_path: Path) -> None:
     assert "--json" in run_script(script, "--help", cwd=tmp_path)
 

@@ -191,6 +191,10 @@ def test_help_of_a_command_is_that_of_its_recipe(name: str, capsys: pytest.Captu
         (["evaluate", "--model", "x", "--split", "validation"], "glmc-zoo evaluate: error: --split validation needs"),
         (["predict", "--model", "x"], "glmc-zoo predict: error: --images is missing: give for instance --images path"),
         (["push", "--model", "x"], "glmc-zoo push: error: --repo is missing: give ORG/NAME."),
+        (
+            ["export", "--model", "x", "--format", "tflite"],
+            "glmc-zoo export: error: --format tflite is not accepted: it ",
+        ),
         (["convert", "--checkpoint", "x"], "glmc-zoo convert: error: --output-dir is missing: give one, such as "),
         (["list", "all"], "glmc-zoo: error: glmc-zoo list takes no 'all': leave it out."),
     ],

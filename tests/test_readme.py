@@ -31,6 +31,7 @@ RESOLVE: dict[str, Callable[[Given], Any]] = {
     "inspect": resolve.inspection_options,
     "predict": resolve.prediction_options,
     "push": resolve.push_options,
+    "export": resolve.export_options,
     "convert": resolve.conversion_options,
 }
 

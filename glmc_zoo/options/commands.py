@@ -1,4 +1,4 @@
-"""Options of the commands that train nothing: evaluation, inspection, prediction, push and conversion."""
+"""Options of the commands that train nothing: evaluation, inspection, prediction, push, export and conversion."""
 
 import math
 from dataclasses import dataclass
@@ -225,6 +225,49 @@ class ReportOptions(OptionGroup):
 
     run: str = option("folder of a finished run or of an evaluation, such as runs/NAME", example="runs/NAME")
     repo: str | None = option("ORG/NAME on the Hub, for the snippets of the card", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(OptionGroup):
+    """Every option of an export for other runtimes."""
+
+    model: str = option(
+        "what to export: zoo name, exported folder, hf_hub:ORG/NAME or pretrained timm model",
+        example="for instance model=runs/NAME/model",
+    )
+    format: Literal["onnx", "torch_export"] = option(
+        "onnx: for ONNX Runtime and others, NAME.onnx; torch_export: torch's own, NAME.pt2", default="onnx"
+    )
+    output: str = option("the file, or a folder for model.onnx or model.pt2", default=".")
+    check_data: str | None = option(
+        "data set whose test images are given to both, the model and its export, beside random images; as --data of an "
+        "evaluation",
+        default=None,
+    )
+    data_dir: str | None = option("folder with a local copy of a catalogue data set for --check-data", default=None)
+    int8: bool = option(
+        "also write NAME-int8.onnx: weights and activations of 8 bits by images of --check-data; without images the "
+        "weights of matrix products alone",
+        default=False,
+    )
+    image_size: int | None = option("side of the images in pixels", default=None, decided_by="the model", at_least=1)
+    overwrite: bool = option("replace files that exist", default=False)
+
+    def check(self) -> None:
+        """Refuse a file whose name is of another format, and what has no effect."""
+        suffix = Path(self.output).suffix
+        known = {".onnx": "onnx", ".pt2": "torch_export"}
+        if known.get(suffix, self.format) != self.format:
+            raise UserError(
+                f"output={self.output!r} is a file of format={known[suffix]!r}, and format={self.format!r} is to be "
+                "written: give a file or folder that fits it."
+            )
+        if self.int8 and self.format != "onnx":
+            raise UserError(
+                f"int8=True writes an ONNX file, and format={self.format!r} another: leave one of them out."
+            )
+        if self.data_dir is not None and self.check_data is None:
+            raise UserError("data_dir= is the folder of check_data=, which is missing: give both, or leave it out.")
 
 
 @dataclass(frozen=True, kw_only=True)

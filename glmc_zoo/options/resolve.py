@@ -18,6 +18,7 @@ from glmc_zoo.options.commands import (
     ConvertOptions,
     EvaluateOptions,
     EvaluationOptions,
+    ExportOptions,
     InspectOptions,
     PredictOptions,
     PushSource,
@@ -144,6 +145,11 @@ def inspection_options(given: Given) -> InspectOptions:
 def prediction_options(given: Given) -> PredictOptions:
     """The options of a prediction."""
     return fill(PredictOptions, given.values)
+
+
+def export_options(given: Given) -> ExportOptions:
+    """The options of an export."""
+    return fill(ExportOptions, given.values)
 
 
 def conversion_options(given: Given) -> ConvertOptions:

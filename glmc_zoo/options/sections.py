@@ -11,6 +11,7 @@ from glmc_zoo.method.switches import GLMCSwitches
 from glmc_zoo.options.commands import (
     ConvertOptions,
     EvaluationOptions,
+    ExportOptions,
     InspectionOptions,
     PredictOptions,
     PushSource,
@@ -108,10 +109,11 @@ INSPECT = Command(
 )
 PREDICT = Command("predict", {"prediction": (PredictOptions,)})
 PUSH = Command("push", {"push": (PushSource, PushTarget)})
+EXPORT = Command("export", {"export": (ExportOptions,)})
 CONVERT = Command("convert", {"conversion": (ConvertOptions,)})
 REPORT = Command("report", {"report": (ReportOptions,)}, bare="run")
 
-_ALL = (TRAIN, FINETUNE, SECOND_STAGE, EVALUATE, INSPECT, PREDICT, REPORT, PUSH, CONVERT)
+_ALL = (TRAIN, FINETUNE, SECOND_STAGE, EVALUATE, INSPECT, PREDICT, REPORT, PUSH, EXPORT, CONVERT)
 COMMANDS = {command.name: command for command in _ALL}
 
 

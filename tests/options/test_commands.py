@@ -13,9 +13,15 @@ from glmc_zoo.hub import PushTarget
 from glmc_zoo.options.commands import PushSource
 from glmc_zoo.options.given import Given, given_options
 from glmc_zoo.options.machine import PushOptions
-from glmc_zoo.options.resolve import conversion_options, evaluation_options, prediction_options, push_options
+from glmc_zoo.options.resolve import (
+    conversion_options,
+    evaluation_options,
+    export_options,
+    prediction_options,
+    push_options,
+)
 from glmc_zoo.options.run import flat
-from glmc_zoo.options.sections import CONVERT, EVALUATE, PREDICT, PUSH
+from glmc_zoo.options.sections import CONVERT, EVALUATE, EXPORT, PREDICT, PUSH
 from glmc_zoo.training.assemble import push_target
 
 IDLE_IN_A_STREAM = {"split_file": "x", "skip_bad_images": True, "selection": "first", "data_seed": 1}
@@ -124,6 +130,28 @@ def test_a_conversion() -> None:
     ):
         with pytest.raises(UserError, match=sentence):
             conversion_options(given_options(CONVERT, values, ""))
+
+
+def test_an_export() -> None:
+    options = export_options(given_options(EXPORT, {"model": "m"}, ""))
+    assert values_of(options) == {
+        "model": "m", "format": "onnx", "output": ".", "check_data": None, "data_dir": None, "int8": False,
+        "image_size": None, "overwrite": False,
+    }  # fmt: skip
+    for values, sentence in (
+        ({}, "^model= is missing: give for instance model=runs/NAME/model"),
+        ({"model": "m", "format": "tflite"}, "^format='tflite' is not accepted: it must be one of onnx, torch_export"),
+        ({"model": "m", "output": "a.pt2"}, "^output='a.pt2' is a file of format='torch_export', and format='onnx'"),
+        (
+            {"model": "m", "format": "torch_export", "output": "b/a.onnx"},
+            "^output='b/a.onnx' is a file of format='onnx'",
+        ),
+        ({"model": "m", "format": "torch_export", "int8": True}, "^int8=True writes an ONNX file, and format='torch_e"),
+        ({"model": "m", "data_dir": "d"}, "^data_dir= is the folder of check_data=, which is missing: give both, or "),
+        ({"model": "m", "image_size": 0}, "^image_size=0 is too small"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            export_options(given_options(EXPORT, values, ""))
 
 
 def test_a_push() -> None:

@@ -35,6 +35,7 @@ SURFACE = {
     "predict": "model images top batch-size workers image-size output overwrite skip-bad-images",
     "report": "run repo",
     "push": "model repo private revision pull-request tag collection overwrite message",
+    "export": "model format output check-data data-dir int8 image-size overwrite",
     "convert": "checkpoint backbone data data-dir class-names image-size license output-dir",
 }
 ADDED = {name: set() for name in SURFACE} | {
@@ -55,7 +56,7 @@ ADDED["finetune"] |= {"adapter", "head-lr-scale", "freeze-bn", "search-minutes"}
 # These take no value, and have a --no- beside them.
 _SWITCHES = """compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite
 dry-run export-half export-encoder official-val resident profile maxnorm no-test streaming overwrite private
-pull-request allow-duplicates follow-links accept-new-data freeze-bn quote-formulas"""
+pull-request allow-duplicates follow-links accept-new-data freeze-bn quote-formulas int8"""
 SWITCHES = set(_SWITCHES.split())
 
 

@@ -1,0 +1,148 @@
+"""The formats of an export: each writes a graph with its metadata, and runs the file that it wrote."""
+
+import importlib.util
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.hub.folder import explaining
+from glmc_zoo.scoring.exporting.graph import INPUT, OUTPUTS
+
+Run = Callable[[Tensor], Tensor]
+"""From float32 images (B, 3, H, W) with values of 0 to 1 to float32 probabilities (B, C)."""
+
+OPSET = 18
+"""Version of ONNX's operators: the lowest that torch's exporter writes, so that older runtimes read the file."""
+METADATA_FILE = "metadata.json"
+"""Name of the metadata among the extra files of a ``.pt2``."""
+
+_ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+# Above this torch puts the weights into a second file, whose name the first one holds.
+_LARGEST_ONNX = 1536 * 2**20
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format: how it is written and run."""
+
+    suffix: str
+    write: Callable[[nn.Module, Tensor, Mapping[str, Any], Path], None]
+    """Called with the graph, two images, the metadata and the file."""
+    open: Callable[[Path], Run]
+    packages: tuple[str, ...] = ()
+    largest: int | None = None
+    """Most bytes of weights that one file holds."""
+
+    def check(self, name: str) -> None:
+        """Refuse a format whose packages are not installed."""
+        missing = [package for package in self.packages if not _installed(package)]
+        if missing:
+            verb = "is" if len(missing) == 1 else "are"
+            fix = "pip install 'glmc_zoo[onnx]'"
+            raise UserError(f"format={name!r} needs {', '.join(missing)}, which {verb} not installed: {fix}.")
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def write_onnx(graph: nn.Module, images: Tensor, metadata: Mapping[str, Any], path: Path) -> None:
+    """Write an ONNX file by torch's exporter; its ``metadata_props`` are the metadata, each value as JSON."""
+    with quiet():
+        program: Any = torch.onnx.export(
+            graph,
+            (images,),
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
+            opset_version=OPSET,
+            verbose=False,
+        )
+    program.model.metadata_props.update({name: json.dumps(value) for name, value in metadata.items()})
+    program.save(str(path))
+
+
+def open_onnx(path: Path) -> Run:
+    """An ONNX file on the CPU, with as many threads as torch takes."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> Tensor:
+        (probabilities,) = session.run(["probabilities"], {INPUT: images.numpy()})
+        return torch.from_numpy(probabilities)
+
+    return run
+
+
+def write_torch_export(graph: nn.Module, images: Tensor, metadata: Mapping[str, Any], path: Path) -> None:
+    """Write a ``.pt2`` by ``torch.export``; the metadata are an extra file, `METADATA_FILE`."""
+    with quiet():
+        program = torch.export.export(graph, (images,), dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}})
+        torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(metadata)})
+
+
+def open_torch_export(path: Path) -> Run:
+    """A ``.pt2`` on the CPU."""
+    module: Any = torch.export.load(path).module()
+
+    @torch.inference_mode()
+    def run(images: Tensor) -> Tensor:
+        probabilities: Tensor = module(images)[0]
+        return probabilities
+
+    return run
+
+
+FORMATS = {
+    "onnx": Format(".onnx", write_onnx, open_onnx, _ONNX_PACKAGES, _LARGEST_ONNX),
+    "torch_export": Format(".pt2", write_torch_export, open_torch_export),
+}
+
+
+def write(name: str, model: str, graph: nn.Module, images: Tensor, metadata: Mapping[str, Any], path: Path) -> Run:
+    """Write ``graph`` in the format ``name`` and open the file; messages call its model ``model``.
+
+    Raises:
+        UserError: torch cannot export the model, or the file cannot be written or opened.
+    """
+    chosen, other = FORMATS[name], next(other for other in FORMATS if other != name)
+    size = sum(tensor.numel() * tensor.element_size() for tensor in graph.state_dict().values())
+    if chosen.largest is not None and size > chosen.largest:
+        raise UserError(
+            f"{model} cannot be exported with format={name!r}: its weights take {size / 2**30:.1f} GiB, more than one "
+            f"such file holds. Give format={other!r}."
+        )
+    # The exporters and the runtime raise errors of many types.
+    failure, fix = f"{model} cannot be exported with format={name!r}", f"Give format={other!r} or another model."
+    with explaining(failure, Exception, fix=fix):
+        chosen.write(graph, images, metadata, path)
+        return chosen.open(path)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hide what the exporters say about their own work; their errors are raised."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
