@@ -25,7 +25,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from _mutations import header_or_bytes, json_or_bytes, lines_or_bytes, mutated_bytes, mutated_text
@@ -108,11 +107,11 @@ class Readers:
 
     def metrics(self, content: bytes) -> None:
         """``metrics.jsonl`` of a run folder."""
-        from glmc_zoo.training.folder import RunFolder
+        from glmc_zoo.training.metrics_file import read_epochs
 
         path = self.folder / "run" / "metrics.jsonl"
         path.write_bytes(content)
-        RunFolder.rows(SimpleNamespace(metrics=path, path=path.parent))  # type: ignore[arg-type]
+        read_epochs(path)
 
     def manifest(self, content: bytes) -> None:
         """``manifest.json`` of a checkpoint."""
@@ -169,7 +168,8 @@ def kinds(folder: Path) -> list[Kind]:
     readers = Readers(folder)
     row = {"epoch": 0, "train_loss": 2.5, "top1": 0.5, "lr": 0.1, "seconds": 3.5}
     rows = "".join(json.dumps({**row, "epoch": epoch}) + "\n" for epoch in range(4)).encode()
-    manifest = json.dumps({"step": 1, "processes": 1, "precision": "no", "sha256": {}, "plugins": {}}).encode()
+    listed_files = {"format": 2, "step": 1, "processes": 1, "precision": "no", "sha256": {}, "plugins": {}}
+    manifest = json.dumps(listed_files).encode()
     configs = [ROOT / "recipes" / "configs" / f"{name}.yaml" for name in ("cifar10_lt_if100", "imagenet_lt", "inat18")]
     options = [path.read_bytes() for path in configs]
     listed = [("a.png", "ant"), ("b.png", "ant"), ("c.png", "bee"), ("d.png", "bee")]

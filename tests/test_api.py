@@ -39,11 +39,9 @@ def files(folder: Path) -> set[str]:
 
 def comparable(folder: Path) -> dict[str, Any]:
     """Results without what differs from call to call."""
-    return {
-        name: value
-        for name, value in json.loads((folder / "results.json").read_text()).items()
-        if name not in ("command", "wall_time_s")
-    }
+    results: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    head = {name: value for name, value in (results["head"] or {}).items() if not name.endswith("_seconds")}
+    return {name: value for name, value in results.items() if name not in ("command", "wall_time_s")} | {"head": head}
 
 
 @pytest.mark.parametrize(

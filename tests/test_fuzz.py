@@ -9,8 +9,10 @@ import pytest
 from _mutations import header_or_bytes, json_or_bytes, lines_or_bytes, mutated_bytes
 
 
-# A checkpoint's manifest and metrics.jsonl are left to the tests of a run.
-@pytest.mark.parametrize("kind", ["config.json", "results.json", "safetensors", "YAML", "CSV", "image"])
+# Damaged lines of metrics.jsonl are named and kept, so that no input is refused.
+@pytest.mark.parametrize(
+    "kind", ["config.json", "results.json", "safetensors", "manifest.json", "YAML", "CSV", "image"]
+)
 def test_damaged_files_give_no_traceback(kind: str) -> None:
     report = fuzz.fuzz(60, seed=1, only=kind)
     counts = report["kinds"][kind]
