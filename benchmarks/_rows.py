@@ -213,8 +213,7 @@ def row_passes(row: Row, filed: dict[str, list[Filed]]) -> float | None:
     """
     if not (runs := filed.get(row.name)):
         return row.passes
-    # An evaluation trains nothing, and neither does a classifier on frozen features train the network.
-    trained = passes(runs[0].config) if "epochs" in runs[0].config else 0.0
+    trained = passes(runs[0].config) if runs[0].config else 0.0  # an evaluation trains nothing
     if (first := first_row(row)) is None:
         return trained
     before = row_passes(first, filed)
