@@ -95,7 +95,7 @@ class Plan:
             return ["--data", str(self.subset_folder(row.data))]
         folder = self.data_dir(row.data)
         if row.data == CLOTHING:  # it is not in the catalogue
-            return ["--data", str(self.clothing_dir(CLOTHING))]
+            return ["--data", str(folder or CLOTHING)]
         return [] if folder is None else ["--data-dir", str(folder)]
 
     def data_dir(self, data: str) -> Path | None:
@@ -129,6 +129,8 @@ class Plan:
         """Write the data sets and the network to start from that the runs need and that are not written yet."""
         self.write_subsets()
         data, start = self.subset_folder(POOLED), Path(self._start(START))
+        if any(run.row.data == CLOTHING for run in self.runs.values()):
+            self.clothing_dir(CLOTHING)  # refused here where it is missing
         if any(run.row.data == POOLED for run in self.runs.values()) and not data.is_dir():
             write_pooled(self.clothing_dir(POOLED), data)
         if any(START in run.row.options for run in self.runs.values()) and not start.is_dir():

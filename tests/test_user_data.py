@@ -127,9 +127,8 @@ def test_a_column_of_another_kind() -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    names = [f"p/{number}.png" for number in range(24)]
+    names = [f"d/p/{number}.png" for number in range(24)]
     put(*names)
-    Path("d").mkdir()
     paths = [os.path.abspath(name) for name in names]
     parquet.write_table(pa.table({"file": paths, "label": ["a", "b"] * 12}), "d/train.parquet")
     data = load_data("d", image_column="file")
