@@ -52,6 +52,11 @@ class Row:
     """`passes` as planned, shown while no run is filed."""
 
     @property
+    def on_features(self) -> bool:
+        """Whether a classifier is trained on frozen features, which has no epochs."""
+        return "--tune head" in " ".join(self.options) and not {"--method", "--views"} & {*self.options}
+
+    @property
     def title(self) -> str:
         """How the command line names the row."""
         return self.name if self.suite == PUBLISHED else f"{self.suite}/{self.name}"

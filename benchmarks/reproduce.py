@@ -67,8 +67,8 @@ class Plan:
             run.command += self._training_options(run)
         run.command += self._data_options(row)
         if self.args.trial:
-            run.command += shlex.split(TRIAL.get(row.script, ""))
-            if run.trains:
+            run.command += shlex.split(SHORT if row.on_features else TRIAL.get(row.script, ""))
+            if run.trains and not row.on_features:
                 if "--mix-off-epochs" in run.command:
                     run.command += ["--mix-off-epochs", "1"]
                 # An epoch of two views takes two passes.
