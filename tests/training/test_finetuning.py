@@ -185,7 +185,6 @@ def test_a_transformer_by_adapters_and_by_its_last_block(finetune: Recipe, lab: 
 @pytest.mark.parametrize(
     ("args", "parts"),
     [
-        ([], ["--model is missing", "hf_hub:ORG/NAME"]),
         (["--model", "resnet5O"], ["Unknown model 'resnet5O'", "resnet50"]),
         (["--model", "org/name"], ["Folder org/name does not exist", "hf_hub:org/name"]),
         (["--model", "empty_folder"], ["empty_folder is not an exported model", "config.json"]),
