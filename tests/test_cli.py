@@ -187,7 +187,10 @@ def test_help_of_a_command_is_that_of_its_recipe(name: str, capsys: pytest.Captu
         (["trian"], "glmc-zoo: error: Unknown command 'trian': give one of .* Did you mean train?"),
         (["train", "--epochs", "0"], "glmc-zoo train: error: --epochs 0 is too small: it must be at least 1."),
         (["second-stage"], "glmc-zoo second_stage: error: --model is missing: give the first stage's model, "),
-        (["finetune", "--tune", "toes"], "glmc-zoo finetune: error: --tune toes is not accepted: it must be one of full, "),
+        (
+            ["finetune", "--tune", "toes"],
+            "glmc-zoo finetune: error: --tune toes is not accepted: it must be one of full, ",
+        ),
         (["evaluate", "--model", "x", "--split", "validation"], "glmc-zoo evaluate: error: --split validation needs"),
         (["predict", "--model", "x"], "glmc-zoo predict: error: --images is missing: give for instance --images path"),
         (["push", "--model", "x"], "glmc-zoo push: error: --repo is missing: give ORG/NAME."),

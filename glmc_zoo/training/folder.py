@@ -65,8 +65,12 @@ class RunFolder:
             return folder
         claim_folder(folder, advice)
         self._lock = take_folder(folder)
-        check_folder(folder, advice)  # another run may have been in it until now
-        _write_options(folder, saved(options))
+        try:
+            check_folder(folder, advice)  # another run may have been in it until now
+            _write_options(folder, saved(options))
+        except BaseException:
+            self.release()
+            raise
         return folder
 
     def release(self) -> None:

@@ -50,7 +50,12 @@ def find_resumption(
     """
     images = fingerprint(data) if accelerator.is_main_process else None
     locks: list[FolderLock] = []
-    resumption = on_main_process(accelerator, lambda: _resumption(options, data, images, name, accelerator, locks))
+    try:
+        resumption = on_main_process(accelerator, lambda: _resumption(options, data, images, name, accelerator, locks))
+    except BaseException:
+        for lock in locks:  # a refusal leaves the folder as it was
+            lock.release()
+        raise
     stated = None if images is None else CheckpointData(images, resumption.notes)
     return resumption, stated, locks[0] if locks else None
 
