@@ -47,7 +47,10 @@ def interrupted(train: Train, interrupted_at: Interrupt, data: Path, tmp_path: P
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """All files but those of the lock, which lasts as long as the run that was interrupted within this process."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    kept = [path for path in paths if path.name not in (LOCK_FILE, HOLDER_FILE)]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in kept}
 
 
 def add(data: Path) -> None:
