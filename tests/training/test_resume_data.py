@@ -14,6 +14,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from glmc_zoo.files import HOLDER_FILE, LOCK_FILE
+
 pytestmark = pytest.mark.slow
 
 Train = Callable[..., Any]
