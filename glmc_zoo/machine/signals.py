@@ -70,7 +70,7 @@ class StopSignals:
         if self.number is None:
             self.number, self._came = number, time.monotonic()
             # The signal may have gone to the processes that load images too. That they end is no error any more.
-            signal.signal(signal.SIGCHLD, _nothing)
+            signal.signal(signal.SIGCHLD, _watch_loader)
             if not _launched():
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
             if int(os.environ.get("RANK", "0")) == 0:
@@ -89,6 +89,7 @@ def _handlers(handlers: dict[Any, Any]) -> Iterator[None]:
     try:
         yield
     finally:
+        _end_watch()
         for number, handler in before.items():
             # What was not set from Python cannot be set again.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
@@ -98,5 +99,21 @@ def _launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def _nothing(number: int, frame: FrameType | None) -> None:
-    pass
+def _watch_loader(number: int, frame: FrameType | None) -> None:
+    """End a wait for a batch that can no longer come, and look again each second while the run stops.
+
+    The loader itself would notice only after its time-out, which is minutes long.
+    """
+    while frame is not None:
+        if frame.f_code.co_name == "_try_get_data":  # of torch's loader
+            _end_watch()
+            raise RuntimeError("DataLoader worker (pid 0) exited while the run stops.")
+        frame = frame.f_back
+    signal.signal(signal.SIGALRM, _watch_loader)
+    signal.setitimer(signal.ITIMER_REAL, 1.0)
+
+
+def _end_watch() -> None:
+    if signal.getsignal(signal.SIGALRM) is _watch_loader:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -153,9 +153,10 @@ class ScoredRun(ABC):
         results = on_main_process(
             self.accelerator, lambda: write_outputs(self.folder, scores, self.timm_model, heads, options)
         )
-        self.say(result_table(results, self.folder.path))
-        if options.machine.profile:
-            self.say(self.clock.report())
+        if self.accelerator.is_main_process:  # `say` prints once on each machine
+            print(printable_lines(result_table(results, self.folder.path)))
+            if options.machine.profile:
+                print(self.clock.report())
         on_main_process(self.accelerator, self._push)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()

@@ -155,14 +155,14 @@ def _compared_rows(results: RunResults) -> list[list[str]]:
     if not results.baselines or results.test is None:
         return []
     own = BaselineFacts(
-        label=f"**{results.model.name}**",
+        label=results.model.name,
         test=results.test,
         intervals=results.intervals.get("test", {}),
         wall_time_s=results.wall_time_s,
     )
     return [
         [
-            row.label,
+            f"**{markdown(row.label)}**" if row is own else markdown(row.label),
             *(_score(name, getattr(row.test, name), row.intervals.get(name)) for name in _INDEXED),
             "–" if row.wall_time_s is None else _duration(row.wall_time_s),  # noqa: RUF001
         ]
