@@ -26,7 +26,7 @@ SHA256 = {
     "train": "afd63d1ba94980cc7546ac0f8670e3f2134f512b36f45b9dd0f11ea20b774c9a",
     "test": "20f53609df0bd4362b8b7d6bb159c500355d61174b30c7b6adb76b762248bdfd",
 }
-"""Of the files that this script wrote."""
+"""SHA-256 of the files that this script wrote."""
 LARGEST, SMALLEST, MOST_TESTED = 200, 5, 30
 SIDE, QUALITY = 128, 60
 

@@ -233,7 +233,7 @@ class WeightsFacts:
     """Between half and single precision, over four images of noise; likewise for the features of an encoder."""
     max_feature_difference: float | None = None
     heads_sha256: str | None = None
-    """Of the file with the heads that only training needs; ``None`` without one, and in older exports."""
+    """SHA-256 of the file with the heads that only training needs; ``None`` without one, and in older exports."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -272,9 +272,9 @@ class RunResults(_Results):
     """The resolved options, without paths of the machine."""
     finetune: FinetuneFacts | None = None
     head: HeadFacts | None = None
-    """Of a classifier that was trained on features."""
+    """How a classifier on features was chosen; ``None`` for other runs."""
     search: SearchFacts | None = None
-    """Of a learning rate and epochs that were chosen on held-out images."""
+    """How learning rate and epochs were chosen on held-out images; ``None`` without a search."""
     second_stage: SecondStageFacts | None = None
     converted: ConvertedFacts | None = None
     calibration: CalibrationFacts | None = None

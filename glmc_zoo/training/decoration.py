@@ -23,7 +23,7 @@ def decorate_run(
     What cannot be made is a warning in the results, which are written to the run folder and to its exports.
 
     Args:
-        folder: Of the run, with its exports in it.
+        folder: Run folder, with its exports in it.
         results: As they are in the run folder.
         epochs: Reads the lines of the epochs.
         repo_id: ``ORG/NAME`` on the Hub, for the card of the classifier.

@@ -108,7 +108,7 @@ def find_start(
     """The classifier that a training starts from; in the main process.
 
     Args:
-        features: Of the training images of ``data``, float32 (views, N, D).
+        features: Features of the training images, float32 (views, N, D).
         data: What is trained on.
         fold: Of each training image, as `glmc_zoo.data.folds.training_folds` gives them.
         tune: With ``head_init`` either ``mean``, or ``head``, which becomes ``mean`` where no image can be held out.

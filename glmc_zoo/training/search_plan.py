@@ -24,7 +24,7 @@ class SearchPlan:
     rates: list[float]
     """Learning rates of the first round, the likeliest first: the time may end before the last."""
     epochs: int
-    """Of the first round."""
+    """Epochs of the first round."""
     images: int
     """Training images of each trial."""
 

@@ -23,7 +23,7 @@ def write_state(folder: Path, name: str, state: Any) -> None:
 
     Args:
         folder: It exists.
-        name: Of the files, without suffix.
+        name: Name of the files, without suffix.
         state: Numbers, texts, ``None``, dtypes and tensors, in dictionaries, lists and tuples. Tensors keep their
             dtype, their values bit for bit, and their strides where they are dense.
 

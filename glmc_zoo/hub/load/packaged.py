@@ -58,7 +58,7 @@ def write_packaged(file: Path, folder: Path, *, sha256: str = _SHA256) -> None:
     Args:
         file: Pickled tensors by name; no code in it is run.
         folder: Is created.
-        sha256: Of the file.
+        sha256: SHA-256 that the file must have.
 
     Raises:
         UserError: The file has another SHA-256, or its tensors are not those of the architecture.

@@ -118,7 +118,7 @@ class ExportRun:
         return open_onnx(partial[1])
 
     def _agreements(self, runs: Sequence[Run], calibration: set[int]) -> list["_Compared"]:
-        """Of each file. An approximate one is judged by real images where there are some, without its calibration's."""
+        """Compare each file with torch; an approximate one by the real images, without those that calibrated it."""
         compared = [_Compared()]
         compared += [_Compared(real_only=self.images is not None, left_out=calibration) for _ in runs[1:]]
         for images in random_batches(self.size):
