@@ -69,7 +69,7 @@ class StopSignals:
             return
         if self.number is None:
             self.number, self._came = number, time.monotonic()
-            # The signal may have gone to the processes that load images too. That they end is no error any more.
+            # The signal may have gone to the processes that load images too. It is not an error if they end now.
             signal.signal(signal.SIGCHLD, _watch_loader)
             if not _launched():
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -106,7 +106,7 @@ def _watch_loader(number: int, frame: FrameType | None) -> None:
     """
     while frame is not None:
         if frame.f_code.co_name == "_try_get_data":  # of torch's loader
-            _end_watch()
+            signal.setitimer(signal.ITIMER_REAL, 0)
             raise RuntimeError("DataLoader worker (pid 0) exited while the run stops.")
         frame = frame.f_back
     signal.signal(signal.SIGALRM, _watch_loader)
@@ -114,6 +114,9 @@ def _watch_loader(number: int, frame: FrameType | None) -> None:
 
 
 def _end_watch() -> None:
+    # A later run of this process must not be taken for one that stops.
+    if signal.getsignal(signal.SIGCHLD) is _watch_loader:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if signal.getsignal(signal.SIGALRM) is _watch_loader:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -129,11 +129,11 @@ def _class(label: int, models: Sequence[Answers], split: ImageSplit) -> dict[str
 
 
 def _answer(model: Answers, position: int) -> dict[str, Any]:
-    said = int(model.prediction[position])
+    predicted = int(model.prediction[position])
     return {
         "model": model.name,
-        "class": model.results.class_names[said],
-        "right": said == int(model.label[position]),
+        "class": model.results.class_names[predicted],
+        "right": predicted == int(model.label[position]),
         "probability": f"{100 * model.probability[position]:.0f}\N{NO-BREAK SPACE}%",
     }
 

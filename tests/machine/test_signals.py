@@ -96,3 +96,27 @@ def test_a_second_ctrl_c_ends_the_process(lab: Any, world: str, wait: str, statu
         text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (status, out), done.stderr
+
+
+def test_a_later_run_of_the_process_is_not_disturbed() -> None:
+    """Once the block ends, a process that ends sets no timer, and a wait for a batch goes on."""
+    with StopSignals().noted():
+        os.kill(os.getpid(), signal.SIGTERM)
+        subprocess.run([sys.executable, "-c", ""], check=True)  # as a process that loads images ends
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    subprocess.run([sys.executable, "-c", ""], check=True)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+
+
+def test_a_wait_for_a_batch_ends_with_the_processes_that_load_it() -> None:
+    def _try_get_data() -> None:  # as torch's loader calls it
+        threading.Event().wait(20)
+
+    with StopSignals().noted():
+        os.kill(os.getpid(), signal.SIGTERM)
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.5)"])
+        with pytest.raises(RuntimeError, match="exited while the run stops"):
+            _try_get_data()
+        child.wait()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from glmc_zoo.disk import megabytes
 from glmc_zoo.errors import UserError
 
 FOLDER = "/dev/shm"  # where Linux keeps it; other systems set no limit of their own
@@ -47,10 +48,6 @@ def check_shared_memory(dataset: Any, sampler: Any, batch_size: int, workers: in
     if needed > free:
         raise UserError(
             f"workers={workers} would load {AHEAD} batches of {batch_size} each ahead, which takes "
-            f"{_megabytes(needed)} of shared memory, and {FOLDER} has {_megabytes(free)} free: give workers=0, a "
+            f"{megabytes(needed)} of shared memory, and {FOLDER} has {megabytes(free)} free: give workers=0, a "
             "smaller batch_size=, or more shared memory (--shm-size in Docker)."
         )
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 2**20:,.{1 if size < 10 * 2**20 else 0}f} MB"

@@ -105,7 +105,7 @@ def test_a_mean_that_was_changed_in_the_cache_does_not_pass(hub: Any, ask: Any, 
     (config,) = tmp_path.rglob("config.json")
     content = config.read_bytes()
     config.unlink()
-    config.write_bytes(content)  # a file in the place of the link, with which no hash can be compared
+    config.write_bytes(content)  # a file instead of the link: there is no hash to compare it with
     sentence, _ = ask("org/small", home=tmp_path, HF_HUB_OFFLINE="1")
     assert "config.json of hf_hub:org/small was changed in the cache" in sentence
 
