@@ -62,15 +62,15 @@ class StopSignals:
             raise RunStopped(message.replace("{signal}", self.name), number)
 
         with _handlers(dict.fromkeys(self._numbers, stop)):
+            if self.number is not None:  # it came when `noted` looked no more
+                stop(self.number, None)
             yield
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a process that loads images: the main process ends it
+        if os.getpid() != self._process:  # a process that loads images, see `data.feeding.worker`
             return
         if self.number is None:
             self.number, self._came = number, time.monotonic()
-            # The signal may have gone to the processes that load images too. It is not an error if they end now.
-            signal.signal(signal.SIGCHLD, _watch_loader)
             if not _launched():
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
             if int(os.environ.get("RANK", "0")) == 0:
@@ -89,7 +89,6 @@ def _handlers(handlers: dict[Any, Any]) -> Iterator[None]:
     try:
         yield
     finally:
-        _end_watch()
         for number, handler in before.items():
             # What was not set from Python cannot be set again.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
@@ -97,26 +96,3 @@ def _handlers(handlers: dict[Any, Any]) -> Iterator[None]:
 
 def _launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-def _watch_loader(number: int, frame: FrameType | None) -> None:
-    """End a wait for a batch that can no longer come, and look again each second while the run stops.
-
-    The loader itself would notice only after its time-out, which is minutes long.
-    """
-    while frame is not None:
-        if frame.f_code.co_name == "_try_get_data":  # of torch's loader
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            raise RuntimeError("DataLoader worker (pid 0) exited while the run stops.")
-        frame = frame.f_back
-    signal.signal(signal.SIGALRM, _watch_loader)
-    signal.setitimer(signal.ITIMER_REAL, 1.0)
-
-
-def _end_watch() -> None:
-    # A later run of this process must not be taken for one that stops.
-    if signal.getsignal(signal.SIGCHLD) is _watch_loader:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    if signal.getsignal(signal.SIGALRM) is _watch_loader:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)

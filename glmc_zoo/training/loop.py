@@ -161,7 +161,7 @@ class EpochTrainer:
         if times is not None:
             times.begin()
         start = time.perf_counter()
-        for batch in clock.batches(self._until_stopped(own_share(self._rest(), accelerator))):
+        for batch in clock.batches(own_share(self._rest(), accelerator)):
             with clock.stage("transfer"):
                 batch = transfer(batch)
             with clock.stage("augment and mix"):
@@ -185,23 +185,9 @@ class EpochTrainer:
                 if save:
                     self.checkpoints.save()
         bar.close()
-        if times is not None and times.stopping:  # without the processes that load images
-            losses.read(self.checkpoints.newest())
-            self.checkpoints.save()
         elapsed = time.perf_counter() - start
         means = {name: total / progress.batch for name, total in progress.sums.items()}
         return means | {"images_per_second": images * accelerator.num_processes / elapsed if images else 0.0}
-
-    def _until_stopped(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """The batches; where a signal ended the processes that load them too, the run stops before the next batch."""
-        times, accelerator = self.checkpoints.times, self.step.accelerator
-        try:
-            yield from batches
-        except UserError:
-            if times is None or times.signals.number is None or accelerator.num_processes > 1:
-                raise
-            if not times.after_step(self.progress.step, between=accelerator.sync_gradients):
-                raise
 
     def _rest(self) -> Any:
         """The batches still to do; none where accepted new data made the epoch shorter than what is done of it."""

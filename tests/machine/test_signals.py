@@ -18,10 +18,9 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 @pytest.fixture(autouse=True)
 def former_handlers() -> Any:
-    before = [signal.getsignal(number) for number in (*NUMBERS, signal.SIGCHLD)]
+    before = [signal.getsignal(number) for number in NUMBERS]
     yield
-    assert [signal.getsignal(number) for number in NUMBERS] == before[:-1]
-    signal.signal(signal.SIGCHLD, before[-1])
+    assert [signal.getsignal(number) for number in NUMBERS] == before
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -51,6 +50,14 @@ def test_a_signal_is_raised_with_its_name_and_status() -> None:
     with pytest.raises(RunStopped, match=r"^stopped by SIGTERM$") as stop, signals.raised("stopped by {signal}"):
         os.kill(os.getpid(), signal.SIGTERM)
     assert stop.value.status == 143 and isinstance(stop.value, KeyboardInterrupt)
+
+
+def test_a_signal_that_was_noted_is_raised_later() -> None:
+    signals = StopSignals()
+    with signals.noted():
+        os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(RunStopped, match=r"^stopped by SIGTERM$"), signals.raised("stopped by {signal}"):
+        raise AssertionError
 
 
 def test_other_threads_cannot_note_signals_and_go_on() -> None:
@@ -96,27 +103,3 @@ def test_a_second_ctrl_c_ends_the_process(lab: Any, world: str, wait: str, statu
         text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (status, out), done.stderr
-
-
-def test_a_later_run_of_the_process_is_not_disturbed() -> None:
-    """Once the block ends, a process that ends sets no timer, and a wait for a batch goes on."""
-    with StopSignals().noted():
-        os.kill(os.getpid(), signal.SIGTERM)
-        subprocess.run([sys.executable, "-c", ""], check=True)  # as a process that loads images ends
-        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
-    subprocess.run([sys.executable, "-c", ""], check=True)
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
-
-
-def test_a_wait_for_a_batch_ends_with_the_processes_that_load_it() -> None:
-    def _try_get_data() -> None:  # as torch's loader calls it
-        threading.Event().wait(20)
-
-    with StopSignals().noted():
-        os.kill(os.getpid(), signal.SIGTERM)
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.5)"])
-        with pytest.raises(RuntimeError, match="exited while the run stops"):
-            _try_get_data()
-        child.wait()
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
