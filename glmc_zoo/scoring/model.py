@@ -1,6 +1,6 @@
 """A trained model ready for images: the network on its device, its preprocessing, and its logits batch by batch."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.machine.processes import own_share
 from glmc_zoo.scoring.preprocessing import Preprocessing
+from glmc_zoo.screen import progress_bar
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,12 @@ def logit_batches(
 
     The network is in evaluation mode and not wrapped, because the processes' shares may differ in length.
     """
-    for images, second, third in own_share(loader, accelerator):
-        with accelerator.autocast():
-            pixels = classifier.normalize(images.to(accelerator.device, non_blocking=True))
-            # Not every network takes an empty batch.
-            logits = classifier.network(pixels) if len(pixels) else pixels.new_zeros(0, classifier.num_classes)
-        yield logits.float(), second, third
+    total = len(loader) if isinstance(loader, Sized) else None
+    with progress_bar(total=total, desc="scoring", unit="batch", main_process=accelerator.is_main_process) as bar:
+        for images, second, third in own_share(loader, accelerator):
+            with accelerator.autocast():
+                pixels = classifier.normalize(images.to(accelerator.device, non_blocking=True))
+                # Not every network takes an empty batch.
+                logits = classifier.network(pixels) if len(pixels) else pixels.new_zeros(0, classifier.num_classes)
+            bar.update()
+            yield logits.float(), second, third
