@@ -1,7 +1,8 @@
 """A trained model ready for images: the network on its device, its preprocessing, and its logits batch by batch."""
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import length_hint
 from typing import Any
 
 import torch
@@ -95,7 +96,7 @@ def logit_batches(
 
     The network is in evaluation mode and not wrapped, because the processes' shares may differ in length.
     """
-    total = len(loader) if isinstance(loader, Sized) else None
+    total = length_hint(loader) or None  # a stream has no length
     with progress_bar(total=total, desc="scoring", unit="batch", main_process=accelerator.is_main_process) as bar:
         for images, second, third in own_share(loader, accelerator):
             with accelerator.autocast():

@@ -199,7 +199,12 @@ class EpochTrainer:
             total, done = self.epochs * length, self.progress.epoch * length + self.progress.batch
             # By the mean speed: the time left then has the evaluations in it.
             self._bar = progress_bar(
-                total=total, initial=done, desc="", unit="step", main_process=self.step.accelerator.is_main_process, smoothing=0
+                total=total,
+                initial=done,
+                desc="",
+                unit="step",
+                main_process=self.step.accelerator.is_main_process,
+                smoothing=0,
             )
         self._bar.set_description(f"epoch {self.progress.epoch + 1}/{self.epochs}", refresh=False)
         return self._bar
