@@ -66,7 +66,7 @@ class Seeds:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which epoch was taken (counted from 0; ``None`` where there are no epochs), and how it was chosen."""
+    """Which epoch was taken (counted from 1; ``None`` where there are no epochs), and how it was chosen."""
 
     epoch: int | None
     how: str

@@ -149,7 +149,7 @@ def _sam_text(schedule: ScheduleOptions) -> str:
 def epoch_line(row: dict[str, Any], epochs: int) -> str:
     """An epoch's losses and scores in one line."""
     scores = row.get("test") or row.get("validation") or {}
-    text = f"epoch {row['epoch'] + 1}/{epochs}  loss {row['loss']:.3f}  lr {row['lr']:.4f}"
+    text = f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.3f}  lr {row['lr']:.4f}"
     shown = ("top1", "balanced_accuracy", *GROUPS) if scores else ()
     text += "".join(f"  {name} {percent(scores[name])}" for name in shown)
     return f"{text}  ({row['images_per_second']:.0f} images/s)"
