@@ -29,20 +29,21 @@ CONTRACT = {
 HEAVY = {"torch", "timm", "datasets", "evaluate", "accelerate", "matplotlib", "sklearn", "torchvision", "PIL"}
 
 # What each package may import from this one; those of the same row do not know each other.
-FLOOR = {"disk", "documents", "errors", "facts", "fields", "files", "results", "screen", "text"}
+FLOOR = {"disk", "documents", "errors", "facts", "fields", "files", "notebook", "results", "screen", "text"}
 TRADES = {"method", "backbones", "data", "metrics", "hub"}
 # Options may read these modules, which are light.
 LIGHT = {"hub.push.target", "data.options", "data.catalogue", "method.registry", "method.switches"}
 MAY_IMPORT: dict[str, set[str]] = {
     "text": set(),
     "screen": {"errors", "text"},
+    "notebook": {"files", "text"},
     "errors": {"text"},
     "disk": {"errors"},
     "documents": {"errors"},
     "facts": set(),
     "fields": {"errors"},
     "files": {"errors", "text"},
-    "results": {"documents", "errors", "facts", "fields", "files"},
+    "results": {"documents", "errors", "facts", "fields", "files", "notebook"},
     **dict.fromkeys(TRADES, FLOOR),
     "options": FLOOR | LIGHT,
     "machine": FLOOR,

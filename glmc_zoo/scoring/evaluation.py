@@ -171,7 +171,7 @@ class EvaluationRun:
             if saved is not None:
                 results = report.decorate_saved(saved, folder, results)
                 print(printable(f"saved    {saved}"))
-        return results
+        return replace(results, folder=folder)
 
     def _results(
         self,

@@ -18,10 +18,19 @@ from glmc_zoo.method.registry import get_registered, method_names, plugins_of
 from glmc_zoo.metrics import GROUPS
 from glmc_zoo.options.run import HeadStage, RunOptions, flat, saved
 from glmc_zoo.options.schedule import ScheduleOptions
-from glmc_zoo.results import ModelFacts, PluginFacts, RunResults, ScheduleFacts, Scores, Seeds, Thresholds
+from glmc_zoo.results import (
+    ModelFacts,
+    PluginFacts,
+    RunResults,
+    ScheduleFacts,
+    Scores,
+    Seeds,
+    Thresholds,
+    group_heading,
+)
 from glmc_zoo.scoring.calibration import calibration_lines
 from glmc_zoo.scoring.loop import Scored
-from glmc_zoo.scoring.report import class_recalls, group_heading, group_sizes, group_support, one_group_note
+from glmc_zoo.scoring.report import class_recalls, group_sizes, group_support, one_group_note
 from glmc_zoo.text import printable
 from glmc_zoo.training.folder import RunFolder
 from glmc_zoo.training.inputs import InputSpec

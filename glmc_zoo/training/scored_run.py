@@ -154,6 +154,7 @@ class ScoredRun(ABC):
         results = on_main_process(
             self.accelerator, lambda: write_outputs(self.folder, scores, self.timm_model, heads, options)
         )
+        results = replace(results, folder=self.folder.path)
         if self.accelerator.is_main_process:  # `say` prints once on each machine
             print(printable_lines(result_table(results, self.folder.path)))
             if options.machine.profile:
