@@ -58,6 +58,11 @@ class FineTuning(Stage):
         self.search: SearchFacts | None = None
         """What a search on held-out images chose, where there was one."""
 
+    @property
+    def starts_from_features(self) -> bool:
+        """Whether the classifier starts from features of the network as it is before the training."""
+        return self.tune.head_init in ("mean", "head")
+
     def settle(self, options: RunOptions, class_names: list[str], before: Mapping[str, Any] | None) -> RunOptions:
         """The options with what the classifier starts from; that of a resumed run, by its options ``before``, stays."""
         if self.tune.head_init == "auto":
@@ -79,7 +84,7 @@ class FineTuning(Stage):
         model, tune = timm_model_in(task), self.tune
         if tune.freeze_bn and not batch_norms(model):
             raise UserError(f"freeze_bn=True has no effect on {self.name}, which has no batch-norm: leave it out.")
-        if tune.head_init in ("mean", "head"):
+        if self.starts_from_features:
             if model.get_classifier().bias is None:
                 raise UserError(
                     f"head_init={tune.head_init!r} sets the bias of the classifier, and that of {self.name} has none: "

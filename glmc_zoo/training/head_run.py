@@ -176,13 +176,13 @@ def head_table(head: HeadFacts) -> str:
     views = f"{head.views} view{'s' if head.views > 1 else ''}"
     losses = [loss for loss in LOSSES if any(trial.loss == loss for trial in head.trials)]
     rows = [[loss, *(cell(cells[loss, decay]) for decay in WEIGHT_DECAYS)] for loss in losses]
-    grouped = f", kept together by {head.grouped_by}" if head.grouped_by else ""
     chosen = head.chosen
     return "\n".join(
         [
             f"{head.features} features of {views} in {head.feature_seconds} s, "
             f"{len(head.trials)} classifiers from {head.init} in {head.search_seconds} s; balanced accuracy in % on "
-            f"{head.held_out_images} training images held out in {head.folds} folds{grouped}, by weight decay:",
+            f"{head.held_out_images} training images held out in {head.folds} folds{head.kept_together}, by weight "
+            "decay:",
             text_table([["loss", *(f"{decay:g} " for decay in WEIGHT_DECAYS)], *rows]),
             f"* chosen, with logit adjustment {chosen.logit_adjustment:g}, and trained again on all training images",
         ]

@@ -271,9 +271,9 @@ class TrainingRun(ScoredRun):
             self.say(line)
 
 
-def run_training(options: RunOptions) -> RunResults:
-    """Run a whole training: describe, resume, every epoch, finish."""
-    run = TrainingRun(options)
+def run_training(options: RunOptions, data: LongTailData | None = None) -> RunResults:
+    """Run a whole training of a `TrainingRun`: describe, resume, every epoch, finish."""
+    run = TrainingRun(options, data)
     run.describe()
     run.resume()
     for _ in run.epochs():

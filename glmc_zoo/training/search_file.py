@@ -96,12 +96,11 @@ def search_table(search: SearchFacts) -> str:
         ]
         for trial in search.trials
     ]
-    grouped = f", kept together by {search.grouped_by}" if search.grouped_by else ""
     fewer = f" of {search.planned} planned" if len(search.trials) < search.planned else ""
     return "\n".join(
         [
             f"search: {len(search.trials)} trials{fewer} in {search.seconds:.0f} s; accuracy in % on "
-            f"{search.held_out_images} training images that none of them was trained on{grouped}:",
+            f"{search.held_out_images} training images that none of them was trained on{search.kept_together}:",
             text_table([head, *rows], left=()),
             f"* chosen: --lr {search.chosen.lr:g} --epochs {search.chosen.epochs}, on all training images",
         ]
