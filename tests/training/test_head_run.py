@@ -15,7 +15,6 @@ import yaml
 from PIL import Image
 
 import glmc_zoo
-from glmc_zoo.hub import ExportInfo, export_model
 from glmc_zoo.results import RunResults
 from glmc_zoo.training import features
 from glmc_zoo.training.head_run import HeadRun
@@ -23,25 +22,6 @@ from glmc_zoo.training.head_run import HeadRun
 Recipe = Callable[..., Any]
 
 pytestmark = [pytest.mark.usefixtures("own_cache")]
-
-
-def make_source(folder: Path, architecture: str) -> Path:
-    torch.manual_seed(0)
-    size = {"img_size": 32} if "vit" in architecture else {}
-    model = timm.create_model(architecture, num_classes=4, **size)
-    info = ExportInfo(class_names=list("wxyz"), mean=(0.5,) * 3, std=(0.5,) * 3, input_size=(3, 32, 32), tag="made_up")
-    return export_model(model, folder, info)
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return make_source(tmp_path / "source", "test_resnet")
-
-
-@pytest.fixture
-def animals(lab: Any, tmp_path: Path) -> Path:
-    images: Path = lab.images(tmp_path / "animals")
-    return images
 
 
 def loaded(folder: Path) -> Any:
@@ -56,7 +36,7 @@ def test_what_is_exported_is_what_was_scored(
     original = HeadRun.finish
     monkeypatch.setattr(HeadRun, "finish", lambda self: (runs.append(self), original(self))[1])
     lab.leave_plots_empty(monkeypatch)
-    start = make_source(tmp_path / "source", architecture)
+    start = lab.source(tmp_path / "source", architecture)
     results = glmc_zoo.finetune(
         model=start, data=animals, tune="head", feature_views=2, output_dir=tmp_path / "run", mixed_precision="no"
     )
@@ -88,7 +68,7 @@ def test_what_a_run_leaves(finetune: Recipe, source: Path, animals: Path, tmp_pa
     assert (head.init, head.views, head.folds, head.held_out_images) == ("mean", 4, 5, 24)
     assert len(head.trials) == 12 and head.chosen in head.trials and head.grouped_by is None
     assert max(trial.balanced_accuracy for trial in head.trials) == head.chosen.balanced_accuracy
-    assert results.method == "head" and results.model.name == "test_resnet.head_animals"
+    assert results.method == "head" and results.model.name == "test_convnext.head_animals"
     assert results.selection is not None and results.selection.epoch is None and results.schedule is None
     for text in ("balanced softmax", "cross-entropy", "24 training images held out in 5 folds", "* chosen"):
         assert text in outcome.out
@@ -182,7 +162,10 @@ def test_a_dry_run_writes_nothing(source: Path, animals: Path, tmp_path: Path) -
     estimate = glmc_zoo.finetune(
         model=source, data=animals, tune="head", feature_views=2, output_dir=tmp_path / "run", dry_run=True
     )
-    assert estimate.steps == 2 and estimate.seconds > 0 and "features of 2 views" in estimate.text
+    assert estimate.views == 2 and "features of 2 views" in estimate.text
+    evaluation = estimate.evaluations * estimate.evaluation_seconds
+    assert estimate.evaluations == 1 and estimate.view_seconds > 0
+    assert estimate.seconds == pytest.approx(2 * estimate.view_seconds + evaluation)
     assert not (tmp_path / "run").exists()
 
 
