@@ -63,7 +63,8 @@ class DryRun:
         each = " a process" if self.processes > 1 else ""
         features = f"features of {self.views} views x {self.view_seconds:.2g} s, " if self.views else ""
         return (
-            f"about {_duration(self.seconds)}: {features}{self.epochs} epochs x {self.steps} steps x {self.step_seconds:.2g} s, "
+            f"about {_duration(self.seconds)}: {features}{self.epochs} epochs x {self.steps} steps x "
+            f"{self.step_seconds:.2g} s, "
             f"plus {self.evaluations} evaluations x {self.evaluation_seconds:.2g} s; "
             f"memory {self.memory_bytes / 1e9:.1f} GB{each}"
         )
@@ -148,7 +149,7 @@ def print_head_estimate(run: HeadRun) -> HeadDryRun:
 def _slowest(run: ScoredRun, *values: float) -> list[float]:
     """The largest of each value over all processes, which wait for the slowest."""
     measured = torch.tensor([values], dtype=torch.float64, device=run.accelerator.device)
-    slowest: list[float] = run.accelerator.gather(measured).amax(dim=0).tolist()  # type: ignore[union-attr]
+    slowest: list[float] = run.accelerator.gather(measured).amax(dim=0).tolist()
     return slowest
 
 

@@ -11,19 +11,20 @@ from torch import nn
 
 from glmc_zoo.data import LongTailData
 from glmc_zoo.errors import UserError
-from glmc_zoo.fields import values_of
+from glmc_zoo.fields import replaced, values_of
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.machine.command import slug, without_folder
 from glmc_zoo.method import GLMCModel, check_backbone
 from glmc_zoo.method.switches import preset_switches
 from glmc_zoo.options.model import DEFAULT_ADAPTER, MethodOptions, TuneOptions
-from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions
+from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, flat
 from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
 from glmc_zoo.results import FinetuneFacts, HeadFacts, RunResults, SearchFacts, StartFacts
 from glmc_zoo.scoring.calibration import undo_calibration
 from glmc_zoo.training.adapters import add_adapters, merge_adapters
 from glmc_zoo.training.folder import short_model_name
 from glmc_zoo.training.inputs import InputSpec
+from glmc_zoo.training.network_settings import describe_network, settings_for, settings_notes, uses_sgd
 from glmc_zoo.training.stage import Stage
 from glmc_zoo.training.tuning import (
     batch_norms,
@@ -57,6 +58,8 @@ class FineTuning(Stage):
         """How the classifier began, once it has; ``None`` where it began anew or was the source's."""
         self.search: SearchFacts | None = None
         """What a search on held-out images chose, where there was one."""
+        self.notes: list[str] = []
+        """What the kind of network decided, a sentence each."""
 
     @property
     def starts_from_features(self) -> bool:
@@ -64,13 +67,36 @@ class FineTuning(Stage):
         return self.tune.head_init in ("mean", "head")
 
     def settle(self, options: RunOptions, class_names: list[str], before: Mapping[str, Any] | None) -> RunOptions:
-        """The options with what the classifier starts from; that of a resumed run, by its options ``before``, stays."""
+        """The options with what network and classes decide, where nobody did.
+
+        That is the start of the classifier, optimiser, learning rate and decays. What was decided when a resumed run
+        began, by its options ``before``, stays.
+        """
         if self.tune.head_init == "auto":
             keeps = self.start.class_names == class_names or self.tune.tune == "head"
             init = "head" if self.method.name == _STARTS_FROM_HEAD and not keeps else "fresh"
             values = values_of(self.tune) | {"head_init": init if before is None else before.get("head_init", "fresh")}
             self.tune = TuneOptions(**values)
-        return replace(options, stage=replace(options.stage, model=self.tune))  # type: ignore[arg-type]
+        options = replace(options, stage=replace(options.stage, model=self.tune))  # type: ignore[arg-type]
+        return self._settle_settings(options, before)
+
+    def _settle_settings(self, options: RunOptions, before: Mapping[str, Any] | None) -> RunOptions:
+        """The options with the settings that suit the network; see `settings_for`."""
+        stage = options.stage
+        if not isinstance(stage, FinetuneStage) or not stage.by_network:
+            return options
+        network, asked = describe_network(self.start.skeleton()), None if "opt" in stage.by_network else self.opt
+        settings = settings_for(network, self.tune.tune, asked)
+        values = {name: getattr(settings, name) for name in stage.by_network}
+        recipe = flat(options)
+        if before is not None and all(before.get(name) == recipe[name] for name in values):
+            return options  # it began before networks decided, or this one decides for the recipe
+        self.tune, self.optimizer = replaced(self.tune, values), replaced(self.optimizer, values)
+        self.opt = self.optimizer.opt
+        if not uses_sgd(self.opt) or network.layer_norm:
+            self.notes = settings_notes(network, self.tune.tune, values, settings.source)
+        stage = replace(stage, model=self.tune, optimizer=self.optimizer)
+        return replace(options, stage=stage, schedule=replaced(options.schedule, values))
 
     def run_name(self, data: str, seed: int) -> str:
         """Name of a fresh run folder."""
@@ -155,7 +181,8 @@ class FineTuning(Stage):
         if self.defaults:
             schedule = values_of(options.schedule)
             shown = " ".join(f"--{name.replace('_', '-')} {schedule[name]}" for name in self.defaults)
-            lines.append(f"defaults: {shown} (chosen with sgd on a small network, see benchmarks/README.md)")
+            why = "" if self.notes else " (chosen with sgd on a small network, see benchmarks/README.md)"
+            lines.append(f"defaults: {shown}{why}")
         return lines
 
 
