@@ -131,7 +131,7 @@ def _settle_stage(
     options, decision = settle_length(options, len(data.train), before)
     stage = main_process_first(accelerator, lambda: make_stage(options.stage))
     if isinstance(stage, FineTuning):
-        options = stage.settle(options, data.class_names, before)
+        options = stage.settle(options, data, accelerator.num_processes, before)
     return with_precision(options, accelerator), stage, decision
 
 

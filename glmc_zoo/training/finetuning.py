@@ -35,6 +35,7 @@ from glmc_zoo.training.tuning import (
 )
 
 _STARTS_FROM_HEAD = "balanced_softmax"  # the method whose classifier starts from the best one on frozen features
+_SEARCHED_ON = 0.75  # share of the training images that a search surely leaves to train on
 HEAD = "head"
 """Name, in place of a method, of a classifier that was trained on features."""
 _HEAD_TITLE = "one linear layer on features of the frozen network, chosen among several on held-out training images"
@@ -58,27 +59,47 @@ class FineTuning(Stage):
         """How the classifier began, once it has; ``None`` where it began anew or was the source's."""
         self.search: SearchFacts | None = None
         """What a search on held-out images chose, where there was one."""
+        self._decided = False  # whether the settings are others than those of the recipe's network
         self.notes: list[str] = []
-        """What the kind of network decided, a sentence each."""
+        """What network and images decided, a sentence each."""
 
     @property
     def starts_from_features(self) -> bool:
         """Whether the classifier starts from features of the network as it is before the training."""
         return self.tune.head_init in ("mean", "head")
 
-    def settle(self, options: RunOptions, class_names: list[str], before: Mapping[str, Any] | None) -> RunOptions:
-        """The options with what network and classes decide, where nobody did.
+    def settle(
+        self, options: RunOptions, data: LongTailData, processes: int, before: Mapping[str, Any] | None
+    ) -> RunOptions:
+        """The options with what network and images decide, where nobody did.
 
-        That is the start of the classifier, optimiser, learning rate and decays. What was decided when a resumed run
-        began, by its options ``before``, stays.
+        That is the start of the classifier, optimiser, learning rate, decays, and a batch that there are images for.
+        What was decided when a resumed run began, by its options ``before``, stays.
         """
         if self.tune.head_init == "auto":
-            keeps = self.start.class_names == class_names or self.tune.tune == "head"
+            keeps = self.start.class_names == data.class_names or self.tune.tune == "head"
             init = "head" if self.method.name == _STARTS_FROM_HEAD and not keeps else "fresh"
             values = values_of(self.tune) | {"head_init": init if before is None else before.get("head_init", "fresh")}
             self.tune = TuneOptions(**values)
         options = replace(options, stage=replace(options.stage, model=self.tune))  # type: ignore[arg-type]
-        return self._settle_settings(options, before)
+        return self._settle_batch(self._settle_settings(options, before), len(data.train), processes, before)
+
+    def _settle_batch(
+        self, options: RunOptions, images: int, processes: int, before: Mapping[str, Any] | None
+    ) -> RunOptions:
+        """The options with a smaller batch than the recipe's, where nobody gave one and a set has fewer images."""
+        size = recipe = options.schedule.batch_size
+        if "batch_size" not in self.defaults:
+            return options
+        share = 1.0 if self.tune.search_minutes is None else _SEARCHED_ON
+        most = int(share * images) // processes
+        if before is not None:
+            size = before.get("batch_size", recipe)
+        elif 2 <= most < recipe:  # batch-norm takes two
+            size = most
+        if size != recipe:
+            self.notes.append(f"A batch has {size} images and not {recipe}, as there are few training images.")
+        return replace(options, schedule=replace(options.schedule, batch_size=size))
 
     def _settle_settings(self, options: RunOptions, before: Mapping[str, Any] | None) -> RunOptions:
         """The options with the settings that suit the network; see `settings_for`."""
@@ -88,12 +109,13 @@ class FineTuning(Stage):
         network, asked = describe_network(self.start.skeleton()), None if "opt" in stage.by_network else self.opt
         settings = settings_for(network, self.tune.tune, asked)
         values = {name: getattr(settings, name) for name in stage.by_network}
-        recipe = flat(options)
-        if before is not None and all(before.get(name) == recipe[name] for name in values):
-            return options  # it began before networks decided, or this one decides for the recipe
+        recipe = {name: flat(options)[name] for name in values}
+        if before is not None and values != recipe and all(before.get(name) == recipe[name] for name in values):
+            return options  # it began before networks decided
         self.tune, self.optimizer = replaced(self.tune, values), replaced(self.optimizer, values)
         self.opt = self.optimizer.opt
-        if not uses_sgd(self.opt) or network.layer_norm:
+        self._decided = not uses_sgd(self.opt) or network.layer_norm
+        if self._decided:
             self.notes = settings_notes(network, self.tune.tune, values, settings.source)
         stage = replace(stage, model=self.tune, optimizer=self.optimizer)
         return replace(options, stage=stage, schedule=replaced(options.schedule, values))
@@ -181,7 +203,7 @@ class FineTuning(Stage):
         if self.defaults:
             schedule = values_of(options.schedule)
             shown = " ".join(f"--{name.replace('_', '-')} {schedule[name]}" for name in self.defaults)
-            why = "" if self.notes else " (chosen with sgd on a small network, see benchmarks/README.md)"
+            why = "" if self._decided else " (chosen with sgd on a small network, see benchmarks/README.md)"
             lines.append(f"defaults: {shown}{why}")
         return lines
 

@@ -83,7 +83,7 @@ def test_what_a_run_leaves(finetune: Recipe, source: Path, animals: Path, tmp_pa
 
 
 def test_probabilities_are_calibrated_by_the_images_that_were_held_out_in_turn(
-    source: Path, animals: Path, tmp_path: Path
+    source: Path, animals: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     noise = np.random.default_rng(0)
     for name in ("ant", "bee", "cat"):  # images without a class of their own, so that not all can be right
@@ -92,6 +92,7 @@ def test_probabilities_are_calibrated_by_the_images_that_were_held_out_in_turn(
             Image.fromarray(pixels).save(animals / "train" / name / f"noise{index}.png")
     options: dict[str, Any] = {"model": source, "data": animals, "tune": "head", "mixed_precision": "no"}
     plain = glmc_zoo.finetune(**options, output_dir=tmp_path / "plain", calibrate="never")
+    capsys.readouterr()
     results = glmc_zoo.finetune(**options, output_dir=tmp_path / "run")
     facts = results.calibration
     assert plain.calibration is None and facts is not None and facts.temperature is not None
@@ -102,6 +103,16 @@ def test_probabilities_are_calibrated_by_the_images_that_were_held_out_in_turn(
     assert facts.before["test"].nll == pytest.approx(plain.test.nll)
     assert facts.after["test"].nll == pytest.approx(results.test.nll)
     assert results.test.top1 == plain.test.top1
+    # Errors before and after are in the results, on the screen and in the card.
+    before, after = ({"ece": scores.ece, "nll": scores.nll} for scores in (facts.before["test"], facts.after["test"]))
+    assert before["ece"] == pytest.approx(plain.test.ece) and after["ece"] == pytest.approx(results.test.ece)
+    assert before["ece"] != after["ece"]
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    heads, row = (words for words in lines if words[:1] in (["probabilities"], ["test"]))
+    assert heads == ["probabilities", "ECE", "before", "after", "NLL", "before", "after"]
+    assert row[:3] == ["test", f"{100 * before['ece']:.1f}", f"{100 * after['ece']:.1f}"]
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert f"| test | {100 * before['ece']:.2f} % | {100 * after['ece']:.2f} % | {before['nll']:.4f}" in card
     # Nothing more is held out where calibration is asked for.
     always = glmc_zoo.finetune(**options, output_dir=tmp_path / "always", calibrate="always")
     assert always.data.val_images == 0 and always.calibration == facts

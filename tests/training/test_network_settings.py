@@ -118,6 +118,25 @@ def test_a_run_that_began_before_goes_on_as_it_was(
 
 
 @pytest.mark.usefixtures("own_cache")
+def test_few_images_make_a_smaller_batch(
+    lab: Any, finetune: Any, source: Path, tmp_path: Path, interrupted_at: Any
+) -> None:
+    few = lab.images(tmp_path / "few", {"ant": 3, "bee": 3, "cat": 3})
+    options = ["--model", source, "--data", few, "--epochs", 3, "--feature-views", 1, "--output-dir", tmp_path / "run"]
+    with interrupted_at(2):
+        finetune(*options)
+    outcome = finetune(*options, "--resume", "auto")
+    assert outcome.status == 0, outcome.err
+    assert "note: A batch has 9 images and not 32, as there are few training images." in outcome.out
+    results = RunResults.load(tmp_path / "run" / "results.json")
+    assert results.config["batch_size"] == 9 and results.schedule is not None
+    assert results.schedule.images_per_step == 9
+    assert any("A batch has 9 images" in note for note in results.data.notes)
+    sentence = finetune(*options[:4], "--batch-size", 10, "--output-dir", tmp_path / "asked").sentence
+    assert "--batch-size 10 is larger than the training set of 9 images; give at most 9" in sentence
+
+
+@pytest.mark.usefixtures("own_cache")
 def test_a_search_tries_the_rates_of_the_optimiser(
     lab: Any, source: Path, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
