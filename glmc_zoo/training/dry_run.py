@@ -16,6 +16,7 @@ from glmc_zoo.facts import Inventory
 from glmc_zoo.machine.clock import StageClock
 from glmc_zoo.machine.hardware import peak_memory
 from glmc_zoo.options.run import HeadStage, RunOptions, saved
+from glmc_zoo.text import counted
 from glmc_zoo.training.finetuning import FineTuning
 from glmc_zoo.training.head_run import HeadRun
 from glmc_zoo.training.loop import CheckpointHook
@@ -61,7 +62,7 @@ class DryRun:
     def text(self) -> str:
         """The estimate in one line."""
         each = " a process" if self.processes > 1 else ""
-        features = f"features of {self.views} views x {self.view_seconds:.2g} s, " if self.views else ""
+        features = f"features of {counted(self.views, 'view')} x {self.view_seconds:.2g} s, " if self.views else ""
         return (
             f"about {_duration(self.seconds)}: {features}{self.epochs} epochs x {self.steps} steps x "
             f"{self.step_seconds:.2g} s, "
@@ -116,8 +117,8 @@ class HeadDryRun(DryRun):
     def text(self) -> str:
         """The estimate in one line."""
         return (
-            f"about {_duration(self.seconds)}: features of {self.views} views x {self.view_seconds:.2g} s, plus "
-            f"{self.evaluations} evaluations x {self.evaluation_seconds:.2g} s, and the classifiers; memory "
+            f"about {_duration(self.seconds)}: features of {counted(self.views, 'view')} x {self.view_seconds:.2g} s, "
+            f"plus {self.evaluations} evaluations x {self.evaluation_seconds:.2g} s, and the classifiers; memory "
             f"{self.memory_bytes / 1e9:.1f} GB so far"
         )
 

@@ -21,6 +21,7 @@ from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, flat
 from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
 from glmc_zoo.results import FinetuneFacts, HeadFacts, RunResults, SearchFacts, StartFacts
 from glmc_zoo.scoring.calibration import undo_calibration
+from glmc_zoo.text import counted
 from glmc_zoo.training.adapters import add_adapters, merge_adapters
 from glmc_zoo.training.folder import short_model_name
 from glmc_zoo.training.inputs import InputSpec
@@ -250,8 +251,8 @@ class HeadTuning(FineTuning):
         tune = self.tune
         start = "the class means" if tune.head_init == "mean" else "zeros"
         return [
-            f"classifier on frozen features of {self.name}: {tune.feature_views} "
-            f"view{'s' if tune.feature_views > 1 else ''} of each image; classifiers start from {start}"
+            f"classifier on frozen features of {self.name}: {counted(tune.feature_views, 'view')} of each image; "
+            f"classifiers start from {start}"
         ]
 
 

@@ -169,7 +169,7 @@ def test_it_ends_where_the_time_ends(source: Path, animals: Path, tmp_path: Path
         patch.setattr(search, "_expected", lambda trial, epochs: 60.0)
         results = glmc_zoo.finetune(model=source, data=animals, output_dir=tmp_path / "run", **OPTIONS)
     assert results.search is not None and len(results.search.trials) == 1 and results.search.planned == 5
-    assert "1 trials of 5 planned" in search_table(results.search)
+    assert "1 trial of 5 planned" in search_table(results.search)
 
 
 @pytest.mark.usefixtures("short")
