@@ -36,6 +36,7 @@ from glmc_zoo.training.tuning import (
 )
 
 _STARTS_FROM_HEAD = "balanced_softmax"  # the method whose classifier starts from the best one on frozen features
+_FEW_IMAGES = 5  # of a class in the mean; with 3 the classifier alone was better, see docs/finetuning.md
 _SEARCHED_ON = 0.75  # share of the training images that a search surely leaves to train on
 HEAD = "head"
 """Name, in place of a method, of a classifier that was trained on features."""
@@ -83,6 +84,11 @@ class FineTuning(Stage):
             values = values_of(self.tune) | {"head_init": init if before is None else before.get("head_init", "fresh")}
             self.tune = TuneOptions(**values)
         options = replace(options, stage=replace(options.stage, model=self.tune))  # type: ignore[arg-type]
+        if self.tune.tune == "full" and len(data.train) < _FEW_IMAGES * len(data.class_names):
+            self.notes.append(
+                f"There are {len(data.train)} training images of {len(data.class_names)} classes. With so few the "
+                "classifier alone was better than the whole network: tune='head', which takes seconds."
+            )
         return self._settle_batch(self._settle_settings(options, before), len(data.train), processes, before)
 
     def _settle_batch(
@@ -117,7 +123,7 @@ class FineTuning(Stage):
         self.opt = self.optimizer.opt
         self._decided = not uses_sgd(self.opt) or network.layer_norm
         if self._decided:
-            self.notes = settings_notes(network, self.tune.tune, values, settings.source)
+            self.notes += settings_notes(network, self.tune.tune, values, settings.source)
         stage = replace(stage, model=self.tune, optimizer=self.optimizer)
         return replace(options, stage=stage, schedule=replaced(options.schedule, values))
 

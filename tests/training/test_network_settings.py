@@ -132,6 +132,8 @@ def test_few_images_make_a_smaller_batch(
     assert results.config["batch_size"] == 9 and results.schedule is not None
     assert results.schedule.images_per_step == 9
     assert any("A batch has 9 images" in note for note in results.data.notes)
+    assert "note: There are 9 training images of 3 classes. With so few the classifier alone was better" in outcome.out
+    assert ": --tune head, which takes seconds." in outcome.out
     sentence = finetune(*options[:4], "--batch-size", 10, "--output-dir", tmp_path / "asked").sentence
     assert "--batch-size 10 is larger than the training set of 9 images; give at most 9" in sentence
 
