@@ -32,11 +32,13 @@ def run_recipe(main: Callable[[], None]) -> None:
     Where several processes meet the same error, the first of them reports it; what only one of them can meet, it
     reports itself.
     """
+    from glmc_zoo.machine.signals import stopped_by_term
+
     _hide_own_folder()
     _print_any_name()
     status = 0
     try:
-        with on_command_line(option_names()):
+        with on_command_line(option_names()), stopped_by_term():
             main()
     except UserError as error:
         _report(error)

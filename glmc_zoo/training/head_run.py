@@ -1,6 +1,6 @@
 """A run that trains the classifier alone: features of the frozen network once, then many classifiers together."""
 
-import shutil
+import contextlib
 import time
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from glmc_zoo.data.folds import ALWAYS_TRAINS, training_folds
 from glmc_zoo.data.load import load_split_data
 from glmc_zoo.errors import UserError
-from glmc_zoo.files import percent, text_table
+from glmc_zoo.files import percent, remove, text_table
 from glmc_zoo.hub import check_login
 from glmc_zoo.machine.accelerator import make_accelerator
 from glmc_zoo.machine.clock import StageClock
@@ -113,6 +113,8 @@ class HeadRun(ScoredRun):
             RunStopped: A signal came; the features so far are in their parts on disk.
         """
         with self.signals.raised(self._stop_text("{signal}", "the features so far are in parts on disk")):
+            if self.options.output.resume is not None:
+                self.folder.save_options()
             self._train()
 
     def _train(self) -> None:
@@ -161,7 +163,8 @@ class HeadRun(ScoredRun):
         how = f"chosen on {facts.held_out_images} held-out training images in {facts.folds} folds"
         results = self.leave(Selection(epoch=None, how=how))
         if self.stage.tune.feature_cache is None and self.accelerator.is_main_process:
-            shutil.rmtree(self.cache, ignore_errors=True)
+            with contextlib.suppress(OSError):  # the results are safe
+                remove(self.cache)
         self.folder.release()
         return results
 

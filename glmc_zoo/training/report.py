@@ -10,6 +10,7 @@ from torch import nn
 
 from glmc_zoo.data import LongTailData, inventory_lines
 from glmc_zoo.disk import disk_errors
+from glmc_zoo.documents import read_yaml
 from glmc_zoo.errors import as_shown
 from glmc_zoo.files import percent, text_table
 from glmc_zoo.machine.command import public, slug
@@ -222,4 +223,5 @@ def _public_config(path: Path) -> str | None:
     """The text of a run's config.yaml as others may see it; ``None`` where there is none."""
     if not path.is_file():
         return None
-    return yaml.safe_dump(public(yaml.safe_load(path.read_text(encoding="utf-8"))), sort_keys=False)
+    values = read_yaml(path, str(path), fix="Restore it, and go on with the run by resume='auto'.")
+    return yaml.safe_dump(public(values), sort_keys=False)
