@@ -15,6 +15,7 @@ from glmc_zoo.files import percent, text_table
 from glmc_zoo.options.given import Given, recipes_folder
 from glmc_zoo.options.parser import read_command_line
 from glmc_zoo.options.sections import COMMANDS, Command, option_names
+from glmc_zoo.text import printable
 
 _LIST_HELP = "list the published models with their scores, and the data sets of the catalogue"
 
@@ -51,7 +52,7 @@ def run_recipe(main: Callable[[], None]) -> None:
     except KeyboardInterrupt as stop:
         status = getattr(stop, "status", 130)
         if str(stop) and int(os.environ.get("RANK", "0")) == 0:
-            print(f"{Path(sys.argv[0]).name}: {stop}", file=sys.stderr)
+            print(f"{Path(sys.argv[0]).name}: {printable(str(stop))}", file=sys.stderr)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         _end_process(status)
     if status:

@@ -23,6 +23,7 @@ from glmc_zoo.machine.signals import StopSignals
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.results import HeadFacts, HeadTrial, RunResults, Selection
 from glmc_zoo.scoring.model import Classifier
+from glmc_zoo.text import printable
 from glmc_zoo.training.assemble import make_stage, push_target, settle_options, with_notes, with_precision
 from glmc_zoo.training.default_model import settle_model
 from glmc_zoo.training.features import FeatureParts, compute_features, feature_key
@@ -101,10 +102,10 @@ class HeadRun(ScoredRun):
         name = self.stage.name
         for line in opening_lines(self.options, self.stage.title, name, self.data, self.spec, self.timm_model):
             self.say(line)
-        self.say(f"results in {self.folder.path}")
+        self.say(printable(f"results in {self.folder.path}"))
         self.say(hardware_text(self.accelerator, self.workers, resident=False))
         for line in self.stage.opening_lines(self.options, self._task):
-            self.say(line)
+            self.say(printable(line))
 
     def train(self) -> None:
         """Compute the features, train and choose the classifier, and put it into the network.

@@ -160,16 +160,17 @@ def result_table(results: RunResults, folder: Path) -> str:
     """The scores and where everything is stored, for the end of a run."""
     if results.groups is None or results.selection is None or results.seeds is None:
         return f"model   {folder / 'model'}"
+    shown = printable(str(folder))
     lines = [
         *_score_lines(results),
         *(calibration_lines(results.calibration) if results.calibration else []),
-        f"scores  {folder / 'results.json'}",
-        *([f"plots   {folder / 'plots'}"] if results.plots else []),
-        f"model   {folder / 'model'}",
-        f'load    timm.create_model("local-dir:{folder / "model"}", pretrained=True)',
+        f"scores  {shown}/results.json",
+        *([f"plots   {shown}/plots"] if results.plots else []),
+        f"model   {shown}/model",
+        f'load    timm.create_model("local-dir:{shown}/model", pretrained=True)',
     ]
     if (folder / "encoder").is_dir():
-        lines.insert(-1, f"encoder {folder / 'encoder'}")
+        lines.insert(-1, f"encoder {shown}/encoder")
     if results.model.needs_glmc_zoo:
         lines[-1] += "  # after import glmc_zoo, which registers the backbone"
     lines += [f"warning: {as_shown(warning)}" for warning in results.warnings]
@@ -180,7 +181,7 @@ def _score_lines(results: RunResults) -> list[str]:
     """The test scores under a heading; the validation scores where there is no test split."""
     split = "validation" if results.test is None else "test"
     scores, intervals = getattr(results, split), results.intervals.get(split, {})
-    title = f"{results.model.name} on {results.data.name}: "
+    title = printable(f"{results.model.name} on {results.data.name}: ")
     how = f"{results.selection.how}, seed {results.seeds.seed}" if results.selection and results.seeds else ""
     if scores is None:
         return [f"{title}no images were left to score it on (no_test=True); {how}"]

@@ -17,6 +17,7 @@ from glmc_zoo.machine.signals import StopSignals
 from glmc_zoo.method import SAM
 from glmc_zoo.options.run import RunOptions, flat
 from glmc_zoo.results import RunResults, Selection
+from glmc_zoo.text import printable
 from glmc_zoo.training.assemble import assemble
 from glmc_zoo.training.checkpoint import Checkpoints
 from glmc_zoo.training.finetuning import FineTuning
@@ -138,7 +139,7 @@ class TrainingRun(ScoredRun):
         if checkpoint is None:
             self.say("No checkpoint to resume from yet; the run starts at its beginning.")
             return
-        self.say(f"Resumed from {checkpoint}: epoch {self.progress.epoch}, batch {self.progress.batch}.")
+        self.say(printable(f"Resumed from {checkpoint}: epoch {self.progress.epoch}, batch {self.progress.batch}."))
 
     def begin(self) -> None:
         """Start the classifier from frozen features, where a fine-tuning asks for that."""
@@ -264,11 +265,11 @@ class TrainingRun(ScoredRun):
         name = self.stage.name if self.stage.source is None else architecture_of(self.timm_model)
         for line in opening_lines(options, self.stage.title, name, self.data, self.spec, self.timm_model):
             self.say(line)
-        self.say(f"{options.schedule.epochs} epochs of {steps}; results in {folder}")
+        self.say(printable(f"{options.schedule.epochs} epochs of {steps}; results in {folder}"))
         resident = self.placement.resident_on is not None
         self.say(hardware_text(self.accelerator, self.placement.workers, resident=resident))
         for line in self.stage.opening_lines(options, self.task):
-            self.say(line)
+            self.say(printable(line))
 
 
 def run_training(options: RunOptions) -> RunResults:
