@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -275,3 +278,35 @@ print(glmc_zoo.__file__, *recipes(), *(model.name for model in glmc_zoo.list_mod
     assert Path(package).parent == site
     published = {path.parent.name for path in (ROOT / "hub_cards").glob("*/results.json")}
     assert set(names) == set(recipes()) | published
+
+
+def test_sigterm_lets_a_command_clean_up_and_ends_it_with_143(capsys: pytest.CaptureFixture[str]) -> None:
+    cleaned = []
+
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise AssertionError("it goes on")
+        finally:
+            cleaned.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    expect_exit(work, 143)
+    assert cleaned == [True] and capsys.readouterr().err.endswith(": Stopped by SIGTERM.\n")
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_copy_of_the_process_still_ends_by_sigterm() -> None:
+    statuses = []
+
+    def work() -> None:
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+        os.kill(child, signal.SIGTERM)
+        statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    run_recipe(work)
+    assert statuses == [-signal.SIGTERM]

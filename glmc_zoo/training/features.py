@@ -76,7 +76,7 @@ class FeatureParts:
         A file that is damaged, or does not hold features of so many ``images`` and ``views``, is left out: its images
         are computed again.
         """
-        positions, features = [], []
+        positions, features = list[Tensor](), list[Tensor]()
         done = torch.zeros(images, dtype=torch.bool)
         for file in sorted(self.folder.glob("part-*.safetensors")):
             part = self._part(file, images, views) if file.is_file() else None
