@@ -109,7 +109,7 @@ def test_a_long_value_is_named_by_its_type() -> None:
 
 @pytest.mark.parametrize("value", ["", "  ", "a\0b", ["x", ""]])
 def test_text_that_is_empty_or_that_no_path_can_hold(value: Any) -> None:
-    with pytest.raises(UserError, match="^output_dir=.* (is empty: give a value|holds a NUL character)"):
+    with pytest.raises(UserError, match=r"^output_dir=.* (is empty: give a value|holds a NUL character)"):
         convert("output_dir", value, list[str] if isinstance(value, list) else str | None)
 
 

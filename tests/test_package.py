@@ -54,6 +54,8 @@ TOP = {"api", "cli", "conversion", "__main__", "__init__"}
 ALL_BELOW = {*MAY_IMPORT, *TOP}
 # Third-party packages of each package of this one; the rest take what the packages below them bring.
 LIBRARIES = {
+    "client_limits": {"huggingface_hub"},
+    "retry": {"huggingface_hub"},
     "method": {"torch", "timm"},
     "backbones": {"torch", "timm"},
     "data": {"torch", "datasets", "torchvision", "PIL", "sklearn", "pyarrow", "huggingface_hub", "psutil", "tqdm"}

@@ -35,8 +35,8 @@ from glmc_zoo.data.reading.split_names import (
 from glmc_zoo.data.reading.table_paths import OutsideFolder, TablePaths
 from glmc_zoo.data.reading.walk import OUTSIDE
 from glmc_zoo.errors import UserError
-from glmc_zoo.retry import is_transient, odd_answer
 from glmc_zoo.facts import SplitFacts
+from glmc_zoo.retry import is_transient, odd_answer
 
 
 @contextmanager
