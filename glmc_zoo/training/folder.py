@@ -23,7 +23,7 @@ FREE_ON_RESUME = frozenset(
     {
         *("output_dir", "resume", "accept_new_data", "workers", "data_dir", "tracker", "threads", "resident"),
         *("keep_checkpoints", "checkpoint_every", "checkpoint_steps", "checkpoint_minutes", "preempt_signal"),
-        *("license", "export_half", "export_encoder"),
+        *("license", "export_half", "export_encoder", "report"),
         # It changes what is exported, and nothing that is trained.
         "calibrate",
         *("profile", "skip_bad_images", "feature_cache"),
