@@ -35,6 +35,7 @@ from glmc_zoo.scoring.intensity import as_trained
 from glmc_zoo.scoring.loop import Scored, score_split
 from glmc_zoo.scoring.model import Classifier, load_classifier
 from glmc_zoo.scoring.output import EvaluationFolder
+from glmc_zoo.scoring.page.render import REPORT_FILE
 from glmc_zoo.scoring.saving import check_foldable, check_saving, save_corrected
 from glmc_zoo.scoring.shots import prior_counts, shot_groups
 from glmc_zoo.scoring.thresholds import precision_thresholds
@@ -291,6 +292,8 @@ class EvaluationRun:
                 print(*(f"warning: {as_shown(warning)}\n" for warning in warnings), sep="", end="")
             print(report.score_table(self.results))
             print(printable(f"results  {self.folder}"))
+            if (page := self.folder / REPORT_FILE).is_file():
+                print(printable(f"report   {page}"))
             self.output.release()
         self.accelerator.wait_for_everyone()
         return self.results

@@ -63,7 +63,8 @@ def test_the_files_are_those_of_one_run(lab: Any, data: Path, whole: Path) -> No
     uninterrupted(lab, data, whole)
     assert [row["epoch"] for row in lab.rows(whole / "run")] == [0, 1]
     assert {path.name for path in (whole / "run").iterdir()} == {
-        *("config.yaml", "metrics.jsonl", "results.json", "checkpoints", "model", "plots")
+        *("config.yaml", "metrics.jsonl", "results.json", "checkpoints", "model", "plots"),
+        *("answers.json", "report.html"),
     }
     results = lab.results(whole / "run")
     assert results["processes"] == 2 and results["class_counts"] == [15, 10, 4]

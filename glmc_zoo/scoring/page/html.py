@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def html_environment() -> jinja2.Environment:
-    """Renders the templates of this package; names of classes and files, which anybody may have written, are escaped."""
+    """Renders the templates of this package; names of classes and files, which anybody may have given, are escaped."""
     import jinja2
 
     environment = jinja2.Environment(

@@ -100,7 +100,7 @@ def _trained(subject: Subject) -> list[tuple[str, str]]:
         if results.seeds is not None:
             facts.append(("seed", str(results.seeds.seed)))
     elif results.class_counts_from is not None:
-        facts.append(("class counts of", results.class_counts_from))
+        facts.append(("class counts", _counted(results.class_counts_from)))
     if results.wall_time_s is not None:
         facts.append(("wall time", _duration(results.wall_time_s)))
     if origin.hardware is not None:
@@ -108,6 +108,10 @@ def _trained(subject: Subject) -> list[tuple[str, str]]:
     versions = [f"{name} {origin.versions[name]}" for name in ("glmc_zoo", "torch", "timm") if name in origin.versions]
     facts.append(("versions", ", ".join(versions + ([f"commit {origin.commit[:12]}"] if origin.commit else []))))
     return [(heading, fact) for heading, fact in facts if fact]
+
+
+def _counted(source: str) -> str:
+    return "training images of the data" if source == "data" else f"training images of {source}"
 
 
 def _pixels(input_size: Sequence[int]) -> str:
