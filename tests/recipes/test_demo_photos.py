@@ -44,7 +44,7 @@ def test_three_classifiers_a_table_a_page_and_a_figure(
     assert len(list((folder / "features").iterdir())) == 1  # all three share them
     page = (folder / "evaluation" / "report.html").read_text(encoding="utf-8")
     test = glmc_zoo.load_data(animals).test
-    assert page.count("<img ") == len(test) and page.count('class="other"') == 2 * len(test)
+    assert page.count('class="other"') == 2 * page.count("<img ") > 0  # the answers of both others on each image
 
     figure = runpy.run_path(str(ROOT / "docs" / "photos_figure.py"))
     answers = [figure["Answers"].read(folder / "evaluation" / name) for name in figure["NAMES"]]

@@ -73,7 +73,11 @@ def test_models_side_by_side(evaluate: Recipe, run: Path, animals: Path, tmp_pat
     outcome = evaluate(*models, "--data", animals, "--output-dir", tmp_path / "out")
     assert outcome.status == 0, outcome.err
     out, names = tmp_path / "out", ["run", "run-2", "run-3"]
-    assert {path.name for path in out.iterdir()} == {*names, "plots", "comparison.csv", "comparison.md"}
+    assert {path.name for path in out.iterdir()} == {*names, "plots", "comparison.csv", "comparison.md", "report.html"}
+    page = (out / "report.html").read_text()
+    assert "Report of <bdi>run</bdi>" in page and "against run-2" in page and "against run-3" in page
+    assert "against" not in (out / "run" / "report.html").read_text()
+    assert f"report   {out / 'report.html'}" in outcome.out
     assert (out / "plots" / "comparison.png").is_file()
     rows = lines(out / "comparison.csv")
     assert [row["model"] for row in rows] == names
