@@ -1,4 +1,4 @@
-"""Take the screenshots of a report, `report_desktop.png` and `report_phone.png` beside this file.
+"""Take the screenshots of a report, `report_desktop.jpg` and `report_phone.jpg` beside this file.
 
     python docs/report_figure.py runs/NAME/report.html        # or: make screenshots REPORT=runs/NAME/report.html
 
@@ -33,12 +33,12 @@ class Screen(NamedTuple):
     dark: bool = False
 
 
-DESKTOP = [Screen(1100, 1560), Screen(1100, 1560, "confusion"), Screen(1100, 1560, "images")]
+DESKTOP = [Screen(1100, 1500), Screen(1100, 1500, "images")]
 PHONE = [
     Screen(390, 900),
     Screen(390, 900, "classes", dark=True),
-    Screen(390, 900, "images"),
-    Screen(390, 900, "images", True),
+    Screen(390, 900, "confusion"),
+    Screen(390, 900, "images", dark=True),
 ]
 
 
@@ -70,14 +70,14 @@ def screenshot(browser: str, page: Path, screen: Screen, scale: float) -> Image.
 
 
 def side_by_side(images: list[Image.Image]) -> Image.Image:
-    """The images in a row, on grey, in 256 colours."""
+    """The images in a row, on grey."""
     width, height = sum(image.width for image in images), images[0].height
     row = Image.new("RGB", (width + GAP * (len(images) + 1), height + 2 * GAP), GREY)
     left = GAP
     for image in images:
         row.paste(image, (left, GAP))
         left += image.width + GAP
-    return row.quantize(256, dither=Image.Dither.NONE)
+    return row
 
 
 def main() -> None:
@@ -86,10 +86,11 @@ def main() -> None:
     if len(sys.argv) != 2 or browser is None:
         sys.exit(f"{__doc__}" if browser else "Chromium is not installed: on Debian, apt-get install chromium.")
     page, here = Path(sys.argv[1]).resolve(), Path(__file__).parent
-    for name, screens, scale in (("desktop", DESKTOP, 0.5), ("phone", PHONE, 1.0)):
-        picture = side_by_side([screenshot(browser, page, screen, scale) for screen in screens])
-        picture.save(here / f"report_{name}.png", optimize=True)
-        print(f"{here / f'report_{name}.png'}: {picture.width} x {picture.height} pixels")
+    for name, screens, scale in (("desktop", DESKTOP, 0.8), ("phone", PHONE, 1.0)):
+        row = side_by_side([screenshot(browser, page, screen, scale) for screen in screens])
+        target = here / f"report_{name}.jpg"
+        row.save(target, quality=75, subsampling=0, optimize=True)
+        print(f"{target}: {row.width} x {row.height} pixels, {target.stat().st_size // 1000} kB")
 
 
 if __name__ == "__main__":

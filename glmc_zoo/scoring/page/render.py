@@ -51,7 +51,8 @@ def render_report(subject: Subject, baselines: Sequence[Subject] = (), epochs: S
         subject=subject,
         results=results,
         origin=results.origin,
-        trained=_trained(subject),
+        about=_about(subject),
+        made=_origin(subject),
         title=short_names([subject, *baselines])[0],
         baselines=short_names([subject, *baselines])[1:],
         notes=list(map(as_shown, notes)),
@@ -81,11 +82,10 @@ def _own_notes(subject: Subject) -> list[str]:
     return [note for note in getattr(results, "notes", []) if note not in results.data.notes]
 
 
-def _trained(subject: Subject) -> list[tuple[str, str]]:
-    """Headings and facts on model, data and training."""
-    results, facts = subject.results, list[tuple[str, str]]()
-    model, data, origin = results.model, results.data, results.origin
-    facts.append(("model", f"{model.name}, {model.parameters / 1e6:.2f} M parameters, {_pixels(model.input_size)}"))
+def _about(subject: Subject) -> list[tuple[str, str]]:
+    """Headings and facts on model and data, for the top of the page."""
+    results, model, data = subject.results, subject.results.model, subject.results.data
+    facts = [("model", f"{model.name}, {model.parameters / 1e6:.2f} M parameters, {_pixels(model.input_size)}")]
     counts = results.class_counts
     images = "" if data.train_images is None else f"{data.train_images:,} training images in "
     spread = "" if not counts else f", {max(counts):,} to {min(counts):,} training images each"
@@ -95,6 +95,13 @@ def _trained(subject: Subject) -> list[tuple[str, str]]:
         facts.append(("scored on", f"{'streamed' if scored is None else f'{scored:,}'} {subject.split} images"))
     if not isinstance(results, EvaluationResults):
         facts.append(("method", results.method_title or results.method))
+    return facts
+
+
+def _origin(subject: Subject) -> list[tuple[str, str]]:
+    """Headings and facts on how the results came about, for the end of the page."""
+    results, origin, facts = subject.results, subject.results.origin, list[tuple[str, str]]()
+    if not isinstance(results, EvaluationResults):
         if results.selection is not None:
             facts.append(("epoch", results.selection.how))
         if results.seeds is not None:
@@ -105,8 +112,9 @@ def _trained(subject: Subject) -> list[tuple[str, str]]:
         facts.append(("wall time", _duration(results.wall_time_s)))
     if origin.hardware is not None:
         facts.append(("hardware", origin.hardware))
-    versions = [f"{name} {origin.versions[name]}" for name in ("glmc_zoo", "torch", "timm") if name in origin.versions]
-    facts.append(("versions", ", ".join(versions + ([f"commit {origin.commit[:12]}"] if origin.commit else []))))
+    versions = [f"{name} {version}" for name, version in origin.versions.items()]
+    facts.append(("versions", ", ".join(versions)))
+    facts.append(("commit", origin.commit or ""))
     return [(heading, fact) for heading, fact in facts if fact]
 
 

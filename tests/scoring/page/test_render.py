@@ -133,7 +133,7 @@ def test_what_baselines_answered_on_the_same_images_stands_beside(subject: Subje
     (gallery,) = parsed(render_report(subject, [baseline])).all("div", id="gallery")
     for figure, image in zip(gallery.all("figure"), subject.answers.images if subject.answers else (), strict=True):
         (other,) = figure.all("span", class_="other")
-        assert other.text == f"other : {'✓' if image.label == 2 else '✗'} class 2 > 99 %"
+        assert other.text == f"other {'✓' if image.label == 2 else '✗'} class 2 > 99 %"
     columns["label"] = labels[::-1]
     parquet.write_table(pyarrow.table(columns), baseline.folder / "predictions.parquet")
     assert not parsed(render_report(subject, [baseline])).all("span", class_="other")  # other images
