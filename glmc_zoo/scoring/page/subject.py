@@ -54,10 +54,13 @@ class Subject:
 
     @classmethod
     def of(cls, folder: Path, results: RunResults | EvaluationResults) -> Subject:
-        """Results, and the answers that lie in their folder."""
+        """Results, and the answers that lie in their folder; an older evaluation has them without images."""
         subject, path = cls(folder, results), folder / ANSWERS_FILE
         if not path.is_file():
-            return subject
+            predictions = subject.predictions()
+            return (
+                subject if predictions is None else replace(subject, answers=_pairs_alone(subject.split, predictions))
+            )
         try:
             answers = AnswerFile.load(path, len(results.class_names))
         except UserError as error:
@@ -147,6 +150,13 @@ class Subject:
         if not (self.folder / PREDICTIONS_FILE).is_file():
             return None
         return Predictions.read(self.folder)
+
+
+def _pairs_alone(split: str, predictions: Predictions) -> AnswerFile:
+    """The answers without images, of an evaluation that kept none."""
+    columns = np.stack([predictions.label, predictions.prediction], axis=1)
+    pairs, images = np.unique(columns, axis=0, return_counts=True)
+    return AnswerFile(split=split, pairs=np.column_stack([pairs, images]).tolist())
 
 
 def keys_of(path: Path) -> set[str]:
