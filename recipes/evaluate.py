@@ -5,8 +5,8 @@
     accelerate launch recipes/evaluate.py --model runs/NAME/model --logit-adjustment search --tau-norm search
 
 What it leaves in --output-dir, for each model: results.json, per_class.csv, predictions.parquet, plots/, and the page
-report.html with scores, classes, confusions and images (answers.json has what it shows); for several models each in a folder
-of its own, and comparison.csv, comparison.md, plots/comparison.png and a report.html of all beside them.
+report.html with scores, classes, confusions and images (answers.json has what it shows); for several models each in a
+folder of its own, and comparison.csv, comparison.md, plots/comparison.png and a report.html of all beside them.
 """
 
 from __future__ import annotations

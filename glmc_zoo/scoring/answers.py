@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import length_hint
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,9 @@ class PixelTap:
     def __init__(self, loader: Iterable[Sequence[Any]]) -> None:
         self._loader = loader
         self.pixels: Tensor | None = None
+
+    def __length_hint__(self) -> int:
+        return length_hint(self._loader)
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self._loader:

@@ -52,6 +52,8 @@ class Panel:
 
 def training_panels(rows: Sequence[Mapping[str, Any]]) -> list[Panel]:
     """The panels of the lines of ``metrics.jsonl``; none for what has fewer than two epochs."""
+    first = min((row["epoch"] for row in rows), default=1)
+    rows = [{**row, "epoch": row["epoch"] + (first == 0)} for row in rows]  # older runs count from 0
     split = max(("test", "validation"), key=lambda name: sum(bool(row.get(name)) for row in rows))
     scores = [{**row[split], "epoch": row["epoch"]} for row in rows if isinstance(row.get(split), dict)]
     losses = _panel("Loss of the training", _series(rows, _LOSSES), "{:.3g}")
@@ -67,7 +69,7 @@ def _series(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], scale: 
     series: _Series = {}
     for key, label in names.items():
         points = [
-            (float(row["epoch"]) + 1, scale * row[key])
+            (float(row["epoch"]), scale * row[key])
             for row in rows
             if isinstance(row.get(key), int | float) and math.isfinite(row[key])
         ]
