@@ -91,7 +91,7 @@ def _panel(title: str, series: _Series, number: str, top: float | None = None) -
     low, high, first, last = ticks[0], ticks[-1], min(epochs), max(epochs)
 
     def place(x: float, y: float) -> tuple[float, float]:
-        across = LEFT + (WIDTH - LEFT - RIGHT) * (x - first) / (last - first)
+        across = LEFT + (WIDTH - LEFT - RIGHT) * (x - first) / ((last - first) or 1)
         return round(across, 1), round(TOP + (HEIGHT - TOP - BOTTOM) * (high - y) / (high - low), 1)
 
     curves = []
@@ -121,7 +121,8 @@ def _ticks(low: float, high: float) -> list[float]:
     power = 10.0 ** math.floor(math.log10(span / 4))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if span / (power * factor) <= 5)
     first = math.floor(low / step)
-    return [round(step * index, 10) for index in range(first, math.ceil(high / step - 1e-9) + 1)]
+    last = max(math.ceil(high / step - 1e-9), first + 1)
+    return [float(f"{step * index:.6g}") for index in range(first, last + 1)]
 
 
 def class_bars(subject: Subject, order: Sequence[int]) -> list[dict[str, Any]]:
