@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from browser import needs_chromium, opened
+from browser import CHROMIUM, needs_chromium, opened
 from reports import evaluation
 
 from glmc_zoo.scoring.page.render import write_report
 from glmc_zoo.scoring.page.subject import Subject
 
+ROOT = Path(__file__).resolve().parents[3]
 pytestmark = [needs_chromium, pytest.mark.processes]
 
 # ``shown`` gives the class names of the rows that are shown, from above, and ``click`` does after a click on a head.
@@ -108,3 +111,16 @@ def test_200_classes_and_5000_images_stay_under_15_megabytes(tmp_path: Path) -> 
     assert seen.console == []
     shown = sum(one.source is not None for one in subject.answers.images)
     assert seen.result == {"images": shown, "loaded": shown, "rows": 200, "sorted": 200} and shown > 600
+
+
+def test_screenshots_are_of_the_asked_size_and_colours(page: Any) -> None:
+    figure = runpy.run_path(str(ROOT / "docs" / "report_figure.py"))
+    shots = [
+        figure["screenshot"](CHROMIUM, page[0], figure["Screen"](390, 600, "classes", dark=dark), 0.5)
+        for dark in (False, True)
+    ]
+    assert [shot.size for shot in shots] == [(195, 300)] * 2
+    brightness = [float(np.asarray(shot.convert("L")).mean()) for shot in shots]
+    assert brightness[0] > 180 and brightness[1] < 90
+    row = figure["side_by_side"](shots)
+    assert row.size == (2 * 195 + 3 * figure["GAP"], 300 + 2 * figure["GAP"])
