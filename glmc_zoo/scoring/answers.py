@@ -85,9 +85,9 @@ class AnswerCollector:
         self._rows = _chosen(joined, self._each)
         if pixels is not None:
             rows = {position: row for row, position in enumerate(positions.tolist())}
-            kept = self._rows["position"].tolist()
+            chosen = self._rows["position"].tolist()
             self._pixels = {
-                position: self._pixels.get(position) or _small_jpeg(pixels[rows[position]]) for position in kept
+                position: self._pixels.get(position) or _small_jpeg(pixels[rows[position]]) for position in chosen
             }
 
     def gathered(self, accelerator: Accelerator) -> Answers:
@@ -99,8 +99,8 @@ class AnswerCollector:
                 totals[code] = totals.get(code, 0) + number
         rows = {name: np.concatenate([part[1][name] for part in parts]) for name in _COLUMNS}
         chosen = _chosen(rows, self._each)
-        kept = set(chosen["position"].tolist())
-        pixels = {position: data for part in parts for position, data in part[2].items() if position in kept}
+        positions = set(chosen["position"].tolist())
+        pixels = {position: data for part in parts for position, data in part[2].items() if position in positions}
         table = [(*divmod(code, self._classes), number) for code, number in sorted(totals.items())]
         return Answers(np.array(table, np.int64).reshape(-1, 3), **chosen, pixels=pixels)
 
@@ -119,8 +119,8 @@ def _chosen(rows: dict[str, NDArray[Any]], each: tuple[int, int]) -> dict[str, N
     order = np.lexsort((rows["position"], rank, right, label))
     kinds = 2 * label[order] + right[order]
     starts = np.searchsorted(kinds, kinds)  # where the kind of each row begins
-    kept = np.arange(len(order)) - starts < np.where(right[order], each[1], each[0])
-    return {name: column[order[kept]] for name, column in rows.items()}
+    chosen = np.arange(len(order)) - starts < np.where(right[order], each[1], each[0])
+    return {name: column[order[chosen]] for name, column in rows.items()}
 
 
 def _small_jpeg(pixels: Tensor) -> bytes:

@@ -135,7 +135,7 @@ class EvaluationRun:
             correct=corrections,
             keep_predictions=True,
             intervals=True,
-            answers=report.kept_answers(images, len(data.class_names)) if self.options.evaluation.report else "none",
+            answers=report.answer_form(images, len(data.class_names)) if self.options.evaluation.report else "none",
         )
         if isinstance(data, StreamedData):
             for note in (untested := untested_note(data.class_names, scored.counts.support)):

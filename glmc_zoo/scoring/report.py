@@ -128,7 +128,7 @@ def decorate_evaluation(
     return results
 
 
-def kept_answers(images: ImageSplit | StreamSplit, num_classes: int) -> Literal["positions", "pixels"]:
+def answer_form(images: ImageSplit | StreamSplit, num_classes: int) -> Literal["positions", "pixels"]:
     """How the images of the report are kept while a split is scored: those of a stream cannot be read again."""
     small = num_classes * sum(images_of_each_class(num_classes)) <= _MOST_KEPT
     return "pixels" if isinstance(images, StreamSplit) and small else "positions"

@@ -33,9 +33,9 @@ class Opened:
     @property
     def result(self) -> Any:
         """What the script of `opened` gave."""
-        found = re.search(r'<html[^>]* data-result="([^"]*)"', self.dom)
-        assert found is not None, self.console
-        return json.loads(html.unescape(found[1]))
+        match = re.search(r'<html[^>]* data-result="([^"]*)"', self.dom)
+        assert match is not None, self.console
+        return json.loads(html.unescape(match[1]))
 
 
 def opened(page: Path, folder: Path, script: str = "") -> Opened:

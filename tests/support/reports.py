@@ -70,7 +70,7 @@ class Element:
 
     def all(self, tag: str, **attributes: str) -> list[Element]:
         """The elements below this one with a tag and attributes (``class_`` holds one of the classes)."""
-        found = []
+        matches = []
         for child in self.children:
             if isinstance(child, Element):
                 wanted = all(
@@ -80,9 +80,9 @@ class Element:
                     for key, value in attributes.items()
                 )
                 if child.tag == tag and wanted:
-                    found.append(child)
-                found += child.all(tag, **attributes)
-        return found
+                    matches.append(child)
+                matches += child.all(tag, **attributes)
+        return matches
 
     @property
     def text(self) -> str:

@@ -42,7 +42,7 @@ def write_report(
 def render_report(subject: Subject, baselines: Sequence[Subject] = (), epochs: Sequence[Mapping[str, Any]] = ()) -> str:
     """The page as text; see `write_report`."""
     results, answers = subject.results, subject.answers
-    notes = [*results.data.notes, *_own_notes(subject), *check_comparable(subject, baselines)]
+    notes = [*results.data.notes, *_evaluation_notes(subject), *check_comparable(subject, baselines)]
     warnings = [*results.warnings, *([subject.warning] if subject.warning else [])]
     rare_first = rarest_first(len(results.class_names), results.class_counts)
     most_first = rare_first[::-1]
@@ -76,7 +76,7 @@ def render_report(subject: Subject, baselines: Sequence[Subject] = (), epochs: S
     )
 
 
-def _own_notes(subject: Subject) -> list[str]:
+def _evaluation_notes(subject: Subject) -> list[str]:
     results = subject.results
     # An evaluation has those of the data among its own.
     return [note for note in getattr(results, "notes", []) if note not in results.data.notes]

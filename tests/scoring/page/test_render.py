@@ -29,8 +29,8 @@ NASTY = "<script>alert(1)</script>\x1b[31m\u202e & \"x\" 'y' {{ 7*7 }}"
 
 def rows_of(page: Element, table: str) -> list[list[str]]:
     """The cells of the body of a table, as text."""
-    (found,) = page.all("table", id=table)
-    (body,) = found.all("tbody")
+    (element,) = page.all("table", id=table)
+    (body,) = element.all("tbody")
     return [[cell.text for cell in row.children if isinstance(cell, Element)] for row in body.all("tr")]
 
 
