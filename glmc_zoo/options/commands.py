@@ -40,6 +40,10 @@ class EvaluationOptions(OptionGroup):
     )
     streaming: bool = option("read the images as they come, without downloading the data set", default=False)
     output_dir: str | None = option("fresh folder for the results", default=None, decided_by="one below runs/")
+    report: bool = option(
+        "write report.html, a page with scores, classes, confusions and images, and answers.json, which it is made of",
+        default=True,
+    )
     quote_formulas: bool = option(
         "write an apostrophe before text in CSV files that a spreadsheet would take for a formula; lists are read back "
         "without it",
@@ -225,10 +229,19 @@ class PushSource(OptionGroup):
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions(OptionGroup):
-    """What `recipes/report.py` makes plots and cards of."""
+    """What `recipes/report.py` makes plots, cards and a page of."""
 
-    run: str = option("folder of a finished run or of an evaluation, such as runs/NAME", example="runs/NAME")
+    run: list[str] = option(
+        "folder of a finished run or of an evaluation, such as runs/NAME; further ones are compared with it in "
+        "report.html, and nothing is written to them",
+        example="runs/NAME",
+    )
     repo: str | None = option("ORG/NAME on the Hub, for the snippets of the card", default=None)
+
+    def check(self) -> None:
+        """Refuse an empty list of folders."""
+        if not self.run:
+            raise UserError("run= is missing: give runs/NAME.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,6 +72,11 @@ class OutputOptions(OptionGroup):
     )
     export_half: bool = option("store the exported weights in half precision", default=False)
     export_encoder: bool = option("also export the model without its classifier, to encoder/", default=False)
+    report: bool = option(
+        "write report.html, a page with scores, curves, classes, confusions and images, and answers.json, which it is "
+        "made of",
+        default=True,
+    )
     tracker: str | None = option("tracker of Accelerate, e.g. tensorboard, wandb, trackio", default=None)
 
     def check(self) -> None:

@@ -167,7 +167,7 @@ def conversion_options(given: Given) -> ConvertOptions:
 
 
 def report_options(given: Given) -> ReportOptions:
-    """The folder whose plots and cards are made again."""
+    """The folder whose plots, cards and page are made again, and what the page compares it with."""
     return fill(ReportOptions, given.values)
 
 

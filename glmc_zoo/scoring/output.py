@@ -9,7 +9,7 @@ from glmc_zoo.machine.lock import FolderLock, take_folder
 
 _STAGING = ".writing"
 # What an evaluation of one model writes at the top of its folder; the results come last.
-_FILES = ("plots", "predictions.parquet", "per_class.csv", "results.json")
+_FILES = ("plots", "report.html", "answers.json", "predictions.parquet", "per_class.csv", "results.json")
 _ADVICE = "choose another folder"
 
 

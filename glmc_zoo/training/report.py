@@ -1,5 +1,6 @@
 """What a run reports: its results, plots and exported model, and the lines on the screen."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ from glmc_zoo.results import (
     group_heading,
 )
 from glmc_zoo.scoring.calibration import calibration_lines
+from glmc_zoo.scoring.decoration import Decorations
 from glmc_zoo.scoring.loop import Scored
+from glmc_zoo.scoring.page.render import REPORT_FILE
 from glmc_zoo.scoring.report import class_recalls, group_sizes, group_support, one_group_note
 from glmc_zoo.text import printable
 from glmc_zoo.training.folder import RunFolder
@@ -178,6 +181,7 @@ def result_table(results: RunResults, folder: Path) -> str:
         *(calibration_lines(results.calibration) if results.calibration else []),
         f"scores  {shown}/results.json",
         *([f"plots   {shown}/plots"] if results.plots else []),
+        *([f"report  {shown}/{REPORT_FILE}"] if (folder / REPORT_FILE).is_file() else []),
         f"model   {shown}/model",
         f'load    timm.create_model("local-dir:{shown}/model", pretrained=True)',
     ]
@@ -206,12 +210,17 @@ def _score_lines(results: RunResults) -> list[str]:
 
 
 def write_outputs(
-    folder: RunFolder, results: RunResults, timm_model: nn.Module, heads: dict[str, torch.Tensor], options: RunOptions
+    folder: RunFolder,
+    results: RunResults,
+    timm_model: nn.Module,
+    heads: dict[str, torch.Tensor],
+    options: RunOptions,
+    keep_answers: Callable[[Decorations], None] | None = None,
 ) -> RunResults:
-    """Write scores, model, and then plots and card below the run folder, by the main process alone.
+    """Write scores, model, and then plots, card and page below the run folder, by the main process alone.
 
-    ``heads`` are what only training needs. Gives the results with exported weights, and with a warning for each plot or
-    card that could not be made.
+    ``heads`` are what only training needs, and ``keep_answers`` writes what the page shows of single images. Gives the
+    results with exported weights, and with a warning for each plot, card or page that could not be made.
 
     Raises:
         UserError: The model cannot be exported, or the disk is full; the scores stay.
@@ -229,7 +238,10 @@ def write_outputs(
             export_run(path / "encoder", timm_model, results, encoder_only=True, **more)
         exported = RunResults.load(model / "results.json")
         exported.save(path / "results.json")
-        return decorate_run(path, exported, folder.epoch_lines, options.push.push_to_hub)
+        repository, report = options.push.push_to_hub, options.output.report
+        return decorate_run(
+            path, exported, folder.epoch_lines, repository, report=report, keep_answers=keep_answers if report else None
+        )
 
 
 def _public_config(path: Path) -> str | None:

@@ -51,12 +51,14 @@ ADDED["evaluate"] |= {"temperature", "save"}
 ADDED["predict"] |= {"follow-links", "prior", "model-prior", "classes", "min-probability", "precision"}
 for name in ("evaluate", "predict"):
     ADDED[name] |= {"quote-formulas"}
+for name in ("train", "finetune", "second_stage", "evaluate"):
+    ADDED[name] |= {"report"}
 ADDED["finetune"] |= {"head-init", "head-kind", "head-loss", "feature-views", "feature-cache"}
 ADDED["finetune"] |= {"adapter", "head-lr-scale", "freeze-bn", "search-minutes"}
 # These take no value, and have a --no- beside them.
 _SWITCHES = """compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite
 dry-run export-half export-encoder official-val resident profile maxnorm no-test streaming overwrite private
-pull-request allow-duplicates follow-links accept-new-data freeze-bn quote-formulas int8"""
+pull-request allow-duplicates follow-links accept-new-data freeze-bn quote-formulas int8 report"""
 SWITCHES = set(_SWITCHES.split())
 
 
@@ -81,12 +83,11 @@ def test_the_data_of_an_inspection_needs_no_name() -> None:
         read_command_line(INSPECT, "", "", ["my_images", "other"])
 
 
-def test_the_folder_of_a_report_needs_no_name() -> None:
-    for words in (["runs/a"], ["--run", "runs/a"], ["runs/a", "--repo", "org/name"]):
+def test_the_folders_of_a_report_need_no_name() -> None:
+    for words in (["runs/a"], ["--run", "runs/a"], ["runs/a", "runs/b"], ["runs/a", "runs/b", "--repo", "org/name"]):
         given = read_command_line(REPORT, "", "", words)
-        assert given.explicit["run"] == "runs/a" and given.get("repo") in (None, "org/name")
-    with pytest.raises(UserError, match="Unknown argument runs/b"):
-        read_command_line(REPORT, "", "", ["runs/a", "runs/b"])
+        assert given.explicit["run"] == [word for word in words if word.startswith("runs")]
+        assert given.get("repo") in (None, "org/name")
     with pytest.raises(UserError, match="Unknown argument x"):
         read_command_line(TRAIN, "", "", ["x"])
 
