@@ -150,7 +150,7 @@ class FineTuning(Stage):
         if self.defaults:
             schedule = values_of(options.schedule)
             shown = " ".join(f"--{name.replace('_', '-')} {schedule[name]}" for name in self.defaults)
-            lines.append(f"defaults: {shown} (chosen with sgd on a small network, see benchmarks/README.md)")
+            lines.append(f"defaults: {shown} (chosen with sgd on a small network, see docs/settings.md)")
         return lines
 
 
