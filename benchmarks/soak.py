@@ -174,7 +174,7 @@ def figures(arguments: argparse.Namespace, whole: Attempt, attempts: list[Attemp
         "resumed": sum("Resumed from" in attempt.out for attempt in attempts),
         "equal_weights": weights[0] == weights[1],
         "one_line_of_epochs": lines(whole.folder) == lines(folder)
-        and [row["epoch"] for row in lines(folder)] == list(range(arguments.epochs)),
+        and [row["epoch"] for row in lines(folder)] == list(range(1, arguments.epochs + 1)),
         "left_over": left,
         "memory_mib": {"quarters_of_whole": parts, "peak_of_whole": round(whole.peak, 1), "peaks_between_kills": peaks},
         "memory_flat": parts[3] <= _GROWTH * parts[1] and max(peaks) <= _GROWTH * whole.peak,

@@ -89,5 +89,6 @@ from .method import (
     sampling_weights as sampling_weights,
 )
 from .metrics import LongTailMetrics as LongTailMetrics
+from .screen import set_verbosity as set_verbosity
 
 __version__: str

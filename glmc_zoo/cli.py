@@ -4,8 +4,11 @@ import atexit
 import importlib.util
 import io
 import os
+import platform
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +18,19 @@ from glmc_zoo.files import percent, text_table
 from glmc_zoo.options.given import Given, recipes_folder
 from glmc_zoo.options.parser import read_command_line
 from glmc_zoo.options.sections import COMMANDS, Command, option_names
+from glmc_zoo.screen import Verbosity, complain, say, verbosity
 
 _LIST_HELP = "list the published models with their scores, and the data sets of the catalogue"
+_COMPLETION_HELP = "print the completion script of a shell: bash, zsh or tcsh"
 
 
 def read_options(command: Command, description: str, argv: Sequence[str] | None = None) -> Given:
     """What the command line of a recipe gives; the first line of its docstring heads ``--help``."""
     from glmc_zoo.machine.command import command_line
 
-    return read_command_line(command, description.splitlines()[0], command_line(), argv)
+    given = read_command_line(command, description.splitlines()[0], command_line(), argv)
+    _greet()
+    return given
 
 
 def run_recipe(main: Callable[[], None]) -> None:
@@ -49,7 +56,7 @@ def run_recipe(main: Callable[[], None]) -> None:
     except KeyboardInterrupt as stop:
         status = getattr(stop, "status", 130)
         if str(stop) and int(os.environ.get("RANK", "0")) == 0:
-            print(f"{Path(sys.argv[0]).name}: {stop}", file=sys.stderr)
+            complain(f"{Path(sys.argv[0]).name}: {stop}")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         _end_process(status)
     if status:
@@ -70,7 +77,20 @@ def _explained(error: Exception) -> UserError | None:
 def _report(error: UserError) -> None:
     if int(os.environ.get("RANK", "0")) == 0 or error.in_one_process:
         sentence = as_command_line(error.sentence, option_names())
-        print(f"{Path(sys.argv[0]).name}: error: {sentence}", file=sys.stderr)
+        if verbosity() is Verbosity.VERBOSE:
+            traceback.print_exception(error)
+        complain(f"{Path(sys.argv[0]).name}: error: {sentence}")
+
+
+def _greet() -> None:
+    """Say on a terminal that the command runs, before PyTorch takes its seconds to load; with ``-v`` the versions."""
+    if int(os.environ.get("RANK", "0")) or verbosity() is Verbosity.QUIET:
+        return
+    if verbosity() is Verbosity.VERBOSE:
+        names = ("glmc_zoo", "torch", "timm", "accelerate", "datasets", "evaluate", "huggingface_hub")
+        say(", ".join(f"{name} {version(name)}" for name in names) + f"; Python {platform.python_version()}")
+    elif sys.stderr.isatty():
+        print("loading PyTorch and timm", file=sys.stderr, flush=True)
 
 
 def _print_any_name() -> None:
@@ -126,7 +146,8 @@ def main(argv: list[str] | None = None) -> None:
         run_recipe(_load(recipes()[name]).main)
     else:
         sys.argv = ["glmc-zoo"]
-        run_recipe(lambda: _list(rest) if name == "list" else _unknown(name))
+        own = {"list": _list, "completion": _completion}
+        run_recipe(lambda: own[name](rest) if name in own else _unknown(name))
 
 
 def _load(path: Path) -> Any:
@@ -144,16 +165,30 @@ def _usage() -> str:
         "",
         "commands (glmc-zoo COMMAND --help lists the options):",
     ]
-    for name, path in recipes().items():
-        summary = path.read_text(encoding="utf-8").split('"""')[1].splitlines()[0]
-        lines.append(f"  {name:<12} {summary}")
-    lines.append(f"  {'list':<12} {_LIST_HELP[0].upper()}{_LIST_HELP[1:]}.")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  {name:<12} {summary}" for name, summary in _summaries().items())])
+
+
+def _summaries() -> dict[str, str]:
+    """One line for each command: the first of its recipe's docstring."""
+    first = {name: path.read_text(encoding="utf-8").split('"""')[1] for name, path in recipes().items()}
+    own = {"list": _LIST_HELP, "completion": _COMPLETION_HELP}
+    return {name: text.splitlines()[0] for name, text in first.items()} | {
+        name: f"{text[0].upper()}{text[1:]}." for name, text in own.items()
+    }
 
 
 def _unknown(name: str) -> None:
-    known = [*recipes(), "list"]
+    known = [*recipes(), "list", "completion"]
     raise UserError(f"Unknown command {name!r}: give one of {', '.join(known)}.{did_you_mean(name, known)}")
+
+
+def _completion(arguments: list[str]) -> None:
+    if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
+        print(f"usage: glmc-zoo completion SHELL\n\n{_COMPLETION_HELP}")
+        return
+    from glmc_zoo.completion import completion_script
+
+    print(completion_script(arguments[0], _summaries()))
 
 
 def _list(arguments: list[str]) -> None:

@@ -7,6 +7,22 @@ from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroupSupport:
+    """What the score of a shot group rests on: its classes with a test image, and their test images."""
+
+    classes: int
+    images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """Shot groups: more than ``many`` training images make a class many-shot, fewer than ``few`` make it few-shot."""
+
+    many: int
+    few: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class LeftOutFacts:
     """Files of a data set that are not used, for one reason."""
 
@@ -66,7 +82,7 @@ class Seeds:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which epoch was taken (counted from 0; ``None`` where there are no epochs), and how it was chosen."""
+    """Which epoch was taken (counted from 1; ``None`` where there are no epochs), and how it was chosen."""
 
     epoch: int | None
     how: str

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from glmc_zoo.documents import read_json
 from glmc_zoo.errors import UserError
@@ -16,6 +16,7 @@ from glmc_zoo.facts import CalibrationFacts as CalibrationFacts
 from glmc_zoo.facts import ConvertedFacts as ConvertedFacts
 from glmc_zoo.facts import CorrectionFacts as CorrectionFacts
 from glmc_zoo.facts import FinetuneFacts as FinetuneFacts
+from glmc_zoo.facts import GroupSupport as GroupSupport
 from glmc_zoo.facts import HeadFacts as HeadFacts
 from glmc_zoo.facts import HeadTrial as HeadTrial
 from glmc_zoo.facts import Inventory, misfit
@@ -28,6 +29,7 @@ from glmc_zoo.facts import SecondStageFacts as SecondStageFacts
 from glmc_zoo.facts import Seeds as Seeds
 from glmc_zoo.facts import Selection as Selection
 from glmc_zoo.facts import StartFacts as StartFacts
+from glmc_zoo.facts import Thresholds as Thresholds
 from glmc_zoo.facts import WeightsFacts as WeightsFacts
 from glmc_zoo.fields import from_json
 from glmc_zoo.files import write_json
@@ -62,14 +64,6 @@ class Scores:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupSupport:
-    """What the score of a shot group rests on: its classes with a test image, and their test images."""
-
-    classes: int
-    images: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class BaselineFacts:
     """Another run on the same images, which the card of a published model shows beside it."""
 
@@ -82,14 +76,6 @@ class BaselineFacts:
 
 Intervals = dict[str, dict[str, list[float]]]
 """95 % interval ``[low, high]`` of each score, by the name of the scores (such as ``test``) and that of the score."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Thresholds:
-    """Shot groups: more than ``many`` training images make a class many-shot, fewer than ``few`` make it few-shot."""
-
-    many: int
-    few: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,10 +182,20 @@ class EvaluatedModel:
 class _Results:
     """What the results of a training and those of an evaluation share: reading and writing."""
 
+    folder: Path | None = field(default=None, compare=False, repr=False)
+    """Where they were written or read; not part of the file."""
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the scores of each split, and the figures in the folder."""
+        from glmc_zoo.notebook import results_html
+
+        headings = {group: group_heading(cast(Any, self), group) for group in cast(Any, self).groups or ()}
+        return results_html(self, headings)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types by name, ``schema`` first; `Origin` stands beside the rest, as in the file."""
         values = dataclasses.asdict(self)
-        origin = values.pop("origin")
+        origin, _ = values.pop("origin"), values.pop("folder")
         return {"schema": SCHEMA, **values, **origin}
 
     @classmethod
@@ -221,7 +217,7 @@ class _Results:
             raise UserError(f"{source} holds results of another kind: read them by {right}.")
         names = {f.name for f in dataclasses.fields(Origin)}
         origin = {name: value for name, value in values.items() if name in names}
-        results: _R = from_json(cls, {**values, "origin": origin}, source)
+        results: _R = from_json(cls, {**values, "origin": origin, "folder": None}, source)
         fault = misfit(results)
         if fault is not None:
             raise UserError(f"{source} cannot be right, {fault}: export the run again.")
@@ -230,9 +226,8 @@ class _Results:
     @classmethod
     def load(cls: type[_R], path: str | Path) -> _R:
         """The results in a file; see `from_dict`."""
-        return cls.from_dict(
-            read_json(Path(path), str(path), fix="Give the file that a finished run wrote."), str(path)
-        )
+        values = read_json(Path(path), str(path), fix="Give the file that a finished run wrote.")
+        return dataclasses.replace(cls.from_dict(values, str(path)), folder=Path(path).parent)
 
     def save(self, path: str | Path) -> None:
         """Write the results so that ``path`` holds the old text or the new one, never half of it."""
@@ -341,3 +336,13 @@ class EvaluationResults(_Results):
         """Scores without the corrections; ``None`` where there are no corrections."""
         found: Scores | None = getattr(self, f"{self.split}_plain")
         return found
+
+
+def group_heading(results: RunResults | EvaluationResults, group: str) -> str:
+    """A shot group with its number of classes: ``few (3 cl.)``, or ``few (2 of 3 cl., 14 img.)`` of tested ones."""
+    if results.groups is None:
+        return group
+    classes, support = results.groups[group], results.group_support.get(group)
+    if support is None or support.classes == classes:
+        return f"{group} ({classes} cl.)"
+    return f"{group} ({support.classes} of {classes} cl., {support.images} img.)"

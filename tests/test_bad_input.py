@@ -167,15 +167,15 @@ def test_loss_that_is_not_finite(train: Train, lab: Any, tmp_path: Path) -> None
     options = ["--epochs", 2, *lab.tiny, "--lr", 1e20, "--checkpoint-steps", 1, "--output-dir", out]
     outcome = train(*options)
     sentence = outcome.sentence
-    assert "loss is not finite at step 1 (epoch 0)" in sentence
+    assert "loss is not finite at step 1 (epoch 1)" in sentence
     for term in ("loss", "conventional", "rebalanced", "consistency"):
         assert f"{term} " in sentence
     good = out / "checkpoints" / "step-000000001"
     assert f"the last good checkpoint is {good}" in sentence
     assert sorted(path.name for path in good.parent.iterdir()) == [good.name]
     again = train(*options, "--resume", "auto")
-    assert f"Resumed from {good}: epoch 0, batch 1" in again.out
-    assert "at step 1 (epoch 0)" in again.sentence
+    assert f"Resumed from {good}: epoch 1, batch 2 is next" in again.out
+    assert "at step 1 (epoch 1)" in again.sentence
 
 
 def test_weights_that_are_not_finite_make_no_checkpoint(

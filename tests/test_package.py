@@ -29,26 +29,28 @@ CONTRACT = {
 HEAVY = {"torch", "timm", "datasets", "evaluate", "accelerate", "matplotlib", "sklearn", "torchvision", "PIL"}
 
 # What each package may import from this one; those of the same row do not know each other.
-FLOOR = {"disk", "documents", "errors", "facts", "fields", "files", "results", "text"}
+FLOOR = {"disk", "documents", "errors", "facts", "fields", "files", "notebook", "results", "screen", "text"}
 TRADES = {"method", "backbones", "data", "metrics", "hub"}
 # Options may read these modules, which are light.
 LIGHT = {"hub.push.target", "data.options", "data.catalogue", "method.registry", "method.switches"}
 MAY_IMPORT: dict[str, set[str]] = {
     "text": set(),
+    "screen": {"errors", "text"},
+    "notebook": {"files", "text"},
     "errors": {"text"},
     "disk": {"errors"},
     "documents": {"errors"},
     "facts": set(),
     "fields": {"errors"},
     "files": {"errors", "text"},
-    "results": {"documents", "errors", "facts", "fields", "files"},
+    "results": {"documents", "errors", "facts", "fields", "files", "notebook"},
     **dict.fromkeys(TRADES, FLOOR),
     "options": FLOOR | LIGHT,
     "machine": FLOOR,
     "scoring": FLOOR | TRADES | {"options", "machine"},
     "training": FLOOR | TRADES | {"options", "machine", "scoring"},
 }
-TOP = {"api", "cli", "conversion", "__main__", "__init__"}
+TOP = {"api", "cli", "completion", "conversion", "__main__", "__init__"}
 ALL_BELOW = {*MAY_IMPORT, *TOP}
 # Third-party packages of each package of this one; the rest take what the packages below them bring.
 LIBRARIES = {
@@ -60,6 +62,8 @@ LIBRARIES = {
     "hub": {"timm", "torch", "huggingface_hub", "safetensors", "jinja2"},
     "options": set(),
     "machine": {"torch", "accelerate", "psutil", "filelock"},
+    "completion": {"shtab"},
+    "screen": {"tqdm"},
 }
 LIBRARIES["data"].add("pillow_heif")
 LIBRARIES["scoring"] = {"pyarrow", "onnxruntime"}.union(*LIBRARIES.values())

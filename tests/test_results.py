@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
 import json
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from card_results import CONVERTED, MINIMAL, MORE, RESULTS, minimal_results, scores
+from PIL import Image
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.metrics import longtail_scores
@@ -165,3 +169,56 @@ def test_parts_of_results_that_cannot_be_right() -> None:
     for name, value, says in parts:
         with pytest.raises(UserError, match=says):
             RunResults.from_dict({**values, name: value}, "x.json")
+
+
+# ------------------------------------------------------------------------------------------------ in a notebook
+class _Cells(HTMLParser):
+    """The cells of all tables, row by row, and the attributes of the images."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.images: list[dict[str, str | None]] = []
+        self.tags: set[str] = set()
+        self._open = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self._open = tag in ("td", "th")
+        if tag == "tr":
+            self.rows.append([])
+        elif self._open:
+            self.rows[-1].append("")
+        elif tag == "img":
+            self.images.append(dict(attrs))
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = False
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.rows[-1][-1] += data
+
+
+def test_a_notebook_shows_scores_and_figures(tmp_path: Path) -> None:
+    Image.new("RGB", (3, 2)).save(tmp_path / "figure.png")
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "figure.png").rename(tmp_path / "plots" / "class_accuracy.png")
+    results = dataclasses.replace(
+        EVALUATION, data=DataFacts(name="<script>"), intervals={"validation": {"top1": [0.4, 0.6]}}, warnings=["a<b"]
+    )
+    results.save(tmp_path / "results.json")
+    html = EvaluationResults.load(tmp_path / "results.json")._repr_html_()
+    page = _Cells(html)
+    assert page.rows == [
+        ["", "top-1", "balanced", "many (0 cl.)", "medium (0 cl.)", "few (2 cl.)", "worst class", "ECE"],
+        ["validation", "50.0 [40.0, 60.0]", "40.0", "-", "-", "-", "0.0", "-"],
+    ]
+    (figure,) = page.images
+    assert figure["alt"] == "Figure: class accuracy"
+    data = base64.b64decode(str(figure["src"]).removeprefix("data:image/png;base64,"))
+    assert Image.open(io.BytesIO(data)).size == (3, 2)
+    assert "script" not in page.tags and "a&lt;b" in html
+    assert "No images were scored." in dataclasses.replace(EVALUATION, validation=None)._repr_html_()
+    assert results == EvaluationResults.load(tmp_path / "results.json")  # the folder is not part of them

@@ -2,6 +2,7 @@
 
 import os
 from datetime import timedelta
+from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
@@ -54,6 +55,19 @@ def make_accelerator(
         raise UserError("mixed_precision='fp16' needs a GPU; on a CPU give bf16 or no.")
     use_device(accelerator.device, threads)
     return accelerator
+
+
+def tracker_options(folder: Path) -> dict[str, dict[str, str]]:
+    """Options of each tracker of Accelerate that has them: the name of the run, and a place inside its folder."""
+    name, logs = folder.name, str(folder / "logs")
+    return {
+        "wandb": {"name": name, "dir": str(folder)},
+        "trackio": {"name": name},
+        "mlflow": {"run_name": name, "logging_dir": logs},
+        "clearml": {"task_name": name},
+        "dvclive": {"dir": logs},
+        "swanlab": {"experiment_name": name, "logdir": logs},
+    }
 
 
 def _check_tracker(name: str) -> None:

@@ -11,8 +11,14 @@ from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.fields import type_hints
 from glmc_zoo.options.given import Given, given_options
 from glmc_zoo.options.sections import Command
+from glmc_zoo.screen import set_verbosity
 
 _CONFIG_HELP = "YAML file of options, or the name of one in recipes/configs; the command line overrides it"
+
+_LEVELS = (
+    ("q", "quiet", "show results, warnings and errors alone"),
+    ("v", "verbose", "also show versions, and the traceback of an error"),
+)
 
 
 class _OneLine(argparse.HelpFormatter):
@@ -52,6 +58,11 @@ def build_parser(command: Command, description: str) -> argparse.ArgumentParser:
     general = parser.add_argument_group("general")
     general.add_argument("--help", "-h", action="help", help="show this help", default=argparse.SUPPRESS)
     general.add_argument("--config", metavar="FILE", help=_CONFIG_HELP, default=argparse.SUPPRESS)
+    for short, level, shown in _LEVELS:
+        general.add_argument(
+            f"--{level}", f"-{short}", dest="verbosity", action="store_const", const=level, help=shown,
+            default=argparse.SUPPRESS,
+        )  # fmt: skip
     for title, groups in command.sections.items():
         section = parser.add_argument_group(title)
         for group in groups:
@@ -83,7 +94,7 @@ def _metavar(name: str, parts: Sequence[Any]) -> str:
 
 def _help(field: dataclasses.Field[Any], kind: Any, decided_by: str | None) -> str:
     """The line of one option: what it is, its choices, and its default or who decides it."""
-    choices = _choices(field, kind)
+    choices = choices_of(field, kind)
     text = field.metadata["help"] + (f" [{' | '.join(choices)}]" if choices else "")
     decided_by = decided_by or field.metadata["decided_by"]
     if decided_by is not None:
@@ -96,7 +107,8 @@ def _help(field: dataclasses.Field[Any], kind: Any, decided_by: str | None) -> s
     return f"{text} (default: {str(default).lower() if isinstance(default, bool) else default})"
 
 
-def _choices(field: dataclasses.Field[Any], kind: Any) -> list[str]:
+def choices_of(field: dataclasses.Field[Any], kind: Any) -> list[str]:
+    """The values that an option is limited to; none where it takes others."""
     if field.metadata["choices"] is not None:
         return list(field.metadata["choices"]())
     literals = [part for part in (kind, *get_args(kind)) if get_origin(part) is Literal]
@@ -118,4 +130,6 @@ def read_command_line(command: Command, description: str, called: str, argv: Seq
         kind = "option" if name.startswith("-") else "argument"
         known = [f"--{known.replace('_', '-')}" for known in command.types]
         raise UserError(f"Unknown {kind} {name}; --help lists every option.{did_you_mean(name, known)}")
-    return given_options(command, vars(found), called)
+    given = vars(found)
+    set_verbosity(given.pop("verbosity", "normal"))
+    return given_options(command, given, called)

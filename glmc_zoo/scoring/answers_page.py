@@ -16,8 +16,7 @@ from glmc_zoo.data import ImageSplit
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import percent, replace_file
 from glmc_zoo.metrics import GROUPS, group_of_classes
-from glmc_zoo.results import EvaluationResults
-from glmc_zoo.scoring.report import group_heading
+from glmc_zoo.results import EvaluationResults, group_heading
 from glmc_zoo.text import printable
 
 MOST_IMAGES = 24

@@ -38,6 +38,7 @@ from glmc_zoo.scoring.output import EvaluationFolder
 from glmc_zoo.scoring.saving import check_foldable, check_saving, save_corrected
 from glmc_zoo.scoring.shots import prior_counts, shot_groups
 from glmc_zoo.scoring.thresholds import precision_thresholds
+from glmc_zoo.screen import say
 from glmc_zoo.text import printable
 
 
@@ -100,11 +101,11 @@ class EvaluationRun:
             f"{self.options.data.data}: {self.num_images or 'streamed'} {self.options.evaluation.split} images in "
             f"{len(self.data.class_names)} classes{trained}; results in {self.folder}"
         )
-        self.accelerator.print(printable(heading))
+        say(printable(heading), main_process=self.accelerator.is_local_main_process)
         inventory = self.data.facts.inventory
         lines = [] if inventory is None else inventory_lines(inventory)
         for line in [*lines, *(f"note: {as_shown(note)}" for note in self.notes)]:
-            self.accelerator.print(line)
+            say(line, main_process=self.accelerator.is_local_main_process)
 
     def models(self) -> Iterator[tuple[str, Classifier]]:
         """Short name and classifier of each model, loaded when its turn comes."""
@@ -122,7 +123,7 @@ class EvaluationRun:
         images, scaling = as_trained(self.split, source, self.options.data)
         notes = [*notes, *scaling]
         for note in notes:
-            self.accelerator.print(f"note: {as_shown(note)}")
+            say(f"note: {as_shown(note)}", main_process=self.accelerator.is_local_main_process)
         scored = score_split(
             classifier,
             self._loader(classifier, images),
@@ -136,7 +137,7 @@ class EvaluationRun:
         )
         if isinstance(data, StreamedData):
             for note in (untested := untested_note(data.class_names, scored.counts.support)):
-                self.accelerator.print(f"note: {as_shown(note)}")
+                say(f"note: {as_shown(note)}", main_process=self.accelerator.is_local_main_process)
             notes = [*notes, *untested]
         results = self._results(name, source, classifier, scored, posthoc, [*self.notes, *notes], start)
         results = on_main_process(
@@ -170,7 +171,7 @@ class EvaluationRun:
             if saved is not None:
                 results = report.decorate_saved(saved, folder, results)
                 print(printable(f"saved    {saved}"))
-        return results
+        return replace(results, folder=folder)
 
     def _results(
         self,

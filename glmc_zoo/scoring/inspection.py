@@ -15,6 +15,7 @@ from glmc_zoo.errors import UserError, as_shown
 from glmc_zoo.facts import Inventory
 from glmc_zoo.files import text_table
 from glmc_zoo.metrics import GROUPS, group_of_classes, tercile_thresholds
+from glmc_zoo.notebook import table_html
 from glmc_zoo.options.commands import InspectionOptions, InspectOptions
 from glmc_zoo.options.images import ShotOptions
 from glmc_zoo.results import Thresholds
@@ -55,6 +56,14 @@ class Inspection:
         """The classes by the number of their images, those with the most first: in training where there is a split."""
         counts = self.class_counts.get("train") or next(iter(self.class_counts.values()))
         return sorted(range(len(counts)), key=lambda label: -counts[label])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the images of each class in each split."""
+        rows = [
+            [self.class_names[label], *(f"{counts[label]:,}" for counts in self.class_counts.values())]
+            for label in self.order
+        ]
+        return table_html(["class", *self.class_counts], rows, caption=f"Images of {self.name}, by class")
 
 
 def inspect_data(options: InspectOptions) -> Inspection:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import length_hint
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.machine.processes import own_share
 from glmc_zoo.scoring.preprocessing import Preprocessing
+from glmc_zoo.screen import progress_bar
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,12 @@ def logit_batches(
 
     The network is in evaluation mode and not wrapped, because the processes' shares may differ in length.
     """
-    for images, second, third in own_share(loader, accelerator):
-        with accelerator.autocast():
-            pixels = classifier.normalize(images.to(accelerator.device, non_blocking=True))
-            # Not every network takes an empty batch.
-            logits = classifier.network(pixels) if len(pixels) else pixels.new_zeros(0, classifier.num_classes)
-        yield logits.float(), second, third
+    total = length_hint(loader) or None  # a stream has no length
+    with progress_bar(total=total, desc="scoring", unit="batch", main_process=accelerator.is_main_process) as bar:
+        for images, second, third in own_share(loader, accelerator):
+            with accelerator.autocast():
+                pixels = classifier.normalize(images.to(accelerator.device, non_blocking=True))
+                # Not every network takes an empty batch.
+                logits = classifier.network(pixels) if len(pixels) else pixels.new_zeros(0, classifier.num_classes)
+            bar.update()
+            yield logits.float(), second, third

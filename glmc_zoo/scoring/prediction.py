@@ -37,6 +37,7 @@ from glmc_zoo.scoring.prediction_files import (
     problems_path,
 )
 from glmc_zoo.scoring.prior_shift import prior_table
+from glmc_zoo.screen import say
 from glmc_zoo.text import escaped, printable
 
 Batch = tuple[Tensor, list[int], list[tuple[int, str]]]
@@ -81,9 +82,9 @@ class PredictionRun:
         """Print what is about to be classified by what, and what was left out."""
         _, height, width = self.classifier.data_config["input_size"]
         heading = f"{self.options.model}: {len(self.labels)} classes, {height} x {width} pixels"
-        self.accelerator.print(printable(f"{heading}; {len(self.files)} images"))
+        say(printable(f"{heading}; {len(self.files)} images"), main_process=self.accelerator.is_local_main_process)
         if self.left_out:
-            self.accelerator.print(printable(self.left_out))
+            say(printable(self.left_out), main_process=self.accelerator.is_local_main_process)
 
     def predict(self) -> list[Prediction]:
         """Classify every image once, over all processes; the same in each.
@@ -149,7 +150,8 @@ class PredictionRun:
             self.decision, estimate = self.decision.estimated(logits)
             before = self.decision.model_prior
             assert before is not None
-            self.accelerator.print(prior_table(self.labels, before, estimate, len(logits)))
+            table = prior_table(self.labels, before, estimate, len(logits))
+            say(table, main_process=self.accelerator.is_local_main_process)
         return iter(stored)
 
     def _steps(self, batches: Iterator[Batch]) -> Iterator[list[Prediction]]:

@@ -12,7 +12,7 @@ from glmc_zoo.hub.folder import file_sha256
 from glmc_zoo.machine.command import without_folder
 from glmc_zoo.metrics import GROUPS, ScoreCounts, group_of_classes, recalls
 from glmc_zoo.options.images import ShotOptions
-from glmc_zoo.results import EvaluatedModel, EvaluationResults, GroupSupport, RunResults, Thresholds
+from glmc_zoo.results import EvaluatedModel, EvaluationResults, GroupSupport, Thresholds, group_heading
 from glmc_zoo.scoring.decoration import Decorations, draw_results
 from glmc_zoo.scoring.loop import Predictions, Scored
 from glmc_zoo.scoring.model import Classifier
@@ -39,16 +39,6 @@ def group_support(counts: ScoreCounts) -> dict[str, GroupSupport]:
     if not counts.has_groups:
         return {}
     return {name: GroupSupport(**numbers) for name, numbers in counts.group_support().items()}
-
-
-def group_heading(results: RunResults | EvaluationResults, group: str) -> str:
-    """A shot group with its number of classes: ``few (3 cl.)``, or ``few (2 of 3 cl., 14 img.)`` of tested ones."""
-    if results.groups is None:
-        return group
-    classes, support = results.groups[group], results.group_support.get(group)
-    if support is None or support.classes == classes:
-        return f"{group} ({classes} cl.)"
-    return f"{group} ({support.classes} of {classes} cl., {support.images} img.)"
 
 
 def one_group_note(class_counts: Sequence[int], shots: ShotOptions) -> list[str]:

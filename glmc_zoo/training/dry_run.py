@@ -16,6 +16,7 @@ from glmc_zoo.facts import Inventory
 from glmc_zoo.machine.clock import StageClock
 from glmc_zoo.machine.hardware import peak_memory
 from glmc_zoo.options.run import HeadStage, RunOptions, saved
+from glmc_zoo.text import printable
 from glmc_zoo.training.head_run import HeadRun
 from glmc_zoo.training.loop import CheckpointHook
 from glmc_zoo.training.run import TrainingRun
@@ -131,9 +132,10 @@ def print_head_estimate(run: HeadRun) -> HeadDryRun:
 
 
 def _print(run: ScoredRun, estimate: DryRun) -> None:
-    run.say("options  as config.yaml would have them:")
-    run.say("\n".join(f"  {line}" for line in yaml.safe_dump(estimate.options, sort_keys=False).splitlines()))
-    run.say(estimate.text)
+    if run.accelerator.is_local_main_process:  # the result of a dry run, which ``quiet`` shows too
+        options = yaml.safe_dump(estimate.options, sort_keys=False).splitlines()
+        print("options  as config.yaml would have them:", *(f"  {printable(line)}" for line in options), sep="\n")
+        print(printable(estimate.text))
 
 
 class _StepTimer(StageClock):

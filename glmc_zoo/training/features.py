@@ -12,7 +12,6 @@ from accelerate.utils import gather_object
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from glmc_zoo.data import ImageSplit
 from glmc_zoo.data.feeding.datasets import EvalDataset
@@ -23,6 +22,7 @@ from glmc_zoo.disk import disk_errors
 from glmc_zoo.machine.processes import on_main_process, own_share
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.scoring.preprocessing import Preprocessing
+from glmc_zoo.screen import progress_bar
 from glmc_zoo.training.adapters import encoder_tensors
 
 _PART_IMAGES = 1024
@@ -139,9 +139,7 @@ def compute_features(
     loader = batch_loader(EvalDataset(split, transform), share, batch_size, workers)
     shown = accelerator.is_main_process and len(todo) > 0
     computed = []
-    with tqdm(
-        total=len(split), initial=len(done), desc="features", unit="image", disable=None if shown else True
-    ) as bar:
+    with progress_bar(total=len(split), initial=len(done), desc="features", unit="image", main_process=shown) as bar:
         for positions, features in _in_parts(_batches(classifier, loader, transform, accelerator, bar)):
             parts.write(positions, features)
             computed.append((positions, features))

@@ -14,6 +14,7 @@ from glmc_zoo.hub.export.run import mend_exports
 from glmc_zoo.machine.lock import FolderLock, take_folder
 from glmc_zoo.machine.processes import on_main_process
 from glmc_zoo.options.run import RunOptions, option_defaults, saved
+from glmc_zoo.screen import say
 from glmc_zoo.text import printable
 from glmc_zoo.training.metrics_file import EpochLines, read_epochs
 
@@ -110,12 +111,12 @@ class RunFolder:
         before = self.epoch_lines()
         for number, reason in before.damaged.items():
             what = "and is dropped: its epoch is repeated" if number == before.half else "and stays as it is"
-            print(printable(f"note: Line {number} of {self.metrics} cannot be read ({reason}), {what}."))
+            say(f"note: Line {number} of {printable(str(self.metrics))} cannot be read ({reason}), {what}.")
         rows = {number: row["epoch"] for number, row in before.numbered}
         lines = [
             line.decode("utf-8", "surrogateescape") + "\n"
             for number, line in enumerate(before.lines, start=1)
-            if rows.get(number, -1) < finished and number != before.half
+            if rows.get(number, 0) <= finished and number != before.half
         ]
         replace_file(self.metrics, lambda file: file.writelines(lines), errors="surrogateescape")
 

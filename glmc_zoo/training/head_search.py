@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from glmc_zoo.data import LongTailData
 from glmc_zoo.data.folds import ALWAYS_TRAINS
@@ -25,6 +24,7 @@ from glmc_zoo.method.linear_heads import (
 )
 from glmc_zoo.options.model import TuneOptions
 from glmc_zoo.results import HeadFacts, HeadTrial
+from glmc_zoo.screen import progress_bar
 
 Progress = Callable[[float], None]
 """Is told the share that is done, from 0 to 1."""
@@ -112,7 +112,7 @@ def search_head(
     settings = [HeadSetting(*values) for values in product(losses, WEIGHT_DECAYS)]
     used = folds_for(len(labels), features.shape[-1], len(class_counts))
     folds = torch.from_numpy(np.where(fold < used, fold, ALWAYS_TRAINS)).to(device)
-    with tqdm(total=100, desc="classifiers", unit="%", disable=None if show else True) as bar:
+    with progress_bar(total=100, desc="classifiers", unit="%", main_process=show) as bar:
 
         def progress(share: float) -> None:
             bar.update(max(0, round(95 * share) - bar.n))

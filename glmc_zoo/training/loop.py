@@ -11,13 +11,13 @@ import torch
 from accelerate import Accelerator, skip_first_batches
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from glmc_zoo.data import Normalize, PairedBatch
 from glmc_zoo.errors import UserError
 from glmc_zoo.machine.processes import own_share
 from glmc_zoo.machine.transfer import Transfer
 from glmc_zoo.method import Mix, MixedLossTask
+from glmc_zoo.screen import progress_bar
 from glmc_zoo.training.progress import Progress
 from glmc_zoo.training.saving import SaveTimes
 from glmc_zoo.training.step import TrainStep
@@ -106,7 +106,7 @@ class _Losses:
             step = self.progress.step - len(self.pending) + row
             terms = ", ".join(f"{n} {float(v):g}" for n, v in zip(self.names, values[row], strict=True))
             raise NotFiniteError(
-                f"The loss is not finite at step {step} (epoch {self.progress.epoch}): {terms}; the last good "
+                f"The loss is not finite at step {step} (epoch {self.progress.epoch + 1}): {terms}; the last good "
                 f"checkpoint is {newest}; lower lr=, set clip_grad=1 or avoid fp16, in another output_dir=."
             )
         # One by one: the last bits of a sum must not depend on where a checkpoint cut it.
@@ -131,6 +131,8 @@ class EpochTrainer:
     normalize: Normalize
     progress: Progress
     """Advanced with every batch; batches that it counts already are left out."""
+    epochs: int
+    """Of the whole run."""
     seed: int
     """Seed of the mixing, together with epoch, batch and process."""
     frozen: Sequence[nn.Module] = ()
@@ -138,6 +140,7 @@ class EpochTrainer:
     ema: ModelEmaV3 | None = None
     """Updated after every optimiser step."""
     checkpoints: CheckpointHook = field(default_factory=CheckpointHook)
+    _bar: Any = field(default=None, init=False)
 
     def train(self) -> dict[str, float]:
         """Train through the rest of epoch ``progress.epoch``.
@@ -153,10 +156,7 @@ class EpochTrainer:
         self.step.task.train()
         for module in self.frozen:
             module.eval()
-        bar = tqdm(
-            total=length, initial=progress.batch, desc=f"epoch {progress.epoch}", leave=False,
-            disable=None if accelerator.is_main_process else True,
-        )  # fmt: skip
+        bar = self._progress_bar(length)
         self.step.begin(progress.epoch, progress.batch, length)
         if times is not None:
             times.begin()
@@ -173,6 +173,7 @@ class EpochTrainer:
             progress.batch += 1
             progress.step += 1
             images += len(result["output"])
+            bar.update()
             clock.step_done()
             due = times is not None and times.after_step(progress.step, between=accelerator.sync_gradients)
             # The end of an epoch has a checkpoint of its own, after an evaluation that a run which stops leaves out.
@@ -180,14 +181,33 @@ class EpochTrainer:
             if progress.batch % _LOOK_EVERY == 0 or progress.batch == length or save:
                 means = losses.read(self.checkpoints.newest())
                 speed = images * accelerator.num_processes / (time.perf_counter() - start)
-                bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()} | {"images/s": f"{speed:.0f}"})
-                bar.update(progress.batch - bar.n)
+                bar.set_postfix({"loss": f"{means['loss']:.3f}", "images/s": f"{speed:.0f}"}, refresh=False)
                 if save:
                     self.checkpoints.save()
-        bar.close()
         elapsed = time.perf_counter() - start
         means = {name: total / progress.batch for name, total in progress.sums.items()}
         return means | {"images_per_second": images * accelerator.num_processes / elapsed if images else 0.0}
+
+    def close(self) -> None:
+        """The progress bar goes: the run ends here."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _progress_bar(self, length: int) -> Any:
+        """The bar of the whole run, now in this epoch of so many batches."""
+        if self._bar is None:
+            total, done = self.epochs * length, self.progress.epoch * length + self.progress.batch
+            # By the mean speed: the time left then has the evaluations in it.
+            self._bar = progress_bar(
+                total=total,
+                initial=done,
+                desc="",
+                unit="step",
+                main_process=self.step.accelerator.is_main_process,
+                smoothing=0,
+            )
+        self._bar.set_description(f"epoch {self.progress.epoch + 1}/{self.epochs}", refresh=False)
+        return self._bar
 
     def _rest(self) -> Any:
         """The batches still to do; none where accepted new data made the epoch shorter than what is done of it."""

@@ -18,10 +18,19 @@ from glmc_zoo.method.registry import get_registered, method_names, plugins_of
 from glmc_zoo.metrics import GROUPS
 from glmc_zoo.options.run import HeadStage, RunOptions, flat, saved
 from glmc_zoo.options.schedule import ScheduleOptions
-from glmc_zoo.results import ModelFacts, PluginFacts, RunResults, ScheduleFacts, Scores, Seeds, Thresholds
+from glmc_zoo.results import (
+    ModelFacts,
+    PluginFacts,
+    RunResults,
+    ScheduleFacts,
+    Scores,
+    Seeds,
+    Thresholds,
+    group_heading,
+)
 from glmc_zoo.scoring.calibration import calibration_lines
 from glmc_zoo.scoring.loop import Scored
-from glmc_zoo.scoring.report import class_recalls, group_heading, group_sizes, group_support, one_group_note
+from glmc_zoo.scoring.report import class_recalls, group_sizes, group_support, one_group_note
 from glmc_zoo.text import printable
 from glmc_zoo.training.folder import RunFolder
 from glmc_zoo.training.inputs import InputSpec
@@ -149,7 +158,7 @@ def _sam_text(schedule: ScheduleOptions) -> str:
 def epoch_line(row: dict[str, Any], epochs: int) -> str:
     """An epoch's losses and scores in one line."""
     scores = row.get("test") or row.get("validation") or {}
-    text = f"epoch {row['epoch'] + 1}/{epochs}  loss {row['loss']:.3f}  lr {row['lr']:.4f}"
+    text = f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.3f}  lr {row['lr']:.4f}"
     shown = ("top1", "balanced_accuracy", *GROUPS) if scores else ()
     text += "".join(f"  {name} {percent(scores[name])}" for name in shown)
     return f"{text}  ({row['images_per_second']:.0f} images/s)"

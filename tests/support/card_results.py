@@ -85,7 +85,7 @@ RESULTS = RunResults(
     method="glmc",
     preset="official",
     config={"lr": 0.1, "epochs": 40},
-    selection=Selection(epoch=39, how="last epoch"),
+    selection=Selection(epoch=40, how="last epoch"),
     seeds=Seeds(seed=11, data_seed=3),
     plots=["class_accuracy.png", "group_confusion.png", "training.png"],
     wall_time_s=3725.4,

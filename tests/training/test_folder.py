@@ -28,14 +28,14 @@ def options(**values: object) -> RunOptions:
 
 def test_half_a_line_is_not_an_epoch(accelerate: Callable[..., Accelerator], tmp_path: Path) -> None:
     folder = RunFolder(accelerate(), options(output_dir=str(tmp_path / "run")), "name")
-    for epoch in range(3):
+    for epoch in range(1, 4):
         folder.append({"epoch": epoch, "test": {"top1": 0.5}})
     text = folder.metrics.read_text()
     folder.metrics.write_text(text[:-2])  # the braces are not closed
-    assert [row["epoch"] for row in folder.epoch_lines().rows] == [0, 1]
+    assert [row["epoch"] for row in folder.epoch_lines().rows] == [1, 2]
     folder.keep_epochs(1)
-    folder.append({"epoch": 1})
-    assert [json.loads(line)["epoch"] for line in folder.metrics.read_text().splitlines()] == [0, 1]
+    folder.append({"epoch": 2})
+    assert [json.loads(line)["epoch"] for line in folder.metrics.read_text().splitlines()] == [1, 2]
 
 
 def test_a_folder_belongs_to_one_run(accelerate: Callable[..., Accelerator], tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_two_resumptions_at_once_are_one_run(lab: Any, tmp_path: Path) -> None:
     assert sorted(status for _, _, status in ends) == [0, 2], ends
     (error,) = [err for _, err, status in ends if status == 2]
     assert "is used by process" in error and "Traceback" not in error
-    assert [row["epoch"] for row in lab.rows(run)] == list(range(20))
+    assert [row["epoch"] for row in lab.rows(run)] == list(range(1, 21))
     assert not [path for path in run.iterdir() if path.name.startswith(".")]
 
 
@@ -179,12 +179,12 @@ def test_damaged_lines_are_told_and_kept(
 ) -> None:
     """But for half a line at the end, whose epoch a resumed run repeats."""
     folder = RunFolder(accelerate(), options(output_dir=str(tmp_path / "run")), "name")
-    folder.metrics.write_bytes(b'{"epoch": 0}\n\xff\x1b[2J\n{"loss": 1}\n{"epoch": 2}\n{"epoch": 3}\n{"epo')
+    folder.metrics.write_bytes(b'{"epoch": 1}\n\xff\x1b[2J\n{"loss": 1}\n{"epoch": 3}\n{"epoch": 4}\n{"epo')
     folder.keep_epochs(3)
-    assert folder.metrics.read_bytes() == b'{"epoch": 0}\n\xff\x1b[2J\n{"loss": 1}\n{"epoch": 2}\n'
+    assert folder.metrics.read_bytes() == b'{"epoch": 1}\n\xff\x1b[2J\n{"loss": 1}\n{"epoch": 3}\n'
     notes = capsys.readouterr().out.splitlines()
     assert [note.split(" of ")[0] for note in notes] == ["note: Line 2", "note: Line 3", "note: Line 6"]
     assert notes[1].endswith("(it has no number of an epoch), and stays as it is.")
     assert notes[2].endswith("and is dropped: its epoch is repeated.")
     lines = folder.epoch_lines()
-    assert [row["epoch"] for row in lines.rows] == [0, 2] and list(lines.damaged) == [2, 3] and lines.half is None
+    assert [row["epoch"] for row in lines.rows] == [1, 3] and list(lines.damaged) == [2, 3] and lines.half is None

@@ -118,5 +118,5 @@ def test_neither_workers_nor_an_interruption_change_a_bit(train: Train, lab: Any
     middle = tmp_path / "resumed" / "checkpoints" / "step-000000004"  # of 3 steps an epoch
     outcome = train(*options, "--output-dir", tmp_path / "resumed", "--resume", middle)
     assert outcome.status == 0, outcome.err
-    assert "epoch 1, batch 1." in outcome.out
+    assert "epoch 2, batch 2 is next." in outcome.out
     assert lab.same_weights(whole, lab.weights(tmp_path / "resumed"))

@@ -149,7 +149,7 @@ def test_a_method_registered_in_python(finished: Callable[..., Any], lab: Any, t
     run_counts = [int(5 * 2 ** (-c / 9) + 1e-9) for c in range(10)]
     run = finished("train", **OPTIONS, method="two_views", output_dir=tmp_path / "run")
     assert run.task.epochs_begun == [0, 1]
-    assert [row["epoch"] for row in lab.rows(tmp_path / "run")] == [0, 1]
+    assert [row["epoch"] for row in lab.rows(tmp_path / "run")] == [1, 2]
     results = lab.results(tmp_path / "run")
     assert (results["method"], results["method_title"]) == ("two_views", "mean of two views")
     (origin,) = results["plugins"]

@@ -34,7 +34,7 @@ def options(**values: object) -> RunOptions:
 
 
 def test_an_epoch_is_one_line_with_its_scores() -> None:
-    row: dict[str, Any] = {"epoch": 2, "loss": 1.23456, "lr": 0.05, "images_per_second": 99.6}
+    row: dict[str, Any] = {"epoch": 3, "loss": 1.23456, "lr": 0.05, "images_per_second": 99.6}
     assert epoch_line(row, 40) == "epoch 3/40  loss 1.235  lr 0.0500  (100 images/s)"
     row["validation"] = {"top1": 0.5, "balanced_accuracy": 0.25, "many": None, "medium": 1.0, "few": 0.0}
     assert "lr 0.0500  top1 50.0  balanced_accuracy 25.0  many -  medium 100.0  few 0.0  (" in epoch_line(row, 40)

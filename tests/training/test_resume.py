@@ -36,7 +36,7 @@ STATEFUL = [
 def assert_same_end(lab: Any, whole: Path, resumed: Path) -> None:
     assert lab.same_weights(lab.weights(whole), lab.weights(resumed))
     expected, rows = lab.rows(whole), lab.rows(resumed)
-    assert [row["epoch"] for row in rows] == list(range(len(expected)))
+    assert [row["epoch"] for row in rows] == list(range(1, 1 + len(expected)))
     for one, other in zip(expected, rows, strict=True):
         assert {**one, "images_per_second": 0} == {**other, "images_per_second": 0}
     for name in ("test", "selection", "second_stage"):
@@ -59,7 +59,7 @@ def uninterrupted(train: Train, lab: Any, whole: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("batches", "resumed_from"),
-    [(2, None), (4, "epoch 0, batch 2"), (6, "epoch 1, batch 0"), (7, "epoch 1, batch 2"), (12, "epoch 2, batch 2")],
+    [(2, None), (4, "epoch 1, batch 3"), (6, "epoch 2, batch 1"), (7, "epoch 2, batch 3"), (12, "epoch 3, batch 3")],
 )
 def test_interrupted_after_so_many_batches(
     train: Train,
@@ -76,7 +76,7 @@ def test_interrupted_after_so_many_batches(
         train(*options)
     outcome = train(*options, "--resume", "auto")
     assert outcome.status == 0, outcome.err
-    assert (f": {resumed_from}." if resumed_from else "starts at its beginning") in outcome.out
+    assert (f": {resumed_from} is next." if resumed_from else "starts at its beginning") in outcome.out
     assert_same_end(lab, whole, tmp_path / "run")
 
 
@@ -109,7 +109,7 @@ def test_going_back_to_a_chosen_checkpoint_and_a_finished_run(
     # A finished run goes straight to its end, also when its exported model is gone.
     shutil.rmtree(tmp_path / "run" / "model")
     outcome = train(*lab.tiny, *STATEFUL, "--output-dir", tmp_path / "run", "--resume", "auto")
-    assert "epoch 3, batch 0" in outcome.out and "images/s" not in outcome.out
+    assert ": complete." in outcome.out and "images/s" not in outcome.out
     assert_same_end(lab, whole, tmp_path / "run")
     outcome = train(*lab.tiny, *STATEFUL, "--resume", oldest)
     assert outcome.status == 0 and f"Resumed from {oldest}" in outcome.out, outcome.err
@@ -124,7 +124,7 @@ def test_without_a_checkpoint_no_epoch_is_written_twice(
         train(*options)
     assert len(lab.rows(tmp_path / "run")) == 1
     assert train(*options, "--resume", "auto").status == 0
-    assert [row["epoch"] for row in lab.rows(tmp_path / "run")] == [0, 1, 2]
+    assert [row["epoch"] for row in lab.rows(tmp_path / "run")] == [1, 2, 3]
 
 
 def test_checkpoints_are_written_between_optimiser_steps(train: Train, lab: Any, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_change_is_refused_and_then_accepted(
     assert results["data"]["notes"] == [note]
     assert sum(results["class_counts"]) == len(list((data / "train").rglob("*.png")))
     assert "accept_new_data" not in results["config"]
-    assert [row["epoch"] for row in lab.rows(tmp_path / "run")] == [0, 1]
+    assert [row["epoch"] for row in lab.rows(tmp_path / "run")] == [1, 2]
 
 
 def test_other_classes_are_refused_in_any_case(interrupted: Callable[..., Any], data: Path, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_an_epoch_that_became_shorter_than_what_is_done_of_it(
     for path in sorted((data / "train" / "ant").iterdir())[2:]:
         path.unlink()  # 14 images are left, in 4 batches
     outcome = train(*options, "--resume", "auto", "--accept-new-data")
-    assert outcome.status == 0 and "epoch 0, batch 5" in outcome.out, outcome.err
+    assert outcome.status == 0 and "epoch 1, batch 6 is next" in outcome.out, outcome.err
     first, second = lab.rows(tmp_path / "run")
     assert first["images_per_second"] == 0 and second["images_per_second"] > 0
     assert 0 < first["loss"] < 10
@@ -307,6 +307,6 @@ def test_two_processes_refuse_and_accept_together(lab: Any, data: Path, tmp_path
     assert refused.status != 0 and len(reports) == 1 and "class ant has 4 training images instead of 12" in reports[0]
     outcome = lab.torchrun(lab.recipe, *options, "--resume", "auto", "--accept-new-data", cwd=tmp_path)
     assert outcome.status == 0 and outcome.out.count("Resumed from") == 1, outcome.err
-    assert "epoch 1, batch 2." in outcome.out
+    assert "epoch 2, batch 3 is next." in outcome.out
     assert lab.results(tmp_path / "run")["class_counts"] == [4, 8, 4]
     assert len(lab.rows(tmp_path / "run")) == 2

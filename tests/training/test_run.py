@@ -42,7 +42,7 @@ def test_a_run_leaves_everything(train: Train, lab: Any, tmp_path: Path) -> None
 
 
 def _check_metrics(lines: list[dict[str, Any]]) -> None:
-    assert [line["epoch"] for line in lines] == [0, 1, 2]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
     for epoch, line in enumerate(lines):
         assert {"loss", "conventional", "rebalanced", "consistency", "lr", "images_per_second", "test"} <= line.keys()
         assert line["test"].keys() >= SCORES
@@ -66,7 +66,7 @@ def _check_results(results: dict[str, Any], last: dict[str, Any]) -> None:
     assert results["thresholds"]["many"] == 100 and results["thresholds"]["few"] == 20
     assert results["seeds"] == {"seed": 0, "data_seed": 0}
     assert results["data"]["selection"] == "ldam" and results["data"]["name"] == "digits_lt"
-    assert results["selection"]["epoch"] == 2 and "last" in results["selection"]["how"]
+    assert results["selection"]["epoch"] == 3 and "last" in results["selection"]["how"]
     assert results["wall_time_s"] > 0
     assert results["versions"]["torch"] == importlib.metadata.version("torch")
     assert results["command"].startswith("python recipes/train.py --epochs 3")
@@ -101,7 +101,7 @@ def test_best_is_chosen_on_the_validation_split_alone(train: Train, lab: Any, tm
     assert all("validation" in line and "test" not in line for line in lines)
     scores = [line["validation"]["balanced_accuracy"] for line in lines]
     results = lab.results(tmp_path / "run")
-    assert results["selection"]["epoch"] == int(np.argmax(scores)), scores
+    assert results["selection"]["epoch"] == 1 + int(np.argmax(scores)), scores
     assert "validation" in results["selection"]["how"]
     assert results["data"]["val_images"] > 0
     # The weights are those of that epoch: scored again, they give its validation score.
@@ -131,7 +131,7 @@ def test_best_takes_an_earlier_epoch_when_training_falls_apart(
     monkeypatch.setattr(TrainingRun, "finish_epoch", finish_epoch)
     options = ["--epochs", 4, *lab.tiny, "--val-fraction", 0.2, "--select", "best", "--output-dir", tmp_path / "run"]
     assert train(*options).status == 0
-    assert lab.results(tmp_path / "run")["selection"]["epoch"] == 1  # of equal ones the first
+    assert lab.results(tmp_path / "run")["selection"]["epoch"] == 2  # of equal ones the first
     exported = lab.weights(tmp_path / "run")
     for key, value in exported.items():
         assert np.array_equal(value, epochs[1][f"timm_model.{key}"].numpy())
@@ -205,7 +205,7 @@ def test_tensorboard_writes_below_the_run(train: Train, lab: Any, tmp_path: Path
     read = EventAccumulator(str(events[0].parent))
     read.Reload()
     assert {"loss", "lr", "score/top1"} <= set(read.Tags()["scalars"])
-    assert [event.step for event in read.Scalars("loss")] == [0, 1]
+    assert [event.step for event in read.Scalars("loss")] == [1, 2]
     assert read.Scalars("loss")[1].value == pytest.approx(lab.rows(tmp_path / "run")[1]["loss"], rel=1e-5)
 
 
@@ -219,4 +219,4 @@ def test_without_output_dir_each_run_gets_a_fresh_folder(
     assert names == ["resnet20_cifar.glmc_digits_lt.seed0", "resnet20_cifar.glmc_digits_lt.seed0-2"]
     again = train("--epochs", 1, *lab.tiny, "--resume", "auto")  # the newest of them, which is finished
     assert again.status == 0 and "seed0-2" in again.out
-    assert json.loads((tmp_path / "runs" / names[1] / "metrics.jsonl").read_text())["epoch"] == 0
+    assert json.loads((tmp_path / "runs" / names[1] / "metrics.jsonl").read_text())["epoch"] == 1

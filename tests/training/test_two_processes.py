@@ -61,7 +61,7 @@ def test_shards_weights_and_counts(lab: Any, data: Path, whole: Path) -> None:
 
 def test_the_files_are_those_of_one_run(lab: Any, data: Path, whole: Path) -> None:
     uninterrupted(lab, data, whole)
-    assert [row["epoch"] for row in lab.rows(whole / "run")] == [0, 1]
+    assert [row["epoch"] for row in lab.rows(whole / "run")] == [1, 2]
     assert {path.name for path in (whole / "run").iterdir()} == {
         *("config.yaml", "metrics.jsonl", "results.json", "checkpoints", "model", "plots")
     }
@@ -84,14 +84,14 @@ def test_killed_and_resumed_is_the_same(
     assert not (tmp_path / "rank-0.pt").exists()
     outcome = lab.torchrun(SCRIPT, tmp_path, *options, "--resume", "auto", cwd=tmp_path)
     assert outcome.status == 0, outcome.err
-    assert outcome.out.count("Resumed from") == 1 and "epoch 1, batch 1." in outcome.out
+    assert outcome.out.count("Resumed from") == 1 and "epoch 2, batch 2 is next." in outcome.out
     assert lab.same_weights(lab.weights(whole / "run"), lab.weights(tmp_path / "run"))
     for rank in (0, 1):
         resumed = torch.load(tmp_path / f"rank-{rank}.pt", weights_only=True)
         assert resumed["train"] == [ranks[rank]["train"][1][4:]]
         for key, value in ranks[rank]["weights"].items():
             assert torch.equal(value, resumed["weights"][key]), key
-    assert [row["epoch"] for row in lab.rows(tmp_path / "run")] == [0, 1]
+    assert [row["epoch"] for row in lab.rows(tmp_path / "run")] == [1, 2]
     assert [row["loss"] for row in lab.rows(tmp_path / "run")] == [row["loss"] for row in lab.rows(whole / "run")]
 
 

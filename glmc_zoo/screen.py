@@ -1,0 +1,115 @@
+"""What a command shows while it works: lines, notes and progress bars, and how much of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Literal
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.text import printable_lines
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+_DELAY = 0.5  # seconds before a bar is shown: that of shorter work would only flicker
+
+
+class Verbosity(IntEnum):
+    """How much is shown."""
+
+    QUIET = 0
+    """Results, warnings and errors."""
+    NORMAL = 1
+    """Also what is about to be done, notes, a line an epoch, and progress bars on a terminal."""
+    VERBOSE = 2
+    """Also versions, and the traceback of an error."""
+
+
+_shown = Verbosity.NORMAL
+
+
+def set_verbosity(level: Literal["quiet", "normal", "verbose"]) -> None:
+    """Decide how much this process shows from now on.
+
+    - ``quiet``: results, warnings and errors.
+    - ``normal``: also what is about to be done, notes, a line an epoch, and progress bars on a terminal.
+    - ``verbose``: also the versions of the packages, and the whole traceback of an error.
+
+    >>> import glmc_zoo
+    >>> glmc_zoo.set_verbosity("quiet")
+    >>> glmc_zoo.set_verbosity("normal")
+
+    Raises:
+        UserError: The level is unknown.
+    """
+    global _shown
+    levels = {one.name.lower(): one for one in Verbosity}
+    if level not in levels:
+        raise UserError(f"level={level!r} is unknown: give one of {', '.join(levels)}.")
+    _shown = levels[level]
+
+
+def verbosity() -> Verbosity:
+    """How much this process shows."""
+    return _shown
+
+
+def say(text: str, *, main_process: bool = True) -> None:
+    """Print lines that tell how the work goes, above the progress bars; nothing where ``quiet`` was asked for.
+
+    Args:
+        text: Names in it may come from elsewhere: what would command a terminal is escaped.
+        main_process: Whether this process is the one of its machine that speaks.
+    """
+    if not main_process or _shown is Verbosity.QUIET:
+        return
+    text = printable_lines(text)
+    if "tqdm" not in sys.modules:
+        print(text)
+        return
+    from tqdm.auto import tqdm
+
+    tqdm.write(text, file=sys.stdout)
+
+
+def complain(text: str) -> None:
+    """Print a warning or an error on standard error, above the progress bars; in colour on a terminal."""
+    if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
+        text = f"\x1b[31m{text}\x1b[0m"
+    if "tqdm" not in sys.modules:
+        print(text, file=sys.stderr)
+        return
+    from tqdm.auto import tqdm
+
+    tqdm.write(text, file=sys.stderr)
+
+
+def progress_bar(
+    *,
+    total: float | None,
+    desc: str,
+    initial: int = 0,
+    unit: str = "it",
+    main_process: bool = True,
+    smoothing: float = 0.3,
+) -> tqdm[Any]:
+    """A progress bar on standard error with the time left; nothing where no terminal would show it.
+
+    Args:
+        total: Units of the whole work; ``None`` where it is not known.
+        desc: What is being done.
+        initial: Units that were done before.
+        unit: Of the speed.
+        main_process: Whether this process is the one that shows it.
+        smoothing: From 0, the mean speed since the beginning, to 1, the speed of this moment.
+    """
+    from tqdm.auto import tqdm
+
+    hidden = not main_process or _shown is Verbosity.QUIET
+    # ``disable=None``: hidden unless standard error is a terminal.
+    return tqdm(
+        total=total, initial=initial, desc=desc, unit=unit, smoothing=smoothing, delay=_DELAY, leave=False,
+        dynamic_ncols=True, disable=True if hidden else None,
+    )  # fmt: skip
