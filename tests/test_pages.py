@@ -17,7 +17,7 @@ from glmc_zoo.hub import ExportInfo, export_model
 from glmc_zoo.method import losses, registry, task, weights
 from glmc_zoo.options import resolve
 from glmc_zoo.options.given import Given
-from glmc_zoo.options.parser import read_command_line
+from glmc_zoo.options.parser import _LEVELS, read_command_line
 from glmc_zoo.options.sections import COMMANDS, option_names
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,6 +87,16 @@ def test_lines_are_short(page: Path) -> None:
     assert not [line for line in long if line not in code.splitlines() or len(line) > 130]
 
 
+@pytest.mark.parametrize("page", TEXTS, ids=named)
+def test_pages_are_in_plain_english(page: Path) -> None:
+    text = re.sub(r"<!-- .*?<!-- end -->", "", TEXTS[page], flags=re.DOTALL)  # labels of rows are not sentences
+    dialect = (
+        r"is no (?:folder|file|error|interval)|cannot be had|can be had|that which|in the place of|photograph(?!ed)"
+    )
+    assert not re.findall(rf"\b(?:{dialect})\b", re.sub(r"\s+", " ", text))
+    assert not re.search(r"^Of ", text, re.MULTILINE)
+
+
 # ------------------------------------------------------------------------------------------------ links
 def anchors(text: str) -> set[str]:
     """Anchors of the headings, where GitHub and mkdocs agree on them."""
@@ -151,7 +161,9 @@ def test_every_command_is_shown() -> None:
 
 
 def test_options_in_sentences_exist() -> None:
-    known = {f"--{name.replace('_', '-')}" for name in option_names()} | {"--help", "--dry-run"}
+    known = (
+        {f"--{name.replace('_', '-')}" for name in option_names()} | {"--help"} | {f"--{level[1]}" for level in _LEVELS}
+    )
     known |= {f"--no-{option[2:]}" for option in known}
     for script in (ROOT / "benchmarks").glob("*.py"):
         known |= set(re.findall(r'"(--[a-z-]+)"', script.read_text(encoding="utf-8")))
