@@ -1,4 +1,4 @@
-"""The tables of docs/speed.md and docs/export.md, from the reports of the speed measurements in results/."""
+"""The tables of times, memory and files, from the reports of the measurements in results/."""
 
 from __future__ import annotations
 
@@ -198,6 +198,21 @@ def exports_table(links: Links) -> list[str]:
     return [*table([*heads, "time, batch 1", "batch 16"], rows), *sources(links, "export"), f"- Machine: {where}."]
 
 
+def soak_table(links: Links) -> list[str]:
+    """A training that was killed many times, beside one that was not."""
+    rows = []
+    for row in report("soak")["results"]:
+        memory, seconds = row["memory_mib"], row["seconds"]
+        peaks = f"{memory['peak_of_whole']:,.0f} and {max(memory['peaks_between_kills']):,.0f}"
+        same = "yes" if row["equal_weights"] else "no"
+        times = f"{seconds['whole']:.0f} and {seconds['killed']:.0f}"
+        rows.append(
+            [str(row["kills"]), *(str(row[key]) for key in ("processes", "resumed", "epochs")), same, peaks, times]
+        )
+    heads = ["kills", "processes", "resumed", "epochs", "equal weights", "peak, MiB, whole and killed", "seconds"]
+    return [*table(heads, rows), *sources(links, "soak")]
+
+
 SPEED: dict[str, Callable[[Links], list[str]]] = {
     "loop": loop_table,
     "arithmetic": arithmetic_table,
@@ -212,6 +227,7 @@ SPEED: dict[str, Callable[[Links], list[str]]] = {
     "predict": predict_table,
     "augment": augment_table,
     "export": exports_table,
+    "soak": soak_table,
 }
 """Makers of the tables, by the name in their mark."""
 
