@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def convert(options: ConvertOptions, command: str) -> Path:
     """Convert and export; the folder's card says that the model was not evaluated."""
+    from glmc_zoo.backbones.complexity import computation
     from glmc_zoo.data import list_data
     from glmc_zoo.hub import convert_state_dict, export_run, read_checkpoint
     from glmc_zoo.hub.folder import file_sha256
@@ -42,6 +43,7 @@ def convert(options: ConvertOptions, command: str) -> Path:
         )
     source = entry.name if entry is not None else Path(str(options.class_names)).stem
     tag = f"glmc_{slug(source)}"
+    shape = _input(model.pretrained_cfg, entry, options.image_size)
     results = RunResults(
         converted=ConvertedFacts(file=checkpoint.name, sha256=file_sha256(checkpoint)),
         class_names=names,
@@ -51,9 +53,11 @@ def convert(options: ConvertOptions, command: str) -> Path:
             tag=tag,
             backbone=converted.backbone,
             parameters=sum(weight.numel() for weight in model.parameters()),
+            **computation(model, tuple(shape["input_size"])),
+            feature_maps=hasattr(model, "feature_info"),
             license=options.license,
             needs_glmc_zoo=type(model).__module__.startswith("glmc_zoo."),
-            **_input(model.pretrained_cfg, entry, options.image_size),
+            **shape,
         ),
         method="glmc",
         origin=Origin(command=command, versions=package_versions(), commit=source_commit()),

@@ -127,3 +127,10 @@ def aligned(rows: Sequence[Sequence[str]], left: Iterable[int] = (0,)) -> list[l
 def text_table(rows: Sequence[Sequence[str]], left: Iterable[int] = (0,)) -> str:
     """A table for the screen, its head the first row; see `aligned`."""
     return "\n".join("  ".join(row).rstrip() for row in aligned(rows, left))
+
+
+def cards_folder() -> Path:
+    """Folder of the published models and the card template: in the installed package, else in the checkout."""
+    package = Path(__file__).parent
+    installed = package / "hub" / "cards"
+    return installed if installed.is_dir() else package.parent / "hub_cards"

@@ -36,7 +36,6 @@ from glmc_zoo.files import write_json
 
 SCHEMA = 1
 """Version of the layout of ``results.json``; it rises when a key is renamed or changes its meaning."""
-
 _R = TypeVar("_R", bound="_Results")
 
 
@@ -128,6 +127,9 @@ class ModelFacts:
     tag: str
     backbone: str
     parameters: int
+    gmacs: float | None = None  # for one image, see `glmc_zoo.backbones.complexity`
+    mactivations: float | None = None
+    feature_maps: bool = False  # whether timm builds it with ``features_only=True``
     input_size: list[int]
     """Channels, height, width."""
     mean: list[float]

@@ -22,6 +22,7 @@ from timm.models._features import feature_take_indices
 from timm.models.resnet import BasicBlock
 from torch import nn
 
+from glmc_zoo.backbones.published import published_cfgs
 from glmc_zoo.errors import UserError
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
@@ -240,10 +241,14 @@ _CFG: dict[str, Any] = {
     "classifier": "fc",
     "license": "apache-2.0",
 }
-# Untagged and without a source: trained weights are published separately, each with its own tag and configuration.
 default_cfgs = generate_default_cfgs(
     {name: dict(_CFG) for name in ("resnet20_cifar", "resnet32_cifar", "resnet56_cifar", "resnet32x4_cifar")}
 )
+# Added afterwards, so that a name without a tag stays without weights: with them, it would be one of these models.
+for _name, _tag, _published in published_cfgs():
+    if _name in default_cfgs:
+        default_cfgs[_name].tags.append(_tag)
+        default_cfgs[_name].cfgs[_tag] = _published
 
 
 def _create_cifar_resnet(variant: str, pretrained: bool, **kwargs: Any) -> CifarResNet:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from glmc_zoo.documents import read_json
 from glmc_zoo.errors import UserError
+from glmc_zoo.files import cards_folder as cards_folder
 from glmc_zoo.results import RunResults
 
 CONFIG_FILE = "config.json"
@@ -18,12 +19,6 @@ OPTIONS_FILE = "config.yaml"
 PLOTS_FOLDER = "plots"
 EXPORTED_FILES = frozenset({CONFIG_FILE, WEIGHTS_FILE, HEADS_FILE, CARD_FILE, RESULTS_FILE, OPTIONS_FILE})
 """Files of an export at its top level; the plots lie in their folder."""
-
-
-def cards_folder() -> Path:
-    """Folder of the published models and the card template: in the installed package, else in the checkout."""
-    installed = Path(__file__).with_name("cards")
-    return installed if installed.is_dir() else Path(__file__).parents[2] / "hub_cards"
 
 
 def read_results(folder: Path, name: str | None = None) -> RunResults | None:

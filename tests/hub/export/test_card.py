@@ -197,7 +197,7 @@ def test_many_classes_get_no_table() -> None:
 def test_snippets_name_the_repository_when_there_is_one() -> None:
     text = render_card(RESULTS, repo_id="org/resnet18.glmc_cifar10_lt")
     assert text.count('"hf-hub:org/resnet18.glmc_cifar10_lt"') == 3
-    assert "recipes/finetune.py --model hf-hub:org/resnet18.glmc_cifar10_lt --data" in text
+    assert "glmc-zoo finetune --model hf-hub:org/resnet18.glmc_cifar10_lt --data" in text
     assert "local-dir" not in text
 
 
@@ -283,14 +283,15 @@ print("glmc_zoo" in sys.modules)
 @pytest.mark.parametrize(("backbone", "width", "ours"), [("resnet18", 512, False), ("resnet20_cifar", 64, True)])
 def test_the_snippets_run_as_they_are(tmp_path: Path, backbone: str, width: int, ours: bool) -> None:
     """Each block of the cards of a classifier and its encoder, as it stands, in the exported folder."""
-    results = changed(model={"backbone": backbone, "needs_glmc_zoo": ours}, class_names=["a", "b", "c"])
+    facts = {"backbone": backbone, "needs_glmc_zoo": ours, "feature_maps": True}
+    results = changed(model=facts, class_names=["a", "b", "c"])
     model = timm.create_model(backbone, num_classes=3)
     blocks: dict[str, list[str]] = {}
     for name in ("classifier", "encoder"):
         folder = export_run(tmp_path / name, model, results, encoder_only=name == "encoder")
         Image.new("RGB", (40, 50)).save(folder / "image.png")
         found = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL)
-        assert len(found) == {"classifier": 4, "encoder": 2}[name]
+        assert len(found) == {"classifier": 5, "encoder": 3}[name]
         if importlib.util.find_spec("transformers") is None:
             found = [block for block in found if "transformers" not in block]
         blocks[str(folder)] = found

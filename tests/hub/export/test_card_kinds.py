@@ -79,7 +79,7 @@ def test_a_converted_model_has_no_scores_and_says_so() -> None:
     assert card.data.license == "unknown"
     for expected in (
         "It was not evaluated, so this card has no scores.",
-        "recipes/evaluate.py --model path/to/this/folder --data cifar10_lt",
+        "glmc-zoo evaluate --model path/to/this/folder --data cifar10_lt",
         "The names of its classes and the normalisation are those of cifar10_lt.",
         f"`published.pth.tar`, SHA-256 `{'cd' * 32}`",
         "**Command of the conversion:**",

@@ -1,0 +1,58 @@
+"""How much a network computes for one image."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+_MULTIPLYING = frozenset({"convolution", "mm", "addmm", "bmm", "baddbmm"})
+
+
+class _Activations(TorchDispatchMode):
+    """Counts the values that convolutions and matrix products put out."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.values = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func._schema.name.removeprefix("aten::")
+        if name.startswith("_scaled_dot_product"):
+            queries, keys = args[:2]
+            self.values += queries.shape[:-1].numel() * keys.shape[-2] + result[0].numel()
+        elif name in _MULTIPLYING:
+            self.values += result.numel()
+        return result
+
+
+def computation(model: nn.Module, input_size: tuple[int, ...]) -> dict[str, Any]:
+    """What a timm model computes for one image, its classifier included, in the units of timm's tables.
+
+    A copy runs on torch's meta device, so nothing is computed in fact, and the model stays as it is. Sums that multiply
+    nothing, such as normalisation, do not count. Attention counts whether it is fused or not; timm's tables leave out
+    fused attention.
+
+    >>> import timm
+    >>> computation(timm.create_model("resnet18"), (3, 224, 224))
+    {'gmacs': 1.81..., 'mactivations': 2.48...}
+
+    Args:
+        model: With any weights.
+        input_size: Channels, height, width.
+
+    Returns:
+        ``gmacs``, billions of multiplications with an addition in convolutions and matrix products, and
+        ``mactivations``, millions of values that these put out. Empty for a network that needs its input's values.
+    """
+    try:
+        network = copy.deepcopy(model).to("meta").eval()
+        image = torch.empty(1, *input_size, device="meta")
+        with torch.no_grad(), FlopCounterMode(display=False) as operations, _Activations() as activations:
+            network(image)
+    except (NotImplementedError, RuntimeError):  # a value was asked for, or an operation has no meta device
+        return {}
+    return {"gmacs": operations.get_total_flops() / 2e9, "mactivations": activations.values / 1e6}
