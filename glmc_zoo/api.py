@@ -167,7 +167,7 @@ def _run(options: RunOptions) -> RunResults | DryRun:
 
     if options.output.dry_run:
         return dry_run(options)
-    return run_head(options) if isinstance(options.stage, HeadStage) else run_training(search_settings(options))
+    return run_head(options) if isinstance(options.stage, HeadStage) else run_training(*search_settings(options))
 
 
 def _given(command: Command, name: str, options: dict[str, Any]) -> Given:

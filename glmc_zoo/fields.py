@@ -5,13 +5,15 @@ import math
 import os
 import reprlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from numbers import Real
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from glmc_zoo.errors import UserError
+
+_Group = TypeVar("_Group", bound="OptionGroup")
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
@@ -80,6 +82,13 @@ def _check_limits(field: dataclasses.Field[Any], value: float) -> None:
 
 type_hints: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
 """Types of a dataclass's fields, by name."""
+
+
+def replaced(group: _Group, values: Mapping[str, Any]) -> _Group:
+    """A group of options with those of the ``values`` that it has."""
+    changed: Any = group  # a dataclass, as every subclass is
+    new: _Group = dataclasses.replace(changed, **{name: values[name] for name in values_of(group) if name in values})
+    return new
 
 
 def field_names(*groups: type) -> list[str]:

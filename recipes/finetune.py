@@ -41,10 +41,11 @@ def main() -> None:
         return
 
     # ---------------------------------------------------------------- learning rate and epochs, with --search-minutes
+    data = None
     if not options.output.dry_run:
-        options = search_settings(options)
+        options, data = search_settings(options)
 
-    run = TrainingRun(options)
+    run = TrainingRun(options, data)
     run.describe()
     if options.output.dry_run:
         print_estimate(run)

@@ -23,6 +23,7 @@ from glmc_zoo.machine.signals import StopSignals
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.results import HeadFacts, HeadTrial, RunResults, Selection
 from glmc_zoo.scoring.model import Classifier
+from glmc_zoo.text import counted
 from glmc_zoo.training.assemble import make_stage, push_target, settle_options, with_notes, with_precision
 from glmc_zoo.training.default_model import settle_model
 from glmc_zoo.training.features import FeatureParts, compute_features, feature_key
@@ -158,7 +159,7 @@ class HeadRun(ScoredRun):
         """Score, export and report the model; features that nobody asked to keep are removed."""
         facts = self.stage.head
         assert facts is not None
-        how = f"chosen on {facts.held_out_images} held-out training images in {facts.folds} folds"
+        how = f"chosen on {facts.held_out_images} held-out training images in {counted(facts.folds, 'fold')}"
         results = self.leave(Selection(epoch=None, how=how))
         if self.stage.tune.feature_cache is None and self.accelerator.is_main_process:
             shutil.rmtree(self.cache, ignore_errors=True)
@@ -173,16 +174,16 @@ def head_table(head: HeadFacts) -> str:
     def cell(trial: HeadTrial) -> str:
         return percent(trial.balanced_accuracy) + ("*" if trial == head.chosen else " ")
 
-    views = f"{head.views} view{'s' if head.views > 1 else ''}"
+    views, start = counted(head.views, "view"), "the class means" if head.init == "mean" else "zeros"
     losses = [loss for loss in LOSSES if any(trial.loss == loss for trial in head.trials)]
     rows = [[loss, *(cell(cells[loss, decay]) for decay in WEIGHT_DECAYS)] for loss in losses]
-    grouped = f", kept together by {head.grouped_by}" if head.grouped_by else ""
     chosen = head.chosen
     return "\n".join(
         [
-            f"{head.features} features of {views} in {head.feature_seconds} s, "
-            f"{len(head.trials)} classifiers from {head.init} in {head.search_seconds} s; balanced accuracy in % on "
-            f"{head.held_out_images} training images held out in {head.folds} folds{grouped}, by weight decay:",
+            f"{views} of each image, {head.features:,} features each, in {head.feature_seconds} s; "
+            f"{len(head.trials)} classifiers, from {start}, in {head.search_seconds} s; balanced accuracy in % on "
+            f"{head.held_out_images:,} training images held out in {counted(head.folds, 'fold')}{head.kept_together}, "
+            "by weight decay:",
             text_table([["loss", *(f"{decay:g} " for decay in WEIGHT_DECAYS)], *rows]),
             f"* chosen, with logit adjustment {chosen.logit_adjustment:g}, and trained again on all training images",
         ]

@@ -148,7 +148,7 @@ def begin_classifier(run: ScoredRun, task: TrainingTask) -> Start | None:
     How it was chosen is kept in the run folder, for a run that is resumed.
     """
     stage, accelerator = run.stage, run.accelerator
-    if not isinstance(stage, FineTuning) or stage.tune.head_init not in ("mean", "head"):
+    if not isinstance(stage, FineTuning) or not stage.starts_from_features:
         return None
     begun, tune = time.perf_counter(), stage.tune
     features = start_features(run, task, run.data, feature_folder(tune, run.folder.path))

@@ -8,6 +8,7 @@ from typing import Any
 from glmc_zoo.facts import SearchFacts, SearchTrial
 from glmc_zoo.fields import from_json
 from glmc_zoo.files import percent, text_table
+from glmc_zoo.text import counted
 from glmc_zoo.training.search_plan import SearchPlan
 
 _NAME = "search.jsonl"
@@ -75,8 +76,8 @@ class SearchFile:
 def trial_line(trial: SearchTrial) -> str:
     """A trial in one line."""
     return (
-        f"lr {trial.lr:g}, {trial.epochs} epochs of {trial.images} images: {percent(trial.balanced_accuracy)} % "
-        f"balanced in {trial.seconds:.0f} s"
+        f"lr {trial.lr:g}, {counted(trial.epochs, 'epoch')} of {counted(trial.images, 'image')}: "
+        f"{percent(trial.balanced_accuracy)} % balanced in {trial.seconds:.0f} s"
     )
 
 
@@ -96,12 +97,11 @@ def search_table(search: SearchFacts) -> str:
         ]
         for trial in search.trials
     ]
-    grouped = f", kept together by {search.grouped_by}" if search.grouped_by else ""
     fewer = f" of {search.planned} planned" if len(search.trials) < search.planned else ""
     return "\n".join(
         [
-            f"search: {len(search.trials)} trials{fewer} in {search.seconds:.0f} s; accuracy in % on "
-            f"{search.held_out_images} training images that none of them was trained on{grouped}:",
+            f"search: {counted(len(search.trials), 'trial')}{fewer} in {search.seconds:.0f} s; accuracy in % on "
+            f"{search.held_out_images} training images that none of them was trained on{search.kept_together}:",
             text_table([head, *rows], left=()),
             f"* chosen: --lr {search.chosen.lr:g} --epochs {search.chosen.epochs}, on all training images",
         ]

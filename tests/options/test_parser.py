@@ -11,7 +11,7 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.fields import type_hints
 from glmc_zoo.options.parser import build_parser, read_command_line
 from glmc_zoo.options.resolve import training_options
-from glmc_zoo.options.sections import COMMANDS, REPORT, TRAIN, option_names
+from glmc_zoo.options.sections import COMMANDS, INSPECT, REPORT, TRAIN, option_names
 
 # People's scripts call these; one may be added, none may go.
 DATA = """data data-dir data-config imbalance-factor max-count imbalance-type selection data-seed val-fraction
@@ -71,6 +71,14 @@ def test_the_options_of_each_command_are_held(name: str) -> None:
     expected = {f"--{option}" for option in (*names, "help", "config", "quiet", "verbose")}
     assert strings(name) == expected | {f"--no-{option}" for option in names & SWITCHES}
     assert not {"--token", "--no-help"} & strings(name)  # a token would be seen in the list of processes
+
+
+def test_the_data_of_an_inspection_needs_no_name() -> None:
+    assert read_command_line(INSPECT, "", "", ["my_images", "--no-test"]).explicit == {
+        "data": "my_images", "no_test": True
+    }  # fmt: skip
+    with pytest.raises(UserError, match=r"^Unknown argument other; --help lists"):
+        read_command_line(INSPECT, "", "", ["my_images", "other"])
 
 
 def test_the_folder_of_a_report_needs_no_name() -> None:
