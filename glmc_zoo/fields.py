@@ -14,7 +14,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from glmc_zoo.errors import UserError
 
 _Group = TypeVar("_Group", bound="OptionGroup")
-
+MOST_PROCESSES = 1025
+"""Processes or threads that an option asks for are below this: a typing error must not bring a machine down."""
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -110,14 +111,25 @@ def convert(name: str, value: Any, kind: Any) -> Any:
         kind: Type of the option: a plain type, a ``Literal``, a list of text, or a union of these.
 
     Raises:
-        UserError: The value is none that the type allows.
+        UserError: The value is none that the type allows, or is text that is empty or holds a NUL character.
     """
     for part in get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,):
         try:
-            return _converted(value, part)
+            converted = _converted(value, part)
         except (TypeError, ValueError, OverflowError):  # int(inf) overflows
             continue
+        for text in converted if isinstance(converted, list) else [converted]:
+            if isinstance(text, str):
+                _check_text(name, text)
+        return converted
     raise _refusal(name, value, allowed(kind))
+
+
+def _check_text(name: str, text: str) -> None:
+    if not text.strip():  # such as a variable of the shell that is not set
+        raise UserError(f"{name}={text!r} is empty: give a value, or leave {name}= out.")
+    if "\0" in text:
+        raise UserError(f"{name}={text[:100]!r} holds a NUL character, which no path and no name has: leave it out.")
 
 
 def _converted(value: Any, kind: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.errors import UserError
-from glmc_zoo.fields import OptionGroup, option
+from glmc_zoo.fields import MOST_PROCESSES, OptionGroup, option
 from glmc_zoo.options.images import InferenceOptions, ShotOptions
 
 SEARCH_FRACTION = 0.1
@@ -176,7 +176,11 @@ class PredictOptions(OptionGroup):
     )
     batch_size: int = option("images per step and process", default=64, at_least=1)
     workers: int | None = option(
-        "processes that load images; 0: none", default=None, decided_by="the machine", at_least=0
+        "processes that load images; 0: none",
+        default=None,
+        decided_by="the machine",
+        at_least=0,
+        below=MOST_PROCESSES,
     )
     image_size: int | None = option(
         "side of the images in pixels", default=None, decided_by="the model", at_least=1, below=4097
@@ -250,7 +254,9 @@ class ExportOptions(OptionGroup):
         "weights of matrix products alone",
         default=False,
     )
-    image_size: int | None = option("side of the images in pixels", default=None, decided_by="the model", at_least=1)
+    image_size: int | None = option(
+        "side of the images in pixels", default=None, decided_by="the model", at_least=1, below=4097
+    )
     overwrite: bool = option("replace files that exist", default=False)
 
     def check(self) -> None:

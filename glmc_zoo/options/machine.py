@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.fields import OptionGroup, option, values_of
+from glmc_zoo.fields import MOST_PROCESSES, OptionGroup, option, values_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,11 @@ class MachineOptions(OptionGroup):
         "mode of --compile; reduce-overhead replays the step as CUDA graphs", default="default"
     )
     threads: int | None = option(
-        "threads of one training process", default=None, decided_by="its share of the cores, on a CPU", at_least=1
+        "threads of one training process",
+        default=None,
+        decided_by="its share of the cores, on a CPU",
+        at_least=1,
+        below=MOST_PROCESSES,
     )
     resident: bool | None = option(
         "keep small training images on the device", default=None, decided_by="where they take 1/4 of its free memory"

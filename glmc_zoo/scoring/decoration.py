@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from glmc_zoo.data.reading.decoding import one_line
+from glmc_zoo.files import partial_name
 from glmc_zoo.results import EvaluationResults, RunResults, Thresholds
 
 REPORT_FIX = "glmc-zoo report makes it again"
@@ -32,16 +33,18 @@ class Decorations:
 
     def plot(self, path: Path, draw: Callable[[Path], Any]) -> None:
         """Draw a plot, whole or not at all; an older one of its name goes in any case."""
-        partial = path.with_name(f".writing-{path.name}")
 
         def make() -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
-            draw(partial)
-            partial.replace(path)
+            partial = partial_name(path)
+            try:
+                draw(partial)
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
 
-        if not self.attempt(f"The plot {path.name}", make):
-            partial.unlink(missing_ok=True)
+        self.attempt(f"The plot {path.name}", make)
 
 
 def draw_results(decorations: Decorations, folder: Path, results: RunResults | EvaluationResults, title: str) -> None:

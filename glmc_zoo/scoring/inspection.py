@@ -78,7 +78,7 @@ def inspect_data(options: InspectOptions) -> Inspection:
         print(line)
     thumbnails = make_thumbnails(list(contents.splits.values()), inspection.order, options.inspection.examples)
     write_page(page, inspection, thumbnails)
-    print(f"page     {page}")
+    print(printable(f"page     {page}"))
     return inspection
 
 

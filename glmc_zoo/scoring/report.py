@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from glmc_zoo.files import aligned, percent, write_csv
+from glmc_zoo.files import aligned, percent, replace_file, write_csv
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.hub.export.decoration import decorate_export
 from glmc_zoo.hub.folder import file_sha256
@@ -231,7 +231,7 @@ def write_comparison(folder: Path, results: Sequence[EvaluationResults], *, quot
     columns = ("model", "corrections", *_COLUMNS, "parameters", *ends)
     cells = [[row.get(column) for column in columns] for row in rows]
     write_csv(folder / "comparison.csv", columns, cells, quote_formulas=quote_formulas)
-    (folder / "comparison.md").write_text(score_table(results, markup=True), encoding="utf-8")
+    replace_file(folder / "comparison.md", lambda file: file.write(score_table(results, markup=True)))
     labels, path = [row["label"] for row in rows], folder / "plots" / "comparison.png"
     title = f"Accuracy on {first.data.name}, {first.split} images"
     tested = {group: support.classes for group, support in first.group_support.items()} or None

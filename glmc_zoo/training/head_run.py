@@ -1,6 +1,6 @@
 """A run that trains the classifier alone: features of the frozen network once, then many classifiers together."""
 
-import shutil
+import contextlib
 import time
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from glmc_zoo.data.folds import ALWAYS_TRAINS, training_folds
 from glmc_zoo.data.load import load_split_data
 from glmc_zoo.errors import UserError
-from glmc_zoo.files import percent, text_table
+from glmc_zoo.files import percent, remove, text_table
 from glmc_zoo.hub import check_login
 from glmc_zoo.machine.accelerator import make_accelerator
 from glmc_zoo.machine.clock import StageClock
@@ -23,7 +23,7 @@ from glmc_zoo.machine.signals import StopSignals
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.results import HeadFacts, HeadTrial, RunResults, Selection
 from glmc_zoo.scoring.model import Classifier
-from glmc_zoo.text import counted
+from glmc_zoo.text import counted, printable
 from glmc_zoo.training.assemble import make_stage, push_target, settle_options, with_notes, with_precision
 from glmc_zoo.training.default_model import settle_model
 from glmc_zoo.training.features import FeatureParts, compute_features, feature_key
@@ -102,10 +102,10 @@ class HeadRun(ScoredRun):
         name = self.stage.name
         for line in opening_lines(self.options, self.stage.title, name, self.data, self.spec, self.timm_model):
             self.say(line)
-        self.say(f"results in {self.folder.path}")
+        self.say(printable(f"results in {self.folder.path}"))
         self.say(hardware_text(self.accelerator, self.workers, resident=False))
         for line in self.stage.opening_lines(self.options, self._task):
-            self.say(line)
+            self.say(printable(line))
 
     def train(self) -> None:
         """Compute the features, train and choose the classifier, and put it into the network.
@@ -114,6 +114,8 @@ class HeadRun(ScoredRun):
             RunStopped: A signal came; the features so far are in their parts on disk.
         """
         with self.signals.raised(self._stop_text("{signal}", "the features so far are in parts on disk")):
+            if self.options.output.resume is not None:
+                self.folder.save_options()
             self._train()
 
     def _train(self) -> None:
@@ -162,7 +164,8 @@ class HeadRun(ScoredRun):
         how = f"chosen on {facts.held_out_images} held-out training images in {counted(facts.folds, 'fold')}"
         results = self.leave(Selection(epoch=None, how=how))
         if self.stage.tune.feature_cache is None and self.accelerator.is_main_process:
-            shutil.rmtree(self.cache, ignore_errors=True)
+            with contextlib.suppress(OSError):  # the results are safe
+                remove(self.cache)
         self.folder.release()
         return results
 

@@ -11,6 +11,7 @@ from torch import nn
 from glmc_zoo.backbones.complexity import computation
 from glmc_zoo.data import LongTailData, inventory_lines
 from glmc_zoo.disk import disk_errors
+from glmc_zoo.documents import read_yaml
 from glmc_zoo.errors import as_shown
 from glmc_zoo.files import percent, text_table
 from glmc_zoo.machine.command import public, slug
@@ -171,16 +172,17 @@ def result_table(results: RunResults, folder: Path) -> str:
     """The scores and where everything is stored, for the end of a run."""
     if results.groups is None or results.selection is None or results.seeds is None:
         return f"model   {folder / 'model'}"
+    shown = printable(str(folder))
     lines = [
         *_score_lines(results),
         *(calibration_lines(results.calibration) if results.calibration else []),
-        f"scores  {folder / 'results.json'}",
-        *([f"plots   {folder / 'plots'}"] if results.plots else []),
-        f"model   {folder / 'model'}",
-        f'load    timm.create_model("local-dir:{folder / "model"}", pretrained=True)',
+        f"scores  {shown}/results.json",
+        *([f"plots   {shown}/plots"] if results.plots else []),
+        f"model   {shown}/model",
+        f'load    timm.create_model("local-dir:{shown}/model", pretrained=True)',
     ]
     if (folder / "encoder").is_dir():
-        lines.insert(-1, f"encoder {folder / 'encoder'}")
+        lines.insert(-1, f"encoder {shown}/encoder")
     if results.model.needs_glmc_zoo:
         lines[-1] += "  # after import glmc_zoo, which registers the backbone"
     lines += [f"warning: {as_shown(warning)}" for warning in results.warnings]
@@ -191,7 +193,7 @@ def _score_lines(results: RunResults) -> list[str]:
     """The test scores under a heading; the validation scores where there is no test split."""
     split = "validation" if results.test is None else "test"
     scores, intervals = getattr(results, split), results.intervals.get(split, {})
-    title = f"{results.model.name} on {results.data.name}: "
+    title = printable(f"{results.model.name} on {results.data.name}: ")
     how = f"{results.selection.how}, seed {results.seeds.seed}" if results.selection and results.seeds else ""
     if scores is None:
         return [f"{title}no images were left to score it on (no_test=True); {how}"]
@@ -234,4 +236,5 @@ def _public_config(path: Path) -> str | None:
     """The text of a run's config.yaml as others may see it; ``None`` where there is none."""
     if not path.is_file():
         return None
-    return yaml.safe_dump(public(yaml.safe_load(path.read_text(encoding="utf-8"))), sort_keys=False)
+    values = read_yaml(path, str(path), fix="Restore it, and go on with the run by resume='auto'.")
+    return yaml.safe_dump(public(values), sort_keys=False)

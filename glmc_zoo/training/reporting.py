@@ -1,18 +1,21 @@
 """Plots, cards and table of a finished run or evaluation, made again from its results."""
 
 import csv
-import json
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 from glmc_zoo.disk import disk_errors
+from glmc_zoo.documents import read_json, read_text
 from glmc_zoo.errors import UserError, as_shown
 from glmc_zoo.hub.folder import RESULTS_FILE, WEIGHTS_FILE
+from glmc_zoo.machine.lock import take_folder
 from glmc_zoo.options.commands import ReportOptions
 from glmc_zoo.results import EvaluationResults, RunResults
 from glmc_zoo.scoring.report import decorate_evaluation, score_table, write_comparison
 from glmc_zoo.text import printable_lines, unquoted_formula
 from glmc_zoo.training.decoration import decorate_run
+from glmc_zoo.training.folder import check_layout
 from glmc_zoo.training.metrics_file import read_epochs
 from glmc_zoo.training.report import result_table
 
@@ -21,24 +24,29 @@ def report_folder(options: ReportOptions) -> RunResults | list[EvaluationResults
     """Make the plots and cards in the folder of a run or an evaluation again, and print its table.
 
     Raises:
-        UserError: The folder holds no results of either, or cannot be written.
+        UserError: The folder holds no results of either, cannot be written, or is used by another process.
     """
     folder = Path(options.run).expanduser()
     if not folder.is_dir():
         raise UserError(f"run={options.run!r} is not a folder: give that of a finished run or of an evaluation.")
     if (folder / WEIGHTS_FILE).exists():
         raise UserError(f"run={options.run!r} is an exported model: give the folder of its run, which holds model/.")
+    check_layout(folder)
     with disk_errors(folder):
-        if (folder / RESULTS_FILE).is_file() and "method" in _keys(folder / RESULTS_FILE):
-            return _report_run(folder, options.repo)
-        return _report_evaluation(folder)
+        lock = take_folder(folder, option="run")
+        try:
+            if (folder / RESULTS_FILE).is_file() and "method" in _keys(folder / RESULTS_FILE):
+                return _report_run(folder, options.repo)
+            return _report_evaluation(folder)
+        finally:
+            lock.release()
 
 
 def _keys(path: Path) -> set[str]:
     """The keys of a file of results; none where it is damaged, which whoever loads it reports."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        values = read_json(path, str(path))
+    except UserError:
         return {"method"}
     return set(values) if isinstance(values, dict) else set()
 
@@ -53,9 +61,9 @@ def _report_run(folder: Path, repo_id: str | None) -> RunResults:
 def _order(comparison: Path) -> Callable[[Path], tuple[int, str]]:
     """Sorts the folders of models as an earlier comparison has them; others follow by name."""
     try:
-        with comparison.open(newline="", encoding="utf-8") as file:
-            names = list(dict.fromkeys(unquoted_formula(row["model"]) for row in csv.DictReader(file)))
-    except (OSError, ValueError, KeyError, csv.Error):
+        text = io.StringIO(read_text(comparison, str(comparison), fix=""), newline="")
+        names = list(dict.fromkeys(unquoted_formula(str(row["model"])) for row in csv.DictReader(text)))
+    except (ValueError, KeyError, csv.Error):  # a UserError is a ValueError
         names = []
     return lambda path: (names.index(path.name) if path.name in names else len(names), path.name)
 
@@ -70,6 +78,8 @@ def _report_evaluation(folder: Path) -> list[EvaluationResults]:
             f"The folder {folder} has no {RESULTS_FILE}: give that of a run or evaluation that is finished, or go on "
             "with the run by resume='auto'."
         )
+    for one in folders:
+        check_layout(one)
     loaded = {one: EvaluationResults.load(one / RESULTS_FILE) for one in folders}
     results = [decorate_evaluation(one, before) for one, before in loaded.items()]
     warnings = [warning for one in results for warning in one.warnings]

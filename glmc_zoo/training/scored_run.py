@@ -25,7 +25,7 @@ from glmc_zoo.scoring.calibration import calibrate_classifier, split_logits, wit
 from glmc_zoo.scoring.loop import Scored, score_split
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.screen import say
-from glmc_zoo.text import printable_lines
+from glmc_zoo.text import printable, printable_lines
 from glmc_zoo.training.assemble import push_target
 from glmc_zoo.training.folder import RunFolder
 from glmc_zoo.training.inputs import InputSpec
@@ -176,7 +176,7 @@ class ScoredRun(ABC):
         target = push_target(self.options.push)
         if target is not None:
             result = push_model(self.folder.path / "model", target)
-            print(f"pushed  {result.pull_request_url or result.url}")
+            print(f"pushed  {printable(result.pull_request_url or result.url)}")
 
     def say(self, text: str) -> None:
         """Print a line or a few, once; see `printable_lines`."""
