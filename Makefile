@@ -14,7 +14,7 @@ LAUNCH_DEFAULTS = --num_processes 1 --num_machines 1 --mixed_precision no --dyna
 LAUNCH = $(if $(wildcard $(ACCELERATE_HOME)/default_config.*),,$(LAUNCH_DEFAULTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-photos screenshots test test-fast lint types clean
+.PHONY: help demo demo-photos screenshots test test-fast lint types docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -41,8 +41,11 @@ lint: $(VENV)/.installed-dev  ## check style and formatting
 types: $(VENV)/.installed-dev  ## check the types
 	$(BIN)/mypy
 
+docs: $(VENV)/.installed-docs  ## build the pages as a site, site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean:  ## remove the environment, caches and built packages, never what runs left
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache
 	find glmc_zoo recipes tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -55,6 +58,10 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-photos: pyproject.toml | $(BIN)/python
 	$(PIP) --editable ".[photos]"
+	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
+	$(PIP) --editable ".[docs]"
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python

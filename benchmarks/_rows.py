@@ -7,6 +7,7 @@ lie in benchmarks/results/SUITE/ROW_seedN.json: the ``results.json`` of its run,
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +16,7 @@ from statistics import mean
 from typing import Any
 
 import yaml
-from _comparison import Entry
+from _comparison import Entry, seed_range
 
 from glmc_zoo.results import EvaluationResults, RunResults, Scores
 
@@ -97,6 +98,25 @@ class Filed:
         recalls, counts = self.results.class_recalls or [], self.results.class_counts or []
         pairs = [(count, recall) for count, recall in zip(counts, recalls, strict=True) if recall is not None]
         return mean(recall for _, recall in sorted(pairs)[:classes])
+
+
+@dataclass(frozen=True)
+class Links:
+    """Relative links from one page to the files of the repository."""
+
+    folder: Path
+    """The folder of the page."""
+
+    def to(self, path: str) -> str:
+        """Link to a file, given by its path in the repository."""
+        return Path(os.path.relpath(ROOT / path, self.folder)).as_posix()
+
+    def seeds(self, row: Row, filed: list[Filed]) -> str:
+        """Seeds of a row, each with a link to the file of its run, and those of the suite that were not run."""
+        file = f"benchmarks/results/{row.suite}/{row.name}"
+        done = ", ".join(f"[{run.seed}]({self.to(f'{file}_seed{run.seed}.json')})" for run in filed)
+        missing = sorted({*row.seeds} - {run.seed for run in filed}) if row.suite != PUBLISHED else []
+        return done + (f" ({seed_range(missing)}: not run yet)" if missing else "")
 
 
 @cache

@@ -18,7 +18,7 @@ from glmc_zoo.options.sections import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "finetuning.md").read_text(encoding="utf-8")
-LINES = [line for line in PAGE.splitlines() if line.startswith("glmc-zoo ")]
+LINES = re.findall(r"^glmc-zoo .*$", PAGE.split("```")[1], re.MULTILINE)
 RESOLVE: dict[str, Any] = {
     "inspect": resolve.inspection_options,
     "finetune": resolve.finetuning_options,

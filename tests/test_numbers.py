@@ -9,14 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import _results_page
+import _published
 import _rows
+import _speed_tables
+import _tables
 import numpy as np
 import pytest
 import render
 import scipy.stats
 from _comparison import equal_passes
-from _rows import RESULTS, ROOT, Filed
+from _rows import RESULTS, ROOT, Filed, Links
 from commands import resolved
 
 from glmc_zoo.fields import field_names
@@ -25,7 +27,8 @@ from glmc_zoo.options.run import flat
 from glmc_zoo.results import EvaluationResults, RunResults
 
 RUNS = sorted(RESULTS.glob("*/*.json"))
-ADDED = json.loads((RESULTS / "commits.json").read_text(encoding="utf-8"))["added"]
+COMMITS = RESULTS / "commits.json"
+ADDED = json.loads(COMMITS.read_text(encoding="utf-8"))["added"]
 CARDS = sorted(path.parent for path in (ROOT / "hub_cards").glob("*/results.json"))
 
 # Options that say where and how fast a run was made, and not what was computed.
@@ -35,8 +38,9 @@ FREE |= {"feature_cache", "keep_checkpoints", "license", "export_half", "export_
 # Options that the data fill in while the run is built.
 FREE |= {"augment", "image_size", "projection_dim", "imbalance_type"}
 
-# Decimal numbers in the README that nobody measured: a version, parameters of two networks.
-FACTS = {"3.10", "7.4", "0.46"}
+# Decimal numbers in the README that nobody measured: a version.
+FACTS = {"3.10"}
+LINKS = Links(ROOT)
 
 
 @pytest.fixture
@@ -58,28 +62,41 @@ def run_of(name: str) -> Any:
 
 
 # ------------------------------------------------------------------------------------------------ pages
+def marks() -> list[tuple[str, str]]:
+    """Kind and content of every mark of the pages."""
+    return [mark for page in render.PAGES for mark in render.MARKED.findall(page.read_text(encoding="utf-8"))]
+
+
 def test_the_pages_are_what_the_runs_render_to() -> None:
     for page in render.PAGES:
         text = page.read_text(encoding="utf-8")
-        assert render.MARKED.search(text), f"{page} has no table"
-        assert render.render(text) == text, f"{page} is stale: run `python benchmarks/render.py --write`"
-    text = _results_page.PAGE.read_text(encoding="utf-8")
-    assert text == _results_page.page(), "run `python benchmarks/render.py --write`"
+        assert render.render(text, page.parent) == text, f"{page} is stale: run `python benchmarks/render.py --write`"
+    assert len(marks()) > 40
 
 
-def test_every_suite_is_shown() -> None:
-    shown = {suite for page in render.PAGES for _, suite in render.MARKED.findall(page.read_text(encoding="utf-8"))}
-    shown |= {_rows.PUBLISHED, *_results_page.page_suites(wide=False), *_results_page.page_suites(wide=True)}
-    shown |= {"models"}  # in the cards
+def test_every_suite_is_shown_once_in_full() -> None:
+    full = [what for kind, what in marks() if kind in ("table", "ablation", "settings")]
+    assert len(full) == len(set(full))
     settings = {path.stem for path in RESULTS.glob("*.jsonl")}
-    assert {path.parent.name for path in RUNS} | settings | _rows.suites().keys() <= shown
+    apart = {_rows.PUBLISHED, "models"}  # in tables of their own, and in the cards
+    assert {path.parent.name for path in RUNS} | settings | _rows.suites().keys() <= {*full} | apart
+    assert {("published", "cifar"), ("published", "large"), ("narrow", "published")} <= {*marks()}
+
+
+def test_every_speed_is_shown() -> None:
+    shown = {what for kind, what in marks() if kind == "speed"}
+    assert shown == {*_speed_tables.SPEED}
+    pages = "".join(page.read_text(encoding="utf-8") for page in render.PAGES)
+    assert not [
+        path.name for path in RESULTS.glob("*.json") if f"results/{path.name})" not in pages and path != COMMITS
+    ]
 
 
 def test_no_sentence_of_the_readme_has_a_number_of_its_own() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for made in (render.MARKED, render.VALUE, re.compile(r"```.*?```", re.DOTALL), re.compile(r"`[^`\n]*`")):
+    for made in (render.MARKED, re.compile(r"```.*?```", re.DOTALL), re.compile(r"`[^`\n]*`")):
         text = made.sub("", text)
-    assert set(re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", text)) <= FACTS, "give it by `<!-- value: ... -->`"
+    assert set(re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", text)) <= FACTS, "show it in a table"
 
 
 def test_a_number_in_a_sentence_is_that_of_its_runs() -> None:
@@ -96,9 +113,12 @@ def test_a_number_in_a_sentence_is_that_of_its_runs() -> None:
         assert render.render(f"a {marked.format('99.9')} b") == f"a {marked.format(text)} b"
     loop = json.loads((RESULTS / "speed_loop_resnet20.json").read_text())["results"]
     [ours] = [row for row in loop if row["side"] == "ours"]
-    assert (
-        render.value("speed_loop_resnet20.json", "ours times_reference") == f"{ours['times_reference']['median']:.1f}"
-    )
+    cells = [f"{ours['samples_per_second']['median']:.0f}", f"{ours['times_reference']['median']:.2f} ("]
+    assert re.search(rf"\| whole loop, `resnet20_cifar` \|.*\| {cells[0]} \| {re.escape(cells[1])}", _speed("loop"))
+
+
+def _speed(name: str) -> str:
+    return _speed_tables.speed_table(name, LINKS)
 
 
 def test_held_out_scores_are_shown_where_settings_are_chosen_by_them() -> None:
@@ -117,30 +137,36 @@ def test_seeds_stand_in_their_order(file: Callable[..., None]) -> None:
 
 def test_what_was_not_run_is_shown_as_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(_rows, "RESULTS", tmp_path)
-    text = _results_page.page()
+    text = "".join(_published.published_table(which, LINKS) for which in ("cifar", "large"))
     for name in _rows.published_rows():
-        assert re.search(rf"^\| \[{name}\]\(.*\| {_results_page.MISSING} \|", text, re.MULTILINE), name
-    shown = [*_results_page.page_suites(wide=False).values(), *_results_page.page_suites(wide=True).values()]
-    count = sum(len(about["rows"]) for about in shown)
-    assert text.count(f"| {_results_page.MISSING} |") == len(_rows.published_rows()) + count
+        assert re.search(rf"^\| \[{name}\]\(.*\| {_published.MISSING} \|", text, re.MULTILINE), name
+    for suite, about in _rows.suites().items():
+        if about["kind"] == "ablation":
+            assert _tables.ablation_table(suite, LINKS).count(f"| {_published.MISSING} |") == len(about["rows"])
+        else:
+            labels = "; ".join(row["label"] for row in about["rows"].values() if not row.get("new"))
+            assert f"- Not run yet: {labels}." in _tables.score_table(suite, LINKS), suite
 
 
-def test_two_seeds_are_shown_as_they_are_and_three_as_their_interval(file: Callable[..., None]) -> None:
+def test_two_seeds_are_shown_as_they_are_and_three_as_their_interval(
+    file: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_rows.suites()["digits_lt"], "seeds", [0, 1, 2])
     template = dataclasses.replace(run_of("digits_lt/ce_seed0"), wall_time_s=90)
     for name, scores in (("ce", (0.70, 0.72)), ("glmc_tuned", (0.80, 0.79, 0.81)), ("balanced_softmax", (0.78,))):
         for seed, score in enumerate(scores):
             file(f"digits_lt/{name}_seed{seed}", template, top1=score, balanced_accuracy=score)
-    text = "\n".join(_results_page.methods_table("digits_lt", _rows.suites()["digits_lt"] | {"seeds": [0, 1, 2]}))
-    missing = _results_page.MISSING
-    assert "| cross-entropy | - | 70.00, 72.00 | - | 70.00, 72.00 |" in text
-    assert f"| 2 | 0, 1 (2: {missing}) | 40 | 40 | arrays, in no file | 1.5 |" in text
-    assert (
-        "| balanced softmax: the preset tuned | - | 78.00 | - | 78.00 |" in text
-        and f"| 1 | 0 (1, 2: {missing}) | 40 | 40 |" in text
+    text = re.sub(
+        r"\[(\d)\]\(benchmarks/results/digits_lt/\w+_seed\1\.json\)", r"\1", _tables.score_table("digits_lt", LINKS)
     )
-    assert "| GLMC, two views | - | 80.00 ± 2.48 | - | 80.00 ± 2.48 |" in text and "| 3 | 0 to 2 | 40 | 40 |" in text
-    assert "- Best baseline at 40 passes, by the mean: balanced softmax: the preset tuned, 78.00 (n = 1)." in text
-    assert "the preset tuned, balanced accuracy at 40 passes: **+1.00 to +3.00** points" in text
+    missing = _published.MISSING
+    assert "| cross-entropy | 70.0, 72.0 | 70.0, 72.0 |" in text
+    assert f"| 2 | 0, 1 (2: {missing}) | 40 | 40 | 1.5 |" in text
+    assert "| balanced softmax: the preset tuned | 78.0 | 78.0 |" in text
+    assert f"| 1 | 0 (1, 2: {missing}) | 40 | 40 |" in text
+    assert "| GLMC, two views | 80.0 ± 2.5 | 80.0 ± 2.5 |" in text and "| 3 | 0, 1, 2 | 40 | 40 |" in text
+    assert "- Best baseline at 40 passes, by the mean: balanced softmax: the preset tuned, 78.0 (n = 1)." in text
+    assert "the preset tuned, balanced accuracy at 40 passes: **+1.0 to +3.0** points" in text
 
 
 def test_rows_of_other_passes_stand_apart_and_are_not_compared(file: Callable[..., None]) -> None:
@@ -148,18 +174,16 @@ def test_rows_of_other_passes_stand_apart_and_are_not_compared(file: Callable[..
     glmc = dataclasses.replace(template, config=template.config | {"method": "glmc"})
     file("digits_lt/glmc_tuned_seed0", glmc, balanced_accuracy=0.9)
     file("digits_lt/ce_seed0", template, balanced_accuracy=0.8)
-    suite = "digits_lt", _rows.suites()["digits_lt"]
-    text = "\n".join(_results_page.methods_table(*suite))
-    assert (
-        text.index("| cross-entropy |")
-        < text.index("| GLMC, two views |")
-        < text.index("| balanced softmax: the preset tuned |")
-    )
+    text = _tables.score_table("digits_lt", LINKS)
+    assert text.index("| cross-entropy |") < text.index("| GLMC, two views |")
     assert "- GLMC, two views over the best baseline: no run at equal passes yet (80 passes)." in text
     assert render.value("digits_lt/glmc_tuned", "over ce") == "no run at equal passes yet"
-    assert render.value("digits_lt/glmc_tuned", "over balanced_softmax") == _results_page.MISSING
+    assert render.value("digits_lt/glmc_tuned", "over balanced_softmax") == _published.MISSING
+    rows = _tables.rows_table("digits_lt ce glmc_tuned balanced_softmax", LINKS)
+    assert "| GLMC, two views | 90.0 | no run at equal passes yet |" in rows
+    assert f"| balanced softmax: the preset tuned | {_published.MISSING} | - |" in rows
     file("digits_lt/balanced_softmax_seed0", dataclasses.replace(template, config=template.config | {"epochs": 80}))
-    assert "no run at equal passes" not in "\n".join(_results_page.methods_table(*suite))
+    assert "no run at equal passes" not in _tables.score_table("digits_lt", LINKS)
 
 
 def test_differences_of_the_ablation_are_not_paired(file: Callable[..., None]) -> None:
@@ -171,31 +195,58 @@ def test_differences_of_the_ablation_are_not_paired(file: Callable[..., None]) -
             file(f"{suite}/{name}_seed{seed}", template, balanced_accuracy=score)
     other = dataclasses.replace(template, config=template.config | {"epochs": 12})
     file(f"{suite}/cutmix_seed0", other, balanced_accuracy=0.6)
-    text = "\n".join(_results_page.ablation_table(suite, _rows.suites()[suite]))
+    text = _tables.ablation_table(suite, LINKS)
     expected = scipy.stats.ttest_ind([40, 43, 43], [50, 52, 54], equal_var=False).confidence_interval()
     half = (expected.high - expected.low) / 2
-    assert f"| both batches shuffled plainly (q 0) | 42.00 ± 4.30 | -10.00 ± {half:.2f} |" in text
-    assert "| MixUp for both views | 51.00, 52.00 | -3.00 to +2.00 |" in text
-    assert "| CutMix for both views | 60.00 | no run at equal passes yet |" in text
+    assert f"| both batches shuffled plainly (q 0) | 42.0 ± 4.3 | -10.0 ± {half:.1f} |" in text
+    assert "| MixUp for both views | 51.0, 52.0 | -3.0 to +2.0 |" in text
+    assert "| CutMix for both views | 60.0 | no run at equal passes yet |" in text
+
+
+def test_the_table_of_the_readme_shows_each_suite_and_what_the_preset_trains(file: Callable[..., None]) -> None:
+    template = run_of("cifar100_lt_if100_resnet20_60_passes/balanced_softmax_seed0")
+    short, long = (f"cifar100_lt_if100_resnet20_{passes}_passes" for passes in (15, 60))
+    for suite, name, scores in (
+        (short, "balanced_softmax", (0.20, 0.22)),
+        (long, "balanced_softmax", (0.40, 0.41, 0.42)),
+        (long, "glmc_one_view", (0.43, 0.44, 0.45)),
+    ):
+        for seed, score in enumerate(scores):
+            file(f"{suite}/{name}_seed{seed}", template, balanced_accuracy=score)
+    text = _tables.main_table(f"{long} {short}", Links(ROOT / "docs"))
+    assert "| balanced softmax | 41.0 ± 2.5 (n = 3) | **20.0, 22.0** |" in text
+    assert "| GLMC, one mixed view a step, the last quarter unmixed | **44.0 ± 2.5 (n = 3)** | not run yet |" in text
+    assert "[CIFAR-100-LT, 60 passes](results.md#cifar-100-lt-imbalance-factor-100-equal-time-60-passes)" in text
+    interval = scipy.stats.ttest_ind([43, 44, 45], [40, 41, 42], equal_var=False).confidence_interval()
+    assert f"**+3.0 ± {(interval.high - interval.low) / 2:.1f}** points (n = 3 and 3)" in text
 
 
 def test_published_and_ours_and_their_difference(file: Callable[..., None]) -> None:
     file("published/cifar10_lt_if100_seed0", run_of("digits_lt/ce_seed0"), top1=0.89)
-    [*_, line] = _results_page.published_table(["cifar10_lt_if100"], _rows.load("published"))
-    assert "| 88.50 | 88.24 | 89.00 | +0.50 | 1 | 0 | 40 | 40 |" in line
+    text = _published.published_table("cifar", LINKS)
+    link = "[0](benchmarks/results/published/cifar10_lt_if100_seed0.json)"
+    assert f"| 88.50 | 88.24 | 89.00 | +0.50 | 1 | {link} | 40 | 40 |" in text
 
 
 def test_a_difference_from_narrow_numbers_is_given_only_on_equal_terms(file: Callable[..., None]) -> None:
     suite = "cifar10_lt_if100_resnet32_200_passes"
     template = run_of("cifar10_lt_if100_resnet20_60_epochs/ce_seed0")
     for backbone, epochs, shown in (
-        ("resnet32_cifar", 200, "| 70.4 | 71.40 | +1.00 |"),
-        ("resnet32_cifar", 60, "| 70.4 | 71.40 | - |"),
-        ("resnet20_cifar", 200, "| 70.4 | 71.40 | - |"),
+        ("resnet32_cifar", 200, "| 71.4 | 70.4 | +1.0 |"),
+        ("resnet32_cifar", 60, "| 71.4 | 70.4 | - |"),
+        ("resnet20_cifar", 200, "| 71.4 | 70.4 | - |"),
     ):
         config = template.config | {"backbone": backbone, "epochs": epochs}
         file(f"{suite}/ce_seed0", dataclasses.replace(template, config=config), top1=0.714)
-        assert shown in "\n".join(_results_page.methods_table(suite, _rows.suites()[suite]))
+        assert shown in _tables.score_table(suite, LINKS)
+    assert "published" not in _tables.score_table("cifar10_lt_if100_resnet20_60_epochs", LINKS)
+
+
+def test_list_items_are_broken_and_rows_are_not() -> None:
+    row, item = f"| {'word ' * 40}|", f"- {'word ' * 40}".strip()
+    lines = render.wrapped(f"{row}\n{item}").splitlines()
+    assert lines[0] == row and max(map(len, lines[1:])) <= 120 and all(line.startswith("  ") for line in lines[2:])
+    assert " ".join(line.strip() for line in lines[1:]) == item
 
 
 # ------------------------------------------------------------------------------------------------ runs

@@ -59,7 +59,7 @@ def keep_freed_memory() -> bool:
 
     By default it maps every buffer above 32 MiB anew and returns it when it is freed, so that the gradient of a large
     classifier or the activations of a large batch cost a page fault for every 4 KiB in each step. The peak memory of
-    the process stays about the same (benchmarks/README.md, "Many classes"). Returns whether it was done; on other
+    the process stays about the same (docs/speed.md). Returns whether it was done; on other
     systems than Linux with glibc nothing happens.
     """
     if platform.libc_ver()[0] != "glibc":

@@ -117,7 +117,7 @@ _OFFICIAL: dict[str, Any] = {
 }
 # What the text of the paper says.
 _PAPER = {"beta": 0.5, "correct_lam": True, "sampler_power": 2.0, "reduction": "mean"}
-# For data without published settings: chosen on held-out images of training sets, see benchmarks/README.md.
+# For data without published settings: chosen on held-out images of training sets, see docs/settings.md.
 _TUNED = {
     "sampler_power": 0.5,
     "cumulative_power": 0.5,

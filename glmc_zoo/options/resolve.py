@@ -44,7 +44,7 @@ GENERIC_RECIPE: dict[str, Any] = {
     "warmup_epochs": 5,
 }
 
-# Chosen on held-out images of small training sets, see benchmarks/README.md.
+# Chosen on held-out images of small training sets, see docs/settings.md.
 FINETUNE_RECIPE: dict[str, Any] = {
     "epochs": 40,
     "batch_size": 32,

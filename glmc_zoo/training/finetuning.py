@@ -210,7 +210,7 @@ class FineTuning(Stage):
         if self.defaults:
             schedule = values_of(options.schedule)
             shown = " ".join(f"--{name.replace('_', '-')} {schedule[name]}" for name in self.defaults)
-            why = "" if self._decided else " (chosen with sgd on a small network, see benchmarks/README.md)"
+            why = "" if self._decided else " (chosen with sgd on a small network, see docs/settings.md)"
             lines.append(f"defaults: {shown}{why}")
         return lines
 

@@ -1,7 +1,7 @@
 """Optimiser, learning rate and decays of a fine-tuning where nobody gives them: by the kind of network.
 
 Values for networks with batch-norm were measured here, with networks of up to 5 M parameters: SGD at 0.01 on held-out
-images (benchmarks/README.md), AdamW at 3e-4 beside it on held-out images of clothes (docs/finetuning.md). Values for
+images (docs/settings.md), AdamW at 3e-4 beside it on held-out images of clothes (docs/finetuning.md). Values for
 networks with layer norm, which are transformers and ConvNeXt, are published ones that were not measured here:
 
 - AdamW at 5e-5 and a layer decay of 0.7: Liu et al., A ConvNet for the 2020s, CVPR 2022, TRAINING.md of its code.

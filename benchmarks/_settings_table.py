@@ -1,0 +1,47 @@
+"""The tables of settings that benchmarks/heldout.py scored on held-out images."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from _comparison import MIN_SEEDS, Entry, alone_lines, by_passes, passes_text, seed_range, summary, table
+from _intervals import moments_interval
+from _rows import RESULTS, Links
+from _tables import GROUPS
+
+
+def settings_table(suite: str, links: Links) -> str:
+    """Scores of a file of heldout.py, a line a setting; the options that all share stand above the table."""
+    text = (RESULTS / f"{suite}.jsonl").read_text(encoding="utf-8")
+    settings = [json.loads(line) for line in text.splitlines()]
+    pieces = [re.findall(r"--\S+(?: [^-]\S*)?", setting["options"]) for setting in settings]
+    shared = [piece for piece in pieces[0] if all(piece in other for other in pieces)]
+    entries, rows = {}, {}
+    for setting, options in zip(settings, pieces, strict=True):
+        label = f"`{' '.join(piece for piece in options if piece not in shared)}`"
+        scores = [setting.get(score) for score in ("balanced_accuracy", *GROUPS)]
+        seeds = setting["seeds"]
+        cells = [_setting_cell(score, len(seeds)) for score in scores]
+        values = tuple(setting["balanced_accuracy"].get("runs", [setting["balanced_accuracy"]["mean"]]))
+        baseline = any(piece in ("--method ce", "--method balanced_softmax") for piece in options)
+        entries[label] = Entry(label=label, passes=setting["passes"], values=values, baseline=baseline)
+        rows[label] = [label, *cells, str(len(seeds)), seed_range(seeds), passes_text(setting["passes"])]
+    lines = table(
+        ["options", "balanced", *GROUPS, "n", "seeds", "passes"], [rows[label] for label in by_passes(entries)]
+    )
+    file = f"- Each line of [{suite}.jsonl]({links.to(f'benchmarks/results/{suite}.jsonl')}) is a row."
+    common = [f"- All rows have `{' '.join(shared)}`."] if shared else []
+    return "\n".join([*lines, "", *alone_lines(list(entries.values())), *common, file])
+
+
+def _setting_cell(score: dict[str, Any] | None, n: int) -> str:
+    """A score of a setting; of some only mean and standard deviation, or the mean alone, were filed."""
+    if score is None:
+        return "-"
+    if "runs" in score:
+        return summary(score["runs"], digits=1)
+    if score.get("std") is None or n < MIN_SEEDS:
+        return f"{score['mean']:.1f} (mean)"
+    return f"{score['mean']:.1f} ± {moments_interval(score['mean'], score['std'], n).half_width:.1f}"
