@@ -147,6 +147,13 @@ def test_what_is_optional_may_be_missing() -> None:
     assert "None" not in card.text
 
 
+def test_computation_is_shown_where_both_figures_are_there() -> None:
+    shown = render_card(changed(model={"gmacs": 4.0887, "mactivations": 11.1137}))
+    assert "**Computation for one image:** 4.09 GMACs, 11.1 M activations" in shown
+    for half in ({"gmacs": 4.0}, {"mactivations": 11.0}, {}):
+        assert "GMACs" not in render_card(changed(model=half))
+
+
 def test_each_optional_field_may_be_at_its_default() -> None:
     for field in dataclasses.fields(RunResults):
         if field.name in ("test", "class_counts") or field.default is field.default_factory is dataclasses.MISSING:
