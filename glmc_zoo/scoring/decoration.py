@@ -8,6 +8,8 @@ from glmc_zoo.data.reading.decoding import one_line
 from glmc_zoo.results import EvaluationResults, RunResults, Thresholds
 
 REPORT_FIX = "glmc-zoo report makes it again"
+RERUN_FIX = "a new run makes it"
+"""For what does not follow from the results alone."""
 
 
 class Decorations:
@@ -20,13 +22,16 @@ class Decorations:
     def __init__(self, warnings: Sequence[str] = ()) -> None:
         self.warnings = list(warnings)
 
-    def attempt(self, what: str, make: Callable[[], Any]) -> bool:
-        """Call ``make``; whatever goes wrong, of which there is no end of kinds, becomes a warning about ``what``."""
+    def attempt(self, what: str, make: Callable[[], Any], *, fix: str = REPORT_FIX) -> bool:
+        """Call ``make``; whatever goes wrong, of which there is no end of kinds, becomes a warning about ``what``.
+
+        ``fix`` says how it is made after all.
+        """
         try:
             make()
         except Exception as error:
             reason = f"{type(error).__name__}: {one_line(error)}"
-            self.warnings.append(f"{what} was not made ({reason}): {REPORT_FIX}.")
+            self.warnings.append(f"{what} was not made ({reason}): {fix}.")
             return False
         return True
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from glmc_zoo.hub.export.decoration import decorate_export
 from glmc_zoo.hub.folder import RESULTS_FILE
 from glmc_zoo.results import RunResults
-from glmc_zoo.scoring.decoration import Decorations, draw_results
+from glmc_zoo.scoring.decoration import RERUN_FIX, Decorations, draw_results
 from glmc_zoo.training.metrics_file import EpochLines
 
 EXPORTS = ("model", "encoder")
@@ -20,7 +20,8 @@ def decorate_run(
 ) -> RunResults:
     """Draw the plots of a finished run, and put them with a card into its exports.
 
-    What cannot be made is a warning in the results, which are written to the run folder and to its exports.
+    What cannot be made is a warning in the results, which are written to the run folder and to its exports. A warning
+    that only a new run can mend stays.
 
     Args:
         folder: Run folder, with its exports in it.
@@ -28,7 +29,8 @@ def decorate_run(
         epochs: Reads the lines of the epochs.
         repo_id: ``ORG/NAME`` on the Hub, for the card of the classifier.
     """
-    decorations, plots = Decorations(), folder / "plots"
+    lasting = [warning for warning in results.warnings if warning.endswith(f"{RERUN_FIX}.")]
+    decorations, plots = Decorations(lasting), folder / "plots"
     _draw(decorations, plots, results, epochs)
     names = [name for name in sorted(_PLOTS) if (plots / name).is_file() and not (plots / name).is_symlink()]
     exports = [folder / name for name in EXPORTS if (folder / name).is_dir()]
