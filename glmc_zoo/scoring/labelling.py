@@ -1,11 +1,11 @@
 """What to label next: images that the model is unsure of and that may be of rare classes, no cluster of them alone.
 
 An image scores its uncertainty times its rarity. In its cluster of similar images the best one keeps its score, the
-second best has half of it, the third a third, and so on; the ranking is by what is left.
+second best has a quarter of it, the third a ninth, and so on; the ranking is by what is left.
 
 Sources: the margin between the two most probable classes is that of Joshi, Porikli and Papanikolopoulos, Multi-Class
 Active Learning for Image Classification, CVPR 2009; k-means for diversity that of Zhdanov, Diverse Mini-Batch Active
-Learning, arXiv 1901.05954, 2019. The rarity and the division by the place in the cluster are choices of this package.
+Learning, arXiv 1901.05954, 2019. The rarity and the division by the square of the place are choices of this package.
 """
 
 import math
@@ -82,10 +82,10 @@ class LabellingRanking:
             self._positions += batch[1]
             yield batch
 
-    def worth(self, probabilities: Floats) -> list[dict[str, float]]:
-        """``uncertainty`` and ``rarity`` of each image, from its probabilities ``(B, C)``."""
-        columns = uncertainty_and_rarity(probabilities, self.weights)
-        return [{"uncertainty": float(one), "rarity": float(other)} for one, other in zip(*columns, strict=True)]
+    def worth(self, probabilities: Floats) -> list[tuple[float, float]]:
+        """Uncertainty and rarity of each image, from its probabilities ``(B, C)``."""
+        uncertainty, rarity = uncertainty_and_rarity(probabilities, self.weights)
+        return list(zip(uncertainty.tolist(), rarity.tolist(), strict=True))
 
     def ranked(self, predictions: Sequence[Prediction], accelerator: Accelerator) -> list[Prediction]:
         """The predictions of all processes by rank, the same in each; files that cannot be read come last.
@@ -157,7 +157,7 @@ def similar_images(features: NDArray[np.float32]) -> Integers:
 
 
 def labelling_order(scores: Floats, clusters: Integers) -> Integers:
-    """Positions of the images by rank, ``(N,)``: by their score divided by their place in their cluster.
+    """Positions of the images by rank, ``(N,)``: by their score, divided by the square of their place in their cluster.
 
     Places count from 1, the highest score first. Among equals the earlier image comes first.
     """
@@ -165,4 +165,4 @@ def labelling_order(scores: Floats, clusters: Integers) -> Integers:
     by_cluster = np.lexsort((-scores, clusters))
     _, first, sizes = np.unique(clusters[by_cluster], return_index=True, return_counts=True)
     places[by_cluster] = np.arange(len(scores)) - np.repeat(first, sizes) + 1
-    return np.argsort(-scores / places, kind="stable")
+    return np.argsort(-scores / places**2, kind="stable")

@@ -193,13 +193,14 @@ class PredictionRun:
     ) -> list[tuple[int, Prediction]]:
         """The predictions of one batch by position."""
         rows = [(i, Prediction(str(self.files[i]), [], [], printable(reason))) for i, reason in bad]
-        worth: list[dict[str, float]] = [{} for _ in positions]
+        worth: Sequence[tuple[float | None, float | None]] = [(None, None)] * len(positions)
         if self.ranking is not None:
             worth = self.ranking.worth(self.decision.probabilities(logits))
         answers = self.decision.top(logits, self.options.top)
-        for i, top, shares, sure, more in zip(positions, *answers, worth, strict=True):
+        for i, top, shares, sure, (uncertainty, rarity) in zip(positions, *answers, worth, strict=True):
             labels = [self.labels[label] for label in top]
-            rows.append((i, Prediction(str(self.files[i]), labels, shares, sure=sure, **more)))
+            one = Prediction(str(self.files[i]), labels, shares, sure=sure, uncertainty=uncertainty, rarity=rarity)
+            rows.append((i, one))
         return rows
 
     def _loader(self) -> DataLoader[Any]:

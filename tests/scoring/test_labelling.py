@@ -43,11 +43,11 @@ def test_uncertainty_and_rarity_by_hand() -> None:
 
 
 def test_an_image_counts_less_the_more_of_its_cluster_come_before_it() -> None:
-    scores = np.array([0.9, 0.8, 0.7, 0.35, 0.2, 0.2])
+    scores = np.array([0.9, 0.84, 0.7, 0.35, 0.2, 0.2])
     clusters = np.array([0, 0, 0, 1, 2, 2])
-    # In cluster 0 they count 0.9, 0.4 and 0.233; in cluster 2 0.2 and 0.1.
-    assert labelling_order(scores, clusters).tolist() == [0, 1, 3, 2, 4, 5]
-    assert labelling_order(scores[::-1], clusters[::-1]).tolist() == [5, 4, 2, 3, 0, 1]
+    # In cluster 0 they count 0.9, 0.21 and 0.078; in cluster 2 0.2 and 0.05.
+    assert labelling_order(scores, clusters).tolist() == [0, 3, 1, 4, 2, 5]
+    assert labelling_order(scores[::-1], clusters[::-1]).tolist() == [5, 2, 4, 0, 3, 1]
     assert labelling_order(np.zeros(3), np.array([1, 0, 0])).tolist() == [0, 1, 2]
 
 
@@ -137,11 +137,11 @@ def test_a_ranked_prediction(predict: Recipe, trained: Path, images: Path, tmp_p
         row = by_file[str(file)]
         assert float(row["uncertainty"]) == pytest.approx(1 - first + second, abs=1e-5)
         assert float(row["rarity"]) == pytest.approx(p @ [0.125, 0.5, 1.0], abs=1e-5)
-    # The ranking is by the score divided by the place in the cluster.
+    # The ranking is by the score, divided by the square of the place in the cluster.
     places, left = dict.fromkeys("123", 0), []
     for row in rows:
         places[row["cluster"]] += 1
-        left.append(float(row["uncertainty"]) * float(row["rarity"]) / places[row["cluster"]])
+        left.append(float(row["uncertainty"]) * float(row["rarity"]) / places[row["cluster"]] ** 2)
     assert left == sorted(left, reverse=True)
     # The equal images share a cluster; clusters are numbered by rank.
     same = [row for row in rows if Path(row["file"]).stem in "45678"]
