@@ -14,7 +14,7 @@ LAUNCH_DEFAULTS = --num_processes 1 --num_machines 1 --mixed_precision no --dyna
 LAUNCH = $(if $(wildcard $(ACCELERATE_HOME)/default_config.*),,$(LAUNCH_DEFAULTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-photos test test-fast lint types clean
+.PHONY: help demo demo-photos screenshots test test-fast lint types clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,6 +24,9 @@ demo: $(VENV)/.installed  ## train on the embedded data set: about a minute on t
 
 demo-photos: $(VENV)/.installed-photos  ## fine-tune on embedded images of clothes by three losses: about two minutes
 	$(BIN)/python recipes/demo_photos.py
+
+screenshots: $(VENV)/.installed  ## take those of docs/report.md from REPORT=runs/NAME/report.html, by Chromium
+	$(BIN)/python docs/report_figure.py $(REPORT)
 
 test: $(VENV)/.installed-dev  ## run the tests
 	$(BIN)/python -m pytest -n auto --dist loadfile

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -28,6 +29,8 @@ from glmc_zoo.results import BaselineFacts, EvaluationResults, RunResults
 
 SCORED = ("test", "class_recalls", "group_confusion", "groups", "thresholds", "group_support")
 CARDS = ROOT / "hub_cards"
+MOST_BYTES = 10_000_000
+"""Of a published folder, which is part of every checkout."""
 
 
 def evaluate(
@@ -60,6 +63,21 @@ def baseline(label: str, run: Path, results: RunResults) -> BaselineFacts:
     )
 
 
+def size_of(folder: Path) -> int:
+    """Bytes of a folder to be published.
+
+    Raises:
+        SystemExit: They are more than `MOST_BYTES`.
+    """
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if size > MOST_BYTES:
+        raise SystemExit(
+            f"publish.py: error: {folder.name} has {size / 1e6:.1f} MB, and a published model at most "
+            f"{MOST_BYTES / 1e6:g}: give --half, or train a smaller network."
+        )
+    return size
+
+
 def publish(
     run: Path,
     *,
@@ -73,6 +91,10 @@ def publish(
     filed: Path = RESULTS / "models",
 ) -> Path:
     """Score, merge, export.
+
+    Raises:
+        SystemExit: The run was trained on other images than it is scored on, a baseline does not fit, or the folder is
+            larger than `MOST_BYTES`.
 
     Args:
         run: Folder of a finished run.
@@ -112,20 +134,21 @@ def publish(
         published = dataclasses.replace(
             results, intervals=intervals, **{field: getattr(scored, field) for field in SCORED}
         )
-        folder = export_run(
-            cards / results.model.name,
-            source.create(),
-            published,
+        export = partial(
+            export_run,
+            timm_model=source.create(),
+            results=published,
             heads=source.training_heads(),
             plots=output / "plots",
             config_yaml=yaml.safe_dump({**results.config, "data_dir": None, "split_file": None}, sort_keys=False),
             half=half,
         )
+        size = size_of(export(Path(scratch) / "card" / results.model.name))  # before anything is published
+        folder = export(cards / results.model.name)
     filed.mkdir(exist_ok=True)
     shutil.copy(folder / "results.json", filed / f"{folder.name}.json")
     before, after = (100 * Filed(0, one).test.balanced_accuracy for one in (results, scored))
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-    print(f"{folder}: balanced accuracy {after:.2f} %, {before:.2f} % as in the run; {size:.1f} MB")
+    print(f"{folder}: balanced accuracy {after:.2f} %, {before:.2f} % as in the run; {size / 1e6:.1f} MB")
     return folder
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from matplotlib.figure import Figure
 
 from glmc_zoo import load_data
 from glmc_zoo.data import ImageSplit
-from glmc_zoo.scoring.answers_page import Answers, rare_classes
+from glmc_zoo.results import EvaluationResults
+from glmc_zoo.scoring.page.subject import Predictions, rare_classes
 
 NAMES = {
     "cross-entropy": "cross-\nentropy",
@@ -30,7 +32,20 @@ RIGHT, WRONG, INK = "#00664B", "#B3261E", "#222222"
 EACH = 2
 """Images of each class."""
 
-__all__ = ["draw"]
+__all__ = ["Answers", "draw"]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one model says of each image of a split, and its results there."""
+
+    results: EvaluationResults
+    predictions: Predictions
+
+    @classmethod
+    def read(cls, folder: Path) -> Answers:
+        """Those in a folder that an evaluation left for one model."""
+        return cls(EvaluationResults.load(folder / "results.json"), Predictions.read(folder))
 
 
 def draw(models: Sequence[Answers], split: ImageSplit) -> Figure:
@@ -64,7 +79,7 @@ def _bars(axes: Axes, models: Sequence[Answers], classes: int) -> None:
         axes.bar(index, few, color=colour, width=0.7)
         axes.errorbar(index, few, yerr=[[few - low], [high - few]], color=INK, capsize=4, linewidth=1.2)
         axes.text(index, high + 1.2, f"{few:.0f} %", ha="center", fontsize=13, fontweight="bold", color=colour)
-        axes.text(index, -1.5, NAMES[model.name], ha="center", va="top",
+        axes.text(index, -1.5, NAMES[model.results.model.name], ha="center", va="top",
                   fontsize=8.5, color=colour, fontweight="bold")  # fmt: skip
     axes.set_title(f"Accuracy on the {classes} rarest classes,\nother people's test images", fontsize=10, color=INK)
     axes.set_ylim(0, 50)
@@ -82,11 +97,11 @@ def _image(axes: Axes, split: ImageSplit, position: int) -> None:
 
 
 def _answer(figure: Figure, x: float, y: float, model: Answers, position: int, colour: str) -> None:
-    said = int(model.prediction[position])
-    right = said == int(model.label[position])
+    predicted = int(model.predictions.prediction[position])
+    right = predicted == int(model.predictions.label[position])
     figure.text(x, y, "\N{BLACK SQUARE}", ha="left", va="center", fontsize=9, color=colour)
     mark = "\N{CHECK MARK}" if right else "\N{BALLOT X}"
-    figure.text(x + 0.016, y, f"{mark} {model.results.class_names[said]}",
+    figure.text(x + 0.016, y, f"{mark} {model.results.class_names[predicted]}",
                 ha="left", va="center", fontsize=9.5, color=RIGHT if right else WRONG,
                 fontweight="bold" if right else "normal")  # fmt: skip
 

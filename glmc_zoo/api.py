@@ -129,9 +129,10 @@ def predict(**options: Any) -> list[Prediction]:
 
 
 def report(**options: Any) -> RunResults | list[EvaluationResults]:
-    """Make plots, cards and table of a finished run or evaluation again, from its results; see ``glmc-zoo report``.
+    """Make plots, cards, page and table of a finished run or evaluation again; see ``glmc-zoo report``.
 
-    ``run`` is its folder. Scores and weights are not touched.
+    ``run`` is its folder, or a list of folders: the page compares the first one with the others. Scores and weights are
+    not touched, nor the folders of the others.
 
     >>> results = glmc_zoo.report(run="runs/NAME")  # doctest: +SKIP
     >>> results.warnings  # doctest: +SKIP
@@ -168,7 +169,7 @@ def _run(options: RunOptions) -> RunResults | DryRun:
 
     if options.output.dry_run:
         return dry_run(options)
-    return run_head(options) if isinstance(options.stage, HeadStage) else run_training(search_settings(options))
+    return run_head(options) if isinstance(options.stage, HeadStage) else run_training(*search_settings(options))
 
 
 def _given(command: Command, name: str, options: dict[str, Any]) -> Given:

@@ -19,6 +19,7 @@ from glmc_zoo.options.given import Given, recipes_folder
 from glmc_zoo.options.parser import read_command_line
 from glmc_zoo.options.sections import COMMANDS, Command, option_names
 from glmc_zoo.screen import Verbosity, complain, say, verbosity
+from glmc_zoo.text import printable
 
 _LIST_HELP = "list the published models with their scores, and the data sets of the catalogue"
 _COMPLETION_HELP = "print the completion script of a shell: bash, zsh or tcsh"
@@ -39,11 +40,13 @@ def run_recipe(main: Callable[[], None]) -> None:
     Where several processes meet the same error, the first of them reports it; what only one of them can meet, it
     reports itself.
     """
+    from glmc_zoo.machine.signals import stopped_by_term
+
     _hide_own_folder()
     _print_any_name()
     status = 0
     try:
-        with on_command_line(option_names()):
+        with on_command_line(option_names()), stopped_by_term():
             main()
     except UserError as error:
         _report(error)
@@ -56,7 +59,7 @@ def run_recipe(main: Callable[[], None]) -> None:
     except KeyboardInterrupt as stop:
         status = getattr(stop, "status", 130)
         if str(stop) and int(os.environ.get("RANK", "0")) == 0:
-            complain(f"{Path(sys.argv[0]).name}: {stop}")
+            complain(f"{Path(sys.argv[0]).name}: {printable(str(stop))}")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         _end_process(status)
     if status:

@@ -58,10 +58,22 @@ def parse_yaml(text: str, shown: str, *, fix: str) -> Any:
 
 
 def read_text(path: Path, shown: str, *, fix: str, most: int = MOST_BYTES) -> str:
-    """Text of a UTF-8 file of at most so many bytes; a pipe or device is refused at once instead of waited for.
+    """Text of a UTF-8 file; see `read_content`.
 
     Raises:
         UserError: The file is missing, no regular file, too large, or not UTF-8.
+    """
+    try:
+        return read_content(path, shown, fix=fix, most=most).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{shown} cannot be read: {_reason(error)} {fix}") from error
+
+
+def read_content(path: Path, shown: str, *, fix: str, most: int = MOST_BYTES) -> bytes:
+    """A file of at most so many bytes; a pipe or device is refused at once instead of waited for.
+
+    Raises:
+        UserError: The file is missing, no regular file, or too large.
     """
     try:
         # Without O_NONBLOCK, opening a named pipe waits until somebody writes to it.
@@ -72,7 +84,7 @@ def read_text(path: Path, shown: str, *, fix: str, most: int = MOST_BYTES) -> st
             content = file.read(most + 1)
         if len(content) > most:
             raise UserError(f"{shown} cannot be read: It has more than {most >> 20} MiB. {fix}")
-        return content.decode("utf-8")
+        return content
     except UserError:
         raise
     except (OSError, ValueError) as error:

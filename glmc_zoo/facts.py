@@ -112,7 +112,22 @@ class HeadTrial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadFacts:
+class HeldOutFacts:
+    """Training images that were held out of a training to choose settings by."""
+
+    held_out_images: int
+    """Their number, each counted once; the choice is by their classes."""
+    grouped_by: str | None = None
+    """What kept images together on one side: a column, or a pattern on the path."""
+
+    @property
+    def kept_together(self) -> str:
+        """The end of a phrase about them that says so; empty without groups."""
+        return f", kept together by {self.grouped_by}" if self.grouped_by else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadFacts(HeldOutFacts):
     """How a classifier was trained on features that were computed once."""
 
     init: str
@@ -124,12 +139,8 @@ class HeadFacts:
     features: int
     """Features of each view."""
     folds: int
-    held_out_images: int
-    """Training images that were held out once; the choice is by their classes."""
     always_trained: int = 0
     """Training images that were never held out: their class, or one of their group, would have had no image left."""
-    grouped_by: str | None = None
-    """What kept images together in one fold: a column, or a pattern on the path."""
     trials: list[HeadTrial] = field(default_factory=list)
     """For each loss and weight decay the best logit adjustment."""
     chosen: HeadTrial
@@ -184,17 +195,13 @@ class SearchTrial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchFacts:
+class SearchFacts(HeldOutFacts):
     """How learning rate and epochs were chosen, by short trainings on part of the training images."""
 
     minutes: float
     """Time that was allowed."""
     seconds: float
     """Time that the search took, interruptions left out."""
-    held_out_images: int
-    """Training images that no trial was trained on; the choice is by their classes."""
-    grouped_by: str | None = None
-    """What kept images together: a column, or a pattern on the path."""
     planned: int
     """Trials that were planned; fewer were run where the time ended before."""
     trials: list[SearchTrial] = field(default_factory=list)

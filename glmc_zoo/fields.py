@@ -5,14 +5,17 @@ import math
 import os
 import reprlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from numbers import Real
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from glmc_zoo.errors import UserError
 
+_Group = TypeVar("_Group", bound="OptionGroup")
+MOST_PROCESSES = 1025
+"""Processes or threads that an option asks for are below this: a typing error must not bring a machine down."""
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
@@ -82,6 +85,13 @@ type_hints: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
 """Types of a dataclass's fields, by name."""
 
 
+def replaced(group: _Group, values: Mapping[str, Any]) -> _Group:
+    """A group of options with those of the ``values`` that it has."""
+    changed: Any = group  # a dataclass, as every subclass is
+    new: _Group = dataclasses.replace(changed, **{name: values[name] for name in values_of(group) if name in values})
+    return new
+
+
 def field_names(*groups: type) -> list[str]:
     """Names of the options of these groups, in order."""
     return [field.name for group in groups for field in dataclasses.fields(group)]
@@ -101,14 +111,25 @@ def convert(name: str, value: Any, kind: Any) -> Any:
         kind: Type of the option: a plain type, a ``Literal``, a list of text, or a union of these.
 
     Raises:
-        UserError: The value is none that the type allows.
+        UserError: The value is none that the type allows, or is text that is empty or holds a NUL character.
     """
     for part in get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,):
         try:
-            return _converted(value, part)
+            converted = _converted(value, part)
         except (TypeError, ValueError, OverflowError):  # int(inf) overflows
             continue
+        for text in converted if isinstance(converted, list) else [converted]:
+            if isinstance(text, str):
+                _check_text(name, text)
+        return converted
     raise _refusal(name, value, allowed(kind))
+
+
+def _check_text(name: str, text: str) -> None:
+    if not text.strip():  # such as a variable of the shell that is not set
+        raise UserError(f"{name}={text!r} is empty: give a value, or leave {name}= out.")
+    if "\0" in text:
+        raise UserError(f"{name}={text[:100]!r} holds a NUL character, which no path and no name has: leave it out.")
 
 
 def _converted(value: Any, kind: Any) -> Any:

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,14 +18,35 @@ LOCK_FILE, HOLDER_FILE = ".lock", ".holder.json"
 _WIDE = 0.02
 
 
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that it holds; nothing where nothing is there.
+
+    A link goes and what it points to stays. A pipe goes unopened, for whoever opens one waits.
+    """
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def partial_name(path: Path) -> Path:
+    """The name under which ``path`` is written before it is whole; what a killed process left there is removed.
+
+    The folder may be somebody else's: a link under this name would have its target overwritten.
+    """
+    partial = path.with_name(f".writing-{path.name}")
+    remove(partial)
+    return partial
+
+
 def replace_file(path: Path, write: Callable[[TextIO], Any], *, errors: str = "strict") -> None:
     """Write a text file so that ``path`` holds the old text or the new one, never half of it.
 
     ``errors`` is that of `open`, for text that UTF-8 cannot hold.
     """
-    partial = path.with_name(f".writing-{path.name}")
+    partial = partial_name(path)
     try:
-        with partial.open("w", newline="", encoding="utf-8", errors=errors) as file:
+        with partial.open("x", newline="", encoding="utf-8", errors=errors) as file:
             write(file)
         partial.replace(path)
     except OSError:  # a full disk must not keep half a file

@@ -87,3 +87,8 @@ def quoted_formula(cell: str) -> str:
 def unquoted_formula(cell: str) -> str:
     """The text that `quoted_formula` was given."""
     return cell[1:] if _QUOTED.match(cell) else cell
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 file``, ``2,000 files``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -12,7 +12,7 @@ from glmc_zoo.cli import read_options, run_recipe
 from glmc_zoo.conversion import convert
 from glmc_zoo.options.resolve import conversion_options
 from glmc_zoo.options.sections import CONVERT
-from glmc_zoo.text import printable_lines
+from glmc_zoo.text import printable
 
 
 def main() -> None:
@@ -23,7 +23,8 @@ def main() -> None:
 
     # ---------------------------------------------------------------- checkpoint, model, exported folder
     folder = convert(options, given.command)
-    print(printable_lines(f'model   {folder}\nload    glmc_zoo.create_model("{folder}")'))
+    shown = printable(str(folder))
+    print(f'model   {shown}\nload    glmc_zoo.create_model("{shown}")')
 
 
 if __name__ == "__main__":

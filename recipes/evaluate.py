@@ -4,8 +4,9 @@
     accelerate launch recipes/evaluate.py --model hf_hub:ORG/NAME resnet50.a1_in1k --data path/to/my_images
     accelerate launch recipes/evaluate.py --model runs/NAME/model --logit-adjustment search --tau-norm search
 
-What it leaves in --output-dir, for each model: results.json, per_class.csv, predictions.parquet, plots/; for several
-models each in a folder of its own, and comparison.csv, comparison.md, plots/comparison.png beside them.
+What it leaves in --output-dir, for each model: results.json, per_class.csv, predictions.parquet, plots/, and the page
+report.html with scores, classes, confusions and images (answers.json has what it shows); for several models each in a
+folder of its own, and comparison.csv, comparison.md, plots/comparison.png and a report.html of all beside them.
 """
 
 from __future__ import annotations

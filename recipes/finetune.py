@@ -7,7 +7,8 @@
     accelerate launch recipes/finetune.py --model resnet50 --data my_images --tune full --layer-decay 0.75
     accelerate launch recipes/finetune.py --model resnet50 --data my_images --search-minutes 10
 
-It leaves what recipes/train.py leaves: config.yaml, metrics.jsonl, results.json, checkpoints/, model/, plots/.
+It leaves what recipes/train.py leaves: config.yaml, metrics.jsonl, results.json, checkpoints/, model/, plots/, and
+report.html, a page with scores, curves, classes, confusions and images (answers.json has what it shows of them).
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ def main() -> None:
         return
 
     # ---------------------------------------------------------------- learning rate and epochs, with --search-minutes
+    data = None
     if not options.output.dry_run:
-        options = search_settings(options)
+        options, data = search_settings(options)
 
-    run = TrainingRun(options)
+    run = TrainingRun(options, data)
     run.describe()
     if options.output.dry_run:
         print_estimate(run)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from glmc_zoo.cli import read_options, run_recipe
 from glmc_zoo.options.resolve import push_options
 from glmc_zoo.options.sections import PUSH
+from glmc_zoo.text import printable
 
 
 def main() -> None:
@@ -25,8 +26,8 @@ def main() -> None:
     result = push_model(folder, target)
 
     # ---------------------------------------------------------------- where it is
-    print(f"pushed  {result.pull_request_url or result.url}")
-    print(f"commit  {result.commit}")
+    print(f"pushed  {printable(result.pull_request_url or result.url)}")
+    print(f"commit  {printable(result.commit)}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Make plots, model card and table of a finished run or evaluation again, from its results.
+"""Make plots, model card, page and table of a finished run or evaluation again, from its results.
 
     python recipes/report.py runs/NAME
-    python recipes/report.py --run runs/eval-NAME
+    python recipes/report.py runs/NAME runs/BASELINE runs/eval-OTHER    # the page compares the first with the others
 
-A plot or card that could not be made at the end of a run is a warning there; this makes it once the cause is mended.
-Scores and weights are not touched.
+What could not be made at the end of a run is a warning there; this makes it once the cause is mended. The page is
+report.html in the folder of the first run. Scores and weights are not touched, nor the folders of the other runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def main() -> None:
     # ---------------------------------------------------------------- options
     options = report_options(read_options(REPORT, __doc__))
 
-    # ---------------------------------------------------------------- plots, cards, table
+    # ---------------------------------------------------------------- plots, cards, page, table
     from glmc_zoo.training.reporting import report_folder  # imports torch: not needed for --help
 
     report_folder(options)

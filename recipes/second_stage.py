@@ -6,7 +6,8 @@
 
 What is not given is as in the model's first stage: the images, their subset, size and augmentation. Everything but the
 classifier stays as it is, to the bit. It leaves what recipes/train.py leaves: config.yaml, metrics.jsonl, results.json,
-checkpoints/, model/, plots/.
+checkpoints/, model/, plots/, and report.html, a page with scores, curves, classes, confusions and images (answers.json
+has what it shows of them).
 """
 
 from __future__ import annotations

@@ -168,13 +168,27 @@ def make_images(
     return folder
 
 
+def make_source(folder: Path, architecture: str = "test_convnext", class_names: str = "w x y z") -> Path:
+    """An exported model with random weights, of 32 pixels and its own classes, to fine-tune from."""
+    import timm
+    import torch
+
+    from glmc_zoo.hub import ExportInfo, export_model
+
+    torch.manual_seed(0)
+    names, size = class_names.split(), {"img_size": 32} if "vit" in architecture else {}
+    model = timm.create_model(architecture, num_classes=len(names), **size)
+    info = ExportInfo(class_names=names, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=(3, 32, 32), tag="made_up")
+    return export_model(model, folder, info)
+
+
 @pytest.fixture(scope="session")
 def lab() -> SimpleNamespace:
     """The functions above; ``tiny``, the options of a GLMC run that takes a second; ``few``, those without a method."""
     return SimpleNamespace(
         root=ROOT, recipe=TRAIN, tiny=TINY, few=FEW, environment=environment, run_python=run_python, torchrun=torchrun,
         rows=rows, results=results, weights=weights, same_weights=same_weights, images=make_images,
-        leave_plots_empty=leave_plots_empty,
+        leave_plots_empty=leave_plots_empty, source=make_source,
     )  # fmt: skip
 
 

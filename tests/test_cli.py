@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -330,3 +333,35 @@ def test_bash_completes_commands_options_and_values(tmp_path: Path) -> None:
 def test_completion_of_an_unknown_shell_is_refused() -> None:
     with pytest.raises(UserError, match=r"'fish' is not known: give one of bash, zsh, tcsh"):
         completion_script("fish", {})
+
+
+def test_sigterm_lets_a_command_clean_up_and_ends_it_with_143(capsys: pytest.CaptureFixture[str]) -> None:
+    cleaned = []
+
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise AssertionError("it goes on")
+        finally:
+            cleaned.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    expect_exit(work, 143)
+    assert cleaned == [True] and capsys.readouterr().err.endswith(": Stopped by SIGTERM.\n")
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_copy_of_the_process_still_ends_by_sigterm() -> None:
+    statuses = []
+
+    def work() -> None:
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+        os.kill(child, signal.SIGTERM)
+        statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    run_recipe(work)
+    assert statuses == [-signal.SIGTERM]

@@ -13,6 +13,8 @@ import pytest
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import OptionGroup, allowed, convert, field_names, option, values_of
+from glmc_zoo.options.images import ImageOptions
+from glmc_zoo.options.machine import MachineOptions
 
 Level = Literal["low", "high"]
 Search = float | Literal["search"]
@@ -103,3 +105,16 @@ def test_one_sentence_about_a_value_that_the_group_does_not_take(values: dict[st
 def test_a_long_value_is_named_by_its_type() -> None:
     with pytest.raises(UserError, match=r"^name=dict is not accepted: it must be text.$"):
         convert("name", {"key": "x" * 300}, str)
+
+
+@pytest.mark.parametrize("value", ["", "  ", "a\0b", ["x", ""]])
+def test_text_that_is_empty_or_that_no_path_can_hold(value: Any) -> None:
+    with pytest.raises(UserError, match=r"^output_dir=.* (is empty: give a value|holds a NUL character)"):
+        convert("output_dir", value, list[str] if isinstance(value, list) else str | None)
+
+
+@pytest.mark.parametrize("name", ["workers", "threads"])
+def test_no_option_asks_for_a_million_processes(name: str) -> None:
+    group = MachineOptions if name == "threads" else ImageOptions
+    with pytest.raises(UserError, match=f"{name}=1000000 must be below 1025"):
+        group(**{name: 1_000_000})

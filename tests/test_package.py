@@ -29,7 +29,8 @@ CONTRACT = {
 HEAVY = {"torch", "timm", "datasets", "evaluate", "accelerate", "matplotlib", "sklearn", "torchvision", "PIL"}
 
 # What each package may import from this one; those of the same row do not know each other.
-FLOOR = {"disk", "documents", "errors", "facts", "fields", "files", "notebook", "results", "screen", "text"}
+FLOOR = {"client_limits", "disk", "documents", "errors", "facts", "fields", "files", "notebook", "results", "retry"}
+FLOOR |= {"screen", "text"}
 TRADES = {"method", "backbones", "data", "metrics", "hub"}
 # Options may read these modules, which are light.
 LIGHT = {"hub.push.target", "data.options", "data.catalogue", "method.registry", "method.switches"}
@@ -43,6 +44,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "facts": set(),
     "fields": {"errors"},
     "files": {"errors", "text"},
+    "client_limits": set(),
+    "retry": {"client_limits"},
     "results": {"documents", "errors", "facts", "fields", "files", "notebook"},
     **dict.fromkeys(TRADES, FLOOR),
     "options": FLOOR | LIGHT,
@@ -54,6 +57,8 @@ TOP = {"api", "cli", "completion", "conversion", "__main__", "__init__"}
 ALL_BELOW = {*MAY_IMPORT, *TOP}
 # Third-party packages of each package of this one; the rest take what the packages below them bring.
 LIBRARIES = {
+    "client_limits": {"huggingface_hub"},
+    "retry": {"huggingface_hub"},
     "method": {"torch", "timm"},
     "backbones": {"torch", "timm"},
     "data": {"torch", "datasets", "torchvision", "PIL", "sklearn", "pyarrow", "huggingface_hub", "psutil", "tqdm"}

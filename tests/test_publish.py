@@ -12,7 +12,6 @@ import timm
 import torch
 
 import glmc_zoo
-from glmc_zoo.hub import ExportInfo, export_model
 from glmc_zoo.options.parser import read_command_line
 from glmc_zoo.options.resolve import finetuning_options
 from glmc_zoo.options.run import FinetuneStage, flat
@@ -25,9 +24,7 @@ NAME = "test_resnet.glmc_animals"
 @pytest.fixture
 def runs(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """A classifier on features and a baseline, on the same images."""
-    torch.manual_seed(0)
-    info = ExportInfo(class_names=list("wxyz"), mean=(0.5,) * 3, std=(0.5,) * 3, input_size=(3, 32, 32), tag="made_up")
-    source = export_model(timm.create_model("test_resnet", num_classes=4), tmp_path / "source", info)
+    source = lab.source(tmp_path / "source", "test_resnet")
     images = lab.images(tmp_path / "animals")
     lab.leave_plots_empty(monkeypatch)
     for name, more in {"way": {}, "ce": {"head_loss": "ce"}}.items():
@@ -64,6 +61,21 @@ def test_half_precision_with_a_baseline(runs: dict[str, Path], tmp_path: Path) -
     top1 = f"{100 * results.test.top1:.2f} %"
     assert f"| **{NAME}** | {top1}" in card and "| cross-entropy | " in card and "half precision (float16)" in card
     assert "Three animals." in card and str(tmp_path) not in card
+
+
+@pytest.mark.processes
+@pytest.mark.usefixtures("own_cache")
+def test_a_folder_that_is_too_large_is_not_published(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "MOST_BYTES", 300_000)
+    (tmp_path / "cards").mkdir()
+    sentence = rf"{NAME} has [\d.]+ MB, and a published model at most 0\.3: give --half, or train a smaller network\.$"
+    with pytest.raises(SystemExit, match=sentence):
+        publish.publish(
+            runs["way"], data=str(runs["animals"]), name=NAME, cards=tmp_path / "cards", filed=tmp_path / "filed"
+        )
+    assert not [*(tmp_path / "cards").iterdir()] and not (tmp_path / "filed").exists()
 
 
 def test_a_baseline_of_other_images_is_refused(runs: dict[str, Path]) -> None:

@@ -5,7 +5,7 @@ from glmc_zoo.data.groups import GroupFacts
 from glmc_zoo.data.reading.inventory import reason_text
 from glmc_zoo.data.reading.split import ImageSplit, RawData
 from glmc_zoo.facts import Inventory, SplitFacts
-from glmc_zoo.text import printable
+from glmc_zoo.text import counted, printable
 
 
 def make_inventory(
@@ -70,8 +70,3 @@ def inventory_lines(inventory: Inventory) -> list[str]:
             f"left out {counted(inventory.files_left_out, 'file')}: {'; '.join(map(reason_text, inventory.left_out))}"
         )
     return list(map(printable, lines))
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 file``, ``2,000 files``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -70,6 +70,12 @@ class LongTailData:
         """Decisions taken on the user's behalf, one sentence each."""
         return list(self.facts.notes)
 
+    @property
+    def grouped_by(self) -> str | None:
+        """The column, or the pattern on the path, that groups the training images; ``None`` without groups."""
+        inventory = self.facts.inventory
+        return None if self.groups is None or inventory is None else inventory.grouped_by
+
 
 def load_data(name_or_path: str | PathLike[str], *, cache_bytes: int = 1 << 30, **options: Any) -> LongTailData:
     """Load a long-tailed data set.

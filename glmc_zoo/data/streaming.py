@@ -116,6 +116,12 @@ class StreamSplit:
         return self.classes[key]
 
 
+def position_name(position: int) -> str:
+    """An image of a stream by its position, such as ``image 7 of shard 2``."""
+    shard, index = position >> _SHARD_BITS, position & ((1 << _SHARD_BITS) - 1)
+    return f"image {index}" + (f" of shard {shard}" if shard else "")
+
+
 @dataclass(frozen=True)
 class StreamedData:
     """A data set as `load_stream` returns it."""

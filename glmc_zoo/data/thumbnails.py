@@ -1,5 +1,6 @@
 """Small versions of a few images of each class."""
 
+import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,13 @@ class Thumbnail:
     """PNG or JPEG; ``None`` where the image cannot be read."""
     media_type: str = "image/jpeg"
 
+    @property
+    def source(self) -> str | None:
+        """The image as a data URI; ``None`` where it cannot be read."""
+        if self.encoded is None:
+            return None
+        return f"data:{self.media_type};base64,{base64.b64encode(self.encoded).decode('ascii')}"
+
 
 def make_thumbnails(splits: Sequence[ImageSplit], classes: Sequence[int], examples: int) -> dict[int, list[Thumbnail]]:
     """A few images of each class, spread over the first split that has images of it.
@@ -53,7 +61,7 @@ def make_thumbnails(splits: Sequence[ImageSplit], classes: Sequence[int], exampl
             positions = of_class.get(label)
             if positions is not None:
                 chosen = positions[evenly(len(positions), each)]
-                thumbnails[label] = [_thumbnail(split, position) for position in chosen.tolist()]
+                thumbnails[label] = [make_thumbnail(split, position) for position in chosen.tolist()]
                 break
     return thumbnails
 
@@ -65,13 +73,14 @@ def _members(split: ImageSplit) -> dict[int, "np.ndarray[tuple[int], np.dtype[np
     return dict(zip(labels.tolist(), np.split(order, starts[1:]), strict=True)) if len(order) else {}
 
 
-def _thumbnail(split: ImageSplit, position: int) -> Thumbnail:
+def make_thumbnail(split: ImageSplit, position: int, side: int = SIDE) -> Thumbnail:
+    """A small version of the image at a position of a split, its longer side of at most ``side`` pixels."""
     name = image_name(split.source, int(split.rows[position]))
     try:
         (image,) = split.images([position])
     except UserError:
         return Thumbnail(name, None)
-    image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+    image.thumbnail((side, side), Image.Resampling.BICUBIC)
     kind, file = "PNG" if max(image.size) <= _SMALL_SIDE else "JPEG", io.BytesIO()
     image.save(file, kind, quality=80)
     return Thumbnail(name, file.getvalue(), Image.MIME[kind])

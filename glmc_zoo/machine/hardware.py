@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from glmc_zoo.machine.processes import local_processes
+from glmc_zoo.text import counted
 
 MOST_WORKERS = 16
 """Workers of one process; beyond that the batches queue up for the process that consumes them."""
@@ -126,8 +127,8 @@ def default_workers(decoded: bool, device_type: str, cores: int, processes: int)
 def hardware_text(accelerator: Accelerator, workers: int, *, resident: bool) -> str:
     """Device, threads, workers, precision and where the training images are, in words."""
     device = accelerator.device
-    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
-    loading = f", {workers} workers" if workers else ""
+    threads = f", {counted(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else ""
+    loading = f", {counted(workers, 'worker')}" if workers else ""
     precision = "single precision" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
     images = "; training images kept on the device" if resident else ""
     return f"{device}{threads}{loading}, {precision}{images}"

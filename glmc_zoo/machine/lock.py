@@ -1,6 +1,6 @@
 """The lock by which one process at a time uses a folder."""
 
-import json
+import contextlib
 import os
 import platform
 import time
@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary, finalize
 import psutil
 from filelock import BaseFileLock, FileLock, Timeout
 
+from glmc_zoo.documents import read_json
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import HOLDER_FILE, LOCK_FILE, write_json
 
@@ -46,7 +47,11 @@ class FolderLock:
                 self._acquire(_GRACE)
             except Timeout:
                 raise UserError(_in_use(self.folder, holder, option)) from None
-        write_json(self.folder / HOLDER_FILE, {"process": os.getpid(), "host": platform.node()})
+        try:
+            write_json(self.folder / HOLDER_FILE, {"process": os.getpid(), "host": platform.node()})
+        except OSError as error:
+            _give_back(self._lock, self.folder, os.getpid())
+            raise UserError(f"Folder {str(self.folder)!r} cannot be locked: {error.strerror or error}.") from error
         self._end = finalize(self, _give_back, self._lock, self.folder, os.getpid())  # also when the process ends
 
     def _acquire(self, seconds: float) -> None:
@@ -72,8 +77,9 @@ class FolderLock:
 
 def _give_back(lock: BaseFileLock, folder: Path, process: int) -> None:
     if os.getpid() == process and lock.is_locked:  # not in a copy of the process that loads images
-        (folder / HOLDER_FILE).unlink(missing_ok=True)
-        (folder / LOCK_FILE).unlink(missing_ok=True)
+        for name in (HOLDER_FILE, LOCK_FILE):
+            with contextlib.suppress(OSError):  # the disk became read-only, or the folder is gone
+                (folder / name).unlink(missing_ok=True)
         lock.release(force=True)
 
 
@@ -109,12 +115,17 @@ def _in_use(folder: Path, holder: tuple[int, str] | None, option: str) -> str:
 def _read_holder(folder: Path) -> tuple[int, str] | None:
     """Process and host that have the lock; ``None`` where they are not known."""
     try:
-        values = json.loads((folder / HOLDER_FILE).read_text(encoding="utf-8"))
-        return int(values["process"]), str(values["host"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        values = read_json(folder / HOLDER_FILE, HOLDER_FILE)
+        return int(values["process"]), str(values["host"])[:100]
+    except (ValueError, KeyError, TypeError):  # a UserError is a ValueError
         return None
 
 
 def _has_ended(holder: tuple[int, str] | None) -> bool:
     """Whether the process that took the lock is known to have ended."""
-    return holder is not None and holder[1] == platform.node() and not psutil.pid_exists(holder[0])
+    if holder is None or holder[1] != platform.node():
+        return False
+    try:
+        return not psutil.pid_exists(holder[0])
+    except OverflowError:  # no process has such a number
+        return True

@@ -80,6 +80,25 @@ class StopSignals:
 
 
 @contextmanager
+def stopped_by_term() -> Iterator[None]:
+    """Inside the block, SIGTERM raises `RunStopped` as Ctrl-C raises `KeyboardInterrupt`.
+
+    The default would end the process at once: it would leave locks and half-written files, and say nothing.
+    """
+    process = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != process:  # a copy of the process, which whoever made it may end
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        raise RunStopped("Stopped by SIGTERM.", number)
+
+    with _handlers({signal.SIGTERM: stop}):
+        yield
+
+
+@contextmanager
 def _handlers(handlers: dict[Any, Any]) -> Iterator[None]:
     """Set handlers of signals, and those of before afterwards; only the main thread can do so."""
     if threading.current_thread() is not threading.main_thread():

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from glmc_zoo.documents import read_content
 from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.results import PluginFacts
 
@@ -214,10 +215,7 @@ def load_plugin(path: str | PathLike[str]) -> PluginFacts:
         UserError: The file cannot be read or imported, or registers nothing.
     """
     plugin, file = f"plugin={str(path)!r}", Path(path).resolve()
-    try:
-        source = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{plugin} cannot be read ({error.strerror}): give a Python file.") from error
+    source = read_content(file, plugin, fix="Give a Python file.")
     before = dict(_ENTRIES)
     if {entry.sha256 for entry in before.values() if entry.file == file} != {hashlib.sha256(source).hexdigest()}:
         _restore({key: entry for key, entry in before.items() if entry.file != file})

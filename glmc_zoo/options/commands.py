@@ -7,7 +7,7 @@ from typing import Literal
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.errors import UserError
-from glmc_zoo.fields import OptionGroup, option
+from glmc_zoo.fields import MOST_PROCESSES, OptionGroup, option
 from glmc_zoo.options.images import InferenceOptions, ShotOptions
 
 SEARCH_FRACTION = 0.1
@@ -40,6 +40,10 @@ class EvaluationOptions(OptionGroup):
     )
     streaming: bool = option("read the images as they come, without downloading the data set", default=False)
     output_dir: str | None = option("fresh folder for the results", default=None, decided_by="one below runs/")
+    report: bool = option(
+        "write report.html, a page with scores, classes, confusions and images, and answers.json, which it is made of",
+        default=True,
+    )
     quote_formulas: bool = option(
         "write an apostrophe before text in CSV files that a spreadsheet would take for a formula; lists are read back "
         "without it",
@@ -181,7 +185,11 @@ class PredictOptions(OptionGroup):
     )
     batch_size: int = option("images per step and process", default=64, at_least=1)
     workers: int | None = option(
-        "processes that load images; 0: none", default=None, decided_by="the machine", at_least=0
+        "processes that load images; 0: none",
+        default=None,
+        decided_by="the machine",
+        at_least=0,
+        below=MOST_PROCESSES,
     )
     image_size: int | None = option(
         "side of the images in pixels", default=None, decided_by="the model", at_least=1, below=4097
@@ -226,10 +234,19 @@ class PushSource(OptionGroup):
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions(OptionGroup):
-    """What `recipes/report.py` makes plots and cards of."""
+    """What `recipes/report.py` makes plots, cards and a page of."""
 
-    run: str = option("folder of a finished run or of an evaluation, such as runs/NAME", example="runs/NAME")
+    run: list[str] = option(
+        "folder of a finished run or of an evaluation, such as runs/NAME; further ones are compared with it in "
+        "report.html, and nothing is written to them",
+        example="runs/NAME",
+    )
     repo: str | None = option("ORG/NAME on the Hub, for the snippets of the card", default=None)
+
+    def check(self) -> None:
+        """Refuse an empty list of folders."""
+        if not self.run:
+            raise UserError("run= is missing: give runs/NAME.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +272,9 @@ class ExportOptions(OptionGroup):
         "weights of matrix products alone",
         default=False,
     )
-    image_size: int | None = option("side of the images in pixels", default=None, decided_by="the model", at_least=1)
+    image_size: int | None = option(
+        "side of the images in pixels", default=None, decided_by="the model", at_least=1, below=4097
+    )
     overwrite: bool = option("replace files that exist", default=False)
 
     def check(self) -> None:

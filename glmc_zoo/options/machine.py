@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.fields import OptionGroup, option, values_of
+from glmc_zoo.fields import MOST_PROCESSES, OptionGroup, option, values_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,11 @@ class MachineOptions(OptionGroup):
         "mode of --compile; reduce-overhead replays the step as CUDA graphs", default="default"
     )
     threads: int | None = option(
-        "threads of one training process", default=None, decided_by="its share of the cores, on a CPU", at_least=1
+        "threads of one training process",
+        default=None,
+        decided_by="its share of the cores, on a CPU",
+        at_least=1,
+        below=MOST_PROCESSES,
     )
     resident: bool | None = option(
         "keep small training images on the device", default=None, decided_by="where they take 1/4 of its free memory"
@@ -68,6 +72,11 @@ class OutputOptions(OptionGroup):
     )
     export_half: bool = option("store the exported weights in half precision", default=False)
     export_encoder: bool = option("also export the model without its classifier, to encoder/", default=False)
+    report: bool = option(
+        "write report.html, a page with scores, curves, classes, confusions and images, and answers.json, which it is "
+        "made of",
+        default=True,
+    )
     tracker: str | None = option("tracker of Accelerate, e.g. tensorboard, wandb, trackio", default=None)
 
     def check(self) -> None:

@@ -69,7 +69,11 @@ class TuneOptions(OptionGroup):
         default="full",
     )
     last_blocks: int | None = option("blocks that --tune blocks trains", default=None, decided_by="1", at_least=1)
-    layer_decay: float | None = option("learning rate of each layer over that of the layer above", default=None)
+    layer_decay: float | None = option(
+        "learning rate of each layer over that of the layer above; 1 for one rate",
+        default=None,
+        decided_by="1, or 0.7 for a network with layer norm unless --lr or sgd is given",
+    )
     adapter: Adapter | None = option(
         "kind of adapter of --tune adapter; dora: linear layers alone", default=None, decided_by=DEFAULT_ADAPTER
     )

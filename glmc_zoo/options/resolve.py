@@ -100,8 +100,17 @@ def finetuning_options(given: Given) -> RunOptions:
     if values.get("search_minutes") is not None:
         decided |= SEARCHED
     defaults = tuple(name for name in FINETUNE_RECIPE if name not in given and name not in decided)
-    stage = compose(FinetuneStage, values, defaults=defaults)
+    stage = compose(FinetuneStage, values, defaults=defaults, by_network=_by_network(given, values, decided))
     return _run_options(values, stage, given.command)
+
+
+def _by_network(given: Given, values: Mapping[str, Any], decided: set[str]) -> tuple[str, ...]:
+    """The options that the kind of network decides: none beside a learning rate, which is meant for an optimiser."""
+    if "lr" in given:
+        return ()
+    layered = ("layer_decay",) if values.get("tune", "full") in ("full", "blocks") else ()
+    names = ("opt", "lr", "weight_decay", *layered)
+    return tuple(name for name in names if name not in given and name not in decided)
 
 
 def second_stage_options(given: Given, first: Mapping[str, Any]) -> RunOptions:
@@ -158,7 +167,7 @@ def conversion_options(given: Given) -> ConvertOptions:
 
 
 def report_options(given: Given) -> ReportOptions:
-    """The folder whose plots and cards are made again."""
+    """The folder whose plots, cards and page are made again, and what the page compares it with."""
     return fill(ReportOptions, given.values)
 
 

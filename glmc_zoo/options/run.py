@@ -49,6 +49,8 @@ class FinetuneStage:
     optimizer: OptimizerOptions
     defaults: tuple[str, ...] = ()
     """Options that have their value from the recipe of fine-tuning."""
+    by_network: tuple[str, ...] = ()
+    """Options that the kind of network and the optimiser decide; they have the recipe's values until it is known."""
     searched: bool = False
     """Whether the search that ``search_minutes`` asks for has decided its options."""
 

@@ -19,8 +19,16 @@ class ScheduleOptions(OptionGroup):
     batch_size: int = option(
         "images per step and process, of each of the two batches", decided_by="the recipe", at_least=1
     )
-    lr: float = option("learning rate at its highest", decided_by="the recipe", above=0)
-    weight_decay: float = option("weight decay, on every parameter", decided_by="the recipe", at_least=0)
+    lr: float = option(
+        "learning rate at its highest",
+        decided_by="the recipe; in fine-tuning 0.01 for sgd, else 3e-4, 5e-5 for layer norm or 1e-3 for adapters",
+        above=0,
+    )
+    weight_decay: float = option(
+        "weight decay, on every parameter",
+        decided_by="the recipe; in fine-tuning 0.05 for adamw and layer norm, else 5e-4",
+        at_least=0,
+    )
     warmup_epochs: int = option(
         "epochs of linear warm-up, counted within --epochs",
         decided_by="the recipe, at most a tenth of the epochs",
@@ -71,7 +79,11 @@ class ScheduleOptions(OptionGroup):
 class OptimizerOptions(OptionGroup):
     """Optimiser and regularisation of a training of whole networks; the second stage has its own."""
 
-    opt: str = option("optimiser, by timm's name; sgd is the published one (no Nesterov)", default="sgd")
+    opt: str = option(
+        "optimiser, by timm's name; sgd is the published one (no Nesterov)",
+        default="sgd",
+        decided_by="sgd; in fine-tuning of networks with layer norm, unless --lr is given, adamw",
+    )
     ema_decay: float | None = option(
         "export an exponential moving average of the weights, e.g. 0.999", default=None, above=0, below=1
     )

@@ -106,6 +106,7 @@ INSPECT = Command(
     {"inspection": (InspectionOptions,), "data": (DataOptions,), "shot groups": (ShotOptions,)},
     # A script called inspect.py would hide the standard library's module from every script beside it.
     script="inspect_data",
+    bare="data",
 )
 PREDICT = Command("predict", {"prediction": (PredictOptions,)})
 PUSH = Command("push", {"push": (PushSource, PushTarget)})

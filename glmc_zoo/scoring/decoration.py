@@ -1,11 +1,21 @@
-"""What is made once the results are safe: a plot or a card that fails is a warning, and the rest goes on."""
+"""What is made once the results are safe: a plot, page or card that fails is a warning, and the rest goes on."""
 
-from collections.abc import Callable, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from glmc_zoo.data.reading.decoding import one_line
+from glmc_zoo.files import partial_name
 from glmc_zoo.results import EvaluationResults, RunResults, Thresholds
+from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE, make_answer_file, rarest_first
+from glmc_zoo.scoring.page.render import REPORT_FILE, write_report
+from glmc_zoo.scoring.page.subject import Subject
+
+if TYPE_CHECKING:
+    from glmc_zoo.data import ImageSplit, StreamSplit
+    from glmc_zoo.scoring.loop import Scored
 
 REPORT_FIX = "glmc-zoo report makes it again"
 RERUN_FIX = "a new run makes it"
@@ -22,7 +32,7 @@ class Decorations:
     def __init__(self, warnings: Sequence[str] = ()) -> None:
         self.warnings = list(warnings)
 
-    def attempt(self, what: str, make: Callable[[], Any], *, fix: str = REPORT_FIX) -> bool:
+    def attempt(self, what: str, make: Callable[[], Any], fix: str = REPORT_FIX) -> bool:
         """Call ``make``; whatever goes wrong, of which there is no end of kinds, becomes a warning about ``what``.
 
         ``fix`` says how it is made after all.
@@ -37,16 +47,18 @@ class Decorations:
 
     def plot(self, path: Path, draw: Callable[[Path], Any]) -> None:
         """Draw a plot, whole or not at all; an older one of its name goes in any case."""
-        partial = path.with_name(f".writing-{path.name}")
 
         def make() -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
-            draw(partial)
-            partial.replace(path)
+            partial = partial_name(path)
+            try:
+                draw(partial)
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
 
-        if not self.attempt(f"The plot {path.name}", make):
-            partial.unlink(missing_ok=True)
+        self.attempt(f"The plot {path.name}", make)
 
 
 def draw_results(decorations: Decorations, folder: Path, results: RunResults | EvaluationResults, title: str) -> None:
@@ -73,3 +85,40 @@ def draw_results(decorations: Decorations, folder: Path, results: RunResults | E
     decorations.plot(
         folder / "group_confusion.png", lambda path: plots.plot_group_confusion(confusion, path, title=title)
     )
+
+
+def keep_answers(
+    decorations: Decorations,
+    folder: Path,
+    name: str,
+    scored: Scored,
+    split: ImageSplit | StreamSplit,
+    class_counts: Sequence[int] | None,
+) -> None:
+    """Write ``answers.json``, which the report of a split ``name`` is made of; an older one goes in any case."""
+    path = folder / ANSWERS_FILE
+
+    def make() -> None:
+        path.unlink(missing_ok=True)
+        if scored.answers is not None:
+            order = rarest_first(scored.counts.num_classes, class_counts)
+            make_answer_file(name, scored.answers, split, order).save(path)
+
+    decorations.attempt(f"{ANSWERS_FILE}, with the images of the report,", make, fix="evaluate the model for another")
+
+
+def make_report(
+    decorations: Decorations,
+    folder: Path,
+    subject: Subject,
+    baselines: Sequence[Subject] = (),
+    epochs: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write ``report.html`` into a folder; an older one goes in any case."""
+    path = folder / REPORT_FILE
+
+    def make() -> None:
+        path.unlink(missing_ok=True)
+        write_report(path, subject, baselines, epochs)
+
+    decorations.attempt(f"The page {REPORT_FILE}", make)

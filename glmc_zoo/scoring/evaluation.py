@@ -35,6 +35,7 @@ from glmc_zoo.scoring.intensity import as_trained
 from glmc_zoo.scoring.loop import Scored, score_split
 from glmc_zoo.scoring.model import Classifier, load_classifier
 from glmc_zoo.scoring.output import EvaluationFolder
+from glmc_zoo.scoring.page.render import REPORT_FILE
 from glmc_zoo.scoring.saving import check_foldable, check_saving, save_corrected
 from glmc_zoo.scoring.shots import prior_counts, shot_groups
 from glmc_zoo.scoring.thresholds import precision_thresholds
@@ -134,6 +135,7 @@ class EvaluationRun:
             correct=corrections,
             keep_predictions=True,
             intervals=True,
+            answers=report.answer_form(images, len(data.class_names)) if self.options.evaluation.report else "none",
         )
         if isinstance(data, StreamedData):
             for note in (untested := untested_note(data.class_names, scored.counts.support)):
@@ -141,7 +143,7 @@ class EvaluationRun:
             notes = [*notes, *untested]
         results = self._results(name, source, classifier, scored, posthoc, [*self.notes, *notes], start)
         results = on_main_process(
-            self.accelerator, lambda: self._write(name, source, classifier, scored, corrections, results)
+            self.accelerator, lambda: self._write(name, source, classifier, scored, corrections, results, images)
         )
         for warning in results.warnings:
             self.accelerator.print(f"warning: {as_shown(warning)}")
@@ -156,8 +158,9 @@ class EvaluationRun:
         scored: Scored,
         corrections: Corrections | None,
         results: EvaluationResults,
+        images: ImageSplit | StreamSplit,
     ) -> EvaluationResults:
-        """Write the files of one model: what must survive first, then plots and card."""
+        """Write the files of one model: what must survive first, then plots, page and card."""
         inside = name if len(self.sources) > 1 else None
         folder, saved = self.folder / (inside or ""), None
         paths = self.split.paths() if isinstance(self.split, ImageSplit) else None
@@ -165,9 +168,12 @@ class EvaluationRun:
             if self.options.evaluation.save is not None and corrections is not None:
                 held_out = self.held_out_thresholds
                 saved = save_corrected(self.options, source, classifier, corrections, results, held_out)
-            quote = self.options.evaluation.quote_formulas
+            wanted = self.options.evaluation
             with self.output.writing(inside) as staging:
-                results = report.write_evaluation(staging, results, scored, paths, quote_formulas=quote)
+                results = report.write_evaluation(
+                    staging, results, scored, paths, quote_formulas=wanted.quote_formulas,
+                    images=images if wanted.report else None,
+                )  # fmt: skip
             if saved is not None:
                 results = report.decorate_saved(saved, folder, results)
                 print(printable(f"saved    {saved}"))
@@ -282,9 +288,13 @@ class EvaluationRun:
                 with self.output.writing() as folder, disk_errors(self.folder):
                     quote = self.options.evaluation.quote_formulas
                     warnings = report.write_comparison(folder, self.results, quote_formulas=quote)
+                    if self.options.evaluation.report:
+                        warnings += report.write_joint_report(folder, [self.folder / name for name in self.names])
                 print(*(f"warning: {as_shown(warning)}\n" for warning in warnings), sep="", end="")
             print(report.score_table(self.results))
             print(printable(f"results  {self.folder}"))
+            if (page := self.folder / REPORT_FILE).is_file():
+                print(printable(f"report   {page}"))
             self.output.release()
         self.accelerator.wait_for_everyone()
         return self.results

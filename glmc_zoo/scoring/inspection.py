@@ -7,7 +7,6 @@ from pathlib import Path
 from glmc_zoo.data import ImageSplit
 from glmc_zoo.data.contents import DataContents, ImageFacts, read_contents, read_headers
 from glmc_zoo.data.duplicates import same_images
-from glmc_zoo.data.inventory import counted
 from glmc_zoo.data.near_duplicates import NearDuplicate, near_duplicates
 from glmc_zoo.data.reading.images import image_name
 from glmc_zoo.data.thumbnails import make_thumbnails
@@ -21,7 +20,7 @@ from glmc_zoo.options.images import ShotOptions
 from glmc_zoo.results import Thresholds
 from glmc_zoo.scoring.inspection_page import write_page
 from glmc_zoo.scoring.report import one_group_note
-from glmc_zoo.text import printable
+from glmc_zoo.text import counted, printable
 
 _PAGE = "inspection.html"
 _MOST_PAIRS = 50
@@ -79,7 +78,7 @@ def inspect_data(options: InspectOptions) -> Inspection:
         print(line)
     thumbnails = make_thumbnails(list(contents.splits.values()), inspection.order, options.inspection.examples)
     write_page(page, inspection, thumbnails)
-    print(f"page     {page}")
+    print(printable(f"page     {page}"))
     return inspection
 
 

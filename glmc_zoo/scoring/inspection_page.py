@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from glmc_zoo.data.thumbnails import Thumbnail
 from glmc_zoo.errors import UserError, as_shown
 from glmc_zoo.files import replace_file
-from glmc_zoo.text import printable
+from glmc_zoo.scoring.page.html import html_environment
 
 if TYPE_CHECKING:
     from glmc_zoo.scoring.inspection import Inspection
 
-_TEMPLATE = Path(__file__).with_name("inspection.html.jinja")
 _CHART = (1000, 240)  # units of the drawing
 
 
@@ -31,15 +29,9 @@ def write_page(path: Path, inspection: Inspection, thumbnails: dict[int, list[Th
 
 def render_page(inspection: Inspection, thumbnails: dict[int, list[Thumbnail]]) -> str:
     """The page as text; names of classes and files, which anybody may have written, are escaped."""
-    import jinja2
-
     from glmc_zoo.scoring.inspection import image_lines
 
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-    )  # fmt: skip
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    template = html_environment().get_template("inspection.html.jinja")
     names, order = inspection.class_names, inspection.order
     return template.render(
         inspection=inspection,
@@ -55,19 +47,12 @@ def render_page(inspection: Inspection, thumbnails: dict[int, list[Thumbnail]]) 
                 "name": names[label],
                 "counts": [counts[label] for counts in inspection.class_counts.values()],
                 "group": None if inspection.groups is None else inspection.groups[label],
-                "images": [_image(one) for one in thumbnails.get(label, [])],
+                "images": [{"name": one.name, "source": one.source} for one in thumbnails.get(label, [])],
             }
             for label in order
         ],
         columns=1 + len(inspection.class_counts) + (inspection.groups is not None),
     )
-
-
-def _image(thumbnail: Thumbnail) -> dict[str, Any]:
-    if thumbnail.encoded is None:
-        return {"name": thumbnail.name, "source": None}
-    data = base64.b64encode(thumbnail.encoded).decode("ascii")
-    return {"name": thumbnail.name, "source": f"data:{thumbnail.media_type};base64,{data}"}
 
 
 def _bars(inspection: Inspection) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glmc_zoo.metrics import ImageScores, ScoreCounts, score_intervals
+from glmc_zoo.scoring.answers import AnswerCollector, Answers, PixelTap
 from glmc_zoo.scoring.model import Classifier, logit_batches
 
 
@@ -58,27 +60,38 @@ class Scored:
     intervals: dict[str, list[float]] = field(default_factory=dict)
     """For the scores, where asked for; see `score_intervals`."""
     plain_intervals: dict[str, list[float]] = field(default_factory=dict)
+    answers: Answers | None = None
+    """Where asked for, what a report shows."""
+    plain_answers: Answers | None = None
 
     def swapped(self) -> "Scored":
         """The same with ``counts`` and ``plain`` exchanged, where the correction takes back what the model has."""
         assert self.plain is not None
         return replace(
-            self, counts=self.plain, plain=self.counts, intervals=self.plain_intervals, plain_intervals=self.intervals
-        )
+            self, counts=self.plain, plain=self.counts, intervals=self.plain_intervals, plain_intervals=self.intervals,
+            answers=self.plain_answers, plain_answers=self.answers,
+        )  # fmt: skip
 
 
 class _Pass:
-    """Counts of one pass with one set of logits, and a row for each image where intervals are wanted."""
+    """Counts of one pass with one set of logits, and what else of each image is wanted."""
 
-    def __init__(self, empty: ScoreCounts, *, keep_images: bool) -> None:
+    def __init__(self, empty: ScoreCounts, *, keep_images: bool, answers: bool) -> None:
         self.counts, self.keep_images = empty + empty, keep_images
         self._rows: list[tuple[NDArray[np.int64], ImageScores]] = []
+        self._answers = AnswerCollector(empty.num_classes) if answers else None
 
-    def update(self, positions: Tensor, labels: Tensor, logits: Tensor) -> None:
+    def update(self, positions: Tensor, labels: Tensor, logits: Tensor, pixels: Tensor | None) -> None:
         """Count one batch of logits (B, C)."""
         images = self.counts.update(labels.numpy(), logits=logits.cpu().numpy())
         if self.keep_images:
             self._rows.append((positions.numpy(), images))
+        if self._answers is not None:
+            self._answers.update(positions.numpy(), images, pixels)
+
+    def answers(self, accelerator: Accelerator) -> Answers | None:
+        """The answers of all processes, where they are wanted."""
+        return None if self._answers is None else self._answers.gathered(accelerator)
 
     def finish(self, accelerator: Accelerator, total: int | None) -> tuple[ScoreCounts, dict[str, list[float]]]:
         """The counts of all processes, and the intervals, the same in each process."""
@@ -103,6 +116,7 @@ def score_split(
     correct: Callable[[Tensor], Tensor] | None = None,
     keep_predictions: bool = False,
     intervals: bool = False,
+    answers: Literal["none", "positions", "pixels"] = "none",
 ) -> Scored:
     """Score a whole split, each image once over all processes; the network is left in the mode that it was in.
 
@@ -114,29 +128,33 @@ def score_split(
         correct: Correction of these logits.
         keep_predictions: Also give a row for each image.
         intervals: Also give the 95 % interval of each score.
+        answers: Also give what a report shows, with ``pixels`` as small JPEGs of a split that cannot be read again.
 
     Raises:
         RuntimeError: An image was missed or counted twice.
     """
     was_training = classifier.network.training
     classifier.network.eval()
-    scored, plain, rows = _Pass(empty, keep_images=intervals), _Pass(empty, keep_images=intervals), []
-    for batch, labels, positions in logit_batches(classifier, loader, accelerator):
-        logits = select(batch)
+    wanted: dict[str, bool] = {"keep_images": intervals, "answers": answers != "none"}
+    scored, plain, rows = _Pass(empty, **wanted), _Pass(empty, **wanted), []
+    tap = PixelTap(loader)
+    for batch, labels, positions in logit_batches(classifier, tap, accelerator):
+        logits, pixels = select(batch), tap.pixels if answers == "pixels" else None
         final = logits if correct is None else correct(logits)
-        scored.update(positions, labels, final)
+        scored.update(positions, labels, final, pixels)
         if correct is not None:
-            plain.update(positions, labels, logits)
+            plain.update(positions, labels, logits, pixels)
         if keep_predictions:
             rows.append(Predictions.from_batch(positions, labels, final))
     classifier.network.train(was_training)
     predictions = _gathered(rows, total) if keep_predictions else None
     number = total if predictions is None else len(predictions.index)
     counts, spread = scored.finish(accelerator, number)
+    given = scored.answers(accelerator)
     if correct is None:
-        return Scored(counts, None, predictions, spread)
+        return Scored(counts, None, predictions, spread, answers=given)
     plain_counts, plain_spread = plain.finish(accelerator, number)
-    return Scored(counts, plain_counts, predictions, spread, plain_spread)
+    return Scored(counts, plain_counts, predictions, spread, plain_spread, given, plain.answers(accelerator))
 
 
 def _gathered(rows: list[Predictions], total: int | None) -> Predictions:

@@ -1,16 +1,15 @@
 """The folder of an evaluation: locked by one process, with files that are written whole or not at all."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from glmc_zoo.files import HOLDER_FILE, LOCK_FILE, check_folder, claim_folder, fresh_folder
+from glmc_zoo.files import HOLDER_FILE, LOCK_FILE, check_folder, claim_folder, fresh_folder, remove
 from glmc_zoo.machine.lock import FolderLock, take_folder
 
 _STAGING = ".writing"
 # What an evaluation of one model writes at the top of its folder; the results come last.
-_FILES = ("plots", "predictions.parquet", "per_class.csv", "results.json")
+_FILES = ("plots", "report.html", "answers.json", "predictions.parquet", "per_class.csv", "results.json")
 _ADVICE = "choose another folder"
 
 
@@ -66,14 +65,11 @@ class EvaluationFolder:
 
 def _is_left(folder: Path) -> bool:
     """Whether a folder holds nothing but what an evaluation that was killed left of one model."""
-    if not (folder / _STAGING).is_dir():
+    if (folder / _STAGING).is_symlink() or not (folder / _STAGING).is_dir():
         return False
     return {path.name for path in folder.iterdir()} <= {_STAGING, LOCK_FILE, HOLDER_FILE, *_FILES}
 
 
 def _remove(paths: list[Path]) -> None:
     for path in paths:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        remove(path)

@@ -225,7 +225,7 @@ class PredictionRun:
         good = [one for one in predictions if one.problem is None]
         print(prediction_table(good))
         for one in self.unreadable[:_MOST_SHOWN]:
-            print(f"not read  {printable(one.file)} ({one.problem})")
+            print(printable(f"not read  {one.file} ({one.problem})"))
         if len(self.unreadable) > _MOST_SHOWN:
             print(f"not read  {len(self.unreadable) - _MOST_SHOWN} more")
         if self.ranking is not None:

@@ -102,7 +102,9 @@ class RowFile:
         self.path, self.partial, self.quote_formulas = path, partial_path(path), quote_formulas
         self.rows, self._bytes = 0, 0
         try:
-            with self.partial.open("wb" if overwrite else "xb"):
+            if overwrite:
+                self.partial.unlink(missing_ok=True)  # a link there would have its target overwritten
+            with self.partial.open("xb"):
                 pass
         except OSError as error:
             raise self._failure(error) from error

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from glmc_zoo.files import aligned, percent, write_csv
+from glmc_zoo.data import ImageSplit, StreamSplit
+from glmc_zoo.files import aligned, percent, replace_file, write_csv
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.hub.export.decoration import decorate_export
 from glmc_zoo.hub.folder import file_sha256
@@ -13,13 +14,16 @@ from glmc_zoo.machine.command import without_folder
 from glmc_zoo.metrics import GROUPS, ScoreCounts, group_of_classes, recalls
 from glmc_zoo.options.images import ShotOptions
 from glmc_zoo.results import EvaluatedModel, EvaluationResults, GroupSupport, Thresholds, group_heading
-from glmc_zoo.scoring.decoration import Decorations, draw_results
+from glmc_zoo.scoring.answers import images_of_each_class
+from glmc_zoo.scoring.decoration import Decorations, draw_results, keep_answers, make_report
 from glmc_zoo.scoring.loop import Predictions, Scored
 from glmc_zoo.scoring.model import Classifier
+from glmc_zoo.scoring.page.subject import Subject
 from glmc_zoo.text import markdown, printable
 
 _COLUMNS = ("top1", "balanced_accuracy", *GROUPS, "worst", "ece")
 _ENDS = ("low", "high")
+_MOST_KEPT = 3000  # images of a stream as small JPEGs in memory, about 15 MB
 _HEADS = {"top1": "top-1", "balanced_accuracy": "balanced", "worst": "worst class", "ece": "ECE"}
 
 
@@ -81,29 +85,65 @@ def write_evaluation(
     paths: list[str | None] | None,
     *,
     quote_formulas: bool = True,
+    images: ImageSplit | StreamSplit | None = None,
 ) -> EvaluationResults:
-    """Write results.json, per_class.csv, predictions.parquet and then plots/ below ``folder``.
+    """Write results.json, per_class.csv, predictions.parquet and then plots/ and report.html below ``folder``.
 
-    Gives the results with a warning for each plot that could not be made.
+    ``images`` are those of the split, for the report; without them there is none. Gives the results with a warning for
+    each plot or page that could not be made.
     """
     folder.mkdir(parents=True, exist_ok=True)
     results.save(folder / "results.json")
     _write_classes(folder / "per_class.csv", results, scored.counts, quote_formulas)
     if scored.predictions is not None:
         _write_predictions(folder / "predictions.parquet", scored.predictions, paths)
-    return decorate_evaluation(folder, results)
+    made = Decorations()
+    if images is not None:
+        keep_answers(made, folder, results.split, scored, images, results.class_counts)
+    return decorate_evaluation(folder, results, made.warnings, report=images is not None)
 
 
-def decorate_evaluation(folder: Path, results: EvaluationResults) -> EvaluationResults:
-    """Draw the plots of an evaluation; what could not be made is a warning in its results, which are written again."""
-    decorations = Decorations()
+def decorate_evaluation(
+    folder: Path,
+    results: EvaluationResults,
+    warnings: Sequence[str] = (),
+    *,
+    report: bool = True,
+    baselines: Sequence[Subject] = (),
+) -> EvaluationResults:
+    """Draw the plots of an evaluation, and write its page; ``baselines`` are compared with it there.
+
+    What could not be made is a warning in its results, after the ``warnings`` so far; they are written again.
+    """
+    decorations = Decorations(warnings)
     title = f"{_rows([results])[-1]['label']} on {results.data.name}, {results.split} images"
     if results.thresholds is not None:  # both plots are by numbers of training images
         draw_results(decorations, folder / "plots", results, title)
+    if report:
+        subject = Subject.of(folder, replace(results, warnings=list(decorations.warnings)))
+        make_report(decorations, folder, subject, baselines)
     if results.warnings != decorations.warnings:
         results = replace(results, warnings=decorations.warnings)
         results.save(folder / "results.json")
     return results
+
+
+def answer_form(images: ImageSplit | StreamSplit, num_classes: int) -> Literal["positions", "pixels"]:
+    """How the images of the report are kept while a split is scored: those of a stream cannot be read again."""
+    small = num_classes * sum(images_of_each_class(num_classes)) <= _MOST_KEPT
+    return "pixels" if isinstance(images, StreamSplit) and small else "positions"
+
+
+def write_joint_report(folder: Path, evaluations: Sequence[Path], baselines: Sequence[Subject] = ()) -> list[str]:
+    """Write report.html of several models: on the first, the others compared with it; gives warnings."""
+    decorations = Decorations()
+
+    def make() -> None:
+        subject, *others = map(Subject.load, evaluations)
+        make_report(decorations, folder, subject, [*others, *baselines])
+
+    decorations.attempt("The page of all models", make)
+    return decorations.warnings
 
 
 def decorate_saved(saved: Path, folder: Path, results: EvaluationResults) -> EvaluationResults:
@@ -231,7 +271,7 @@ def write_comparison(folder: Path, results: Sequence[EvaluationResults], *, quot
     columns = ("model", "corrections", *_COLUMNS, "parameters", *ends)
     cells = [[row.get(column) for column in columns] for row in rows]
     write_csv(folder / "comparison.csv", columns, cells, quote_formulas=quote_formulas)
-    (folder / "comparison.md").write_text(score_table(results, markup=True), encoding="utf-8")
+    replace_file(folder / "comparison.md", lambda file: file.write(score_table(results, markup=True)))
     labels, path = [row["label"] for row in rows], folder / "plots" / "comparison.png"
     title = f"Accuracy on {first.data.name}, {first.split} images"
     tested = {group: support.classes for group, support in first.group_support.items()} or None

@@ -87,7 +87,8 @@ def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
         accelerator, options, data, stage.run_name(data.name, options.schedule.seed)
     )
     options = options.with_values(**resumption.decided)
-    data = with_notes(data, [*choice, *filter(None, [decision]), *resumption.notes])
+    settings = stage.notes if isinstance(stage, FineTuning) else []
+    data = with_notes(data, [*choice, *filter(None, [decision]), *settings, *resumption.notes])
     built = stage.build(data, options.images, options.schedule)
     options, task = settle_options(options, data, built.spec), built.task
     # The faster layout for convolutions on GPUs and CPUs alike; other weights are not changed by it.
@@ -130,7 +131,7 @@ def _settle_stage(
     options, decision = settle_length(options, len(data.train), before)
     stage = main_process_first(accelerator, lambda: make_stage(options.stage))
     if isinstance(stage, FineTuning):
-        options = stage.settle(options, data.class_names, before)
+        options = stage.settle(options, data, accelerator.num_processes, before)
     return with_precision(options, accelerator), stage, decision
 
 

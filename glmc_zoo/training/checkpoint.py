@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +12,11 @@ from accelerate.logging import get_logger
 
 from glmc_zoo.data.fingerprint import DataFingerprint
 from glmc_zoo.errors import UserError
-from glmc_zoo.files import write_json
+from glmc_zoo.files import remove, write_json
 from glmc_zoo.hub.folder import file_sha256
 from glmc_zoo.machine.processes import on_main_process
 from glmc_zoo.training.progress import AccelerateState, Progress, RandomState, Stateful
-from glmc_zoo.training.state_files import read_state, unreadable, write_state
+from glmc_zoo.training.state_files import read_plain_json, read_state, unreadable, write_state
 
 _log = get_logger(__name__)
 _MANIFEST = "manifest.json"
@@ -49,7 +48,7 @@ class CheckpointData:
         if not path.exists():
             return None
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_plain_json(path)
             return cls(DataFingerprint.from_json(values), [str(note) for note in values["notes"]])
         except (OSError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise unreadable(path, error) from error
@@ -107,7 +106,7 @@ class Checkpoints:
     def _write(self, partial: Path) -> None:
         """Write what is equal in all processes."""
         for left in self.folder.glob(".writing-*"):  # from a process that was killed
-            shutil.rmtree(left)
+            remove(left)
         partial.mkdir(parents=True)
         for name, item in self.state.items():
             write_state(partial, name, item.state_dict())
@@ -123,18 +122,18 @@ class Checkpoints:
             file.flush()
             os.fsync(file.fileno())
         if target.exists():  # the same step again, after resuming from an older checkpoint
-            shutil.rmtree(target)
+            remove(target)
         partial.replace(target)
         # Newer ones can only be damaged ones that were skipped: they must not replace good ones.
         for old in [path for path in self._all() if path <= target][self.keep :]:
-            shutil.rmtree(old)
+            remove(old)
 
     def drop_newer(self, checkpoint: Path) -> None:
         """Remove what is newer than ``checkpoint``: a run that goes back to it goes through those steps again."""
         if self.accelerator.is_main_process:
             for path in self._all():
                 if path.name > checkpoint.name:
-                    shutil.rmtree(path)
+                    remove(path)
         self.accelerator.wait_for_everyone()
 
     def _all(self) -> list[Path]:
@@ -147,7 +146,7 @@ class Checkpoints:
             UserError: A file is damaged or does not fit the run, or the run was launched otherwise.
         """
         check_checkpoint(checkpoint)
-        saved = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
+        saved = read_plain_json(checkpoint / _MANIFEST)
         for name, now in self._setting().items():
             if saved.get(name) != now:
                 fix = "restore the files of the plug-ins" if name == "plugins" else "launch as before"
@@ -200,7 +199,7 @@ def check_checkpoint(checkpoint: Path) -> None:
 
 def checkpoint_step(checkpoint: Path) -> int:
     """The step after which a checkpoint that can be used was written."""
-    return int(json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))["step"])
+    return int(read_plain_json(checkpoint / _MANIFEST)["step"])
 
 
 def _newest_first(folder: Path) -> list[Path]:
@@ -214,7 +213,7 @@ _OTHER_VERSION = "finish the run with that version, or begin in another output_d
 def _fault(checkpoint: Path) -> str | None:
     """Why a checkpoint cannot be used; ``None`` when it can."""
     try:
-        manifest = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_plain_json(checkpoint / _MANIFEST)
         if "format" not in manifest:
             return _OUTDATED
         if manifest["format"] != _FORMAT or not isinstance(manifest["step"], int):

@@ -1,13 +1,14 @@
-"""Plots, cards and warnings of a run whose scores and model are safe; `glmc-zoo report` makes them again."""
+"""Plots, page, cards and warnings of a run whose scores and model are safe; `glmc-zoo report` makes them again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from glmc_zoo.hub.export.decoration import decorate_export
 from glmc_zoo.hub.folder import RESULTS_FILE
 from glmc_zoo.results import RunResults
-from glmc_zoo.scoring.decoration import RERUN_FIX, Decorations, draw_results
+from glmc_zoo.scoring.decoration import RERUN_FIX, Decorations, draw_results, make_report
+from glmc_zoo.scoring.page.subject import Subject
 from glmc_zoo.training.metrics_file import EpochLines
 
 EXPORTS = ("model", "encoder")
@@ -16,9 +17,16 @@ _PLOTS = ("training.png", "class_accuracy.png", "group_confusion.png")
 
 
 def decorate_run(
-    folder: Path, results: RunResults, epochs: Callable[[], EpochLines], repo_id: str | None = None
+    folder: Path,
+    results: RunResults,
+    epochs: Callable[[], EpochLines],
+    repo_id: str | None = None,
+    *,
+    report: bool = True,
+    keep_answers: Callable[[Decorations], None] | None = None,
+    baselines: Sequence[Subject] = (),
 ) -> RunResults:
-    """Draw the plots of a finished run, and put them with a card into its exports.
+    """Draw the plots of a finished run, put them with a card into its exports, and write its page.
 
     What cannot be made is a warning in the results, which are written to the run folder and to its exports. A warning
     that only a new run can mend stays.
@@ -28,10 +36,15 @@ def decorate_run(
         results: As they are in the run folder.
         epochs: Reads the lines of the epochs.
         repo_id: ``ORG/NAME`` on the Hub, for the card of the classifier.
+        report: Whether to write ``report.html``.
+        keep_answers: Writes ``answers.json``, which the page shows; without it that of the folder stays.
+        baselines: Runs that the page compares with this one.
     """
     lasting = [warning for warning in results.warnings if warning.endswith(f"{RERUN_FIX}.")]
     decorations, plots = Decorations(lasting), folder / "plots"
-    _draw(decorations, plots, results, epochs)
+    lines = _draw(decorations, plots, results, epochs)
+    if keep_answers is not None:
+        keep_answers(decorations)
     names = [name for name in sorted(_PLOTS) if (plots / name).is_file() and not (plots / name).is_symlink()]
     exports = [folder / name for name in EXPORTS if (folder / name).is_dir()]
     for export in exports:
@@ -42,6 +55,9 @@ def decorate_run(
             f"The card of {export.name}/",
             lambda: decorate_export(export, plots, names, warnings=before, repo_id=repository),  # noqa: B023  # called here
         )
+    if report:
+        subject = Subject.of(folder, replace(results, warnings=list(decorations.warnings)))
+        make_report(decorations, folder, subject, baselines, lines.rows)
     results = replace(results, plots=names, warnings=decorations.warnings)
     results.save(folder / RESULTS_FILE)
     for export in exports:
@@ -49,7 +65,8 @@ def decorate_run(
     return results
 
 
-def _draw(decorations: Decorations, plots: Path, results: RunResults, epochs: Callable[[], EpochLines]) -> None:
+def _draw(decorations: Decorations, plots: Path, results: RunResults, epochs: Callable[[], EpochLines]) -> EpochLines:
+    """Draw the plots; gives the lines of the epochs, none where they cannot be read."""
     from glmc_zoo.metrics import plots as drawing
 
     title = f"{results.model.name} on {results.data.name}, seed {results.seeds.seed if results.seeds else 0}"
@@ -68,6 +85,7 @@ def _draw(decorations: Decorations, plots: Path, results: RunResults, epochs: Ca
         decorations.warnings.append("The plot training.png was not made: metrics.jsonl is missing or empty.")
     if results.test is not None:
         draw_results(decorations, plots, results, title)
+    return lines
 
 
 def _keep_warnings(export: Path, warnings: list[str]) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import yaml
@@ -16,7 +16,8 @@ from glmc_zoo.facts import Inventory
 from glmc_zoo.machine.clock import StageClock
 from glmc_zoo.machine.hardware import peak_memory
 from glmc_zoo.options.run import HeadStage, RunOptions, saved
-from glmc_zoo.text import printable
+from glmc_zoo.text import counted, printable
+from glmc_zoo.training.finetuning import FineTuning
 from glmc_zoo.training.head_run import HeadRun
 from glmc_zoo.training.loop import CheckpointHook
 from glmc_zoo.training.run import TrainingRun
@@ -43,6 +44,10 @@ class DryRun:
     evaluations: int
     evaluation_seconds: float
     """Seconds of one evaluation."""
+    views: int = 0
+    """Views of each training image whose features the classifier starts from."""
+    view_seconds: float = 0.0
+    """Seconds for the features of one of them, of all training images."""
     memory_bytes: int
     """Largest memory of one process so far: GPU memory on CUDA, else main memory."""
     processes: int
@@ -50,14 +55,17 @@ class DryRun:
     @property
     def seconds(self) -> float:
         """Estimate for the whole run."""
-        return self.epochs * self.steps * self.step_seconds + self.evaluations * self.evaluation_seconds
+        training = self.epochs * self.steps * self.step_seconds + self.evaluations * self.evaluation_seconds
+        return training + self.views * self.view_seconds
 
     @property
     def text(self) -> str:
         """The estimate in one line."""
         each = " a process" if self.processes > 1 else ""
+        features = f"features of {counted(self.views, 'view')} x {self.view_seconds:.2g} s, " if self.views else ""
         return (
-            f"about {_duration(self.seconds)}: {self.epochs} epochs x {self.steps} steps x {self.step_seconds:.2g} s, "
+            f"about {_duration(self.seconds)}: {features}{self.epochs} epochs x {self.steps} steps x "
+            f"{self.step_seconds:.2g} s, "
             f"plus {self.evaluations} evaluations x {self.evaluation_seconds:.2g} s; "
             f"memory {self.memory_bytes / 1e9:.1f} GB{each}"
         )
@@ -79,10 +87,11 @@ def print_estimate(run: TrainingRun) -> DryRun:
     each = step_seconds(run)
     split = run.data.test if run.data.val is None else run.data.val
     evaluation_seconds = _evaluation_seconds(run, split)
-    # All processes wait for the slowest.
-    measured = torch.tensor([[each, evaluation_seconds, peak_memory(run.accelerator.device)]])
-    slowest: Any = run.accelerator.gather(measured.to(run.accelerator.device)).amax(dim=0)
-    each, evaluation_seconds, memory = slowest.tolist()
+    starts = isinstance(run.stage, FineTuning) and run.stage.starts_from_features
+    view_seconds = _evaluation_seconds(run, run.data.train) if starts else 0.0
+    each, evaluation_seconds, view_seconds, memory = _slowest(
+        run, each, evaluation_seconds, view_seconds, peak_memory(run.accelerator.device)
+    )
     estimate = DryRun(
         options=saved(run.options),
         inventory=run.data.facts.inventory,
@@ -91,6 +100,8 @@ def print_estimate(run: TrainingRun) -> DryRun:
         step_seconds=each,
         evaluations=_evaluations(run, split),
         evaluation_seconds=evaluation_seconds,
+        views=cast(FineTuning, run.stage).tune.feature_views if starts else 0,
+        view_seconds=view_seconds,
         memory_bytes=int(memory),
         processes=run.accelerator.num_processes,
     )
@@ -100,35 +111,47 @@ def print_estimate(run: TrainingRun) -> DryRun:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadDryRun(DryRun):
-    """A `DryRun` of a classifier on features: a step is one view of all training images."""
+    """A `DryRun` of a classifier on features, which has no epochs."""
 
     @property
     def text(self) -> str:
         """The estimate in one line."""
         return (
-            f"about {_duration(self.seconds)}: features of {self.steps} views x {self.step_seconds:.2g} s, plus "
-            f"{self.evaluations} evaluations x {self.evaluation_seconds:.2g} s, and the classifiers; memory "
+            f"about {_duration(self.seconds)}: features of {counted(self.views, 'view')} x {self.view_seconds:.2g} s, "
+            f"plus {self.evaluations} evaluations x {self.evaluation_seconds:.2g} s, and the classifiers; memory "
             f"{self.memory_bytes / 1e9:.1f} GB so far"
         )
 
 
 def print_head_estimate(run: HeadRun) -> HeadDryRun:
     """The same for a classifier on features: a pass over the training images takes as long as scoring them."""
-    view_seconds = _evaluation_seconds(run, run.data.train)
     scored = [split for split in (run.data.test, run.data.val) if split]
+    each = sum(_evaluation_seconds(run, split) for split in scored) / max(len(scored), 1)
+    view_seconds, evaluation_seconds, memory = _slowest(
+        run, _evaluation_seconds(run, run.data.train), each, peak_memory(run.accelerator.device)
+    )
     estimate = HeadDryRun(
         options=saved(run.options),
         inventory=run.data.facts.inventory,
-        epochs=1,
-        steps=run.stage.tune.feature_views,
-        step_seconds=view_seconds,
+        epochs=0,
+        steps=0,
+        step_seconds=0.0,
         evaluations=len(scored),
-        evaluation_seconds=sum(_evaluation_seconds(run, split) for split in scored) / max(len(scored), 1),
-        memory_bytes=peak_memory(run.accelerator.device),
+        evaluation_seconds=evaluation_seconds,
+        views=run.stage.tune.feature_views,
+        view_seconds=view_seconds,
+        memory_bytes=int(memory),
         processes=run.accelerator.num_processes,
     )
     _print(run, estimate)
     return estimate
+
+
+def _slowest(run: ScoredRun, *values: float) -> list[float]:
+    """The largest of each value over all processes, which wait for the slowest."""
+    measured = torch.tensor([values], dtype=torch.float64, device=run.accelerator.device)
+    slowest: list[float] = run.accelerator.gather(measured).amax(dim=0).tolist()
+    return slowest
 
 
 def _print(run: ScoredRun, estimate: DryRun) -> None:

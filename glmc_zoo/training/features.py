@@ -19,6 +19,7 @@ from glmc_zoo.data.feeding.loaders import batch_loader
 from glmc_zoo.data.feeding.transforms import Images
 from glmc_zoo.data.fingerprint import ordered_digest
 from glmc_zoo.disk import disk_errors
+from glmc_zoo.files import partial_name
 from glmc_zoo.machine.processes import on_main_process, own_share
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.scoring.preprocessing import Preprocessing
@@ -69,27 +70,46 @@ class FeatureParts:
     def __init__(self, folder: Path, key: str) -> None:
         self.folder, self.key = folder / key[:16], key
 
-    def read(self) -> tuple[Tensor, Tensor | None]:
-        """Positions (n,) of the images whose features are there, and the features (views, n, D)."""
-        positions, features = [], []
+    def read(self, images: int, views: int) -> tuple[Tensor, Tensor | None]:
+        """Positions (n,) of the images whose features are there, and the features (views, n, D).
+
+        A file that is damaged, or does not hold features of so many ``images`` and ``views``, is left out: its images
+        are computed again.
+        """
+        positions, features = list[Tensor](), list[Tensor]()
+        done = torch.zeros(images, dtype=torch.bool)
         for file in sorted(self.folder.glob("part-*.safetensors")):
-            try:
-                with safe_open(file, framework="pt") as part:
-                    if (part.metadata() or {}).get("key") == self.key:
-                        positions.append(part.get_tensor("positions"))
-                        features.append(part.get_tensor("features"))
-            except (OSError, SafetensorError):  # a damaged file: its images are computed again
+            part = self._part(file, images, views) if file.is_file() else None
+            if part is None or done[part[0]].any() or (features and part[1].shape[2] != features[0].shape[2]):
                 continue
+            done[part[0]] = True
+            positions.append(part[0])
+            features.append(part[1])
         if not positions:
             return torch.empty(0, dtype=torch.int64), None
         return torch.cat(positions), torch.cat(features, dim=1)
 
+    def _part(self, file: Path, images: int, views: int) -> tuple[Tensor, Tensor] | None:
+        try:
+            with safe_open(file, framework="pt") as part:
+                if (part.metadata() or {}).get("key") != self.key:
+                    return None
+                positions, features = part.get_tensor("positions"), part.get_tensor("features")
+        except (OSError, SafetensorError):
+            return None
+        is_list = positions.ndim == 1 and positions.dtype == torch.int64 and len(positions) == len(positions.unique())
+        if not is_list or not ((positions >= 0) & (positions < images)).all():
+            return None
+        if features.ndim != 3 or features.dtype != torch.float32 or features.shape[:2] != (views, len(positions)):
+            return None
+        return (positions, features) if features.isfinite().all() else None
+
     def write(self, positions: Tensor, features: Tensor) -> None:
         """Add a part; it is named by its first image."""
         file = self.folder / f"part-{int(positions[0]):09d}.safetensors"
-        partial = file.with_name(f".writing-{file.name}")
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+            partial = partial_name(file)
             save_file({"positions": positions, "features": features.contiguous()}, partial, metadata={"key": self.key})
             partial.replace(file)
 
@@ -129,7 +149,7 @@ def compute_features(
     """
     stored: list[Any] = [torch.empty(0, dtype=torch.int64), None]
     if accelerator.is_main_process:
-        stored = list(parts.read())
+        stored = list(parts.read(len(split), views))
     done = on_main_process(accelerator, lambda: stored[0])
     missing = torch.ones(len(split), dtype=torch.bool)
     missing[done] = False

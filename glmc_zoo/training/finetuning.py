@@ -11,19 +11,21 @@ from torch import nn
 
 from glmc_zoo.data import LongTailData
 from glmc_zoo.errors import UserError
-from glmc_zoo.fields import values_of
+from glmc_zoo.fields import replaced, values_of
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.machine.command import slug, without_folder
 from glmc_zoo.method import GLMCModel, check_backbone
 from glmc_zoo.method.switches import preset_switches
 from glmc_zoo.options.model import DEFAULT_ADAPTER, MethodOptions, TuneOptions
-from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions
+from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, flat
 from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
 from glmc_zoo.results import FinetuneFacts, HeadFacts, RunResults, SearchFacts, StartFacts
 from glmc_zoo.scoring.calibration import undo_calibration
+from glmc_zoo.text import counted
 from glmc_zoo.training.adapters import add_adapters, merge_adapters
 from glmc_zoo.training.folder import short_model_name
 from glmc_zoo.training.inputs import InputSpec
+from glmc_zoo.training.network_settings import describe_network, settings_for, settings_notes, uses_sgd
 from glmc_zoo.training.stage import Stage
 from glmc_zoo.training.tuning import (
     batch_norms,
@@ -34,6 +36,8 @@ from glmc_zoo.training.tuning import (
 )
 
 _STARTS_FROM_HEAD = "balanced_softmax"  # the method whose classifier starts from the best one on frozen features
+_FEW_IMAGES = 5  # of a class in the mean; with 3 the classifier alone was better, see docs/finetuning.md
+_SEARCHED_ON = 0.75  # share of the training images that a search surely leaves to train on
 HEAD = "head"
 """Name, in place of a method, of a classifier that was trained on features."""
 _HEAD_TITLE = "one linear layer on features of the frozen network, chosen among several on held-out training images"
@@ -57,15 +61,71 @@ class FineTuning(Stage):
         """How the classifier began, once it has; ``None`` where it began anew or was the source's."""
         self.search: SearchFacts | None = None
         """What a search on held-out images chose, where there was one."""
+        self._decided = False  # whether the settings are others than those of the recipe's network
+        self.notes: list[str] = []
+        """What network and images decided, a sentence each."""
 
-    def settle(self, options: RunOptions, class_names: list[str], before: Mapping[str, Any] | None) -> RunOptions:
-        """The options with what the classifier starts from; that of a resumed run, by its options ``before``, stays."""
+    @property
+    def starts_from_features(self) -> bool:
+        """Whether the classifier starts from features of the network as it is before the training."""
+        return self.tune.head_init in ("mean", "head")
+
+    def settle(
+        self, options: RunOptions, data: LongTailData, processes: int, before: Mapping[str, Any] | None
+    ) -> RunOptions:
+        """The options with what network and images decide, where nobody did.
+
+        That is the start of the classifier, optimiser, learning rate, decays, and a batch that there are images for.
+        What was decided when a resumed run began, by its options ``before``, stays.
+        """
         if self.tune.head_init == "auto":
-            keeps = self.start.class_names == class_names or self.tune.tune == "head"
+            keeps = self.start.class_names == data.class_names or self.tune.tune == "head"
             init = "head" if self.method.name == _STARTS_FROM_HEAD and not keeps else "fresh"
             values = values_of(self.tune) | {"head_init": init if before is None else before.get("head_init", "fresh")}
             self.tune = TuneOptions(**values)
-        return replace(options, stage=replace(options.stage, model=self.tune))  # type: ignore[arg-type]
+        options = replace(options, stage=replace(options.stage, model=self.tune))  # type: ignore[arg-type]
+        if self.tune.tune == "full" and len(data.train) < _FEW_IMAGES * len(data.class_names):
+            self.notes.append(
+                f"There are {len(data.train)} training images of {len(data.class_names)} classes. With so few the "
+                "classifier alone was better than the whole network: tune='head', which takes seconds."
+            )
+        return self._settle_batch(self._settle_settings(options, before), len(data.train), processes, before)
+
+    def _settle_batch(
+        self, options: RunOptions, images: int, processes: int, before: Mapping[str, Any] | None
+    ) -> RunOptions:
+        """The options with a smaller batch than the recipe's, where nobody gave one and a set has fewer images."""
+        size = recipe = options.schedule.batch_size
+        if "batch_size" not in self.defaults:
+            return options
+        share = 1.0 if self.tune.search_minutes is None else _SEARCHED_ON
+        most = int(share * images) // processes
+        if before is not None:
+            size = before.get("batch_size", recipe)
+        elif 2 <= most < recipe:  # batch-norm takes two
+            size = most
+        if size != recipe:
+            self.notes.append(f"A batch has {size} images and not {recipe}, as there are few training images.")
+        return replace(options, schedule=replace(options.schedule, batch_size=size))
+
+    def _settle_settings(self, options: RunOptions, before: Mapping[str, Any] | None) -> RunOptions:
+        """The options with the settings that suit the network; see `settings_for`."""
+        stage = options.stage
+        if not isinstance(stage, FinetuneStage) or not stage.by_network:
+            return options
+        network, asked = describe_network(self.start.skeleton()), None if "opt" in stage.by_network else self.opt
+        settings = settings_for(network, self.tune.tune, asked)
+        values = {name: getattr(settings, name) for name in stage.by_network}
+        recipe = {name: flat(options)[name] for name in values}
+        if before is not None and values != recipe and all(before.get(name) == recipe[name] for name in values):
+            return options  # it began before networks decided
+        self.tune, self.optimizer = replaced(self.tune, values), replaced(self.optimizer, values)
+        self.opt = self.optimizer.opt
+        self._decided = not uses_sgd(self.opt) or network.layer_norm
+        if self._decided:
+            self.notes += settings_notes(network, self.tune.tune, values, settings.source)
+        stage = replace(stage, model=self.tune, optimizer=self.optimizer)
+        return replace(options, stage=stage, schedule=replaced(options.schedule, values))
 
     def run_name(self, data: str, seed: int) -> str:
         """Name of a fresh run folder."""
@@ -79,7 +139,7 @@ class FineTuning(Stage):
         model, tune = timm_model_in(task), self.tune
         if tune.freeze_bn and not batch_norms(model):
             raise UserError(f"freeze_bn=True has no effect on {self.name}, which has no batch-norm: leave it out.")
-        if tune.head_init in ("mean", "head"):
+        if self.starts_from_features:
             if model.get_classifier().bias is None:
                 raise UserError(
                     f"head_init={tune.head_init!r} sets the bias of the classifier, and that of {self.name} has none: "
@@ -150,7 +210,8 @@ class FineTuning(Stage):
         if self.defaults:
             schedule = values_of(options.schedule)
             shown = " ".join(f"--{name.replace('_', '-')} {schedule[name]}" for name in self.defaults)
-            lines.append(f"defaults: {shown} (chosen with sgd on a small network, see benchmarks/README.md)")
+            why = "" if self._decided else " (chosen with sgd on a small network, see benchmarks/README.md)"
+            lines.append(f"defaults: {shown}{why}")
         return lines
 
 
@@ -196,8 +257,8 @@ class HeadTuning(FineTuning):
         tune = self.tune
         start = "the class means" if tune.head_init == "mean" else "zeros"
         return [
-            f"classifier on frozen features of {self.name}: {tune.feature_views} "
-            f"view{'s' if tune.feature_views > 1 else ''} of each image; classifiers start from {start}"
+            f"classifier on frozen features of {self.name}: {counted(tune.feature_views, 'view')} of each image; "
+            f"classifiers start from {start}"
         ]
 
 

@@ -1,15 +1,24 @@
 """The run folder: which run it belongs to, and what is written there line by line."""
 
 import json
-import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
 import yaml
 from accelerate import Accelerator
 
+from glmc_zoo.documents import read_yaml
 from glmc_zoo.errors import UserError
-from glmc_zoo.files import check_folder, claim_folder, fresh_folder, replace_file
+from glmc_zoo.files import (
+    HOLDER_FILE,
+    LOCK_FILE,
+    check_folder,
+    claim_folder,
+    fresh_folder,
+    remove,
+    replace_file,
+)
 from glmc_zoo.hub.export.run import mend_exports
 from glmc_zoo.machine.lock import FolderLock, take_folder
 from glmc_zoo.machine.processes import on_main_process
@@ -24,12 +33,18 @@ FREE_ON_RESUME = frozenset(
     {
         *("output_dir", "resume", "accept_new_data", "workers", "data_dir", "tracker", "threads", "resident"),
         *("keep_checkpoints", "checkpoint_every", "checkpoint_steps", "checkpoint_minutes", "preempt_signal"),
-        *("license", "export_half", "export_encoder"),
+        *("license", "export_half", "export_encoder", "report"),
         # It changes what is exported, and nothing that is trained.
         "calibrate",
         *("profile", "skip_bad_images", "feature_cache"),
     }
 )
+# What a run or an evaluation writes into its folder.
+_FILES = (
+    *("config.yaml", "metrics.jsonl", "results.json", "search.jsonl", "start.json", "answers.json", "report.html"),
+    *("label_suspects.csv", HOLDER_FILE, LOCK_FILE),
+)
+_FOLDERS = ("checkpoints", "encoder", "features", "logs", "model", "plots", "profile")
 # With groups="terciles" these follow from the images, which are compared by themselves.
 _THRESHOLDS = frozenset({"many_threshold", "few_threshold"})
 
@@ -177,11 +192,8 @@ def options_before(folder: Path, resume: str | None) -> dict[str, Any] | None:
     config = folder / "config.yaml"
     if resume is None or not config.exists():
         return None
-    try:
-        before = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{config} cannot be read: {reason}; {start_anew(resume)}.") from error
+    advice = start_anew(resume)
+    before = read_yaml(config, str(config), fix=f"{advice[0].upper()}{advice[1:]}.")
     return before if isinstance(before, dict) else {}
 
 
@@ -217,18 +229,37 @@ def differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
 
 
+def check_layout(folder: Path) -> None:
+    """Refuse the folder of a run or an evaluation in which something else lies where a file or a folder is written.
+
+    Somebody else may have made the folder. Through a link, other files would be overwritten or removed; at a pipe, the
+    program would wait for ever.
+
+    Raises:
+        UserError: The sentence names the link, pipe, device, file or folder.
+    """
+    for names, is_right, kind in ((_FILES, stat.S_ISREG, "regular file"), (_FOLDERS, stat.S_ISDIR, "folder")):
+        for path in (folder / name for name in names):
+            try:
+                mode = path.lstat().st_mode
+            except OSError:  # it does not exist yet
+                continue
+            if not is_right(mode):
+                if stat.S_ISLNK(mode):
+                    raise UserError(f"{path} is a link, and a run does not write through it: put the {kind} there.")
+                raise UserError(f"{path} is not a {kind}: move it away.")
+
+
 def lock_run(folder: Path) -> FolderLock:
     """Lock the folder of a run that is resumed, and remove what a killed process left half-written in it.
 
     Raises:
-        UserError: Another process uses it.
+        UserError: Another process uses it, or it holds something that no run writes; see `check_layout`.
     """
+    check_layout(folder)
     lock = take_folder(folder)
     for left in (*folder.glob(".writing-*"), *folder.glob("checkpoints/.writing-*")):
-        if left.is_dir():
-            shutil.rmtree(left)
-        else:
-            left.unlink()
+        remove(left)
     mend_exports(folder)
     return lock
 

@@ -1,6 +1,6 @@
 """A run that trains the classifier alone: features of the frozen network once, then many classifiers together."""
 
-import shutil
+import contextlib
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from glmc_zoo.data.folds import ALWAYS_TRAINS, training_folds
 from glmc_zoo.data.load import load_split_data
 from glmc_zoo.errors import UserError
-from glmc_zoo.files import percent, text_table
+from glmc_zoo.files import percent, remove, text_table
 from glmc_zoo.hub import check_login
 from glmc_zoo.machine.accelerator import make_accelerator
 from glmc_zoo.machine.clock import StageClock
@@ -26,6 +26,7 @@ from glmc_zoo.results import HeadFacts, HeadTrial, RunResults, Selection
 from glmc_zoo.scoring.decoration import RERUN_FIX, Decorations
 from glmc_zoo.scoring.loop import Scored
 from glmc_zoo.scoring.model import Classifier
+from glmc_zoo.text import counted, printable
 from glmc_zoo.training.assemble import make_stage, push_target, settle_options, with_notes, with_precision
 from glmc_zoo.training.default_model import settle_model
 from glmc_zoo.training.features import FeatureParts, compute_features, feature_key
@@ -109,10 +110,10 @@ class HeadRun(ScoredRun):
         name = self.stage.name
         for line in opening_lines(self.options, self.stage.title, name, self.data, self.spec, self.timm_model):
             self.say(line)
-        self.say(f"results in {self.folder.path}")
+        self.say(printable(f"results in {self.folder.path}"))
         self.say(hardware_text(self.accelerator, self.workers, resident=False))
         for line in self.stage.opening_lines(self.options, self._task):
-            self.say(line)
+            self.say(printable(line))
 
     def train(self) -> None:
         """Compute the features, train and choose the classifier, and put it into the network.
@@ -121,6 +122,8 @@ class HeadRun(ScoredRun):
             RunStopped: A signal came; the features so far are in their parts on disk.
         """
         with self.signals.raised(self._stop_text("{signal}", "the features so far are in parts on disk")):
+            if self.options.output.resume is not None:
+                self.folder.save_options()
             self._train()
 
     def _train(self) -> None:
@@ -180,10 +183,11 @@ class HeadRun(ScoredRun):
         """Score, export and report the model; features that nobody asked to keep are removed."""
         facts = self.stage.head
         assert facts is not None
-        how = f"chosen on {facts.held_out_images} held-out training images in {facts.folds} folds"
+        how = f"chosen on {facts.held_out_images} held-out training images in {counted(facts.folds, 'fold')}"
         results = self.leave(Selection(epoch=None, how=how))
         if self.stage.tune.feature_cache is None and self.accelerator.is_main_process:
-            shutil.rmtree(self.cache, ignore_errors=True)
+            with contextlib.suppress(OSError):  # the results are safe
+                remove(self.cache)
         self.folder.release()
         return results
 
@@ -195,16 +199,16 @@ def head_table(head: HeadFacts) -> str:
     def cell(trial: HeadTrial) -> str:
         return percent(trial.balanced_accuracy) + ("*" if trial == head.chosen else " ")
 
-    views = f"{head.views} view{'s' if head.views > 1 else ''}"
+    views, start = counted(head.views, "view"), "the class means" if head.init == "mean" else "zeros"
     losses = [loss for loss in LOSSES if any(trial.loss == loss for trial in head.trials)]
     rows = [[loss, *(cell(cells[loss, decay]) for decay in WEIGHT_DECAYS)] for loss in losses]
-    grouped = f", kept together by {head.grouped_by}" if head.grouped_by else ""
     chosen = head.chosen
     return "\n".join(
         [
-            f"{head.features} features of {views} in {head.feature_seconds} s, "
-            f"{len(head.trials)} classifiers from {head.init} in {head.search_seconds} s; balanced accuracy in % on "
-            f"{head.held_out_images} training images held out in {head.folds} folds{grouped}, by weight decay:",
+            f"{views} of each image, {head.features:,} features each, in {head.feature_seconds} s; "
+            f"{len(head.trials)} classifiers, from {start}, in {head.search_seconds} s; balanced accuracy in % on "
+            f"{head.held_out_images:,} training images held out in {counted(head.folds, 'fold')}{head.kept_together}, "
+            "by weight decay:",
             text_table([["loss", *(f"{decay:g} " for decay in WEIGHT_DECAYS)], *rows]),
             f"* chosen, with logit adjustment {chosen.logit_adjustment:g}, and trained again on all training images",
         ]

@@ -159,7 +159,6 @@ def head_facts(
         init: What the classifiers started from.
         seconds: Time that the features took.
     """
-    inventory = data.facts.inventory
     return HeadFacts(
         init=init,
         kind=tune.head_kind,
@@ -168,7 +167,7 @@ def head_facts(
         folds=choice.folds,
         held_out_images=len(choice.held_out_labels),
         always_trained=int((fold == ALWAYS_TRAINS).sum()),
-        grouped_by=None if data.groups is None or inventory is None else inventory.grouped_by,
+        grouped_by=data.grouped_by,
         trials=choice.trials,
         chosen=choice.chosen,
         feature_seconds=seconds,

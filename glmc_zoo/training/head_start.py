@@ -1,7 +1,6 @@
 """What the classifier of a training starts from: class means of frozen features, or the best classifier on them."""
 
-import json
-import shutil
+import contextlib
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,8 +14,9 @@ from torch import Tensor
 
 from glmc_zoo.data import LongTailData
 from glmc_zoo.data.folds import ALWAYS_TRAINS, training_folds
+from glmc_zoo.documents import read_json
 from glmc_zoo.fields import from_json
-from glmc_zoo.files import write_json
+from glmc_zoo.files import remove, write_json
 from glmc_zoo.machine.processes import on_main_process
 from glmc_zoo.method import log_prior
 from glmc_zoo.method.linear_heads import class_means, mean_anchor
@@ -32,6 +32,7 @@ from glmc_zoo.training.head_search import FOLDS, LOSSES, MEAN_LENGTH, head_facts
 from glmc_zoo.training.scored_run import ScoredRun
 
 _FILE, _FEATURES = "start.json", "features"
+_FIX = "Restore it, or begin in another output_dir=."
 _NOTHING_HELD_OUT = (
     "No training image can be held out to choose a classifier, as every class has one image or one group, so it starts "
     "from the class means."
@@ -148,7 +149,7 @@ def begin_classifier(run: ScoredRun, task: TrainingTask) -> Start | None:
     How it was chosen is kept in the run folder, for a run that is resumed.
     """
     stage, accelerator = run.stage, run.accelerator
-    if not isinstance(stage, FineTuning) or stage.tune.head_init not in ("mean", "head"):
+    if not isinstance(stage, FineTuning) or not stage.starts_from_features:
         return None
     begun, tune = time.perf_counter(), stage.tune
     features = start_features(run, task, run.data, feature_folder(tune, run.folder.path))
@@ -178,10 +179,11 @@ def recall_start(run: ScoredRun) -> None:
     """Read how the classifier of a run that goes on had begun."""
     file = run.folder.path / _FILE
     if isinstance(run.stage, FineTuning) and file.is_file():
-        run.stage.begun = from_json(StartFacts, json.loads(file.read_text(encoding="utf-8")), _FILE)
+        run.stage.begun = from_json(StartFacts, read_json(file, str(file), fix=_FIX), _FILE)
 
 
 def remove_features(run: ScoredRun) -> None:
     """Remove the features that nobody asked to keep, once the run is finished."""
     if isinstance(run.stage, FineTuning) and run.accelerator.is_main_process:
-        shutil.rmtree(run.folder.path / _FEATURES, ignore_errors=True)
+        with contextlib.suppress(OSError):  # the results are safe
+            remove(run.folder.path / _FEATURES)

@@ -1,5 +1,6 @@
 """What a run reports: its results, plots and exported model, and the lines on the screen."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 from glmc_zoo.backbones.complexity import computation
 from glmc_zoo.data import LongTailData, inventory_lines
 from glmc_zoo.disk import disk_errors
+from glmc_zoo.documents import read_yaml
 from glmc_zoo.errors import as_shown
 from glmc_zoo.files import percent, text_table
 from glmc_zoo.machine.command import public, slug
@@ -30,7 +32,9 @@ from glmc_zoo.results import (
     group_heading,
 )
 from glmc_zoo.scoring.calibration import calibration_lines
+from glmc_zoo.scoring.decoration import Decorations
 from glmc_zoo.scoring.loop import Scored
+from glmc_zoo.scoring.page.render import REPORT_FILE
 from glmc_zoo.scoring.report import class_recalls, group_sizes, group_support, one_group_note
 from glmc_zoo.text import printable
 from glmc_zoo.training.folder import RunFolder
@@ -171,16 +175,18 @@ def result_table(results: RunResults, folder: Path) -> str:
     """The scores and where everything is stored, for the end of a run."""
     if results.groups is None or results.selection is None or results.seeds is None:
         return f"model   {folder / 'model'}"
+    shown = printable(str(folder))
     lines = [
         *_score_lines(results),
         *(calibration_lines(results.calibration) if results.calibration else []),
-        f"scores  {folder / 'results.json'}",
-        *([f"plots   {folder / 'plots'}"] if results.plots else []),
-        f"model   {folder / 'model'}",
-        f'load    timm.create_model("local-dir:{folder / "model"}", pretrained=True)',
+        f"scores  {shown}/results.json",
+        *([f"plots   {shown}/plots"] if results.plots else []),
+        *([f"report  {shown}/{REPORT_FILE}"] if (folder / REPORT_FILE).is_file() else []),
+        f"model   {shown}/model",
+        f'load    timm.create_model("local-dir:{shown}/model", pretrained=True)',
     ]
     if (folder / "encoder").is_dir():
-        lines.insert(-1, f"encoder {folder / 'encoder'}")
+        lines.insert(-1, f"encoder {shown}/encoder")
     if results.model.needs_glmc_zoo:
         lines[-1] += "  # after import glmc_zoo, which registers the backbone"
     lines += [f"warning: {as_shown(warning)}" for warning in results.warnings]
@@ -191,7 +197,7 @@ def _score_lines(results: RunResults) -> list[str]:
     """The test scores under a heading; the validation scores where there is no test split."""
     split = "validation" if results.test is None else "test"
     scores, intervals = getattr(results, split), results.intervals.get(split, {})
-    title = f"{results.model.name} on {results.data.name}: "
+    title = printable(f"{results.model.name} on {results.data.name}: ")
     how = f"{results.selection.how}, seed {results.seeds.seed}" if results.selection and results.seeds else ""
     if scores is None:
         return [f"{title}no images were left to score it on (no_test=True); {how}"]
@@ -204,12 +210,17 @@ def _score_lines(results: RunResults) -> list[str]:
 
 
 def write_outputs(
-    folder: RunFolder, results: RunResults, timm_model: nn.Module, heads: dict[str, torch.Tensor], options: RunOptions
+    folder: RunFolder,
+    results: RunResults,
+    timm_model: nn.Module,
+    heads: dict[str, torch.Tensor],
+    options: RunOptions,
+    keep_answers: Callable[[Decorations], None] | None = None,
 ) -> RunResults:
-    """Write scores, model, and then plots and card below the run folder, by the main process alone.
+    """Write scores, model, and then plots, card and page below the run folder, by the main process alone.
 
-    ``heads`` are what only training needs. Gives the results with exported weights, and with a warning for each plot or
-    card that could not be made.
+    ``heads`` are what only training needs, and ``keep_answers`` writes what the page shows of single images. Gives the
+    results with exported weights, and with a warning for each plot, card or page that could not be made.
 
     Raises:
         UserError: The model cannot be exported, or the disk is full; the scores stay.
@@ -227,11 +238,15 @@ def write_outputs(
             export_run(path / "encoder", timm_model, results, encoder_only=True, **more)
         exported = RunResults.load(model / "results.json")
         exported.save(path / "results.json")
-        return decorate_run(path, exported, folder.epoch_lines, options.push.push_to_hub)
+        repository, report = options.push.push_to_hub, options.output.report
+        return decorate_run(
+            path, exported, folder.epoch_lines, repository, report=report, keep_answers=keep_answers if report else None
+        )
 
 
 def _public_config(path: Path) -> str | None:
     """The text of a run's config.yaml as others may see it; ``None`` where there is none."""
     if not path.is_file():
         return None
-    return yaml.safe_dump(public(yaml.safe_load(path.read_text(encoding="utf-8"))), sort_keys=False)
+    values = read_yaml(path, str(path), fix="Restore it, and go on with the run by resume='auto'.")
+    return yaml.safe_dump(public(values), sort_keys=False)

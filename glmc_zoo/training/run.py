@@ -18,6 +18,7 @@ from glmc_zoo.machine.signals import StopSignals
 from glmc_zoo.method import SAM
 from glmc_zoo.options.run import RunOptions, flat
 from glmc_zoo.results import RunResults, Selection
+from glmc_zoo.text import counted, printable
 from glmc_zoo.training.assemble import assemble
 from glmc_zoo.training.checkpoint import Checkpoints
 from glmc_zoo.training.finetuning import FineTuning
@@ -142,8 +143,8 @@ class TrainingRun(ScoredRun):
             self.say("No checkpoint to resume from yet; the run starts at its beginning.")
             return
         epoch, batch = self.progress.epoch + 1, self.progress.batch + 1
-        complete = epoch > self.options.schedule.epochs
-        self.say(f"Resumed from {checkpoint}: {'complete' if complete else f'epoch {epoch}, batch {batch} is next'}.")
+        place = "complete" if epoch > self.options.schedule.epochs else f"epoch {epoch}, batch {batch} is next"
+        self.say(printable(f"Resumed from {checkpoint}: {place}."))
 
     def begin(self) -> None:
         """Start the classifier from frozen features, where a fine-tuning asks for that."""
@@ -271,16 +272,17 @@ class TrainingRun(ScoredRun):
         name = self.stage.name if self.stage.source is None else architecture_of(self.timm_model)
         for line in opening_lines(options, self.stage.title, name, self.data, self.spec, self.timm_model):
             self.say(line)
-        self.say(f"{options.schedule.epochs} epochs of {steps}; results in {folder}")
+        epochs = counted(options.schedule.epochs, "epoch")
+        self.say(printable(f"{epochs} of {steps}; results in {folder}"))
         resident = self.placement.resident_on is not None
         self.say(hardware_text(self.accelerator, self.placement.workers, resident=resident))
         for line in self.stage.opening_lines(options, self.task):
-            self.say(line)
+            self.say(printable(line))
 
 
-def run_training(options: RunOptions) -> RunResults:
-    """Run a whole training: describe, resume, every epoch, finish."""
-    run = TrainingRun(options)
+def run_training(options: RunOptions, data: LongTailData | None = None) -> RunResults:
+    """Run a whole training of a `TrainingRun`: describe, resume, every epoch, finish."""
+    run = TrainingRun(options, data)
     run.describe()
     run.resume()
     for _ in run.epochs():

@@ -22,10 +22,11 @@ from glmc_zoo.metrics import ScoreCounts
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.results import CalibrationFacts, RunResults, Selection
 from glmc_zoo.scoring.calibration import calibrate_classifier, split_logits, with_scores
+from glmc_zoo.scoring.decoration import Decorations, keep_answers
 from glmc_zoo.scoring.loop import Scored, score_split
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.screen import say
-from glmc_zoo.text import printable_lines
+from glmc_zoo.text import printable, printable_lines
 from glmc_zoo.training.assemble import push_target
 from glmc_zoo.training.folder import RunFolder
 from glmc_zoo.training.inputs import InputSpec
@@ -86,16 +87,20 @@ class ScoredRun(ABC):
         )
         return classifier, loader
 
-    def _score(self, split: ImageSplit, *, intervals: bool = False, temperature: float | None = None) -> Scored:
-        """Score ``split``; with the ``temperature`` of the classifier also as before it (`Scored.plain`)."""
+    def _score(self, split: ImageSplit, *, final: bool = False, temperature: float | None = None) -> Scored:
+        """Score ``split``; with the ``temperature`` of the classifier also as before it (`Scored.plain`).
+
+        ``final`` asks for intervals, and for the answers that the report shows.
+        """
         accelerator, shots = self.accelerator, self.options.shots
         classifier, loader = self._inference(split)
         empty = ScoreCounts.empty(self.data.class_counts, many=shots.many_threshold, few=shots.few_threshold)
         before = None if temperature is None else partial(torch.mul, other=temperature)
         with self.clock.stage("evaluation"):
             scored = score_split(
-                classifier, loader, empty, accelerator, total=len(split), intervals=intervals, correct=before
-            )
+                classifier, loader, empty, accelerator, total=len(split), intervals=final, correct=before,
+                answers="positions" if final and self.options.output.report else "none",
+            )  # fmt: skip
         return scored if before is None else scored.swapped()
 
     def held_out_logits(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
@@ -142,7 +147,7 @@ class ScoredRun(ABC):
         calibration = self._calibrate()
         temperature = None if calibration is None else calibration.temperature
         scored = {
-            name: self._score(split, intervals=True, temperature=temperature) for name, split in splits.items() if split
+            name: self._score(split, final=True, temperature=temperature) for name, split in splits.items() if split
         }
         results = replace(
             self._results(scored),
@@ -151,8 +156,12 @@ class ScoredRun(ABC):
             wall_time_s=round(self.seconds, 1),
         )
         heads, scores = self.stage.training_heads(self.model), results
+        keep = None
+        for name, split in reversed(splits.items()):  # the last is the test split, where there is one
+            if split:
+                keep = partial(self._keep_answers, name, split, scored[name])
         results = on_main_process(
-            self.accelerator, lambda: write_outputs(self.folder, scores, self.timm_model, heads, options)
+            self.accelerator, lambda: write_outputs(self.folder, scores, self.timm_model, heads, options, keep)
         )
         results = replace(results, folder=self.folder.path)
         if self.accelerator.is_main_process:  # `say` prints once on each machine
@@ -163,6 +172,9 @@ class ScoredRun(ABC):
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return results
+
+    def _keep_answers(self, name: str, split: ImageSplit, scored: Scored, decorations: Decorations) -> None:
+        keep_answers(decorations, self.folder.path, name, scored, split, self.data.class_counts)
 
     def _results(self, scored: dict[str, Scored]) -> RunResults:
         results = describe_run(self.options, self.data, self.spec, self.timm_model, scored, self.accelerator)
@@ -176,7 +188,7 @@ class ScoredRun(ABC):
         target = push_target(self.options.push)
         if target is not None:
             result = push_model(self.folder.path / "model", target)
-            print(f"pushed  {result.pull_request_url or result.url}")
+            print(f"pushed  {printable(result.pull_request_url or result.url)}")
 
     def say(self, text: str) -> None:
         """Print a line or a few, once; see `printable_lines`."""

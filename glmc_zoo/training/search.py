@@ -3,7 +3,7 @@
 import copy
 import time
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from glmc_zoo.options.resolve import FINETUNE_RECIPE
 from glmc_zoo.options.run import FinetuneStage, RunOptions
 from glmc_zoo.results import SearchFacts, SearchTrial
 from glmc_zoo.screen import say
-from glmc_zoo.training.assemble import settle_run
+from glmc_zoo.training.assemble import settle_run, with_notes
 from glmc_zoo.training.default_model import settle_model
 from glmc_zoo.training.dry_run import step_seconds
 from glmc_zoo.training.finetuning import FineTuning
@@ -38,7 +38,15 @@ _HELD_OUT = 0  # number of the fold
 _RESERVE = 0.9  # share of the time that is planned for
 
 
-def search_settings(options: RunOptions) -> RunOptions:
+class Searched(NamedTuple):
+    """What a `TrainingRun` is made of after a search."""
+
+    options: RunOptions
+    data: LongTailData | None
+    """The images as the search loaded them; ``None`` without a search, as the run loads them itself."""
+
+
+def search_settings(options: RunOptions) -> Searched:
     """The options with the learning rate and the epochs that a search chooses, if ``search_minutes`` asks for one.
 
     The run folder is claimed, and holds ``search.jsonl``; the run with the options that are returned goes on in it.
@@ -48,13 +56,13 @@ def search_settings(options: RunOptions) -> RunOptions:
     """
     stage = options.stage
     if not isinstance(stage, FinetuneStage) or stage.model.search_minutes is None or stage.searched:
-        return options
+        return Searched(options, None)
     search = _Search(options)
     facts = on_main_process(search.accelerator, search.file.facts)
     finished = facts is not None
     facts = facts or search.run()
     say(search_table(facts), main_process=search.accelerator.is_local_main_process)
-    return search.chosen(facts, finished=finished)
+    return Searched(search.chosen(facts, finished=finished), search.data)
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,8 @@ class _Search:
         self.asked, notes = settle_model(self.accelerator, options)
         for note in notes:
             say(f"note: {note}", main_process=self.accelerator.is_local_main_process)
-        self.data = main_process_first(self.accelerator, lambda: load_split_data(options.data))
+        loaded = main_process_first(self.accelerator, lambda: load_split_data(options.data))
+        self.data = with_notes(loaded, notes)  # the run itself finds the model named, and has no note on it
         settled = settle_run(self.asked, self.data, self.accelerator, resumed=True)
         self.options, self.stage = settled[0], cast(FineTuning, settled[1])
         self.minutes = cast(float, self.stage.tune.search_minutes)
@@ -124,7 +133,7 @@ class _Search:
     def _plan(self) -> SearchPlan:
         """Measure a step, and plan as much as the time allows."""
         run = self._build(self.options.schedule.lr, 1, len(self.held.train))
-        if self._has_start:
+        if self.stage.starts_from_features:
             self._features(run)  # before the time that is left is shared out
         each = step_seconds(run) / (self.options.schedule.batch_size * self.accelerator.num_processes)
         left = _RESERVE * 60 * self.minutes - self.spent
@@ -177,7 +186,7 @@ class _Search:
         """Train and score one setting, and write it down."""
         begun, scores = time.perf_counter(), {"balanced_accuracy": 0.0, "top1": 0.0}
         run = self._build(lr, epochs, plan.images)
-        if self._has_start:
+        if self.stage.starts_from_features:
             run.start_from(self._start(run, plan.images))
         try:
             for _ in run.epochs():
@@ -203,10 +212,6 @@ class _Search:
         say(f"trial   {trial_line(trial)}", main_process=self.accelerator.is_local_main_process)
         return trial
 
-    @property
-    def _has_start(self) -> bool:
-        return self.stage.tune.head_init in ("mean", "head")
-
     def _features(self, run: TrainingRun) -> Tensor:
         """Features of all training images, which the run itself uses again; in the main process."""
         folder = feature_folder(self.stage.tune, self.folder.path)
@@ -228,12 +233,11 @@ class _Search:
         return find_start(selected, data, folds, self.stage.tune, device=self.accelerator.device)
 
     def _finish(self, plan: SearchPlan, trials: list[SearchTrial]) -> SearchFacts:
-        inventory = self.data.facts.inventory
         facts = SearchFacts(
             minutes=self.minutes,
             seconds=round(self.spent, 1),
             held_out_images=len(self.held.test),
-            grouped_by=None if self.data.groups is None or inventory is None else inventory.grouped_by,
+            grouped_by=self.data.grouped_by,
             planned=plan.planned,
             trials=trials,
             chosen=max(trials, key=rank),

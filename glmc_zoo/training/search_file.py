@@ -5,12 +5,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from glmc_zoo.documents import read_text
+from glmc_zoo.errors import UserError
 from glmc_zoo.facts import SearchFacts, SearchTrial
 from glmc_zoo.fields import from_json
 from glmc_zoo.files import percent, text_table
+from glmc_zoo.text import counted
 from glmc_zoo.training.search_plan import SearchPlan
+from glmc_zoo.training.state_files import is_number
 
 _NAME = "search.jsonl"
+_FIX = "Remove it to search again, or begin in another output_dir=."
 
 
 class SearchFile:
@@ -23,25 +28,39 @@ class SearchFile:
         self.path = folder / _NAME
 
     def lines(self) -> list[dict[str, Any]]:
-        """The lines; one that a killed run left half written is dropped."""
-        if not self.path.is_file():
+        """The lines; one that a killed run left half written is dropped.
+
+        Raises:
+            UserError: The file cannot be read, or a line is not an object of this file.
+        """
+        if not self.path.exists():
             return []
         lines: list[dict[str, Any]] = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for text in read_text(self.path, str(self.path), fix=_FIX).splitlines():
             try:
-                lines.append(json.loads(line))
+                line = json.loads(text)
             except json.JSONDecodeError:
                 continue
+            except (ValueError, RecursionError):
+                line = None
+            if not isinstance(line, dict) or not is_number(line.get("spent")):
+                raise UserError(f"{self.path} holds a line that no search writes: {_FIX}")
+            lines.append(line)
         return lines
 
     def plan(self, key: str) -> SearchPlan | None:
         """The plan of a search on the images that ``key`` names; ``None`` where there is none."""
-        plans = [line["plan"] for line in self.lines() if "plan" in line and line["key"] == key]
-        return SearchPlan(**plans[-1]) if plans else None
+        plans = [line["plan"] for line in self.lines() if "plan" in line and line.get("key") == key]
+        if not plans:
+            return None
+        plan: SearchPlan = from_json(SearchPlan, plans[-1], str(self.path))
+        if not plan.images or not plan.rates or not all(_is_possible(lr, plan.epochs) for lr in plan.rates):
+            raise UserError(f"{self.path} holds a plan that no search makes: {_FIX}")
+        return plan
 
     def trials(self) -> list[SearchTrial]:
         """The finished trials."""
-        return [from_json(SearchTrial, line["trial"], _NAME) for line in self.lines() if "trial" in line]
+        return [from_json(SearchTrial, line["trial"], str(self.path)) for line in self.lines() if "trial" in line]
 
     def spent(self) -> float:
         """Seconds that the search took so far."""
@@ -50,7 +69,12 @@ class SearchFile:
     def facts(self) -> SearchFacts | None:
         """What the search chose; ``None`` while it is not finished, or where there is none."""
         finished = [line["search"] for line in self.lines() if "search" in line]
-        return from_json(SearchFacts, finished[-1], _NAME) if finished else None
+        if not finished:
+            return None
+        facts: SearchFacts = from_json(SearchFacts, finished[-1], str(self.path))
+        if not _is_possible(facts.chosen.lr, facts.chosen.epochs):
+            raise UserError(f"{self.path} holds a choice that no search makes: {_FIX}")
+        return facts
 
     def begin(self, plan: SearchPlan, key: str, spent: float) -> None:
         """Write the plan, and drop what a search on other images left."""
@@ -72,11 +96,15 @@ class SearchFile:
             file.write(text if not before or before.endswith(b"\n") else f"\n{text}")
 
 
+def _is_possible(lr: float, epochs: int) -> bool:
+    return 0 < lr <= 1000 and 1 <= epochs <= 10_000
+
+
 def trial_line(trial: SearchTrial) -> str:
     """A trial in one line."""
     return (
-        f"lr {trial.lr:g}, {trial.epochs} epochs of {trial.images} images: {percent(trial.balanced_accuracy)} % "
-        f"balanced in {trial.seconds:.0f} s"
+        f"lr {trial.lr:g}, {counted(trial.epochs, 'epoch')} of {counted(trial.images, 'image')}: "
+        f"{percent(trial.balanced_accuracy)} % balanced in {trial.seconds:.0f} s"
     )
 
 
@@ -96,12 +124,11 @@ def search_table(search: SearchFacts) -> str:
         ]
         for trial in search.trials
     ]
-    grouped = f", kept together by {search.grouped_by}" if search.grouped_by else ""
     fewer = f" of {search.planned} planned" if len(search.trials) < search.planned else ""
     return "\n".join(
         [
-            f"search: {len(search.trials)} trials{fewer} in {search.seconds:.0f} s; accuracy in % on "
-            f"{search.held_out_images} training images that none of them was trained on{grouped}:",
+            f"search: {counted(len(search.trials), 'trial')}{fewer} in {search.seconds:.0f} s; accuracy in % on "
+            f"{search.held_out_images} training images that none of them was trained on{search.kept_together}:",
             text_table([head, *rows], left=()),
             f"* chosen: --lr {search.chosen.lr:g} --epochs {search.chosen.epochs}, on all training images",
         ]

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glmc_zoo.results import SearchTrial
+from glmc_zoo.training.network_settings import uses_sgd
 
 _SGD_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 _ADAPTIVE_RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
-_SGD = ("sgd", "sgdp", "sgdw", "momentum", "nesterov", "lars")
 SURVIVORS = (5, 2, 1)
 """Learning rates that are tried in each round; the best of a round go on to the next, which is twice as long."""
 _FEWEST_EPOCHS, _MOST_EPOCHS = 2, 10  # of the first round
@@ -36,7 +36,7 @@ class SearchPlan:
 
 def rates_for(opt: str, tune: str) -> list[float]:
     """The learning rates to try: those of the optimiser's kind, higher ones where only adapters are trained."""
-    ladder = _SGD_RATES if opt in _SGD else _ADAPTIVE_RATES
+    ladder = _SGD_RATES if uses_sgd(opt) else _ADAPTIVE_RATES
     rates = ladder[1:] if tune in ("lora", "adapter") else ladder[:-1]
     middle = len(rates) // 2
     return [rates[index] for index in sorted(range(len(rates)), key=lambda index: (abs(index - middle), index))]

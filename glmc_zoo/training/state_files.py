@@ -1,5 +1,6 @@
 """The state of an object on disk, as JSON with tensors in safetensors: nothing in it can run code when it is read."""
 
+import errno
 import json
 import math
 from collections.abc import Callable
@@ -48,14 +49,28 @@ def read_state(folder: Path, name: str) -> Any:
     """
     path = folder / f"{name}.json"
     try:
-        structure = json.loads(path.read_text(encoding="utf-8"))
+        structure = read_plain_json(path)
         path = folder / f"{name}.safetensors"
         if not path.exists():
             return _unpacked(structure, _no_tensor)
+        if path.is_symlink() or not path.is_file():
+            raise ValueError("it is not a regular file")
         with safe_open(path, framework="pt") as file:
             return _unpacked(structure, file.get_tensor)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise unreadable(path, error) from error  # a RecursionError is a RuntimeError
+
+
+def read_plain_json(path: Path) -> Any:
+    """Content of a JSON file of a checkpoint, which may be as large as the data set's list of images.
+
+    Raises:
+        OSError: It cannot be opened, or is not a regular file: a pipe would be waited for.
+        ValueError, RecursionError: It is not JSON, or is nested too deeply.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def unreadable(path: Path, error: BaseException) -> UserError:

@@ -11,7 +11,7 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.fields import type_hints
 from glmc_zoo.options.parser import build_parser, read_command_line
 from glmc_zoo.options.resolve import training_options
-from glmc_zoo.options.sections import COMMANDS, REPORT, TRAIN, option_names
+from glmc_zoo.options.sections import COMMANDS, INSPECT, REPORT, TRAIN, option_names
 
 # People's scripts call these; one may be added, none may go.
 DATA = """data data-dir data-config imbalance-factor max-count imbalance-type selection data-seed val-fraction
@@ -52,12 +52,15 @@ ADDED["predict"] |= {"follow-links", "prior", "model-prior", "classes", "min-pro
 ADDED["predict"] |= {"rank-for-labelling"}
 for name in ("evaluate", "predict"):
     ADDED[name] |= {"quote-formulas"}
+for name in ("train", "finetune", "second_stage", "evaluate"):
+    ADDED[name] |= {"report"}
 ADDED["finetune"] |= {"head-init", "head-kind", "head-loss", "feature-views", "feature-cache"}
 ADDED["finetune"] |= {"adapter", "head-lr-scale", "freeze-bn", "search-minutes"}
 # These take no value, and have a --no- beside them.
 _SWITCHES = """compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite
 dry-run export-half export-encoder official-val resident profile maxnorm no-test streaming overwrite private
-pull-request allow-duplicates follow-links accept-new-data freeze-bn quote-formulas int8 rank-for-labelling"""
+pull-request allow-duplicates follow-links accept-new-data freeze-bn quote-formulas int8 report
+rank-for-labelling"""
 SWITCHES = set(_SWITCHES.split())
 
 
@@ -74,12 +77,19 @@ def test_the_options_of_each_command_are_held(name: str) -> None:
     assert not {"--token", "--no-help"} & strings(name)  # a token would be seen in the list of processes
 
 
-def test_the_folder_of_a_report_needs_no_name() -> None:
-    for words in (["runs/a"], ["--run", "runs/a"], ["runs/a", "--repo", "org/name"]):
+def test_the_data_of_an_inspection_needs_no_name() -> None:
+    assert read_command_line(INSPECT, "", "", ["my_images", "--no-test"]).explicit == {
+        "data": "my_images", "no_test": True
+    }  # fmt: skip
+    with pytest.raises(UserError, match=r"^Unknown argument other; --help lists"):
+        read_command_line(INSPECT, "", "", ["my_images", "other"])
+
+
+def test_the_folders_of_a_report_need_no_name() -> None:
+    for words in (["runs/a"], ["--run", "runs/a"], ["runs/a", "runs/b"], ["runs/a", "runs/b", "--repo", "org/name"]):
         given = read_command_line(REPORT, "", "", words)
-        assert given.explicit["run"] == "runs/a" and given.get("repo") in (None, "org/name")
-    with pytest.raises(UserError, match="Unknown argument runs/b"):
-        read_command_line(REPORT, "", "", ["runs/a", "runs/b"])
+        assert given.explicit["run"] == [word for word in words if word.startswith("runs")]
+        assert given.get("repo") in (None, "org/name")
     with pytest.raises(UserError, match="Unknown argument x"):
         read_command_line(TRAIN, "", "", ["x"])
 

@@ -15,7 +15,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 import glmc_zoo
 from glmc_zoo.hub import ExportInfo, export_model
 from glmc_zoo.results import RunResults
-from glmc_zoo.scoring.answers_page import Answers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,12 +42,12 @@ def test_three_classifiers_a_table_a_page_and_a_figure(
     assert len(losses["default"]) == 2
     assert [head.init for head in heads.values() if head is not None] == ["fresh", "fresh", "mean"]
     assert len(list((folder / "features").iterdir())) == 1  # all three share them
-    page = (folder / "answers.html").read_text(encoding="utf-8")
+    page = (folder / "evaluation" / "report.html").read_text(encoding="utf-8")
     test = glmc_zoo.load_data(animals).test
-    assert page.count("<figure>") == len(test)
+    assert page.count('class="other"') == 2 * page.count("<img ") > 0  # the answers of both others on each image
 
     figure = runpy.run_path(str(ROOT / "docs" / "photos_figure.py"))
-    answers = [Answers.read(folder / "evaluation" / name) for name in figure["NAMES"]]
+    answers = [figure["Answers"].read(folder / "evaluation" / name) for name in figure["NAMES"]]
     drawn = []
     for _ in range(2):
         canvas = FigureCanvasAgg(figure["draw"](answers, test))

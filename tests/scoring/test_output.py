@@ -118,4 +118,6 @@ def test_an_evaluation_whose_plots_fail_writes_nothing(
         patch.setattr(report, "_write_predictions", fail)
         assert evaluate("--model", first, "--output-dir", out).sentence == "The disk is full."
     assert evaluate("--model", first, "--output-dir", out).status == 0
-    assert names(out) == {"results.json", "per_class.csv", "predictions.parquet", "plots"}
+    assert names(out) == {
+        *("results.json", "per_class.csv", "predictions.parquet", "plots", "answers.json", "report.html")
+    }

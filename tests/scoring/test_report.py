@@ -67,13 +67,42 @@ def test_every_file_agrees_with_scikit_learn(evaluate: Recipe, run: Path, animal
     assert "| run   |" in outcome.out and f"{100 * scores['balanced_accuracy']:.1f}" in outcome.out
 
 
+def test_images_of_the_page_that_cannot_be_kept_are_a_warning(
+    evaluate: Recipe, run: Path, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise OSError("no space")
+
+    out = tmp_path / "out"
+    monkeypatch.setattr("glmc_zoo.scoring.decoration.make_answer_file", fail)
+    outcome = evaluate("--model", run / "model", "--data", animals, "--output-dir", out)
+    warning = (
+        "answers.json, with the images of the report, was not made (OSError: no space): evaluate the model for another."
+    )
+    assert outcome.status == 0 and f"warning: {warning}" in outcome.out and results_of(out)["warnings"] == [warning]
+    page = (out / "report.html").read_text()
+    assert warning in page and "<img " not in page and 'id="pair-table"' in page  # the pairs are in predictions.parquet
+
+
+def test_no_page_where_none_is_wanted(evaluate: Recipe, run: Path, animals: Path, tmp_path: Path) -> None:
+    outcome = evaluate("--model", run / "model", "--data", animals, "--no-report", "--output-dir", tmp_path / "out")
+    assert outcome.status == 0 and "report" not in outcome.out
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("results.json", "per_class.csv", "predictions.parquet", "plots")
+    }
+
+
 def test_models_side_by_side(evaluate: Recipe, run: Path, animals: Path, tmp_path: Path) -> None:
     other = exported(tmp_path / "elsewhere" / "run", CLASSES)
     models = ["--model", run / "model", other, f"local-dir:{run / 'model'}"]
     outcome = evaluate(*models, "--data", animals, "--output-dir", tmp_path / "out")
     assert outcome.status == 0, outcome.err
     out, names = tmp_path / "out", ["run", "run-2", "run-3"]
-    assert {path.name for path in out.iterdir()} == {*names, "plots", "comparison.csv", "comparison.md"}
+    assert {path.name for path in out.iterdir()} == {*names, "plots", "comparison.csv", "comparison.md", "report.html"}
+    page = (out / "report.html").read_text()
+    assert "Report of <bdi>run</bdi>" in page and "against run-2" in page and "against run-3" in page
+    assert "against" not in (out / "run" / "report.html").read_text()
+    assert f"report   {out / 'report.html'}" in outcome.out
     assert (out / "plots" / "comparison.png").is_file()
     rows = lines(out / "comparison.csv")
     assert [row["model"] for row in rows] == names

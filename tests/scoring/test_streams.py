@@ -14,6 +14,7 @@ from evaluated import CLASSES, COUNTS, results_of, table
 from hub_server import HubServer
 
 from glmc_zoo.data import load_data
+from glmc_zoo.scoring.page.answer_file import AnswerFile
 
 Recipe = Callable[..., Any]
 THRESHOLDS = ["--many-threshold", 20, "--few-threshold", 10]
@@ -55,6 +56,12 @@ def assert_same(streamed: Path, plain: Path) -> None:
     rows, expected = table(streamed), table(plain)
     expected.pop("path", None)  # a stream does not keep the files' names
     assert rows == expected
+    shown, others = (AnswerFile.load(folder / "answers.json", len(CLASSES)) for folder in (streamed, plain))
+    assert shown.pairs == others.pairs and len(shown.images) == len(others.images) > 0
+    for image, other in zip(shown.images, others.images, strict=True):
+        assert (image.label, image.prediction, image.probability) == (other.label, other.prediction, other.probability)
+        assert image.source is not None and image.source.startswith("data:image/jpeg;base64,")
+        assert image.name == f"image {image.position}" and other.name != image.name
 
 
 @pytest.mark.parametrize("kind", ["tables", "animals"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,20 @@ def accelerate() -> Iterator[Callable[..., Accelerator]]:
 
     yield make
     forget()
+
+
+@pytest.fixture
+def source(lab: Any, tmp_path: Path) -> Path:
+    """An exported ConvNeXt with random weights and four classes of its own."""
+    folder: Path = lab.source(tmp_path / "source")
+    return folder
+
+
+@pytest.fixture
+def animals(lab: Any, tmp_path: Path) -> Path:
+    """A folder of images: 12 ants, 8 bees and 4 cats to train on, 5 of each to test."""
+    folder: Path = lab.images(tmp_path / "animals")
+    return folder
 
 
 @pytest.fixture
@@ -54,9 +69,9 @@ def finished(lab: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         runs: list[Any] = []
         original = TrainingRun.__init__
 
-        def remember(self: Any, options: Any) -> None:
+        def remember(self: Any, *given: Any) -> None:
             runs.append(self)
-            original(self, options)
+            original(self, *given)
             self.start = self.timm_model.get_classifier().weight.detach().clone()
 
         with monkeypatch.context() as patch:

@@ -115,6 +115,19 @@ def test_fine_tuning_and_second_stage(first: Path, tmp_path: Path) -> None:
     assert files(tmp_path) == {} and files(first.parent) == before
 
 
+@pytest.mark.parametrize(("init", "views"), [("head", 3), ("fresh", 0)])
+def test_features_that_the_classifier_starts_from_take_time(lab: Any, tmp_path: Path, init: str, views: int) -> None:
+    source, animals = lab.source(tmp_path / "source"), lab.images(tmp_path / "animals")
+    more = {"feature_views": views} if views else {}
+    estimate = glmc_zoo.finetune(
+        dry_run=True, model=source, data=animals, method="ce", head_init=init, epochs=2, batch_size=8, **more
+    )
+    rest = 2 * 3 * estimate.step_seconds + 3 * estimate.evaluation_seconds
+    assert estimate.views == views and (estimate.view_seconds > 0) == bool(views)
+    assert estimate.seconds == pytest.approx(rest + views * estimate.view_seconds)
+    assert (f": features of 3 views x {estimate.view_seconds:.2g} s, 2 epochs" in estimate.text) == bool(views)
+
+
 def test_without_a_test_split_nothing_is_evaluated(lab: Any, tmp_path: Path) -> None:
     folder = lab.images(tmp_path / "data", test=0)
     estimate = glmc_zoo.train(

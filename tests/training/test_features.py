@@ -85,11 +85,11 @@ def test_an_interrupted_computation_goes_on_with_what_is_written(
     parts = FeatureParts(tmp_path / "b", "k")
     with pytest.raises(KeyboardInterrupt):
         compute_features(classifier(network), data.train, parts, accelerator, **given)
-    assert len(parts.read()[0]) == 12
+    assert len(parts.read(len(data.train), 1)[0]) == 12
     # A damaged file counts for nothing.
     broken = sorted(parts.folder.iterdir())[1]
     broken.write_bytes(broken.read_bytes()[:100])
-    assert parts.read()[0].tolist() == list(range(6))
+    assert parts.read(len(data.train), 1)[0].tolist() == list(range(6))
 
     computed[0] = -1000
     resumed = compute_features(classifier(network), data.train, parts, accelerator, **given)
@@ -122,6 +122,6 @@ def test_the_key_knows_data_weights_size_views_and_precision(network: Any, lab: 
 def test_features_of_another_key_are_not_taken(tmp_path: Path) -> None:
     one = FeatureParts(tmp_path, "a" * 64)
     one.write(torch.arange(2), torch.zeros(1, 2, 3))
-    assert len(one.read()[0]) == 2
-    assert len(FeatureParts(tmp_path, "b" * 64).read()[0]) == 0
-    assert len(FeatureParts(tmp_path, "a" * 16 + "c" * 48).read()[0]) == 0  # the same folder, another key
+    assert len(one.read(2, 1)[0]) == 2
+    assert len(FeatureParts(tmp_path, "b" * 64).read(2, 1)[0]) == 0
+    assert len(FeatureParts(tmp_path, "a" * 16 + "c" * 48).read(2, 1)[0]) == 0  # the same folder, another key

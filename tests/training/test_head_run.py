@@ -15,7 +15,6 @@ import yaml
 from PIL import Image
 
 import glmc_zoo
-from glmc_zoo.hub import ExportInfo, export_model
 from glmc_zoo.results import RunResults
 from glmc_zoo.training import features
 from glmc_zoo.training.head_run import HeadRun
@@ -23,25 +22,6 @@ from glmc_zoo.training.head_run import HeadRun
 Recipe = Callable[..., Any]
 
 pytestmark = [pytest.mark.usefixtures("own_cache")]
-
-
-def make_source(folder: Path, architecture: str) -> Path:
-    torch.manual_seed(0)
-    size = {"img_size": 32} if "vit" in architecture else {}
-    model = timm.create_model(architecture, num_classes=4, **size)
-    info = ExportInfo(class_names=list("wxyz"), mean=(0.5,) * 3, std=(0.5,) * 3, input_size=(3, 32, 32), tag="made_up")
-    return export_model(model, folder, info)
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return make_source(tmp_path / "source", "test_resnet")
-
-
-@pytest.fixture
-def animals(lab: Any, tmp_path: Path) -> Path:
-    images: Path = lab.images(tmp_path / "animals")
-    return images
 
 
 def loaded(folder: Path) -> Any:
@@ -56,7 +36,7 @@ def test_what_is_exported_is_what_was_scored(
     original = HeadRun.finish
     monkeypatch.setattr(HeadRun, "finish", lambda self: (runs.append(self), original(self))[1])
     lab.leave_plots_empty(monkeypatch)
-    start = make_source(tmp_path / "source", architecture)
+    start = lab.source(tmp_path / "source", architecture)
     results = glmc_zoo.finetune(
         model=start, data=animals, tune="head", feature_views=2, output_dir=tmp_path / "run", mixed_precision="no"
     )
@@ -88,7 +68,7 @@ def test_what_a_run_leaves(finetune: Recipe, source: Path, animals: Path, tmp_pa
     assert (head.init, head.views, head.folds, head.held_out_images) == ("mean", 4, 5, 24)
     assert len(head.trials) == 12 and head.chosen in head.trials and head.grouped_by is None
     assert max(trial.balanced_accuracy for trial in head.trials) == head.chosen.balanced_accuracy
-    assert results.method == "head" and results.model.name == "test_resnet.head_animals"
+    assert results.method == "head" and results.model.name == "test_convnext.head_animals"
     assert results.selection is not None and results.selection.epoch is None and results.schedule is None
     for text in ("balanced softmax", "cross-entropy", "24 training images held out in 5 folds", "* chosen"):
         assert text in outcome.out
@@ -103,7 +83,7 @@ def test_what_a_run_leaves(finetune: Recipe, source: Path, animals: Path, tmp_pa
 
 
 def test_probabilities_are_calibrated_by_the_images_that_were_held_out_in_turn(
-    source: Path, animals: Path, tmp_path: Path
+    source: Path, animals: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     noise = np.random.default_rng(0)
     for name in ("ant", "bee", "cat"):  # images without a class of their own, so that not all can be right
@@ -112,6 +92,7 @@ def test_probabilities_are_calibrated_by_the_images_that_were_held_out_in_turn(
             Image.fromarray(pixels).save(animals / "train" / name / f"noise{index}.png")
     options: dict[str, Any] = {"model": source, "data": animals, "tune": "head", "mixed_precision": "no"}
     plain = glmc_zoo.finetune(**options, output_dir=tmp_path / "plain", calibrate="never")
+    capsys.readouterr()
     results = glmc_zoo.finetune(**options, output_dir=tmp_path / "run")
     facts = results.calibration
     assert plain.calibration is None and facts is not None and facts.temperature is not None
@@ -122,6 +103,16 @@ def test_probabilities_are_calibrated_by_the_images_that_were_held_out_in_turn(
     assert facts.before["test"].nll == pytest.approx(plain.test.nll)
     assert facts.after["test"].nll == pytest.approx(results.test.nll)
     assert results.test.top1 == plain.test.top1
+    # Errors before and after are in the results, on the screen and in the card.
+    before, after = ({"ece": scores.ece, "nll": scores.nll} for scores in (facts.before["test"], facts.after["test"]))
+    assert before["ece"] == pytest.approx(plain.test.ece) and after["ece"] == pytest.approx(results.test.ece)
+    assert before["ece"] != after["ece"]
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    heads, row = (words for words in lines if words[:1] in (["probabilities"], ["test"]))
+    assert heads == ["probabilities", "ECE", "before", "after", "NLL", "before", "after"]
+    assert row[:3] == ["test", f"{100 * before['ece']:.1f}", f"{100 * after['ece']:.1f}"]
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert f"| test | {100 * before['ece']:.2f} % | {100 * after['ece']:.2f} % | {before['nll']:.4f}" in card
     # Nothing more is held out where calibration is asked for.
     always = glmc_zoo.finetune(**options, output_dir=tmp_path / "always", calibrate="always")
     assert always.data.val_images == 0 and always.calibration == facts
@@ -182,7 +173,10 @@ def test_a_dry_run_writes_nothing(source: Path, animals: Path, tmp_path: Path) -
     estimate = glmc_zoo.finetune(
         model=source, data=animals, tune="head", feature_views=2, output_dir=tmp_path / "run", dry_run=True
     )
-    assert estimate.steps == 2 and estimate.seconds > 0 and "features of 2 views" in estimate.text
+    assert estimate.views == 2 and "features of 2 views" in estimate.text
+    evaluation = estimate.evaluations * estimate.evaluation_seconds
+    assert estimate.evaluations == 1 and estimate.view_seconds > 0
+    assert estimate.seconds == pytest.approx(2 * estimate.view_seconds + evaluation)
     assert not (tmp_path / "run").exists()
 
 

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 import glmc_zoo
-from glmc_zoo.hub import ExportInfo, export_model
 from glmc_zoo.method.switches import preset_switches
 from glmc_zoo.results import RunResults
 from glmc_zoo.training import features, head_start
@@ -23,26 +22,6 @@ from glmc_zoo.training.run import TrainingRun
 pytestmark = [pytest.mark.usefixtures("own_cache")]
 SHORT: dict[str, Any] = {"epochs": 1, "batch_size": 8, "warmup_epochs": 0, "feature_views": 1, "mixed_precision": "no"}
 COUNTS = {"ant": 12, "bee": 8, "cat": 4}
-
-
-def make_source(folder: Path, architecture: str, classes: str = "wxyz") -> Path:
-    torch.manual_seed(0)
-    size = {"img_size": 32} if "vit" in architecture else {}
-    model = timm.create_model(architecture, num_classes=len(classes), **size)
-    names = ["ant", "bee", "cat"] if classes == "abc" else list(classes)
-    info = ExportInfo(class_names=names, mean=(0.5,) * 3, std=(0.5,) * 3, input_size=(3, 32, 32), tag="made_up")
-    return export_model(model, folder, info)
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return make_source(tmp_path / "source", "test_convnext")
-
-
-@pytest.fixture
-def animals(lab: Any, tmp_path: Path) -> Path:
-    images: Path = lab.images(tmp_path / "animals", COUNTS)
-    return images
 
 
 @pytest.fixture
@@ -96,10 +75,10 @@ def test_class_means_by_an_independent_computation(begun: Any, source: Path, ani
 
 @pytest.mark.parametrize("architecture", ["test_convnext", "test_vit"])
 def test_the_loss_of_any_method_sees_the_same_logits(
-    begun: Any, tmp_path: Path, animals: Path, architecture: str
+    lab: Any, begun: Any, tmp_path: Path, animals: Path, architecture: str
 ) -> None:
     """Balanced softmax and the re-weighted loss start without the frequencies, cross-entropy with them."""
-    start = make_source(tmp_path / architecture, architecture)
+    start = lab.source(tmp_path / architecture, architecture)
     prior = np.log(np.asarray([*COUNTS.values()]) / sum(COUNTS.values()))
     seen = []
     for number, (options, shift) in enumerate(
@@ -171,8 +150,8 @@ def test_what_is_fresh_stays_fresh(begun: Any, source: Path, animals: Path, tmp_
         assert torch.equal(run.timm_model.get_classifier().weight, expected.get_classifier().weight)
 
 
-def test_the_source_goes_on_where_the_classes_are_the_same(begun: Any, animals: Path, tmp_path: Path) -> None:
-    source = make_source(tmp_path / "same", "test_resnet", "abc")
+def test_the_source_goes_on_where_the_classes_are_the_same(lab: Any, begun: Any, animals: Path, tmp_path: Path) -> None:
+    source = lab.source(tmp_path / "same", "test_resnet", "ant bee cat")
     weight = timm.create_model(f"local-dir:{source}", pretrained=True).get_classifier().weight
     options = {"model": source, "data": animals, "method": "balanced_softmax"}
     kept = begun(**options | {"feature_views": None}, output_dir=tmp_path / "kept")
@@ -239,7 +218,7 @@ def test_batch_norm_keeps_its_statistics_where_that_is_asked_for(
     lab: Any, finetune: Any, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lab.leave_plots_empty(monkeypatch)
-    source = make_source(tmp_path / "norm", "test_resnet")
+    source = lab.source(tmp_path / "norm", "test_resnet")
     before = timm.create_model(f"local-dir:{source}", pretrained=True).state_dict()
     for name, frozen in {"frozen": True, "free": False}.items():
         given = SHORT | {"freeze_bn": frozen, "output_dir": tmp_path / name}
@@ -249,7 +228,7 @@ def test_batch_norm_keeps_its_statistics_where_that_is_asked_for(
             if key.endswith(("running_mean", "running_var")):
                 assert torch.equal(after[key], before[key]) == frozen, (name, key)
         assert not torch.equal(after["conv1.0.weight"], before["conv1.0.weight"])
-    vit = make_source(tmp_path / "vit", "test_vit")
+    vit = lab.source(tmp_path / "vit", "test_vit")
     options = ["--model", vit, "--data", animals, "--freeze-bn", "--output-dir", tmp_path / "none"]
     assert "which has no batch-norm: leave it out" in finetune(*options).sentence
     assert not (tmp_path / "none").exists()

@@ -52,6 +52,8 @@ def test_without_a_test_split(train: Train, lab: Any, tmp_path: Path) -> None:
     assert (results.data.no_test, results.data.test_images) == (True, None)
     assert results.data.train_images + results.data.val_images == 24 and results.data.val_images > 0
     assert results.plots == ["training.png"]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert f"{results.data.val_images} validation images" in page and 'id="class-table"' in page and "<img " in page
     card = (tmp_path / "run" / "model" / "README.md").read_text()
     assert "no images were left to test it on" in card and "that were held out for validation" in card
     check_card(card, scored=False)
@@ -70,4 +72,6 @@ def test_without_any_image_to_score(train: Train, lab: Any, tmp_path: Path) -> N
     assert results.class_counts == [9, 1] and results.test is results.validation is None and results.intervals == {}
     assert not [row for row in lab.rows(tmp_path / "run") if row.get("test") or row.get("validation")]
     card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "No images were left to score this model on." in (tmp_path / "run" / "report.html").read_text()
+    assert not (tmp_path / "run" / "answers.json").exists()
     assert "Not evaluated: the model was trained without a test split." in card and "| Score |" not in card

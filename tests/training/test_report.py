@@ -188,6 +188,57 @@ def test_other_files_among_the_plots_are_not_published(run: Any, tmp_path: Path)
     assert not (folder / "model/plots/mine.png").exists() and (folder / "plots/mine.png").is_symlink()
 
 
+def test_a_page_that_fails_is_a_warning_and_report_mends_it(
+    run: Any, lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.leave_plots_empty(monkeypatch)
+    folder = run[0].path
+    with monkeypatch.context() as patch:
+        patch.setattr("glmc_zoo.scoring.decoration.write_report", broken)
+        results = write_outputs(*run, options())
+    assert results.warnings == [
+        "The page report.html was not made (RuntimeError: the disk of the plots \x1b[31mburns): "
+        "glmc-zoo report makes it again."
+    ]
+    assert not (folder / "report.html").exists() and (folder / "model/model.safetensors").is_file()
+    mended = glmc_zoo.report(run=folder)
+    assert isinstance(mended, RunResults) and mended.warnings == []
+    page = (folder / "report.html").read_text()
+    assert "Loss of the training" in page and "No answers for single images are kept here" in page
+
+
+def test_no_page_where_none_is_wanted(run: Any, lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.leave_plots_empty(monkeypatch)
+    results = write_outputs(*run, options(report=False), broken)
+    assert results.warnings == [] and not (run[0].path / "report.html").exists()
+
+
+def test_further_runs_are_compared_and_stay_as_they_are(
+    run: Any, tmp_path: Path, lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.leave_plots_empty(monkeypatch)
+    folder, other = run[0].path, tmp_path / "other"
+    write_outputs(*run, options())
+    other.mkdir()
+    assert run[1].test is not None
+    dataclasses.replace(run[1], test=dataclasses.replace(run[1].test, top1=0.5)).save(other / "results.json")
+    before = (other / "results.json").read_bytes()
+    glmc_zoo.report(run=[folder, other])
+    page = (folder / "report.html").read_text()
+    assert "here +25.0 points" in page and "against other" in page
+    assert {path.name for path in other.iterdir()} == {"results.json"}
+    assert (other / "results.json").read_bytes() == before
+    dataclasses.replace(run[1], class_names=["one", "two", "four"]).save(other / "results.json")
+    with pytest.raises(
+        UserError, match=r"^run='.*other' has 3 classes that are not the 3 of '.*run': give runs on the"
+    ):
+        glmc_zoo.report(run=[folder, other])
+    dataclasses.replace(run[1], test=None).save(other / "results.json")
+    with pytest.raises(UserError, match=r"^run='.*other' has no scores to compare: give a run that was scored\.$"):
+        glmc_zoo.report(run=[folder, other])
+    assert (folder / "report.html").read_text() == page
+
+
 def test_what_report_refuses(run: Any, tmp_path: Path) -> None:
     write_outputs(*run, options())
     (tmp_path / "empty").mkdir()

@@ -26,7 +26,8 @@ def test_a_run_leaves_everything(train: Train, lab: Any, tmp_path: Path) -> None
     outcome = train("--epochs", 3, *lab.tiny, "--preset", "official", "--output-dir", out, plots=True)
     assert outcome.status == 0, outcome.err
     assert {path.name for path in out.iterdir()} == {
-        *("config.yaml", "metrics.jsonl", "results.json", "checkpoints", "model", "plots")
+        *("config.yaml", "metrics.jsonl", "results.json", "checkpoints", "model", "plots"),
+        *("answers.json", "report.html"),
     }
     assert {path.name for path in (out / "model").iterdir()} >= {"config.json", "model.safetensors", "README.md"}
     assert {path.name for path in (out / "plots").iterdir()} == {

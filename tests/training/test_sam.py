@@ -27,7 +27,7 @@ def test_accumulated_batches_equal_one_large_batch(train: Train, lab: Any, tmp_p
         *lab.few, *PLAIN, "--batch-size", 5, "--grad-accum-steps", 4, "--output-dir", tmp_path / "four"
     )  # fmt: skip
     assert outcome.status == 0, outcome.err
-    assert "1 epochs of batch 5 x 4 accumulated = 20 images a step, lr 0.025, SAM within 0.2; results in" in outcome.out
+    assert "1 epoch of batch 5 x 4 accumulated = 20 images a step, lr 0.025, SAM within 0.2; results in" in outcome.out
     one, four = lab.weights(tmp_path / "one"), lab.weights(tmp_path / "four")
     for key in one:
         np.testing.assert_allclose(four[key], one[key], rtol=1e-3, atol=2e-5)

@@ -16,28 +16,14 @@ import yaml
 import glmc_zoo
 from glmc_zoo.data.folds import training_folds
 from glmc_zoo.errors import UserError
-from glmc_zoo.hub import ExportInfo, export_model
 from glmc_zoo.results import RunResults, SearchTrial
-from glmc_zoo.training import search
+from glmc_zoo.training import assemble, default_model, search
 from glmc_zoo.training.run import TrainingRun
 from glmc_zoo.training.search_file import SearchFile, search_table
 from glmc_zoo.training.search_plan import SearchPlan
 
 pytestmark = [pytest.mark.usefixtures("own_cache")]
 OPTIONS: dict[str, Any] = {"batch_size": 8, "feature_views": 1, "mixed_precision": "no", "search_minutes": 1.0}
-
-
-def make_source(folder: Path, architecture: str) -> Path:
-    torch.manual_seed(0)
-    size = {"img_size": 32} if "vit" in architecture else {}
-    model = timm.create_model(architecture, num_classes=4, **size)
-    info = ExportInfo(class_names=list("wxyz"), mean=(0.5,) * 3, std=(0.5,) * 3, input_size=(3, 32, 32), tag="made_up")
-    return export_model(model, folder, info)
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return make_source(tmp_path / "source", "test_convnext")
 
 
 @pytest.fixture
@@ -57,13 +43,13 @@ def short(lab: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.parametrize("architecture", ["test_vit", "test_convnext"])
 def test_what_a_search_leaves(
-    finetune: Any, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str
+    lab: Any, finetune: Any, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str
 ) -> None:
     run = tmp_path / "run"
     finished: list[TrainingRun] = []
     finish = TrainingRun.finish
     monkeypatch.setattr(TrainingRun, "finish", lambda self: (finished.append(self), finish(self))[1])
-    start = make_source(tmp_path / architecture, architecture)
+    start = lab.source(tmp_path / architecture, architecture)
     options = ["--model", start, "--data", animals, "--batch-size", 8, "--search-minutes", 0.05]
     outcome = finetune(*options, "--output-dir", run)
     assert outcome.status == 0, outcome.err
@@ -149,6 +135,23 @@ def test_a_killed_search_goes_on_with_its_trials(
 
 
 @pytest.mark.usefixtures("short")
+def test_images_are_loaded_once_and_the_chosen_model_is_noted(
+    source: Path, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted_at: Any
+) -> None:
+    loads: list[Any] = []
+    load = search.load_split_data
+    monkeypatch.setattr(search, "load_split_data", lambda data: (loads.append(data), load(data))[1])
+    monkeypatch.setattr(assemble, "load_split_data", lambda data: pytest.fail("loaded again"))
+    monkeypatch.setattr(default_model, "choose_default", lambda: str(source))
+    options: dict[str, Any] = {"data": animals, "output_dir": tmp_path / "run", **OPTIONS}
+    with interrupted_at(27):  # in the training itself
+        glmc_zoo.finetune(**options)
+    results = glmc_zoo.finetune(**options, resume="auto")
+    notes = [note for note in results.data.notes if note.startswith("model= was not given")]
+    assert len(loads) == 2 and len(notes) == 1 and str(source) in notes[0]
+
+
+@pytest.mark.usefixtures("short")
 def test_a_rate_that_is_too_high_loses(source: Path, animals: Path, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "make_plan", lambda rates, **more: SearchPlan([1e12, 0.001], 1, 16))
@@ -166,7 +169,7 @@ def test_it_ends_where_the_time_ends(source: Path, animals: Path, tmp_path: Path
         patch.setattr(search, "_expected", lambda trial, epochs: 60.0)
         results = glmc_zoo.finetune(model=source, data=animals, output_dir=tmp_path / "run", **OPTIONS)
     assert results.search is not None and len(results.search.trials) == 1 and results.search.planned == 5
-    assert "1 trials of 5 planned" in search_table(results.search)
+    assert "1 trial of 5 planned" in search_table(results.search)
 
 
 @pytest.mark.usefixtures("short")

@@ -134,6 +134,27 @@ def test_a_signal_after_the_training_stops_at_once(
     assert outcome.status == 0 and ": complete." in outcome.out and (tmp_path / "run" / "results.json").exists()
 
 
+@pytest.mark.parametrize("name", ["glmc_zoo.training.assemble.place_images", "glmc_zoo.training.run.opening_lines"])
+def test_a_signal_before_the_training_leaves_nothing_that_blocks_the_next_run(
+    train: Train, lab: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    def signalled_here(*args: Any, **given: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError
+
+    run = tmp_path / "run"
+    options = [*lab.tiny, "--epochs", 1, "--output-dir", run]
+    with monkeypatch.context() as patch:
+        patch.setattr(name, signalled_here)
+        outcome = train(*options)
+    assert outcome.status == 143 and outcome.err.endswith("train.py: Stopped by SIGTERM.\n")
+    left = [path.name for path in run.iterdir()] if run.exists() else []
+    assert not [one for one in left if one.startswith(".writing-")]
+    outcome = train(*options, "--resume", "auto")
+    assert outcome.status == 0 and (run / "results.json").exists(), outcome.err
+    assert not [path for path in run.rglob("*") if path.name.startswith(".")]
+
+
 # ------------------------------------------------------------------------------------------------ real processes
 @contextmanager
 def started(lab: Any, words: list[Any], folder: Path) -> Iterator[subprocess.Popen[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,16 @@ def test_the_files_are_those_of_one_run(lab: Any, data: Path, whole: Path) -> No
     uninterrupted(lab, data, whole)
     assert [row["epoch"] for row in lab.rows(whole / "run")] == [1, 2]
     assert {path.name for path in (whole / "run").iterdir()} == {
-        *("config.yaml", "metrics.jsonl", "results.json", "checkpoints", "model", "plots")
+        *("config.yaml", "metrics.jsonl", "results.json", "checkpoints", "model", "plots"),
+        *("answers.json", "report.html"),
     }
     results = lab.results(whole / "run")
     assert results["processes"] == 2 and results["class_counts"] == [15, 10, 4]
     assert sum(map(sum, results["group_confusion"])) == 21
+    answers = json.loads((whole / "run" / "answers.json").read_text())
+    assert sum(images for _, _, images in answers["pairs"]) == 21
+    positions = [image["position"] for image in answers["images"]]
+    assert {position % 2 for position in positions} == {0, 1} and len(set(positions)) == len(positions)
     assert results["command"].startswith("torchrun --nproc_per_node 2 --standalone recipes/train.py --data")
     checkpoints = sorted(path.name for path in (whole / "run" / "checkpoints").iterdir())
     assert checkpoints == ["step-000000004", "step-000000006"]

@@ -3,9 +3,9 @@
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.card import ARCHIVES, card_configurations
@@ -17,7 +17,11 @@ from glmc_zoo.data.reading.split_names import without_shard
 from glmc_zoo.data.reading.tables import errors_as_sentence
 from glmc_zoo.data.reading.walk import NOT_AN_IMAGE, Walk, unwanted, walk_images
 from glmc_zoo.errors import UserError
+from glmc_zoo.retry import ANSWER_SECONDS, Budget, is_transient, retrying, within
 
+# `datasets` also asks a second server, twice in a row, which may not be there.
+_MOST_FAILURES = 5
+_T = TypeVar("_T")
 HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 
 
@@ -31,11 +35,11 @@ def open_hub(hub_id: str, options: DataOptions, config: str | None = None) -> Fi
     from huggingface_hub import snapshot_download
 
     with errors_as_sentence(hub_id):
-        builder = datasets.load_dataset_builder(hub_id, config)
+        builder = ask_hub(hub_id, lambda: datasets.load_dataset_builder(hub_id, config))
         if not holds_image_files(builder):
-            tables: Mapping[str, Any] = datasets.load_dataset(hub_id, config)
+            tables: Mapping[str, Any] = ask_hub(hub_id, lambda: datasets.load_dataset(hub_id, config))
             return tables
-        folder = Path(snapshot_download(hub_id, repo_type="dataset"))
+        folder = Path(ask_hub(hub_id, lambda: snapshot_download(hub_id, repo_type="dataset")))
         # The files of a download are links to the cache beside its folder.
         walk = walk_images(folder, follow_links=True)
         archives = _archives(folder)
@@ -43,6 +47,29 @@ def open_hub(hub_id: str, options: DataOptions, config: str | None = None) -> Fi
             walk = walk_images(_unpacked(folder, walk, archives), follow_links=True)
     _check_configuration(hub_id, walk.root, config)
     return list_images(walk, options, config)
+
+
+def ask_hub(hub_id: str, call: Callable[[], _T]) -> _T:
+    """The result of ``call``, which reads a data set of the Hub; tried again where the Hub is busy or breaks off.
+
+    ``datasets`` tries nothing again and waits for ever. A Hub that gives no answer at all is noticed by a small request
+    before; ``call`` then has a few seconds to find the data set in the cache.
+
+    Raises:
+        Exception: That of the last attempt; see `glmc_zoo.retry.retrying`.
+    """
+    from huggingface_hub import HfApi, constants
+
+    if constants.HF_HUB_OFFLINE:
+        return call()
+    budget = Budget()
+    try:
+        retrying(lambda: HfApi().dataset_info(hub_id), attempts=4, first_wait=0.5, budget=budget)
+    except Exception as error:
+        if not is_transient(error):
+            raise
+        return within(ANSWER_SECONDS, call)
+    return retrying(call, attempts=4, first_wait=0.5, budget=budget, long=True, most_failures=_MOST_FAILURES)
 
 
 def holds_image_files(builder: Any) -> bool:
@@ -59,10 +86,11 @@ def walk_hub(hub_id: str, config: str | None) -> tuple[Walk, str]:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.hf_api import RepoFile
 
-    revision = HfApi().dataset_info(hub_id).sha
-    walk = Walk(Path(snapshot_download(hub_id, repo_type="dataset", revision=revision, allow_patterns="README.md")))
+    revision = ask_hub(hub_id, lambda: HfApi().dataset_info(hub_id)).sha
+    given: dict[str, Any] = {"repo_type": "dataset", "revision": revision}
+    walk = Walk(Path(ask_hub(hub_id, lambda: snapshot_download(hub_id, allow_patterns="README.md", **given))))
     folders: dict[str, list[str]] = {}
-    for entry in HfApi().list_repo_tree(hub_id, recursive=True, repo_type="dataset", revision=revision):
+    for entry in ask_hub(hub_id, lambda: list(HfApi().list_repo_tree(hub_id, recursive=True, **given))):
         if not isinstance(entry, RepoFile):
             continue
         folder, _, name = entry.path.rpartition("/")

@@ -7,7 +7,7 @@ from typing import Any
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.folders import check_configuration, holds_tables, is_saved, list_images, open_folder
-from glmc_zoo.data.reading.hub import holds_image_files, walk_hub
+from glmc_zoo.data.reading.hub import ask_hub, holds_image_files, walk_hub
 from glmc_zoo.data.reading.label_files import list_csv
 from glmc_zoo.data.reading.listing import FileListing, listing_tables
 from glmc_zoo.data.reading.parquet_folder import table_arguments
@@ -68,11 +68,12 @@ def _below(folder: Path, options: DataOptions) -> TablePaths:
 def _open_hub(hub_id: str, options: DataOptions, config: str | None) -> StreamTables:
     import datasets
 
-    if holds_image_files(datasets.load_dataset_builder(hub_id, config)):
+    if holds_image_files(ask_hub(hub_id, lambda: datasets.load_dataset_builder(hub_id, config))):
         walk, address = walk_hub(hub_id, config)
         return _listed(list_images(walk, options, config), address)
-    names = datasets.get_dataset_split_names(hub_id, config)
-    return _open_lazily({name: {"path": hub_id, "name": config, "split": name} for name in names}, options)
+    names = ask_hub(hub_id, lambda: datasets.get_dataset_split_names(hub_id, config))
+    arguments = {name: {"path": hub_id, "name": config, "split": name} for name in names}
+    return ask_hub(hub_id, lambda: _open_lazily(arguments, options))
 
 
 def _listed(opened: FileListing | Mapping[str, Any], address: str | None = None) -> StreamTables:

@@ -36,6 +36,7 @@ from glmc_zoo.data.reading.table_paths import OutsideFolder, TablePaths
 from glmc_zoo.data.reading.walk import OUTSIDE
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import SplitFacts
+from glmc_zoo.retry import is_transient, odd_answer
 
 
 @contextmanager
@@ -47,9 +48,16 @@ def errors_as_sentence(source: Path | str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
+    except Exception as error:
+        known = isinstance(error, OSError | ValueError | RuntimeError | DatasetsError)
+        odd = odd_answer(error) if isinstance(source, str) else None
+        of_the_hub = isinstance(source, str) and (odd is not None or is_transient(error))
+        if not known and not of_the_hub:
+            raise
         if isinstance(source, Path):
             raise UserError(f"The data folder {source} cannot be read: {one_line(error)}.") from error
+        if odd is not None:
+            raise UserError(f"The data set {source} cannot be read from the Hugging Face Hub: {odd}") from error
         raise UserError(
             f"The data set {source} cannot be read from the Hugging Face Hub ({one_line(error)}): check the name and "
             "the network, or give a local copy (data_dir= for a catalogue data set, else the folder as the data set)."

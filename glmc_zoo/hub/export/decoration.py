@@ -1,11 +1,10 @@
 """What an exported folder shows beside its model: plots, and the card, both made again from its results."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from glmc_zoo.files import replace_file
+from glmc_zoo.files import remove, replace_file
 from glmc_zoo.hub.export.card import render_card
 from glmc_zoo.hub.folder import CARD_FILE, PLOTS_FOLDER, RESULTS_FILE
 from glmc_zoo.results import RunResults
@@ -34,16 +33,16 @@ def decorate_export(
     results = replace(results, plots=sorted(contents), warnings=list(warnings))
     card = render_card(results, repo_id=repo_id)
     staging = folder.with_name(f".{folder.name}.plots.new")
-    shutil.rmtree(staging, ignore_errors=True)
+    remove(staging)
     staging.mkdir()
     try:
         for name, content in contents.items():
             (staging / name).write_bytes(content)
-        shutil.rmtree(folder / PLOTS_FOLDER, ignore_errors=True)
+        remove(folder / PLOTS_FOLDER)
         if contents:
             staging.rename(folder / PLOTS_FOLDER)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        remove(staging)
     results.save(folder / RESULTS_FILE)
     replace_file(folder / CARD_FILE, lambda file: file.write(card))
     return results

@@ -12,6 +12,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from glmc_zoo.errors import UserError
+from glmc_zoo.files import remove
 from glmc_zoo.hub.export.card import render_card
 from glmc_zoo.hub.export.model import ExportInfo, checked_model, load_exported, write_heads, write_model
 from glmc_zoo.hub.folder import CARD_FILE, EXPORTED_FILES, OPTIONS_FILE, PLOTS_FOLDER, RESULTS_FILE, file_sha256
@@ -106,7 +107,7 @@ def mend_exports(parent: Path) -> None:
                 (staging if staging.exists() else retired).rename(folder)
     for left in (*parent.glob(".*.new"), *parent.glob(".*.old")):
         if _UNIQUE.fullmatch(left.name):
-            shutil.rmtree(left)
+            remove(left)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from glmc_zoo.documents import MOST_BYTES
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.folder import CONFIG_FILE, explaining, file_sha256, one_line
 from glmc_zoo.hub.load.zoo import published_names
-from glmc_zoo.hub.retry import Budget, http_status, is_transient, odd_answer, retrying
+from glmc_zoo.retry import Budget, http_status, is_transient, odd_answer, retrying
 
 _T = TypeVar("_T")
 _TENSORS = ".safetensors"

@@ -24,7 +24,7 @@ from glmc_zoo.hub.folder import (
 )
 from glmc_zoo.hub.load.download import download
 from glmc_zoo.hub.load.packaged import PACKAGED_MODEL, packaged_folder
-from glmc_zoo.hub.load.weights import check_finite, check_header, check_network
+from glmc_zoo.hub.load.weights import check_finite, check_header, check_network, on_meta
 from glmc_zoo.hub.load.zoo import published_names
 from glmc_zoo.results import RunResults
 
@@ -63,6 +63,16 @@ class ModelSource:
         if pretrained:
             check_finite(model.state_dict(), self.name)
         return model
+
+    def skeleton(self) -> Any:
+        """The network without its weights, on torch's ``meta`` device where timm can build it there."""
+        import torch
+
+        network = on_meta(self.timm_name, self.name)
+        if network is not None:
+            return network
+        with torch.random.fork_rng(devices=[]):  # a run that asks draws no other numbers
+            return self.create(pretrained=False)
 
     def training_heads(self) -> dict[str, Any] | None:
         """Tensors of the heads that GLMC trains beside the model, by name; ``None`` where they were not exported.

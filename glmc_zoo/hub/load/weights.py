@@ -77,13 +77,13 @@ def check_network(timm_name: str, config: ModelConfig, header: Header | None, na
         UserError: The network has far more numbers than that, too many modules, numbers of another kind than the file,
             or another number of classes than the configuration names.
     """
-    network = _on_meta(timm_name, name)
+    network = on_meta(timm_name, name)
     if network is None:
         return
     tensors = _tensors(network)
     size = sum(tensor.numel() for tensor in tensors.values())
     if header is None:
-        plain = _on_meta(config.architecture, name)
+        plain = on_meta(config.architecture, name)
         expected = 0 if plain is None else sum(tensor.numel() for tensor in _tensors(plain).values())
     else:
         expected = header.numbers
@@ -105,7 +105,7 @@ def check_network(timm_name: str, config: ModelConfig, header: Header | None, na
             raise UserError(f"The weights of {name} hold {key[:80]!r} as {kind}: it must be {right}.")
 
 
-def _on_meta(timm_name: str, name: str) -> Any:
+def on_meta(timm_name: str, name: str) -> Any:
     """The network without memory, on torch's ``meta`` device; ``None`` where it cannot be built."""
     import timm
     import torch

@@ -5,7 +5,7 @@ from typing import Any
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.folder import explaining, one_line
-from glmc_zoo.hub.retry import ANSWER_SECONDS, http_status, is_transient, odd_answer, within
+from glmc_zoo.retry import ANSWER_SECONDS, http_status, is_transient, odd_answer, within
 
 
 def check_repo_id(repo_id: str) -> None:

@@ -19,7 +19,7 @@ from glmc_zoo.hub.plain_files import exported_files
 from glmc_zoo.hub.push.checks import check_card, check_repo_id, check_token, check_token_set, refusal
 from glmc_zoo.hub.push.remote import Remote, difference, read_remote
 from glmc_zoo.hub.push.target import PushTarget
-from glmc_zoo.hub.retry import Budget, http_status, retrying
+from glmc_zoo.retry import Budget, http_status, retrying
 
 _T = TypeVar("_T")
 _Commit = tuple[str, str | None]  # hash of the commit, address of the pull request

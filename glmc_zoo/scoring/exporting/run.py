@@ -81,7 +81,8 @@ class ExportRun:
         """Print what is about to be exported, and what it is compared on."""
         _, height, width = self.size
         compared = "random images" if self.images is None else f"random images and {len(self.images)} of {self.images}"
-        print(f"{self.options.model}: {len(self.labels)} classes, {height} x {width} pixels; compared on {compared}")
+        shape = f"{len(self.labels)} classes, {height} x {width} pixels"
+        print(printable(f"{self.options.model}: {shape}; compared on {compared}"))
 
     @property
     def size(self) -> tuple[int, int, int]:

@@ -152,3 +152,29 @@ def test_metadata_on_the_hub(ask: Ask) -> None:
     plain, stream = ask({"metadata.csv": f"file_name,label\n{rows}".encode(), **animals()}, {}, {"stream": True})
     assert plain[:2] == [["x", "x", "y", "y"], ["x", "y"]]
     assert stream == "streaming=True cannot read metadata.csv of org/animals: leave it out."
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("path", ["/resolve/", "/api/datasets/"])
+def test_a_busy_hub_is_asked_again(hub: HubServer, ask: Ask, path: str) -> None:
+    hub.fail("GET", path, times=2)
+    assert ask(animals(), {})[0][:2] == CLASSES
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (lambda hub: hub.redirect_in_a_circle("*", "/resolve/"), "leads from one redirect to the next without end"),
+        (lambda hub: hub.answer_page("*", "/api/"), "The answer is not one that the Hub sends"),
+        (lambda hub: hub.fail("*", "/api/", times=None, retry_after="3600"), "busy and asks to wait 3600 s"),
+    ],
+    ids=["circle", "page", "wait"],
+)
+def test_a_hub_on_a_bad_day_gives_one_sentence(
+    hub: HubServer, ask: Ask, fault: Callable[[HubServer], None], sentence: str
+) -> None:
+    fault(hub)
+    plain, stream = ask(animals(), {}, {"stream": True})
+    assert sentence in plain and sentence in stream
+    assert plain.startswith("The data set org/animals cannot be read from the Hugging Face Hub: ")

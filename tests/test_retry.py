@@ -7,7 +7,7 @@ import importlib
 import pytest
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from glmc_zoo.hub.retry import is_transient, retrying
+from glmc_zoo.retry import is_transient, retrying
 
 
 class Answered(Exception):

@@ -2,7 +2,7 @@
 
 The client is the process's own, so that the limits hold for it as long as one of our attempts is under way; only the
 time-out stays, where nobody set one. Clients built on requests (huggingface_hub 0.x) have no such hooks: there the
-limit of `glmc_zoo.hub.retry.within` has to do.
+limit of `glmc_zoo.retry.within` has to do.
 """
 
 import threading
@@ -13,7 +13,7 @@ from typing import Any
 
 REQUEST_SECONDS = 30.0
 """How long one request waits for a connection, and for each next part of an answer."""
-_MOST_FAILURES = 2  # requests in a row, in one attempt and one thread, without an answer
+_MOST_FAILURES = 2
 
 ABANDONED: ContextVar[threading.Event | None] = ContextVar("whether the attempt was given up", default=None)
 
@@ -27,19 +27,30 @@ class HubBusy(Exception):
 
 
 class _Attempt(threading.local):
-    """Requests of one attempt that have no answer yet, in each of its threads."""
+    """Requests of one attempt that have no answer yet, in each of its threads.
+
+    Args:
+        most: How many in a row, in one thread, may have none; a new thread calls this again.
+    """
 
     failures = 0
+
+    def __init__(self, most: int) -> None:
+        self.most = most
 
 
 _attempt: _Attempt | None = None
 
 
 @contextmanager
-def one_attempt() -> Iterator[None]:
-    """Limit the requests of the client, in whichever thread, until the block ends."""
+def one_attempt(most_failures: int = _MOST_FAILURES) -> Iterator[None]:
+    """Limit the requests of the client, in whichever thread, until the block ends.
+
+    Args:
+        most_failures: Requests in a row, in one thread, that may stay without an answer.
+    """
     global _attempt
-    before, _attempt = _attempt, _Attempt()
+    before, _attempt = _attempt, _Attempt(most_failures)
     try:
         _limit_client()
         yield
@@ -69,7 +80,7 @@ def _before_request(_request: Any) -> None:
         raise TimeoutError("no answer in time")
     if attempt is None:
         return
-    if attempt.failures >= _MOST_FAILURES:
+    if attempt.failures >= attempt.most:
         raise TimeoutError("no answer to several requests in a row")
     attempt.failures += 1
 

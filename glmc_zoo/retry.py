@@ -1,7 +1,7 @@
 """Retries when the Hub is busy or the connection breaks, whichever HTTP library its client is built on.
 
 All attempts of one operation share a `Budget` of time. The client's own retries are kept out of the way by
-`glmc_zoo.hub.limits`, since retries within retries take minutes.
+`glmc_zoo.client_limits`, since retries within retries take minutes.
 """
 
 import contextvars
@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
-from glmc_zoo.hub.limits import ABANDONED, one_attempt
+from glmc_zoo.client_limits import ABANDONED, one_attempt
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -80,6 +80,7 @@ def retrying(
     done: Callable[[], _T | None] | None = None,
     budget: Budget | None = None,
     long: bool = False,
+    most_failures: int = 2,
 ) -> _T:
     """The result of ``call``, tried up to ``attempts`` times while its failures are transient.
 
@@ -87,14 +88,15 @@ def retrying(
     server asks for. ``done`` is called before each retry: it returns the result if the previous attempt did succeed on
     the server and only its response was lost, else ``None``. Its own failure counts as an attempt. The last failure is
     raised as soon as the next wait does not fit the ``budget``. A call that may take ``long``, since it carries large
-    files, is waited for as long as something arrives; any other gets `ANSWER_SECONDS`.
+    files, is waited for as long as something arrives; any other gets `ANSWER_SECONDS`. ``most_failures`` is that of
+    `one_attempt`.
     """
     budget = Budget() if budget is None else budget
     for attempt in range(attempts):
         began = time.monotonic()
         seconds = min(ANSWER_SECONDS, max(budget.left, 1.0))
         try:
-            with one_attempt():
+            with one_attempt(most_failures):
                 earlier = within(seconds, done) if attempt and done is not None else None
                 if earlier is not None:
                     return earlier

@@ -1,0 +1,81 @@
+"""Draw balanced accuracy over minutes, `finetuning.png` beside this file, a line for each way to fine-tune.
+
+    python docs/finetuning_figure.py
+
+The values are those of the rows `clothing` of benchmarks/suites.yaml that are filed in benchmarks/results/clothing/:
+whatever is filed later is drawn when the script is run again. A row's label ends with the size of its images, and what
+comes before is its way.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import mean
+from typing import NamedTuple
+
+import yaml
+from matplotlib.figure import Figure
+
+ROOT = Path(__file__).resolve().parents[1]
+SUITE = "clothing"
+RESULTS = ROOT / "benchmarks" / "results" / SUITE
+STYLES = (  # colour by Okabe and Ito (2008), and marker, in the order of the suite
+    *(("#CC79A7", "v"), ("#6B6B6B", "s"), ("#0072B2", "o"), ("#009E73", "^"), ("#D55E00", "D"), ("#000000", "*")),
+)
+
+__all__ = ["Point", "draw", "lines"]
+
+
+class Point(NamedTuple):
+    """The filed runs of a row."""
+
+    minutes: float
+    """Of the fastest run, which other work on the machine slowed down least."""
+    accuracies: list[float]
+    """Balanced accuracy of each run, in percent."""
+    size: str
+    """Such as ``96 pixels``."""
+
+
+def lines() -> dict[str, list[Point]]:
+    """The points of each way, in the order of the suite; those of rows without a filed run are left out."""
+    rows = yaml.safe_load((ROOT / "benchmarks" / "suites.yaml").read_text(encoding="utf-8"))[SUITE]["rows"]
+    ways: dict[str, list[Point]] = {}
+    for name, row in rows.items():
+        runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob(f"{name}_seed*.json"))]
+        if runs:
+            way, _, size = row["label"].rpartition(", ")
+            minutes = min(run["wall_time_s"] for run in runs) / 60
+            accuracies = [100 * run["test"]["balanced_accuracy"] for run in runs]
+            ways.setdefault(way, []).append(Point(minutes, accuracies, size))
+    return ways
+
+
+def draw() -> Figure:
+    """The figure: means as a line, and around each the range of its runs."""
+    figure = Figure(figsize=(7.6, 5.4), layout="constrained")
+    axes = figure.add_subplot()
+    for (way, points), (colour, marker) in zip(lines().items(), STYLES, strict=False):
+        minutes, means = [point.minutes for point in points], [mean(point.accuracies) for point in points]
+        ranges = [
+            [average - min(point.accuracies) for point, average in zip(points, means, strict=True)],
+            [max(point.accuracies) - average for point, average in zip(points, means, strict=True)],
+        ]
+        label = f"{way}, {points[0].size}" if len(points) == 1 else way
+        axes.errorbar(minutes, means, ranges, label=label, color=colour, marker=marker, markersize=8, capsize=3)
+        for point, average in zip(points, means, strict=True) if len(points) > 1 else ():
+            axes.annotate(point.size, (point.minutes, average), (9, -3), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log")
+    ticks = (1, 2, 5, 10, 20, 40)
+    axes.set_xticks(ticks, [f"{tick}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlim(1, 80)
+    axes.set(xlabel="minutes of the fastest run, on a machine with other work", ylabel="balanced accuracy, %")
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", fontsize=9)
+    return figure
+
+
+if __name__ == "__main__":
+    draw().savefig(Path(__file__).with_name("finetuning.png"), dpi=120, metadata={"Software": None})

@@ -1,0 +1,147 @@
+"""What a model answers on a split, in little memory: confused pairs of classes, and a few images of each class."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from operator import length_hint
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from glmc_zoo.metrics import ImageScores
+
+MOST_IMAGES = 1000
+"""Images that a report shows."""
+_MOST_EACH, _FEWEST_EACH = 12, 3
+_SIDE = 112
+
+Integers = NDArray[np.int64]
+_COLUMNS = ("label", "prediction", "probability", "position")
+
+
+def images_of_each_class(num_classes: int) -> tuple[int, int]:
+    """How many of the most confident mistakes and of the least sure right answers of each class are kept.
+
+    All classes together have about `MOST_IMAGES`, but each class has at least three.
+    """
+    each = min(_MOST_EACH, max(_FEWEST_EACH, MOST_IMAGES // num_classes))
+    return each - each // 3, each // 3
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model answered on one split."""
+
+    pairs: Integers
+    """(P, 3): true class, predicted class and number of images, for each pair that occurs, also of equal classes."""
+    label: Integers
+    """True class of each image that is kept, (K,): those of a class together, its mistakes first, each kind in the
+    order in which a report shows it."""
+    prediction: Integers
+    """Predicted class, (K,)."""
+    probability: NDArray[np.float64]
+    """Probability of the predicted class, (K,)."""
+    position: Integers
+    """Position in the split, (K,); see `StreamSplit.batches` for that of a stream."""
+    pixels: dict[int, bytes] = field(default_factory=dict)
+    """A small JPEG of each image by its position, where the split cannot be read again."""
+
+
+class AnswerCollector:
+    """Collects the `Answers` of one pass; its memory grows with the number of classes and not with that of images.
+
+    Args:
+        num_classes: Number of classes C.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        self._classes, self._each = num_classes, images_of_each_class(num_classes)
+        self._pairs: dict[int, int] = {}
+        self._rows = _no_rows()
+        self._pixels: dict[int, bytes] = {}
+
+    def update(self, positions: Integers, images: ImageScores, pixels: Tensor | None = None) -> None:
+        """Count one batch of B images.
+
+        Args:
+            positions: Position of each image in the split, (B,).
+            images: Classes and probabilities, (B,).
+            pixels: uint8 (B, 3, H, W), of a split that cannot be read again.
+        """
+        codes, numbers = np.unique(images.label * self._classes + images.prediction, return_counts=True)
+        for code, number in zip(codes.tolist(), numbers.tolist(), strict=True):
+            self._pairs[code] = self._pairs.get(code, 0) + number
+        batch = (images.label, images.prediction, images.confidence, positions)
+        joined = {
+            name: np.concatenate([self._rows[name], column]) for name, column in zip(_COLUMNS, batch, strict=True)
+        }
+        self._rows = _chosen(joined, self._each)
+        if pixels is not None:
+            rows = {position: row for row, position in enumerate(positions.tolist())}
+            chosen = self._rows["position"].tolist()
+            self._pixels = {
+                position: self._pixels.get(position) or _small_jpeg(pixels[rows[position]]) for position in chosen
+            }
+
+    def gathered(self, accelerator: Accelerator) -> Answers:
+        """The answers of all processes, the same in each."""
+        parts = gather_object([(self._pairs, self._rows, self._pixels)])
+        totals: dict[int, int] = {}
+        for pairs, _, _ in parts:
+            for code, number in pairs.items():
+                totals[code] = totals.get(code, 0) + number
+        rows = {name: np.concatenate([part[1][name] for part in parts]) for name in _COLUMNS}
+        chosen = _chosen(rows, self._each)
+        positions = set(chosen["position"].tolist())
+        pixels = {position: data for part in parts for position, data in part[2].items() if position in positions}
+        table = [(*divmod(code, self._classes), number) for code, number in sorted(totals.items())]
+        return Answers(np.array(table, np.int64).reshape(-1, 3), **chosen, pixels=pixels)
+
+
+def _no_rows() -> dict[str, NDArray[Any]]:
+    return {name: np.zeros(0, np.float64 if name == "probability" else np.int64) for name in _COLUMNS}
+
+
+def _chosen(rows: dict[str, NDArray[Any]], each: tuple[int, int]) -> dict[str, NDArray[Any]]:
+    """The most confident mistakes and the least sure right answers of each class; ``each`` is how many of both.
+
+    Equal probabilities are in the order of the split, whatever the batches and processes.
+    """
+    label, right = rows["label"], rows["label"] == rows["prediction"]
+    rank = np.where(right, rows["probability"], -rows["probability"])
+    order = np.lexsort((rows["position"], rank, right, label))
+    kinds = 2 * label[order] + right[order]
+    starts = np.searchsorted(kinds, kinds)  # where the kind of each row begins
+    chosen = np.arange(len(order)) - starts < np.where(right[order], each[1], each[0])
+    return {name: column[order[chosen]] for name, column in rows.items()}
+
+
+def _small_jpeg(pixels: Tensor) -> bytes:
+    """A JPEG of uint8 (3, H, W)."""
+    image, file = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()), io.BytesIO()
+    image.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+    image.save(file, "JPEG", quality=80)
+    return file.getvalue()
+
+
+class PixelTap:
+    """Batches of a loader as they are; ``pixels`` are those of the batch that was given last."""
+
+    def __init__(self, loader: Iterable[Sequence[Any]]) -> None:
+        self._loader = loader
+        self.pixels: Tensor | None = None
+
+    def __length_hint__(self) -> int:
+        return length_hint(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self._loader:
+            self.pixels = batch[0]
+            yield batch

@@ -1,0 +1,1 @@
+"""The report of a run or an evaluation: one HTML file without any other resource."""

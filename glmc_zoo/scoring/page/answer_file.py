@@ -1,0 +1,142 @@
+"""``answers.json`` beside the results: what a report shows of single images, so that it can be made again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from glmc_zoo.data import ImageSplit, StreamSplit
+from glmc_zoo.data.reading.images import image_name
+from glmc_zoo.data.streaming import position_name
+from glmc_zoo.data.thumbnails import Thumbnail, make_thumbnail
+from glmc_zoo.documents import read_json
+from glmc_zoo.errors import UserError
+from glmc_zoo.fields import from_json
+from glmc_zoo.files import replace_file
+from glmc_zoo.scoring.answers import MOST_IMAGES, Answers
+
+ANSWERS_FILE = "answers.json"
+MOST_BYTES = 9_000_000
+"""Of all data URIs of a report together, so that it stays well below 15 MB."""
+
+_SCHEMA = 1
+_SIDE = 112
+_SOURCE = re.compile(r"data:image/(jpeg|png);base64,[A-Za-z0-9+/]+={0,2}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownImage:
+    """One image, and what the model answered."""
+
+    label: int
+    """True class."""
+    prediction: int
+    probability: float
+    """Of the predicted class."""
+    position: int
+    """Position in the split."""
+    name: str
+    """File of the image, relative to the data set's folder, or its position."""
+    source: str | None = None
+    """A small version as a data URI; ``None`` where it was left out."""
+
+    @property
+    def right(self) -> bool:
+        """Whether the answer is right."""
+        return self.label == self.prediction
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerFile:
+    """The content of ``answers.json``."""
+
+    split: str
+    """``test`` or ``validation``."""
+    pairs: list[list[int]]
+    """True class, predicted class and number of images, for each pair that occurs."""
+    images: list[ShownImage] = field(default_factory=list)
+    """The rarest class first; those of a class together, mistakes first."""
+    left_out: int = 0
+    """Images that would have been shown but for the limits of the page."""
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        text = json.dumps({"schema": _SCHEMA, **dataclasses.asdict(self)}) + "\n"
+        replace_file(path, lambda file: file.write(text))
+
+    @classmethod
+    def load(cls, path: Path, num_classes: int) -> AnswerFile:
+        """The answers in a file, of a model of so many classes.
+
+        Raises:
+            UserError: It cannot be read, or is not of these classes.
+        """
+        fix = "evaluate the model again for another"
+        values = read_json(path, str(path), fix=f"{fix[0].upper()}{fix[1:]}.")
+        if not isinstance(values, dict) or values.get("schema") != _SCHEMA:
+            raise UserError(f"{path} holds no answers that this version reads: {fix}.")
+        answers: AnswerFile = from_json(cls, values, str(path))
+        classes = [pair[:2] for pair in answers.pairs] + [[one.label, one.prediction] for one in answers.images]
+        if any(len(pair) != 3 for pair in answers.pairs) or any(max(pair) >= num_classes for pair in classes):
+            raise UserError(f"{path} is of other classes than the results beside it: {fix}.")
+        if any(one.source is not None and not _SOURCE.fullmatch(one.source) for one in answers.images):
+            raise UserError(f"{path} holds an image that is no JPEG or PNG: {fix}.")
+        return answers
+
+
+def rarest_first(num_classes: int, class_counts: Sequence[int] | None) -> list[int]:
+    """The classes, those with the fewest training images first; in their own order where these are not known."""
+    counts = [0] * num_classes if class_counts is None else class_counts
+    return sorted(range(num_classes), key=lambda label: counts[label])
+
+
+def make_answer_file(
+    name: str, answers: Answers, split: ImageSplit | StreamSplit, class_order: Sequence[int]
+) -> AnswerFile:
+    """The answers with names and small versions of the images, in the order of the classes.
+
+    Args:
+        name: ``test`` or ``validation``.
+        answers: Those of the whole split.
+        split: The images that were scored.
+        class_order: Classes, the most important first: the last go without images where there are too many.
+    """
+    ranks = np.empty(len(class_order), np.int64)
+    ranks[list(class_order)] = np.arange(len(class_order))
+    order = np.argsort(ranks[answers.label], kind="stable")
+    images, size = list[ShownImage](), 0
+    for row in order[:MOST_IMAGES].tolist():
+        position = int(answers.position[row])
+        name_of, source = _shown(answers, split, position, read=size < MOST_BYTES)
+        if size + len(source or "") > MOST_BYTES:
+            size, source = MOST_BYTES, None  # the others go without as well: the page says where they end
+        size += len(source or "")
+        images.append(
+            ShownImage(
+                label=int(answers.label[row]),
+                prediction=int(answers.prediction[row]),
+                probability=float(answers.probability[row]),
+                position=position,
+                name=name_of,
+                source=source,
+            )
+        )
+    left_out = len(order) - len(images)
+    return AnswerFile(split=name, pairs=answers.pairs.tolist(), images=images, left_out=left_out)
+
+
+def _shown(answers: Answers, split: ImageSplit | StreamSplit, position: int, *, read: bool) -> tuple[str, str | None]:
+    """Name and data URI of one image."""
+    if isinstance(split, ImageSplit):
+        if not read:
+            return image_name(split.source, int(split.rows[position])), None
+        thumbnail = make_thumbnail(split, position, _SIDE)
+        return thumbnail.name, thumbnail.source
+    data = answers.pixels.get(position)
+    return position_name(position), None if data is None else Thumbnail("", data).source

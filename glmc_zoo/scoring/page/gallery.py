@@ -1,0 +1,75 @@
+"""The images of a report: of each class the most confident mistakes and the least sure right answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from glmc_zoo.scoring.page.answer_file import AnswerFile, ShownImage
+from glmc_zoo.scoring.page.subject import Predictions, Subject, short_names
+
+
+def gallery(subject: Subject, baselines: Sequence[Subject], answers: AnswerFile) -> list[dict[str, Any]]:
+    """The classes with their images, in the order of the answers.
+
+    Where a baseline was evaluated on the same images, what it answered stands beside each.
+    """
+    results, groups = subject.results, subject.groups
+    tested, right = [0] * len(results.class_names), [0] * len(results.class_names)
+    for label, given, images in answers.pairs:
+        tested[label] += images
+        right[label] += images if label == given else 0
+    others = _same_images(baselines, answers, sum(tested))
+    return [
+        {
+            "label": label,
+            "name": results.class_names[label],
+            "group": None if groups is None else groups[label],
+            "trained": None if results.class_counts is None else results.class_counts[label],
+            "tested": tested[label],
+            "right": right[label],
+            "images": [_image(one, results.class_names, others) for one in images],
+        }
+        for label, images in groupby(answers.images, key=lambda one: one.label)
+    ]
+
+
+def _same_images(baselines: Sequence[Subject], answers: AnswerFile, images: int) -> list[tuple[str, Predictions]]:
+    """Name and predictions of each baseline that answered the same images, as far as their classes tell."""
+    others = []
+    for name, baseline in zip(short_names(baselines), baselines, strict=True):
+        predictions = baseline.predictions()
+        if predictions is None or baseline.split != answers.split or len(predictions.label) != images:
+            continue
+        if all(one.position < images and predictions.label[one.position] == one.label for one in answers.images):
+            others.append((name, predictions))
+    return others
+
+
+def _image(image: ShownImage, names: Sequence[str], others: Sequence[tuple[str, Predictions]]) -> dict[str, Any]:
+    true, given, probability = names[image.label], names[image.prediction], _percent(image.probability)
+    kind = "Right, but unsure" if image.right else "Mistake"
+    return {
+        "right": image.right,
+        "given": given,
+        "probability": probability,
+        "file": image.name,
+        "source": image.source,
+        "alt": f"{kind}: {image.name}, true class {true}, given class {given} with probability {probability}",
+        "others": [
+            {
+                "model": name,
+                "given": names[predicted := int(predictions.prediction[image.position])],
+                "right": predicted == image.label,
+                "probability": _percent(float(predictions.probability[image.position])),
+            }
+            for name, predictions in others
+        ],
+    }
+
+
+def _percent(probability: float) -> str:
+    """A probability as a whole number of percent; never 100 % for what is less."""
+    shown = round(100 * probability)
+    return "> 99\N{NO-BREAK SPACE}%" if shown == 100 and probability < 1 else f"{shown}\N{NO-BREAK SPACE}%"

@@ -1,0 +1,132 @@
+"""Write ``report.html``: scores, curves, classes, confusions and images of a run on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from glmc_zoo.errors import as_shown
+from glmc_zoo.files import replace_file
+from glmc_zoo.metrics import GROUPS
+from glmc_zoo.results import EvaluationResults
+from glmc_zoo.scoring.page import charts, tables
+from glmc_zoo.scoring.page.answer_file import rarest_first
+from glmc_zoo.scoring.page.gallery import gallery
+from glmc_zoo.scoring.page.html import html_environment, script_hash
+from glmc_zoo.scoring.page.subject import Subject, check_comparable, short_names
+
+REPORT_FILE = "report.html"
+
+
+def write_report(
+    path: Path, subject: Subject, baselines: Sequence[Subject] = (), epochs: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """Write the page, whole or not at all.
+
+    Args:
+        path: The file.
+        subject: The run or evaluation that it is about.
+        baselines: Runs that it is compared with, on the same classes.
+        epochs: Lines of ``metrics.jsonl``.
+
+    Raises:
+        UserError: A baseline is of other classes.
+        OSError: The page cannot be written.
+    """
+    text = render_report(subject, baselines, epochs)
+    # A lone surrogate, as a file name may hold, is no UTF-8.
+    replace_file(path, lambda file: file.write(text), errors="backslashreplace")
+
+
+def render_report(subject: Subject, baselines: Sequence[Subject] = (), epochs: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The page as text; see `write_report`."""
+    results, answers = subject.results, subject.answers
+    notes = [*results.data.notes, *_evaluation_notes(subject), *check_comparable(subject, baselines)]
+    warnings = [*results.warnings, *([subject.warning] if subject.warning else [])]
+    rare_first = rarest_first(len(results.class_names), results.class_counts)
+    most_first = rare_first[::-1]
+    environment = html_environment()
+    return environment.get_template("report.html.jinja").render(
+        subject=subject,
+        results=results,
+        origin=results.origin,
+        about=_about(subject),
+        made=_origin(subject),
+        title=short_names([subject, *baselines])[0],
+        baselines=short_names([subject, *baselines])[1:],
+        notes=list(map(as_shown, notes)),
+        warnings=list(map(as_shown, warnings)),
+        scores=tables.score_rows(subject, baselines),
+        plain=tables.plain_note(subject),
+        panels=charts.training_panels(epochs) if epochs else [],
+        chart=charts,
+        bars=charts.class_bars(subject, most_first) if subject.recalls else [],
+        bars_each=-(-len(most_first) // charts.MOST_BARS),
+        classes=tables.class_rows(subject, baselines, rare_first),
+        groups=GROUPS,
+        group_block=tables.group_block(subject),
+        pairs=tables.confused_pairs(subject),
+        matrix=tables.matrix(subject, most_first),
+        answers=answers,
+        gallery=[] if answers is None else gallery(subject, baselines, answers),
+        shown=set() if answers is None else {one.label for one in answers.images},
+        inventory=results.data.inventory,
+        script_hash=script_hash(environment.get_template("report.js").render()),
+    )
+
+
+def _evaluation_notes(subject: Subject) -> list[str]:
+    results = subject.results
+    # An evaluation has those of the data among its own.
+    return [note for note in getattr(results, "notes", []) if note not in results.data.notes]
+
+
+def _about(subject: Subject) -> list[tuple[str, str]]:
+    """Headings and facts on model and data, for the top of the page."""
+    results, model, data = subject.results, subject.results.model, subject.results.data
+    facts = [("model", f"{model.name}, {model.parameters / 1e6:.2f} M parameters, {_pixels(model.input_size)}")]
+    counts = results.class_counts
+    images = "" if data.train_images is None else f"{data.train_images:,} training images in "
+    spread = "" if not counts else f", {max(counts):,} to {min(counts):,} training images each"
+    facts.append(("data", f"{data.name}: {images}{len(results.class_names):,} classes{spread}"))
+    scored = data.test_images if subject.split == "test" else data.val_images
+    if subject.scores is not None:
+        facts.append(("scored on", f"{'streamed' if scored is None else f'{scored:,}'} {subject.split} images"))
+    if not isinstance(results, EvaluationResults):
+        facts.append(("method", results.method_title or results.method))
+    return facts
+
+
+def _origin(subject: Subject) -> list[tuple[str, str]]:
+    """Headings and facts on how the results came about, for the end of the page."""
+    results, origin, facts = subject.results, subject.results.origin, list[tuple[str, str]]()
+    if not isinstance(results, EvaluationResults):
+        if results.selection is not None:
+            facts.append(("epoch", results.selection.how))
+        if results.seeds is not None:
+            facts.append(("seed", str(results.seeds.seed)))
+    elif results.class_counts_from is not None:
+        facts.append(("class counts", _counted(results.class_counts_from)))
+    if results.wall_time_s is not None:
+        facts.append(("wall time", _duration(results.wall_time_s)))
+    if origin.hardware is not None:
+        facts.append(("hardware", origin.hardware))
+    versions = [f"{name} {version}" for name, version in origin.versions.items()]
+    facts.append(("versions", ", ".join(versions)))
+    facts.append(("commit", origin.commit or ""))
+    return [(heading, fact) for heading, fact in facts if fact]
+
+
+def _counted(source: str) -> str:
+    return "training images of the data" if source == "data" else f"training images of {source}"
+
+
+def _pixels(input_size: Sequence[int]) -> str:
+    return f"{input_size[1]} x {input_size[2]} pixels"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,218 @@
+"""What a report is about: the results of a run or of an evaluation, seen alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glmc_zoo.documents import read_json
+from glmc_zoo.errors import UserError, as_shown
+from glmc_zoo.hub.folder import RESULTS_FILE
+from glmc_zoo.metrics import GROUPS, group_of_classes
+from glmc_zoo.results import EvaluationResults, GroupSupport, RunResults, Scores
+from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE, AnswerFile
+
+PREDICTIONS_FILE = "predictions.parquet"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What an evaluation left of each image of a split, in its order."""
+
+    label: NDArray[np.int64]
+    """True class, (N,)."""
+    prediction: NDArray[np.int64]
+    """Most probable class, (N,)."""
+    probability: NDArray[np.float64]
+    """Probability of that class, (N,)."""
+
+    @classmethod
+    def read(cls, folder: Path) -> Predictions:
+        """Those in a folder that an evaluation left for one model."""
+        from pyarrow import parquet
+
+        names = ("label", "prediction", "probability")
+        table = parquet.read_table(folder / PREDICTIONS_FILE, columns=list(names))
+        return cls(*(table[name].to_numpy() for name in names))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The results of a run or of an evaluation, and the folder they are in."""
+
+    folder: Path
+    results: RunResults | EvaluationResults
+    answers: AnswerFile | None = None
+    """Those of the split that was scored, where the folder holds them."""
+    warning: str | None = None
+    """Why the answers cannot be read, one sentence."""
+
+    @classmethod
+    def of(cls, folder: Path, results: RunResults | EvaluationResults) -> Subject:
+        """Results, and the answers that lie in their folder; an older evaluation has them without images."""
+        subject, path = cls(folder, results), folder / ANSWERS_FILE
+        if not path.is_file():
+            predictions = subject.predictions()
+            return (
+                subject if predictions is None else replace(subject, answers=_pairs_alone(subject.split, predictions))
+            )
+        try:
+            answers = AnswerFile.load(path, len(results.class_names))
+        except UserError as error:
+            return replace(subject, warning=as_shown(str(error)))
+        return replace(subject, answers=answers) if answers.split == subject.split else subject
+
+    @classmethod
+    def load(cls, folder: Path) -> Subject:
+        """The results in a folder.
+
+        Raises:
+            UserError: It has none that can be read, or none with scores.
+        """
+        path = folder / RESULTS_FILE
+        if not path.is_file():
+            raise UserError(f"run={str(folder)!r} has no {RESULTS_FILE}: give the folder of a finished run.")
+        kind = RunResults if "method" in keys_of(path) else EvaluationResults
+        subject = cls.of(folder, kind.load(path))
+        if subject.scores is None:
+            raise UserError(f"run={str(folder)!r} has no scores to compare: give a run that was scored.")
+        return subject
+
+    @property
+    def name(self) -> str:
+        """A run by its folder, an evaluation by its model."""
+        if isinstance(self.results, EvaluationResults):
+            return self.results.model.name
+        return self.folder.resolve().name
+
+    @property
+    def split(self) -> str:
+        """The split that was scored: ``test``, or ``validation`` where there is no test split."""
+        if isinstance(self.results, EvaluationResults):
+            return self.results.split
+        return "validation" if self.results.test is None else "test"
+
+    @property
+    def scores(self) -> Scores | None:
+        """The scores on that split; ``None`` for a training without images to score."""
+        scores: Scores | None = getattr(self.results, self.split)
+        return scores
+
+    @property
+    def intervals(self) -> dict[str, list[float]]:
+        """95 % interval of each score, by its name."""
+        return self.results.intervals.get(self.split, {})
+
+    @property
+    def tested(self) -> list[int] | None:
+        """Images of each class in that split; ``None`` without answers."""
+        if self.answers is None:
+            return None
+        tested = [0] * len(self.results.class_names)
+        for label, _, images in self.answers.pairs:
+            tested[label] += images
+        return tested
+
+    @property
+    def recalls(self) -> list[float | None]:
+        """Recall of each class; empty where it is not known for that split."""
+        if self.results.class_recalls is not None:
+            return list(self.results.class_recalls)
+        if self.answers is None or self.tested is None:
+            return []
+        right = {label: images for label, given, images in self.answers.pairs if label == given}
+        return [right.get(label, 0) / images if images else None for label, images in enumerate(self.tested)]
+
+    def support(self, group: str) -> GroupSupport | None:
+        """What the score of a shot group rests on; ``None`` where it is not known."""
+        if self.results.group_support:
+            return self.results.group_support[group]
+        if self.tested is None or self.groups is None:
+            return None
+        images = [images for images, one in zip(self.tested, self.groups, strict=True) if one == group and images]
+        return GroupSupport(classes=len(images), images=sum(images))
+
+    @property
+    def groups(self) -> list[str] | None:
+        """Shot group of each class; ``None`` where the numbers of training images are not known."""
+        counts, thresholds = self.results.class_counts, self.results.thresholds
+        if counts is None or thresholds is None:
+            return None
+        return [GROUPS[group] for group in group_of_classes(counts, many=thresholds.many, few=thresholds.few)]
+
+    def predictions(self) -> Predictions | None:
+        """What was answered on each image; ``None`` where the folder does not hold it."""
+        if not (self.folder / PREDICTIONS_FILE).is_file():
+            return None
+        return Predictions.read(self.folder)
+
+
+def _pairs_alone(split: str, predictions: Predictions) -> AnswerFile:
+    """The answers without images, of an evaluation that kept none."""
+    columns = np.stack([predictions.label, predictions.prediction], axis=1)
+    pairs, images = np.unique(columns, axis=0, return_counts=True)
+    return AnswerFile(split=split, pairs=np.column_stack([pairs, images]).tolist())
+
+
+def keys_of(path: Path) -> set[str]:
+    """The keys of a file of results; those of a run where it is damaged, which whoever loads it reports."""
+    try:
+        values = read_json(path, str(path))
+    except UserError:
+        return {"method"}
+    return set(values) if isinstance(values, dict) else set()
+
+
+def short_names(subjects: Sequence[Subject]) -> list[str]:
+    """A name for each, as long as is needed to tell them apart."""
+    names = [one.name for one in subjects]
+    return [name if names.count(name) == 1 else str(one.folder) for name, one in zip(names, subjects, strict=True)]
+
+
+def check_comparable(subject: Subject, baselines: Sequence[Subject]) -> list[str]:
+    """Refuse a baseline of other classes; gives a note for each that was scored on other images.
+
+    Raises:
+        UserError: The classes of a baseline are not those of the subject.
+    """
+    notes, first = [], subject.results
+    name, *others = short_names([subject, *baselines])
+    for baseline, other_name in zip(baselines, others, strict=True):
+        other = baseline.results
+        if other.class_names != first.class_names:
+            raise UserError(
+                f"run={str(baseline.folder)!r} has {len(other.class_names)} classes that are not the "
+                f"{len(first.class_names)} of {str(subject.folder)!r}: give runs on the same data."
+            )
+        images = [_images(one) for one in (subject, baseline)]
+        if baseline.split != subject.split or images[0] != images[1]:
+            notes.append(
+                f"{other_name} was scored on {images[1]} {baseline.split} images and {name} on {images[0]} "
+                f"{subject.split} images: their difference is not the model's alone."
+            )
+    return notes
+
+
+def _images(subject: Subject) -> int | None:
+    """Images of the split that was scored, where the number is known."""
+    facts = subject.results.data
+    return facts.test_images if subject.split == "test" else facts.val_images
+
+
+def rare_classes(results: EvaluationResults | RunResults) -> list[int]:
+    """The few-shot classes, or the five rarest where there are none, the rarest last.
+
+    Raises:
+        UserError: The numbers of training images are not known.
+    """
+    counts, thresholds = results.class_counts, results.thresholds
+    if counts is None or thresholds is None:
+        raise UserError("The results have no class counts: give those of models that were trained on this data.")
+    groups = group_of_classes(counts, many=thresholds.many, few=thresholds.few)
+    order = sorted(range(len(counts)), key=lambda label: -counts[label])
+    few = [label for label in order if groups[label] == GROUPS.index("few")]
+    return few or order[-5:]

@@ -1,0 +1,89 @@
+"""``answers.json``: what is written is read again, what cannot be right is refused, and its size has a limit."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reports import evaluation
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.scoring.page import answer_file
+from glmc_zoo.scoring.page.answer_file import AnswerFile, rarest_first
+from glmc_zoo.scoring.page.subject import Subject
+
+
+@pytest.fixture
+def subject(tmp_path: Path) -> Subject:
+    return evaluation(tmp_path / "model", classes=5, images=60)
+
+
+def test_what_is_written_is_read_again(subject: Subject, tmp_path: Path) -> None:
+    answers = subject.answers
+    assert answers is not None
+    answers.save(tmp_path / "answers.json")
+    assert AnswerFile.load(tmp_path / "answers.json", num_classes=5) == answers
+    assert subject.tested == [12] * 5
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"schema": 2}, "holds no answers that this version reads: evaluate the model again for another."),
+        ({"pairs": [[0, 5, 1]]}, "is of other classes than the results beside it: evaluate the model again"),
+        ({"pairs": [[0, 1]]}, "is of other classes than the results beside it: evaluate the model again"),
+        ({"pairs": [[0, -1, 1]]}, "holds -1 where a count or a number from 0 should be"),
+        ({"source": "https://example.org/a.jpg"}, "holds an image that is no JPEG or PNG: evaluate the model again"),
+        ({"source": "data:image/svg+xml;base64,AAAA"}, "holds an image that is no JPEG or PNG"),
+        ({"source": 'data:image/png;base64,AAAA" onload="'}, "holds an image that is no JPEG or PNG"),
+        ({"label": 5}, "is of other classes than the results beside it"),
+        ({"probability": None}, "which is of another type than it should be"),
+    ],
+)
+def test_what_cannot_be_right_is_refused(subject: Subject, change: dict[str, Any], sentence: str) -> None:
+    path = subject.folder / "answers.json"
+    values = json.loads(path.read_text())
+    for key, value in change.items():
+        (values if key in values else values["images"][0])[key] = value
+    path.write_text(json.dumps(values))
+    with pytest.raises(UserError) as error:
+        AnswerFile.load(path, num_classes=5)
+    assert sentence in str(error.value)
+    assert sentence.split(":")[0] in (Subject.load(subject.folder).warning or "")
+
+
+def test_the_rarest_classes_have_images_where_not_all_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer_file, "MOST_IMAGES", 20)
+    monkeypatch.setattr(answer_file, "MOST_BYTES", 8000)
+    answers = evaluation(tmp_path / "model", classes=5, images=60).answers
+    assert answers is not None and len(answers.images) == 20 and answers.left_out > 0
+    labels = [image.label for image in answers.images]
+    assert labels == sorted(labels, reverse=True)  # class 4 has the fewest training images
+    shown = [image.source is not None for image in answers.images]
+    assert shown == sorted(shown, reverse=True) and 0 < sum(shown) < 20
+    assert sum(len(image.source or "") for image in answers.images) <= 8000
+
+
+def test_an_older_evaluation_has_its_pairs_from_the_predictions(subject: Subject) -> None:
+    import numpy as np
+    import pyarrow
+    from pyarrow import parquet
+
+    (subject.folder / "answers.json").unlink()
+    columns = {"label": [0, 0, 1, 0], "prediction": [0, 2, 1, 2], "probability": np.full(4, 0.5)}
+    parquet.write_table(pyarrow.table(columns), subject.folder / "predictions.parquet")
+    answers = Subject.load(subject.folder).answers
+    assert answers is not None and answers.pairs == [[0, 0, 1], [0, 2, 2], [1, 1, 1]] and answers.images == []
+
+
+def test_the_order_of_classes() -> None:
+    assert rarest_first(4, [5, 1, 9, 1]) == [1, 3, 0, 2] and rarest_first(3, None) == [0, 1, 2]
+
+
+def test_recalls_follow_from_the_answers_where_the_results_have_none(subject: Subject) -> None:
+    without = dataclasses.replace(subject.results, class_recalls=None)  # type: ignore[arg-type]
+    recalls = dataclasses.replace(subject, results=without).recalls
+    assert recalls == pytest.approx(subject.recalls)
