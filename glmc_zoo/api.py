@@ -109,7 +109,8 @@ def predict(**options: Any) -> list[Prediction]:
 
     Gives the most probable classes of each image, in order. A file that cannot be read has no labels, and the reason as
     its ``problem``; ``skip_bad_images=True`` leaves it out. Without ``output=`` the CSV file is ``predictions.csv``, or
-    ``predictions-2.csv`` and so on where that exists already; ``output=None`` writes none.
+    ``predictions-2.csv`` and so on where that exists already; ``output=None`` writes none. ``rank_for_labelling=True``
+    gives the images by rank, with ``rank``, ``uncertainty``, ``rarity`` and ``cluster``.
 
     >>> predictions = glmc_zoo.predict(model="runs/NAME/model", images="new_photos")  # doctest: +SKIP
     >>> predictions[0].labels[0], predictions[0].probabilities[0]  # doctest: +SKIP

@@ -178,6 +178,11 @@ class PredictOptions(OptionGroup):
         above=0,
         below=1,
     )
+    rank_for_labelling: bool = option(
+        "put the images first whose labels would help rare classes most; adds the columns rank, uncertainty, rarity "
+        "and cluster",
+        default=False,
+    )
     batch_size: int = option("images per step and process", default=64, at_least=1)
     workers: int | None = option(
         "processes that load images; 0: none",

@@ -32,13 +32,20 @@ class Decision:
 
     def top(self, logits: Tensor, most: int) -> tuple[list[list[int]], list[list[float]], list[bool]]:
         """The most probable classes of each row of logits ``(B, C)``, their probabilities, and whether it is sure."""
-        if self.shift is not None:
-            logits = logits.cpu().double() + torch.from_numpy(self.shift)
+        logits = self._shifted(logits)
         order, probabilities = top_classes(logits, min(most, self.num_classes))
         sure = [True] * len(order)
         if self.thresholds is not None:
             sure = (probabilities[:, 0].numpy() >= self.thresholds[order[:, 0].numpy()]).tolist()
         return order.tolist(), probabilities.tolist(), sure
+
+    def probabilities(self, logits: Tensor) -> Floats:
+        """Those of all classes for rows of logits ``(B, C)``, float64."""
+        probabilities: Floats = self._shifted(logits).cpu().double().softmax(dim=1).numpy()
+        return probabilities
+
+    def _shifted(self, logits: Tensor) -> Tensor:
+        return logits if self.shift is None else logits.cpu().double() + torch.from_numpy(self.shift)
 
     def estimated(self, logits: Floats) -> tuple["Decision", Floats]:
         """The decision for the class frequencies of these images, ``(N, C)``, and the logarithm of these."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from glmc_zoo.scoring.loop import Scored
 
 REPORT_FIX = "glmc-zoo report makes it again"
+RERUN_FIX = "a new run makes it"
+"""For what does not follow from the results alone."""
 
 
 class Decorations:
@@ -31,7 +33,10 @@ class Decorations:
         self.warnings = list(warnings)
 
     def attempt(self, what: str, make: Callable[[], Any], fix: str = REPORT_FIX) -> bool:
-        """Call ``make``; whatever goes wrong, of which there is no end of kinds, becomes a warning about ``what``."""
+        """Call ``make``; whatever goes wrong, of which there is no end of kinds, becomes a warning about ``what``.
+
+        ``fix`` says how it is made after all.
+        """
         try:
             make()
         except Exception as error:

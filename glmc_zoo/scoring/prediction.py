@@ -27,6 +27,7 @@ from glmc_zoo.scoring.decision import make_decision
 from glmc_zoo.scoring.image_files import ImageFiles
 from glmc_zoo.scoring.image_paths import find_images
 from glmc_zoo.scoring.intensity import trained_intensity
+from glmc_zoo.scoring.labelling import LabellingRanking
 from glmc_zoo.scoring.model import load_classifier, logit_batches
 from glmc_zoo.scoring.prediction_files import (
     UNSURE,
@@ -75,6 +76,7 @@ class PredictionRun:
         self.classifier = load_classifier(source, self.accelerator.device, image_size=options.image_size)
         self.labels = class_labels(source, self.classifier.network, self.classifier.num_classes)
         self.decision = make_decision(options, source, self.labels)
+        self.ranking = LabellingRanking(self.classifier, source) if options.rank_for_labelling else None
         self.intensity = trained_intensity(source)
         self.unreadable: list[Prediction] = []
 
@@ -89,20 +91,22 @@ class PredictionRun:
     def predict(self) -> list[Prediction]:
         """Classify every image once, over all processes; the same in each.
 
-        Rows are written as they come, but with ``prior="estimate"`` only after all images were seen. A file that cannot
-        be read has no labels and a ``problem``; with ``skip_bad_images`` it is left out.
+        Rows are written as they come, but with ``prior="estimate"`` and ``rank_for_labelling`` only after all images
+        were seen; the latter gives the images by rank. A file that cannot be read has no labels and a ``problem``; with
+        ``skip_bad_images`` it is left out.
 
         Raises:
             UserError: The rows cannot be written, a process that loads images was lost, or no image can be read.
         """
         files, predictions = self._open_files(), list[Prediction]()
         try:
-            batches: Iterator[Batch] = logit_batches(self.classifier, self._loader(), self.accelerator)
-            if self.options.prior == "estimate":
-                batches = self._with_estimate(batches)
-            for step in self._steps(batches):
-                self._on_main(files, partial(PredictionFiles.write, predictions=step))
+            for step in self._steps(self._batches()):
+                if self.ranking is None:
+                    self._on_main(files, partial(PredictionFiles.write, predictions=step))
                 predictions += step
+            if self.ranking is not None:
+                predictions = self.ranking.ranked(predictions, self.accelerator)
+                self._on_main(files, partial(PredictionFiles.write, predictions=predictions))
             self._on_main(files, PredictionFiles.finish)
         except BaseException:
             if files is not None and (line := files.stop()):
@@ -117,6 +121,14 @@ class PredictionRun:
             )
         return [one for one in predictions if one.problem is None or not self.options.skip_bad_images]
 
+    def _batches(self) -> Iterator[Batch]:
+        """The batches of this process, with the class frequencies of all images where they are to be estimated."""
+        classifier = self.classifier if self.ranking is None else self.ranking.classifier
+        batches: Iterator[Batch] = logit_batches(classifier, self._loader(), self.accelerator)
+        if self.ranking is not None:
+            batches = self.ranking.watch(batches)
+        return self._with_estimate(batches) if self.options.prior == "estimate" else batches
+
     def _open_files(self) -> PredictionFiles | None:
         """The files that the main process writes; ``None`` in the others, and where nothing is written."""
         options, opened = self.options, list[PredictionFiles]()
@@ -124,7 +136,7 @@ class PredictionRun:
             path, thresholds = Path(options.output), self.decision.thresholds is not None
             top, listed = min(options.top, self.decision.num_classes), not options.skip_bad_images
             more = {"overwrite": options.overwrite, "list_problems": listed, "thresholds": thresholds}
-            more["quote_formulas"] = options.quote_formulas
+            more |= {"quote_formulas": options.quote_formulas, "ranked": options.rank_for_labelling}
             on_main_process(self.accelerator, lambda: opened.append(PredictionFiles(path, top, **more)))
         return opened[0] if opened else None
 
@@ -181,9 +193,14 @@ class PredictionRun:
     ) -> list[tuple[int, Prediction]]:
         """The predictions of one batch by position."""
         rows = [(i, Prediction(str(self.files[i]), [], [], printable(reason))) for i, reason in bad]
-        for i, top, shares, sure in zip(positions, *self.decision.top(logits, self.options.top), strict=True):
+        worth: Sequence[tuple[float | None, float | None]] = [(None, None)] * len(positions)
+        if self.ranking is not None:
+            worth = self.ranking.worth(self.decision.probabilities(logits))
+        answers = self.decision.top(logits, self.options.top)
+        for i, top, shares, sure, (uncertainty, rarity) in zip(positions, *answers, worth, strict=True):
             labels = [self.labels[label] for label in top]
-            rows.append((i, Prediction(str(self.files[i]), labels, shares, sure=sure)))
+            one = Prediction(str(self.files[i]), labels, shares, sure=sure, uncertainty=uncertainty, rarity=rarity)
+            rows.append((i, one))
         return rows
 
     def _loader(self) -> DataLoader[Any]:
@@ -211,6 +228,9 @@ class PredictionRun:
             print(printable(f"not read  {one.file} ({one.problem})"))
         if len(self.unreadable) > _MOST_SHOWN:
             print(f"not read  {len(self.unreadable) - _MOST_SHOWN} more")
+        if self.ranking is not None:
+            clusters = len({one.cluster for one in good})
+            print(f"ordered by what would help rare classes most once labelled; {clusters} clusters of similar images")
         where = "" if self.options.output is None else f" in {printable(self.options.output)}"
         unsure = sum(not one.sure for one in good)
         counted = "" if self.decision.thresholds is None else f", {unsure} of them unsure"

@@ -13,6 +13,8 @@ from glmc_zoo.text import escaped
 
 UNSURE = "unsure"
 """The label of an image whose most probable class is below its threshold."""
+RANK_COLUMNS = ["rank", "uncertainty", "rarity", "cluster"]
+"""Those of a ranking for labelling."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,15 @@ class Prediction:
     """Why the file cannot be read; ``None`` for an image that was classified."""
     sure: bool = True
     """Whether the most probable class reaches the probability that was asked for."""
+    rank: int | None = None
+    """With ``rank_for_labelling``: what to label first is 1; ``None`` without, as the next three, and see
+    `glmc_zoo.scoring.labelling`."""
+    uncertainty: float | None = None
+    """From 0 to 1: 1 less the difference of the two largest probabilities."""
+    rarity: float | None = None
+    """From 0 to 1, where 1 stands for the class with fewest training images."""
+    cluster: int | None = None
+    """Similar images have the same number."""
 
 
 def problems_path(output: Path) -> Path:
@@ -148,7 +159,8 @@ class PredictionFiles:
         overwrite: Replace files that exist.
         list_problems: Write the file of problems, if there are any.
         quote_formulas: Keep a spreadsheet from taking a cell of text for a formula; see `quoted_formula`.
-        thresholds: Some labels may be `UNSURE`; a last column ``most_probable`` has the class that it would have been.
+        thresholds: Some labels may be `UNSURE`; a column ``most_probable`` has the class that it would have been.
+        ranked: The last columns are `RANK_COLUMNS`.
     """
 
     def __init__(
@@ -159,26 +171,22 @@ class PredictionFiles:
         overwrite: bool,
         list_problems: bool,
         thresholds: bool = False,
+        ranked: bool = False,
         quote_formulas: bool = True,
     ) -> None:
         self.output, self.overwrite, self.list_problems = output, overwrite, list_problems
         self.quote_formulas = quote_formulas
-        self.thresholds = thresholds
+        self.thresholds, self.ranked = thresholds, ranked
         more = [name for rank in range(2, top + 1) for name in (f"label_{rank}", f"probability_{rank}")]
         more += ["most_probable"] if thresholds else []
+        more += RANK_COLUMNS if ranked else []
         columns = ["file", "label", "probability", *more]
         self._images = RowFile(output, columns, overwrite=overwrite, quote_formulas=quote_formulas)
         self._problems: RowFile | None = None
 
     def write(self, predictions: Sequence[Prediction]) -> None:
         """Add the rows of these images and files."""
-        rows = [_row(one) for one in predictions if one.problem is None]
-        if self.thresholds:
-            good = [one for one in predictions if one.problem is None]
-            rows = [
-                [row[0], row[1] if one.sure else UNSURE, *row[2:], row[1]] for row, one in zip(rows, good, strict=True)
-            ]
-        self._images.write(rows)
+        self._images.write([self._row(one) for one in predictions if one.problem is None])
         problems = [[escaped(one.file), one.problem] for one in predictions if one.problem is not None]
         if problems and self.list_problems:
             if self._problems is None:
@@ -186,6 +194,15 @@ class PredictionFiles:
                 quote = {"overwrite": self.overwrite, "quote_formulas": self.quote_formulas}
                 self._problems = RowFile(path, ["file", "problem"], **quote)
             self._problems.write(problems)
+
+    def _row(self, one: Prediction) -> list[Any]:
+        pairs = zip(one.labels, one.probabilities, strict=True)
+        row: list[Any] = [escaped(one.file), *(cell for label, p in pairs for cell in (label, f"{p:.6f}"))]
+        if self.thresholds:
+            row = [row[0], row[1] if one.sure else UNSURE, *row[2:], row[1]]
+        if self.ranked:
+            row += [one.rank, f"{one.uncertainty:.6f}", f"{one.rarity:.6f}", one.cluster]
+        return row
 
     def finish(self) -> None:
         """Give the files their names; without any image there is only the file of problems."""
@@ -208,8 +225,3 @@ class PredictionFiles:
             elif file is not None:
                 file.discard()
         return f"Rows written so far: {', '.join(places)}" if places else ""
-
-
-def _row(one: Prediction) -> list[str]:
-    pairs = zip(one.labels, one.probabilities, strict=True)
-    return [escaped(one.file), *(cell for label, p in pairs for cell in (label, f"{p:.6f}"))]

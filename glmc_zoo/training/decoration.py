@@ -7,7 +7,7 @@ from pathlib import Path
 from glmc_zoo.hub.export.decoration import decorate_export
 from glmc_zoo.hub.folder import RESULTS_FILE
 from glmc_zoo.results import RunResults
-from glmc_zoo.scoring.decoration import Decorations, draw_results, make_report
+from glmc_zoo.scoring.decoration import RERUN_FIX, Decorations, draw_results, make_report
 from glmc_zoo.scoring.page.subject import Subject
 from glmc_zoo.training.metrics_file import EpochLines
 
@@ -28,7 +28,8 @@ def decorate_run(
 ) -> RunResults:
     """Draw the plots of a finished run, put them with a card into its exports, and write its page.
 
-    What cannot be made is a warning in the results, which are written to the run folder and to its exports.
+    What cannot be made is a warning in the results, which are written to the run folder and to its exports. A warning
+    that only a new run can mend stays.
 
     Args:
         folder: Run folder, with its exports in it.
@@ -39,7 +40,8 @@ def decorate_run(
         keep_answers: Writes ``answers.json``, which the page shows; without it that of the folder stays.
         baselines: Runs that the page compares with this one.
     """
-    decorations, plots = Decorations(), folder / "plots"
+    lasting = [warning for warning in results.warnings if warning.endswith(f"{RERUN_FIX}.")]
+    decorations, plots = Decorations(lasting), folder / "plots"
     lines = _draw(decorations, plots, results, epochs)
     if keep_answers is not None:
         keep_answers(decorations)

@@ -42,7 +42,7 @@ FREE_ON_RESUME = frozenset(
 # What a run or an evaluation writes into its folder.
 _FILES = (
     *("config.yaml", "metrics.jsonl", "results.json", "search.jsonl", "start.json", "answers.json", "report.html"),
-    *(HOLDER_FILE, LOCK_FILE),
+    *("label_suspects.csv", HOLDER_FILE, LOCK_FILE),
 )
 _FOLDERS = ("checkpoints", "encoder", "features", "logs", "model", "plots", "profile")
 # With groups="terciles" these follow from the images, which are compared by themselves.

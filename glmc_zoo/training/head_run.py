@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -22,6 +23,8 @@ from glmc_zoo.machine.processes import main_process_first, on_main_process
 from glmc_zoo.machine.signals import StopSignals
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.results import HeadFacts, HeadTrial, RunResults, Selection
+from glmc_zoo.scoring.decoration import RERUN_FIX, Decorations
+from glmc_zoo.scoring.loop import Scored
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.text import counted, printable
 from glmc_zoo.training.assemble import make_stage, push_target, settle_options, with_notes, with_precision
@@ -30,6 +33,7 @@ from glmc_zoo.training.features import FeatureParts, compute_features, feature_k
 from glmc_zoo.training.finetuning import HeadTuning, timm_model_in
 from glmc_zoo.training.folder import RunFolder
 from glmc_zoo.training.head_search import FOLDS, LOSSES, WEIGHT_DECAYS, HeadChoice, head_facts, search_head
+from glmc_zoo.training.label_suspects import SUSPECTS_FILE, suspects_note, write_suspects
 from glmc_zoo.training.report import opening_lines
 from glmc_zoo.training.scored_run import ScoredRun
 
@@ -39,6 +43,10 @@ class TrainedHead(NamedTuple):
 
     choice: HeadChoice
     facts: HeadFacts
+    notes: list[str]
+    """On training images whose label looks wrong."""
+    warnings: list[str]
+    """Why the list of these images was not written."""
 
 
 class HeadRun(ScoredRun):
@@ -133,8 +141,9 @@ class HeadRun(ScoredRun):
         with torch.no_grad():
             layer.weight.copy_(head.choice.weight)
             layer.bias.copy_(head.choice.bias)
-        self.stage.head, self._choice = head.facts, head.choice
-        self.say(head_table(head.facts))
+        self.stage.head, self._choice, self._warnings = head.facts, head.choice, head.warnings
+        self.data = with_notes(self.data, head.notes)
+        self.say("\n".join([head_table(head.facts), *(f"note: {note}" for note in head.notes)]))
 
     def _search(self, features: Tensor, seconds: float) -> TrainedHead:
         """Train and choose the classifier, in the main process."""
@@ -150,7 +159,20 @@ class HeadRun(ScoredRun):
             device=self.accelerator.device, cosine=tune.head_kind == "cosine", loss=tune.head_loss, show=True,
         )  # fmt: skip
         facts = head_facts(choice, tune, data, fold, features, init=tune.head_init, seconds=seconds)
-        return TrainedHead(choice, facts)
+        return TrainedHead(choice, facts, *self._list_suspects(choice))
+
+    def _list_suspects(self, choice: HeadChoice) -> tuple[list[str], list[str]]:
+        """List the training images whose label looks wrong; gives notes and warnings."""
+        decorations, rows = Decorations(), list[int]()
+
+        def write() -> None:
+            rows.append(write_suspects(self.folder.path, self.data, choice.held_out_positions, choice.held_out_logits))
+
+        decorations.attempt(f"The list {SUSPECTS_FILE}", write, fix=RERUN_FIX)
+        return suspects_note(sum(rows)), decorations.warnings
+
+    def _results(self, scored: dict[str, Scored]) -> RunResults:
+        return replace(super()._results(scored), warnings=self._warnings)
 
     def held_out_logits(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
         """Those of the training images that were held out in turn to choose the classifier."""

@@ -67,6 +67,8 @@ class HeadChoice:
     folds: int
     held_out_logits: Tensor
     """Logits of the chosen setting for the images that were held out, float32 (n, C), on the CPU."""
+    held_out_positions: Tensor
+    """Their positions in the training split, int64 (n,)."""
     held_out_labels: Tensor
     """Their classes, int64 (n,)."""
     seconds: float
@@ -130,7 +132,8 @@ def search_head(
     held = folds >= 0
     held_out = logits[chosen, held] - trials[chosen].logit_adjustment * search.prior
     return HeadChoice(
-        weight, bias, trials, trials[chosen], used, held_out.cpu(), search.labels[held].cpu(),
+        weight, bias, trials, trials[chosen], used, held_out.cpu(), held.nonzero()[:, 0].cpu(),
+        search.labels[held].cpu(),
         round(time.perf_counter() - begun, 1),
     )  # fmt: skip
 

@@ -103,7 +103,7 @@ def test_a_prediction() -> None:
         "model": "m", "images": ["a.png"], "top": 5, "batch_size": 64, "workers": None, "image_size": None,
         "output": "predictions.csv", "overwrite": False, "skip_bad_images": False,
         "follow_links": False, "prior": None, "model_prior": "auto", "classes": [], "min_probability": None,
-        "precision": None, "quote_formulas": True,
+        "precision": None, "quote_formulas": True, "rank_for_labelling": False,
     }  # fmt: skip
     for values, sentence in (
         ({"images": ["a"]}, "^model= is missing: give for instance model=runs/NAME/model"),

@@ -49,6 +49,7 @@ for name in ("train", "finetune", "second_stage"):
     ADDED[name] |= {"calibrate", "checkpoint-minutes", "preempt-signal"}
 ADDED["evaluate"] |= {"temperature", "save"}
 ADDED["predict"] |= {"follow-links", "prior", "model-prior", "classes", "min-probability", "precision"}
+ADDED["predict"] |= {"rank-for-labelling"}
 for name in ("evaluate", "predict"):
     ADDED[name] |= {"quote-formulas"}
 for name in ("train", "finetune", "second_stage", "evaluate"):
@@ -58,7 +59,8 @@ ADDED["finetune"] |= {"adapter", "head-lr-scale", "freeze-bn", "search-minutes"}
 # These take no value, and have a --no- beside them.
 _SWITCHES = """compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite
 dry-run export-half export-encoder official-val resident profile maxnorm no-test streaming overwrite private
-pull-request allow-duplicates follow-links accept-new-data freeze-bn quote-formulas int8 report"""
+pull-request allow-duplicates follow-links accept-new-data freeze-bn quote-formulas int8 report
+rank-for-labelling"""
 SWITCHES = set(_SWITCHES.split())
 
 

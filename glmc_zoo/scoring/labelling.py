@@ -1,0 +1,168 @@
+"""What to label next: images that the model is unsure of and that may be of rare classes, no cluster of them alone.
+
+An image scores its uncertainty times its rarity. In its cluster of similar images the best one keeps its score, the
+second best has a quarter of it, the third a ninth, and so on; the ranking is by what is left.
+
+Sources: the margin between the two most probable classes is that of Joshi, Porikli and Papanikolopoulos, Multi-Class
+Active Learning for Image Classification, CVPR 2009; k-means for diversity that of Zhdanov, Diverse Mini-Batch Active
+Learning, arXiv 1901.05954, 2019. The rarity and the division by the square of the place are choices of this package.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from glmc_zoo.errors import UserError
+from glmc_zoo.hub import ModelSource
+from glmc_zoo.machine.processes import on_main_process
+from glmc_zoo.scoring.model import Classifier
+from glmc_zoo.scoring.prediction_files import Prediction
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+_MOST_CLUSTERS = 500
+_MOST_STEPS = 30
+
+
+class FeatureTap(nn.Module):
+    """A timm model that also collects the input of its classifier, float32 (B, D) for each batch, on the CPU."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.features: list[Tensor] = []
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits (B, C)."""
+        network: Any = self.network
+        maps = network.forward_features(pixels)
+        self.features.append(network.forward_head(maps, pre_logits=True).flatten(1).float().cpu())
+        logits: Tensor = network.forward_head(maps)
+        return logits
+
+
+class LabellingRanking:
+    """The ranking of the images of one prediction.
+
+    Args:
+        classifier: What classifies them.
+        source: Where it comes from; its results have the training images of each class.
+
+    Raises:
+        UserError: The training images of each class are not known.
+    """
+
+    def __init__(self, classifier: Classifier, source: ModelSource) -> None:
+        counts = None if source.results is None else source.results.class_counts
+        if counts is None:
+            raise UserError(
+                f"rank_for_labelling=True needs the training images of each class, which {source.name} does not tell: "
+                "give a model that glmc_zoo trained, or leave it out."
+            )
+        self.weights = rarity_weights(counts)
+        self._tap = FeatureTap(classifier.network)
+        self.classifier = replace(classifier, network=self._tap)
+        """Classifies as the one that was given, and collects features."""
+        self._positions: list[int] = []
+
+    def watch(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches of logits, positions and problems; the positions are those of the features."""
+        self._positions, self._tap.features = [], []
+        for batch in batches:
+            self._positions += batch[1]
+            yield batch
+
+    def worth(self, probabilities: Floats) -> list[tuple[float, float]]:
+        """Uncertainty and rarity of each image, from its probabilities ``(B, C)``."""
+        uncertainty, rarity = uncertainty_and_rarity(probabilities, self.weights)
+        return list(zip(uncertainty.tolist(), rarity.tolist(), strict=True))
+
+    def ranked(self, predictions: Sequence[Prediction], accelerator: Accelerator) -> list[Prediction]:
+        """The predictions of all processes by rank, the same in each; files that cannot be read come last.
+
+        Args:
+            predictions: In the order of the images, with uncertainty and rarity.
+            accelerator: Of these processes.
+        """
+        shares = gather_object([(self._positions, self._tap.features)])
+        good = [one for one in predictions if one.problem is None]
+        if not good:
+            return list(predictions)
+
+        def rank() -> tuple[Integers, Integers]:
+            positions = np.concatenate([np.asarray(part, np.int64) for part, _ in shares])
+            features = torch.cat([part for _, parts in shares for part in parts])[torch.from_numpy(positions.argsort())]
+            clusters = similar_images(features.numpy())
+            scores = np.array([(one.uncertainty or 0.0) * (one.rarity or 0.0) for one in good])
+            return labelling_order(scores, clusters), clusters
+
+        order, clusters = on_main_process(accelerator, rank)
+        numbers = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters[order].tolist()), 1)}
+        ranked = [
+            replace(good[index], rank=place, cluster=numbers[int(clusters[index])])
+            for place, index in enumerate(order.tolist(), 1)
+        ]
+        return ranked + [one for one in predictions if one.problem is not None]
+
+
+def rarity_weights(class_counts: Sequence[int]) -> Floats:
+    """Weight of each class, ``(C,)``: 1 for the rarest, else inversely proportional to its training images."""
+    counts = np.maximum(np.asarray(class_counts, np.float64), 1)
+    weights: Floats = counts.min() / counts
+    return weights
+
+
+def uncertainty_and_rarity(probabilities: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Uncertainty and rarity of images, ``(N,)`` each, from 0 to 1.
+
+    The uncertainty is 1 less the margin, by which the most probable class is more probable than the next. The rarity is
+    the weight of the image's class, in expectation.
+
+    Args:
+        probabilities: float64 ``(N, C)``.
+        weights: By `rarity_weights`, ``(C,)``.
+    """
+    if probabilities.shape[1] == 1:
+        return np.zeros(len(probabilities)), probabilities @ weights
+    two = np.partition(probabilities, -2, axis=1)[:, -2:]
+    return 1 - (two[:, 1] - two[:, 0]), probabilities @ weights
+
+
+def similar_images(features: NDArray[np.float32]) -> Integers:
+    """Cluster of each image, ``(N,)``, by k-means with about the square root of N clusters.
+
+    Args:
+        features: float32 ``(N, D)``; only their direction counts.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    features = np.nan_to_num(features)
+    features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    number = min(math.ceil(math.sqrt(len(features))), _MOST_CLUSTERS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different images than clusters
+        clusters = KMeans(number, n_init=1, max_iter=_MOST_STEPS, random_state=0).fit_predict(features)
+    return np.asarray(clusters, np.int64)
+
+
+def labelling_order(scores: Floats, clusters: Integers) -> Integers:
+    """Positions of the images by rank, ``(N,)``: by their score, divided by the square of their place in their cluster.
+
+    Places count from 1, the highest score first. Among equals the earlier image comes first.
+    """
+    places = np.empty(len(scores))
+    by_cluster = np.lexsort((-scores, clusters))
+    _, first, sizes = np.unique(clusters[by_cluster], return_index=True, return_counts=True)
+    places[by_cluster] = np.arange(len(scores)) - np.repeat(first, sizes) + 1
+    return np.argsort(-scores / places**2, kind="stable")

@@ -1,0 +1,96 @@
+"""Training images whose label looks wrong, by the probabilities that classifiers give to images held out of them.
+
+Source: Northcutt, Jiang and Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels, Journal of Artificial
+Intelligence Research 70, 2021, section 3.1: thresholds by the mean probability of each class.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from glmc_zoo.data import LongTailData
+from glmc_zoo.files import write_csv
+from glmc_zoo.scoring.calibration import fit_temperature
+from glmc_zoo.text import escaped
+
+SUSPECTS_FILE = "label_suspects.csv"
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+class LabelSuspects(NamedTuple):
+    """Images whose label looks wrong, the least probable label first; arrays of equal length."""
+
+    row: Labels
+    """Row in the probabilities."""
+    given: Labels
+    suggested: Labels
+    self_confidence: Floats
+    """Probability of the given class."""
+    suggested_probability: Floats
+
+
+def find_suspects(probabilities: Floats, labels: Labels) -> LabelSuspects:
+    """The images whose label looks wrong.
+
+    The threshold of a class is the mean of its probability over the images that are labelled so. An image is a suspect
+    where its given class is below its threshold, and another class reaches its own and is more probable than the given
+    one. Of several such classes the most probable is suggested.
+
+    Args:
+        probabilities: float64 ``(N, C)``, each row by a classifier that was trained without the image.
+        labels: Given class of each image, ``(N,)``; a class without an image here is never suggested.
+    """
+    rows, classes = np.arange(len(labels)), probabilities.shape[1]
+    given = probabilities[rows, labels]
+    support = np.bincount(labels, minlength=classes)
+    sums = np.bincount(labels, weights=given, minlength=classes)
+    thresholds = np.where(support > 0, sums / np.maximum(support, 1), np.inf)
+    confident = (probabilities >= thresholds) & (probabilities > given[:, None])
+    suggested = np.where(confident, probabilities, -1.0).argmax(axis=1)
+    suspects = np.flatnonzero(confident.any(axis=1) & (given < thresholds[labels]))
+    order = suspects[np.argsort(given[suspects], kind="stable")]
+    return LabelSuspects(order, labels[order], suggested[order], given[order], probabilities[order, suggested[order]])
+
+
+def held_out_probabilities(logits: Floats, labels: Labels) -> Floats:
+    """Probabilities ``(N, C)`` of held-out logits, with the temperature that fits best, if there is one."""
+    scaled = logits / (fit_temperature(logits, labels) or 1.0)
+    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    probabilities: Floats = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def write_suspects(folder: Path, data: LongTailData, positions: Tensor, logits: Tensor) -> int:
+    """Write `SUSPECTS_FILE` into a run folder, and give the number of its rows.
+
+    Args:
+        folder: The run folder.
+        data: What the classifiers were trained on.
+        positions: Positions in the training split of the images that were held out, int64 ``(n,)``.
+        logits: Their logits by classifiers that were trained without them, ``(n, C)``.
+    """
+    indices, paths, names = positions.numpy(), data.train.paths(), data.class_names
+    labels = data.train.labels[indices]
+    suspects = find_suspects(held_out_probabilities(logits.double().numpy(), labels), labels)
+    rows = []
+    for rank, (row, given, suggested, confidence, probability) in enumerate(zip(*suspects, strict=True), 1):
+        index = int(indices[row])
+        path = paths[index] if paths is not None else None
+        classes = escaped(names[given]), escaped(names[suggested])
+        rows.append((rank, index, escaped(path or ""), *classes, f"{confidence:.6f}", f"{probability:.6f}"))
+    columns = ("rank", "index", "file", "given", "suggested", "self_confidence", "suggested_probability")
+    write_csv(folder / SUSPECTS_FILE, columns, rows, quote_formulas=True)
+    return len(rows)
+
+
+def suspects_note(suspects: int) -> list[str]:
+    """A line for the results and the screen; none where no label looks wrong."""
+    if not suspects:
+        return []
+    what = "1 training image looks" if suspects == 1 else f"{suspects:,} training images look"
+    return [f"{what} wrongly labelled: {SUSPECTS_FILE}"]
