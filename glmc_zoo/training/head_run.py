@@ -169,7 +169,7 @@ class HeadRun(ScoredRun):
             rows.append(write_suspects(self.folder.path, self.data, choice.held_out_positions, choice.held_out_logits))
 
         decorations.attempt(f"The list {SUSPECTS_FILE}", write, fix=RERUN_FIX)
-        return suspects_note(sum(rows)), decorations.warnings
+        return suspects_note(sum(rows), len(choice.held_out_labels)), decorations.warnings
 
     def _results(self, scored: dict[str, Scored]) -> RunResults:
         return replace(super()._results(scored), warnings=self._warnings)

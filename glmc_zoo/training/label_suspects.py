@@ -88,9 +88,10 @@ def write_suspects(folder: Path, data: LongTailData, positions: Tensor, logits: 
     return len(rows)
 
 
-def suspects_note(suspects: int) -> list[str]:
-    """A line for the results and the screen; none where no label looks wrong."""
+def suspects_note(suspects: int, images: int) -> list[str]:
+    """A line on ``suspects`` of the held-out ``images``, for the results and the screen; none without suspects."""
     if not suspects:
         return []
     what = "1 training image looks" if suspects == 1 else f"{suspects:,} training images look"
-    return [f"{what} wrongly labelled: {SUSPECTS_FILE}"]
+    doubt = " (so many that most are mistakes of the model)" if suspects > images / 10 else ""
+    return [f"{what} wrongly labelled: {SUSPECTS_FILE}{doubt}"]

@@ -45,7 +45,15 @@ def test_the_least_probable_label_comes_first_and_a_class_without_images_is_not_
 
 def test_nothing_is_found_where_every_label_is_the_most_probable() -> None:
     found = find_suspects(np.array([[0.9, 0.1], [0.4, 0.6], [0.6, 0.4], [0.1, 0.9]]), np.array([0, 1, 0, 1]))
-    assert len(found.row) == 0 and suspects_note(0) == []
+    assert len(found.row) == 0 and suspects_note(0, 4) == []
+
+
+def test_a_list_of_many_images_is_not_taken_for_wrong_labels() -> None:
+    assert suspects_note(1, 20) == ["1 training image looks wrongly labelled: label_suspects.csv"]
+    (note,) = suspects_note(1200, 3000)
+    assert note.startswith("1,200 training images look") and note.endswith(
+        "(so many that most are mistakes of the model)"
+    )
 
 
 def test_probabilities_have_the_temperature_that_fits() -> None:
@@ -100,7 +108,7 @@ def test_a_run_lists_them(options: dict[str, Any], tmp_path: Path, capsys: pytes
     assert float(first["self_confidence"]) < float(first["suggested_probability"])
     confidences = [float(row["self_confidence"]) for row in rows]
     assert confidences == sorted(confidences) and len(rows) < 8
-    (note,) = suspects_note(len(rows))
+    (note,) = suspects_note(len(rows), 36)
     assert note in results.data.notes and f"note: {note}\n" in capsys.readouterr().out
     assert note in RunResults.load(tmp_path / "run" / "model" / "results.json").data.notes and not results.warnings
 
