@@ -30,7 +30,7 @@ from glmc_zoo.results import BaselineFacts, EvaluationResults, RunResults
 SCORED = ("test", "class_recalls", "group_confusion", "groups", "thresholds", "group_support")
 CARDS = ROOT / "hub_cards"
 MOST_BYTES = 10_000_000
-"""Of a published folder, which is part of every checkout."""
+"""Largest published folder, which is part of every checkout."""
 
 
 def evaluate(

@@ -31,7 +31,7 @@ class Point(NamedTuple):
     """The filed runs of a row."""
 
     minutes: float
-    """Of the fastest run, which other work on the machine slowed down least."""
+    """Minutes of the fastest run, which other work on the machine slowed down least."""
     accuracies: list[float]
     """Balanced accuracy of each run, in percent."""
     size: str

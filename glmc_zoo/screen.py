@@ -101,7 +101,7 @@ def progress_bar(
         total: Units of the whole work; ``None`` where it is not known.
         desc: What is being done.
         initial: Units that were done before.
-        unit: Of the speed.
+        unit: What the speed counts.
         main_process: Whether this process is the one that shows it.
         smoothing: From 0, the mean speed since the beginning, to 1, the speed of this moment.
     """

@@ -17,10 +17,8 @@ from typing import Any
 import pytest
 
 from glmc_zoo.cli import main, read_options, recipes, run_recipe
-from glmc_zoo.completion import completion_script
 from glmc_zoo.errors import UserError
 from glmc_zoo.options.sections import COMMANDS, TRAIN
-from glmc_zoo.screen import Verbosity
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -280,59 +278,6 @@ print(glmc_zoo.__file__, *recipes(), *(model.name for model in glmc_zoo.list_mod
     assert Path(package).parent == site
     published = {path.parent.name for path in (ROOT / "hub_cards").glob("*/results.json")}
     assert set(names) == set(recipes()) | published
-
-
-# ------------------------------------------------------------------------------------------------ how much is shown
-def test_quiet_shows_results_alone_and_verbose_shows_versions_and_tracebacks(
-    lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("glmc_zoo.screen._shown", Verbosity.NORMAL)  # as it was, after the test
-
-    def call(*words: object) -> tuple[int, str, str]:
-        status = 0
-        try:
-            main(["train", *map(str, words)])
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    options = [*lab.tiny, "--epochs", 1, "--output-dir"]
-    status, normal, _ = call(*options, tmp_path / "normal")
-    assert status == 0 and "epoch 1/1" in normal and "results in" in normal
-    status, quiet, _ = call(*options, tmp_path / "quiet", "-q")
-    assert status == 0 and "epoch 1/1" not in quiet and "results in" not in quiet and "balanced" in quiet
-    assert normal.endswith(quiet.replace(str(tmp_path / "quiet"), str(tmp_path / "normal")))
-    status, verbose, error = call(*options, tmp_path / "normal", "--verbose")
-    assert status == 2 and "torch " in verbose and "Traceback" in error and "already holds files" in error
-    status, _, error = call(*options, tmp_path / "normal")
-    assert status == 2 and "Traceback" not in error
-
-
-# ------------------------------------------------------------------------------------------------------ completion
-def test_bash_completes_commands_options_and_values(tmp_path: Path) -> None:
-    """The script is read by a real shell."""
-    if shutil.which("bash") is None:
-        pytest.skip("bash is not installed")
-    from glmc_zoo.cli import _summaries
-
-    script = tmp_path / "completion"
-    script.write_text(completion_script("bash", _summaries()))
-
-    def completed(*words: str) -> set[str]:
-        text = f"""source {script}; COMP_WORDS=(glmc-zoo {" ".join(words)}); COMP_CWORD={len(words)}
-        _shtab_glmc_zoo glmc-zoo "${{COMP_WORDS[-1]}}" "${{COMP_WORDS[-2]}}"; echo "${{COMPREPLY[@]}}" """
-        return set(subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True).stdout.split())
-
-    assert completed("''") >= {*COMMANDS, "list", "completion"}
-    assert completed("train", "--meth") == {"--method"}
-    assert completed("train", "--views", "''") >= {"mixup_cutmix", "mixup", "cutmix", "alternate"}
-    assert completed("evaluate", "--quote") == {"--quote-formulas"}
-
-
-def test_completion_of_an_unknown_shell_is_refused() -> None:
-    with pytest.raises(UserError, match=r"'fish' is not known: give one of bash, zsh, tcsh"):
-        completion_script("fish", {})
 
 
 def test_sigterm_lets_a_command_clean_up_and_ends_it_with_143(capsys: pytest.CaptureFixture[str]) -> None:

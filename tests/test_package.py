@@ -35,16 +35,11 @@ TRADES = {"method", "backbones", "data", "metrics", "hub"}
 # Options may read these modules, which are light.
 LIGHT = {"hub.push.target", "data.options", "data.catalogue", "method.registry", "method.switches"}
 MAY_IMPORT: dict[str, set[str]] = {
-    "text": set(),
-    "screen": {"errors", "text"},
-    "notebook": {"files", "text"},
+    **dict.fromkeys(("text", "facts", "client_limits"), set()),
     "errors": {"text"},
-    "disk": {"errors"},
-    "documents": {"errors"},
-    "facts": set(),
-    "fields": {"errors"},
-    "files": {"errors", "text"},
-    "client_limits": set(),
+    **dict.fromkeys(("disk", "documents", "fields"), {"errors"}),
+    **dict.fromkeys(("files", "screen"), {"errors", "text"}),
+    "notebook": {"files", "text"},
     "retry": {"client_limits"},
     "results": {"documents", "errors", "facts", "fields", "files", "notebook"},
     **dict.fromkeys(TRADES, FLOOR),

@@ -30,7 +30,7 @@ def test_busy_is_transient_and_refused_is_not() -> None:
 
 @pytest.mark.parametrize("library", ["requests", "httpx", "httpx2"])
 def test_broken_connections_of_every_http_library(library: str) -> None:
-    """Of requests (huggingface_hub 0.x), httpx (1.x) and httpx2 (2.x), as far as they are installed."""
+    """Errors of requests (huggingface_hub 0.x), httpx (1.x) and httpx2 (2.x), as far as they are installed."""
     module = pytest.importorskip(library)
     names = ["ConnectError", "ReadTimeout", "RemoteProtocolError", "WriteError", "ConnectTimeout", "ReadError"]
     if library == "requests":

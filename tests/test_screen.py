@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import glmc_zoo
+from glmc_zoo.cli import main
 from glmc_zoo.errors import UserError
 from glmc_zoo.screen import Verbosity, complain, progress_bar, say, set_verbosity, verbosity
 
@@ -88,3 +90,27 @@ def test_lines_stand_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     text = screen.getvalue()
     before, _, after = text.partition("a line\n")
     assert before.rstrip(" ").endswith("\r") and "work" in before and "work:  50%" in after
+
+
+def test_quiet_shows_results_alone_and_verbose_shows_versions_and_tracebacks(
+    lab: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def call(*words: object) -> tuple[int, str, str]:
+        status = 0
+        try:
+            main(["train", *map(str, words)])
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    options = [*lab.tiny, "--epochs", 1, "--output-dir"]
+    status, normal, _ = call(*options, tmp_path / "normal")
+    assert status == 0 and "epoch 1/1" in normal and "results in" in normal
+    status, quiet, _ = call(*options, tmp_path / "quiet", "-q")
+    assert status == 0 and "epoch 1/1" not in quiet and "results in" not in quiet and "balanced" in quiet
+    assert normal.endswith(quiet.replace(str(tmp_path / "quiet"), str(tmp_path / "normal")))
+    status, verbose, error = call(*options, tmp_path / "normal", "--verbose")
+    assert status == 2 and "torch " in verbose and "Traceback" in error and "already holds files" in error
+    status, _, error = call(*options, tmp_path / "normal")
+    assert status == 2 and "Traceback" not in error

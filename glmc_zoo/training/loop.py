@@ -132,7 +132,7 @@ class EpochTrainer:
     progress: Progress
     """Advanced with every batch; batches that it counts already are left out."""
     epochs: int
-    """Of the whole run."""
+    """The whole run has so many."""
     seed: int
     """Seed of the mixing, together with epoch, batch and process."""
     frozen: Sequence[nn.Module] = ()

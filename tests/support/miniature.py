@@ -76,7 +76,7 @@ class Miniature:
     """One miniature on disk, and what must be found in it."""
 
     name: str
-    """Of the catalogue entry."""
+    """Name of the catalogue entry."""
     folder: Path
     """The ``data_dir``."""
     class_names: list[str]

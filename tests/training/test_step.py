@@ -27,7 +27,7 @@ class Task(nn.Module):
 
 
 def softmax_gradient(w: np.ndarray, b: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of the mean cross-entropy of a linear classifier."""
+    """The gradient of the mean cross-entropy of a linear classifier."""
     logits = x @ w.T + b
     share = np.exp(logits - logits.max(axis=1, keepdims=True))
     share /= share.sum(axis=1, keepdims=True)

@@ -23,7 +23,7 @@ from glmc_zoo.scoring.answers import MOST_IMAGES, Answers
 
 ANSWERS_FILE = "answers.json"
 MOST_BYTES = 9_000_000
-"""Of all data URIs of a report together, so that it stays well below 15 MB."""
+"""Limit of all data URIs of a report together, so that it stays well below 15 MB."""
 
 _SCHEMA = 1
 _SIDE = 112
@@ -38,7 +38,7 @@ class ShownImage:
     """True class."""
     prediction: int
     probability: float
-    """Of the predicted class."""
+    """Probability of the predicted class."""
     position: int
     """Position in the split."""
     name: str
@@ -86,7 +86,7 @@ class AnswerFile:
         if any(len(pair) != 3 for pair in answers.pairs) or any(max(pair) >= num_classes for pair in classes):
             raise UserError(f"{path} is of other classes than the results beside it: {fix}.")
         if any(one.source is not None and not _SOURCE.fullmatch(one.source) for one in answers.images):
-            raise UserError(f"{path} holds an image that is no JPEG or PNG: {fix}.")
+            raise UserError(f"{path} holds an image that is neither JPEG nor PNG: {fix}.")
         return answers
 
 

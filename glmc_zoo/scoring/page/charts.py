@@ -30,7 +30,7 @@ class Curve:
     """Class of its style."""
     label: str
     points: str
-    """Of an SVG polyline."""
+    """Points of an SVG polyline."""
     dots: list[tuple[float, float]]
     last: str
     """Its last value as text."""

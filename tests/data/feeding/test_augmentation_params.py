@@ -20,7 +20,7 @@ def many(count: int, height: int = 375, width: int = 500) -> list[AugmentationPa
 
 
 def two_sample_chi_square(one: np.ndarray, other: np.ndarray) -> float:
-    """Of two histograms with equal totals, as a distance from its mean in standard deviations."""
+    """Chi-square of two histograms with equal totals, as a distance from its mean in standard deviations."""
     freedom = len(one) - 1
     return (((one - other) ** 2 / np.maximum(one + other, 1)).sum() - freedom) / math.sqrt(2 * freedom)
 
