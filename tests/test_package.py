@@ -35,10 +35,10 @@ TRADES = {"method", "backbones", "data", "metrics", "hub"}
 # Options may read these modules, which are light.
 LIGHT = {"hub.push.target", "data.options", "data.catalogue", "method.registry", "method.switches"}
 MAY_IMPORT: dict[str, set[str]] = {
-    **dict.fromkeys(("text", "facts", "client_limits"), set()),
+    **{key: set() for key in ("text", "facts", "client_limits")},
     "errors": {"text"},
-    **dict.fromkeys(("disk", "documents", "fields"), {"errors"}),
-    **dict.fromkeys(("files", "screen"), {"errors", "text"}),
+    **{key: {"errors"} for key in ("disk", "documents", "fields")},
+    **{key: {"errors", "text"} for key in ("files", "screen")},
     "notebook": {"files", "text"},
     "retry": {"client_limits"},
     "results": {"documents", "errors", "facts", "fields", "files", "notebook"},
