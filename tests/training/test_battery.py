@@ -128,18 +128,18 @@ def test_trains_resumes_and_exports(
     # It trains: every loss is finite, and the classifier moves.
     run = finished(command, **options, output_dir=whole)
     rows = lab.rows(whole)
-    assert [row["epoch"] for row in rows] == list(range(options["epochs"]))
+    assert [row["epoch"] for row in rows] == list(range(1, options["epochs"] + 1))
     assert all(math.isfinite(row[name]) for row in rows for name in LOSSES & row.keys())
     assert not torch.equal(run.timm_model.get_classifier().weight, run.start)
 
     # Interrupted within its last epoch, a batch or two after the last checkpoint, it ends with the same bits.
-    batches, last = len(run.loader), options["epochs"] - 1
-    with interrupted_at(batches * last + 3):
+    batches, last = len(run.loader), options["epochs"]
+    with interrupted_at(batches * (last - 1) + 3):
         finished(command, **options, output_dir=resumed)
     assert not (resumed / "results.json").exists()
     capsys.readouterr()
     again = finished(command, **options, output_dir=resumed, resume="auto")
-    assert re.search(rf"^Resumed from .*: epoch {last}, batch [12]\.$", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(rf"^Resumed from .*: epoch {last}, batch [23] is next\.$", capsys.readouterr().out, re.MULTILINE)
     assert lab.same_weights(lab.weights(whole), lab.weights(resumed))
     assert untimed(lab.rows(resumed)) == untimed(rows)
     assert again.progress.step == run.progress.step == batches * options["epochs"]
