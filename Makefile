@@ -26,7 +26,7 @@ demo-photos: $(VENV)/.installed-photos  ## fine-tune on embedded images of cloth
 	$(BIN)/python recipes/demo_photos.py
 
 screenshots: $(VENV)/.installed  ## take those of docs/report.md from REPORT=runs/NAME/report.html, by Chromium
-	$(BIN)/python docs/report_figure.py $(REPORT)
+	$(BIN)/python docs/screenshots.py report $(REPORT)
 
 test: $(VENV)/.installed-dev  ## run the tests
 	$(BIN)/python -m pytest -n auto --dist loadfile

@@ -1,8 +1,37 @@
 """What a process that loads images does about signals."""
 
+import copy
+import multiprocessing
 import os
 import signal
 import threading
+import time
+from typing import Any
+
+STOPS = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)}
+"""Signals that ask a run to stop."""
+_SECONDS_BETWEEN_LOOKS = 0.1
+
+
+class LoaderProcess(multiprocessing.Process):
+    """A process that starts with `STOPS` blocked: none ends it before it runs `leave_stops_to_parent`."""
+
+    def start(self) -> None:
+        """Start it; the caller's own blocked signals are the same afterwards."""
+        if not hasattr(signal, "pthread_sigmask"):  # Windows
+            return super().start()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def loader_context() -> Any:
+    """The default context of ``multiprocessing`` with `LoaderProcess`, for a loader's ``multiprocessing_context``."""
+    context: Any = copy.copy(multiprocessing.get_context())
+    context.Process = LoaderProcess
+    return context
 
 
 def leave_stops_to_parent(worker: int) -> None:
@@ -14,15 +43,18 @@ def leave_stops_to_parent(worker: int) -> None:
     Args:
         worker: Number of the process; not used.
     """
-    if not hasattr(signal, "sigwaitinfo"):  # macOS and Windows
+    if not hasattr(signal, "sigtimedwait"):  # macOS and Windows
         return
-    parent, numbers = os.getppid(), {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
+    parent = os.getppid()
 
-    def wait() -> None:
+    def look() -> None:
+        # A thread that waited in `sigtimedwait` would have the signals unblocked: it must not wait there.
         while True:
-            received = signal.sigwaitinfo(numbers)
-            if received.si_signo == signal.SIGTERM and received.si_pid == parent:
+            received = signal.sigtimedwait(STOPS, 0)
+            if received is None:
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+            elif received.si_signo == signal.SIGTERM and received.si_pid == parent:
                 os._exit(0)
 
-    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    threading.Thread(target=wait, daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    threading.Thread(target=look, daemon=True).start()

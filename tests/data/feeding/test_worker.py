@@ -6,12 +6,14 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from glmc_zoo.data.feeding.loaders import batch_loader
+from glmc_zoo.data.feeding.worker import STOPS
 
 pytestmark = [
     pytest.mark.processes,
@@ -37,17 +39,35 @@ def batches() -> Iterator[Iterator[torch.Tensor]]:
     iterator._shutdown_workers()  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2"])
-def test_signals_of_others_do_not_end_it(batches: Any, name: str) -> None:
-    begun = {int(next(batches)[0]) for _ in range(2)}  # one of each: a process that only starts would end
-    sender = os.fork()  # signals of the parent are another matter
+def signalled_by_another(workers: list[Any], name: str) -> None:
+    """Send a signal from a process that is not their parent, whose signals are another matter."""
+    sender = os.fork()
     if sender == 0:
-        for worker in batches._workers:
+        for worker in workers:
             os.kill(worker.pid, getattr(signal, name))
         os._exit(0)
     os.waitpid(sender, 0)
-    seen = [int(batch[0]) for batch in batches]
-    assert len(seen) == 8 and set(seen) == {worker.pid for worker in batches._workers} == begun
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2"])
+@pytest.mark.parametrize("begun", [False, True])
+def test_signals_of_others_do_not_end_it(batches: Any, name: str, begun: bool) -> None:
+    seen = [int(next(batches)[0]) for _ in range(2)] if begun else []
+    signalled_by_another(batches._workers, name)
+    seen += [int(batch[0]) for batch in batches]
+    assert len(seen) == 10 and set(seen) == {worker.pid for worker in batches._workers}
+
+
+def test_every_thread_of_it_blocks_the_signals(batches: Any) -> None:
+    """One that does not would be given the signal by the kernel, and the process would end at times."""
+    seen = {int(next(batches)[0]) for _ in range(2)}
+    wanted = sum(1 << (number - 1) for number in STOPS)
+    for process in seen:
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            status = (thread / "status").read_text(encoding="utf-8")
+            blocked = int(status.partition("SigBlk:")[2].split()[0], 16)
+            assert blocked & wanted == wanted, status
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & STOPS
 
 
 def test_its_parent_ends_it(batches: Any) -> None:

@@ -1,0 +1,115 @@
+"""Take the screenshots of the pages, as JPEG files beside this file.
+
+    python docs/screenshots.py report runs/NAME/report.html     # or: make screenshots REPORT=runs/NAME/report.html
+
+``report`` makes `report_desktop.jpg`, the report at 1,100 pixels in light colours, from its top and from its images,
+and `report_phone.jpg`, the report at 390 pixels, in light and in dark colours.
+
+It needs Chromium (on Debian: apt-get install chromium) and Playwright (`pip install playwright`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from PIL import Image
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+GAP, GREY = 24, (140, 147, 156)
+HERE = Path(__file__).parent
+
+__all__ = ["Screen", "chromium", "screenshot", "side_by_side"]
+
+
+class Screen(NamedTuple):
+    """One screenshot: size in CSS pixels, part of the page, and colours."""
+
+    width: int
+    height: int
+    part: str = ""
+    """Id of the heading that is at the top; empty for the top of the page."""
+    dark: bool = False
+
+
+DESKTOP = [Screen(1100, 1500), Screen(1100, 1500, "images")]
+PHONE = [
+    Screen(390, 900),
+    Screen(390, 900, "classes", dark=True),
+    Screen(390, 900, "confusion"),
+    Screen(390, 900, "images", dark=True),
+]
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        sys.exit("Chromium is not installed: on Debian, apt-get install chromium.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def screenshot(browser: Browser, url: str, screen: Screen, scale: float) -> Image.Image:
+    """What a window of the given size shows of the page; ``scale`` pixels a CSS pixel."""
+    page = browser.new_page(
+        viewport={"width": screen.width, "height": screen.height},
+        device_scale_factor=scale,
+        color_scheme="dark" if screen.dark else "light",
+    )
+    page.goto(f"{url}#{screen.part}" if screen.part else url)
+    taken = page.screenshot()
+    page.close()
+    return Image.open(io.BytesIO(taken)).convert("RGB")
+
+
+def side_by_side(images: list[Image.Image]) -> Image.Image:
+    """The images in a row, on grey."""
+    width, height = sum(image.width for image in images), images[0].height
+    row = Image.new("RGB", (width + GAP * (len(images) + 1), height + 2 * GAP), GREY)
+    left = GAP
+    for image in images:
+        row.paste(image, (left, GAP))
+        left += image.width + GAP
+    return row
+
+
+def save(image: Image.Image, name: str) -> None:
+    """Write the image beside this file, and say so."""
+    target = HERE / name
+    image.save(target, quality=75, subsampling=0, optimize=True)
+    print(f"{target}: {image.width} x {image.height} pixels, {target.stat().st_size // 1000} kB")
+
+
+def report(path: Path) -> None:
+    """Take those of a report."""
+    with chromium() as browser:
+        for name, screens, scale in (("desktop", DESKTOP, 0.8), ("phone", PHONE, 1.0)):
+            shots = [screenshot(browser, path.resolve().as_uri(), screen, scale) for screen in screens]
+            save(side_by_side(shots), f"report_{name}.jpg")
+
+
+def main() -> None:
+    """Take those that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    subjects = parser.add_subparsers(dest="subject", required=True)
+    subjects.add_parser("report").add_argument("page", type=Path)
+    report(parser.parse_args().page)
+
+
+if __name__ == "__main__":
+    main()
