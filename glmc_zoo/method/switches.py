@@ -81,7 +81,7 @@ class GLMCSwitches(OptionGroup):
     )
 
     def check(self) -> None:
-        """Refuse a share above 1, and joint views where there is one view."""
+        """Refuse a share above 1."""
         for name in ("constant_alpha", "unmixed_share"):
             value = getattr(self, name)
             if value is not None and value > 1:
