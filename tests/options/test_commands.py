@@ -148,11 +148,11 @@ def test_an_export() -> None:
         ),
         (
             {"model": "m", "format": "torch_export", "int8": True},
-            "^int8=True writes an ONNX file and has no effect with",
+            "^int8=True writes an ONNX file and has no effect",
         ),
         (
             {"model": "m", "data_dir": "d"},
-            "^data_dir= is the folder of check_data=, which is missing: give both, or nei",
+            "^data_dir= is the folder of check_data=, which is missing: give both, or",
         ),
         ({"model": "m", "image_size": 0}, "^image_size=0 is too small"),
     ):
