@@ -183,7 +183,7 @@ def test_unknown_name() -> None:
     ],
 )
 def test_refused_size(name: str, size: int, reason: str) -> None:
-    message = rf"'{name}' refuses images of {size} x {size} pixels \(.*{reason}.*\); give an image_size="
+    message = rf"'{name}' refuses images of {size} x {size} pixels \(.*{reason}.*\): give an image_size="
     with pytest.raises(UserError, match=message):
         GLMCModel(name, CLASSES, image_size=size)
 
