@@ -95,12 +95,12 @@ def edited(**changes: Any) -> dict[str, Any]:
         (edited(schema=2), "x.json has schema 2, and this version reads 1: update glmc_zoo."),
         (edited(schema=0), "x.json has schema 0, and this version reads 1: export the run again."),
         (edited(method=None), "x.json lacks method: give the results of a finished run."),
-        (edited(method=3), "x.json: method holds '3', which is of another type than it should be"),
+        (edited(method=3), "x.json: method is '3', which has the wrong type"),
         (edited(wall_time_s=True), "x.json: wall_time_s holds 'True', which is of another type"),
         (edited(class_names="ab"), "x.json: class_names holds 'ab', which is of another type"),
         (edited(class_counts=[1, 2.5]), "x.json: class_counts holds '2.5', which is of another type"),
         (edited(class_counts=[1, True]), "x.json: class_counts holds 'True', which is of another type"),
-        (edited(model=[1]), "x.json: model holds '[1]' where an object should be"),
+        (edited(model=[1]), "x.json: model is '[[]1]' and must be an object"),
         (edited(data={}), "x.json: data lacks name"),
         (edited(thresholds={"many": 3}), "x.json: thresholds lacks few"),
         (edited(hardware=3), "x.json: origin: hardware holds '3'"),
@@ -129,9 +129,11 @@ def test_a_fault_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_results_of_the_other_kind_are_named(tmp_path: Path) -> None:
     values = {"schema": SCHEMA, "method": "ce"}
-    with pytest.raises(UserError, match=r"^x.json holds results of another kind: read them by RunResults.$"):
+    with pytest.raises(UserError, match=r"^x.json holds results of another kind: read them with RunResults.load.$"):
         EvaluationResults.from_dict(values, "x.json")
-    with pytest.raises(UserError, match=r"^x.json holds results of another kind: read them by EvaluationResults.$"):
+    with pytest.raises(
+        UserError, match=r"^x.json holds results of another kind: read them with EvaluationResults.load.$"
+    ):
         RunResults.from_dict({"schema": SCHEMA, "split": "test"}, "x.json")
 
 
@@ -140,7 +142,7 @@ def test_results_of_the_other_kind_are_named(tmp_path: Path) -> None:
     [
         ({"schema": True}, "holds no results of glmc_zoo"),
         ({"schema": "1"}, "holds no results of glmc_zoo"),
-        ({"class_counts": [-1]}, "class_counts holds -1 where a count or a number from 0"),
+        ({"class_counts": [-1]}, "class_counts is -1 and must be a whole number"),
         ({"class_counts": [3]}, r"names \d+ classes and has 1 values of class_counts"),
         ({"class_names": "ab"}, "class_names holds 'ab', which is of another type"),
         ({"wall_time_s": "3"}, "wall_time_s holds '3', which is of another type"),

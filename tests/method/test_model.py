@@ -195,7 +195,7 @@ def test_a_refused_size_is_not_its_own_advice() -> None:
 
 
 def test_refused_options() -> None:
-    with pytest.raises(UserError, match=r"'vgg11' .*drop_path_rate'\); leave it out"):
+    with pytest.raises(UserError, match=r"'vgg11' .*drop_path_rate'\): leave it out"):
         create_backbone("vgg11", CLASSES, drop_path_rate=0.1)
     with pytest.raises(UserError, match=r"'resnet20_cifar' cannot be built: No pretrained weights"):
         GLMCModel("resnet20_cifar", CLASSES, pretrained=True)
