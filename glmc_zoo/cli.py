@@ -37,8 +37,8 @@ def read_options(command: Command, description: str, argv: Sequence[str] | None 
 def run_recipe(main: Callable[[], None]) -> None:
     """Call a recipe's ``main``; a `UserError` becomes one sentence on standard error and exit status 2.
 
-    Where several processes meet the same error, the first of them reports it; what only one of them can meet, it
-    reports itself.
+    If several processes raise the same error, the first one (rank 0) reports it. An error with ``in_one_process`` is
+    reported by the process that raised it.
     """
     from glmc_zoo.machine.signals import stopped_by_term
 
@@ -52,9 +52,9 @@ def run_recipe(main: Callable[[], None]) -> None:
         _report(error)
         status = 2
     except Exception as error:
-        if (told := _explained(error)) is None:
+        if (explained := _explained(error)) is None:
             raise
-        _report(told)
+        _report(explained)
         status = 2
     except KeyboardInterrupt as stop:
         status = getattr(stop, "status", 130)
@@ -67,14 +67,14 @@ def run_recipe(main: Callable[[], None]) -> None:
 
 
 def _explained(error: Exception) -> UserError | None:
-    """What to tell the user about an error of the machine: a lost process that loads images, or a full disk."""
+    """A sentence for an error of the machine: a loader process that was killed, or a full disk; ``None`` for others."""
     from glmc_zoo.machine.processes import lost_worker
 
-    told = lost_worker(error) if isinstance(error, RuntimeError) else None
-    told = disk_error(error) if told is None else told
-    if told is not None:
-        told.in_one_process = True
-    return told
+    explained = lost_worker(error) if isinstance(error, RuntimeError) else None
+    explained = disk_error(error) if explained is None else explained
+    if explained is not None:
+        explained.in_one_process = True
+    return explained
 
 
 def _report(error: UserError) -> None:
@@ -97,7 +97,7 @@ def _greet() -> None:
 
 
 def _print_any_name() -> None:
-    """Print what the terminal's encoding lacks as an escape; a name of a file or class must not end a run."""
+    """Escape characters that the terminal's encoding lacks, so that a file or class name cannot end a run."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -149,8 +149,8 @@ def main(argv: list[str] | None = None) -> None:
         run_recipe(_load(recipes()[name]).main)
     else:
         sys.argv = ["glmc-zoo"]
-        own = {"list": _list, "completion": _completion}
-        run_recipe(lambda: own[name](rest) if name in own else _unknown(name))
+        built_in = {"list": _list, "completion": _completion}
+        run_recipe(lambda: built_in[name](rest) if name in built_in else _unknown(name))
 
 
 def _load(path: Path) -> Any:
@@ -174,9 +174,9 @@ def _usage() -> str:
 def _summaries() -> dict[str, str]:
     """One line for each command: the first of its recipe's docstring."""
     first = {name: path.read_text(encoding="utf-8").split('"""')[1] for name, path in recipes().items()}
-    own = {"list": _LIST_HELP, "completion": _COMPLETION_HELP}
+    built_in = {"list": _LIST_HELP, "completion": _COMPLETION_HELP}
     return {name: text.splitlines()[0] for name, text in first.items()} | {
-        name: f"{text[0].upper()}{text[1:]}." for name, text in own.items()
+        name: f"{text[0].upper()}{text[1:]}." for name, text in built_in.items()
     }
 
 
@@ -199,7 +199,7 @@ def _list(arguments: list[str]) -> None:
         print(f"usage: glmc-zoo list\n\n{_LIST_HELP}")
         return
     if arguments:
-        raise UserError(f"glmc-zoo list takes no {arguments[0]!r}: leave it out.")
+        raise UserError(f"glmc-zoo list takes no arguments: leave {arguments[0]!r} out.")
     from glmc_zoo.data import list_data
     from glmc_zoo.hub import list_models
 

@@ -1,8 +1,8 @@
 """Limits on the requests of the Hub's client, which by default waits for ever and retries by itself.
 
-The client is the process's own, so that the limits hold for it as long as one of our attempts is under way; only the
-time-out stays, where nobody set one. Clients built on requests (huggingface_hub 0.x) have no such hooks: there the
-limit of `glmc_zoo.retry.within` has to do.
+All code of the process shares one client, so the limits apply only while one of our attempts runs. A time-out that we
+set stays. Clients built on requests (huggingface_hub 0.x) have no such hooks: there only the limit of
+`glmc_zoo.retry.within` applies.
 """
 
 import threading

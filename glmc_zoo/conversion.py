@@ -65,10 +65,12 @@ def convert(options: ConvertOptions, command: str) -> Path:
     try:
         return export_run(options.output_dir, model, results, heads=converted.heads)
     except OSError as error:
-        if (told := disk_error(error, Path(options.output_dir))) is not None:
-            raise told from error
+        if (explained := disk_error(error, Path(options.output_dir))) is not None:
+            raise explained from error
         reason = error.strerror or error
-        raise UserError(f"output_dir={options.output_dir!r} cannot be written: {reason}; give another.") from error
+        raise UserError(
+            f"output_dir={options.output_dir!r} cannot be written ({reason}): give another folder."
+        ) from error
 
 
 def _class_names(options: ConvertOptions, entry: DataEntry | None) -> list[str]:

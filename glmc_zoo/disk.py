@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or bounded: one sentence that names the folder and what it needs."""
+"""Errors of full, read-only or limited disks as one sentence that names the folder and the space that it needs."""
 
 import errno
 import functools
@@ -37,9 +37,9 @@ _IN_TEXT = {
 
 
 def disk_error(error: BaseException, folder: Path | None = None) -> UserError | None:
-    """What to tell the user if ``error`` says that a disk did not take a file; else ``None``.
+    """A `UserError` if ``error`` says that a file could not be written to a disk; else ``None``.
 
-    ``folder`` is where files were written; without it the one that the error names.
+    ``folder`` is where files were written; by default it is taken from the error.
     """
     if isinstance(error, UserError):
         return None
@@ -53,9 +53,10 @@ def disk_error(error: BaseException, folder: Path | None = None) -> UserError | 
     where = "A file" if folder is None else f"The folder {str(folder if folder != Path() else Path.cwd())[:200]}"
     free = "" if number != errno.ENOSPC or folder is None else f", {megabytes(free_bytes(folder))} are free"
     needed = f" and {_needed[folder]} are needed" if free and folder in _needed else ""
-    told = UserError(f"{where} cannot be written, {reason}{free}{needed}: {fix}; what was whole before is still there.")
-    told.in_one_process = True
-    return told
+    sentence = f"{where} cannot be written, {reason}{free}{needed}: {fix}; what was whole before is still there."
+    explained = UserError(sentence)
+    explained.in_one_process = True
+    return explained
 
 
 def _number(error: BaseException) -> int | None:
@@ -71,14 +72,14 @@ def disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        told = disk_error(error, folder)
-        if told is None:
+        explained = disk_error(error, folder)
+        if explained is None:
             raise
-        raise told from error
+        raise explained from error
 
 
 def names_folder(method: _M) -> _M:
-    """A method of a run, whose errors of the disk become a sentence about the folder of the run."""
+    """Decorator for a method of a run: errors of the disk become a sentence about the run folder."""
 
     @functools.wraps(method)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -100,7 +101,7 @@ def megabytes(size: float) -> str:
 
 
 def check_free_space(folder: Path, needed: int, what: str) -> None:
-    """Refuse to begin where what is to be written does not fit; a disk that fills up later is compared with it too.
+    """Refuse to begin if the folder has too little space; a later error of a full disk names the needed space too.
 
     Args:
         folder: Where it goes.

@@ -24,7 +24,7 @@ def read_json(path: Path, shown: str, *, fix: str = "Download or export it again
     """Content of a JSON file; messages call the file ``shown`` and end with the ``fix``.
 
     Raises:
-        UserError: It is missing, no regular file, too large, not JSON, or holds a value beyond the limits.
+        UserError: It is missing, not a regular file, too large, not JSON, or holds a value beyond the limits.
     """
     return parse_json(read_text(path, shown, fix=fix), shown, fix=fix)
 
@@ -61,7 +61,7 @@ def read_text(path: Path, shown: str, *, fix: str, most: int = MOST_BYTES) -> st
     """Text of a UTF-8 file; see `read_content`.
 
     Raises:
-        UserError: The file is missing, no regular file, too large, or not UTF-8.
+        UserError: The file is missing, not a regular file, too large, or not UTF-8.
     """
     try:
         return read_content(path, shown, fix=fix, most=most).decode("utf-8")
@@ -73,7 +73,7 @@ def read_content(path: Path, shown: str, *, fix: str, most: int = MOST_BYTES) ->
     """A file of at most so many bytes; a pipe or device is refused at once instead of waited for.
 
     Raises:
-        UserError: The file is missing, no regular file, or too large.
+        UserError: The file is missing, not a regular file, or too large.
     """
     try:
         # Without O_NONBLOCK, opening a named pipe waits until somebody writes to it.
@@ -92,7 +92,7 @@ def read_content(path: Path, shown: str, *, fix: str, most: int = MOST_BYTES) ->
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"it holds {name}, which is no JSON number")
+    raise ValueError(f"it holds {name}, which is not a JSON number")
 
 
 def _reason(error: BaseException) -> str:

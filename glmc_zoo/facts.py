@@ -1,4 +1,4 @@
-"""What the results of a run say about its data, its start and its export."""
+"""Parts of the results of a run: facts about its data, its start and its export."""
 
 import math
 from collections.abc import Iterator
@@ -106,7 +106,7 @@ class HeadTrial:
     weight_decay: float
     """Strength of the pull to the start, for features scaled to a mean squared length of 1."""
     logit_adjustment: float
-    """How often the logarithm of the class frequencies was taken off the logits afterwards."""
+    """Factor of the logarithm of the class frequencies that was subtracted from the logits afterwards."""
     balanced_accuracy: float
     top1: float
 
@@ -157,7 +157,7 @@ class StartFacts:
     views: int
     """Views of each training image whose features were used."""
     reason: str | None = None
-    """Why ``mean`` was taken where ``head`` was to be, one sentence."""
+    """Why ``mean`` was used instead of ``head``, in one sentence."""
     head: HeadFacts | None = None
     """How that classifier was chosen; ``None`` for the class means."""
 
@@ -171,7 +171,7 @@ class FinetuneFacts:
     commit: str | None = None
     tune: str
     kept: list[str] = field(default_factory=list)
-    """Heads that training went on with; without the classifier in it, the classifier was a fresh one."""
+    """Heads that were loaded; if the classifier is not among them, training began with a new classifier."""
     source_classes: int | None = None
     adapter: str | None = None
     """Kind of adapter, where one was trained that is not LoRA."""

@@ -37,7 +37,7 @@ def option(
         default: Value when nobody gives one. A field without a default must be given when the group is built.
         decided_by: Who fills the value in, for ``--help``; for instance "the data set's recipe".
         choices: Gives the names allowed where they are not fixed (a registry); else the type says what is allowed.
-        example: What a user who left a required option out is told to give.
+        example: What the error about a missing required option advises to give.
         at_least: Smallest number allowed.
         above: Number that the value must exceed.
         below: Number that the value must not reach.
@@ -111,7 +111,7 @@ def convert(name: str, value: Any, kind: Any) -> Any:
         kind: Type of the option: a plain type, a ``Literal``, a list of text, or a union of these.
 
     Raises:
-        UserError: The value is none that the type allows, or is text that is empty or holds a NUL character.
+        UserError: The type does not allow the value, or it is text that is empty or holds a NUL character.
     """
     for part in get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,):
         try:
@@ -195,11 +195,11 @@ def from_json(kind: Any, value: Any, where: str) -> Any:
             return value
     elif kind is int and isinstance(value, int) and not isinstance(value, bool):
         if value < 0:
-            raise UserError(f"{where} holds {value} where a count or a number from 0 should be: export again.")
+            raise UserError(f"{where} is {value} and must be a whole number of 0 or more: export the run again.")
         return value
     elif origin is None and kind not in (int, float) and isinstance(value, kind):
         return value
-    raise UserError(f"{where} holds {_short(value)}, which is of another type than it should be: export again.")
+    raise UserError(f"{where} is {_short(value)}, which has the wrong type: export the run again.")
 
 
 def _short(value: Any) -> str:
@@ -209,7 +209,7 @@ def _short(value: Any) -> str:
 
 def _dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
-        raise UserError(f"{where} holds {_short(value)} where an object should be: export the run again.")
+        raise UserError(f"{where} is {_short(value)} and must be an object: export the run again.")
     hints, given = type_hints(kind), {}
     for f in dataclasses.fields(kind):
         if f.name in value:

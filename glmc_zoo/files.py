@@ -19,9 +19,9 @@ _WIDE = 0.02
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that it holds; nothing where nothing is there.
+    """Remove a file, or a folder with its content; a path that does not exist is ignored.
 
-    A link goes and what it points to stays. A pipe goes unopened, for whoever opens one waits.
+    A link is removed, and its target stays. A pipe is not opened, since opening one can wait for ever.
     """
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -30,9 +30,9 @@ def remove(path: Path) -> None:
 
 
 def partial_name(path: Path) -> Path:
-    """The name under which ``path`` is written before it is whole; what a killed process left there is removed.
+    """The temporary name of ``path`` while it is written; a file that a killed process left under it is removed.
 
-    The folder may be somebody else's: a link under this name would have its target overwritten.
+    Removing it also keeps us from writing through a link that somebody else put there.
     """
     partial = path.with_name(f".writing-{path.name}")
     remove(partial)
@@ -100,14 +100,14 @@ def claim_folder(folder: Path, advice: str) -> None:
 
 
 def check_folder(folder: Path, advice: str, *, option: str = "output_dir") -> None:
-    """Refuse what `claim_folder` would refuse; nothing is made. Messages name the ``option``.
+    """Refuse a folder that `claim_folder` would refuse, without creating it. Messages name the ``option``.
 
-    A path that is not UTF-8 is refused, as the library that writes the weights takes no other.
+    A path that is not UTF-8 is refused, since the library that writes the weights cannot use it.
     """
     try:
         os.fspath(folder.absolute()).encode()
     except UnicodeEncodeError as error:
-        raise UserError(f"{option}={str(folder)!r} is not UTF-8: give a folder whose whole path is.") from error
+        raise UserError(f"{option}={str(folder)!r} is not UTF-8: give a folder with a path in UTF-8.") from error
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
         inside = {path.name for path in existing.iterdir()} if existing == folder else set()

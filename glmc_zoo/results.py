@@ -1,4 +1,4 @@
-"""What a run leaves as numbers and facts: the typed content of ``results.json``.
+"""The results of a run or an evaluation: the typed content of ``results.json``.
 
 A run writes its results once, at the end; cards, comparisons, a second stage and the benchmarks read them through
 these classes. Scores are fractions of 1 (``nll`` in nats); ``None`` stands for a group without a tested class.
@@ -205,8 +205,8 @@ class _Results:
         """The results that `to_dict` gave; keys that this version does not know are left out.
 
         Raises:
-            UserError: It is not an object, is of another schema, lacks a key, has a value of another type, or values
-                that do not fit each other.
+            UserError: ``values`` is not an object, has another schema, lacks a key, or holds a value of a wrong type or
+                values that contradict each other.
         """
         schema = values.get("schema") if isinstance(values, dict) else None
         if not isinstance(schema, int) or isinstance(schema, bool):
@@ -216,13 +216,13 @@ class _Results:
             raise UserError(f"{source} has schema {schema}, and this version reads {SCHEMA}: {fix}.")
         right = "RunResults" if "method" in values else "EvaluationResults" if "split" in values else cls.__name__
         if right != cls.__name__:
-            raise UserError(f"{source} holds results of another kind: read them by {right}.")
+            raise UserError(f"{source} holds results of another kind: read them with {right}.load.")
         names = {f.name for f in dataclasses.fields(Origin)}
         origin = {name: value for name, value in values.items() if name in names}
         results: _R = from_json(cls, {**values, "origin": origin, "folder": None}, source)
         fault = misfit(results)
         if fault is not None:
-            raise UserError(f"{source} cannot be right, {fault}: export the run again.")
+            raise UserError(f"{source} is not valid, {fault}: export the run again.")
         return results
 
     @classmethod
@@ -330,14 +330,14 @@ class EvaluationResults(_Results):
     @property
     def scores(self) -> Scores:
         """Scores on the split."""
-        found: Scores = getattr(self, self.split)
-        return found
+        scores: Scores = getattr(self, self.split)
+        return scores
 
     @property
     def plain_scores(self) -> Scores | None:
         """Scores without the corrections; ``None`` where there are no corrections."""
-        found: Scores | None = getattr(self, f"{self.split}_plain")
-        return found
+        scores: Scores | None = getattr(self, f"{self.split}_plain")
+        return scores
 
 
 def group_heading(results: RunResults | EvaluationResults, group: str) -> str:

@@ -60,8 +60,8 @@ def say(text: str, *, main_process: bool = True) -> None:
     """Print lines that tell how the work goes, above the progress bars; nothing where ``quiet`` was asked for.
 
     Args:
-        text: Names in it may come from elsewhere: what would command a terminal is escaped.
-        main_process: Whether this process is the one of its machine that speaks.
+        text: Control characters in it, which could command a terminal, are escaped.
+        main_process: Whether this process prints; one process of each machine does.
     """
     if not main_process or _shown is Verbosity.QUIET:
         return

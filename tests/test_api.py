@@ -165,7 +165,7 @@ def test_a_file_of_options_repeats_a_run(first: Path, lab: Any, tmp_path: Path) 
         ({"lr": "fast"}, "lr='fast' is not accepted: it must be a number."),
         ({"lr": -1}, "lr=-1.0 must be above 0."),
         ({"epochs": 0}, "epochs=0 is too small: it must be at least 1."),
-        ({"method": "ce", "beta": 0.5}, "beta= shapes mixed images, and method='ce' has unmixed ones"),
+        ({"method": "ce", "beta": 0.5}, "beta= is for mixed images, and method='ce' does not mix them"),
     ],
 )
 def test_a_value_is_refused_the_same_way_on_each_way_in(

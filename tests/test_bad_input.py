@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
         (["--resume", "nowhere"], ["--resume nowhere is not a folder"]),
         (
             ["--method", "ce", "--beta", 0.5],
-            ["--beta shapes mixed images", "--method ce"],
+            ["--beta is for mixed images", "--method ce"],
         ),
         (["--mixed-precision", "fp16"], ["fp16 needs a GPU"]),
         (["--batch-size", 1], ["--batch-size 1 is too small for the batch-norm of 'resnet20_cifar'"]),

@@ -202,7 +202,7 @@ def test_help_of_a_command_is_that_of_its_recipe(name: str, capsys: pytest.Captu
             "glmc-zoo export: error: --format tflite is not accepted: it ",
         ),
         (["convert", "--checkpoint", "x"], "glmc-zoo convert: error: --output-dir is missing: give one, such as "),
-        (["list", "all"], "glmc-zoo: error: glmc-zoo list takes no 'all': leave it out."),
+        (["list", "all"], "glmc-zoo: error: glmc-zoo list takes no arguments: leave 'all' out."),
     ],
 )
 def test_bad_input_is_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:

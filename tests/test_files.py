@@ -26,6 +26,6 @@ def test_what_utf8_cannot_hold_is_escaped(text: str, expected: str) -> None:
 
 def test_a_folder_that_is_not_utf8_is_refused_before_anything_is_done(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"^output_dir='.*\\udce9/run' is not UTF-8: give a folder whose whole path is\.$"
+        UserError, match=r"^output_dir='.*\\udce9/run' is not UTF-8: give a folder with a path in UTF-8\.$"
     ):
         check_folder(tmp_path / "caf\udce9" / "run", "")

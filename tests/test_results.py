@@ -95,15 +95,15 @@ def edited(**changes: Any) -> dict[str, Any]:
         (edited(schema=2), "x.json has schema 2, and this version reads 1: update glmc_zoo."),
         (edited(schema=0), "x.json has schema 0, and this version reads 1: export the run again."),
         (edited(method=None), "x.json lacks method: give the results of a finished run."),
-        (edited(method=3), "x.json: method holds '3', which is of another type than it should be"),
-        (edited(wall_time_s=True), "x.json: wall_time_s holds 'True', which is of another type"),
-        (edited(class_names="ab"), "x.json: class_names holds 'ab', which is of another type"),
-        (edited(class_counts=[1, 2.5]), "x.json: class_counts holds '2.5', which is of another type"),
-        (edited(class_counts=[1, True]), "x.json: class_counts holds 'True', which is of another type"),
-        (edited(model=[1]), "x.json: model holds '[1]' where an object should be"),
+        (edited(method=3), "x.json: method is '3', which has the wrong type"),
+        (edited(wall_time_s=True), "x.json: wall_time_s is 'True', which has the wrong type"),
+        (edited(class_names="ab"), "x.json: class_names is 'ab', which has the wrong type"),
+        (edited(class_counts=[1, 2.5]), "x.json: class_counts is '2.5', which has the wrong type"),
+        (edited(class_counts=[1, True]), "x.json: class_counts is 'True', which has the wrong type"),
+        (edited(model=[1]), "x.json: model is '[1]' and must be an object"),
         (edited(data={}), "x.json: data lacks name"),
         (edited(thresholds={"many": 3}), "x.json: thresholds lacks few"),
-        (edited(hardware=3), "x.json: origin: hardware holds '3'"),
+        (edited(hardware=3), "x.json: origin: hardware is '3'"),
     ],
 )
 def test_one_sentence_about_other_content(values: Any, sentence: str) -> None:
@@ -129,9 +129,11 @@ def test_a_fault_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_results_of_the_other_kind_are_named(tmp_path: Path) -> None:
     values = {"schema": SCHEMA, "method": "ce"}
-    with pytest.raises(UserError, match=r"^x.json holds results of another kind: read them by RunResults.$"):
+    with pytest.raises(UserError, match=r"^x.json holds results of another kind: read them with RunResults.load.$"):
         EvaluationResults.from_dict(values, "x.json")
-    with pytest.raises(UserError, match=r"^x.json holds results of another kind: read them by EvaluationResults.$"):
+    with pytest.raises(
+        UserError, match=r"^x.json holds results of another kind: read them with EvaluationResults.load.$"
+    ):
         RunResults.from_dict({"schema": SCHEMA, "split": "test"}, "x.json")
 
 
@@ -140,11 +142,11 @@ def test_results_of_the_other_kind_are_named(tmp_path: Path) -> None:
     [
         ({"schema": True}, "holds no results of glmc_zoo"),
         ({"schema": "1"}, "holds no results of glmc_zoo"),
-        ({"class_counts": [-1]}, "class_counts holds -1 where a count or a number from 0"),
+        ({"class_counts": [-1]}, "class_counts is -1 and must be a whole number"),
         ({"class_counts": [3]}, r"names \d+ classes and has 1 values of class_counts"),
-        ({"class_names": "ab"}, "class_names holds 'ab', which is of another type"),
-        ({"wall_time_s": "3"}, "wall_time_s holds '3', which is of another type"),
-        ({"wall_time_s": float("inf")}, "wall_time_s holds 'inf', which is of another type"),
+        ({"class_names": "ab"}, "class_names is 'ab', which has the wrong type"),
+        ({"wall_time_s": "3"}, "wall_time_s is '3', which has the wrong type"),
+        ({"wall_time_s": float("inf")}, "wall_time_s is 'inf', which has the wrong type"),
         ({"groups": {"many": 1}}, "its groups are not many, medium and few"),
         ({"intervals": {"test": {"top1": [0.1]}}}, "an interval of its scores is not two numbers"),
     ],
@@ -159,7 +161,7 @@ def test_parts_of_results_that_cannot_be_right() -> None:
     values = minimal_results().to_dict()
     parts: list[tuple[str, Any, str]] = [
         ("model", {**values["model"], "mean": [0.5]}, "input_size, mean and std of its model"),
-        ("model", {**values["model"], "parameters": True}, "parameters holds 'True'"),
+        ("model", {**values["model"], "parameters": True}, "parameters is 'True'"),
         ("test", {**vars(scores()), "top1": 1.5}, "its test score top1 is 1.5"),
         ("class_counts", [0] * len(values["class_names"]), "its class_counts hold no image"),
         ("calibration", {"images": 3, "temperature": 0.0}, "its temperature 0.0 is not positive"),

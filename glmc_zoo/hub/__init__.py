@@ -1,7 +1,7 @@
 """The Hugging Face Hub: exported folders with model cards, pushing them, and loading trained models.
 
-The three jobs are `export`, `push` and `load`; what two of them share is in `folder`, `config`, `plain_files` and
-`retry`. Nothing heavy is imported until a name is used.
+The packages are `export`, `push` and `load`; their shared modules are `folder`, `config` and `plain_files`. torch and
+timm are imported only when a name that needs them is used.
 """
 
 import lazy_loader

@@ -1,6 +1,6 @@
-"""timm's ``config.json`` of a model that somebody else may have made: each value checked before anything is built.
+"""Check timm's ``config.json`` of a model that somebody else may have made, before anything is built.
 
-What timm would do with a wrong value is a traceback, a score of NaN, or an image of 160,000 pixels a side.
+With a wrong value timm would end in a traceback, give scores of NaN, or ask for images of 160,000 pixels a side.
 """
 
 import re
@@ -40,10 +40,10 @@ def check_config(values: Any, shown: str) -> ModelConfig:
     """The checked content of a ``config.json``; messages call the file ``shown``.
 
     Raises:
-        UserError: It describes no timm model, or a value is of another type or beyond what a model can use.
+        UserError: It does not describe a timm model, or a value has a wrong type or is out of range.
     """
     if not isinstance(values, dict) or "architecture" not in values:
-        raise UserError(f"{shown} describes no timm model, it has no architecture: give an exported folder.")
+        raise UserError(f"{shown} does not describe a timm model, architecture is missing: give an exported folder.")
     inner = values.get("pretrained_cfg", values)  # old files have everything at the top level
     if not isinstance(inner, dict):
         raise _refusal(shown, "pretrained_cfg", inner, "an object")
@@ -77,10 +77,13 @@ def _refusal(shown: str, key: str, value: Any, allowed: str) -> UserError:
 
 
 def _check_arguments(arguments: Mapping[str, Any], shown: str) -> None:
-    """Refuse arguments of the network that are none, or so large that building it alone would fill the memory."""
+    """Refuse names that are not arguments of a network, and values so large that the network would fill the memory."""
     for name, value in arguments.items():
         if not name.isidentifier() or _FACTORY.fullmatch(name):
-            raise UserError(f"{shown} has {name[:40]!r} among its model_args, which is no argument of a network.")
+            raise UserError(
+                f"{shown} has {name[:40]!r} among its model_args, which is not an argument of a network: export the "
+                "model again."
+            )
         if not _is_argument(value):
             allowed = f"a truth value, a short text, a number up to {_MOST_ARGUMENT}, or lists of these"
             raise _refusal(shown, f"model_args {name[:40]}", value, allowed)
@@ -96,7 +99,7 @@ def _is_argument(value: Any, levels: int = 4) -> bool:
 
 
 def _check_statistics(inner: Mapping[str, Any], shown: str) -> None:
-    """Refuse statistics of another number of channels, and a crop that asks for huge images."""
+    """Refuse a mean or std with a wrong number of channels, and a crop that asks for huge images."""
     size = inner.get("input_size") or [3, 224, 224]
     for key in ("mean", "std"):
         if inner.get(key) is not None and len(inner[key]) != size[0]:

@@ -1,6 +1,6 @@
-"""Only plain files leave this machine: each file of an export is checked for what it is before it is copied or pushed.
+"""Check that each file of an export is a regular file, before it is copied or pushed.
 
-A link in a folder that is pushed would publish what it points to, and a pipe or a device would be waited for.
+A link in a pushed folder would publish its target, and reading a pipe or a device could wait for ever.
 """
 
 import os
@@ -31,7 +31,7 @@ def exported_files(folder: Path) -> dict[str, bytes | Path]:
             why = "pickles are not pushed, since loading one can run code"
             raise UserError(f"{folder} holds {name}, and {why}: move it away.")
         if name not in EXPORTED_FILES and not _is_plot(path, folder / PLOTS_FOLDER):
-            raise UserError(f"{folder} holds {name}, which no export writes and which is not pushed: move it away.")
+            raise UserError(f"{folder} holds {name}, which is not a file of an export and is not pushed: move it away.")
         files[name] = path if name in _TENSORS else read_plain(path, folder)
     return files
 
@@ -48,7 +48,7 @@ def copy_plots(source: Path, target: Path) -> list[str]:
     for path in _walk(source):
         if not _is_plot(path, source):
             name = path.relative_to(source).as_posix()
-            raise UserError(f"{source} holds {name}, which is no plot and is not exported: move it away.")
+            raise UserError(f"{source} holds {name}, which is not a plot and is not exported: move it away.")
         plots[path.name] = read_plain(path, source)
     target.mkdir()
     for name, content in plots.items():
@@ -103,7 +103,7 @@ def _check(status: os.stat_result, name: str, folder: Path) -> None:
     if stat.S_ISLNK(status.st_mode):
         fault = "a link, and what it points to is not exported or pushed: replace it by a file"
     elif not stat.S_ISREG(status.st_mode):
-        fault = "a pipe, a socket or a device and no regular file: move it away"
+        fault = "a pipe, a socket or a device, not a regular file: move it away"
     elif status.st_nlink > 1:
         fault = "a hard link, the same file as another one elsewhere: replace it by a copy"
     else:

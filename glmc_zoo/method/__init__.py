@@ -1,6 +1,6 @@
-"""The algorithm as plain PyTorch on tensors; knows nothing of data sets, files or the Hub.
+"""The algorithm in plain PyTorch on tensors, without data sets, files or the Hub.
 
-Nothing heavy is imported until a name is used: the registry and the switches need neither torch nor timm.
+torch and timm are imported when a name that needs them is used; the registry and the switches do not.
 """
 
 import lazy_loader

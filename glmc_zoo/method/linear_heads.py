@@ -1,7 +1,7 @@
 """Many linear classifiers on the same features, trained together to the minimum of their losses.
 
-The loss of a classifier is convex: it has one minimum, and no learning rate to choose. All classifiers take their steps
-together, so that one product of matrices serves them all.
+The loss of a linear classifier is convex: it has one minimum, and no learning rate has to be chosen. All classifiers
+take their steps together, with one matrix product for all of them.
 """
 
 from collections.abc import Callable
@@ -72,24 +72,24 @@ class Directions:
 
     @classmethod
     def of(cls, features: Tensor) -> "Directions":
-        """Those of features (N, D)."""
+        """The directions of features (N, D)."""
         mean = features.mean(dim=0)
         centred = features - mean
         variance, axes = torch.linalg.eigh(centred.T @ centred / len(features))
-        # What varies by rounding alone is left out: no classifier is to learn from it.
+        # Axes whose variance is only rounding error are left out: a classifier must not learn from them.
         real = variance > 4 * torch.finfo(variance.dtype).eps * variance.max()
         return cls(mean, axes, torch.where(real, variance, 0), (centred @ axes) * real)
 
 
 def class_means(features: Tensor, labels: Tensor, classes: int, rows: Tensor) -> Tensor:
-    """Mean of the features (N, D) of each class, images weighted by ``rows`` (N,): (C, D), 0 for a class without."""
+    """Mean features (C, D) of each class over features (N, D) weighted by ``rows`` (N,); 0 for a class without any."""
     hits = torch.nn.functional.one_hot(labels, classes).to(features) * rows[:, None]
     means: Tensor = hits.T @ features / hits.sum(dim=0)[:, None].clamp_min(1e-12)
     return means
 
 
 def mean_anchor(means: Tensor, scale: float) -> Tensor:
-    """Weights (C, D) in the direction of each class mean from the middle of all, each of length ``scale``."""
+    """Weights (C, D) of length ``scale`` that point from the mean of all class means to each class mean."""
     directions = means - means.mean(dim=0)
     lengths: Tensor = torch.linalg.vector_norm(directions, dim=1, keepdim=True)
     return directions * (scale / lengths.clamp_min(1e-12))
@@ -107,21 +107,21 @@ def fit_heads(
 ) -> LinearHeads:
     """Minimise, for every problem, the mean cross-entropy plus ``weight_decay / 2`` times the squared distance.
 
-    The distance is that of the weights from the anchor; the bias is free. Steps are accelerated (Nesterov), and the
-    momentum starts anew where it points uphill (O'Donoghue and Candes, 2015).
+    The distance is between the weights and the anchor; the bias is not penalised. Steps use Nesterov momentum, which
+    restarts at 0 when it points uphill (O'Donoghue and Candes, 2015).
 
     Args:
         features: float (N, D); the result has their type.
         labels: int64 (N,).
-        problems: What is trained.
-        tolerance: A classifier is done when no step would change a logit of the training images by more than this,
-            measured as a root mean square.
-        most_steps: Where training ends in any case.
-        directions: Those of the features, where they are known already.
-        progress: Called with the share that is done, from 0 to 1.
+        problems: The classifiers to train.
+        tolerance: A classifier is done when a step changes the logits of the training images by less than this, as a
+            root mean square.
+        most_steps: Largest number of steps.
+        directions: `Directions` of the features, if they were computed before.
+        progress: Called with the finished share of the work, from 0 to 1.
 
     Returns:
-        The classifiers, for features as they came.
+        The classifiers, for features that are not centred or rotated.
     """
     directions = directions or Directions.of(features)
     heads, classes, _ = problems.anchor.shape

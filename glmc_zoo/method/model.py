@@ -16,7 +16,7 @@ from glmc_zoo.method.losses import GLMCOutput
 def backbone_config(backbone: str) -> dict[str, Any]:
     """timm's configuration of a model name: ``input_size``, ``mean``, ``std``, ``interpolation`` and so on.
 
-    For a name with a source prefix (``hf-hub:org/name``, ``local-dir:folder``) it is read from beside the weights.
+    For a name with a source prefix (``hf-hub:org/name``, ``local-dir:folder``) the ``config.json`` there is read.
 
     Raises:
         UserError: timm does not know the name or its tag, or the prefixed source cannot be read.
@@ -73,7 +73,7 @@ def create_backbone(
         if "unexpected keyword argument" not in str(error):
             raise _not_built(backbone, image_size, error) from error
         raise UserError(
-            f"Backbone {backbone!r} does not take one of the options given ({error}); leave it out."
+            f"Backbone {backbone!r} does not take one of these arguments ({error}): leave it out."
         ) from error
     except (ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RuntimeError, ValueError) as error:
         raise _not_built(backbone, image_size, error) from error
@@ -87,10 +87,13 @@ def _not_built(backbone: str, image_size: int | None, error: Exception) -> UserE
 
 @torch.no_grad()
 def check_backbone(model: Any, image_size: int) -> None:
-    """Refuse a model that is not timm's or cannot carry GLMC's heads, with a `UserError` before any training.
+    """Refuse a model that is not timm's or that cannot have GLMC's heads, before any training.
 
-    The heads read ``forward_head(forward_features(x), pre_logits=True)``. The model's own classifier, one linear layer,
-    applied to that must give the model's output; otherwise the trained classifier would not be the exported one.
+    The heads read ``forward_head(forward_features(x), pre_logits=True)``. The model's own classifier must be one linear
+    layer that turns these features into the model's output. Otherwise export would not use the trained classifier.
+
+    Raises:
+        UserError: One of these conditions does not hold, or the model refuses square images of ``image_size`` pixels.
     """
     if not hasattr(model, "default_cfg"):
         raise UserError(
@@ -108,7 +111,7 @@ def check_backbone(model: Any, image_size: int) -> None:
         )
     training = model.training
     model.eval()
-    channels, _, native = get_model_input_config(model)["input_size"]
+    channels = get_model_input_config(model)["input_size"][0]
     try:
         # A fixed pattern rather than random numbers: the check must not advance the global generator.
         probe = torch.linspace(-1, 1, 2 * channels * image_size**2).reshape(2, channels, image_size, image_size)
@@ -122,9 +125,12 @@ def check_backbone(model: Any, image_size: int) -> None:
         )
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
+        # The registered size: the configuration of the model itself follows ``img_size``, which was just refused.
+        native = model.default_cfg["input_size"][-1]
+        example = "" if native == image_size else f", such as its native {native}"
         raise UserError(
-            f"Backbone {name!r} refuses images of {image_size} x {image_size} pixels ({reason}); "
-            f"give an image_size= that it accepts, such as its native {native}."
+            f"Backbone {name!r} refuses images of {image_size} x {image_size} pixels ({reason}): "
+            f"give an image_size= that it accepts{example}."
         ) from error
     finally:
         model.train(training)
@@ -136,7 +142,7 @@ def check_backbone(model: Any, image_size: int) -> None:
 
 
 class GLMCModel(nn.Module):
-    """A timm model, whole, with the three heads that GLMC adds for training.
+    """A whole timm model with the three heads that GLMC adds for training.
 
     timm's own classifier is the re-balanced one, the only one used at inference, so `timm_model` is exported as it is.
     The wrapper adds the conventional classifier, the projection ``Linear(d, p)`` and the prediction ``Linear(p, p)``
@@ -146,8 +152,8 @@ class GLMCModel(nn.Module):
         backbone: Name of a timm model, or a timm model with a classifier.
         num_classes: Number of classes ``C``.
         projection_dim: ``p``; by default 128 for networks for images of up to 32 pixels, else 256.
-        consistency: Whether there are projection and prediction; without them the model has `forward_view` alone.
-        pretrained: Start from timm's pretrained weights; the classifier is a new one.
+        consistency: Whether to add projection and prediction; without them only `forward_view` can be called.
+        pretrained: Start from timm's pretrained weights, with a new classifier.
         image_size: Side of the square images in pixels; by default the backbone's native size.
         timm_kwargs: Passed to ``timm.create_model``.
 
@@ -222,15 +228,15 @@ class GLMCModel(nn.Module):
             features = self._pre_logits(torch.cat((x_global, x_local)))
         else:
             features = torch.cat((self._pre_logits(x_global), self._pre_logits(x_local)))
-        # The heads are linear, so one call gives the same as two, but reads their weights and adds up their gradients
-        # once. With thousands of classes that is a good part of a step.
+        # The heads are linear, so one call gives the same result as two. It reads the weights and adds up the gradients
+        # only once, which saves much of a step with thousands of classes.
         projection, classifier = self.projector(features), self.timm_model.get_classifier()
         outputs = (self.conventional_classifier(features), classifier(features), projection, self.predictor(projection))
         halves = [output.chunk(2) for output in outputs]
         return GLMCOutput(*(half[0] for half in halves)), GLMCOutput(*(half[1] for half in halves))
 
     def training_heads(self) -> dict[str, Tensor]:
-        """Tensors, by name, of the heads that the exported timm model lacks: training can continue from them."""
+        """Tensors of the three added heads by name; the exported timm model lacks them, further training needs them."""
         return {key: value for key, value in self.state_dict().items() if not key.startswith("timm_model.")}
 
     def load_training_heads(self, heads: dict[str, Tensor], *, same_classes: bool) -> list[str]:

@@ -81,8 +81,8 @@ def fold_corrections(
     if logit_adjustment is not None:
         if bias is None or class_counts is None:
             raise UserError(
-                f"logit_adjustment={logit_adjustment:g} shifts the bias of the classifier, and this one has none: "
-                "leave save= out."
+                f"logit_adjustment={logit_adjustment:g} shifts the bias of the classifier, and this one has no bias: "
+                "leave save= out to correct the logits without changing the model."
             )
         bias = adjust_logits(bias, class_counts, logit_adjustment)
     scale = 1.0 if temperature is None else temperature

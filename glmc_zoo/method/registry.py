@@ -1,6 +1,6 @@
-"""Methods, losses and samplers by name: the built-in ones, and those of the user's own files and notebooks.
+"""Methods, losses and samplers by name: built-in ones, and those in files and notebooks of the user.
 
-Nothing heavy is imported here: the module that defines a built-in one is imported when it is asked for.
+The module that defines a built-in one is imported only when it is needed, so that this module loads quickly.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _NOTEBOOK = Path("<notebook>")
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered function and where it was registered; a call passes those keywords on that the function takes."""
+    """A registered function and the file that registered it; a call drops keywords that the function does not take."""
 
     function: Callable[..., Any]
     title: str | None
@@ -73,7 +73,7 @@ def register_method(name: str, *, title: str | None = None, views: int = 1, part
         name: Lower-case letters, digits and underscores, a letter first.
         title: The method in words, for model cards.
         views: Augmented views of each image, 1 or 2.
-        partners: Whether each batch comes with a second, re-balanced one to mix it with. The task then needs
+        partners: Whether each batch is mixed with a second, re-balanced batch. The task then needs
             ``draw(height, width, generator)`` and ``mix(first, second, targets, second_targets, mix=)``, as `GLMCTask`;
             a ``draw`` with a keyword ``step`` gets the number of the batch within the training.
 
@@ -88,12 +88,16 @@ def register_method(name: str, *, title: str | None = None, views: int = 1, part
 def register_loss(name: str, *, title: str | None = None) -> Callable[[F], F]:
     """Decorator for a loss: a baseline method of this name, and a choice for GLMC's re-balanced branch.
 
-    It decorates a class or function that is called with ``class_counts: list[int]``, and by name with those of
-    ``prior_tau``, ``sampler_power`` and ``class_weight_power`` that its signature takes (``sampler_power`` is 0 in a
-    baseline, which has no partners). That gives ``loss(logits (B, C), target) -> 0-d tensor``, where ``target`` is
-    what `torch.nn.functional.cross_entropy` takes: class indices ``(B,)`` in a baseline, class probabilities ``(B, C)``
-    in GLMC and in a baseline on mixed images. If the loss has ``set_epoch(epoch, epochs)``, that is called at the start
-    of every epoch.
+    It decorates a class or function that makes the loss. The argument is ``class_counts: list[int]``; if its signature
+    has ``prior_tau``, ``sampler_power`` or ``class_weight_power``, it gets these as keywords too (``sampler_power`` is
+    0 in a baseline, which has no partners).
+
+    The loss is called as ``loss(logits (B, C), target) -> 0-d tensor``. As in `torch.nn.functional.cross_entropy`,
+    ``target`` holds class indices ``(B,)`` in a baseline, and class probabilities ``(B, C)`` in GLMC and in a baseline
+    on mixed images. If the loss has ``set_epoch(epoch, epochs)``, it is called at the start of every epoch.
+
+    Raises:
+        UserError: The name is malformed or belongs to something else.
     """
     return _register("loss", name, title)
 
@@ -102,6 +106,9 @@ def register_sampler(name: str, *, title: str | None = None) -> Callable[[F], F]
     """Decorator for a function ``(labels (N,), class_counts) -> (N,)``: weights for drawing the partners of GLMC.
 
     ``labels`` is an int64 tensor. The function may take ``sampler_power`` by name.
+
+    Raises:
+        UserError: The name is malformed or belongs to something else.
     """
     return _register("sampler", name, title)
 
@@ -109,7 +116,7 @@ def register_sampler(name: str, *, title: str | None = None) -> Callable[[F], F]
 def _register(kind: Kind, name: str, title: str | None, views: int = 1, partners: bool = False) -> Callable[[F], F]:
     if not re.fullmatch("[a-z][a-z0-9_]*", name):
         raise UserError(f"name={name!r} is not accepted: give lower-case letters, digits and underscores, as my_loss.")
-    source = sys._getframe(2).f_code.co_filename  # of whoever applies the decorator
+    source = sys._getframe(2).f_code.co_filename  # the file that applies the decorator
     file, content = Path(source).resolve(), "".join(linecache.getlines(source)).encode()
     if file.is_file():
         content = file.read_bytes()
@@ -129,7 +136,7 @@ def _register(kind: Kind, name: str, title: str | None, views: int = 1, partners
 
 
 def _other_owner(kind: Kind, name: str, new: Entry) -> str | None:
-    """Who else has the name; ``None`` where it is free, or where the same function was registered before."""
+    """The other owner of the name; ``None`` if the name is free or the same function was registered before."""
     if (kind, name) == ("loss", "reweighted"):  # GLMC's own branch
         return "glmc_zoo"
     # A loss is a baseline method of its name, so methods and losses share their names.
@@ -164,7 +171,7 @@ def _names(kind: Kind) -> list[str]:
 
 
 def get_registered(name: str) -> Entry:
-    """What is registered as the method, or else the loss, of this name; a `UserError` where it is unknown."""
+    """The registered loss or method of this name; a `UserError` if it is unknown."""
     return _find("loss" if name in loss_names() else "method", name)
 
 
@@ -233,7 +240,7 @@ def load_plugin(path: str | PathLike[str]) -> PluginFacts:
     facts = _facts(key for key, entry in _ENTRIES.items() if entry.file == file)
     if not facts:
         raise UserError(
-            f"{plugin} registers nothing of its own: decorate what it defines with register_method, register_loss or "
+            f"{plugin} registers nothing: decorate its functions or classes with register_method, register_loss or "
             "register_sampler of glmc_zoo."
         )
     return facts[0]

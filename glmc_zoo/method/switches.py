@@ -1,6 +1,6 @@
-"""The switches of GLMC as one typed object, and the presets that decide them.
+"""The switches of GLMC as options, and the presets with their values.
 
-A new switch is one line here and its use in `GLMCTask`; where presets differ, its values are in `PRESETS`.
+A new switch is a field here and is used in `GLMCTask`. If presets set it, its values are in `PRESETS`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Preset = Literal["official", "paper", "tuned"]
 Reduction = Literal["sum", "mean"]
 TwoViews = Literal["mixup_cutmix", "mixup", "cutmix"]
-"""What makes the two views of a step: the published pair, or one kind for both, as in an ablation."""
+"""How the two views of a step are mixed: the published pair, or both in the same way, for ablations."""
 Views = Literal["auto", "none", "alternate", "mixup", "cutmix", "mixup_cutmix"]
 """How a step mixes its images; ``auto`` is decided by the length of the training, see `glmc_zoo.options.length`."""
 
@@ -28,25 +28,29 @@ _PRESET = "the preset"
 
 @dataclass(frozen=True, kw_only=True)
 class GLMCSwitches(OptionGroup):
-    """How GLMC mixes, draws its partners and weighs its losses; `preset_switches` fills in what a preset decides."""
+    """How GLMC mixes images, samples partners and weights its losses; `preset_switches` has the values of a preset."""
 
     rebalanced_loss: str = option(
-        "re-balanced branch of GLMC: reweighted as published, or a loss",
+        "loss of GLMC's re-balanced branch: reweighted, as published, or another loss",
         decided_by=_PRESET,
         choices=lambda: ["reweighted", *loss_names()],
     )
     prior_tau: float = option(
-        "of balanced softmax: 1 as published, more for a wider margin of rare classes", decided_by=_PRESET, at_least=0
+        "margin of balanced softmax: 1 as published, more for a wider margin of rare classes",
+        decided_by=_PRESET,
+        at_least=0,
     )
-    sampler: str = option("how the images of the second loader are drawn", default="power", choices=sampler_names)
+    sampler: str = option("how partner images are sampled", default="power", choices=sampler_names)
     sampler_power: float = option(
-        "q: images of the second loader drawn with weight n ** -q", decided_by=_PRESET, at_least=0
+        "q: partner images are sampled with weight n ** -q, n being the images of their class",
+        decided_by=_PRESET,
+        at_least=0,
     )
     class_weight_power: float = option(
         "k: re-weighted labels use class weights n ** -k", decided_by=_PRESET, at_least=0
     )
     cumulative_power: float = option(
-        "re-balanced loss takes over as (epoch / epochs) ** this", decided_by=_PRESET, above=0
+        "the share of the re-balanced loss grows as (epoch / epochs) to this power", decided_by=_PRESET, above=0
     )
     constant_alpha: float | None = option(
         "share of the conventional loss in every epoch, 0 to 1, instead of the cumulative schedule",
@@ -55,25 +59,25 @@ class GLMCSwitches(OptionGroup):
     )
     consistency_weight: float = option("gamma: weight of the consistency loss", decided_by=_PRESET, at_least=0)
     beta: float = option("both parameters of the Beta distribution of the mixing share", decided_by=_PRESET, above=0)
-    correct_lam: bool = option("label the CutMix view by the area really pasted", decided_by=_PRESET)
-    reduction: Reduction = option("cross-entropies of the two views: their sum, or their mean", decided_by=_PRESET)
+    correct_lam: bool = option("label CutMix by the area that was actually pasted", decided_by=_PRESET)
+    reduction: Reduction = option("how the cross-entropies of the two views are combined", decided_by=_PRESET)
     views: Views = option(
-        "how steps mix; none: not; alternate: one view, MixUp and CutMix in turn; auto: by the length",
+        "how a step mixes images; none: not at all; alternate: one view, MixUp and CutMix in turn; auto: by the length",
         decided_by=_PRESET,
     )
     joint_views: bool = option(
-        "both views in one batch through the encoder (another batch-norm, see docs)", default=False
+        "send both views through the encoder in one batch: faster, but batch-norm sees both together", default=False
     )
     projection_dim: int | None = option(
-        "width of projection and prediction",
+        "width of the projection and prediction heads",
         default=None,
         decided_by="the backbone: 128 for CIFAR networks, else 256",
         at_least=1,
     )
     mix_off_epochs: int | None = option(
-        "the last so many epochs train on unmixed images",
+        "number of epochs at the end that train on unmixed images",
         default=None,
-        decided_by="0, or by views auto",
+        decided_by="0; with views auto, a quarter",
         at_least=0,
     )
     unmixed_share: float = option(
@@ -81,11 +85,11 @@ class GLMCSwitches(OptionGroup):
     )
 
     def check(self) -> None:
-        """Refuse a share above 1, and joint views where there is one view."""
+        """Refuse a share above 1."""
         for name in ("constant_alpha", "unmixed_share"):
             value = getattr(self, name)
             if value is not None and value > 1:
-                raise UserError(f"{name}={value!r} must lie in 0 to 1.")
+                raise UserError(f"{name}={value!r} must be between 0 and 1.")
 
     @property
     def mixes_baseline(self) -> bool:
@@ -94,10 +98,7 @@ class GLMCSwitches(OptionGroup):
 
     @property
     def two_views(self) -> bool:
-        """Whether GLMC has two views a step, and so a consistency loss; with ``alternate`` it has one.
-
-        ``auto``, which nothing has decided yet, stands for two as well.
-        """
+        """Whether GLMC has two views a step and a consistency loss; ``auto`` counts as two until it is resolved."""
         return self.views != "alternate"
 
 
@@ -115,7 +116,7 @@ _OFFICIAL: dict[str, Any] = {
     "prior_tau": 1.0,
     "views": "mixup_cutmix",
 }
-# What the text of the paper says.
+# The values in the text of the paper.
 _PAPER = {"beta": 0.5, "correct_lam": True, "sampler_power": 2.0, "reduction": "mean"}
 # For data without published settings: chosen on held-out images of training sets, see docs/settings.md.
 _TUNED = {
@@ -145,6 +146,6 @@ class MethodSetup:
 
     class_counts: list[int]  # training images of each class, (C,)
     epochs: int
-    switches: GLMCSwitches  # those of GLMC; a loss may take some of them, see `register_loss`
+    switches: GLMCSwitches  # a loss may take some of them, see `register_loss`
     image_size: int  # side of the square images in pixels
     make_backbone: Callable[[], nn.Module]  # a timm model with C classes, not yet checked for carrying other heads

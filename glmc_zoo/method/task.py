@@ -20,7 +20,7 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
 class LossTask(ClassificationTask):
-    """timm's classification task with a loss as `register_loss` describes; the loss learns which epoch begins."""
+    """timm's classification task with a registered loss, whose ``set_epoch`` is called; see `register_loss`."""
 
     def __init__(self, model: nn.Module, criterion: Criterion, epochs: int) -> None:
         super().__init__(model, criterion=criterion, verbose=False)
@@ -52,7 +52,7 @@ class MixedLossTask(LossTask):
         except (IndexError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(
                 f"views={switches.views!r} mixes labels, and the loss refuses class probabilities ({error}): leave "
-                "views= out, or write the loss for them as well."
+                "views= out, or let the loss accept probabilities (B, C) too."
             ) from error
 
     def set_epoch(self, epoch: int) -> None:
@@ -82,10 +82,15 @@ class MixedLossTask(LossTask):
 class GLMCTask(TrainingTask):
     """The views of a step through the model and the cumulative loss, in one ``forward``.
 
-    There are two views with a consistency loss between them, or with the views ``alternate`` one. Accelerate or DDP
-    wraps the task, so they see a single forward per step. Mixing has no parameters and is done before that, by `mix`.
-    ``class_counts`` are the training images of each class, ``epochs`` the length of the cumulative schedule, ``kwargs``
-    those of `timm.task.TrainingTask`.
+    A step has two views with a consistency loss between them, or one view if the switch ``views`` is ``alternate``.
+    Accelerate or DDP wraps the task and sees one forward call a step. Mixing has no parameters; `mix` does it before.
+
+    Args:
+        model: With projection and prediction if there are two views.
+        class_counts: Training images of each class, ``C`` numbers.
+        epochs: Length of the cumulative schedule.
+        switches: Switches of GLMC; ``views`` must not be ``none``.
+        kwargs: Passed to `timm.task.TrainingTask`.
     """
 
     class_weights: Tensor
@@ -195,13 +200,13 @@ class GLMCTask(TrainingTask):
 
 def _make_criterion(name: str, class_counts: list[int], switches: GLMCSwitches, sampler_power: float) -> Criterion:
     offered = {"prior_tau": switches.prior_tau, "class_weight_power": switches.class_weight_power}
-    wrong = f"The loss {name!r} is not what register_loss asks for: called with class_counts, it gives a function"
+    needed = f"The loss {name!r} must return a function of logits and target when it is called with class_counts"
     try:
         criterion = get_loss(name)(class_counts, sampler_power=sampler_power, **offered)
     except TypeError as error:
-        raise UserError(f"{wrong} of logits and target ({error}).") from error
+        raise UserError(f"{needed}, and the call fails ({error}): correct it.") from error
     if not callable(criterion):
-        raise UserError(f"{wrong} of logits and target, and not {type(criterion).__name__}.")
+        raise UserError(f"{needed}, and it returns {type(criterion).__name__}: correct it.")
     return criterion
 
 
@@ -213,7 +218,7 @@ def _draw(
     switches: GLMCSwitches, size: tuple[int, int], generator: torch.Generator | None, step: int, *, unmixed: bool
 ) -> Mix:
     share = switches.unmixed_share
-    # A share of 0 takes no random number: the published settings draw what they always drew.
+    # With a share of 0 no random number is used, so that the published settings keep their random numbers.
     if unmixed or (share > 0 and float(torch.rand((), generator=generator)) < share):
         return Mix(1.0, (0, 0, 0, 0), size)
     mix = draw_mix(*size, beta=switches.beta, generator=generator)

@@ -33,7 +33,7 @@ def class_weights(counts: Sequence[int] | Tensor, power: float) -> Tensor:
 
     Args:
         counts: Training images of each class, ``(C,)``; a `UserError` where one is not positive.
-        power: 0 weighs all classes alike, 1 by inverse frequency; the published recipes use 1.0 to 1.2.
+        power: 0 gives all classes the same weight, 1 the inverse frequency; the published recipes use 1.0 to 1.2.
 
     Returns:
         float32 tensor ``(C,)``.
@@ -46,8 +46,8 @@ def class_balanced_weights(counts: Sequence[int] | Tensor, beta: float = 0.9999)
 
     Source: Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019, section 4.
 
-    ``beta`` 0 weighs all classes alike; the nearer it is to 1, which is excluded, the nearer the weights come to
-    inverse frequency. ``counts`` and result are as in `class_weights`.
+    ``beta`` 0 gives all classes the same weight. The nearer it is to 1, which is excluded, the nearer the weights come
+    to the inverse frequency. ``counts`` and the result are as in `class_weights`.
     """
     if not 0 <= beta < 1:
         raise UserError(f"The beta {beta} of class-balanced weights must lie in 0 to 1, 1 excluded; 0.9999 is usual.")
@@ -105,8 +105,8 @@ def log_prior(
         sampler_power: When given, ``share`` of the images come from a second sampler that draws them with weight
             ``n ** -sampler_power``. The frequencies are then the weighted mean of those of both samplers (at 0 they are
             the plain ones).
-        tau: 1 is balanced softmax; the excess over 1 counts the frequencies of ``counts`` once more with that power,
-            whatever the samplers, so that rare classes get a wider margin.
+        tau: 1 is balanced softmax. More gives rare classes a wider margin: ``tau - 1`` times the logarithm of the
+            frequencies of ``counts`` is added, whatever the samplers.
         sampled: For another second sampler: how often it draws each class, ``(C,)``, on any scale.
         share: Share of the second sampler; 1/2 in GLMC, where the mixing share is 1/2 on average.
 

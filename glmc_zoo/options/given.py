@@ -13,7 +13,7 @@ from glmc_zoo.options.sections import Command
 
 @dataclass(frozen=True)
 class Given:
-    """What was given, and by which way; an option that nobody gave is in neither mapping."""
+    """The options that were given, by where they were given; an option that was not given is in neither mapping."""
 
     explicit: dict[str, Any] = field(default_factory=dict)
     """From the command line, or keyword arguments in Python."""
@@ -23,7 +23,7 @@ class Given:
     """The command, or the Python call."""
 
     def get(self, name: str) -> Any:
-        """The value of an option; ``explicit`` overrides the file; ``None`` where neither has it."""
+        """The value of an option; ``explicit`` overrides the file; ``None`` if it was not given."""
         return self.explicit.get(name, self.file.get(name))
 
     def __contains__(self, name: str) -> bool:
@@ -31,28 +31,34 @@ class Given:
 
     @property
     def values(self) -> dict[str, Any]:
-        """All of it; ``explicit`` overrides the file."""
+        """All options that were given; ``explicit`` overrides the file."""
         return self.file | self.explicit
 
 
-def given_options(command: Command, explicit: Mapping[str, Any], called: str) -> Given:
-    """Check and convert what was given to a command, and read the file that its ``config`` names.
+def given_options(command: Command, explicit: Mapping[str, Any], call: str) -> Given:
+    """Check and convert the options of a command, and read the file that its option ``config`` names.
 
-    In ``explicit``, ``None`` stands for an option that was not given; ``called`` is the command line or Python call.
+    Args:
+        command: The command that is run.
+        explicit: Values by option name; ``None`` stands for an option that was not given.
+        call: The whole command line or Python call, for the results.
+
+    Raises:
+        UserError: An option is unknown, or a value has the wrong type, or the file cannot be read.
     """
     values = dict(explicit)
     path = values.pop("config", None)
     file = {} if path is None else read_config(config_path(convert("config", path, str)), command)
     _load_plugins(command, values, file)
-    return Given(_converted(command, values, ""), file, called)
+    return Given(_converted(command, values, ""), file, call)
 
 
 def _converted(command: Command, values: Mapping[str, Any], where: str) -> dict[str, Any]:
     types, converted = command.types, {}
     for name, value in values.items():
         if name not in types:
-            gone = command.refused.get(name)
-            raise UserError(gone or f"{where or 'The option '}{name}= is unknown.{did_you_mean(name, list(types))}")
+            refusal = command.refused.get(name)
+            raise UserError(refusal or f"{where or 'The option '}{name}= is unknown.{did_you_mean(name, list(types))}")
         if value is not None:
             converted[name] = convert(name, value, types[name])
     return converted
@@ -72,7 +78,7 @@ def _load_plugins(command: Command, explicit: Mapping[str, Any], file: dict[str,
 def read_config(path: Path, command: Command) -> dict[str, Any]:
     """Read a YAML file of options, by option name.
 
-    The key ``about`` is no option: recipe files describe themselves there.
+    The key ``about`` is not an option and is left out: recipe files hold a description of themselves there.
     """
     loaded = read_yaml(path, f"config={str(path)!r}", fix="Give a file with 'option: value' lines.")
     if loaded is None:
@@ -96,10 +102,10 @@ def recipes_folder() -> Path:
 
 
 def config_path(name: str) -> Path:
-    """The file that ``config`` names: a path, or the name of one of those in ``recipes/configs``."""
+    """The file that ``config`` names: a path, or the name of a file in ``recipes/configs`` without its suffix."""
     path = Path(name).expanduser()
     if path.is_file() or path.suffix or len(path.parts) > 1:
-        return path  # whoever reads it reports a missing file
+        return path  # `read_config` reports a missing file
     known = sorted(file.stem for file in (recipes_folder() / "configs").glob("*.yaml"))
     if name in known:
         return recipes_folder() / "configs" / f"{name}.yaml"

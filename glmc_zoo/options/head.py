@@ -1,4 +1,4 @@
-"""The options of a classifier that is trained on features (``tune="head"``), and what has no effect on it."""
+"""Which options have no effect on a classifier that is trained on features (``tune="head"``), and the reverse."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -45,6 +45,6 @@ def refuse_head_options(values: Mapping[str, Any]) -> None:
     idle = [name for name in values if name in HEAD_OPTIONS]
     if values.get("tune") == "head" and idle:
         raise UserError(
-            f"{idle[0]}= is for a classifier that is trained on features, and what was asked for needs the training "
-            "loop: leave it out, or leave out the method, its preset and its switches."
+            f"{idle[0]}= is for a classifier that is trained on features, and a method, a preset or a switch of GLMC "
+            f"needs the training loop: leave {idle[0]}= out, or leave these out."
         )

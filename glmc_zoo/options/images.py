@@ -6,22 +6,24 @@ from typing import Literal
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import MOST_PROCESSES, OptionGroup, option
 
-_WORKERS = "processes that load images, per process; 0: it loads them itself"
+_WORKERS = "processes that load images, for each process of the run; 0: it loads them itself"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageOptions(OptionGroup):
-    """Size, augmentation and workers; ``None`` is what the data set, the backbone or the machine decides."""
+    """Size, augmentation and workers; with ``None`` the data set, the backbone or the machine decides."""
 
     image_size: int | None = option(
         "side of the images in pixels", default=None, decided_by="the data set or the backbone", at_least=1, below=4097
     )
     augment: Literal["crop_flip", "shift", "large"] | None = option(
-        "augmentation of the training images", default=None, decided_by="the data set"
+        "augmentation of training images: random crop and mirroring, random crop alone, or as for ImageNet",
+        default=None,
+        decided_by="the data set",
     )
     auto_augment: str | None = option(
-        "timm's policy for each view, e.g. original, rand-m9-mstd0.5-inc1, augmix-m3-w3; after crop and mirroring, in "
-        "place of colour jitter",
+        "timm's policy for each view, e.g. original, rand-m9-mstd0.5-inc1, augmix-m3-w3; it follows crop and mirroring "
+        "and replaces colour jitter",
         default=None,
     )
     random_erasing: float | None = option(
@@ -38,13 +40,13 @@ class ShotOptions(OptionGroup):
     """Shot groups: which classes count as many-, medium- and few-shot."""
 
     many_threshold: int = option("classes with more training images than this are many-shot", default=100)
-    few_threshold: int = option("classes with fewer training images are few-shot", default=20, at_least=0)
+    few_threshold: int = option("classes with fewer training images than this are few-shot", default=20, at_least=0)
     groups: Literal["thresholds", "terciles"] = option(
-        "shot groups by the two thresholds, or a third of the classes each", default="thresholds"
+        "form shot groups by the two thresholds, or of a third of the classes each", default="thresholds"
     )
 
     def check(self) -> None:
-        """Refuse thresholds that do not order the groups."""
+        """Refuse a few-shot threshold above the many-shot threshold."""
         if self.few_threshold > self.many_threshold:
             raise UserError(
                 f"few_threshold={self.few_threshold} must not exceed many_threshold={self.many_threshold}: lower one, "
@@ -62,5 +64,5 @@ class InferenceOptions(OptionGroup):
         "side of the images in pixels", default=None, decided_by="the model", at_least=1, below=4097
     )
     mixed_precision: Literal["no", "fp16", "bf16", "auto"] | None = option(
-        "autocast; auto: bf16 where the device has it", default=None, decided_by="`accelerate config`"
+        "precision of autocast; auto: bf16 if the device supports it", default=None, decided_by="`accelerate config`"
     )

@@ -1,7 +1,8 @@
-"""What the length of a training decides: epochs from passes, and how much the preset ``tuned`` mixes.
+"""The length of a training: epochs computed from passes, and how the preset ``tuned`` mixes images by the length.
 
-The network passes over the training set once an epoch for each view of a step, and SAM passes over the views once more.
-Equal passes take about equal time, equal epochs do not: GLMC's two views take twice the time of a baseline.
+A pass sends as many images through the network as the training set has. An epoch has one pass for each view of a step,
+and SAM doubles them. Equal passes take about equal time; equal epochs do not, as GLMC's two views take twice the time
+of a baseline's one view.
 """
 
 import dataclasses
@@ -12,9 +13,9 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, SecondStage
 
 MIXING_PASSES = 40
-"""Fewest passes with which mixing is chosen."""
+"""Mixing is chosen from this number of passes on."""
 MIXING_IMAGES = 300_000
-"""Fewest images that go through the network with which mixing is chosen."""
+"""Mixing is chosen from this number of images through the network on, counted over all passes."""
 UNMIXED_END = 0.25
 """Share of the epochs, at the end, that train on unmixed images."""
 
@@ -24,7 +25,7 @@ class Decision(NamedTuple):
 
     options: RunOptions
     sentence: str | None
-    """What was decided and why; ``None`` where there was nothing to decide."""
+    """What was decided and why, for the screen; ``None`` if there was nothing to decide."""
 
 
 def passes_of_epoch(views: int, sam_every: int | None) -> float:
@@ -33,30 +34,34 @@ def passes_of_epoch(views: int, sam_every: int | None) -> float:
 
 
 def epochs_of(passes: int, views: int, sam_every: int | None) -> int:
-    """The most epochs that take no more than ``passes``; a `UserError` where that is not one."""
+    """The largest number of epochs that takes at most ``passes`` passes.
+
+    Raises:
+        UserError: ``passes`` is less than one epoch.
+    """
     # In whole numbers: 33 passes with SAM every 10th step are 30 epochs, and 29 in floating-point numbers.
     epochs = passes // views if sam_every is None else passes * sam_every // (views * (sam_every + 1))
     if epochs < 1:
-        raise UserError(
-            f"passes={passes} is less than one epoch, which takes {passes_of_epoch(views, sam_every):g}: give more."
-        )
+        epoch = passes_of_epoch(views, sam_every)
+        fewest = views if sam_every is None else -(-views * (sam_every + 1) // sam_every)
+        raise UserError(f"passes={passes} is less than one epoch, which takes {epoch:g}: give passes={fewest} or more.")
     return epochs
 
 
 def mixing_pays(passes: float, images: int) -> bool:
-    """Whether a training from scratch with so many passes, one view a step, gains by mixing its images.
+    """Whether mixing improves a training from scratch on ``images`` images with so many passes, one view a step.
 
-    Measured on held-out images: docs/length.md has the figure.
+    The limits were measured on held-out images: docs/length.md has the figure.
     """
     return passes >= MIXING_PASSES and passes * images >= MIXING_IMAGES
 
 
 def settle_length(options: RunOptions, images: int, before: Mapping[str, Any] | None = None) -> Decision:
-    """Decide method and mixing where they are ``auto``, for a training set of ``images`` images.
+    """Decide method and mixing if they are ``auto``, for a training set of ``images`` images.
 
-    A training that is too short gets balanced softmax on unmixed images, or with ``method='glmc'`` the cheapest mixing;
-    a longer one gets GLMC with one view a step and an unmixed end. ``before`` are the options of a run that is resumed:
-    what was decided when it began stays, whatever images were added since.
+    A training that is too short for mixing gets balanced softmax on unmixed images. A longer one gets GLMC with one
+    view a step, and its last epochs are unmixed; so does a short one with ``method='glmc'``. ``before`` holds the
+    options of a run that is resumed: its decision stays, even if images were added since.
     """
     stage, schedule = options.stage, options.schedule
     if isinstance(stage, HeadStage | SecondStage) or "auto" not in (stage.method.method, stage.switches.views):

@@ -1,4 +1,4 @@
-"""How the work is done on this machine, what a run leaves, and where the finished model goes."""
+"""Options of the machine, of the run folder, and of the push to the Hub."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +12,7 @@ class MachineOptions(OptionGroup):
     """Precision, compilation, threads, and where the training images stay; the first two change only the rounding."""
 
     mixed_precision: Literal["no", "fp16", "bf16", "auto"] | None = option(
-        "autocast; auto: bf16 where the device has it", default=None, decided_by="`accelerate config`"
+        "precision of autocast; auto: bf16 if the device supports it", default=None, decided_by="`accelerate config`"
     )
     compile: bool = option("compile the training step with torch.compile", default=False)
     compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = option(
@@ -21,12 +21,12 @@ class MachineOptions(OptionGroup):
     threads: int | None = option(
         "threads of one training process",
         default=None,
-        decided_by="its share of the cores, on a CPU",
+        decided_by="on a CPU, its share of the cores",
         at_least=1,
         below=MOST_PROCESSES,
     )
     resident: bool | None = option(
-        "keep small training images on the device", default=None, decided_by="where they take 1/4 of its free memory"
+        "keep small training images on the device", default=None, decided_by="on if they fit in 1/4 of its free memory"
     )
     profile: bool = option("write a trace of a few steps and print where the time went, by stage", default=False)
 
@@ -40,21 +40,21 @@ class MachineOptions(OptionGroup):
 class OutputOptions(OptionGroup):
     """Run folder, checkpoints, the epoch that is reported, and the exported model."""
 
-    output_dir: str | None = option("run folder", default=None, decided_by="a fresh one below runs/")
-    resume: str | None = option("auto (newest checkpoint of --output-dir that can be read), or a folder", default=None)
-    accept_new_data: bool = option("resume although the images changed; their classes must be the same", default=False)
+    output_dir: str | None = option("run folder", default=None, decided_by="a new one below runs/")
+    resume: str | None = option(
+        "checkpoint to go on from: auto (the newest of --output-dir that can be read), or its folder", default=None
+    )
+    accept_new_data: bool = option("resume although the images changed; the classes must be the same", default=False)
     dry_run: bool = option(
         "stop before training: print what was read, the options, and an estimate of time and memory", default=False
     )
     checkpoint_every: int = option("epochs between checkpoints", default=1, at_least=1)
     checkpoint_steps: int = option("steps between checkpoints within an epoch; 0: none", default=0, at_least=0)
     checkpoint_minutes: float = option(
-        "minutes from one checkpoint to the next within an epoch, at the first step after them; 0: none", default=10.0,
-        at_least=0,
+        "minutes between checkpoints within an epoch; 0: none", default=10.0, at_least=0,
     )  # fmt: skip
     preempt_signal: Literal["USR1", "USR2", "HUP", "XCPU"] | None = option(
-        "further signal that stops the run with a checkpoint, as SIGTERM and Ctrl-C do: the warning of Slurm or of a "
-        "spot machine",
+        "further signal that stops the run with a checkpoint, as SIGTERM and Ctrl-C do; for Slurm and spot machines",
         default=None,
     )
     keep_checkpoints: int = option("newest checkpoints to keep", default=2, at_least=1)
@@ -63,18 +63,17 @@ class OutputOptions(OptionGroup):
         "epoch to report: the last, or the best on the held-out images (never on test)", default="last"
     )
     calibrate: Literal["auto", "always", "never"] = option(
-        "fold a temperature, fitted on held-out images, into the exported classifier; auto: where images are held out "
-        "anyway; always: hold out a tenth otherwise",
+        "fold a temperature, fitted on held-out images, into the exported classifier; auto: if images are held out "
+        "anyway; always: hold out a tenth if none are",
         default="auto",
     )
     license: str | None = option(
-        "licence of the exported weights, as the Hub spells it", default=None, decided_by="the weights it starts from"
+        "licence of the exported weights, as the Hub spells it", default=None, decided_by="that of the weights at start"
     )
     export_half: bool = option("store the exported weights in half precision", default=False)
     export_encoder: bool = option("also export the model without its classifier, to encoder/", default=False)
     report: bool = option(
-        "write report.html, a page with scores, curves, classes, confusions and images, and answers.json, which it is "
-        "made of",
+        "write report.html, a page with scores, curves, classes, confusions and images, and its data, answers.json",
         default=True,
     )
     tracker: str | None = option("tracker of Accelerate, e.g. tensorboard, wandb, trackio", default=None)
@@ -92,15 +91,15 @@ class PushOptions(OptionGroup):
     """Where the finished model goes on the Hub, and how."""
 
     push_to_hub: str | None = option("ORG/NAME of the repository that the finished model goes to", default=None)
-    push_private: bool = option("make the repository private, when it is made by this push", default=False)
-    push_revision: str | None = option("branch of the repository to push to; made when missing", default=None)
+    push_private: bool = option("make the repository private if this push creates it", default=False)
+    push_revision: str | None = option("branch of the repository to push to; created if missing", default=None)
     push_pull_request: bool = option("open a pull request instead of committing directly", default=False)
     push_tag: str | None = option("tag to set on the pushed commit", default=None)
     push_collection: str | None = option("collection to add the model to: its slug, or a title", default=None)
     push_overwrite: bool = option("push even over a model of another architecture or other classes", default=False)
 
     def check(self) -> None:
-        """Refuse options of a push that nobody asked for."""
+        """Refuse options of a push without ``push_to_hub``."""
         given = [name for name, value in values_of(self).items() if value not in (None, False)]
         if given and self.push_to_hub is None:
             raise UserError(f"{given[0]}= has no effect without push_to_hub=: give push_to_hub=ORG/NAME as well.")

@@ -1,4 +1,4 @@
-"""The method that is trained, its switches, and the epochs that passes stand for, from what was given."""
+"""Resolve the method, its switches and the number of epochs from the options that were given."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,33 +13,39 @@ from glmc_zoo.options.model import MethodOptions
 
 _PRESET_SWITCHES = frozenset(PRESETS["official"])
 _SWITCHES = frozenset(field_names(GLMCSwitches))
-# These shape the network rather than the method, so that a preset leaves them alone.
+# These change the network rather than the method, so a preset does not set them.
 _STRUCTURE = frozenset({"projection_dim", "joint_views"})
 _MIXING = {"views", "beta", "correct_lam", "mix_off_epochs", "unmixed_share"}
 _ONE_VIEW = ("alternate", "mixup", "cutmix")  # how a baseline mixes its one view
-# With such a value a switch asks for nothing of GLMC.
+# With these values a switch changes nothing. Any other value chooses GLMC if no method is given.
 _OFF: dict[str, Any] = {
     **{"views": "auto", "sampler": "power", "constant_alpha": None, "projection_dim": None, "joint_views": False},
     **{"correct_lam": False, "mix_off_epochs": 0, "unmixed_share": 0.0},
 }
-# What asks for GLMC's two views, unless it has this value.
+# Switches that need GLMC's two views, unless they have this value.
 _TWO_VIEWS: dict[str, Any] = {"joint_views": False, "projection_dim": None, "consistency_weight": 0, "reduction": "sum"}
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the values of a training come from, beside what was given."""
+    """Where the values of a training come from, besides the options that were given."""
 
     recipe: dict[str, Any]
     """The options of the data set's recipe."""
     tuned: Mapping[str, Any] = field(default_factory=dict)
     """Values of the recipe's schedule that the preset ``tuned`` replaces."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """The stage's own values, which the file overrides."""
+    """Default values of fine-tuning, which the file overrides."""
 
 
 def with_method(given: Given, sources: Sources) -> dict[str, Any]:
-    """Every value of a training by name: preset, recipe, the stage's defaults, file, and what was given explicitly."""
+    """Every value of a training by name.
+
+    Later sources override earlier ones: preset, recipe, defaults of fine-tuning, file, explicit options.
+
+    Raises:
+        UserError: An explicit option has no effect, or contradicts another one.
+    """
     file, defaults = _still_valid(given, given.file), _still_valid(given, sources.defaults)
     asked = {**file, **given.explicit}
     values = {**defaults, **asked}
@@ -64,7 +70,7 @@ def with_method(given: Given, sources: Sources) -> dict[str, Any]:
 
 
 def _still_valid(given: Given, values: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` without those that belong to another preset or method than was asked for."""
+    """``values`` without those that belong to another preset or method than the explicit one."""
     explicit = given.explicit
     dropped: set[str] = set()
     if "preset" in explicit:
@@ -77,7 +83,10 @@ def _still_valid(given: Given, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def asked_method(asked: Mapping[str, Any], preset: Preset) -> str:
-    """The method that was asked for; without one GLMC, or where the preset leaves it to the length ``auto``."""
+    """The method that was asked for.
+
+    Without one it is GLMC. With the preset ``tuned`` and no switch of GLMC it is ``auto``: the length decides.
+    """
     method = str(asked.get("method", "auto"))
     if method != "auto":
         return MethodOptions(method=method, preset=preset).method  # refused here if it is unknown
@@ -85,7 +94,7 @@ def asked_method(asked: Mapping[str, Any], preset: Preset) -> str:
         return "glmc"
     if asked.get("views") == "none":
         return "balanced_softmax"
-    # The margin of balanced softmax is for either.
+    # ``prior_tau`` does not choose a method: GLMC and balanced softmax both have it.
     switches = (_SWITCHES & asked.keys()) - {"prior_tau"}
     return "glmc" if any(asked[name] != _OFF.get(name, "") for name in switches) else "auto"
 
@@ -103,13 +112,13 @@ def _fill_glmc(filled: dict[str, Any], given: Given, asked: Mapping[str, Any], p
         filled["mix_off_epochs"] = 0
     if "prior_tau" in given.explicit and filled["rebalanced_loss"] == "reweighted":
         raise UserError(
-            f"prior_tau={filled['prior_tau']} shapes balanced softmax and has no effect on the re-weighted branch: "
-            "give rebalanced_loss='balanced_softmax' as well, or leave it out."
+            f"prior_tau={filled['prior_tau']} changes balanced softmax and has no effect on the re-weighted branch: "
+            "give rebalanced_loss='balanced_softmax' as well, or leave prior_tau= out."
         )
 
 
 def _of_method(file: Mapping[str, Any], method: str) -> dict[str, Any]:
-    """What the file says for this method; on unmixed images it says nothing of mixing."""
+    """The file's values if the file is for this method; without those of mixing if its images are not mixed."""
     if file.get("method") != method:
         return {}
     idle = set() if file.get("views") in _ONE_VIEW or not _is_loss(method) else _MIXING
@@ -117,7 +126,7 @@ def _of_method(file: Mapping[str, Any], method: str) -> dict[str, Any]:
 
 
 def _fill_other_method(filled: dict[str, Any], asked: Mapping[str, Any], method: str) -> None:
-    """Give a baseline, or a method of a plug-in, the switches that it reads; the preset's are those of GLMC."""
+    """Fill in the switches that a baseline or a plug-in's method reads; the preset has values for GLMC alone."""
     filled["prior_tau"] = asked.get("prior_tau", 1.0)
     filled["mix_off_epochs"] = asked.get("mix_off_epochs") or 0
     if not _is_loss(method):
@@ -126,14 +135,14 @@ def _fill_other_method(filled: dict[str, Any], asked: Mapping[str, Any], method:
         return
     views = asked.get("views", "none")
     mixed = views in _ONE_VIEW
-    # The label of CutMix follows the pasted area, as in its paper, and not GLMC's published numbers.
+    # CutMix labels an image by the area that was pasted, as in its paper. The preset `official` of GLMC does not.
     unmixed = {"views": "none", "beta": 1.0, "correct_lam": mixed, "mix_off_epochs": 0, "unmixed_share": 0.0}
     filled |= unmixed | ({name: asked[name] for name in _MIXING & asked.keys()} if mixed else {})
     filled["mix_off_epochs"] = filled["mix_off_epochs"] or 0
 
 
 def _views_of(filled: Mapping[str, Any]) -> int:
-    """Views of a step, as far as they are known; the length may decide them later, and then there is one."""
+    """Number of views in a step; one for ``auto``, which the length decides later."""
     method = filled["method"]
     if method in ("glmc", "auto"):
         return 1 if filled["views"] in ("auto", "alternate") else 2
@@ -143,10 +152,10 @@ def _views_of(filled: Mapping[str, Any]) -> int:
 
 
 def fill_epochs(filled: dict[str, Any], given: Given, views: int) -> None:
-    """The epochs that ``passes`` asks for, where it is given.
+    """Compute ``epochs`` from ``passes`` if that is given.
 
     Raises:
-        UserError: It is given beside ``epochs``, or is less than one epoch.
+        UserError: ``passes`` and ``epochs`` are both given, or ``passes`` is less than one epoch.
     """
     passes = filled.get("passes")
     if passes is None:
@@ -154,63 +163,62 @@ def fill_epochs(filled: dict[str, Any], given: Given, views: int) -> None:
     if "epochs" in given.explicit:
         if "passes" in given.explicit:
             raise UserError(f"passes={passes} and epochs={filled['epochs']} both set the length: leave one out.")
-        filled["passes"] = None  # of the file
+        filled["passes"] = None  # it is the file's, and the explicit ``epochs`` overrides it
         return
     sam_every = None if filled.get("sam_rho") is None else filled.get("sam_every", 1)
     filled["epochs"] = epochs_of(passes, views, sam_every)
 
 
 def short_warmup(recipe: Mapping[str, Any], values: Mapping[str, Any]) -> int:
-    """The recipe's epochs of warm-up, at most a tenth of all epochs."""
+    """Epochs of warm-up: the recipe's, but at most a tenth of all epochs."""
     epochs: int = values.get("epochs", recipe["epochs"])
     return min(int(recipe["warmup_epochs"]), epochs // 10)
 
 
 def _refuse_idle(explicit: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    """Refuse switches that were asked for and have no effect."""
+    """Refuse explicit switches that have no effect."""
     method, views = values["method"], values.get("views")
     used = {"preset", *_SWITCHES} if method in ("glmc", "auto") else _switches_of(method)
     if explicit.get("preset") == "tuned":  # it decides the schedule of some data sets, whatever the method
         used = {*used, "preset"}
     for name in explicit:
         if name in {"preset", *_SWITCHES} - used:
-            raise UserError(f"{name}= belongs to method='glmc' and has no effect on method={method!r}; leave it out.")
+            raise UserError(f"{name}= belongs to method='glmc' and has no effect on method={method!r}: leave it out.")
     if _is_loss(method):
         _refuse_idle_mixing(explicit, method, views)
     if method == "glmc" and views == "none":
         raise UserError(
-            "views='none' is not possible with method='glmc', which mixes images: give method='balanced_softmax', or "
-            "leave a share of the batches unmixed by unmixed_share=."
+            "views='none' is not possible with method='glmc', which mixes images: give method='balanced_softmax' with "
+            "it, or in its place unmixed_share=, which leaves that share of the batches unmixed."
         )
     if method == "glmc" and views == "alternate":
         for name, off in _TWO_VIEWS.items():
             if explicit.get(name, off) != off:
                 raise UserError(
-                    f"{name}= shapes two views and has no effect with the one of views='alternate': leave one of them "
-                    "out."
+                    f"{name}= needs two views of each image, and views='alternate' has one: leave one of them out."
                 )
     if explicit.get("correct_lam") and views == "mixup":
         raise UserError("correct_lam=True is about CutMix and has no effect with views='mixup': leave one of them out.")
     if values.get("constant_alpha") is not None and "cumulative_power" in explicit:
         raise UserError(
             f"cumulative_power={explicit['cumulative_power']} has no effect where "
-            f"constant_alpha={values['constant_alpha']} holds the share of the conventional loss: give one of them."
+            f"constant_alpha={values['constant_alpha']} fixes the share of the conventional loss: give one of them."
         )
 
 
 def _refuse_idle_mixing(explicit: Mapping[str, Any], method: str, views: str | None) -> None:
     if explicit.get("views") == "mixup_cutmix":
         raise UserError(
-            f"views='mixup_cutmix' are the two views of GLMC, and method={method!r} has one: give 'alternate', 'mixup' "
-            "or 'cutmix'."
+            f"views='mixup_cutmix' makes the two views of GLMC, and method={method!r} has one: give 'alternate', "
+            "'mixup' or 'cutmix'."
         )
     if views in _ONE_VIEW:
         return
     for name in ("beta", "correct_lam", "mix_off_epochs", "unmixed_share"):
         if name in explicit and explicit[name] != _OFF.get(name, ""):
             raise UserError(
-                f"{name}= shapes mixed images, and method={method!r} has unmixed ones: give views='alternate' as "
-                "well, or leave it out."
+                f"{name}= is for mixed images, and method={method!r} does not mix them: give views='alternate' as "
+                f"well, or leave {name}= out."
             )
 
 
@@ -221,7 +229,7 @@ def _is_loss(method: str) -> bool:
 
 
 def _switches_of(method: str) -> set[str]:
-    """The switches that another method than GLMC reads."""
+    """The switches that a method other than GLMC reads."""
     from glmc_zoo.method.registry import loss_switches
 
     if _is_loss(method):

@@ -16,13 +16,13 @@ from glmc_zoo.screen import set_verbosity
 _CONFIG_HELP = "YAML file of options, or the name of one in recipes/configs; the command line overrides it"
 
 _LEVELS = (
-    ("q", "quiet", "show results, warnings and errors alone"),
+    ("q", "quiet", "show only results, warnings and errors"),
     ("v", "verbose", "also show versions, and the traceback of an error"),
 )
 
 
 class _OneLine(argparse.HelpFormatter):
-    """Every option on a line of its own, whatever the width of the terminal."""
+    """Prints each option on one line, whatever the width of the terminal."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=36, width=250)
@@ -43,7 +43,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Switch(argparse.BooleanOptionalAction):
-    """``--name`` and ``--no-name``, also for an option whose own name begins with "no"."""
+    """``--name`` and ``--no-name``; argparse's own class is wrong for a name that begins with "no"."""
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
         setattr(namespace, self.dest, option_string == self.option_strings[0])
@@ -52,7 +52,7 @@ class _Switch(argparse.BooleanOptionalAction):
 def build_parser(command: Command, description: str) -> argparse.ArgumentParser:
     """A parser with one ``--option`` for each field of the command's groups, and ``--config FILE``.
 
-    What it parses has only what was given, as text; `given_options` converts and checks it.
+    Its namespace holds only the options that were given, as text; `given_options` converts and checks them.
     """
     parser = _Parser(description=description, formatter_class=_OneLine, allow_abbrev=False, add_help=False)
     general = parser.add_argument_group("general")
@@ -93,7 +93,7 @@ def _metavar(name: str, parts: Sequence[Any]) -> str:
 
 
 def _help(field: dataclasses.Field[Any], kind: Any, decided_by: str | None) -> str:
-    """The line of one option: what it is, its choices, and its default or who decides it."""
+    """The help of one option: its description, its choices, and its default or who decides it."""
     choices = choices_of(field, kind)
     text = field.metadata["help"] + (f" [{' | '.join(choices)}]" if choices else "")
     decided_by = decided_by or field.metadata["decided_by"]
@@ -108,28 +108,32 @@ def _help(field: dataclasses.Field[Any], kind: Any, decided_by: str | None) -> s
 
 
 def choices_of(field: dataclasses.Field[Any], kind: Any) -> list[str]:
-    """The values that an option is limited to; none where it takes others."""
+    """The names that an option accepts; empty if it has no list of names."""
     if field.metadata["choices"] is not None:
         return list(field.metadata["choices"]())
     literals = [part for part in (kind, *get_args(kind)) if get_origin(part) is Literal]
     return [str(value) for literal in literals for value in get_args(literal)]
 
 
-def read_command_line(command: Command, description: str, called: str, argv: Sequence[str] | None = None) -> Given:
-    """What the command line gives, converted and checked; ``called`` is the whole command, for the results."""
+def read_command_line(command: Command, description: str, call: str, argv: Sequence[str] | None = None) -> Given:
+    """The options on the command line, converted and checked; ``call`` is the whole command, for the results.
+
+    Raises:
+        UserError: An option is unknown, or its value is not allowed.
+    """
     parser = build_parser(command, description)
     words = list(sys.argv[1:] if argv is None else argv)
     if command.bare and words and not words[0].startswith("-"):
         words.insert(0, f"--{command.bare.replace('_', '-')}")
-    found, rest = parser.parse_known_args(words)
-    if rest:
-        name = rest[0].split("=")[0]
+    namespace, unknown = parser.parse_known_args(words)
+    if unknown:
+        name = unknown[0].split("=")[0]
         key = name.lstrip("-").replace("-", "_")
         if key in command.refused:
             raise UserError(command.refused[key])
         kind = "option" if name.startswith("-") else "argument"
         known = [f"--{known.replace('_', '-')}" for known in command.types]
         raise UserError(f"Unknown {kind} {name}; --help lists every option.{did_you_mean(name, known)}")
-    given = vars(found)
+    given = vars(namespace)
     set_verbosity(given.pop("verbosity", "normal"))
-    return given_options(command, given, called)
+    return given_options(command, given, call)

@@ -1,7 +1,7 @@
-"""From the options that were given to those that a run uses.
+"""Resolve the options that a command uses from those that were given.
 
-Values are filled in one order everywhere: the preset, the data set's or the stage's recipe, the file, and last what
-was given on the command line or as keywords. Defaults of the groups fill the rest.
+Later sources override earlier ones: the defaults of the groups, the preset, the recipe of the data set or stage, the
+file, and last the command line or the keywords.
 """
 
 import dataclasses
@@ -53,7 +53,7 @@ FINETUNE_RECIPE: dict[str, Any] = {
     "warmup_epochs": 1,
 }
 
-# The classifier alone, on features: the images of a step are those of a pass without gradients.
+# The classifier alone, on features: the batches have no gradients, so larger ones fit.
 HEAD_RECIPE: dict[str, Any] = FINETUNE_RECIPE | {"batch_size": 128}
 
 # Overrides the preset `tuned` where GLMC is asked for. With pretrained features a few epochs suffice, so rare classes
@@ -73,8 +73,8 @@ SECOND_STAGE_RECIPE: dict[str, Any] = {
 def training_options(given: Given) -> RunOptions:
     """The options of a training from scratch, or from timm's weights.
 
-    A published recipe's own method switches count for the preset ``official`` only; its schedule always does, but for
-    what the preset ``tuned`` has in its place.
+    The method switches of a published recipe apply to the preset ``official`` alone. Its schedule applies to every
+    preset; the preset ``tuned`` replaces some of its values.
     """
     entry, tail = _long_tail(given.values)
     recipe = GENERIC_RECIPE | ({} if entry is None else entry.recipe(tail.get("imbalance_factor")))
@@ -83,9 +83,9 @@ def training_options(given: Given) -> RunOptions:
 
 
 def finetuning_options(given: Given) -> RunOptions:
-    """The options of a fine-tuning; a published recipe is for training from scratch and does not count.
+    """The options of a fine-tuning; published recipes are for training from scratch and are not used.
 
-    ``tune="head"`` trains the classifier on features, unless a method is asked for: a method needs the training loop.
+    ``tune="head"`` trains the classifier on features, unless a method is given: a method needs the training loop.
     """
     if given.get("tune") == "head" and asked_method(given.values, given.get("preset") or "tuned") == "auto":
         refuse_loop_options(given.values)
@@ -105,7 +105,7 @@ def finetuning_options(given: Given) -> RunOptions:
 
 
 def _by_network(given: Given, values: Mapping[str, Any], decided: set[str]) -> tuple[str, ...]:
-    """The options that the kind of network decides: none beside a learning rate, which is meant for an optimiser."""
+    """The options that the kind of network decides: none if ``lr`` is given, which suits one optimiser alone."""
     if "lr" in given:
         return ()
     layered = ("layer_decay",) if values.get("tune", "full") in ("full", "blocks") else ()
@@ -114,10 +114,10 @@ def _by_network(given: Given, values: Mapping[str, Any], decided: set[str]) -> t
 
 
 def second_stage_options(given: Given, first: Mapping[str, Any]) -> RunOptions:
-    """The options of a second stage; those of the first stage (``first``) count unless they were given."""
+    """The options of a second stage; options that were not given are those of the first stage (``first``)."""
     inherited = {name: value for name, value in first.items() if value is not None and name not in given}
     if given.get("maxnorm") is False and "maxnorm_threshold" in given.explicit:
-        raise UserError("maxnorm_threshold= has no effect with maxnorm=False; leave one of them out.")
+        raise UserError("maxnorm_threshold= has no effect with maxnorm=False: leave one of them out.")
     values: dict[str, Any] = inherited | given.values
     fill_epochs(values, given, views=1)
     warmup = {"warmup_epochs": short_warmup(SECOND_STAGE_RECIPE, values)}
@@ -133,13 +133,16 @@ def evaluation_options(given: Given) -> EvaluateOptions:
     data = fill(DataOptions, values)
     if data.no_test:
         raise UserError(
-            "no_test=True trains without a test split, and an evaluation needs images to score: leave it out."
+            "no_test=True is for a training without a test split, and an evaluation needs one: leave it out."
         )
     if evaluation.streaming:
         check_streaming(evaluation, data)
     held_out = bool(data.val_fraction or data.official_val)
     if evaluation.split == "validation" and not held_out:
-        raise UserError("split='validation' needs held-out images: give val_fraction=, e.g. 0.1.")
+        raise UserError(
+            "split='validation' needs held-out images: give val_fraction=, e.g. 0.1, or official_val=True for a data "
+            "set with an official validation split."
+        )
     implied = evaluation.searches and not held_out
     if implied:
         data = dataclasses.replace(data, val_fraction=SEARCH_FRACTION)
@@ -167,20 +170,20 @@ def conversion_options(given: Given) -> ConvertOptions:
 
 
 def report_options(given: Given) -> ReportOptions:
-    """The folder whose plots, cards and page are made again, and what the page compares it with."""
+    """The options of a report."""
     return fill(ReportOptions, given.values)
 
 
 def push_options(given: Given) -> tuple[str, PushTarget]:
-    """The folder that is pushed, and where to."""
+    """The folder that is pushed, and the options of the push."""
     return fill(PushSource, given.values).model, fill(PushTarget, given.values)
 
 
 def fill(group: type[_G], values: Mapping[str, Any]) -> _G:
-    """A group of options out of ``values``; its defaults fill the rest.
+    """A group of options with ``values``, and its defaults for the rest.
 
     Raises:
-        UserError: A value that has no default is missing, or one is not allowed.
+        UserError: A required value is missing, or a value is not allowed.
     """
     for field in dataclasses.fields(group):  # type: ignore[arg-type]  # groups are dataclasses
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
@@ -190,7 +193,7 @@ def fill(group: type[_G], values: Mapping[str, Any]) -> _G:
 
 
 def compose(kind: Callable[..., _T], values: Mapping[str, Any], **more: Any) -> _T:
-    """A dataclass of option groups: those in ``more`` as they are, the others filled from ``values``."""
+    """A dataclass of option groups: fields in ``more`` get their value from there, other groups from ``values``."""
     hints = type_hints(kind)
     groups = [name for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, OptionGroup)]
     return kind(**{name: fill(hints[name], values) for name in groups if name not in more}, **more)
@@ -201,8 +204,8 @@ def _run_options(values: Mapping[str, Any], stage: Any, command: str) -> RunOpti
     options = compose(RunOptions, {**values, **held_out}, stage=stage, command=command)
     if options.output.select == "best" and not (options.data.val_fraction or options.data.official_val):
         raise UserError(
-            "select='best' needs images to choose on that are not test images: give val_fraction=, e.g. 0.1, or "
-            "official_val=True where the set has a list of its own."
+            "select='best' chooses an epoch on held-out images, and there are none: give val_fraction=, e.g. 0.1, or "
+            "official_val=True for a data set with an official validation split."
         )
     off = getattr(getattr(stage, "switches", None), "mix_off_epochs", None) or 0
     if off > options.schedule.epochs:
@@ -211,7 +214,7 @@ def _run_options(values: Mapping[str, Any], stage: Any, command: str) -> RunOpti
 
 
 def _long_tail(values: Mapping[str, Any]) -> tuple[DataEntry | None, dict[str, Any]]:
-    """The catalogue's entry of the data set, if any, and the imbalance factor: the one given, else the entry's."""
+    """The data set's entry in the catalogue, if any, and its imbalance factor: the given one, else the entry's."""
     entry = list_data().get(values.get("data", DataOptions.data))
     factor = values.get("imbalance_factor")
     if entry is not None and factor is None:

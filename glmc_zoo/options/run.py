@@ -48,9 +48,9 @@ class FinetuneStage:
     switches: GLMCSwitches
     optimizer: OptimizerOptions
     defaults: tuple[str, ...] = ()
-    """Options that have their value from the recipe of fine-tuning."""
+    """Options whose value is that of the recipe of fine-tuning."""
     by_network: tuple[str, ...] = ()
-    """Options that the kind of network and the optimiser decide; they have the recipe's values until it is known."""
+    """Options that the kind of network decides. Until the network is known they have the recipe's values."""
     searched: bool = False
     """Whether the search that ``search_minutes`` asks for has decided its options."""
 
@@ -68,7 +68,7 @@ class SecondStage:
 
     model: SecondStageOptions
     inherited: tuple[str, ...] = ()
-    """Options that have their value from the first stage."""
+    """Options whose value is that of the first stage."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,25 +97,25 @@ class RunOptions:
 
 
 def calibration_holdout(values: Mapping[str, Any], stage: Any) -> dict[str, float]:
-    """The ``val_fraction`` that ``calibrate="always"`` decides where nothing else holds images out.
+    """The ``val_fraction`` that ``calibrate="always"`` sets if nothing else holds images out, as a dict of options.
 
     Raises:
         UserError: The first stage of a `SecondStage` was trained on these images.
     """
     if values.get("calibrate") != "always" or values.get("val_fraction") or values.get("official_val"):
         return {}
-    if isinstance(stage, HeadStage):  # holds training images out in turn
+    if isinstance(stage, HeadStage):  # it holds out each fold of the training images in turn
         return {}
     if isinstance(stage, SecondStage):
         raise UserError(
-            "calibrate='always' would hold out images that the first stage was trained on: give the first stage "
-            "val_fraction=, or leave it out."
+            "calibrate='always' would hold out images that the first stage was trained on: train the first stage with "
+            "val_fraction=, or leave calibrate= out."
         )
     return {"val_fraction": CALIBRATION_FRACTION}
 
 
 def groups_in(options: Any) -> Iterator[OptionGroup]:
-    """The groups of resolved options, also those of the stage, in order."""
+    """The groups of resolved options in order, including those of the stage."""
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         if isinstance(value, OptionGroup):
@@ -133,14 +133,14 @@ def option_defaults() -> dict[str, Any]:
 
 
 def flat(options: Any) -> dict[str, Any]:
-    """The options by name, whatever group they are in."""
+    """The options of all groups by name."""
     return {name: value for group in groups_in(options) for name, value in values_of(group).items()}
 
 
 def saved(options: RunOptions) -> dict[str, Any]:
-    """The options as ``config.yaml`` and the results hold them: without run folder, resumption, dry run and push.
+    """The options that ``config.yaml`` and the results hold: all but run folder, resumption, dry run and push.
 
-    Whoever repeats the run by that file is not to push to the repository of the first run, nor to accept new data.
+    A run that is repeated from that file must not push to the first run's repository, nor accept new data.
     """
     absent = {"output_dir", "resume", "dry_run", "accept_new_data", *values_of(options.push)}
     if isinstance(options.stage, HeadStage):

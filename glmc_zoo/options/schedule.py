@@ -1,4 +1,4 @@
-"""How long and how fast the network learns."""
+"""Options of the schedule and of the optimiser."""
 
 from dataclasses import dataclass, replace
 
@@ -8,48 +8,51 @@ from glmc_zoo.fields import OptionGroup, option
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleOptions(OptionGroup):
-    """Epochs, batches and learning rate."""
+    """Epochs, batch size and learning rate."""
 
     epochs: int = option("epochs to train", decided_by="the recipe", at_least=1)
     passes: int | None = option(
-        "in place of --epochs: how often the network sees the set; two views or SAM take more of it an epoch",
+        "length in passes of the training set through the network, instead of --epochs; two views or SAM double the "
+        "passes of an epoch",
         default=None,
         at_least=1,
     )
     batch_size: int = option(
-        "images per step and process, of each of the two batches", decided_by="the recipe", at_least=1
+        "images per step and process; the re-balanced batch has as many again", decided_by="the recipe", at_least=1
     )
     lr: float = option(
-        "learning rate at its highest",
+        "highest learning rate",
         decided_by="the recipe; in fine-tuning 0.01 for sgd, else 3e-4, 5e-5 for layer norm or 1e-3 for adapters",
         above=0,
     )
     weight_decay: float = option(
-        "weight decay, on every parameter",
+        "weight decay, for every parameter",
         decided_by="the recipe; in fine-tuning 0.05 for adamw and layer norm, else 5e-4",
         at_least=0,
     )
     warmup_epochs: int = option(
-        "epochs of linear warm-up, counted within --epochs",
+        "epochs of linear warm-up, included in --epochs",
         decided_by="the recipe, at most a tenth of the epochs",
         at_least=0,
     )
-    momentum: float = option("momentum, of optimisers that have one", default=0.9, at_least=0, below=1)
+    momentum: float = option("momentum, for optimisers that have one", default=0.9, at_least=0, below=1)
     sched: str = option("learning-rate schedule, by timm's name", default="cosine")
-    min_lr: float = option("learning rate that the schedule ends on", default=0.0, at_least=0)
+    min_lr: float = option("learning rate at the end of the schedule", default=0.0, at_least=0)
     lr_base_size: int | None = option(
-        "scale --lr and --min-lr linearly by the images of a step over this", default=None, at_least=1
+        "images per step that --lr and --min-lr are meant for; both are scaled linearly to the actual number",
+        default=None,
+        at_least=1,
     )
-    grad_accum_steps: int = option("batches whose gradients make one optimiser step", default=1, at_least=1)
-    clip_grad: float | None = option("clip the gradient's norm to this", default=None, above=0)
+    grad_accum_steps: int = option("batches whose gradients are summed for one optimiser step", default=1, at_least=1)
+    clip_grad: float | None = option("clip the norm of the gradient to this", default=None, above=0)
     sam_rho: float | None = option(
-        "sharpness-aware minimisation within this radius, e.g. 0.05; two passes a step", default=None, above=0
+        "radius of sharpness-aware minimisation (SAM), e.g. 0.05; its steps take two passes", default=None, above=0
     )
-    sam_every: int = option("one step in so many uses SAM; the others are plain", default=1, at_least=1)
+    sam_every: int = option("use SAM in one of this many steps", default=1, at_least=1)
     seed: int = option("seed of weights, order, augmentation and mixing", default=0, at_least=0, below=2**32)
 
     def check(self) -> None:
-        """Refuse a warm-up longer than the training, and an interval of SAM without SAM."""
+        """Refuse a warm-up longer than the training, and ``sam_every`` without SAM."""
         if self.warmup_epochs > self.epochs:
             raise UserError(
                 f"warmup_epochs={self.warmup_epochs} must not exceed epochs={self.epochs}: lower one, or raise the "
@@ -60,11 +63,11 @@ class ScheduleOptions(OptionGroup):
             raise UserError(f"sam_every={self.sam_every} has no effect without SAM: give sam_rho=, e.g. 0.05.")
 
     def images_per_step(self, processes: int) -> int:
-        """Images that one step of the optimiser sees: over all processes and accumulated batches."""
+        """Images of one optimiser step, over all processes and accumulated batches."""
         return self.batch_size * processes * self.grad_accum_steps
 
     def scaled(self, processes: int) -> "ScheduleOptions":
-        """The options with the learning rates that ``lr_base_size`` makes of them; unchanged without it.
+        """The options with learning rates scaled by ``lr_base_size``; unchanged without it.
 
         ``lr`` and ``min_lr`` are multiplied alike, so that the schedule keeps its shape. Source: Goyal et al., 2017,
         Accurate, Large Minibatch SGD, section 2.1.
@@ -77,10 +80,10 @@ class ScheduleOptions(OptionGroup):
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerOptions(OptionGroup):
-    """Optimiser and regularisation of a training of whole networks; the second stage has its own."""
+    """Optimiser and regularisation of a training or fine-tuning; the second stage always uses SGD."""
 
     opt: str = option(
-        "optimiser, by timm's name; sgd is the published one (no Nesterov)",
+        "optimiser, by timm's name; sgd, without Nesterov momentum, is the published one",
         default="sgd",
         decided_by="sgd; in fine-tuning of networks with layer norm, unless --lr is given, adamw",
     )

@@ -8,10 +8,10 @@ SEARCHED = frozenset({"lr", "epochs", "passes", "warmup_epochs"})
 
 
 def settle_search(given: Given) -> Given:
-    """What was given, without what a search is to decide anew.
+    """The given options, without those of the file that the search will decide again.
 
-    The file of a searched run holds both ``search_minutes`` and what was chosen: it repeats the training, and not the
-    search, unless ``search_minutes`` is given beside it.
+    The file of a run with a search holds ``search_minutes`` and the values that were chosen. Such a file repeats the
+    training with these values. It repeats the search only if ``search_minutes`` is given explicitly as well.
 
     Raises:
         UserError: An option that the search decides was given beside ``search_minutes``.

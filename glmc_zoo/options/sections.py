@@ -23,13 +23,13 @@ from glmc_zoo.options.model import BackboneOptions, MethodOptions, SecondStageOp
 from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
 
 _STREAMING = (
-    "streaming= is for an evaluation: training shuffles the whole set and draws its images by class, which a stream "
-    "cannot give, so leave it out to download the set once."
+    "streaming= is for an evaluation. Training shuffles the whole set and samples images by class, which a stream "
+    "does not allow: leave it out, and the data set is downloaded once."
 )
 _REFUSED = {
     "streaming": _STREAMING,
-    "images_in_memory": "images_in_memory= was removed, since it gained too little: leave it out; resident=True keeps "
-    "small images on the device.",
+    "images_in_memory": "images_in_memory= was removed because it gained too little: leave it out; resident=True "
+    "keeps small images on the device.",
 }
 
 
@@ -41,13 +41,13 @@ class Command:
     sections: dict[str, tuple[type[OptionGroup], ...]]
     """Groups of options under each heading."""
     refused: dict[str, str] = field(default_factory=dict)
-    """Options that somebody may look for here, and what to use instead."""
+    """Options that a user may expect but that do not exist here, with an error sentence that says what to use."""
     inherited: frozenset[str] = frozenset()
-    """Options that are those of the first stage unless they are given."""
+    """Options whose default is the value of the first stage."""
     script: str = ""
-    """Its file in ``recipes/`` without the suffix, where that is not the name."""
+    """File name of its script in ``recipes/`` without the suffix, if that is not the command's name."""
     bare: str = ""
-    """The option that a first argument without a name stands for."""
+    """The option that gets the first argument if that has no option name."""
 
     @cached_property
     def groups(self) -> list[type[OptionGroup]]:
@@ -89,7 +89,7 @@ SECOND_STAGE = Command(
     "second_stage",
     {"model and classifier": (SecondStageOptions,), "data": (DataOptions,), **_RUN_SECTIONS},
     _REFUSED,
-    # The same images, read, augmented, batched and grouped the same way.
+    # The second stage uses the same images, read, augmented, batched and grouped in the same way.
     frozenset({*field_names(DataOptions, ShotOptions), *_AUGMENTATION, "image_size", "batch_size"}),
 )
 EVALUATE = Command(
@@ -119,5 +119,5 @@ COMMANDS = {command.name: command for command in _ALL}
 
 
 def option_names() -> set[str]:
-    """Names of the options of all commands, removed ones included, for spelling an error as on the command line."""
+    """Names of the options of all commands, including removed ones; needed to spell errors as on the command line."""
     return {"config", *(name for command in COMMANDS.values() for name in (*command.types, *command.refused))}

@@ -134,7 +134,7 @@ def test_one_sentence_each(values: dict[str, Any], says: str) -> None:
 
 @pytest.mark.parametrize("values", [None, [], "x", 3, {}, {"label_names": []}])
 def test_what_describes_no_model(values: Any) -> None:
-    with pytest.raises(UserError, match="describes no timm model, it has no architecture"):
+    with pytest.raises(UserError, match="does not describe a timm model, architecture is missing"):
         check_config(values, "config.json of x")
 
 

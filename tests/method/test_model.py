@@ -183,13 +183,19 @@ def test_unknown_name() -> None:
     ],
 )
 def test_refused_size(name: str, size: int, reason: str) -> None:
-    message = rf"'{name}' refuses images of {size} x {size} pixels \(.*{reason}.*\); give an image_size="
+    message = rf"'{name}' refuses images of {size} x {size} pixels \(.*{reason}.*\): give an image_size="
     with pytest.raises(UserError, match=message):
         GLMCModel(name, CLASSES, image_size=size)
 
 
+def test_a_refused_size_is_not_its_own_advice() -> None:
+    with pytest.raises(UserError, match=r"give an image_size= that it accepts, such as its native 224\.$"):
+        GLMCModel("vit_tiny_patch16_224", 3, image_size=8)
+    assert GLMCModel("vit_tiny_patch16_224", 3, image_size=224).num_classes == 3
+
+
 def test_refused_options() -> None:
-    with pytest.raises(UserError, match=r"'vgg11' .*drop_path_rate'\); leave it out"):
+    with pytest.raises(UserError, match=r"'vgg11' .*drop_path_rate'\): leave it out"):
         create_backbone("vgg11", CLASSES, drop_path_rate=0.1)
     with pytest.raises(UserError, match=r"'resnet20_cifar' cannot be built: No pretrained weights"):
         GLMCModel("resnet20_cifar", CLASSES, pretrained=True)

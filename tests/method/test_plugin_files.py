@@ -98,7 +98,7 @@ def test_two_plugins_of_one_name(tmp_path: Path) -> None:
         ("import os\nraise RuntimeError('no\\nluck')\n", r"cannot be imported \(line 2, RuntimeError: no luck\)"),
         ("import nosuchmodule\n", "ModuleNotFoundError: No module named 'nosuchmodule'"),
         ("import sys\nsys.exit(3)\n", "SystemExit: 3"),
-        ("x = 1\n", "registers nothing of its own: decorate what it defines"),
+        ("x = 1\n", "registers nothing: decorate its functions or classes"),
     ],
 )
 def test_plugins_that_fail(tmp_path: Path, source: str, words: str) -> None:

@@ -230,5 +230,5 @@ def test_a_sampler_must_give_a_weight_for_each_label(drawn: Any) -> None:
 def test_what_does_not_make_a_loss_is_refused_before_training(loss: Any) -> None:
     register_loss("odd")(loss)
     for name, switches in (("odd", {}), ("glmc", {"rebalanced_loss": "odd"})):
-        with pytest.raises(UserError, match=r"^The loss 'odd' is not what register_loss asks for: called with"):
+        with pytest.raises(UserError, match=r"^The loss 'odd' must return a function of logits and target"):
             get_method(name).build(make_setup(**switches))

@@ -48,8 +48,12 @@ def test_passes_are_equal_time(given: dict[str, Any], epochs: int) -> None:
 
 
 def test_passes_and_epochs() -> None:
-    with pytest.raises(UserError, match=r"^passes=1 is less than one epoch, which takes 2: give more"):
+    with pytest.raises(UserError, match=r"^passes=1 is less than one epoch, which takes 2: give passes=2 or more"):
         training_options(Given({**FOLDER, "passes": 1, "views": "cutmix"}))
+    some_sam = {**FOLDER, "views": "cutmix", "sam_rho": 0.05, "sam_every": 10}
+    with pytest.raises(UserError, match=r"^passes=1 is less than one epoch, which takes 2\.2: give passes=3 or more"):
+        training_options(Given({**some_sam, "passes": 1}))
+    assert flat(training_options(Given({**some_sam, "passes": 3})))["epochs"] == 1
     file = {**FOLDER, "passes": 60, "epochs": 30, "views": "mixup_cutmix"}  # as config.yaml has it
     assert flat(training_options(Given({}, file)))["epochs"] == 30
     again = flat(training_options(Given({"epochs": 7}, file)))

@@ -186,10 +186,10 @@ def test_help_shows_choices_and_defaults() -> None:
         (["--seed", "99999999999"], "seed=99999999999 must be below 4294967296."),
         (["--config", "nowhere.yaml"], "config='nowhere.yaml' cannot be read"),
         # What there was before.
-        (["--images-in-memory"], "images_in_memory= was removed, since it gained too little: leave it out; resident="),
+        (["--images-in-memory"], "images_in_memory= was removed because it gained too little: leave it out; "),
         (["--selection", "glmc"], "selection='glmc' is not accepted: it must be one of ldam, first."),
         (["--profile", "exp"], "Unknown argument exp; --help lists every option."),
-        (["--streaming"], "streaming= is for an evaluation: "),
+        (["--streaming"], "streaming= is for an evaluation. "),
     ],
 )
 def test_one_sentence_about_a_value(argv: list[str], sentence: str) -> None:

@@ -145,7 +145,7 @@ def test_scores_from_a_hub(
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["--split", "validation"], "--split validation needs images held out of the training split"),
+        (["--split", "validation"], "--split validation needs images of the training split"),
         (["--val-fraction", 0.1], "--val-fraction needs images held out"),
         (["--official-val"], "--official-val needs images held out"),
         (["--logit-adjustment", "search"], "--logit-adjustment search needs images held out"),
@@ -168,7 +168,7 @@ def test_what_does_not_go_with_it(recipe: Recipe, model: Path, words: list[Any],
 def test_training_says_why_it_cannot(recipe: Recipe, model: Path, name: str) -> None:
     words = [] if name == "train" else ["--model", model]
     sentence = recipe(name, *words, "--streaming").sentence
-    assert sentence.startswith("--streaming is for an evaluation: training shuffles the whole set")
+    assert sentence.startswith("--streaming is for an evaluation. Training shuffles the whole set")
     assert "streaming" not in recipe(name, "--help").out
 
 

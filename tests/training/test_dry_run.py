@@ -97,7 +97,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         ({"batch_size": 500}, "^batch_size=500 is larger than the training set"),
         ({"backbone": "resnet_of_mine"}, "resnet_of_mine"),
         ({"data": "no/such/folder"}, "does not exist"),
-        ({"select": "best"}, "^select='best' needs images to choose on"),
+        ({"select": "best"}, "^select='best' chooses an epoch on held-out images"),
     ],
 )
 def test_what_the_run_refuses_is_refused(values: dict[str, Any], sentence: str, tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ def test_one_sentence(finetune: Recipe, source: Path, animals: Path, args: list[
 
 def test_options_of_features_need_a_classifier_on_them(finetune: Recipe) -> None:
     sentence = finetune("--model", "x", "--head-init", "fresh", "--feature-views", 2).sentence
-    assert "--feature-views has no effect where the classifier starts with --head-init fresh" in sentence
+    assert "--feature-views has no effect with --head-init fresh" in sentence
 
 
 def test_nothing_can_be_held_out(finetune: Recipe, lab: Any, source: Path, tmp_path: Path) -> None:

@@ -26,13 +26,18 @@ _UNIQUE = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.(?:new|old)")
 def export_model(timm_model: nn.Module, folder: str | Path, info: ExportInfo, *, half: bool = False) -> Path:
     """Write ``config.json`` and ``model.safetensors`` as timm lays them out, and check that timm loads them.
 
-    The weights are stored as contiguous float32, whatever the model's device, precision or memory format; with ``half``
-    the parameters are float16, which timm and transformers load as float32. Nothing of timm's registry entry for the
-    architecture (tag, licence, normalisation, ...) is copied. The model, which ``torch.compile`` or DDP may have
-    wrapped, does not change. The folder is absent, empty, or an earlier export, which a failure leaves unchanged.
+    The weights are stored as contiguous float32, whatever the model's device, precision or memory format. Tag, licence
+    and normalisation come from ``info``, not from timm's entry for the architecture. The model does not change.
 
-    An ``info`` that does not fit the model, a folder with other files, a model that timm cannot rebuild, and a
-    parameter beyond float16's range raise a `UserError`.
+    Args:
+        timm_model: A timm model, which ``torch.compile`` or DDP may have wrapped.
+        folder: Must be absent, empty, or an earlier export; a failure leaves that as it is.
+        info: Class names, input and origin.
+        half: Store the parameters as float16; timm and transformers load them as float32.
+
+    Raises:
+        UserError: ``info`` does not fit the model, the folder holds other files, timm cannot rebuild the model, or a
+            parameter is beyond float16's range.
     """
     model = checked_model(timm_model, info)
     with _replacing(Path(folder)) as staging:
@@ -96,9 +101,9 @@ def export_run(
 
 
 def mend_exports(parent: Path) -> None:
-    """Put right what processes that were killed while they exported left in a folder; no export may be in progress.
+    """Clean up after exports into this folder that were killed; no export may be in progress.
 
-    An export that was killed between its two renames was complete: it gets its name. What else is left is removed.
+    An export that was killed between its two renames was complete and gets its name. Other temporary files are removed.
     """
     for retired in parent.glob(".*.old"):
         if match := _UNIQUE.fullmatch(retired.name):

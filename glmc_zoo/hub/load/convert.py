@@ -1,4 +1,4 @@
-"""Checkpoints in the layout that GLMC's authors published, as a timm model and the heads that only training needs.
+"""Convert checkpoints of GLMC's authors to a timm model and the heads that only training needs.
 
 Such a checkpoint is a torch file with a state dict, by itself or under ``state_dict`` or ``model``; its keys may start
 with ``module.``. The keys of the encoder are those of the CIFAR ResNets in this package or of torchvision's ResNet and
@@ -179,6 +179,6 @@ def _fit(
 
 
 def _nearest(encoder: Mapping[str, Tensor], classifier: Mapping[str, Tensor]) -> str:
-    """The backbone that the tensors fit but for the fewest keys; built without memory, since only shapes matter."""
+    """The backbone with the fewest keys that do not fit the tensors; built on ``meta``, since only shapes matter."""
     faults = {name: _fit(name, encoder, classifier, device="meta")[2] for name in CONVERTIBLE}
     return min(CONVERTIBLE, key=lambda name: sum(map(len, faults[name].values())))

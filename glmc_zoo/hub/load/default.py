@@ -5,7 +5,7 @@ from glmc_zoo.hub.load.download import is_of_the_hub
 from glmc_zoo.hub.load.packaged import INSTALL, PACKAGED_MODEL, packaged_file
 
 DEFAULT_MODEL = "tf_efficientnet_lite0.in1k"
-"""A name of timm's: 4.7 M parameters, and layers that are quick on a CPU."""
+"""A pretrained timm model of 4.7 M parameters that is fast on a CPU."""
 _PATIENCE = 5.0
 """Seconds to wait for an answer of the Hub."""
 _WHY = {
@@ -26,8 +26,8 @@ def choose_default() -> str:
     if packaged_file() is not None:
         return PACKAGED_MODEL
     raise UserError(
-        f"model= was not given, and the weights of the default, {DEFAULT_MODEL}, cannot be read from the Hub: bring "
-        f"some by {INSTALL}, give an exported folder as model=, or fill the Hub's cache where there is a network."
+        f"model= was not given, and the weights of the default, {DEFAULT_MODEL}, cannot be downloaded from the Hub: "
+        f"run {INSTALL}, which brings weights, give an exported folder as model=, or connect to a network."
     )
 
 

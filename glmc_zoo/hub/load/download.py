@@ -1,6 +1,6 @@
-"""A model's files from the Hub, each compared with the hash that the repository gives.
+"""Download a model's files from the Hub, and compare each with the hash that the repository gives.
 
-The Hub's client compares nothing: a byte that was changed on the way, or in the cache, would be read as it is.
+The Hub's client compares no hashes: it would not notice a byte that changed on the way or in the cache.
 """
 
 import hashlib
@@ -23,10 +23,20 @@ _TENSORS = ".safetensors"
 def download(name: str, reference: str, files: Sequence[str]) -> Path:
     """Download files of a repository into the Hub's cache, and compare each with its hash there.
 
-    The reference is ``ORG/NAME`` or ``ORG/NAME@REVISION``; messages call the model ``name``. Files that the repository
-    does not have are left out. A file with another hash is removed from the cache and fetched again, once. Without a
-    network the cached files are used, compared with the hashes that the cache names them by. Returns the snapshot's
-    folder, named by the commit.
+    Files that the repository does not have are left out. A file with a wrong hash is removed from the cache and
+    downloaded once more. Without a network the cached files are used, after a comparison with the hashes that the cache
+    names them by.
+
+    Args:
+        name: What messages call the model.
+        reference: ``ORG/NAME`` or ``ORG/NAME@REVISION``.
+        files: Names of files in the repository.
+
+    Returns:
+        The snapshot's folder, named by the commit.
+
+    Raises:
+        UserError: The repository cannot be read, or a file is damaged again.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError
@@ -70,7 +80,9 @@ class _Fetched:
         size = self._entries[file].size or 0
         if not file.endswith(_TENSORS) and size > MOST_BYTES:
             most = MOST_BYTES >> 20
-            raise UserError(f"{file} of {self._name} has {size:,} bytes, and at most {most} MiB are read.")
+            raise UserError(
+                f"{file} of {self._name} has {size:,} bytes, and at most {most} MiB are read: give another model."
+            )
         path = self._get(file)
         if self._is_right(path, file):
             return path

@@ -1,8 +1,8 @@
-"""Where a trained model is read from: the zoo, an exported folder, the Hub, a package, or timm; checked before use.
+"""Open a trained model from the zoo, an exported folder, the Hub, a package or timm, and check it before use.
 
-Each file of a model from the Hub is compared with its hash in the repository, which the Hub's client does not do; then
-it is a local folder, which a stranger may have made: `open_folder` is the one check that every use of it goes through.
-Weights are read only as safetensors. A timm name is left to timm, which compares nothing.
+Each file from the Hub is compared with its hash in the repository, which the Hub's client does not do. Every folder,
+downloaded or local, may have been made by a stranger and is checked by `open_folder`. Weights are read only as
+safetensors. A timm name is loaded by timm, which compares no hashes.
 """
 
 from dataclasses import dataclass, field
@@ -71,7 +71,7 @@ class ModelSource:
         network = on_meta(self.timm_name, self.name)
         if network is not None:
             return network
-        with torch.random.fork_rng(devices=[]):  # a run that asks draws no other numbers
+        with torch.random.fork_rng(devices=[]):  # the random numbers of the run must not change
             return self.create(pretrained=False)
 
     def training_heads(self) -> dict[str, Any] | None:
@@ -91,12 +91,16 @@ class ModelSource:
 
 
 def open_model(name: str, *, weights: bool = True) -> ModelSource:
-    """Locate a model, download it where it lies on the Hub, and check its files, with ``weights`` the weights too.
+    """Locate a model, download it if it is on the Hub, and check its files.
 
-    ``name`` is a published model (see `list_models`), ``hf_hub:ORG/NAME`` or ``hf-hub:ORG/NAME`` with an optional
-    ``@REVISION``, an exported folder with or without ``local-dir:`` before it, a package with weights (see
-    `packaged_folder`), or a timm model. One that does not exist, cannot be read, is not an export, or has damaged files
-    raises a `UserError`.
+    Args:
+        name: A published model (see `list_models`), ``hf_hub:ORG/NAME`` or ``hf-hub:ORG/NAME`` with an optional
+            ``@REVISION``, an exported folder with or without ``local-dir:`` before it, a package with weights (see
+            `packaged_folder`), or a timm model.
+        weights: Whether to download and check the weights too.
+
+    Raises:
+        UserError: The model does not exist, cannot be read, is not an export, or has damaged files.
     """
     scheme, colon, rest = name.partition(":")
     if colon and scheme in ("hf_hub", "hf-hub"):
@@ -118,8 +122,14 @@ def create_model(name: str, *, pretrained: bool = True, **timm_kwargs: Any) -> A
     """``timm.create_model`` for published models, and for everything else that `open_model` accepts.
 
     Files from the Hub (``hf_hub:ORG/NAME``) are compared with their hash in the repository, which timm does not do.
-    Other arguments are those of timm: ``num_classes=0`` gives the encoder, ``pretrained=False`` random weights. An
-    argument that timm refuses raises a `UserError`; the others are those of `open_model`.
+
+    Args:
+        name: See `open_model`.
+        pretrained: Load the trained weights; without them the weights are random.
+        timm_kwargs: Passed to ``timm.create_model``: ``num_classes=0`` gives the encoder.
+
+    Raises:
+        UserError: See `open_model`; or timm refuses an argument.
     """
     return open_model(name, weights=pretrained).create(pretrained=pretrained, **timm_kwargs)
 

@@ -1,7 +1,7 @@
-"""What a model folder would take in memory, known before a network is built: the header of its weights, and its size.
+"""Check how much memory a model folder would need, before its network is built.
 
-A safetensors file runs no code, and its library checks that the header fits the file. What remains is a header that is
-huge itself, and a configuration that asks for a network far larger than the weights beside it.
+A safetensors file runs no code, and its library checks that the header fits the file. Two risks remain, which are
+checked here: a huge header, and a configuration that asks for a network far larger than the weights beside it.
 """
 
 import math
@@ -21,7 +21,7 @@ _FIX = "The file is damaged: download or export the model again."
 _MOST_HEADER = 16 << 20  # bytes; a network of 10,000 tensors needs one
 _DTYPES = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
 _MOST_MODULES = 15_000  # timm's largest network has 3,000
-# Numbers in a network beyond those in its file: tables that are computed, and what a head of another size takes.
+# Numbers that a network may have in addition to those in its file: computed tables, and a head of another size.
 _SPARE = 1 << 26
 
 
@@ -68,14 +68,14 @@ def check_header(file: Path, name: str) -> Header:
 
 
 def check_network(timm_name: str, config: ModelConfig, header: Header | None, name: str) -> None:
-    """Refuse a configuration whose network is far larger than its weights; nothing of the size is allocated.
+    """Refuse a configuration whose network is far larger than its weights. No memory is allocated for the network.
 
-    Without a ``header``, for a model that gets random weights, it is compared with its architecture as timm builds it.
-    A network that timm cannot build is left to whoever builds it and says why.
+    Without a ``header``, for a model with random weights, the network is compared with its architecture as timm builds
+    it by default. A network that timm cannot build is not refused here; the code that builds it reports the reason.
 
     Raises:
-        UserError: The network has far more numbers than that, too many modules, numbers of another kind than the file,
-            or another number of classes than the configuration names.
+        UserError: The network has far more numbers than its weights, too many modules, tensors of another type than in
+            the file, or another number of classes than the configuration names.
     """
     network = on_meta(timm_name, name)
     if network is None:
@@ -128,7 +128,7 @@ def check_finite(tensors: Mapping[str, Any], name: str) -> None:
     """Refuse tensors that hold NaN or infinity, whose scores and probabilities would mean nothing."""
     for key, tensor in tensors.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise UserError(f"The weights of {name} are not finite, in {key[:80]!r}: give an earlier checkpoint.")
+            raise UserError(f"The weights of {name} hold NaN or infinity, in {key[:80]!r}: give an earlier checkpoint.")
 
 
 @contextmanager

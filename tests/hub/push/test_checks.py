@@ -51,7 +51,7 @@ def test_pickles_are_refused(exported: Path, tmp_path: Path) -> None:
 def test_other_files_are_not_published(exported: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(exported, tmp_path / "model"))
     (folder / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"holds notes\.txt, which no export writes"):
+    with pytest.raises(UserError, match=r"holds notes\.txt, which is not a file of an export"):
         exported_files(folder)
 
 

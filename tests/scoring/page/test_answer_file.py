@@ -35,7 +35,7 @@ def test_what_is_written_is_read_again(subject: Subject, tmp_path: Path) -> None
         ({"schema": 2}, "holds no answers that this version reads: evaluate the model again for another."),
         ({"pairs": [[0, 5, 1]]}, "is of other classes than the results beside it: evaluate the model again"),
         ({"pairs": [[0, 1]]}, "is of other classes than the results beside it: evaluate the model again"),
-        ({"pairs": [[0, -1, 1]]}, "holds -1 where a count or a number from 0 should be"),
+        ({"pairs": [[0, -1, 1]]}, "is -1 and must be a whole number of 0 or more"),
         (
             {"source": "https://example.org/a.jpg"},
             "is neither JPEG nor PNG: evaluate the model again",
@@ -43,7 +43,7 @@ def test_what_is_written_is_read_again(subject: Subject, tmp_path: Path) -> None
         ({"source": "data:image/svg+xml;base64,AAAA"}, "holds an image that is neither JPEG nor PNG"),
         ({"source": 'data:image/png;base64,AAAA" onload="'}, "holds an image that is neither JPEG nor PNG"),
         ({"label": 5}, "is of other classes than the results beside it"),
-        ({"probability": None}, "which is of another type than it should be"),
+        ({"probability": None}, "which has the wrong type"),
     ],
 )
 def test_what_cannot_be_right_is_refused(subject: Subject, change: dict[str, Any], sentence: str) -> None:
