@@ -41,7 +41,12 @@ class ScheduleOptions(OptionGroup):
         "scale --lr and --min-lr linearly by the images of a step over this", default=None, at_least=1
     )
     grad_accum_steps: int = option("batches whose gradients make one optimiser step", default=1, at_least=1)
-    clip_grad: float | None = option("clip the gradient's norm to this", default=None, above=0)
+    clip_grad: float | None = option(
+        "clip the gradient's norm to this",
+        default=None,
+        decided_by="none; 5 for a fine-tuning by SGD whose classifier starts from frozen features",
+        above=0,
+    )
     sam_rho: float | None = option(
         "sharpness-aware minimisation within this radius, e.g. 0.05; two passes a step", default=None, above=0
     )
