@@ -44,7 +44,7 @@ class ScheduleOptions(OptionGroup):
     clip_grad: float | None = option(
         "clip the gradient's norm to this",
         default=None,
-        decided_by="none; 5 for a fine-tuning by SGD whose classifier starts from frozen features",
+        decided_by="none; 2 for SGD where a fine-tuning starts from a classifier with long weights",
         above=0,
     )
     sam_rho: float | None = option(

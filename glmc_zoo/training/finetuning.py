@@ -38,8 +38,6 @@ from glmc_zoo.training.tuning import (
 _STARTS_FROM_HEAD = "balanced_softmax"  # the method whose classifier starts from the best one on frozen features
 _FEW_IMAGES = 5  # of a class in the mean; with 3 the classifier alone was better, see docs/finetuning.md
 _SEARCHED_ON = 0.75  # share of the training images that a search surely leaves to train on
-START_CLIP = 5.0
-"""Limit of the gradient's norm where the classifier starts from frozen features; measured, see docs/settings.md."""
 HEAD = "head"
 """Name, in place of a method, of a classifier that was trained on features."""
 _HEAD_TITLE = "one linear layer on features of the frozen network, chosen among several on held-out training images"
@@ -77,8 +75,7 @@ class FineTuning(Stage):
     ) -> RunOptions:
         """The options with what network and images decide, where nobody did.
 
-        That is the start of the classifier, optimiser, learning rate, decays, the limit of the gradient's norm, and a
-        batch that there are images for.
+        That is the start of the classifier, optimiser, learning rate, decays, and a batch that there are images for.
         What was decided when a resumed run began, by its options ``before``, stays.
         """
         if self.tune.head_init == "auto":
@@ -92,21 +89,7 @@ class FineTuning(Stage):
                 f"There are {len(data.train)} training images of {len(data.class_names)} classes. With so few the "
                 "classifier alone was better than the whole network: tune='head', which takes seconds."
             )
-        options = self._settle_clip(self._settle_settings(options, before), before)
-        return self._settle_batch(options, len(data.train), processes, before)
-
-    def _settle_clip(self, options: RunOptions, before: Mapping[str, Any] | None) -> RunOptions:
-        """The options with a limit of the gradient's norm, where nobody gave one and training begins from features.
-
-        The best classifier on frozen features can have weights many times longer than a fresh one's, and the gradients
-        of the layers before it are as much longer. Without a limit a few steps of SGD undo what the network has learnt.
-        """
-        if options.schedule.clip_grad is not None or not isinstance(options.stage, FinetuneStage):
-            return options
-        clip = START_CLIP if self.starts_from_features and uses_sgd(self.opt) else None
-        if before is not None:
-            clip = before.get("clip_grad")
-        return replace(options, schedule=replace(options.schedule, clip_grad=clip))
+        return self._settle_batch(self._settle_settings(options, before), len(data.train), processes, before)
 
     def _settle_batch(
         self, options: RunOptions, images: int, processes: int, before: Mapping[str, Any] | None
@@ -211,14 +194,12 @@ class FineTuning(Stage):
         trained, total = trained_parameters(task)
         begins = {"mean": "starts from the class means", "head": "starts from the best one on frozen features"}
         classifier = begins.get(self.tune.head_init, "is a fresh one")
-        clip = options.schedule.clip_grad
-        clipped = f"; the norm of the gradient is at most {clip:g}" if self.starts_from_features and clip else ""
         kept = f"; goes on with its {', '.join(self.kept)}" if self.kept else ""
         kept += "" if "classifier" in self.kept else f"; the classifier {classifier}"
         lines = [
             *super().opening_lines(options, task),
             f"fine-tuning {self.name}, --tune {self.tune.tune}: {trained / 1e6:.2f} of {total / 1e6:.2f} M parameters "
-            f"are trained{kept}{clipped}",
+            f"are trained{kept}",
         ]
         minutes = self.tune.search_minutes
         if minutes is not None and options.output.dry_run:

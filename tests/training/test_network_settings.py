@@ -118,45 +118,6 @@ def test_a_run_that_began_before_goes_on_as_it_was(
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_a_start_from_features_limits_the_gradient(
-    finetune: Any, lab: Any, animals: Path, tmp_path: Path, interrupted_at: Any
-) -> None:
-    def clip(**given: Any) -> Any:
-        options = {"model": source, "data": animals, "method": "balanced_softmax", "epochs": 1, **given}
-        return glmc_zoo.finetune(dry_run=True, **options).options["clip_grad"]
-
-    source = lab.source(tmp_path / "start", "test_efficientnet")
-    assert (clip(), clip(head_init="mean"), clip(clip_grad=7.0), clip(lr=0.001)) == (5.0, 5.0, 7.0, 5.0)
-    assert (clip(opt="adamw"), clip(head_init="fresh"), clip(method="ce")) == (None, None, None)
-    run = ["--model", source, "--data", animals, "--epochs", 2, "--batch-size", 8, "--warmup-epochs", 0]
-    with interrupted_at(4):
-        finetune(*run, "--output-dir", tmp_path / "cut")
-    config = tmp_path / "cut" / "config.yaml"
-    assert "clip_grad: 5.0\n" in config.read_text()
-    resumed = finetune(*run, "--output-dir", tmp_path / "cut", "--resume", "auto")
-    assert resumed.status == 0 and "the norm of the gradient is at most 5" in resumed.out, resumed.err
-
-
-@pytest.mark.usefixtures("own_cache")
-def test_a_start_with_long_weights_does_not_undo_the_network(
-    finetune: Any, animals: Path, lab: Any, tmp_path: Path
-) -> None:
-    """The change of the layers before the classifier in the first step: of the learning rate times 5, at most."""
-    source = lab.source(tmp_path / "start", "test_efficientnet")
-    start = timm.create_model(f"local-dir:{source}", pretrained=True).state_dict()
-    moved = {}
-    for name, options in {"limited": (), "free": ("--clip-grad", 1e9)}.items():
-        run = ["--model", source, "--data", animals, "--epochs", 1, "--batch-size", 24, "--warmup-epochs", 0]
-        run += ["--weight-decay", 0, "--momentum", 0, "--lr", 0.01, "--method", "balanced_softmax", *options]
-        outcome = finetune(*run, "--output-dir", tmp_path / name)
-        assert outcome.status == 0, outcome.err
-        end = outcome.run.timm_model.state_dict()
-        names = [key for key, _ in outcome.run.timm_model.named_parameters() if not key.startswith("classifier")]
-        moved[name] = sum(float((end[key] - start[key]).square().sum()) for key in names) ** 0.5
-    assert moved["limited"] <= 0.01 * 5 * 1.001 < moved["free"]
-
-
-@pytest.mark.usefixtures("own_cache")
 def test_few_images_make_a_smaller_batch(
     lab: Any, finetune: Any, source: Path, tmp_path: Path, interrupted_at: Any
 ) -> None:
