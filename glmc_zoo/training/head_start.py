@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,14 +23,18 @@ from glmc_zoo.method.linear_heads import class_means, mean_anchor
 from glmc_zoo.method.registry import loss_names, loss_switches
 from glmc_zoo.method.switches import GLMCSwitches
 from glmc_zoo.options.model import TuneOptions
+from glmc_zoo.options.schedule import ScheduleOptions
 from glmc_zoo.results import StartFacts
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.training.features import FeatureParts, compute_features, feature_key
 from glmc_zoo.training.finetuning import FineTuning, classifiers_in, timm_model_in
 from glmc_zoo.training.head_run import head_table
 from glmc_zoo.training.head_search import FOLDS, LOSSES, MEAN_LENGTH, head_facts, search_head
+from glmc_zoo.training.network_settings import uses_sgd
 from glmc_zoo.training.scored_run import ScoredRun
 
+LONG, LONG_CLIP = 2.0, 2.0
+"""Relative length of the weights from which the gradient's norm is limited, and its limit; see docs/settings.md."""
 _FILE, _FEATURES = "start.json", "features"
 _FIX = "Restore it, or begin in another output_dir=."
 _NOTHING_HELD_OUT = (
@@ -49,6 +53,12 @@ class Start:
     """float32 (C,)."""
     facts: StartFacts
 
+    def compared_with(self, task: TrainingTask) -> "Start":
+        """The same start, whose facts compare its weights with those of the task's classifier."""
+        replaced: Any = classifiers_in(task)[0]
+        length = self.weight.norm(dim=1).mean() / replaced.weight.detach().float().norm(dim=1).mean().cpu()
+        return replace(self, facts=replace(self.facts, relative_length=float(length)))
+
     @torch.no_grad()
     def put(self, task: TrainingTask, shares: tuple[float, float], class_counts: list[int]) -> None:
         """Start the classifiers of a task from it; ``shares`` are those of `prior_shares`.
@@ -60,6 +70,18 @@ class Start:
             linear: Any = layer
             linear.weight.copy_(self.weight)
             linear.bias.copy_(self.bias + (1 - share) * log_prior(class_counts))
+
+
+def start_clip(facts: StartFacts | None, schedule: ScheduleOptions, opt: str) -> float | None:
+    """Limit of the gradient's norm in a training that starts from a classifier; ``None`` for no limit.
+
+    The best classifier on frozen features can have weights many times as long as a fresh one's, and the gradients of
+    the layers before it are as much longer. A few steps of SGD then undo what the network has learnt.
+    """
+    length = None if facts is None else facts.relative_length
+    if schedule.clip_grad is not None or length is None or length <= LONG or not uses_sgd(opt):
+        return schedule.clip_grad
+    return LONG_CLIP
 
 
 def prior_shares(method: str, switches: GLMCSwitches) -> tuple[float, float]:
@@ -157,7 +179,8 @@ def begin_classifier(run: ScoredRun, task: TrainingTask) -> Start | None:
 
     def find() -> Start:
         fold = training_folds(run.data, FOLDS, run.options.schedule.seed)
-        return find_start(cast(Tensor, features), run.data, fold, tune, device=accelerator.device, seconds=seconds)
+        start = find_start(cast(Tensor, features), run.data, fold, tune, device=accelerator.device, seconds=seconds)
+        return start.compared_with(task)
 
     start = on_main_process(accelerator, find)
     stage.begun = start.facts
@@ -165,6 +188,12 @@ def begin_classifier(run: ScoredRun, task: TrainingTask) -> Start | None:
         write_json(run.folder.path / _FILE, asdict(start.facts))
     for line in start_lines(start.facts):
         run.say(line)
+    clip = start_clip(start.facts, run.options.schedule, stage.opt)
+    if clip is not None and run.options.schedule.clip_grad is None:
+        run.say(
+            f"Its weights are {start.facts.relative_length:.1f} times as long as those that it replaces, so the norm "
+            f"of the gradient is limited to {clip:g}; --clip-grad overrides this."
+        )
     return start
 
 

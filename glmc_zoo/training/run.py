@@ -17,12 +17,19 @@ from glmc_zoo.machine.hardware import hardware_text
 from glmc_zoo.machine.signals import StopSignals
 from glmc_zoo.method import SAM
 from glmc_zoo.options.run import RunOptions, flat
-from glmc_zoo.results import RunResults, Selection
+from glmc_zoo.results import RunResults, Selection, StartFacts
 from glmc_zoo.text import counted, printable
 from glmc_zoo.training.assemble import assemble
 from glmc_zoo.training.checkpoint import Checkpoints
 from glmc_zoo.training.finetuning import FineTuning
-from glmc_zoo.training.head_start import Start, begin_classifier, prior_shares, recall_start, remove_features
+from glmc_zoo.training.head_start import (
+    Start,
+    begin_classifier,
+    prior_shares,
+    recall_start,
+    remove_features,
+    start_clip,
+)
 from glmc_zoo.training.loop import CheckpointHook, EpochTrainer, NotFiniteError
 from glmc_zoo.training.progress import Best, OptimizerState, Progress, Stateful
 from glmc_zoo.training.report import (
@@ -131,6 +138,8 @@ class TrainingRun(ScoredRun):
             self._check_best(checkpoint)
             self._newest = str(checkpoint)
             recall_start(self)
+            if isinstance(self.stage, FineTuning):
+                self._limit_gradient(self.stage.begun)
         else:
             self.begin()
         if asked is None:
@@ -157,6 +166,11 @@ class TrainingRun(ScoredRun):
         start.put(self.task, prior_shares(self.stage.method.name, self.stage.switches), self.data.class_counts)
         if self.ema is not None:
             self.ema.set(self.task.trainable_module)
+        self._limit_gradient(start.facts)
+
+    def _limit_gradient(self, facts: StartFacts | None) -> None:
+        """Limit the gradient's norm where the classifier that the training started from asks for it."""
+        self.trainer.step.clip_grad = start_clip(facts, self.options.schedule, self.stage.opt)
 
     def _check_best(self, checkpoint: Path) -> None:
         expected = {key: value.shape for key, value in self.model.state_dict().items()}

@@ -230,7 +230,8 @@ class _Search:
         fold = np.where(self.held.folds[positions] == ALWAYS_TRAINS, ALWAYS_TRAINS, self.held.folds[positions] - 1)
         folds = stay_trained(fold, data.train.labels, data.groups)
         selected = features[:, torch.from_numpy(positions)]
-        return find_start(selected, data, folds, self.stage.tune, device=self.accelerator.device)
+        start = find_start(selected, data, folds, self.stage.tune, device=self.accelerator.device)
+        return start.compared_with(run.task)
 
     def _finish(self, plan: SearchPlan, trials: list[SearchTrial]) -> SearchFacts:
         facts = SearchFacts(

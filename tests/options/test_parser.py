@@ -152,7 +152,7 @@ def test_help_shows_choices_and_defaults() -> None:
         "preset": r"\[official \| paper \| tuned\] \(default: official where the data set has a published recipe, else",
         "epochs": r"epochs to train \(default: the recipe\)",
         "compile": r"\(default: false\)",
-        "clip-grad": r"\(default: none\)",
+        "clip-grad": r"\(default: none; 2 for SGD where",
         "data": r"\(default: digits_lt\)",
     }.items():
         assert re.search(rf"^  --{option}( \w+)?  .*{expected}", text, re.MULTILINE), option
