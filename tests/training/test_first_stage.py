@@ -101,7 +101,7 @@ def test_the_folder_of_images_is_known_beside_the_run(train: Stage, stage: Stage
     assert not (tmp_path / "second" / "model" / "glmc_heads.safetensors").exists()
     # Without the run, its published results do not hold the folder.
     away = Path(shutil.copytree(model, tmp_path / "away"))
-    assert "does not say where the images are" in stage("--model", away).sentence
+    assert "does not say where its training images are" in stage("--model", away).sentence
     moved = Path(shutil.copytree(images, tmp_path / "moved" / "animals"))
     outcome = stage("--model", away, "--data", moved, "--epochs", 1, "--output-dir", tmp_path / "third")
     assert outcome.status == 0 and "This is not what the first stage" not in outcome.out, outcome.err
@@ -153,7 +153,7 @@ def test_from_the_hub_and_back_to_it(hub: Any, hub_python: Stage, lab: Any, firs
         (["--model", "FIRST", "--epochs", 0], ["--epochs 0 is too small"]),
         (["--model", "FIRST", "--data", "ANIMALS"], ["has 10 classes and the data 3", "recipes/finetune.py"]),
         (["--model", "FIRST", "--data", "TURNED"], ["has the classes of the data in another order"]),
-        (["--model", "UNNAMED"], ["names no classes"]),
+        (["--model", "UNNAMED"], ["does not name its classes"]),
     ],
 )
 def test_one_sentence(
