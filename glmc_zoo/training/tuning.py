@@ -28,8 +28,8 @@ def train_last_blocks(model: Any, blocks: int) -> None:
     last = max(layers.values())  # index of the group with the final norm and the classifier
     if blocks >= last:
         raise UserError(
-            f"last_blocks={blocks} is too large for this backbone, which has {last} blocks: give at most {last - 1}, "
-            "or train all of it with tune='full'."
+            f"last_blocks={blocks} is too large for this backbone, which has {last} layers below its classifier: give "
+            f"at most {last - 1}, or train all of it with tune='full'."
         )
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(layers[name] >= last - blocks)

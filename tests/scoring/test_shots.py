@@ -34,7 +34,7 @@ def test_the_model_comes_before_the_data() -> None:
     assert other.notes[0].startswith("The shot groups follow the images that model0 was trained on; the training split")
     whole = groups(None, model(), model([200, 50, 5]))
     assert (whole.source, whole.class_counts) == ("model1", [200, 50, 5])
-    assert whole.notes == ["The class counts are those that model1 was trained on: the data does not give them."]
+    assert whole.notes == ["The class counts are those that model1 was trained on, as the data does not give any."]
 
 
 def test_counts_are_matched_by_name() -> None:

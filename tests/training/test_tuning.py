@@ -39,7 +39,8 @@ def test_the_last_blocks_and_what_follows_them() -> None:
     names = {name.split(".")[0] + "." + name.split(".")[1] for name in trained(model)}
     assert names == {"blocks.5", "norm.weight", "norm.bias", "head.weight", "head.bias"}
     with pytest.raises(
-        UserError, match=r"last_blocks=9 is too large for this backbone, which has 7 blocks: give at most 6"
+        UserError,
+        match=r"last_blocks=9 is too large for this backbone, which has 7 layers below its classifier: give at most 6",
     ):
         train_last_blocks(model, 9)
 
