@@ -143,8 +143,8 @@ def test_images_none_of_which_can_be_read(predict: Recipe, model: Path, tmp_path
         (tmp_path / name).write_text("no image")
     outcome = predict("--model", model, "--images", "a.png", "b.png")
     assert outcome.sentence == (
-        "None of the images can be read; the first is a.png (not an image); the reasons are in predictions.csv.problems.csv: check "
-        "that the files are images."
+        "None of the images can be read; the first is a.png (not an image); the reasons are in "
+        "predictions.csv.problems.csv: check that the files are images."
     )
     assert [row["file"] for row in lines(tmp_path / "predictions.csv.problems.csv")] == ["a.png", "b.png"]
     assert [path.name for path in tmp_path.glob("*.csv*")] == ["predictions.csv.problems.csv"]

@@ -269,7 +269,7 @@ def test_what_is_refused(predict: Recipe, model: Path, animals: Path, options: l
         ("class,count\nant,1\nant,2\n", r"has the class 'ant' twice"),
         ("class,count\nant,1\nbee,-2\ncat,1\n", r"has the count '-2' for 'bee': it must be a number of 0 or more"),
         ("class,count\nant,1\nbee\ncat,1\n", r"has the count '' for 'bee'"),
-        ("class,count\nant,1\n", r"lacks 'bee', 'cat': give each class of the model a row, and count 0"),
+        ("class,count\nant,1\n", r"lacks 'bee', 'cat': give each class of the model a row, with the count 0"),
         ("class,count\nant,0\nbee,0\ncat,0\n", r"has no count above 0"),
         ("", r"has no columns"),
     ],
