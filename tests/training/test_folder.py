@@ -56,7 +56,7 @@ def test_a_folder_belongs_to_one_run(accelerate: Callable[..., Accelerator], tmp
         ({"output_dir": "FOLDER/file"}, "is a file: give a folder"),
         (
             {"output_dir": "FOLDER/other", "resume": "auto"},
-            r"holds files \(checkpoints\); they are not a run's",
+            r"holds files \(checkpoints\); they are not those of a run",
         ),
         ({"resume": "FOLDER/none"}, "is not a folder: give auto, or a folder in checkpoints/"),
         ({"resume": "FOLDER/other/checkpoints/step-1"}, "does not belong to a run"),
@@ -185,6 +185,6 @@ def test_damaged_lines_are_told_and_kept(
     notes = capsys.readouterr().out.splitlines()
     assert [note.split(" of ")[0] for note in notes] == ["note: Line 2", "note: Line 3", "note: Line 6"]
     assert notes[1].endswith("(it has no epoch number) and stays as it is.")
-    assert notes[2].endswith("and is dropped: its epoch is repeated.")
+    assert notes[2].endswith("and is dropped, as its epoch is repeated.")
     lines = folder.epoch_lines()
     assert [row["epoch"] for row in lines.rows] == [1, 3] and list(lines.damaged) == [2, 3] and lines.half is None
