@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
         (["--opt", "adamv"], ["--opt adamv is unknown", "Did you mean adam"]),
         (["--sched", "cosin"], ["--sched cosin"]),
         (["--tracker", "tensorbord"], ["--tracker tensorbord is unknown", "Did you mean tensorboard"]),
-        (["--batch-size", 999], ["--batch-size 999 is larger than the training set of 335 images", "at most 335"]),
+        (["--batch-size", 999], ["--batch-size 999 is larger than the training split of 335 images", "at most 335"]),
         (["--lr", "abc"], ["--lr abc", "a number"]),
         (["--method", "foo"], ["glmc, ce, balanced_softmax"]),
         (["--learning-rate", 1], ["Unknown option --learning-rate"]),

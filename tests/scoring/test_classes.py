@@ -57,7 +57,7 @@ def test_classes_in_another_order_are_reordered(evaluate: Recipe, animals: Path,
 def test_only_the_logits_of_the_classes_of_the_data_count(evaluate: Recipe, animals: Path, tmp_path: Path) -> None:
     model = exported(tmp_path / "five", ["dog", "cat", "bee", "emu", "ant"])
     outcome = evaluate("--model", model, "--data", animals, "--output-dir", tmp_path / "out")
-    assert "has 5 classes: only the logits of the data's 3 are used" in outcome.out
+    assert "has 5 classes: only the logits of the 3 classes of the data are used" in outcome.out
     logits, labels = logits_of(model, animals, "test")
     used = logits[:, [4, 2, 1]]
     assert table(tmp_path / "out")["prediction"] == used.argmax(axis=1).tolist()

@@ -101,7 +101,7 @@ def test_tau_norm_needs_a_linear_classifier(evaluate: Recipe, animals: Path, tmp
     info = ExportInfo(class_names=CLASSES, mean=half, std=half, input_size=(3, 224, 224), tag="t")
     folder = export_model(model, tmp_path / "m", info)
     outcome = evaluate("--model", folder, "--data", animals, "--tau-norm", 1, "--output-dir", tmp_path / "out")
-    assert "--tau-norm needs logits that are one linear layer" in outcome.sentence
+    assert "--tau-norm needs a model whose logits are one linear layer" in outcome.sentence
 
 
 # ---------------------------------------------------------------- held out of the training, or not
@@ -161,7 +161,7 @@ def test_what_is_not_known_does_not_count_as_held_out(trained: Callable[..., Run
     assert not was_held_out(None, data)[0]
     results = trained()
     elsewhere = dataclasses.replace(results, data=dataclasses.replace(results.data, name="cifar10_lt"))
-    assert was_held_out(elsewhere, data) == (False, "it was trained on cifar10_lt, which may hold the same images")
+    assert was_held_out(elsewhere, data) == (False, "it was trained on cifar10_lt, which may contain the same images")
     other_counts = dataclasses.replace(results, class_counts=[1] * 10)
     assert was_held_out(other_counts, data) == (
         False,

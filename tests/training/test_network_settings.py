@@ -138,7 +138,7 @@ def test_few_images_make_a_smaller_batch(
     )
     assert ": give --tune head." in outcome.out
     sentence = finetune(*options[:4], "--batch-size", 10, "--output-dir", tmp_path / "asked").sentence
-    assert "--batch-size 10 is larger than the training set of 9 images; give at most 9" in sentence
+    assert "--batch-size 10 is larger than the training split of 9 images: give at most 9" in sentence
 
 
 @pytest.mark.usefixtures("own_cache")
