@@ -62,15 +62,7 @@ class RunParts:
 
 
 def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
-    """Build the parts of a run.
-
-    Args:
-        options: Options of the run, as resolved.
-        data: A data set that is loaded already, used in place of the one that the options name.
-
-    Raises:
-        UserError: Data, model, options or output folder do not fit; nothing already on disk is touched.
-    """
+    """Build the parts of a run; ``data`` is a loaded data set, used in place of the one that the options name."""
     # ---------------------------------------------------------------- machine
     make_view_augmentation(32, **_augmentations(options.images))  # refuses a wrong policy before any data is read
     target = push_target(options.push)

@@ -134,7 +134,7 @@ def test_a_model_without_one_linear_classifier_stays_as_it_is() -> None:
     logits, labels = sample()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     facts = calibrate_classifier(model, 32, logits, labels, None)
-    assert facts.temperature is None and str(facts.reason).startswith("The logits of this model are not those of one")
+    assert facts.temperature is None and str(facts.reason).startswith("The logits are not one linear layer")
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 

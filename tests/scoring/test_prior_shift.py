@@ -248,7 +248,7 @@ def test_thresholds_of_a_precision(animals: Path, run: Path, tmp_path: Path) -> 
         ),
         (["--precision", 0.9], "--precision needs thresholds that were chosen on held-out images, and "),
         (["--min-probability", 1.5], "--min-probability 1.5 must be below 1."),
-        (["--prior", "missing.csv"], "--prior missing.csv cannot be read: No such file or directory; give a CSV file"),
+        (["--prior", "missing.csv"], "--prior missing.csv cannot be read (No such file or directory): give a CSV file"),
         (["--prior", "estimate"], "--prior needs the class frequencies that the probabilities of "),
         (["--prior", "estimate", "--model-prior", "training"], "--model-prior training needs the training images of"),
     ],
