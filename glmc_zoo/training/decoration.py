@@ -1,4 +1,4 @@
-"""Plots, page, cards and warnings of a run whose scores and model are safe; `glmc-zoo report` makes them again."""
+"""Plots, page and cards of a run, made once its scores and model are on disk; `glmc-zoo report` makes them again."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,19 +26,22 @@ def decorate_run(
     keep_answers: Callable[[Decorations], None] | None = None,
     baselines: Sequence[Subject] = (),
 ) -> RunResults:
-    """Draw the plots of a finished run, put them with a card into its exports, and write its page.
+    """Draw the plots of a finished run, write its cards and its page, and save the results with the warnings.
 
-    What cannot be made is a warning in the results, which are written to the run folder and to its exports. A warning
-    that only a new run can mend stays.
+    A plot, card or page that cannot be made adds a warning to the results in the run folder and in its exports.
+    Warnings of an earlier call are dropped, except those that only a new run can mend.
 
     Args:
-        folder: Run folder, with its exports in it.
-        results: As they are in the run folder.
+        folder: Run folder with its exports.
+        results: The results in the run folder.
         epochs: Reads the lines of the epochs.
         repo_id: ``ORG/NAME`` on the Hub, for the card of the classifier.
         report: Whether to write ``report.html``.
-        keep_answers: Writes ``answers.json``, which the page shows; without it that of the folder stays.
+        keep_answers: Writes ``answers.json``, whose images the page shows; without it an existing file is used.
         baselines: Runs that the page compares with this one.
+
+    Returns:
+        The results with the names of the plots, and the warnings.
     """
     lasting = [warning for warning in results.warnings if warning.endswith(f"{RERUN_FIX}.")]
     decorations, plots = Decorations(lasting), folder / "plots"
@@ -48,7 +51,7 @@ def decorate_run(
     names = [name for name in sorted(_PLOTS) if (plots / name).is_file() and not (plots / name).is_symlink()]
     exports = [folder / name for name in EXPORTS if (folder / name).is_dir()]
     for export in exports:
-        # The repository, if any, is the classifier's: the encoder's card names its own folder.
+        # Only the classifier is pushed, so the card of the encoder names its folder and not the repository.
         repository = repo_id if export.name == "model" else None
         before = list(decorations.warnings)
         decorations.attempt(
@@ -66,7 +69,7 @@ def decorate_run(
 
 
 def _draw(decorations: Decorations, plots: Path, results: RunResults, epochs: Callable[[], EpochLines]) -> EpochLines:
-    """Draw the plots; gives the lines of the epochs, none where they cannot be read."""
+    """Draw the plots, and return the lines of the epochs; they are empty where the file cannot be read."""
     from glmc_zoo.metrics import plots as drawing
 
     title = f"{results.model.name} on {results.data.name}, seed {results.seeds.seed if results.seeds else 0}"
@@ -81,7 +84,7 @@ def _draw(decorations: Decorations, plots: Path, results: RunResults, epochs: Ca
     if lines.rows:
         decorations.plot(plots / "training.png", lambda path: drawing.plot_training(lines.rows, path, title=title))
     elif results.selection is not None and results.selection.epoch is not None and not decorations.warnings:
-        # A classifier on features goes through no epochs.
+        # A classifier on features has no epochs and no such plot, so it gets no warning.
         decorations.warnings.append("The plot training.png was not made: metrics.jsonl is missing or empty.")
     if results.test is not None:
         draw_results(decorations, plots, results, title)

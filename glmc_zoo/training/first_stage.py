@@ -1,4 +1,4 @@
-"""What a second stage takes from the first: the options that say which images, and how they are read and grouped."""
+"""The options that a second stage takes over from the first: which images, how they are read, and the shot groups."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from glmc_zoo.options.images import ShotOptions
 from glmc_zoo.options.sections import SECOND_STAGE
 from glmc_zoo.results import RunResults
 
-_HIDDEN_FOLDER = "path/to/"  # stands in published results for the folder of something
+_HIDDEN_FOLDER = "path/to/"  # replaces the folders of paths in published results
 _DATA = frozenset(field_names(DataOptions))
 DEFAULTS = {f.name: f.default for group in (DataOptions, ShotOptions) for f in dataclasses.fields(group)}
 # Where images are stored and how many make a step does not change which images they are.
@@ -24,7 +24,11 @@ _NO_DIFFERENCE = frozenset({"data_dir", "batch_size"})
 
 
 def first_stage_options(given: Given) -> dict[str, Any]:
-    """Options of the first stage that a second stage takes over, for what was given."""
+    """The options that a second stage takes over from the first stage, by name; ``given`` are the user's options.
+
+    Raises:
+        UserError: ``model=`` is missing, cannot be read or has no training to go on from, or nothing names the data.
+    """
     model = given.get("model")
     if model is None:
         raise UserError(
@@ -34,12 +38,12 @@ def first_stage_options(given: Given) -> dict[str, Any]:
     first = trained_with(open_model(model, weights=False))
     data = given.get("data")
     if data is not None and not same_data(data, first.get("data")):
-        # How those images were thinned and split says nothing about these.
+        # This is another data set, so the options that thinned and split the first one do not apply.
         return {name: value for name, value in first.items() if name not in _DATA}
     if data is None and first.get("data") is None:
         raise UserError(
-            f"{model} does not say where the images are that it was trained on: give them by data=, and data_dir= "
-            "where it needs it."
+            f"{model} does not say where its training images are: give data=, and data_dir= for a data set of the "
+            "catalogue."
         )
     return first
 
@@ -48,27 +52,30 @@ def training_results(source: ModelSource) -> RunResults:
     """The results of the training that a second stage goes on from.
 
     Raises:
-        UserError: The model has no results of a training, or it went through a second stage already.
+        UserError: The model has no results of a training, or already went through a second stage.
     """
     results = source.results
     if results is None:
         raise UserError(
             f"{source.name} has no results of a training, so there is no first stage to go on from: give a model that "
-            "recipes/train.py or recipes/finetune.py left, or fine-tune its classifier alone with tune='head'."
+            "recipes/train.py or recipes/finetune.py exported, or use recipes/finetune.py with tune='head'."
         )
     if results.second_stage is not None:
         raise UserError(
-            f"{source.name} went through a second stage already, and its rows are bounded: give the model that it "
-            f"started from, {results.second_stage.source}."
+            f"{source.name} already went through a second stage: give the model that it started from, "
+            f"{results.second_stage.source}."
         )
     return results
 
 
 def trained_with(source: ModelSource) -> dict[str, Any]:
-    """The options that a model was trained with, as far as its second stage takes them over.
+    """The options of a model's training that a second stage takes over.
 
-    Published results do not say where something was stored on the machine of the training; the ``config.yaml`` of its
-    run does, beside a ``model/`` that is still where the run left it. A path that is not known is left out.
+    Published results hold no paths of the machine that trained the model. Where the model is still in its run folder,
+    the paths are read from ``config.yaml`` beside it; otherwise options with paths are left out.
+
+    Raises:
+        UserError: The model has no training to go on from, or ``config.yaml`` cannot be read.
     """
     results = training_results(source)
     return {
@@ -79,12 +86,12 @@ def trained_with(source: ModelSource) -> dict[str, Any]:
 
 
 def _with_paths(public: Mapping[str, Any], source: ModelSource) -> dict[str, Any]:
-    """Published options with the paths from the run's own file, where that file is the one of these options."""
+    """Published options, with the paths filled in from the ``config.yaml`` beside the model where they agree."""
     folder = source.folder.resolve() if source.kind == "folder" and source.folder is not None else None
     if folder is None or folder.name != "model" or not (folder.parent / "config.yaml").is_file():
         return dict(public)
     path = folder.parent / "config.yaml"
-    saved = read_yaml(path, str(path), fix="Give the options of the first stage.")
+    saved = read_yaml(path, str(path), fix="Restore it, or move it away and give data= and other paths as options.")
     paths = {
         name: value for name, value in (saved if isinstance(saved, dict) else {}).items() if isinstance(value, str)
     }
@@ -92,7 +99,7 @@ def _with_paths(public: Mapping[str, Any], source: ModelSource) -> dict[str, Any
 
 
 def differing_options(options: Mapping[str, Any], first: Mapping[str, Any]) -> list[str]:
-    """``name: first stage's -> this stage's`` for each option that selects other images, or groups them otherwise."""
+    """``name FIRST -> SECOND``, with the values of both stages, for each option that selects or groups other images."""
     return [
         f"{name.replace('_', ' ')} {value} -> {options[name]}"
         for name, value in first.items()
@@ -102,6 +109,6 @@ def differing_options(options: Mapping[str, Any], first: Mapping[str, Any]) -> l
     ]
 
 
-def same_data(one: str, other: str | None) -> bool:
-    """Whether two names may be of one data set: the same folder may be stored elsewhere, or named by another path."""
-    return other is not None and Path(one).name == Path(other).name
+def same_data(data: str, other: str | None) -> bool:
+    """Whether two names may mean the same data set: only the last parts of paths count, as a folder may have moved."""
+    return other is not None and Path(data).name == Path(other).name

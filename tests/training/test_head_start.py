@@ -72,7 +72,8 @@ def test_class_means_by_an_independent_computation(begun: Any, source: Path, ani
     logits, _ = logits_on(run, model.get_classifier())
     # The images are reread by timm: their features agree to some digits.
     np.testing.assert_allclose(logits, 10 * scaled @ directions.T, atol=0.02)
-    assert run.stage.begun == StartFacts(init="mean", views=1, relative_length=run.stage.begun.relative_length)
+    facts = run.stage.start_facts
+    assert facts == StartFacts(init="mean", views=1, relative_length=facts.relative_length)
 
 
 @pytest.mark.parametrize("architecture", ["test_convnext", "test_vit"])
@@ -145,7 +146,7 @@ def test_what_is_fresh_stays_fresh(begun: Any, source: Path, animals: Path, tmp_
             patch.setattr(features.FeatureParts, "write", lambda *given: pytest.fail("features were computed"))
             patch.setitem(SHORT, "feature_views", None)
             run = begun(**given | {"model": source, "data": animals, "output_dir": tmp_path / str(number)} | options)
-        assert run.stage.begun is None
+        assert run.stage.start_facts is None
         torch.manual_seed(0)
         expected = timm.create_model(f"local-dir:{source}", pretrained=True, num_classes=3)
         expected.reset_classifier(3)
@@ -166,7 +167,7 @@ def test_the_source_goes_on_where_the_classes_are_the_same(lab: Any, begun: Any,
 def test_class_means_where_nothing_can_be_held_out(begun: Any, lab: Any, source: Path, tmp_path: Path) -> None:
     images = lab.images(tmp_path / "single", {"ant": 1, "bee": 1, "cat": 1}, test=1)
     run = begun(model=source, data=images, method="balanced_softmax", batch_size=2, output_dir=tmp_path / "run")
-    assert run.stage.begun.init == "mean" and "No training image can be held out" in run.stage.begun.reason
+    assert run.stage.start_facts.init == "mean" and "no training image can be held out" in run.stage.start_facts.reason
     logits, labels = logits_on(run, run.timm_model.get_classifier())
     assert (logits.argmax(axis=1) == labels).all()
 

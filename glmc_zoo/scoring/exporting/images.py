@@ -1,4 +1,4 @@
-"""Images of a data set on which an export is compared with torch, and from which int8 takes its ranges."""
+"""Images of a data set for comparing an export with torch, and for the activation ranges of int8."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,11 +20,11 @@ from glmc_zoo.scoring.model import Classifier
 
 _BATCH = 16
 _CALIBRATION = 200
-_HIDDEN_FOLDER = "path/to/"  # stands in published results for the folder of something
+_HIDDEN_FOLDER = "path/to/"  # replaces the folders of paths in published results
 
 
 class CheckImages:
-    """Test images, preprocessed for a model: iterating gives uint8 batches (B, 3, H, W) with their positions."""
+    """Preprocessed test images for a model. Iterating yields uint8 batches (B, 3, H, W) and their positions."""
 
     def __init__(self, split: ImageSplit, name: str, classifier: Classifier) -> None:
         self.split, self.name = split, name
@@ -42,17 +42,21 @@ class CheckImages:
             yield images, positions.tolist()
 
     def calibration(self) -> list[int]:
-        """Positions of the images for the ranges of int8: 200 spread evenly, or every second where there are fewer."""
+        """Positions of the images for the ranges of int8: up to 200, evenly spread, and at most every second image."""
         return list(range(0, len(self), max(2, len(self) // _CALIBRATION)))[:_CALIBRATION]
 
     def one_by_one(self, positions: Sequence[int]) -> Iterator[Tensor]:
-        """The images at these positions as inputs of the exported file, float32 (1, 3, H, W)."""
+        """The images at these positions one by one, as inputs of the exported file, float32 (1, 3, H, W)."""
         for images, _, _ in batch_loader(self._dataset, list(positions), _BATCH, self._workers):
             yield from as_input(images).split(1)
 
 
 def open_check_images(data: str, data_dir: str | None, source: ModelSource, classifier: Classifier) -> CheckImages:
-    """The test images of a data set, read and split as in the model's training where it was trained on that set."""
+    """The test images of a data set; if the model was trained on it, they are read and split as in the training.
+
+    Raises:
+        UserError: The data set cannot be read.
+    """
     options = DataOptions(**_trained_with(source, data) | {"data": data, "data_dir": data_dir})
     facts = [] if source.results is None else [source.results.data]
     loaded = load_evaluation_data(options, trained=facts)
@@ -62,7 +66,7 @@ def open_check_images(data: str, data_dir: str | None, source: ModelSource, clas
 
 
 def _trained_with(source: ModelSource, data: str) -> dict[str, Any]:
-    """How the data set of that name was read in the training of a model; empty where it was trained on another."""
+    """The data options of a model's training, if it was trained on a data set of this name; otherwise empty."""
     config = {} if source.results is None else source.results.config
     if Path(str(config.get("data"))).name != Path(data).name:
         return {}
