@@ -1,4 +1,7 @@
 from .api import (
+    demo as demo,
+)
+from .api import (
     evaluate as evaluate,
 )
 from .api import (

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from glmc_zoo.options.run import RunOptions
     from glmc_zoo.options.sections import Command
     from glmc_zoo.results import EvaluationResults, RunResults
+    from glmc_zoo.scoring.demo.app import Demo
     from glmc_zoo.scoring.exporting.run import ExportedFile
     from glmc_zoo.scoring.inspection import Inspection
     from glmc_zoo.scoring.prediction_files import Prediction
@@ -143,6 +144,22 @@ def report(**options: Any) -> RunResults | list[EvaluationResults]:
     from glmc_zoo.training.reporting import report_folder
 
     return report_folder(report_options(_given(REPORT, "report", options)))
+
+
+def demo(**options: Any) -> Demo:
+    """Show a trained model in the browser; the options are those of ``glmc-zoo demo --help``.
+
+    Gives the demo while it is being shown: ``wait()`` keeps a script alive until Ctrl-C, ``close()`` ends it.
+
+    >>> shown = glmc_zoo.demo(model="runs/NAME/model", data="my_images")  # doctest: +SKIP
+    >>> shown.url  # doctest: +SKIP
+    'http://127.0.0.1:7860'
+    """
+    from glmc_zoo.options.resolve import demo_options
+    from glmc_zoo.options.sections import DEMO
+    from glmc_zoo.scoring.demo.app import open_demo
+
+    return open_demo(demo_options(_given(DEMO, "demo", options)))
 
 
 def export(**options: Any) -> list[ExportedFile]:

@@ -25,6 +25,7 @@ from glmc_zoo.options.commands import (
     ReportOptions,
     check_streaming,
 )
+from glmc_zoo.options.demo import DemoOptions
 from glmc_zoo.options.given import Given
 from glmc_zoo.options.head import refuse_head_options, refuse_loop_options
 from glmc_zoo.options.method_values import Sources, asked_method, fill_epochs, short_warmup, with_method
@@ -154,6 +155,11 @@ def inspection_options(given: Given) -> InspectOptions:
 def prediction_options(given: Given) -> PredictOptions:
     """The options of a prediction."""
     return fill(PredictOptions, given.values)
+
+
+def demo_options(given: Given) -> DemoOptions:
+    """The options of a demo."""
+    return fill(DemoOptions, given.values)
 
 
 def export_options(given: Given) -> ExportOptions:

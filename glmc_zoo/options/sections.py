@@ -17,6 +17,7 @@ from glmc_zoo.options.commands import (
     PushSource,
     ReportOptions,
 )
+from glmc_zoo.options.demo import DemoOptions
 from glmc_zoo.options.images import ImageOptions, InferenceOptions, ShotOptions
 from glmc_zoo.options.machine import MachineOptions, OutputOptions, PushOptions
 from glmc_zoo.options.model import BackboneOptions, MethodOptions, SecondStageOptions, TuneOptions
@@ -111,10 +112,11 @@ INSPECT = Command(
 PREDICT = Command("predict", {"prediction": (PredictOptions,)})
 PUSH = Command("push", {"push": (PushSource, PushTarget)})
 EXPORT = Command("export", {"export": (ExportOptions,)})
+DEMO = Command("demo", {"demo": (DemoOptions,)})
 CONVERT = Command("convert", {"conversion": (ConvertOptions,)})
 REPORT = Command("report", {"report": (ReportOptions,)}, bare="run")
 
-_ALL = (TRAIN, FINETUNE, SECOND_STAGE, EVALUATE, INSPECT, PREDICT, REPORT, PUSH, EXPORT, CONVERT)
+_ALL = (TRAIN, FINETUNE, SECOND_STAGE, EVALUATE, INSPECT, PREDICT, REPORT, DEMO, PUSH, EXPORT, CONVERT)
 COMMANDS = {command.name: command for command in _ALL}
 
 

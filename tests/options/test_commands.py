@@ -15,13 +15,14 @@ from glmc_zoo.options.given import Given, given_options
 from glmc_zoo.options.machine import PushOptions
 from glmc_zoo.options.resolve import (
     conversion_options,
+    demo_options,
     evaluation_options,
     export_options,
     prediction_options,
     push_options,
 )
 from glmc_zoo.options.run import flat
-from glmc_zoo.options.sections import CONVERT, EVALUATE, EXPORT, PREDICT, PUSH
+from glmc_zoo.options.sections import CONVERT, DEMO, EVALUATE, EXPORT, PREDICT, PUSH
 from glmc_zoo.training.assemble import push_target
 
 IDLE_IN_A_STREAM = {"split_file": "x", "skip_bad_images": True, "selection": "first", "data_seed": 1}
@@ -152,6 +153,24 @@ def test_an_export() -> None:
     ):
         with pytest.raises(UserError, match=sentence):
             export_options(given_options(EXPORT, values, ""))
+
+
+def test_a_demo() -> None:
+    options = demo_options(given_options(DEMO, {"model": "m", "classes": ["a"]}, ""))
+    assert values_of(options) == {
+        "model": "m", "data": None, "data_dir": None, "prior": None, "model_prior": "auto", "classes": ["a"],
+        "min_probability": 0.5, "image_size": None, "host": "127.0.0.1", "port": None, "share": False,
+    }  # fmt: skip
+    for values, sentence in (
+        ({}, "^model= is missing: give for instance model=runs/NAME/model"),
+        ({"model": "m", "prior": "estimate"}, "^prior='estimate' needs many images, and a demo sees one at a time"),
+        ({"model": "m", "model_prior": "uniform"}, "^model_prior='uniform' has no effect without prior=: leave it out"),
+        ({"model": "m", "data_dir": "d"}, "^data_dir= is the folder of data=, which is missing: give both, or "),
+        ({"model": "m", "min_probability": 1}, "^min_probability=1"),
+        ({"model": "m", "port": 65536}, "^port=65536"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            demo_options(given_options(DEMO, values, ""))
 
 
 def test_a_push() -> None:
