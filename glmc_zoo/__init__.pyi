@@ -17,6 +17,9 @@ from .api import (
     predict as predict,
 )
 from .api import (
+    push as push,
+)
+from .api import (
     report as report,
 )
 from .api import (

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
+    from glmc_zoo.hub import PushResult
     from glmc_zoo.options.given import Given
     from glmc_zoo.options.run import RunOptions
     from glmc_zoo.options.sections import Command
@@ -175,6 +176,22 @@ def export(**options: Any) -> list[ExportedFile]:
     from glmc_zoo.scoring.exporting.run import export_classifier
 
     return export_classifier(export_options(_given(EXPORT, "export", options)))
+
+
+def push(**options: Any) -> list[PushResult]:
+    """Push a model to the Hub, its demo as a Space, or both; the options are those of ``glmc-zoo push --help``.
+
+    Gives the addresses of the model and of the Space, in that order.
+
+    >>> pushed = glmc_zoo.push(model="runs/NAME/model", repo="ORG/NAME", space="ORG/DEMO")  # doctest: +SKIP
+    >>> pushed[1].url  # doctest: +SKIP
+    'https://huggingface.co/spaces/ORG/DEMO'
+    """
+    from glmc_zoo.options.resolve import push_options
+    from glmc_zoo.options.sections import PUSH
+    from glmc_zoo.scoring.pushing import run_push
+
+    return run_push(push_options(_given(PUSH, "push", options)))
 
 
 def _run(options: RunOptions) -> RunResults | DryRun:

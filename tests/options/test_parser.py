@@ -35,7 +35,8 @@ SURFACE = {
     "predict": "model images top batch-size workers image-size output overwrite skip-bad-images",
     "report": "run repo",
     "demo": "model data data-dir prior model-prior classes min-probability image-size host port share",
-    "push": "model repo private revision pull-request tag collection overwrite message",
+    "push": """model dry-run repo private revision pull-request tag collection overwrite message space space-folder
+        space-images""",
     "export": "model format output check-data data-dir int8 image-size overwrite",
     "convert": "checkpoint backbone data data-dir class-names image-size license output-dir",
 }

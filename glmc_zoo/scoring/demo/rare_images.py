@@ -55,46 +55,52 @@ class SimilarImage:
     thumbnail: Thumbnail
 
 
+@dataclass(frozen=True)
+class RareData:
+    """The training images of rare classes."""
+
+    split: ImageSplit
+    """All training images."""
+    groups: NDArray[np.int64]
+    """Shot group of each class of the split, (C,), by its position in `GROUPS`."""
+    counts: Sequence[int]
+    """Training images of each class."""
+    positions: NDArray[np.int64]
+    """Those of rare classes in the split, (N,)."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class of each of them, (N,)."""
+        labels: NDArray[np.int64] = self.split.labels[self.positions]
+        return labels
+
+
 class RareImages:
-    """The training images of rare classes, with their features.
+    """The training images of rare classes, with their features: float32 (N, D), each of length 1."""
 
-    Args:
-        split: The training images.
-        groups: Shot group of each class of the split, by its position in `GROUPS`.
-        counts: Training images of each class.
-        positions: Images of the split that are compared.
-        features: Theirs, float32 (N, D), each of length 1.
-    """
-
-    def __init__(
-        self,
-        split: ImageSplit,
-        groups: NDArray[np.int64],
-        counts: Sequence[int],
-        positions: NDArray[np.int64],
-        features: Tensor,
-    ) -> None:
-        self.split, self.groups, self.counts = split, groups, counts
-        self.positions, self.features = positions, features
+    def __init__(self, data: RareData, classifier: Classifier, accelerator: Accelerator) -> None:
+        self.data, self.features = data, _features(data.split, data.positions, classifier, accelerator)
 
     def __len__(self) -> int:
-        return len(self.positions)
+        return len(self.data.positions)
 
     def nearest(self, features: Tensor, most: int = SHOWN) -> list[SimilarImage]:
         """The images whose features have the largest cosine with these, ``(D,)``; at most two of one class."""
+        data = self.data
         cosines = self.features @ functional.normalize(features, dim=0)
         chosen, of_class = list[SimilarImage](), Counter[int]()
         for row in torch.argsort(cosines, descending=True, stable=True).tolist():
-            label = int(self.split.labels[self.positions[row]])
+            position = int(data.positions[row])
+            label = int(data.split.labels[position])
             if of_class[label] == _OF_ONE_CLASS:
                 continue
             of_class[label] += 1
-            thumbnail = make_thumbnail(self.split, int(self.positions[row]), _SIDE)
+            thumbnail = make_thumbnail(data.split, position, _SIDE)
             chosen.append(
                 SimilarImage(
-                    self.split.class_names[label],
-                    GROUPS[self.groups[label]],
-                    self.counts[label],
+                    data.split.class_names[label],
+                    GROUPS[data.groups[label]],
+                    data.counts[label],
                     float(cosines[row]),
                     thumbnail,
                 )
@@ -117,15 +123,32 @@ def open_rare_images(
     if options.data is not None:
         read = data_options_of(source) if same_name(options.data, source) else {"no_test": True}
         given = {"data": options.data, "data_dir": options.data_dir}
-        return _compared(DataOptions(**{**read, **given}), source, classifier, accelerator), ""
+        rare = _rare_data(DataOptions(**{**read, **given}), source)
+        return RareImages(rare, classifier, accelerator), ""
     name = data_options_of(source).get("data")
     if name is None or not _on_this_machine(name):
         shown = "path/to/images" if name is None else name
         return None, as_shown(f"Start the demo with data={shown!r}, the images that the model was trained on.")
     try:
-        return _compared(DataOptions(**data_options_of(source)), source, classifier, accelerator), ""
+        return RareImages(_rare_data(DataOptions(**data_options_of(source)), source), classifier, accelerator), ""
     except UserError as error:
         return None, f"The training images of {name} cannot be shown: {as_shown(error.sentence)}"
+
+
+def rare_training_data(source: ModelSource) -> RareData:
+    """The training images of rare classes of a model's own run.
+
+    Raises:
+        UserError: They are not on this machine, or cannot be read.
+    """
+    name = data_options_of(source).get("data")
+    if name is None or not _on_this_machine(name):
+        shown = "that it was trained on" if name is None else f"of {name}"
+        raise UserError(
+            f"space_images= takes training images of {source.name}, and those {shown} are not on this machine: push "
+            "from where it was trained, or leave it out."
+        )
+    return _rare_data(DataOptions(**data_options_of(source)), source)
 
 
 def _on_this_machine(name: str) -> bool:
@@ -136,9 +159,7 @@ def _on_this_machine(name: str) -> bool:
     return Path(name).exists()
 
 
-def _compared(
-    options: DataOptions, source: ModelSource, classifier: Classifier, accelerator: Accelerator
-) -> RareImages:
+def _rare_data(options: DataOptions, source: ModelSource) -> RareData:
     data = load_split_data(options)
     split, _ = as_trained(data.train, source, options)
     assert isinstance(split, ImageSplit)
@@ -147,7 +168,7 @@ def _compared(
     positions = rare_positions(split.labels, groups)
     if not len(positions):
         raise UserError(f"data={options.data!r} has no training images of rare classes: give another data set.")
-    return RareImages(split, groups, counts, positions, _features(split, positions, classifier, accelerator))
+    return RareData(split, groups, counts, positions)
 
 
 def _shot_groups(counts: Sequence[int], source: ModelSource) -> NDArray[np.int64]:
