@@ -22,6 +22,7 @@ def heading_html(model: DemoModel) -> str:
         size=f"{height} x {width}",
         trained=None if counts is None else sum(counts),
         fewest=None if counts is None else min(counts),
+        share=model.options.share,
         most=None if counts is None else max(counts),
     )
 

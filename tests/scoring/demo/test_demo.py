@@ -180,5 +180,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(page_of_run: Any, animals: 
         page.goto(page_of_run.url)
         uploaded(page, animals / "test" / "ant" / "000.png")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        table = "document.querySelector('#glmc-answer table').getBoundingClientRect().right"
+        assert page.evaluate(f"{table} <= document.querySelector('#glmc-answer').getBoundingClientRect().right + 1")
         dark = page.evaluate("getComputedStyle(document.querySelector('#glmc-answer h2')).color")
         assert min(map(int, re.findall(r"\d+", dark)[:3])) > 200  # light letters
