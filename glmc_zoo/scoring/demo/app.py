@@ -98,6 +98,7 @@ class DemoRun:
         Raises:
             UserError: The address cannot be listened on, or no public address was given.
         """
+        _load_gradio()  # before its folder is chosen, since it makes another one in what it finds when it is imported
         uploads, (host, port) = _Uploads(), (self.options.host, self.options.port)
         try:
             blocks = demo_page(self.model, self.options.min_probability)
@@ -139,8 +140,7 @@ def open_demo(options: DemoOptions) -> Demo:
 
 def demo_page(model: DemoModel, min_probability: float) -> Any:
     """The page as Gradio's ``Blocks``, ready to be launched."""
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when the package is imported
-    import gradio
+    gradio = _load_gradio()
 
     def classify(path: str | None, percent: float) -> tuple[Answer | None, str, str]:
         answer = None if path is None else model.answer(path)
@@ -174,11 +174,17 @@ def demo_page(model: DemoModel, min_probability: float) -> Any:
     return blocks
 
 
-def _theme() -> Any:
-    """Gradio's own with fonts of the system: nothing is fetched, and its own semibold lacks letters."""
+def _load_gradio() -> Any:
+    """The package, told not to send statistics."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when the package is imported
     import gradio
 
-    return gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    return gradio
+
+
+def _theme() -> Any:
+    """Gradio's own with fonts of the system: nothing is fetched, and its own semibold lacks letters."""
+    return _load_gradio().themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
 
 def _first_line(error: Exception) -> str:

@@ -76,6 +76,8 @@ def test_a_port_that_is_taken_is_named(model: Path) -> None:
 @needs_chromium
 @needs_gradio
 def test_uploads_are_deleted_at_the_end(model: Path, animals: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    import gradio  # noqa: F401  # its own empty folder is made where the environment says when it is imported
+
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     with glmc_zoo.demo(model=model) as demo, browser_page() as (page, _):
         page.goto(demo.url)
