@@ -1,9 +1,13 @@
 """Take the screenshots of the pages, as JPEG files beside this file.
 
     python docs/screenshots.py report runs/NAME/report.html     # or: make screenshots REPORT=runs/NAME/report.html
+    python docs/screenshots.py demo runs/NAME/model photo.jpg
 
 ``report`` makes `report_desktop.jpg`, the report at 1,100 pixels in light colours, from its top and from its images,
 and `report_phone.jpg`, the report at 390 pixels, in light and in dark colours.
+
+``demo`` makes `demo_desktop.jpg`, the demo at 1,100 pixels in light colours after the image was uploaded, and
+`demo_phone.jpg`, the same at 390 pixels, from its top and, in dark colours, from its similar images.
 
 It needs Chromium (on Debian: apt-get install chromium) and Playwright (`pip install playwright`).
 """
@@ -103,12 +107,48 @@ def report(path: Path) -> None:
             save(side_by_side(shots), f"report_{name}.jpg")
 
 
+def demo(model: str, image: Path) -> None:
+    """Take those of the demo of a model, once it has answered on an image."""
+    import glmc_zoo
+
+    phone = [Screen(390, 1040), Screen(390, 1040, "glmc-similar", dark=True)]
+    with glmc_zoo.demo(model=model) as shown, chromium() as browser:
+        for name, screens, scale in (("desktop", [Screen(1100, 1290)], 0.8), ("phone", phone, 1.0)):
+            shots = [answered(browser, shown.url, image, screen, scale) for screen in screens]
+            save(side_by_side(shots), f"demo_{name}.jpg")
+
+
+def answered(browser: Browser, url: str, image: Path, screen: Screen, scale: float) -> Image.Image:
+    """What a window shows of the demo after an upload."""
+    page = browser.new_page(
+        viewport={"width": screen.width, "height": screen.height},
+        device_scale_factor=scale,
+        color_scheme="dark" if screen.dark else "light",
+    )
+    page.goto(url)
+    page.set_input_files("#glmc-upload input[type=file]", image)
+    page.wait_for_selector("#glmc-answer table")
+    page.wait_for_timeout(1000)  # until the sign of work has faded
+    if screen.part:
+        page.evaluate(f"document.getElementById('{screen.part}').scrollIntoView()")
+    taken = page.screenshot()
+    page.close()
+    return Image.open(io.BytesIO(taken)).convert("RGB")
+
+
 def main() -> None:
     """Take those that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     subjects = parser.add_subparsers(dest="subject", required=True)
     subjects.add_parser("report").add_argument("page", type=Path)
-    report(parser.parse_args().page)
+    of_demo = subjects.add_parser("demo")
+    of_demo.add_argument("model")
+    of_demo.add_argument("image", type=Path)
+    given = parser.parse_args()
+    if given.subject == "demo":
+        demo(given.model, given.image)
+    else:
+        report(given.page)
 
 
 if __name__ == "__main__":

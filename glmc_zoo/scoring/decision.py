@@ -10,6 +10,7 @@ from torch import Tensor
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.options.commands import PredictOptions
+from glmc_zoo.options.demo import DemoOptions
 from glmc_zoo.scoring.loop import top_classes
 from glmc_zoo.scoring.model_prior import Floats, model_log_prior
 from glmc_zoo.scoring.prediction_files import UNSURE
@@ -68,6 +69,14 @@ def make_decision(options: PredictOptions, source: ModelSource, class_names: Seq
     Raises:
         UserError: A class is unknown, the CSV file cannot be read, or the model lacks the results that an option needs.
     """
+    decision = corrected_decision(options, source, class_names)
+    return replace(decision, thresholds=_thresholds(options, source, class_names))
+
+
+def corrected_decision(
+    options: PredictOptions | DemoOptions, source: ModelSource, class_names: Sequence[str]
+) -> Decision:
+    """The decision for the class frequencies and classes that the options name, without thresholds; as above."""
     num_classes, shift, prior = len(class_names), None, None
     if options.prior is not None:
         prior = _model_prior(options, source, num_classes)
@@ -82,10 +91,10 @@ def make_decision(options: PredictOptions, source: ModelSource, class_names: Seq
             raise UserError(
                 f"prior={options.prior!r} gives all classes of classes= the count 0: give those that can occur a count."
             )
-    return Decision(num_classes, shift, prior, _thresholds(options, source, class_names))
+    return Decision(num_classes, shift, prior)
 
 
-def _model_prior(options: PredictOptions, source: ModelSource, num_classes: int) -> Floats:
+def _model_prior(options: PredictOptions | DemoOptions, source: ModelSource, num_classes: int) -> Floats:
     """Log class frequencies that the model's probabilities are for: derived, or as ``model_prior`` says."""
     uniform = np.full(num_classes, -np.log(num_classes))
     if options.model_prior == "uniform":

@@ -6,17 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from glmc_zoo.data.options import DataOptions
-from glmc_zoo.documents import read_yaml
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import field_names
 from glmc_zoo.hub import ModelSource, open_model
-from glmc_zoo.machine.command import without_folder
 from glmc_zoo.options.given import Given
 from glmc_zoo.options.images import ShotOptions
 from glmc_zoo.options.sections import SECOND_STAGE
 from glmc_zoo.results import RunResults
+from glmc_zoo.scoring.trained_data import HIDDEN_FOLDER, options_with_paths
 
-_HIDDEN_FOLDER = "path/to/"  # replaces the folders of paths in published results
 _DATA = frozenset(field_names(DataOptions))
 DEFAULTS = {f.name: f.default for group in (DataOptions, ShotOptions) for f in dataclasses.fields(group)}
 # Where images are stored and how many make a step does not change which images they are.
@@ -69,33 +67,17 @@ def training_results(source: ModelSource) -> RunResults:
 
 
 def trained_with(source: ModelSource) -> dict[str, Any]:
-    """The options of a model's training that a second stage takes over.
-
-    Published results hold no paths of the machine that trained the model. Where the model is still in its run folder,
-    the paths are read from ``config.yaml`` beside it; otherwise options with paths are left out.
+    """The options of a model's training that a second stage takes over; see `options_with_paths`.
 
     Raises:
         UserError: The model has no training to go on from, or ``config.yaml`` cannot be read.
     """
-    results = training_results(source)
+    training_results(source)
     return {
         name: value
-        for name, value in _with_paths(results.config, source).items()
-        if name in SECOND_STAGE.inherited and not str(value).startswith(_HIDDEN_FOLDER)
+        for name, value in options_with_paths(source).items()
+        if name in SECOND_STAGE.inherited and not str(value).startswith(HIDDEN_FOLDER)
     }
-
-
-def _with_paths(public: Mapping[str, Any], source: ModelSource) -> dict[str, Any]:
-    """Published options, with the paths filled in from the ``config.yaml`` beside the model where they agree."""
-    folder = source.folder.resolve() if source.kind == "folder" and source.folder is not None else None
-    if folder is None or folder.name != "model" or not (folder.parent / "config.yaml").is_file():
-        return dict(public)
-    path = folder.parent / "config.yaml"
-    saved = read_yaml(path, str(path), fix="Restore it, or move it away and give data= and other paths as options.")
-    paths = {
-        name: value for name, value in (saved if isinstance(saved, dict) else {}).items() if isinstance(value, str)
-    }
-    return {**public, **{n: value for n, value in paths.items() if public.get(n) == without_folder(value)}}
 
 
 def differing_options(options: Mapping[str, Any], first: Mapping[str, Any]) -> list[str]:

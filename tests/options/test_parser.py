@@ -34,7 +34,9 @@ SURFACE = {
     "inspect": f"{DATA} output overwrite examples near-duplicates many-threshold few-threshold groups",
     "predict": "model images top batch-size workers image-size output overwrite skip-bad-images",
     "report": "run repo",
-    "push": "model repo private revision pull-request tag collection overwrite message",
+    "demo": "model data data-dir prior model-prior classes min-probability image-size host port share",
+    "push": """model dry-run repo private revision pull-request tag collection overwrite message space space-folder
+        space-images""",
     "export": "model format output check-data data-dir int8 image-size overwrite",
     "convert": "checkpoint backbone data data-dir class-names image-size license output-dir",
 }
@@ -60,7 +62,7 @@ ADDED["finetune"] |= {"adapter", "head-lr-scale", "freeze-bn", "search-minutes"}
 _SWITCHES = """compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite
 dry-run export-half export-encoder official-val resident profile maxnorm no-test streaming overwrite private
 pull-request allow-duplicates follow-links accept-new-data freeze-bn quote-formulas int8 report
-rank-for-labelling"""
+rank-for-labelling share"""
 SWITCHES = set(_SWITCHES.split())
 
 

@@ -1,8 +1,6 @@
 """Images of a data set for comparing an export with torch, and for the activation ranges of int8."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,16 +9,15 @@ from glmc_zoo.data import ImageSplit, load_evaluation_data
 from glmc_zoo.data.feeding.datasets import EvalDataset
 from glmc_zoo.data.feeding.loaders import batch_loader
 from glmc_zoo.data.options import DataOptions
-from glmc_zoo.fields import field_names
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.machine.hardware import loading_workers
 from glmc_zoo.scoring.exporting.check import as_input
 from glmc_zoo.scoring.intensity import as_trained
 from glmc_zoo.scoring.model import Classifier
+from glmc_zoo.scoring.trained_data import data_options_of, same_name
 
 _BATCH = 16
 _CALIBRATION = 200
-_HIDDEN_FOLDER = "path/to/"  # replaces the folders of paths in published results
 
 
 class CheckImages:
@@ -52,26 +49,11 @@ class CheckImages:
 
 
 def open_check_images(data: str, data_dir: str | None, source: ModelSource, classifier: Classifier) -> CheckImages:
-    """The test images of a data set; if the model was trained on it, they are read and split as in the training.
-
-    Raises:
-        UserError: The data set cannot be read.
-    """
-    options = DataOptions(**_trained_with(source, data) | {"data": data, "data_dir": data_dir})
+    """The test images of a data set, read and split as in the model's training where it was trained on that set."""
+    trained = data_options_of(source) if same_name(data, source) else {}
+    options = DataOptions(**trained | {"data": data, "data_dir": data_dir, "no_test": False})
     facts = [] if source.results is None else [source.results.data]
     loaded = load_evaluation_data(options, trained=facts)
     split, _ = as_trained(loaded.test, source, options)
     assert isinstance(split, ImageSplit)
     return CheckImages(split, f"{loaded.name}, test split", classifier)
-
-
-def _trained_with(source: ModelSource, data: str) -> dict[str, Any]:
-    """The data options of a model's training, if it was trained on a data set of this name; otherwise empty."""
-    config = {} if source.results is None else source.results.config
-    if Path(str(config.get("data"))).name != Path(data).name:
-        return {}
-    return {
-        name: config[name]
-        for name in field_names(DataOptions)
-        if name in config and name != "no_test" and not str(config[name]).startswith(_HIDDEN_FOLDER)
-    }

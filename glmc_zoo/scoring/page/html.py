@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     import jinja2
 
 
-def html_environment() -> jinja2.Environment:
-    """Renders the templates of this package; names of classes and files, which anybody may have given, are escaped."""
+def html_environment(package: str = "glmc_zoo.scoring.page") -> jinja2.Environment:
+    """Renders the templates of a package; names of classes and files, which anybody may have given, are escaped."""
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("glmc_zoo.scoring.page"),
+        loader=jinja2.PackageLoader(package),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
