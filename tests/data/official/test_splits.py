@@ -70,7 +70,7 @@ def test_labels_may_be_numbered_otherwise_and_lines_may_come_twice(tmp_path: Pat
     data = load_data("imagenet_lt", data_dir=mini.folder, split_file=tmp_path / "mine.txt")
     assert data.class_names == mini.class_names[::-1]
     assert data.class_counts == [*LISTED[:0:-1], LISTED[0] + 1]
-    assert "1 lines of mine.txt name an image again and count again." in data.notes
+    assert "1 lines of mine.txt repeat an image, which then counts again." in data.notes
     for split in (data.train, data.test):
         assert [4 - class_of(image) for image in split.images(range(len(split)))] == split.labels.tolist()
 
