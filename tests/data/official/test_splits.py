@@ -153,3 +153,12 @@ def test_a_table_without_file_names(tmp_path: Path) -> None:
         datasets.Dataset.from_list(rows, features=table.features).to_parquet(str(file))
     with pytest.raises(UserError, match="180 images of the training split have no file name to compare with the list"):
         load_data("imagenet_lt", data_dir=mini.folder, split_file=lists)
+
+
+def test_list_of_another_data_set_is_not_answered_with_leaving_all_out(tmp_path: Path) -> None:
+    mini = miniature.imagenet(tmp_path / "set")
+    mini.write_lists(mini.folder)
+    file = mini.folder / "ImageNet_LT_train.txt"
+    file.write_text("train/n1/none_1.JPEG 0\ntrain/n2/none_2.JPEG 1\n")
+    with pytest.raises(UserError, match=r"give the data set that the list belongs to\.$"):
+        load_data("imagenet_lt", data_dir=mini.folder, skip_bad_images=True)

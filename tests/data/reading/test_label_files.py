@@ -122,7 +122,7 @@ def test_missing_files(put: Put) -> None:
     listing = read(folder, text, skip_bad_images=True)
     assert rows(listing) == AB
     assert (listing.left_out.count(MISSING), listing.left_out.count(NOT_A_FILE)) == (3, 1)
-    with pytest.raises(UserError, match=r"lists 1 files that do not exist, such as 'x\.png'"):
+    with pytest.raises(UserError, match=r"lists 1 files that do not exist, such as 'x\.png'.*; mend them\.$"):
         read(folder, "path,label\nx.png,ant\n", skip_bad_images=True)
 
 
