@@ -120,7 +120,7 @@ def test_flat_validation_images_need_the_test_list(tmp_path: Path) -> None:
             ["split_file='set' is a folder without ImageNet_LT_train.txt"],
         ),
         ("imagenet_lt", {"data_dir": "set", "official_val": True}, ["official_val=True", "no ImageNet_LT_train.txt"]),
-        ("imagenet_lt", {"data_dir": "set", "test_split": "val"}, ["test_split='val' is for tables", "leave it out"]),
+        ("imagenet_lt", {"data_dir": "set", "test_split": "val"}, ["test_split='val' has no effect", "leave it out"]),
         ("places_lt", {"data_dir": "empty"}, ["empty", "does not have a layout of places_lt"]),
         ("places_lt", {"data_dir": "pets"}, ["pets does not have a layout of places_lt", "val_256/*.jpg"]),
     ],
