@@ -215,11 +215,11 @@ def write_outputs(
     timm_model: nn.Module,
     heads: dict[str, torch.Tensor],
     options: RunOptions,
-    keep_answers: Callable[[Decorations], None] | None = None,
+    keep_answers: Callable[[Decorations], str | None] | None = None,
 ) -> RunResults:
     """Write scores, model, and then plots, card and page below the run folder, by the main process alone.
 
-    ``heads`` are what only training needs, and ``keep_answers`` writes what the page shows of single images. Gives the
+    ``heads`` are what only training needs, and ``keep_answers`` writes what page and card show of images. Gives the
     results with exported weights, and with a warning for each plot, card or page that could not be made.
 
     Raises:
@@ -239,9 +239,7 @@ def write_outputs(
         exported = RunResults.load(model / "results.json")
         exported.save(path / "results.json")
         repository, report = options.push.push_to_hub, options.output.report
-        return decorate_run(
-            path, exported, folder.epoch_lines, repository, report=report, keep_answers=keep_answers if report else None
-        )
+        return decorate_run(path, exported, folder.epoch_lines, repository, report=report, keep_answers=keep_answers)
 
 
 def _public_config(path: Path) -> str | None:
