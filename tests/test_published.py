@@ -40,7 +40,7 @@ class TestPublished:
         assert source.kind == "zoo" and source.results is not None
         assert source.class_names == source.results.class_names
         names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-        assert names >= {"config.json", "model.safetensors", "README.md", "results.json", "config.yaml"}
+        assert names >= {"sample.jpg", "config.json", "model.safetensors", "README.md", "results.json", "config.yaml"}
         assert names >= {
             f"plots/{name}.png" for name in ("training", "class_accuracy", "class_confusion", "group_confusion")
         }

@@ -61,7 +61,7 @@ def test_the_file_is_small_and_holds_no_metadata(tmp_path: Path) -> None:
 
 
 def test_without_a_right_answer_there_is_none(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="^no image was classified correctly"):
+    with pytest.raises(UserError, match=r"^no image was classified correctly"):
         write_sample(tmp_path, answers_of([1], [[9, 0, 0]]), split_of([1], 8, 8), COUNTS)
     assert not list(tmp_path.iterdir())
 
