@@ -95,12 +95,12 @@ def _heat_map(images: NDArray[np.int64], path: str | PathLike[str], names: list[
     bar = figure.colorbar(shown, ax=axis, shrink=0.6, pad=0.02)
     bar.set_label("mistakes, % of the class", fontsize=9, color=GREY)
     bar.ax.tick_params(labelsize=8, colors=INK)
-    bar.outline.set_visible(False)  # type: ignore[operator]  # its stub calls it an artist's patch
+    bar.outline.set_visible(False)
     return save(figure, path)
 
 
 def _worst_pairs(table: NDArray[np.int64], path: str | PathLike[str], names: Sequence[str], title: str) -> Figure:
-    tested = np.bincount(table[:, 0], weights=table[:, 2], minlength=len(names))
+    tested = np.bincount(table[:, 0], weights=table[:, 2], minlength=len(names)).astype(np.float64)
     wrong = table[table[:, 0] != table[:, 1]]
     worst = wrong[np.argsort(-wrong[:, 2], kind="stable")[:_MOST_PAIRS]]
     figure, (axis,) = new_figure(title, width=9, height=1.6 + 0.3 * max(len(worst), 2))
