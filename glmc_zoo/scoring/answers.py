@@ -52,6 +52,8 @@ class Answers:
     """Position in the split, (K,); see `StreamSplit.batches` for that of a stream."""
     pixels: dict[int, bytes] = field(default_factory=dict)
     """A small JPEG of each single image by its position, for a split that cannot be read again; otherwise empty."""
+    surest: dict[int, tuple[float, int]] = field(default_factory=dict)
+    """Probability and position of the surest right answer, by class; a class without a right answer has none."""
 
 
 class AnswerCollector:
@@ -66,6 +68,7 @@ class AnswerCollector:
         self._pairs: dict[int, int] = {}
         self._rows = _no_rows()
         self._pixels: dict[int, bytes] = {}
+        self._surest: dict[int, tuple[float, int]] = {}
 
     def update(self, positions: Integers, images: ImageScores, pixels: Tensor | None = None) -> None:
         """Count one batch of B images.
@@ -83,6 +86,10 @@ class AnswerCollector:
             name: np.concatenate([self._rows[name], column]) for name, column in zip(_COLUMNS, batch, strict=True)
         }
         self._rows = _chosen(joined, self._each)
+        right = images.label == images.prediction
+        columns = (images.label[right], images.confidence[right], positions[right])
+        for label, *answer in zip(*(column.tolist() for column in columns), strict=True):
+            self._surest[label] = _surer(self._surest.get(label), (answer[0], answer[1]))
         if pixels is not None:
             rows = {position: row for row, position in enumerate(positions.tolist())}
             chosen = self._rows["position"].tolist()
@@ -92,17 +99,25 @@ class AnswerCollector:
 
     def gathered(self, accelerator: Accelerator) -> Answers:
         """The answers of all processes, the same in each."""
-        parts = gather_object([(self._pairs, self._rows, self._pixels)])
+        parts = gather_object([(self._pairs, self._rows, self._pixels, self._surest)])
         totals: dict[int, int] = {}
-        for pairs, _, _ in parts:
+        for pairs, *_ in parts:
             for code, number in pairs.items():
                 totals[code] = totals.get(code, 0) + number
         rows = {name: np.concatenate([part[1][name] for part in parts]) for name in _COLUMNS}
         chosen = _chosen(rows, self._each)
         positions = set(chosen["position"].tolist())
         pixels = {position: data for part in parts for position, data in part[2].items() if position in positions}
+        surest: dict[int, tuple[float, int]] = {}
+        for part in parts:
+            surest |= {label: _surer(surest.get(label), answer) for label, answer in part[3].items()}
         table = [(*divmod(code, self._classes), number) for code, number in sorted(totals.items())]
-        return Answers(np.array(table, np.int64).reshape(-1, 3), **chosen, pixels=pixels)
+        return Answers(np.array(table, np.int64).reshape(-1, 3), **chosen, pixels=pixels, surest=surest)
+
+
+def _surer(first: tuple[float, int] | None, second: tuple[float, int]) -> tuple[float, int]:
+    """The answer of the larger probability; of equal ones that of the earlier position."""
+    return second if first is None else max(first, second, key=lambda answer: (answer[0], -answer[1]))
 
 
 def _no_rows() -> dict[str, NDArray[Any]]:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from glmc_zoo.data.reading.decoding import one_line
 from glmc_zoo.files import partial_name
-from glmc_zoo.results import EvaluationResults, RunResults, Thresholds
+from glmc_zoo.hub.folder import SAMPLE_FILE
+from glmc_zoo.results import Thresholds
 from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE, make_answer_file, rarest_first
 from glmc_zoo.scoring.page.render import REPORT_FILE, write_report
 from glmc_zoo.scoring.page.subject import Subject
+from glmc_zoo.scoring.sample_image import write_sample
 
 if TYPE_CHECKING:
     from glmc_zoo.data import ImageSplit, StreamSplit
@@ -67,10 +69,11 @@ class Decorations:
         self.attempt(f"The plot {path.name}", make)
 
 
-def draw_results(decorations: Decorations, folder: Path, results: RunResults | EvaluationResults, title: str) -> None:
-    """Draw the plots that need only the results: accuracy of the classes, and confusion of the shot groups."""
+def draw_results(decorations: Decorations, folder: Path, subject: Subject, title: str) -> None:
+    """Draw the plots of results and answers: accuracy of the classes, and confusion of shot groups and of classes."""
     from glmc_zoo.metrics import plots
 
+    results = subject.results
     counts, recalls = results.class_counts, results.class_recalls
     if counts is None or recalls is None or results.group_confusion is None:
         return
@@ -91,6 +94,12 @@ def draw_results(decorations: Decorations, folder: Path, results: RunResults | E
     decorations.plot(
         folder / "group_confusion.png", lambda path: plots.plot_group_confusion(confusion, path, title=title)
     )
+    if subject.answers is not None and subject.answers.pairs:
+        pairs, names = subject.answers.pairs, results.class_names
+        decorations.plot(
+            folder / "class_confusion.png",
+            lambda path: plots.plot_class_confusion(pairs, path, class_names=names, class_counts=counts, title=title),
+        )
 
 
 def keep_answers(
@@ -111,6 +120,22 @@ def keep_answers(
             make_answer_file(name, scored.answers, split, order).save(path)
 
     decorations.attempt(f"{ANSWERS_FILE} with the images of the report", make, fix="evaluate the model to make it")
+
+
+def keep_sample(
+    decorations: Decorations, folder: Path, scored: Scored, split: ImageSplit, class_counts: Sequence[int]
+) -> str | None:
+    """Write the sample image of the card, and give its class; an older one goes in any case."""
+    label = None
+
+    def make() -> None:
+        nonlocal label
+        (folder / SAMPLE_FILE).unlink(missing_ok=True)
+        if scored.answers is not None:
+            label = write_sample(folder, scored.answers, split, list(class_counts))
+
+    decorations.attempt(f"The sample image {SAMPLE_FILE}", make, fix=RERUN_FIX)
+    return label
 
 
 def make_report(

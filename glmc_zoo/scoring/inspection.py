@@ -176,7 +176,7 @@ def class_table(inspection: Inspection) -> str:
 def image_lines(inspection: Inspection, pairs: int = _PAIRS_SHOWN) -> list[tuple[str, str]]:
     """Headings and facts about the images: formats, modes, sizes, groups, duplicates and ``pairs`` that look alike."""
     images, inventory = inspection.images, inspection.inventory
-    read = f" (headers of {images.images:,} of {images.of:,} images)" if images.images < images.of else ""
+    read = f" (headers of {images.images:,} of {images.total:,} images)" if images.images < images.total else ""
     lines = [("formats", f"{_numbers(images.formats)}{read}"), ("modes", _numbers(images.modes))]
     if images.widths is not None and images.heights is not None:
         width, height = (f"{low} to {high} (median {middle})" for low, middle, high in (images.widths, images.heights))

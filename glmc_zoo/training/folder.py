@@ -33,7 +33,7 @@ FREE_ON_RESUME = frozenset(
     {
         *("output_dir", "resume", "accept_new_data", "workers", "data_dir", "tracker", "threads", "resident"),
         *("keep_checkpoints", "checkpoint_every", "checkpoint_steps", "checkpoint_minutes", "preempt_signal"),
-        *("license", "export_half", "export_encoder", "report"),
+        *("license", "export_half", "export_encoder", "report", "sample_image"),
         "calibrate",  # changes the exported model, but not the training
         *("profile", "skip_bad_images", "feature_cache"),
     }
@@ -41,7 +41,7 @@ FREE_ON_RESUME = frozenset(
 # Files and folders that a run or an evaluation writes.
 _FILES = (
     *("config.yaml", "metrics.jsonl", "results.json", "search.jsonl", "start.json", "answers.json", "report.html"),
-    *("label_suspects.csv", HOLDER_FILE, LOCK_FILE),
+    *("label_suspects.csv", "label_suspects.json", "sample.jpg", HOLDER_FILE, LOCK_FILE),
 )
 _FOLDERS = ("checkpoints", "encoder", "features", "logs", "model", "plots", "profile")
 # With groups="terciles" these follow from the images, which are compared anyway.

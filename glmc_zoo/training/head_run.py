@@ -167,7 +167,8 @@ class HeadRun(ScoredRun):
         decorations, rows = Decorations(), list[int]()
 
         def write() -> None:
-            rows.append(write_suspects(self.folder.path, self.data, choice.held_out_positions, choice.held_out_logits))
+            held_out, report = (choice.held_out_positions, choice.held_out_logits), self.options.output.report
+            rows.append(write_suspects(self.folder.path, self.data, *held_out, report=report))
 
         decorations.attempt(f"The list {SUSPECTS_FILE}", write, fix=RERUN_FIX)
         return suspects_note(sum(rows), len(choice.held_out_labels)), decorations.warnings

@@ -216,7 +216,7 @@ def write_outputs(
     timm_model: nn.Module,
     heads: dict[str, torch.Tensor],
     options: RunOptions,
-    keep_answers: Callable[[Decorations], None] | None = None,
+    keep_answers: Callable[[Decorations], str | None] | None = None,
 ) -> RunResults:
     """Write the scores, the exported model, and then plots, card and page into the run folder.
 
@@ -228,7 +228,7 @@ def write_outputs(
         timm_model: The model to export.
         heads: Tensors that only training needs, exported beside the model.
         options: Options of the run.
-        keep_answers: Writes ``answers.json``, which holds the single images of the page.
+        keep_answers: Writes the images of page and card.
 
     Returns:
         The results with the exported weights, and with a warning for each plot, card or page that could not be made.
@@ -250,9 +250,7 @@ def write_outputs(
         exported = RunResults.load(model / "results.json")
         exported.save(path / "results.json")
         repository, report = options.push.push_to_hub, options.output.report
-        return decorate_run(
-            path, exported, folder.epoch_lines, repository, report=report, keep_answers=keep_answers if report else None
-        )
+        return decorate_run(path, exported, folder.epoch_lines, repository, report=report, keep_answers=keep_answers)
 
 
 def _public_config(path: Path) -> str | None:

@@ -22,9 +22,10 @@ from glmc_zoo.metrics import ScoreCounts
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.results import CalibrationFacts, RunResults, Selection
 from glmc_zoo.scoring.calibration import calibrate_classifier, split_logits, with_scores
-from glmc_zoo.scoring.decoration import Decorations, keep_answers
+from glmc_zoo.scoring.decoration import Decorations, keep_answers, keep_sample
 from glmc_zoo.scoring.loop import Scored, score_split
 from glmc_zoo.scoring.model import Classifier
+from glmc_zoo.scoring.sample_image import may_be_shown
 from glmc_zoo.screen import say
 from glmc_zoo.text import printable, printable_lines
 from glmc_zoo.training.assemble import push_target
@@ -103,7 +104,7 @@ class ScoredRun(ABC):
         with self.clock.stage("evaluation"):
             scored = score_split(
                 classifier, loader, empty, accelerator, total=len(split), intervals=final, correct=before,
-                answers="positions" if final and self.options.output.report else "none",
+                answers="positions" if final and (self.options.output.report or self._shows_sample) else "none",
             )  # fmt: skip
         return scored if before is None else scored.swapped()
 
@@ -177,8 +178,17 @@ class ScoredRun(ABC):
         self.accelerator.end_training()
         return results
 
-    def _keep_answers(self, name: str, split: ImageSplit, scored: Scored, decorations: Decorations) -> None:
-        keep_answers(decorations, self.folder.path, name, scored, split, self.data.class_counts)
+    @property
+    def _shows_sample(self) -> bool:
+        """Whether the exported model gets a sample image."""
+        asked = self.options.output.sample_image
+        return may_be_shown(self.data.facts) if asked is None else asked
+
+    def _keep_answers(self, name: str, split: ImageSplit, scored: Scored, decorations: Decorations) -> str | None:
+        path, counts = self.folder.path, self.data.class_counts
+        if self.options.output.report:
+            keep_answers(decorations, path, name, scored, split, counts)
+        return keep_sample(decorations, path, scored, split, counts) if self._shows_sample else None
 
     def _results(self, scored: dict[str, Scored]) -> RunResults:
         results = describe_run(self.options, self.data, self.spec, self.timm_model, scored, self.accelerator)

@@ -48,7 +48,7 @@ for name in ("train", "finetune", "second_stage"):
 for name in ("train", "finetune"):
     ADDED[name] |= {"unmixed-share"}
 for name in ("train", "finetune", "second_stage"):
-    ADDED[name] |= {"calibrate", "checkpoint-minutes", "preempt-signal"}
+    ADDED[name] |= {"calibrate", "checkpoint-minutes", "preempt-signal", "sample-image"}
 ADDED["evaluate"] |= {"temperature", "save"}
 ADDED["predict"] |= {"follow-links", "prior", "model-prior", "classes", "min-probability", "precision"}
 ADDED["predict"] |= {"rank-for-labelling"}
@@ -62,7 +62,7 @@ ADDED["finetune"] |= {"adapter", "head-lr-scale", "freeze-bn", "search-minutes"}
 _SWITCHES = """compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite
 dry-run export-half export-encoder official-val resident profile maxnorm no-test streaming overwrite private
 pull-request allow-duplicates follow-links accept-new-data freeze-bn quote-formulas int8 report
-rank-for-labelling share"""
+rank-for-labelling share sample-image"""
 SWITCHES = set(_SWITCHES.split())
 
 

@@ -212,7 +212,7 @@ def test_a_page_that_fails_is_a_warning_and_report_mends_it(
 
 def test_no_page_where_none_is_wanted(run: Any, lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.leave_plots_empty(monkeypatch)
-    results = write_outputs(*run, options(report=False), broken)
+    results = write_outputs(*run, options(report=False))
     assert results.warnings == [] and not (run[0].path / "report.html").exists()
 
 

@@ -5,7 +5,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -13,7 +13,7 @@ from glmc_zoo.documents import parse_json, read_text
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.config import check_config
 from glmc_zoo.hub.export.card import render_card
-from glmc_zoo.hub.folder import CARD_FILE, CONFIG_FILE, read_results
+from glmc_zoo.hub.folder import CARD_FILE, CONFIG_FILE, SAMPLE_FILE, read_results
 from glmc_zoo.hub.load.source import open_folder
 from glmc_zoo.hub.plain_files import exported_files
 from glmc_zoo.hub.push.checks import check_card, check_repo_id, check_token, check_token_set, refusal
@@ -48,6 +48,8 @@ def push_model(folder: str | Path, target: PushTarget) -> PushResult:
     """
     folder = Path(folder)
     results = read_results(folder)
+    if results is not None and not (folder / SAMPLE_FILE).is_file():
+        results = replace(results, sample_image=None)  # its owner may have taken it away
     return push_folder(folder, target, card=None if results is None else render_card(results, repo_id=target.repo))
 
 
