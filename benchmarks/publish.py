@@ -24,6 +24,8 @@ import yaml
 from _rows import RESULTS, ROOT, Filed
 
 from glmc_zoo.hub import export_run, open_model
+from glmc_zoo.hub.export.decoration import decorate_export
+from glmc_zoo.hub.folder import SAMPLE_FILE
 from glmc_zoo.hub.plain_files import exported_files, read_plain
 from glmc_zoo.results import BaselineFacts, EvaluationResults, RunResults
 
@@ -145,6 +147,9 @@ def publish(
         )
         size = size_of(export(Path(scratch) / "card" / results.model.name))  # before anything is published
         folder = export(cards / results.model.name)
+        sample = run / "model" / SAMPLE_FILE
+        if results.sample_image is not None and sample.is_file():
+            decorate_export(folder, output / "plots", published.plots, sample=(sample, results.sample_image))
     filed.mkdir(exist_ok=True)
     shutil.copy(folder / "results.json", filed / f"{folder.name}.json")
     before, after = (100 * Filed(0, one).test.balanced_accuracy for one in (results, scored))

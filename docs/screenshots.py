@@ -174,7 +174,7 @@ def main() -> None:
         subject.set_defaults(make=make)
     given = vars(parser.parse_args())
     del given["subject"]
-    given.pop("make")(**given)
+    given.pop("make")(*given.values())
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from PIL import Image
 
 from glmc_zoo.data.reading.decoding import read_image
 from glmc_zoo.hub import ModelSource, open_model
+from glmc_zoo.hub.folder import SAMPLE_FILE
 from glmc_zoo.machine.accelerator import make_accelerator
 from glmc_zoo.metrics import GROUPS, group_of_classes
 from glmc_zoo.options.demo import DemoOptions
@@ -22,8 +23,6 @@ from glmc_zoo.scoring.model import load_classifier, logit_batches
 from glmc_zoo.scoring.prediction import class_labels
 from glmc_zoo.scoring.shots import trained_counts
 
-SAMPLE_FILE = "sample.jpg"
-"""Example image in a model's folder."""
 _TOP = 5
 _SIDE = 320
 

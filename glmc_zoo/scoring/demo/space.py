@@ -15,12 +15,11 @@ from glmc_zoo.data.thumbnails import make_thumbnail
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import check_folder, csv_text
 from glmc_zoo.hub import ModelSource, PushResult, open_model, push_command, push_space
-from glmc_zoo.hub.folder import CARD_FILE, CONFIG_FILE, RESULTS_FILE, WEIGHTS_FILE
+from glmc_zoo.hub.folder import CARD_FILE, CONFIG_FILE, RESULTS_FILE, SAMPLE_FILE, WEIGHTS_FILE
 from glmc_zoo.hub.plain_files import exported_files
 from glmc_zoo.hub.push.checks import check_repo_id
 from glmc_zoo.hub.push.remote import APP_FILE, SPACE_IMAGES, SPACE_MODEL
 from glmc_zoo.options.push import PushRequest, SpaceOptions
-from glmc_zoo.scoring.demo.answering import SAMPLE_FILE
 from glmc_zoo.scoring.demo.rare_images import rare_training_data
 from glmc_zoo.text import markdown
 
