@@ -4,7 +4,7 @@
     python recipes/push.py --model runs/NAME/model --repo ORG/NAME --private --tag v1.0
     python recipes/push.py --model runs/NAME/model --repo ORG/NAME --pull-request
 
-The login is that of `hf auth login`, or HF_TOKEN. The folder is only read; pushing it again changes nothing on the Hub.
+The login is that of `hf auth login` or HF_TOKEN. The folder is not changed. A second push changes nothing on the Hub.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from glmc_zoo.text import printable
 
 
 def main() -> None:
-    """Parse, push, say where it is."""
+    """Parse, push, print where the model is."""
     # ---------------------------------------------------------------- options: file, command line
     folder, target = push_options(read_options(PUSH, __doc__))
 

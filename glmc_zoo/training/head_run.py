@@ -121,7 +121,7 @@ class HeadRun(ScoredRun):
         Raises:
             RunStopped: A signal came; the features so far are in their parts on disk.
         """
-        with self.signals.raised(self._stop_text("{signal}", "the features so far are in parts on disk")):
+        with self.signals.raising(self._stop_text("{signal}", "the features so far are in parts on disk")):
             if self.options.output.resume is not None:
                 self.folder.save_options()
             self._train()

@@ -205,13 +205,13 @@ class TrainingRun(ScoredRun):
 
     def train_epoch(self) -> dict[str, float]:
         """Train through one epoch; mean of each loss term and images per second."""
-        with self.signals.noted():
+        with self.signals.recorded():
             return self.trainer.train()
 
     @names_folder
     def finish_epoch(self, losses: dict[str, float]) -> None:
         """Evaluate when it is time, write the epoch's line, and save."""
-        with self.signals.noted():
+        with self.signals.recorded():
             self._finish_epoch(losses)
 
     def _finish_epoch(self, losses: dict[str, float]) -> None:

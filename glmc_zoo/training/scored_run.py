@@ -126,7 +126,7 @@ class ScoredRun(ABC):
         Raises:
             RunStopped: A signal came; all that this needs is in the run folder already.
         """
-        with self.signals.raised(self._stop_text("{signal}", "the training is complete")):
+        with self.signals.raising(self._stop_text("{signal}", "the training is complete")):
             return self._leave(selection)
 
     def _stop_text(self, name: str, left: str) -> str:

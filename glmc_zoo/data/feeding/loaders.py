@@ -96,7 +96,7 @@ def batch_loader(
     """Batches that ``dataset`` makes whole, as they are; see `train_loader` for the arguments.
 
     Batches that do not fit into shared memory are a `UserError`, before a worker starts where it can be known. A worker
-    that gives no batch for `LONGEST_WAIT` seconds is torch's ``RuntimeError``, which `own_share` explains.
+    that gives no batch for `LONGEST_WAIT` seconds is torch's ``RuntimeError``, which `local_batches` explains.
     """
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size!r} is not possible: give 1 or more.")
