@@ -110,5 +110,5 @@ def test_large_classes_are_drawn_in_pieces(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_no_image_is_one_sentence() -> None:
     counts = ScoreCounts.empty(COUNTS)
-    with pytest.raises(UserError, match="no image to score"):
+    with pytest.raises(UserError, match="images has no rows"):
         score_intervals(counts.update([], predictions=[]), counts.groups)
