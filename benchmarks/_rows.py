@@ -76,7 +76,7 @@ class Filed:
         scores = self.results.scores if isinstance(self.results, EvaluationResults) else self.results.test
         if scores is None:
             raise SystemExit(
-                f"error: the results of {self.results.model.name}, seed {self.seed}, have no test scores: run it without --no-test."
+                f"error: the results of {self.results.model.name} with seed {self.seed} have no test scores."
             )
         return scores
 

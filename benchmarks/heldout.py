@@ -4,9 +4,9 @@
     python benchmarks/heldout.py --images 500 --data-dir DATA/cifar10 < settings.txt > benchmarks/results/FILE.jsonl
 
 Each line of standard input holds options of recipes/train.py for a data set that is thinned. It is trained with every
-seed. Each line of the output has the options, the passes over the training set, the scores of the runs in percent, their
-mean with its 95 % t interval (from three seeds on), their standard deviation, commit, versions and seconds. If thinning
-keeps all images of a class, give --max-count to leave some out. Settings that are chosen on a share of the training
+seed. Each line of the output has the options, the passes over the training set, the scores of the runs in percent with
+their mean, its 95 % t interval (from three seeds on) and their standard deviation, commit, versions and seconds. If
+thinning keeps all images of a class, give --max-count to leave some out. Settings that are chosen on a share of the training
 images (--val-fraction) are rows of suites.yaml, which reproduce.py runs.
 """
 
@@ -50,9 +50,7 @@ def left_over(run: TrainingRun, images: int | None) -> ImageSplit:
     for label, name in enumerate(run.data.class_names):
         members = np.flatnonzero(labels == label)
         if not len(members):
-            raise SystemExit(
-                f"heldout.py: error: class {name} has no image left over: give --max-count, which leaves some images of it out."
-            )
+            raise SystemExit(f"heldout.py: error: class {name} has no image left over: give a lower --max-count.")
         chosen.append(rng.permutation(members)[:images])
     positions = np.sort(np.concatenate(chosen))
     return ImageSplit(raw.train.source, rows[positions], labels[positions], run.data.class_names)

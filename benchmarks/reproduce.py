@@ -101,7 +101,7 @@ class Plan:
         return [] if folder is None else ["--data-dir", str(folder)]
 
     def data_dir(self, data: str, *, local: bool = False) -> Path | None:
-        """Folder of a data set; ``None`` if the recipe downloads it. ``local``: a download cannot replace the folder."""
+        """Folder of a data set; ``None``: the recipe downloads it. ``local``: a download cannot replace the folder."""
         given = dict(pair.split("=", 1) for pair in self.args.data_dir or [])
         if data in given:
             return Path(given[data])
@@ -111,7 +111,7 @@ class Plan:
         if not folder.is_dir():
             download = "" if local or data not in ON_HUB else ", or leave out --data-root to download it from the Hub"
             raise SystemExit(
-                f"reproduce.py: error: the folder of {data}, {folder}, does not exist: put the images there, or give "
+                f"reproduce.py: error: the folder of {data}, {folder}, does not exist: make it, or give "
                 f"--data-dir {data}=FOLDER{download}."
             )
         return folder

@@ -157,7 +157,7 @@ def test_data_and_further_options_are_passed_on(tmp_path: Path) -> None:
     there = arguments(tmp_path, row, data_root=tmp_path, data_dir=["cifar10_lt=elsewhere"])
     [run] = reproduce.Plan(there, 2).runs.values()
     assert parsed(run).data_dir == "elsewhere"
-    with pytest.raises(SystemExit, match="cifar100, does not exist: .* or leave out --data-root to download"):
+    with pytest.raises(SystemExit, match=r"cifar100, does not exist: .* or leave out --data-root to download"):
         reproduce.Plan(arguments(tmp_path, "cifar100_lt_if100", data_root=tmp_path), 2)
     for data, local in (("clothing", False), ("inat18", False), ("cifar100_lt", True)):  # no download can help
         with pytest.raises(SystemExit, match=rf"does not exist: .* or give --data-dir {data}=FOLDER\.$"):
