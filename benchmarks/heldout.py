@@ -6,8 +6,8 @@
 Each line of standard input holds options of recipes/train.py for a data set that is thinned. It is trained with every
 seed. Each line of the output has the options, the passes over the training set, the scores of the runs in percent with
 their mean, its 95 % t interval (from three seeds on) and their standard deviation, commit, versions and seconds. If
-thinning keeps all images of a class, give --max-count to leave some out. Settings that are chosen on a share of the training
-images (--val-fraction) are rows of suites.yaml, which reproduce.py runs.
+thinning keeps all images of a class, give --max-count to leave some out. Settings that are chosen on a share of the
+training images (--val-fraction) are rows of suites.yaml, which reproduce.py runs.
 """
 
 from __future__ import annotations

@@ -50,8 +50,8 @@ def evaluate(
     scored = EvaluationResults.load(output / "results.json")
     if scored.class_counts != results.class_counts:
         raise SystemExit(
-            "publish.py: error: the scored data has other class counts than the run: give the images of the run by --data "
-            "or --data-dir."
+            "publish.py: error: the scored data has other class counts than the run: give the images of the run by "
+            "--data or --data-dir."
         )
     return scored
 

@@ -101,7 +101,7 @@ class Plan:
         return [] if folder is None else ["--data-dir", str(folder)]
 
     def data_dir(self, data: str, *, local: bool = False) -> Path | None:
-        """Folder of a data set; ``None``: the recipe downloads it. ``local``: a download cannot replace the folder."""
+        """Folder of a data set; ``None``: the recipe downloads it. ``local``: a download cannot replace it."""
         given = dict(pair.split("=", 1) for pair in self.args.data_dir or [])
         if data in given:
             return Path(given[data])
