@@ -126,7 +126,7 @@ class Plan:
         folder = self.data_dir(data)
         if folder is None:
             raise SystemExit(
-                f"reproduce.py: error: {data} needs the clothing images, which are not on the Hub: give --data-root, or "
+                f"reproduce.py: error: {data} needs the clothing images, which the Hub lacks: give --data-root, or "
                 f"--data-dir {data}=FOLDER."
             )
         return folder

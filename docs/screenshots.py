@@ -1,9 +1,17 @@
 """Take the screenshots of the pages, as JPEG files beside this file.
 
     python docs/screenshots.py report runs/NAME/report.html     # or: make screenshots REPORT=runs/NAME/report.html
+    python docs/screenshots.py demo runs/NAME/model photo.jpg
+    python docs/screenshots.py card hub_cards/NAME              # or any exported model
 
 ``report`` makes `report_desktop.jpg`, the report at 1,100 pixels in light colours, from its top and from its images,
 and `report_phone.jpg`, the report at 390 pixels, in light and in dark colours.
+
+``demo`` makes `demo_desktop.jpg`, the demo at 1,100 pixels in light colours after the image was uploaded, and
+`demo_phone.jpg`, the same at 390 pixels, from its top and, in dark colours, from its similar images.
+
+``card`` makes `card.jpg`, a model card as the Hub shows it (`card_page.py`): from its top and from its plots. It needs
+markdown-it-py (`pip install markdown-it-py`).
 
 It needs Chromium (on Debian: apt-get install chromium) and Playwright (`pip install playwright`).
 """
@@ -14,6 +22,7 @@ import argparse
 import io
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,12 +112,69 @@ def report(path: Path) -> None:
             save(side_by_side(shots), f"report_{name}.jpg")
 
 
+def demo(path: Path, image: Path) -> None:
+    """Take those of the demo of a model, once it has answered on an image."""
+    import glmc_zoo
+
+    phone = [Screen(390, 1040), Screen(390, 1040, "glmc-similar", dark=True)]
+    with glmc_zoo.demo(model=str(path)) as shown, chromium() as browser:
+        for name, screens, scale in (("desktop", [Screen(1100, 1290)], 0.8), ("phone", phone, 1.0)):
+            shots = [answered(browser, shown.url, image, screen, scale) for screen in screens]
+            save(side_by_side(shots), f"demo_{name}.jpg")
+
+
+def answered(browser: Browser, url: str, image: Path, screen: Screen, scale: float) -> Image.Image:
+    """What a window shows of the demo after an upload."""
+    page = browser.new_page(
+        viewport={"width": screen.width, "height": screen.height},
+        device_scale_factor=scale,
+        color_scheme="dark" if screen.dark else "light",
+    )
+    page.goto(url)
+    page.set_input_files("#glmc-upload input[type=file]", image)
+    page.wait_for_selector("#glmc-answer table")
+    page.wait_for_timeout(1000)  # until the sign of work has faded
+    if screen.part:
+        page.evaluate(f"document.getElementById('{screen.part}').scrollIntoView()")
+    taken = page.screenshot()
+    page.close()
+    return Image.open(io.BytesIO(taken)).convert("RGB")
+
+
+def card(folder: Path) -> None:
+    """Take those of a model card."""
+    from card_page import card_page
+
+    with chromium() as browser, tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "card.html"
+        text = card_page(folder)
+        text = text.replace('<p><img src="plots/', '<p id="plots"><img src="plots/', 1)  # the first plot, to go to
+        path.write_text(text, encoding="utf-8")
+        shots = []
+        for part in ("", "plots"):
+            page = browser.new_page(viewport={"width": 1200, "height": 1500}, device_scale_factor=0.8)
+            page.goto(path.as_uri())
+            if part:
+                page.locator(f"#{part}").scroll_into_view_if_needed()
+                page.evaluate("document.getElementById('plots').scrollIntoView()")
+            shots.append(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
+            page.close()
+        save(side_by_side(shots), "card.jpg")
+
+
 def main() -> None:
     """Take those that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     subjects = parser.add_subparsers(dest="subject", required=True)
-    subjects.add_parser("report").add_argument("page", type=Path)
-    report(parser.parse_args().page)
+    for name, make in (("report", report), ("card", card), ("demo", demo)):
+        subject = subjects.add_parser(name)
+        subject.add_argument("path", type=Path)
+        if name == "demo":
+            subject.add_argument("image", type=Path)
+        subject.set_defaults(make=make)
+    given = vars(parser.parse_args())
+    del given["subject"]
+    given.pop("make")(**given)
 
 
 if __name__ == "__main__":

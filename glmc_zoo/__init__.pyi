@@ -1,4 +1,7 @@
 from .api import (
+    demo as demo,
+)
+from .api import (
     evaluate as evaluate,
 )
 from .api import (
@@ -12,6 +15,9 @@ from .api import (
 )
 from .api import (
     predict as predict,
+)
+from .api import (
+    push as push,
 )
 from .api import (
     report as report,

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
+    from glmc_zoo.hub import PushResult
     from glmc_zoo.options.given import Given
     from glmc_zoo.options.run import RunOptions
     from glmc_zoo.options.sections import Command
     from glmc_zoo.results import EvaluationResults, RunResults
+    from glmc_zoo.scoring.demo.app import Demo
     from glmc_zoo.scoring.exporting.run import ExportedFile
     from glmc_zoo.scoring.inspection import Inspection
     from glmc_zoo.scoring.prediction_files import Prediction
@@ -145,6 +147,22 @@ def report(**options: Any) -> RunResults | list[EvaluationResults]:
     return report_folder(report_options(_given(REPORT, "report", options)))
 
 
+def demo(**options: Any) -> Demo:
+    """Show a trained model in the browser; the options are those of ``glmc-zoo demo --help``.
+
+    Gives the demo while it is being shown: ``wait()`` keeps a script alive until Ctrl-C, ``close()`` ends it.
+
+    >>> shown = glmc_zoo.demo(model="runs/NAME/model", data="my_images")  # doctest: +SKIP
+    >>> shown.url  # doctest: +SKIP
+    'http://127.0.0.1:7860'
+    """
+    from glmc_zoo.options.resolve import demo_options
+    from glmc_zoo.options.sections import DEMO
+    from glmc_zoo.scoring.demo.app import open_demo
+
+    return open_demo(demo_options(_given(DEMO, "demo", options)))
+
+
 def export(**options: Any) -> list[ExportedFile]:
     """Write a trained model for other runtimes; the options are those of ``glmc-zoo export --help``.
 
@@ -158,6 +176,22 @@ def export(**options: Any) -> list[ExportedFile]:
     from glmc_zoo.scoring.exporting.run import export_classifier
 
     return export_classifier(export_options(_given(EXPORT, "export", options)))
+
+
+def push(**options: Any) -> list[PushResult]:
+    """Push a model to the Hub, its demo as a Space, or both; the options are those of ``glmc-zoo push --help``.
+
+    Gives the addresses of the model and of the Space, in that order.
+
+    >>> pushed = glmc_zoo.push(model="runs/NAME/model", repo="ORG/NAME", space="ORG/DEMO")  # doctest: +SKIP
+    >>> pushed[1].url  # doctest: +SKIP
+    'https://huggingface.co/spaces/ORG/DEMO'
+    """
+    from glmc_zoo.options.resolve import push_options
+    from glmc_zoo.options.sections import PUSH
+    from glmc_zoo.scoring.pushing import run_push
+
+    return run_push(push_options(_given(PUSH, "push", options)))
 
 
 def _run(options: RunOptions) -> RunResults | DryRun:

@@ -160,6 +160,8 @@ class StartFacts:
     """Why ``mean`` was used instead of ``head``, in one sentence."""
     head: HeadFacts | None = None
     """How that classifier was chosen; ``None`` for the class means."""
+    relative_length: float | None = None
+    """Length of its weights, mean over the classes, divided by that of the classifier that it replaces."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -283,6 +283,8 @@ class RunResults(_Results):
     encoder_only: bool = False
     """Whether the export beside these results has no classifier; the scores are those of the classifier."""
     weights: WeightsFacts | None = None
+    sample_image: str | None = None
+    """Class of the ``sample.jpg`` beside the model, which did not train it; ``None`` where there is no such image."""
     plots: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     """What could not be made once the model was exported, such as a plot, one sentence each."""
@@ -330,14 +332,12 @@ class EvaluationResults(_Results):
     @property
     def scores(self) -> Scores:
         """Scores on the split."""
-        scores: Scores = getattr(self, self.split)
-        return scores
+        return cast(Scores, getattr(self, self.split))
 
     @property
     def plain_scores(self) -> Scores | None:
         """Scores without the corrections; ``None`` where there are no corrections."""
-        scores: Scores | None = getattr(self, f"{self.split}_plain")
-        return scores
+        return cast(Scores | None, getattr(self, f"{self.split}_plain"))
 
 
 def group_heading(results: RunResults | EvaluationResults, group: str) -> str:

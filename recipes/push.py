@@ -1,8 +1,10 @@
-"""Push an exported model to the Hugging Face Hub: one commit with weights, card, scores and plots.
+"""Push a model to the Hugging Face Hub: one commit with weights, card, scores and plots; and its demo as a Space.
 
     python recipes/push.py --model runs/NAME/model --repo ORG/NAME
     python recipes/push.py --model runs/NAME/model --repo ORG/NAME --private --tag v1.0
     python recipes/push.py --model runs/NAME/model --repo ORG/NAME --pull-request
+    python recipes/push.py --model runs/NAME/model --repo ORG/NAME --space ORG/DEMO
+    python recipes/push.py --model runs/NAME/model --space ORG/DEMO --space-folder demo    # only written
 
 The login is that of `hf auth login` or HF_TOKEN. The folder is not changed. A second push changes nothing on the Hub.
 """
@@ -12,22 +14,20 @@ from __future__ import annotations
 from glmc_zoo.cli import read_options, run_recipe
 from glmc_zoo.options.resolve import push_options
 from glmc_zoo.options.sections import PUSH
-from glmc_zoo.text import printable
 
 
 def main() -> None:
-    """Parse, push, print where the model is."""
+    """Parse, check, push, print where the model is."""
     # ---------------------------------------------------------------- options: file, command line
-    folder, target = push_options(read_options(PUSH, __doc__))
+    request = push_options(read_options(PUSH, __doc__))
 
-    # ---------------------------------------------------------------- checks, then one commit
-    from glmc_zoo.hub import push_model  # imports torch: not needed for --help
+    # ---------------------------------------------------------------- the Space, if one is requested
+    from glmc_zoo.scoring.pushing import PushRun  # imports torch: not needed for --help
 
-    result = push_model(folder, target)
+    run = PushRun(request)
 
-    # ---------------------------------------------------------------- where it is
-    print(f"pushed  {printable(result.pull_request_url or result.url)}")
-    print(f"commit  {printable(result.commit)}")
+    # ---------------------------------------------------------------- checks, then one commit each, and where they are
+    run.push()
 
 
 if __name__ == "__main__":

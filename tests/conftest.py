@@ -217,7 +217,7 @@ def leave_plots_empty(patch: pytest.MonkeyPatch) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
-    for name in ("plot_training", "plot_class_accuracy", "plot_group_confusion"):
+    for name in ("plot_training", "plot_class_accuracy", "plot_class_confusion", "plot_group_confusion"):
         patch.setattr(plots, name, touch)
     patch.setattr(Figure, "savefig", lambda self, path, **kwargs: Path(path).touch())
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
         (["--opt", "adamv"], ["--opt adamv is unknown", "Did you mean adam"]),
         (["--sched", "cosin"], ["--sched cosin"]),
         (["--tracker", "tensorbord"], ["--tracker tensorbord is unknown", "Did you mean tensorboard"]),
-        (["--batch-size", 999], ["--batch-size 999 is larger than the training set of 335 images", "at most 335"]),
+        (["--batch-size", 999], ["--batch-size 999 is larger than the training split of 335 images", "at most 335"]),
         (["--lr", "abc"], ["--lr abc", "a number"]),
         (["--method", "foo"], ["glmc, ce, balanced_softmax"]),
         (["--learning-rate", 1], ["Unknown option --learning-rate"]),
@@ -167,7 +167,7 @@ def test_loss_that_is_not_finite(train: Train, lab: Any, tmp_path: Path) -> None
     options = ["--epochs", 2, *lab.tiny, "--lr", 1e20, "--checkpoint-steps", 1, "--output-dir", out]
     outcome = train(*options)
     sentence = outcome.sentence
-    assert "loss is not finite at step 1 (epoch 1)" in sentence
+    assert "loss is not finite at step 2 (epoch 1; " in sentence
     for term in ("loss", "conventional", "rebalanced", "consistency"):
         assert f"{term} " in sentence
     good = out / "checkpoints" / "step-000000001"
@@ -175,7 +175,7 @@ def test_loss_that_is_not_finite(train: Train, lab: Any, tmp_path: Path) -> None
     assert sorted(path.name for path in good.parent.iterdir()) == [good.name]
     again = train(*options, "--resume", "auto")
     assert f"Resumed from {good}: epoch 1, batch 2 is next" in again.out
-    assert "at step 1 (epoch 1)" in again.sentence
+    assert "at step 2 (epoch 1; " in again.sentence
 
 
 def test_weights_that_are_not_finite_make_no_checkpoint(
@@ -191,5 +191,5 @@ def test_weights_that_are_not_finite_make_no_checkpoint(
 
     monkeypatch.setattr(torch.optim.SGD, "step", broken)
     sentence = train("--epochs", 1, *lab.tiny, "--batch-size", 68, "--output-dir", tmp_path / "run").sentence
-    assert "weights are not finite after step 0" in sentence and "the last good checkpoint is none yet" in sentence
+    assert "weights are not finite after step 1" in sentence and "no checkpoint was written yet" in sentence
     assert not (tmp_path / "run" / "model").exists()

@@ -201,6 +201,10 @@ def test_help_of_a_command_is_that_of_its_recipe(name: str, capsys: pytest.Captu
             ["export", "--model", "x", "--format", "tflite"],
             "glmc-zoo export: error: --format tflite is not accepted: it ",
         ),
+        (
+            ["demo", "--model", "x", "--port", "0"],
+            "glmc-zoo demo: error: --port 0 is too small: it must be at least 1.",
+        ),
         (["convert", "--checkpoint", "x"], "glmc-zoo convert: error: --output-dir is missing: give one, such as "),
         (["list", "all"], "glmc-zoo: error: glmc-zoo list takes no arguments: leave 'all' out."),
     ],

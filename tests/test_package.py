@@ -20,7 +20,7 @@ ROOT = Path(glmc_zoo.__file__).parents[1]
 PACKAGE = ROOT / "glmc_zoo"
 # Names that other code relies on.
 CONTRACT = {
-    *("train", "finetune", "second_stage", "evaluate", "inspect", "predict", "report", "export"),
+    *("train", "finetune", "second_stage", "evaluate", "inspect", "predict", "report", "export", "demo", "push"),
     *("register_method", "register_loss", "register_sampler"),
     *("class_weights", "sampling_weights", "draw_mix", "cut_box", "Mix", "mix_views", "cumulative_alpha"),
     *("GLMCOutput", "glmc_loss", "GLMCModel", "MaxNorm", "longtail_counts", "longtail_indices", "LongTailMetrics"),
@@ -66,7 +66,7 @@ LIBRARIES = {
     "screen": {"tqdm"},
 }
 LIBRARIES["data"].add("pillow_heif")
-LIBRARIES["scoring"] = {"pyarrow", "onnxruntime"}.union(*LIBRARIES.values())
+LIBRARIES["scoring"] = {"pyarrow", "onnxruntime", "gradio"}.union(*LIBRARIES.values())
 LIBRARIES["training"] = {"peft", "safetensors", *LIBRARIES["scoring"]}
 
 

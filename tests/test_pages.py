@@ -36,6 +36,7 @@ RESOLVE: dict[str, Callable[[Given], Any]] = {
     "evaluate": resolve.evaluation_options,
     "inspect": resolve.inspection_options,
     "predict": resolve.prediction_options,
+    "demo": resolve.demo_options,
     "push": resolve.push_options,
     "export": resolve.export_options,
     "convert": resolve.conversion_options,

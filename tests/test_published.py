@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import timm
+import torch
+from PIL import Image
 
 import glmc_zoo
 from glmc_zoo.hub import check_card, list_models, open_model, render_card
@@ -38,14 +40,28 @@ class TestPublished:
         assert source.kind == "zoo" and source.results is not None
         assert source.class_names == source.results.class_names
         names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        assert ("sample.jpg" in names) == (source.results.sample_image is not None)
         assert names >= {"config.json", "model.safetensors", "README.md", "results.json", "config.yaml"}
-        assert names >= {f"plots/{name}.png" for name in ("training", "class_accuracy", "group_confusion")}
+        assert names >= {
+            f"plots/{name}.png" for name in ("training", "class_accuracy", "class_confusion", "group_confusion")
+        }
         assert sum((folder / name).stat().st_size for name in names) < MOST_BYTES
         for name in names:
-            if not name.endswith((".png", ".safetensors")):
+            if not name.endswith((".jpg", ".png", ".safetensors")):
                 text = (folder / name).read_text()
                 assert not any(str(path) in text for path in (Path.home(), tempfile.gettempdir(), ROOT))
                 assert not re.search(r"(?<![\w.:/])/(home|Users|tmp|mnt)/", text)
+
+    def test_it_recognises_its_sample_image(self, folder: Path) -> None:
+        results = RunResults.load(folder / "results.json")
+        if results.sample_image is None:  # its data set has no licence that lets everybody publish an image
+            assert results.data.name == "cifar10_lt"
+            return
+        model: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+        transform: Any = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+        with Image.open(folder / "sample.jpg") as image, torch.inference_mode():
+            answer = model(transform(image.convert("RGB"))[None]).argmax().item()
+        assert results.class_names[answer] == results.sample_image
 
     def test_both_loaders_build_it(self, folder: Path) -> None:
         model = glmc_zoo.create_model(folder.name)

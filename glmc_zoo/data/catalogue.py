@@ -34,11 +34,11 @@ class DataEntry:
     image_column: str = "image"
     label_column: str = "label"
     split_by: str | None = None
-    """Column of what keeps images together in one split: camera, patient or sender."""
+    """Column with the group of each image (camera, patient or sender); a group stays in one split."""
     train_split: str = "train"
     test_split: str = "test"
     default_imbalance_factor: float | None = None
-    """``None`` where no formula decides which images are kept: an official list does, or all of them are."""
+    """``None`` where no formula thins the data: an official list makes the splits, or all images are used."""
     imbalance_type: ImbalanceType = "exp"
     mean: Statistics = IMAGENET_MEAN
     """Mean of red, green and blue, in fractions of 1."""
@@ -53,13 +53,13 @@ class DataEntry:
     local_layout: str = ""
     """Content of a folder given as ``data_dir``."""
     official: OfficialSplit | None = None
-    """Facts about the lists that make the splits, where no formula does."""
+    """Facts about the official lists that make the splits; ``None`` for a data set without such lists."""
     lists_repo: str | None = None
-    """Hugging Face data set that is asked for these lists when none lie beside the data."""
+    """Hugging Face data set from which these lists are downloaded when none lie beside the data."""
     recipes: Mapping[float, Mapping[str, Any]] = field(default_factory=dict)
     """Training options by imbalance factor; read them with `recipe`."""
     tuned: Mapping[str, Any] = field(default_factory=dict)
-    """Options that the preset ``tuned`` has in place of those of the published recipe."""
+    """Options by which the preset ``tuned`` replaces those of the published recipe."""
 
     @property
     def embedded(self) -> bool:
@@ -67,9 +67,12 @@ class DataEntry:
         return self.hub_id is None and self.official is None
 
     def recipe(self, imbalance_factor: float | None = None) -> dict[str, Any]:
-        """Default training options, by name: those of the nearest factor (on a log scale) with a recipe, if any.
+        """Default training options by name: the recipe whose imbalance factor is nearest on a log scale.
 
-        ``None`` means the factor of the entry.
+        They are empty for a data set without recipes. ``None`` means the entry's own factor.
+
+        Raises:
+            UserError: ``imbalance_factor`` is below 1 or not finite.
         """
         if imbalance_factor is not None and not 1 <= imbalance_factor < math.inf:
             raise UserError(f"imbalance_factor={imbalance_factor!r} is not possible: give 1 (balanced) or more.")
@@ -103,7 +106,7 @@ def _cifar(classes: int, label_column: str, mean: Statistics, std: Statistics, *
         std=std,
         image_size=32,
         augment="crop_flip",
-        # Chosen on held-out images: with a rate ten times the published one every method gains, see docs/length.md.
+        # Chosen on held-out images: every method gains from ten times the published learning rate, see docs/length.md.
         tuned={"lr": 0.1, "weight_decay": 5e-4},
         local_layout=f"the Hub repository uoft-cs/cifar{classes} as downloaded: README.md and "
         f"{more['hub_config']}/*.parquet",
@@ -112,7 +115,7 @@ def _cifar(classes: int, label_column: str, mean: Statistics, std: Statistics, *
 
 
 def _listed(name: str, official: OfficialSplit, **more: Any) -> DataEntry:
-    """A data set of large images whose splits official lists make."""
+    """A data set of large images with official lists for its splits."""
     return DataEntry(
         name=name,
         license="other",
@@ -142,7 +145,7 @@ _ENTRIES = (
         image_size=16,
         augment="shift",
         local_layout="none: the images come with scikit-learn",
-        # Twice this learning rate makes GLMC, whose cross-entropies of two views are summed, fail with some seeds.
+        # GLMC sums the cross-entropies of two views. With twice this learning rate it fails for some seeds.
         recipes={20.0: _recipe("resnet20_cifar", 40, 64, 0.025, 5e-4, 0, 16)},
     ),
     DataEntry(
@@ -188,7 +191,7 @@ _ENTRIES = (
         hub_id="ILSVRC/imagenet-1k",
         local_layout="train/n01440764/*.JPEG and val/n01440764/*.JPEG or val/*.JPEG (also below ILSVRC/Data/CLS-LOC), "
         "or the Hub repository ILSVRC/imagenet-1k as downloaded, with ImageNet_LT_train.txt and ImageNet_LT_test.txt",
-        interpolation="bilinear",  # torchvision's default, by which the published rows were trained
+        interpolation="bilinear",  # torchvision's default, used for the published rows
         recipes={256.0: _recipe("resnext50_32x4d", 135, 120, 0.1, 2e-4, 10, 224, 0.2, 1.0, 10.0)},
     ),
     _listed(

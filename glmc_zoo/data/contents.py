@@ -25,12 +25,12 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.facts import Inventory, SplitFacts
 
 MOST_HEADERS = 2000
-"""Headers that are read, spread evenly over a larger data set."""
+"""Number of headers that are read at most; in a larger data set they are spread evenly."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataContents:
-    """A data set as training would use it, or as it was read where training refuses it."""
+    """A data set as training would use it. If training refuses it, the splits are as they were read."""
 
     name: str
     inventory: Inventory
@@ -39,16 +39,16 @@ class DataContents:
     """``train``, ``validation`` and ``test``, those that exist."""
     notes: list[str]
     refusal: str | None
-    """Why training would refuse the data set, in one sentence; ``None`` where it would not."""
+    """Why training would refuse the data set, in one sentence; ``None`` if it accepts it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFacts:
-    """What the headers of images say; numbers of images by format and mode, the most frequent first."""
+    """What the headers of images say. ``formats`` and ``modes`` count images, the most frequent first."""
 
     images: int
     """Headers that were read."""
-    of: int
+    total: int
     """Images of the data set."""
     formats: dict[str, int]
     """As Pillow calls them; ``decoded`` for images that are in memory."""
@@ -63,7 +63,9 @@ class ImageFacts:
 
 
 def read_contents(options: DataOptions) -> DataContents:
-    """Read a data set and make the splits that training would use; what training refuses is given as it was read.
+    """Read a data set and make the splits that training would use.
+
+    If training would refuse the data set, the splits are as they were read, and ``refusal`` says why.
 
     Raises:
         UserError: The data set cannot be read, or an option does not fit it.
@@ -91,7 +93,7 @@ def read_contents(options: DataOptions) -> DataContents:
 
 
 def _copy(raw: RawData) -> RawData:
-    """The same data set, which splitting the original does not change."""
+    """A copy that does not change when the original is split."""
     train, test, val = (None if split is None else copy(split) for split in (raw.train, raw.test, raw.val))
     assert train is not None
     return replace(raw, train=train, test=test, val=val, notes=list(raw.notes), left_out=deepcopy(raw.left_out))
@@ -123,7 +125,7 @@ def _catalogue_inventory(splits: dict[str, ImageSplit], class_names: Sequence[st
 
 
 def read_headers(splits: Sequence[ImageSplit], most: int = MOST_HEADERS) -> ImageFacts:
-    """What the headers of the images say; of at most ``most`` images, spread evenly over the splits."""
+    """Read the headers of at most ``most`` images, spread evenly over the splits."""
     formats, modes, sizes = Counter[str](), Counter[str](), list[tuple[int, int]]()
     unreadable, examples = 0, list[str]()
     for index, position in spread([len(split) for split in splits], most):
@@ -141,7 +143,7 @@ def read_headers(splits: Sequence[ImageSplit], most: int = MOST_HEADERS) -> Imag
     sides = np.asarray(sizes, dtype=np.int64).reshape(-1, 2)
     return ImageFacts(
         images=len(sizes) + unreadable,
-        of=sum(map(len, splits)),
+        total=sum(map(len, splits)),
         formats=dict(formats.most_common()),
         modes=dict(modes.most_common()),
         widths=_range(sides[:, 0]),
@@ -152,12 +154,12 @@ def read_headers(splits: Sequence[ImageSplit], most: int = MOST_HEADERS) -> Imag
 
 
 def _header(source: ImageSource, row: int) -> tuple[str, str, tuple[int, int]]:
-    """Format, mode, and width and height of an image."""
+    """Format, mode and size (width, height) of an image."""
     if isinstance(source, ArrayImages):
         height, width = source.pixels.shape[1:3]
         return "decoded", "RGB", (width, height)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its size is what is asked for
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # only the header is read
         with source.open(row) as file, open_image(file) as image:
             return image.format or "unknown", image.mode, image.size
 

@@ -1,4 +1,4 @@
-"""Images that are the same in training and test: counted, named, and taken out of training."""
+"""Find training images that are test images too, count them, and take them out of training."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,21 +17,21 @@ from glmc_zoo.data.reading.split import RawData, RawSplit
 from glmc_zoo.errors import UserError
 
 MOST_IMAGES = 50_000
-"""``auto`` compares the pixels of no more images in files."""
+"""Number of image files up to which ``auto`` compares pixels."""
 MOST_PIXELS = 300_000_000
-"""``auto`` decodes no more pixels, a few seconds of work."""
+"""Number of pixels up to which ``auto`` decodes images; this takes a few seconds."""
 
 DUPLICATE = "the same as a test image"
 """Why an image is left out, for the inventory."""
 
-_THREADS = 4  # Pillow decodes beside other threads
+_THREADS = 4  # Pillow releases the GIL while it decodes
 
 RowValues = Callable[[ImageSource, NDArray[np.int64]], NDArray[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicates:
-    """The images of a data set that are the same as others."""
+    """How many images of a data set are the same as others."""
 
     images: int | None = None
     """Training images that are the same as a test or validation image; ``None`` where they were not compared."""
@@ -48,20 +48,21 @@ class Duplicates:
 def take_out_duplicates(raw: RawData, compare: CompareBy, *, allow: bool, published: bool) -> Duplicates:
     """Find the training images that are the same as a test or validation image, and take them out of training.
 
-    Encoded images are compared by their bytes: first by their number, then by the last 4 KiB, and what is still equal
-    as a whole. By their pixels are compared images of one width and height that both training and test have; ``auto``
-    does so for images in memory, and for up to `MOST_IMAGES` files with up to `MOST_PIXELS` pixels to decode. What was
-    done is noted.
+    Encoded images are compared by their bytes: by size, then by the last 4 KiB, then as a whole. ``pixels`` also
+    decodes the images whose width and height occur both in training and in test, and compares their pixels. ``auto``
+    compares the pixels of images in memory, and those of up to `MOST_IMAGES` files with up to `MOST_PIXELS` pixels to
+    decode. The notes of ``raw`` say what was done.
 
-    With ``auto``, nothing is taken out where most of the test images are training images. The same images were then
-    given twice, and what would be left is not what the user meant to train on.
+    With ``auto``, nothing is taken out if most test images are training images. The user then gave the same images
+    twice, and the few that would be left are not what they meant to train on.
 
     Args:
-        raw: The data set; its training split loses the duplicates. A class that would lose all images keeps them.
+        raw: The data set; its training split loses the duplicates. A class that would lose all its images keeps
+            them.
         compare: ``auto``, ``pixels``, ``bytes``, or ``off``.
         allow: Count duplicates, but keep them.
-        published: The splits are those of a catalogue data set. They are compared only where ``compare`` is not
-            ``auto``, and nothing is taken out.
+        published: The data set is in the catalogue. Its images are compared only if ``compare`` is not ``auto``, and
+            nothing is taken out.
     """
     others = [split for split in (raw.test, raw.val) if split is not None]
     if compare == "off" or (published and compare == "auto") or not others:
@@ -80,15 +81,15 @@ def take_out_duplicates(raw: RawData, compare: CompareBy, *, allow: bool, publis
     examples = _examples(images, ids, np.flatnonzero(same)[:MOST_EXAMPLES])
     what = f"{same_images(count, by=by)}, such as {examples[0]}"
     overlap = np.isin(ids[size:], ids[:size]).mean()
-    given_twice = compare == "auto" and overlap > 0.5
+    mostly_same = compare == "auto" and overlap > 0.5
     if allow or published:
         raw.notes.append(f"{what}; they are trained on.")
-    elif given_twice:
+    elif mostly_same:
         raw.notes.append(
-            f"{what}; {100 * overlap:.0f} % of the test images are training images, so that the scores show memory: "
+            f"{what}; {100 * overlap:.0f} % of the test images are training images, so the scores measure memory: "
             "give a test split of other images, or duplicates='pixels' to take them out of training."
         )
-    if allow or published or given_twice:
+    if allow or published or mostly_same:
         return Duplicates(images=count, by=by, examples=examples, contradicting=contradicting)
     removed = same & ~_in_lost_classes(raw, labels, same)
     for position in np.flatnonzero(removed).tolist():
@@ -102,7 +103,7 @@ def take_out_duplicates(raw: RawData, compare: CompareBy, *, allow: bool, publis
 
 
 def same_images(number: int, other: str = "a test image", by: str | None = None) -> str:
-    """How many training images are the same as another image, by their ``bytes`` or ``pixels``, in words."""
+    """A phrase: how many training images are the same as ``other``, by their ``bytes`` or ``pixels``."""
     images, their = ("1 training image is", "its") if number == 1 else (f"{number:,} training images are", "their")
     return f"{images} the same as {other}{'' if by is None else f' by {their} {by}'}"
 
@@ -118,7 +119,7 @@ class _Images:
         return int(self.starts[-1])
 
     def compute(self, values: RowValues, positions: NDArray[np.int64]) -> NDArray[Any]:
-        """``values`` of the images at these positions, which rise, of shape (N, ...)."""
+        """Apply ``values`` to the images at these positions, which must rise; the result has shape (N, ...)."""
         values_of_splits = []
         for split, start, end in zip(self.splits, self.starts, self.starts[1:], strict=False):
             inside = positions[(positions >= start) & (positions < end)] - start
@@ -126,14 +127,14 @@ class _Images:
         return np.concatenate(values_of_splits)
 
     def name(self, position: int) -> str:
-        """The file of an image, or the row where it does not come in a file."""
+        """The file of an image, or its row if it does not come from a file."""
         index = int(np.searchsorted(self.starts, position, side="right")) - 1
         split = self.splits[index]
         return image_name(split.source, int(split.rows[position - self.starts[index]]))
 
 
 def _identities(images: _Images, compare: CompareBy, notes: list[str]) -> tuple[NDArray[np.int64], str]:
-    """A number for each image, the same for images that are the same, of shape (N,); and what was compared."""
+    """A number for each image, of shape (N,), and what was compared. Equal images have equal numbers."""
     everything = np.arange(len(images))
     if all(isinstance(split.source, ArrayImages) for split in images.splits):
         return _numbers(images.compute(content_digests, everything)), "pixels"
@@ -159,7 +160,7 @@ def _identities(images: _Images, compare: CompareBy, notes: list[str]) -> tuple[
 
 def _by_bytes(images: _Images) -> NDArray[np.int64]:
     sizes = images.compute(byte_sizes, np.arange(len(images)))
-    sizes[sizes < 0] = -1 - np.flatnonzero(sizes < 0)  # what cannot be read is like nothing else
+    sizes[sizes < 0] = -1 - np.flatnonzero(sizes < 0)  # an unreadable file equals no other
     ids = _numbers(sizes[:, None])
     for digests in (tail_digests, full_digests):
         repeated = np.flatnonzero(np.bincount(ids)[ids] > 1)
@@ -171,7 +172,7 @@ def _by_bytes(images: _Images) -> NDArray[np.int64]:
 
 
 def _numbers(values: NDArray[Any]) -> NDArray[np.int64]:
-    """Each row of an array (N, K) as a number, the same for equal rows, of shape (N,)."""
+    """Number the rows of an array (N, K): equal rows have equal numbers, of shape (N,)."""
     if not len(values):
         return np.empty(0, dtype=np.int64)
     rows = np.ascontiguousarray(values)
@@ -188,7 +189,7 @@ def _sides(source: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     def sides(row: int) -> list[int]:
         try:
             with source.open(row) as file, open_image(file) as image:
-                return sorted(image.size)  # EXIF may turn it
+                return sorted(image.size)  # sorted, as EXIF may rotate the image
         except (OSError, ValueError):
             return [0, 0]
 
@@ -218,7 +219,7 @@ def _contradicting(ids: NDArray[np.int64], labels: NDArray[np.int64]) -> int:
 
 
 def _in_lost_classes(raw: RawData, labels: NDArray[np.int64], same: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which training images are of a class that would lose all of them; such classes are noted."""
+    """Which training images are of a class that would lose all its images; a note names these classes."""
     lost = np.setdiff1d(labels, labels[~same])
     if len(lost):
         names = name_few([raw.class_names[label] for label in lost], 10)

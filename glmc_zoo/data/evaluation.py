@@ -1,4 +1,4 @@
-"""A data set to evaluate models on: its test split, or all of its images where it names no splits."""
+"""A data set to evaluate models on: its test split, or all its images if it names no splits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class EvaluationData:
 
     test: ImageSplit
     val: ImageSplit | None
-    """Held out of the training split; ``None`` unless asked for."""
+    """Held out of the training split; ``None`` without ``val_fraction`` and ``official_val``."""
     class_names: list[str]
     class_counts: list[int] | None
     """Training images of each class, without those in ``val``; ``None`` without a training split."""
@@ -49,9 +49,9 @@ def load_evaluation_data(
 ) -> EvaluationData:
     """The images of a data set that models are scored on.
 
-    With a training split it is split as for training. A data set that names no splits, or has test images alone, is the
-    test split as a whole: nothing is thinned or set aside. But where a model was trained on the same images
-    without splits, only those count that its training set aside, which is noted.
+    A data set with a training split is split as for training. If it names no splits, or has only test images, all its
+    images are the test split: nothing is thinned or set aside. There is one exception. If a model was trained on the
+    same images without splits, only the images that its training set aside are scored, and a note says so.
 
     Args:
         options: Where the images are and how they are read.
@@ -84,7 +84,7 @@ def load_evaluation_data(
 def _as_in_training(
     raw: RawData, options: DataOptions, entry: DataEntry | None, trained: Sequence[DataFacts], cache_bytes: int
 ) -> EvaluationData:
-    """The splits that a training makes, with a note where a model's training chose its test images in another way."""
+    """The splits that a training makes, with a note if a model was trained with other test images."""
     sets_aside = raw.test is None
     data = EvaluationData.of(split_source(raw, options, entry, cache_bytes=cache_bytes))
     others = [facts for facts in trained if facts.name == data.name and not facts.no_test]
@@ -97,7 +97,10 @@ def _as_in_training(
 
 
 def _same_images(facts: DataFacts, name: str, images: int) -> bool:
-    """Whether a training read the same folder, by its name and its number of images (unknown where it was thinned)."""
+    """Whether a training read the same folder: the name is equal, and so is the number of images.
+
+    The number is not compared if the training thinned its images.
+    """
     used = (facts.train_images or 0) + (facts.test_images or 0) + facts.val_images + facts.skipped_images
     used += sum(left.files for left in facts.inventory.left_out if left.reason == DUPLICATE) if facts.inventory else 0
     return not facts.in_catalogue and facts.name == name and (facts.imbalance_factor is not None or used == images)

@@ -1,4 +1,4 @@
-"""The fingerprint of a data set: which images each class of each split holds, so that a resumed run sees a change."""
+"""The fingerprint of a data set: keys of the images of each class and split, to notice a change when a run resumes."""
 
 import base64
 import hashlib
@@ -27,7 +27,7 @@ class DataFingerprint:
 
     The key of an image file is a hash of its path below the data set's folder and its size. The key of an image in a
     table is a hash of its path and its size, and of its content where it has no more than 8 KiB. The key of a decoded
-    image is a hash of its pixels. Times of files and the place of the folder do not count: a copy is the same data set.
+    image is a hash of its pixels. Times of files and the path of the folder do not count: a copy is the same data set.
     """
 
     class_names: tuple[str, ...]
@@ -46,20 +46,20 @@ class DataFingerprint:
         return self.splits.get(split, (b"",) * len(self.class_names))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types; the keys of a class as one text in base 64."""
+        """The fingerprint in plain JSON types; the keys of a class are one text in base 64."""
         splits = {name: [base64.b64encode(keys).decode() for keys in classes] for name, classes in self.splits.items()}
         return {"class_names": list(self.class_names), "splits": splits}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "DataFingerprint":
-        """The fingerprint that `to_json` gave."""
+        """The fingerprint from the result of `to_json`."""
         splits = {name: tuple(map(base64.b64decode, classes)) for name, classes in values["splits"].items()}
         return cls(tuple(values["class_names"]), splits)
 
 
 @dataclass(frozen=True)
 class DataChange:
-    """How a data set differs from what it was."""
+    """How a data set differs from its earlier fingerprint."""
 
     text: str
     """What changed, such as ``class bee has 13 training images instead of 12``; at most four changes are named."""
@@ -68,7 +68,7 @@ class DataChange:
     removed: frozenset[bytes]
     """Keys of images that are no longer in their class and split."""
     only_removed: bool
-    """Whether every class is as it was but for images that are gone."""
+    """Whether images were only removed: none is new or in another class or split."""
     seen_in_test: int
     """Test images that were training or validation images before."""
 
@@ -82,7 +82,7 @@ def fingerprint(data: LongTailData) -> DataFingerprint:
 
 
 def ordered_digest(split: ImageSplit) -> str:
-    """A digest of the images of a split in their order, as hexadecimal text; their classes do not count."""
+    """A digest of the images of a split in order, as hexadecimal text; it does not depend on their classes."""
     digest = hashlib.blake2b(digest_size=16)
     for key in _keys(split.source, split.rows):
         digest.update(key)
@@ -111,7 +111,7 @@ def compare(before: DataFingerprint, now: DataFingerprint) -> DataChange | None:
 
 
 def all_unreadable(data: LongTailData, keys: frozenset[bytes]) -> bool:
-    """Whether all these keys are of images that lie beside the splits of ``data`` and cannot be read."""
+    """Whether all these keys belong to images that ``data`` left out because they cannot be read."""
     left = set(keys)
     for source, unused in _unused_rows(data):
         rows = [int(row) for row, key in zip(unused, _keys(source, unused), strict=True) if key in left]
@@ -137,7 +137,7 @@ def _unused_rows(data: LongTailData) -> Iterator[tuple[ImageSource, NDArray[np.i
 
 def _class_keys(split: ImageSplit, num_classes: int) -> tuple[bytes, ...]:
     keys = np.array(list(_keys(split.source, split.rows)), dtype=f"V{_KEY_BYTES}")
-    # As numbers, for NumPy does not sort raw bytes.
+    # NumPy cannot sort raw bytes, so they are sorted as numbers.
     numbers = keys.view(">u8")
     return tuple(np.sort(numbers[split.labels == label]).tobytes() for label in range(num_classes))
 
@@ -155,11 +155,11 @@ def _keys(source: ImageSource, rows: NDArray[np.int64]) -> Iterator[bytes]:
 
 
 def _table_keys(source: ArrowImages, rows: NDArray[np.int64]) -> Iterator[bytes]:
-    """The same for a table: paths and sizes are read from Arrow's columns, and no large image is touched."""
+    """The keys of rows of a table; paths and sizes come from Arrow's columns, and no large image is read."""
     import pyarrow
     import pyarrow.compute
 
-    if source.dataset._indices is not None:  # of a table that was filtered or shuffled
+    if source.dataset._indices is not None:  # the table was filtered or shuffled
         rows = source.dataset._indices.column(0).take(rows).to_numpy()
     column = source.dataset.data.column(source.column)
     content = pyarrow.compute.struct_field(column, "bytes") if pyarrow.types.is_struct(column.type) else column
@@ -174,7 +174,7 @@ def _table_keys(source: ArrowImages, rows: NDArray[np.int64]) -> Iterator[bytes]
 
 
 def _key(path: str | None, size: int, content: Any = b"") -> bytes:
-    # Some file systems store names in another normal form: the copy there is the same data set.
+    # File systems store names in different Unicode forms. With one form, a copy has the same keys.
     name = unicodedata.normalize("NFC", path or "").encode("utf-8", "surrogateescape")
     return _hash(name + b"\0%d\0" % size, content)
 

@@ -1,4 +1,4 @@
-"""Groups of images that stay together in one split: of one camera, patient, sequence or sender."""
+"""Groups of images that stay together in one split, such as all images of one camera, patient or sender."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from glmc_zoo.data.reading.images import ArrayImages, image_name
 from glmc_zoo.data.reading.split import RawData, RawSplit
 from glmc_zoo.errors import UserError
 
-_ALONE = "\x01"  # begins the name of a group that is one image without a group of its own
+_ALONE = "\x01"  # first character of the group name of an image without a group
 _MOST_CHANGES = 1000
 _MOST_FOR_EXCHANGE = 500
 _SMALLEST_GAIN = 1e-9
@@ -23,18 +23,21 @@ class GroupFacts:
     """How the images of a data set are grouped."""
 
     groups: int
-    """Different groups over all splits; images without a group do not count."""
+    """Number of groups in all splits; images without a group do not count."""
     alone: int
     """Images without a group."""
     shared: int
-    """Groups that have images in more than one split of the user's."""
+    """Groups with images in more than one of the data set's own splits."""
 
 
 def read_groups(raw: RawData, split_by: str | None) -> GroupFacts | None:
-    """Fill the ``groups`` of every split by a pattern on the path, or check those that the column gave.
+    """Set the ``groups`` of every split by a pattern on the path, or check the groups that a column gave.
 
-    Images that the pattern does not match, or without a value in the column, are each a group of their own, which is
-    noted; so are groups in more than one split. ``None`` without groups: a column in the data can give them as well.
+    An image that the pattern does not match, or without a value in the column, is a group of its own. Notes tell the
+    number of such images, and of groups that are in more than one split.
+
+    Returns:
+        Facts about the groups; ``None`` if neither ``split_by`` nor a column of the data gives groups.
 
     Raises:
         UserError: The column or the paths do not exist, the pattern is invalid or matches no path, or there is one
@@ -63,10 +66,10 @@ def read_groups(raw: RawData, split_by: str | None) -> GroupFacts | None:
         example = image_name(raw.train.source, int(raw.train.rows[0]))
         raise UserError(f"{by} matches no path, for instance not {example!r}: change the pattern.")
     if facts.groups + facts.alone < 2:
-        raise UserError(
-            f"{by} puts every image in one group, {str(names[0])!r}, which cannot be split: give another column or "
-            "pattern, or leave it out."
-        )
+        advice = "give another column or pattern, or leave it out"
+        if split_by is None:
+            advice = f"name another column, or remove the column {raw.grouped_by or 'group'}"
+        raise UserError(f"{by} puts every image in one group, {str(names[0])!r}, which cannot be split: {advice}.")
     if facts.alone:
         raw.notes.append(f"{facts.alone} images have no group by {by}: each is a group of its own.")
     if facts.shared:
@@ -77,16 +80,17 @@ def read_groups(raw: RawData, split_by: str | None) -> GroupFacts | None:
 def choose_groups(groups: NDArray[np.str_], labels: NDArray[np.int64], fraction: float, salt: str) -> NDArray[np.bool_]:
     """Which images to hold out, whole groups at a time, so that about ``fraction`` of every class is held out.
 
-    The groups whose hash is below the fraction come first. Then one group after the other changes sides, or two are
-    exchanged, always those that bring the held-out share of all classes (in the sum of squares) nearest to the
-    fraction. No class loses its last training image; where one group has all images of a class, it stays in training.
-    scikit-learn's `StratifiedGroupKFold` gives shares of 1/k alone, and leaves such groups anywhere.
+    At first the groups whose hash is below the fraction are held out. Then, step by step, one group changes sides or
+    two groups are exchanged. Each step is the one that brings the held-out shares of the classes nearest to the
+    fraction (smallest sum of squared differences). No class loses its last training image: a group that has all images
+    of a class stays in training. scikit-learn's ``StratifiedGroupKFold`` is not used, because it only gives shares of
+    1/k and may hold out such a group.
 
     Args:
         groups: Name of the group of each image, of shape (N,).
         labels: Class of each image, of shape (N,).
         fraction: Share to hold out, from 0 to 1.
-        salt: Another salt chooses other groups.
+        salt: Text that is hashed with the group names; another salt chooses other groups.
 
     Returns:
         Whether each image is held out, of shape (N,).
@@ -109,7 +113,7 @@ def choose_groups(groups: NDArray[np.str_], labels: NDArray[np.int64], fraction:
 
 
 class _Counts:
-    """Images of each group in each class, as a sparse matrix, and which groups are held out."""
+    """Number of images of each group in each class, as a sparse matrix, and which groups are held out."""
 
     def __init__(self, members: NDArray[np.int64], labels: NDArray[np.int64], fraction: float) -> None:
         classes = int(labels.max()) + 1
@@ -141,7 +145,7 @@ class _Counts:
         return np.logical_and.reduceat(self.images < left[self.label], self.starts[:-1])
 
     def best_change(self) -> list[int]:
-        """The group to move, or the two to exchange, that help most; none where nothing helps."""
+        """The group to move, or the two groups to exchange, with the largest gain; empty if none gains."""
         gains = self.gains()
         movable = np.where(~self.held & ~self.can_hold(), -np.inf, gains)
         group = int(np.argmax(movable))
@@ -154,16 +158,16 @@ class _Counts:
         out, into = np.flatnonzero(self.held), np.flatnonzero(~self.held)
         pairs = gains[out, None] + gains[into] + 2 * shares[out] @ shares[into].T
         for pair in np.argsort(-pairs, axis=None)[:_MOST_FOR_EXCHANGE]:
-            one, other = np.unravel_index(pair, pairs.shape)
-            if pairs[one, other] < _SMALLEST_GAIN:
+            leaving, entering = np.unravel_index(pair, pairs.shape)
+            if pairs[leaving, entering] < _SMALLEST_GAIN:
                 break
-            share = self.held_images / np.maximum(self.total, 1) - shares[out[one]] + shares[into[other]]
+            share = self.held_images / np.maximum(self.total, 1) - shares[out[leaving]] + shares[into[entering]]
             if (share[self.total > 0] < 1 - _SMALLEST_GAIN).all():
-                return [int(out[one]), int(into[other])]
+                return [int(out[leaving]), int(into[entering])]
         return []
 
     def gains(self) -> NDArray[np.float64]:
-        """By how much the sum of squares falls when a group changes sides, of shape (groups,)."""
+        """Decrease of the sum of squared differences when each group changes sides, of shape (groups,)."""
         known = np.maximum(self.total, 1)
         excess = self.held_images / known - self.fraction
         sign = np.where(self.held, -1, 1)
@@ -179,13 +183,13 @@ def _groups_by_path(split: RawSplit, pattern: re.Pattern[str], split_by: str) ->
     groups = np.full(len(split.labels), "", dtype=object)
     for row, path in zip(split.rows, paths, strict=True):
         match = None if path is None else pattern.search(path)
-        # An optional first group that takes no part in a match gives no name.
+        # ``match[1]`` is None if the first group of the pattern is optional and matched nothing.
         groups[row] = "" if match is None else (match[1] if pattern.groups else match[0]) or ""
     return groups.astype(np.str_)
 
 
 def _name_empty(split: RawSplit) -> NDArray[np.str_]:
-    """The groups as text; an image without one is a group of its own, named by its content."""
+    """The groups as text; an image without a group gets a group of its own, named by its content."""
     assert split.groups is not None
     groups = split.groups.astype(np.str_)
     rows = split.rows[groups[split.rows] == ""]

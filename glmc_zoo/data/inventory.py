@@ -14,9 +14,9 @@ def make_inventory(
     groups: GroupFacts | None = None,
     duplicates: Duplicates | None = None,
 ) -> Inventory | None:
-    """The inventory of a source that was read, with the splits (by name) that came out of it.
+    """The inventory of a data set that was read and of the splits (by name) that were made from it.
 
-    ``None`` where a library or an official list decides all of it.
+    ``None`` for a data set whose splits a library or an official list defines.
     """
     if not raw.layout:
         return None

@@ -36,9 +36,9 @@ class LongTailData:
 
     train: ImageSplit
     test: ImageSplit
-    """Without an image where ``no_test`` is asked for."""
+    """Empty with ``no_test``."""
     val: ImageSplit | None
-    """Held out of the training split, to choose an epoch by; ``None`` unless asked for."""
+    """Held out of the training split, to choose an epoch; ``None`` without ``val_fraction`` and ``official_val``."""
     class_names: list[str]
     class_counts: list[int]
     """Training images of each class, without those held out in ``val``."""
@@ -72,7 +72,7 @@ class LongTailData:
 
     @property
     def grouped_by(self) -> str | None:
-        """The column, or the pattern on the path, that groups the training images; ``None`` without groups."""
+        """The column or the path pattern that groups the training images; ``None`` without groups."""
         inventory = self.facts.inventory
         return None if self.groups is None or inventory is None else inventory.grouped_by
 
@@ -80,21 +80,31 @@ class LongTailData:
 def load_data(name_or_path: str | PathLike[str], *, cache_bytes: int = 1 << 30, **options: Any) -> LongTailData:
     """Load a long-tailed data set.
 
-    A catalogue data set is thinned by its formula, or split by its official lists. Where a list is missing, the data
-    set is thinned to a Pareto curve, which is noted; ``facts.official_split`` says whether lists made the splits and
-    all class counts are the official ones. Any other data set is used as it is, or, with ``imbalance_factor``, thinned
-    in the order of its classes. A class with fewer images than a formula asks for keeps them all, which is noted (but
-    is an error for catalogue data sets that a formula makes from balanced ones). Where there is no test split, a fifth
-    of the images is set aside by their content, or about a fifth in whole groups; it is noted. Training images that are
-    the same as a test image are left out, which is noted, but for catalogue data sets.
-    With ``no_test`` there is no test split, and all other images train.
+    - A catalogue data set is thinned by its formula, or split by its official lists. If a list is missing, the data set
+      is thinned to a Pareto curve (iNaturalist 2018 is used as it is). ``facts.official_split`` is true if lists made
+      the splits and all class counts are the official ones.
+    - Any other data set is used as it is. With ``imbalance_factor`` it is thinned in the order of its classes.
+    - A class with fewer images than a formula asks for keeps all of them. For a catalogue data set that a formula makes
+      from a balanced one, this is an error.
+    - Without a test split, a fifth of the images is set aside by their content, or about a fifth in whole groups. With
+      ``no_test`` none is set aside, and a test split that exists is not used.
+    - Training images that are the same as a test image are left out, except for catalogue data sets.
+
+    Each of these decisions is a sentence in ``notes``.
 
     Args:
         name_or_path: A name in `list_data`, a folder (images, parquet files, or saved by ``datasets``), a CSV file
             with paths and labels, or a Hub id.
-        cache_bytes: Images of one size up to 64 pixels a side are decoded into memory when they take no more bytes.
-        options: The fields of `DataOptions`: ``imbalance_factor``, ``data_dir``, ``val_fraction`` and so on. One that
-            is unknown, has no effect or does not fit the data raises `UserError`, as an unreadable image does.
+        cache_bytes: Images of one size, up to 64 pixels a side, are decoded into memory if they fit into these bytes.
+        options: The fields of `DataOptions`: ``imbalance_factor``, ``data_dir``, ``val_fraction`` and so on.
+
+    Raises:
+        UserError: An option is unknown, has no effect or does not fit the data, or an image cannot be read.
+
+    Example:
+        >>> data = load_data("digits_lt", imbalance_factor=10)
+        >>> data.class_counts[0], data.class_counts[-1]
+        (100, 10)
     """
     return load_split_data(data_options(name_or_path, options), cache_bytes=cache_bytes)
 
@@ -109,10 +119,10 @@ def load_split_data(options: DataOptions, *, cache_bytes: int = 1 << 30) -> Long
 def split_to_train(
     raw: RawData, options: DataOptions, entry: DataEntry | None, *, cache_bytes: int = 1 << 30
 ) -> LongTailData:
-    """`split_source` for a data set that is trained on: test images alone are refused."""
+    """`split_source` for training: a data set with only test images is refused."""
     if raw.alone == "test":
         raise UserError(
-            f"{options.data} has test images alone ({raw.sources[0].source}): add training images, or give "
+            f"{options.data} has only test images ({raw.sources[0].source}): add training images, or give "
             "train_split= to train on these."
         )
     return split_source(raw, options, entry, cache_bytes=cache_bytes)
@@ -167,9 +177,9 @@ def split_source(
 
 
 def scale_deep_images(raw: RawData, options: DataOptions) -> None:
-    """Find the range of images of more than 8 bits over all splits, and have them scaled by it."""
+    """Find the range of values of images of more than 8 bits in all splits, and scale all images by it."""
     raw.intensity = set_intensity([(split.source, split.rows) for split in raw.splits], options.intensity_limits)
-    if raw.intensity is not None and not raw.layout:  # there is no inventory to say it
+    if raw.intensity is not None and not raw.layout:  # there is no inventory that shows it
         raw.notes.append(raw.intensity.note)
 
 
@@ -198,7 +208,7 @@ def _describe(
 
 
 def _official_facts(options: DataOptions, entry: DataEntry | None, raw: RawData) -> dict[str, Any]:
-    """Whether official lists made the splits, class by class; nothing for a data set without lists."""
+    """Whether official lists made the splits and every class count agrees; empty for a data set without lists."""
     if entry is None or entry.official is None:
         return {}
     train = raw.train.counts(len(raw.class_names))

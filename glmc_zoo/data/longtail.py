@@ -1,4 +1,4 @@
-"""Long-tailed class counts, and which images of a balanced set make them up."""
+"""Long-tailed class counts, and the choice of images of a balanced data set that have these counts."""
 
 import math
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from glmc_zoo.data.options import ImbalanceType, Selection
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import convert
 
-_PARETO_POWER = 6.0  # that Liu et al. (CVPR 2019) name for ImageNet-LT
+_PARETO_POWER = 6.0  # Liu et al. (CVPR 2019) give this power for ImageNet-LT
 
 
 def longtail_counts(num_classes: int, max_count: int, imbalance_factor: float, profile: str = "exp") -> list[int]:
-    """Number of images kept of each class, from the head (class 0) to the tail (class ``num_classes - 1``).
+    """Number of images to keep of each class, from the head (class 0) to the tail (class ``num_classes - 1``).
 
     With ``x = c / (C - 1)`` for class ``c`` of ``C``, ``n`` for ``max_count`` and ``IF`` for ``imbalance_factor``:
 
@@ -24,7 +24,13 @@ def longtail_counts(num_classes: int, max_count: int, imbalance_factor: float, p
       ``exp`` at the head and flatter in the tail.
 
     All are truncated, not rounded.
-    A tail class that would be left without an image raises `UserError`.
+
+    Raises:
+        UserError: A value is out of range, or a tail class would be left without an image.
+
+    Example:
+        >>> longtail_counts(3, max_count=100, imbalance_factor=100)
+        [100, 10, 1]
     """
     convert("profile", profile, ImbalanceType)
     if num_classes < 2:
@@ -49,7 +55,7 @@ def longtail_counts(num_classes: int, max_count: int, imbalance_factor: float, p
 
 
 def _truncate(value: float) -> int:
-    """``int(value)``, but 9.999999999 is a 10 that the power function missed by a rounding error."""
+    """``int(value)``, except that 9.999999999 is 10: the power function missed it by a rounding error."""
     nearest = round(value)
     return nearest if math.isclose(value, nearest, rel_tol=1e-9) else int(value)
 
@@ -59,10 +65,13 @@ def longtail_indices(
 ) -> NDArray[np.int64]:
     """Indices of the images that make up a long tail, class after class: int64 of shape (sum of ``counts``,).
 
-    ``labels`` holds the class of each image, integers of shape (N,); ``counts`` the images wanted of each class.
+    ``labels`` holds the class of each image, integers of shape (N,). ``counts`` has the number of images to choose of
+    each class.
     ``ldam`` shuffles the indices of each class with one ``RandomState(seed)`` and takes the first of them (Cao et al.,
     2019, seed 0; the authors of GLMC pick the same images). ``first`` takes the first images of each class.
-    A label outside ``counts`` or a class with fewer images than wanted raises `UserError`.
+
+    Raises:
+        UserError: A label has no count, or a count is negative or above the number of images of its class.
     """
     convert("selection", selection, Selection)
     if not 0 <= seed < 2**32:
@@ -76,8 +85,9 @@ def longtail_indices(
     for label, wanted in enumerate(counts):
         members = np.flatnonzero(classes == label)
         if not 0 <= wanted <= len(members):
-            problem = f"Class {label} has {len(members)} images but {wanted} are wanted"
-            raise UserError(f"{problem}: lower the largest class count, or raise the imbalance factor.")
+            advice = f"give a count from 0 to {len(members)}"
+            images = f"{len(members)} image{'' if len(members) == 1 else 's'}"
+            raise UserError(f"counts[{label}]={wanted} does not fit class {label}, which has {images}: {advice}.")
         if selection == "ldam":
             rng.shuffle(members)
         chosen.append(members[:wanted])

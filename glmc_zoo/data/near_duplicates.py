@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from glmc_zoo.data.reading.split import ImageSplit
 from glmc_zoo.errors import UserError
 
-_THREADS = 4  # Pillow decodes beside other threads
+_THREADS = 4  # Pillow releases the GIL while it decodes
 _BLOCK = 512
-"""Hashes that are compared with all others at a time."""
+"""Number of hashes that are compared with all others in one step."""
 
 
 @dataclass(frozen=True)
@@ -33,22 +33,23 @@ class NearDuplicates:
     pairs: list[NearDuplicate]
     """The nearest first."""
     total: int
-    """Pairs in all; ``pairs`` may hold fewer."""
+    """Number of all pairs; ``pairs`` has at most ``limit`` of them."""
     unreadable: int
-    """Images that cannot be read, and were not compared."""
+    """Images that cannot be read and were not compared."""
 
 
 def near_duplicates(splits: Mapping[str, ImageSplit], *, distance: int = 4, limit: int = 1000) -> NearDuplicates:
     """Pairs of images, within and across splits, whose perceptual hashes (pHash of ``imagehash``) differ little.
 
-    Of several images with one hash, the first is paired with each of the others, and stands for all of them in further
-    pairs. Images of one colour all look alike. 20,000 small images take about a minute, most of it to decode them.
+    If several images have the same hash, the first one is paired with each of the others, and only the first one is
+    compared with further images. Images of a single colour have similar hashes. 20,000 small images take
+    about a minute, most of it for decoding.
 
     Args:
         splits: The images, by the name of their split. Put the training split first: it then stands first in pairs.
         distance: Largest number of different bits, from 0 to 64. Re-saved and resized images are within 4; from 10 on,
             most pairs are unrelated.
-        limit: Most pairs to give.
+        limit: Largest number of pairs to return.
 
     Raises:
         UserError: ``imagehash`` is not installed.
@@ -82,7 +83,7 @@ def _hashes(split: ImageSplit) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
     except ImportError:
         raise UserError("Near-duplicates need imagehash: pip install glmc_zoo[inspect].") from None
 
-    def one(position: int) -> bytes | None:
+    def hash_bytes(position: int) -> bytes | None:
         try:
             (image,) = split.images([position])
         except UserError:
@@ -90,13 +91,16 @@ def _hashes(split: ImageSplit) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
         return np.packbits(phash(image).hash).tobytes()
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        hashes = list(pool.map(one, range(len(split))))
+        hashes = list(pool.map(hash_bytes, range(len(split))))
     values = np.frombuffer(b"".join(value or bytes(8) for value in hashes), dtype=np.uint64)
     return values, np.asarray([value is not None for value in hashes], dtype=bool)
 
 
 def _near(hashes: NDArray[np.uint64], start: int, distance: int) -> NDArray[np.int64]:
-    """Distance and both indices of the pairs of a block with itself and all behind it, of shape (N, 3)."""
+    """Distance and both indices of near pairs, of shape (N, 3).
+
+    The block at ``start`` is compared with itself and with all hashes behind it.
+    """
     block = hashes[start : start + _BLOCK]
     different = block[:, None] ^ hashes[start:]
     bits = _BITS[different.view(np.uint16)].reshape(*different.shape, 4).sum(axis=2, dtype=np.uint8)
@@ -113,4 +117,4 @@ def _nearest(pairs: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
 _BITS = np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(-1, 2), axis=1).sum(
     axis=1, dtype=np.uint8
 )
-"""Bits that are set in each number of 16 bits."""
+"""Number of set bits in each 16-bit number."""

@@ -10,7 +10,7 @@ from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.fields import OptionGroup, field_names, option
 
 PATH_PREFIX = "path:"
-"""Begins a ``split_by`` that is a pattern on the path, and not the name of a column."""
+"""Prefix of a ``split_by`` value that is a pattern on the path instead of the name of a column."""
 
 _IDLE_IN_A_STREAM = frozenset(
     {
@@ -26,7 +26,7 @@ CompareBy = Literal["auto", "pixels", "bytes", "off"]
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(OptionGroup):
-    """Which images; ``None`` stands for the data set's own, or for nothing of the kind."""
+    """Which data set is read, and how its splits are made. ``None`` means the default that the help text names."""
 
     data: str = option(
         "catalogue name, Hub id, folder of images or parquet files, saved datasets folder, or CSV file",
@@ -100,14 +100,14 @@ class DataOptions(OptionGroup):
         return None if self.intensity_range is None else parse_range("intensity_range", self.intensity_range)
 
     def check_stream(self) -> None:
-        """Refuse what has no effect on a stream, which is the test split as it is."""
+        """Refuse options that have no effect on a stream: its test split is used as it is."""
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in _IDLE_IN_A_STREAM and value != field.default:
                 raise UserError(f"{field.name}={value!r} has no effect with streaming=True: leave one of them out.")
 
     def check(self) -> None:
-        """Refuse a data set without a name, a range that is none, and two ways to hold images out at once."""
+        """Refuse an empty name, an invalid range or pattern, and options that contradict each other."""
         _ = self.intensity_limits
         if self.split_by is not None and self.split_by.startswith(PATH_PREFIX):
             path_pattern(self.split_by)
@@ -121,7 +121,7 @@ class DataOptions(OptionGroup):
 
 
 def path_pattern(split_by: str) -> re.Pattern[str]:
-    """The regular expression of ``path:PATTERN``, the value of ``split_by``; `UserError` where it is not one."""
+    """The regular expression in ``path:PATTERN``, a value of ``split_by``; `UserError` if it is invalid or empty."""
     text = split_by.removeprefix(PATH_PREFIX)
     try:
         pattern = re.compile(text)
@@ -133,7 +133,7 @@ def path_pattern(split_by: str) -> re.Pattern[str]:
 
 
 def parse_range(name: str, text: str) -> tuple[float, float]:
-    """The two numbers of ``LOW,HIGH``, the value of the option ``name``; `UserError` for any other text."""
+    """The numbers LOW and HIGH in ``LOW,HIGH``, a value of the option ``name``; `UserError` for any other text."""
     try:
         low, high = (float(number) for number in text.split(","))
     except ValueError:

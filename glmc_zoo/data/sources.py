@@ -1,4 +1,4 @@
-"""Opening a data set by what the user calls it: a catalogue name, a folder, or a Hub id."""
+"""Open the data set that the user names: a catalogue name, a folder, a CSV file or a Hub id."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,7 +30,7 @@ _LISTS = (".csv", ".tsv", ".jsonl", ".txt")
 
 
 def open_source(options: DataOptions, entry: DataEntry | None) -> RawData:
-    """The complete data set, before anything is thinned; where official lists make it, the splits that they define."""
+    """Read the complete data set before it is thinned. Official lists, if it has them, already define its splits."""
     if entry is not None and entry.official is not None:
         return _open_official(options, entry, entry.official)
     if entry is not None and entry.embedded and entry.folder is None:
@@ -74,7 +74,8 @@ def locate(options: DataOptions, entry: DataEntry | None) -> Path | str:
     if folder.is_dir() or (entry is None and folder.is_file()):
         return _checked_file(folder) if folder.is_file() else folder
     if entry is not None:
-        raise UserError(f"data_dir={options.data_dir!r} does not exist: for {name} give {entry.local_layout}.")
+        problem = "is not a folder" if folder.exists() else "does not exist"
+        raise UserError(f"data_dir={options.data_dir!r} {problem}: for {name} give {entry.local_layout}.")
     if folder.exists():
         raise UserError(f"data={escaped(name)!r} is neither a folder nor a regular file: give one of them.")
     list_of_images = folder.suffix.lower() in (*_LISTS, ".parquet")
@@ -104,7 +105,7 @@ def configuration(source: Path | str, options: DataOptions, entry: DataEntry | N
 
 
 def with_usual_names(options: DataOptions, entry: DataEntry | None, splits: Mapping[str, Any]) -> DataOptions:
-    """The options with the entry's columns and splits where the user names none and the tables have them."""
+    """Fill in the entry's columns and splits, if the user names none and the tables have them."""
     if entry is None:
         return options
     features = next(iter(splits.values())).features
@@ -125,21 +126,22 @@ def with_usual_names(options: DataOptions, entry: DataEntry | None, splits: Mapp
 
 
 def check_num_classes(entry: DataEntry, source: Path | str, num_classes: int) -> None:
-    """Refuse another number of classes than the catalogue has."""
+    """Refuse a number of classes that differs from the catalogue."""
     if num_classes != entry.num_classes:
         problem = f"{entry.name} has {entry.num_classes} classes but {source} has {num_classes}"
         raise UserError(f"{problem}: give {entry.local_layout}.")
 
 
 def is_thinned(options: DataOptions) -> bool:
-    """Whether the user asks for a long tail other than the data set's own."""
+    """Whether the user gives an option that thins the data set."""
     return any(value is not None for value in (options.imbalance_factor, options.max_count, options.imbalance_type))
 
 
 def with_long_tail(options: DataOptions, entry: DataEntry | None, *, by_list: bool) -> DataOptions:
-    """The options with the data set's own long tail where the user asks for none; no factor: nothing is thinned.
+    """Fill in the long tail of the catalogue entry if the user asks for none.
 
-    ``by_list``: an official list made the training split.
+    Without an ``imbalance_factor`` in the result, nothing is thinned. ``by_list`` says that an official list made the
+    training split.
     """
     factor, largest, shape = options.imbalance_factor, options.max_count, options.imbalance_type or "exp"
     if entry is not None:
@@ -192,14 +194,14 @@ def source_facts(options: DataOptions, entry: DataEntry | None, license_name: st
     folder = Path(options.data).expanduser()
     if folder.exists():
         # The name goes into model cards, which must not tell where a folder lies on this machine.
-        folder = folder.resolve()  # that of the images, also where a CSV file in it lists them
+        folder = folder.resolve()  # a CSV file lists images of the folder that it lies in
         name = (folder.parent if folder.is_file() else folder).name
         return {"name": escaped(name), "license": license_name}
     return {"name": options.data, "hub_id": options.data, "license": license_name}
 
 
 def _open_official(options: DataOptions, entry: DataEntry, official: OfficialSplit) -> RawData:
-    """A catalogue data set in the splits of its official lists, or complete where no list is available."""
+    """A catalogue data set split by its official lists, or complete if no list is available."""
     thinned = is_thinned(options)
     if thinned and (options.split_file is not None or options.official_val):
         option = "official_val=True" if options.split_file is None else f"split_file={options.split_file!r}"
@@ -247,13 +249,16 @@ def _open_official(options: DataOptions, entry: DataEntry, official: OfficialSpl
 def _index_images(
     source: Path | str, options: DataOptions, entry: DataEntry, official: OfficialSplit
 ) -> tuple[ImageIndex, list[str]]:
-    """Every image of a large data set, and what was decided about its tables."""
+    """An index of all images of a large data set, and the notes of reading its tables."""
     if isinstance(source, str) or holds_tables(source):
         raw, tables = _read(source, options, entry)
         return index_tables(raw, tables), raw.notes
     for option in ("image_column", "label_column", "split_column", "class_level", "train_split", "test_split"):
         if (value := getattr(options, option)) is not None:
-            raise UserError(f"{option}={value!r} is for tables, and {source} has image files: leave it out.")
+            raise UserError(
+                f"{option}={value!r} has no effect: {source} has image files, and the layout of {entry.name} is known; "
+                "leave it out."
+            )
     index = index_layout(source, official)
     if index is None:
         raise UserError(f"The folder {source} does not have a layout of {entry.name}: give {entry.local_layout}.")
@@ -261,7 +266,7 @@ def _index_images(
 
 
 def _read(source: Path | str, options: DataOptions, entry: DataEntry | None) -> tuple[RawData, Mapping[str, Any]]:
-    """The splits and classes of a folder, a CSV file or a Hub data set, and the tables that they come from, if any."""
+    """The splits and classes of a folder, a CSV file or a Hub data set, and its tables, if any."""
     raw, tables = _opened(source, options, entry)
     if options.class_level is not None and "class folders" not in raw.layout:
         raise UserError(f"class_level={options.class_level} is for class folders, and {source} has none: leave it out.")

@@ -1,4 +1,4 @@
-"""From a data set as it was read to its splits: classes settled, a test split, the long tail, held-out images."""
+"""Make the splits of a data set that was read: its classes, test split, long tail and held-out images."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -17,16 +17,16 @@ from glmc_zoo.data.reading.split import RawData, RawSplit, readable_rows
 from glmc_zoo.errors import UserError
 
 CONTENT_RULE = "content"
-"""Name of the rule by which images are set aside, for the results."""
+"""Name in the results of the rule that sets images aside by their content."""
 
 UNREADABLE = "that cannot be read"
-"""Why an image is left out, for the inventory."""
+"""Reason in the inventory why an image is left out."""
 
 _TEST_FRACTION = 0.2
 
 
 def skip_unreadable(raw: RawData) -> int:
-    """Leave unreadable images out of every split, before anything is counted; returns how many."""
+    """Leave unreadable images out of every split, before images are counted; return their number."""
     skipped, main = 0, raw.train if len(raw.train.rows) or raw.test is None else raw.test
     for split in raw.splits:
         good = readable_rows(split.source, split.rows)
@@ -41,10 +41,10 @@ def skip_unreadable(raw: RawData) -> int:
 
 
 def settle_classes(raw: RawData) -> None:
-    """Drop class names without any image, and note the classes that no test image shows.
+    """Drop class names without any image, and note the classes without a test image.
 
     Raises:
-        UserError: A class has test images and no training image, or there is one class only.
+        UserError: A class has test images and no training image, or there is only one class.
     """
     train = raw.train.counts(len(raw.class_names))
     if raw.test is not None:
@@ -59,7 +59,7 @@ def settle_classes(raw: RawData) -> None:
 
 
 def untested_note(class_names: Sequence[str], test_counts: Iterable[int]) -> list[str]:
-    """The note about classes without a test image, none where there is one of each class."""
+    """The note about classes without a test image; empty if every class has one."""
     untested = [name for name, images in zip(class_names, test_counts, strict=True) if images == 0]
     if not untested:
         return []
@@ -71,14 +71,14 @@ def untested_note(class_names: Sequence[str], test_counts: Iterable[int]) -> lis
 
 
 def whole_as_test(raw: RawData) -> None:
-    """Make all images of the one split of a data set the test split, and leave the training split empty."""
+    """Make all images of a data set with one split the test split; the training split is then empty."""
     rows = raw.train.rows
     raw.test, raw.train = raw.train, RawSplit(raw.train.source, raw.train.labels, rows[:0])
     raw.sources = [replace(split, name="test") for split in raw.sources]
 
 
 def leave_test_out(raw: RawData) -> None:
-    """Leave the test split unused, where there is one, and count its images as left out."""
+    """Do not use the test split, if there is one, and count its images as left out."""
     if raw.test is None:
         return
     images = len(raw.test.rows)
@@ -104,7 +104,7 @@ def check_several_classes(names: list[str]) -> None:
 
 
 def make_test_split(raw: RawData) -> None:
-    """Set a fifth of the training images aside where there is no test split, whatever the other options are."""
+    """Set a fifth of the training images aside if there is no test split; no other option changes the choice."""
     if raw.test is not None:
         return
     raw.test, groups = _set_aside(raw.train, _TEST_FRACTION, "test"), raw.train.groups
@@ -118,7 +118,7 @@ def make_test_split(raw: RawData) -> None:
 
 
 def tail_counts(available: Sequence[int], options: DataOptions) -> list[int]:
-    """Class counts of the long tail that the options ask for; those available where nothing is to be thinned."""
+    """Class counts of the long tail that the options ask for; ``available`` without ``imbalance_factor``."""
     if options.imbalance_factor is None:
         return list(available)
     largest, shape = options.max_count or max(available), options.imbalance_type or "exp"
@@ -126,9 +126,10 @@ def tail_counts(available: Sequence[int], options: DataOptions) -> list[int]:
 
 
 def thin(raw: RawData, options: DataOptions, *, strict: bool) -> None:
-    """Cut the training split down to the long tail that is asked for, class by class in the order of their names.
+    """Thin the training split to the long tail that the options ask for, in the order of the classes.
 
-    With ``strict``, a class with fewer images than it wants is refused; else it keeps all, and a note says so.
+    A class with fewer images than the long tail needs is refused with ``strict``. Otherwise it keeps all its images,
+    and a note says so.
     """
     if options.imbalance_factor is None:
         return
@@ -136,9 +137,12 @@ def thin(raw: RawData, options: DataOptions, *, strict: bool) -> None:
     counts = tail_counts(available, options)
     for name, wanted, images in zip(raw.class_names, counts, available, strict=True):
         if strict and wanted > images:
+            # The imbalance factor does not change the count of the largest classes.
+            larger = "a larger imbalance_factor= or " if wanted < counts[0] else ""
+            advice = f"give {larger}a smaller max_count="
             raise UserError(
                 f"Class {name!r} has {images} images but a long tail of factor {options.imbalance_factor:g} from "
-                f"{counts[0]} needs {wanted}: give a larger imbalance_factor= or a smaller max_count=."
+                f"{counts[0]} needs {wanted}: {advice}."
             )
     short = sum(wanted > images for wanted, images in zip(counts, available, strict=True))
     if short:
@@ -150,7 +154,7 @@ def thin(raw: RawData, options: DataOptions, *, strict: bool) -> None:
 
 
 def hold_out(raw: RawData, fraction: float, seed: int) -> None:
-    """Move a share of the training images to the validation split; another seed moves others."""
+    """Move a share of the training images to the validation split; ``seed`` chooses which images."""
     if not fraction:
         return
     raw.val = _set_aside(raw.train, fraction, f"validation {seed}")
@@ -168,10 +172,10 @@ def _refuse(raw: RawData, bad: NDArray[np.bool_], problem: str) -> None:
 def _set_aside(split: RawSplit, fraction: float, salt: str) -> RawSplit:
     """Move about ``fraction`` of the images to a new split, by the content of each image alone, or by whole groups.
 
-    An image is moved when the hash of its content, a number in [0, 1), is below the fraction: one image more moves none
-    of the others, and equal images stay together. There are two exceptions. Where all images of a class would be
-    moved, the one with the largest hash stays. Where no image of so small a set would be moved, the one with the
-    smallest hash of each class is.
+    An image is moved when the hash of its content, a number in [0, 1), is below the fraction. So a
+    new image does not move any other, and equal images stay together. There are two exceptions. If all images of a
+    class would be moved, the one with the largest hash stays. If no image at all would be moved, because the data set
+    is small, the image with the smallest hash of each class is moved.
     """
     labels = split.labels[split.rows]
     if split.groups is not None:

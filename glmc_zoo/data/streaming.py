@@ -1,4 +1,4 @@
-"""Data sets that are read as they arrive, for evaluation: never downloaded as a whole, and never held in memory."""
+"""Data sets that are streamed for evaluation: never downloaded as a whole and never held in memory."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ from glmc_zoo.text import escaped
 
 StreamBatch = tuple[list[Image.Image], NDArray[np.int64], NDArray[np.int64]]
 
-_SHARD_BITS = 40  # of a position, for the index within a shard
+_SHARD_BITS = 40  # the low bits of a position are the index within its shard
 _LABELS_AT_ONCE = 8192
 _ADVICE = "remove it, or leave streaming=True out and pass skip_bad_images=True"
 
@@ -39,8 +39,8 @@ _ADVICE = "remove it, or leave streaming=True out and pass skip_bad_images=True"
 class StreamSplit:
     """Images and classes of one split, read anew in every pass.
 
-    `shard` gives one process its share. Where there are enough files, each share is whole files, and nothing is read
-    twice; else ``datasets.distributed.split_dataset_by_node`` gives it every ``world_size``-th image.
+    `shard` gives one process its share. If there are enough files, a share consists of whole files, and nothing is read
+    twice. Otherwise it is every ``world_size``-th image, by ``datasets.distributed.split_dataset_by_node``.
     """
 
     dataset: Any
@@ -56,9 +56,9 @@ class StreamSplit:
     rank: int = 0
     world_size: int = 1
     intensity: Intensity | None = None
-    """The range of images of more than 8 bits; without it each has a range of its own."""
+    """The range of values of images of more than 8 bits; ``None`` scales each image by its own range."""
     table_paths: TablePaths = field(default_factory=TablePaths.trusted)
-    """Which files the paths in its rows may name."""
+    """Which files may be named by paths in the rows."""
 
     def with_intensity(self, intensity: Intensity) -> "StreamSplit":
         """The same split with this range for images of more than 8 bits."""
@@ -131,8 +131,8 @@ class StreamedData:
     test: StreamSplit
     class_names: list[str]
     class_counts: list[int] | None
-    """Training images of each class, after thinning; ``None`` where an official list makes the training split, or
-    without one."""
+    """Training images of each class, after thinning; ``None`` if an official list makes the training split, or if there
+    is no training split."""
     facts: DataFacts
     """What an evaluation stores with its results."""
 
@@ -150,10 +150,12 @@ class StreamedData:
 def load_stream(name_or_path: str | PathLike[str], **options: Any) -> StreamedData:
     """Open a data set to be read as it arrives; the arguments are those of `load_data`.
 
-    The class counts are those that `load_data` would give. A catalogue data set made by a formula has them from the
-    formula; for other data sets the label column of the training split is read once. A data set made by an official
-    list has none, nor has one without a training split. An option without effect on a stream, or a data set that has
-    no test split or cannot be streamed, raises `UserError`.
+    The class counts are those that `load_data` would give. For a catalogue data set that a formula thins, they come
+    from the formula. For other data sets the label column of the training split is read once. They are unknown
+    (``None``) if an official list makes the training split, or if there is none.
+
+    Raises:
+        UserError: An option has no effect on a stream, the data set has no test split, or it cannot be streamed.
     """
     return load_stream_data(data_options(name_or_path, options))
 
@@ -168,7 +170,7 @@ def load_stream_data(options: DataOptions) -> StreamedData:
         raise UserError(f"streaming=True has no effect: the images are files in {source}; leave it out.")
     tables = open_stream_tables(source, options, sources.configuration(source, options, entry))
     options = sources.with_usual_names(options, entry, tables.splits)
-    # An official list names its training images one by one, unless they are all images or thinned anew.
+    # An official list names each training image, unless all images are used or the user thins the data set.
     official = None if entry is None else entry.official
     by_list = official is not None and not (official.natural or sources.is_thinned(options))
     options = sources.with_long_tail(options, entry, by_list=True)
@@ -196,7 +198,7 @@ def load_stream_data(options: DataOptions) -> StreamedData:
     def split(name: str, shown: str) -> StreamSplit:
         table = tables.splits[name]
         column = image if image in table.features else find_image_column(table.features)
-        # In this order: ``datasets`` decodes image files that were selected before.
+        # The order matters: after ``select_columns``, ``datasets`` would decode the image files.
         undecoded = table.decode(False).select_columns([column, label])
         return StreamSplit(
             undecoded, column, label, classes, shown, tables.sizes[name], intensity=intensity,
@@ -240,7 +242,7 @@ def _choose_stream_splits(names: list[str], options: DataOptions) -> tuple[str |
 
 
 def _shared_names(tables: list[Any], label: str) -> list[str | int] | None:
-    """The classes where every split has the same ``ClassLabel``; else ``None``: they are read from the labels."""
+    """The classes, if every split has the same ``ClassLabel``; else ``None``, and the labels must be read."""
     from datasets import ClassLabel
 
     features = label_features(tables, label)
@@ -252,9 +254,9 @@ def _shared_names(tables: list[Any], label: str) -> list[str | int] | None:
 def _settle(
     names: list[str | int] | None, train: Any, column: str, notes: list[str]
 ) -> tuple[list[str | int], list[int]]:
-    """Classes with a training image and their counts, by one pass over the label column of the training split.
+    """Classes with a training image and their counts, from one pass over the labels of the training split.
 
-    Other names are dropped, as in `load_data`.
+    Classes without a training image are dropped, as in `load_data`.
     """
     values = Counter[Any]()
     for rows in _guarded(train.iter(batch_size=_LABELS_AT_ONCE), "training"):
@@ -273,7 +275,7 @@ def _settle(
 
 
 def _guarded(rows: Iterator[Any], name: str) -> Iterator[Any]:
-    """The same rows; a broken stream becomes one sentence."""
+    """Yield the same rows; an error of the stream becomes a `UserError`."""
     from datasets.exceptions import DatasetsError
 
     try:

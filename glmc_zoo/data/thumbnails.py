@@ -14,11 +14,11 @@ from glmc_zoo.data.reading.spread import evenly
 from glmc_zoo.errors import UserError
 
 SIDE = 96
-"""Longer side of a thumbnail in pixels, at most."""
+"""Largest length in pixels of the longer side of a thumbnail."""
 MOST_THUMBNAILS = 2000
-"""Images that are decoded for one page."""
+"""Largest number of images that are decoded for one page."""
 
-_SMALL_SIDE = 48  # JPEG spoils what is as small as this
+_SMALL_SIDE = 48  # JPEG shows artefacts in smaller images, which are saved as PNG
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Thumbnail:
 
 
 def make_thumbnails(splits: Sequence[ImageSplit], classes: Sequence[int], examples: int) -> dict[int, list[Thumbnail]]:
-    """A few images of each class, spread over the first split that has images of it.
+    """Make thumbnails of a few images of each class, from the first split that has images of the class.
 
     Args:
         splits: Splits with the same classes.
-        classes: Numbers of the classes, the most important first: with more than `MOST_THUMBNAILS` the last go
-            without.
-        examples: Images of each class; fewer where all together would exceed `MOST_THUMBNAILS`.
+        classes: Numbers of the classes, the most important first: of more than `MOST_THUMBNAILS` classes, the last
+            get no thumbnails.
+        examples: Images of each class; fewer if there would be more than `MOST_THUMBNAILS` in all.
 
     Returns:
         The thumbnails of each class by its number.
@@ -67,14 +67,14 @@ def make_thumbnails(splits: Sequence[ImageSplit], classes: Sequence[int], exampl
 
 
 def _members(split: ImageSplit) -> dict[int, "np.ndarray[tuple[int], np.dtype[np.int64]]"]:
-    """Positions of the images of each class that the split has."""
+    """Positions of the images of each class; a class without images is missing."""
     order = np.argsort(split.labels, kind="stable")
     labels, starts = np.unique(split.labels[order], return_index=True)
     return dict(zip(labels.tolist(), np.split(order, starts[1:]), strict=True)) if len(order) else {}
 
 
 def make_thumbnail(split: ImageSplit, position: int, side: int = SIDE) -> Thumbnail:
-    """A small version of the image at a position of a split, its longer side of at most ``side`` pixels."""
+    """A small version of the image at a position of a split; its longer side has at most ``side`` pixels."""
     name = image_name(split.source, int(split.rows[position]))
     try:
         (image,) = split.images([position])

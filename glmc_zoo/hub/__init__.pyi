@@ -51,6 +51,9 @@ from .push.push import (
     check_push as check_push,
 )
 from .push.push import (
+    model_files as model_files,
+)
+from .push.push import (
     push_command as push_command,
 )
 from .push.push import (
@@ -59,4 +62,5 @@ from .push.push import (
 from .push.push import (
     push_model as push_model,
 )
+from .push.space import push_space as push_space
 from .push.target import PushTarget as PushTarget

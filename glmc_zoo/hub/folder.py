@@ -16,8 +16,9 @@ HEADS_FILE = "glmc_heads.safetensors"
 CARD_FILE = "README.md"
 RESULTS_FILE = "results.json"
 OPTIONS_FILE = "config.yaml"
+SAMPLE_FILE = "sample.jpg"
 PLOTS_FOLDER = "plots"
-EXPORTED_FILES = frozenset({CONFIG_FILE, WEIGHTS_FILE, HEADS_FILE, CARD_FILE, RESULTS_FILE, OPTIONS_FILE})
+EXPORTED_FILES = frozenset({CONFIG_FILE, WEIGHTS_FILE, HEADS_FILE, CARD_FILE, RESULTS_FILE, OPTIONS_FILE, SAMPLE_FILE})
 """Files of an export at its top level; the plots lie in their folder."""
 
 

@@ -8,6 +8,7 @@ from .longtail import recalls as recalls
 from .longtail import tercile_thresholds as tercile_thresholds
 from .longtail_metric import LongTailMetrics as LongTailMetrics
 from .plots import plot_class_accuracy as plot_class_accuracy
+from .plots import plot_class_confusion as plot_class_confusion
 from .plots import plot_comparison as plot_comparison
 from .plots import plot_group_confusion as plot_group_confusion
 from .plots import plot_training as plot_training

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from glmc_zoo.errors import UserError
 from glmc_zoo.text import printable
 
+from ._confusion_plot import plot_class_confusion as plot_class_confusion
 from ._figure import ABOVE, GREY, GROUP_COLOURS, GROUP_STYLES, INK, new_figure, plain, save
 from ._training_plot import plot_training as plot_training
 from .longtail import GROUPS, group_of_classes

@@ -230,15 +230,6 @@ class PredictOptions(OptionGroup):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PushSource(OptionGroup):
-    """What `recipes/push.py` pushes."""
-
-    model: str = option(
-        "exported model, such as runs/NAME/model; its card is rendered again", example="runs/NAME/model"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
 class ReportOptions(OptionGroup):
     """The runs that `recipes/report.py` makes plots, cards and a page for."""
 

@@ -72,6 +72,11 @@ class OutputOptions(OptionGroup):
     )
     export_half: bool = option("store the exported weights in half precision", default=False)
     export_encoder: bool = option("also export the model without its classifier, to encoder/", default=False)
+    sample_image: bool | None = option(
+        "put a test image, reduced to 384 pixels, into the exported model, for its card; --push-to-hub publishes it",
+        default=None,
+        decided_by="the data: only a set of the catalogue whose licence lets everybody publish its images",
+    )
     report: bool = option(
         "write report.html, a page with scores, curves, classes, confusions and images, and its data, answers.json",
         default=True,

@@ -21,13 +21,14 @@ from glmc_zoo.options.commands import (
     ExportOptions,
     InspectOptions,
     PredictOptions,
-    PushSource,
     ReportOptions,
     check_streaming,
 )
+from glmc_zoo.options.demo import DemoOptions
 from glmc_zoo.options.given import Given
 from glmc_zoo.options.head import refuse_head_options, refuse_loop_options
 from glmc_zoo.options.method_values import Sources, asked_method, fill_epochs, short_warmup, with_method
+from glmc_zoo.options.push import PushRequest, PushSource, SpaceOptions
 from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, SecondStage, TrainingStage, calibration_holdout
 from glmc_zoo.options.search import SEARCHED, settle_search
 
@@ -159,6 +160,11 @@ def prediction_options(given: Given) -> PredictOptions:
     return fill(PredictOptions, given.values)
 
 
+def demo_options(given: Given) -> DemoOptions:
+    """The options of a demo."""
+    return fill(DemoOptions, given.values)
+
+
 def export_options(given: Given) -> ExportOptions:
     """The options of an export."""
     return fill(ExportOptions, given.values)
@@ -174,9 +180,21 @@ def report_options(given: Given) -> ReportOptions:
     return fill(ReportOptions, given.values)
 
 
-def push_options(given: Given) -> tuple[str, PushTarget]:
-    """The folder that is pushed, and the options of the push."""
-    return fill(PushSource, given.values).model, fill(PushTarget, given.values)
+def push_options(given: Given) -> PushRequest:
+    """The model that is pushed, and where to; the repository may be missing where there is a Space."""
+    source, space = fill(PushSource, given.values), fill(SpaceOptions, given.values)
+    if not space.wanted:
+        return PushRequest(source=source, target=fill(PushTarget, given.values), space=space, space_target=None)
+    shared = {name: given.get(name) for name in ("private", "overwrite", "message") if name in given}
+    to_space = None
+    if space.space is not None and space.space_folder is None:
+        to_space = PushTarget(**{"message": "Upload demo", **shared, "repo": space.space})
+    if "repo" in given:
+        return PushRequest(source=source, target=fill(PushTarget, given.values), space=space, space_target=to_space)
+    for name in field_names(PushTarget):
+        if name in given and (to_space is None or name not in shared):
+            raise UserError(f"{name}= has no effect without repo=: give repo=ORG/NAME as well, or leave it out.")
+    return PushRequest(source=source, target=None, space=space, space_target=to_space)
 
 
 def fill(group: type[_G], values: Mapping[str, Any]) -> _G:

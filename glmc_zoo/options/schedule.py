@@ -43,8 +43,13 @@ class ScheduleOptions(OptionGroup):
         default=None,
         at_least=1,
     )
-    grad_accum_steps: int = option("batches whose gradients are summed for one optimiser step", default=1, at_least=1)
-    clip_grad: float | None = option("clip the norm of the gradient to this", default=None, above=0)
+    grad_accum_steps: int = option("batches whose gradients are averaged for one optimiser step", default=1, at_least=1)
+    clip_grad: float | None = option(
+        "clip the norm of the gradient to this",
+        default=None,
+        decided_by="none; 2 for SGD where a fine-tuning starts from a classifier with long weights",
+        above=0,
+    )
     sam_rho: float | None = option(
         "radius of sharpness-aware minimisation (SAM), e.g. 0.05; its steps take two passes", default=None, above=0
     )

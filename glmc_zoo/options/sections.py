@@ -14,12 +14,13 @@ from glmc_zoo.options.commands import (
     ExportOptions,
     InspectionOptions,
     PredictOptions,
-    PushSource,
     ReportOptions,
 )
+from glmc_zoo.options.demo import DemoOptions
 from glmc_zoo.options.images import ImageOptions, InferenceOptions, ShotOptions
 from glmc_zoo.options.machine import MachineOptions, OutputOptions, PushOptions
 from glmc_zoo.options.model import BackboneOptions, MethodOptions, SecondStageOptions, TuneOptions
+from glmc_zoo.options.push import PushSource, SpaceOptions
 from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
 
 _STREAMING = (
@@ -109,12 +110,13 @@ INSPECT = Command(
     bare="data",
 )
 PREDICT = Command("predict", {"prediction": (PredictOptions,)})
-PUSH = Command("push", {"push": (PushSource, PushTarget)})
+PUSH = Command("push", {"push": (PushSource, PushTarget), "demo in a Space": (SpaceOptions,)})
 EXPORT = Command("export", {"export": (ExportOptions,)})
+DEMO = Command("demo", {"demo": (DemoOptions,)})
 CONVERT = Command("convert", {"conversion": (ConvertOptions,)})
 REPORT = Command("report", {"report": (ReportOptions,)}, bare="run")
 
-_ALL = (TRAIN, FINETUNE, SECOND_STAGE, EVALUATE, INSPECT, PREDICT, REPORT, PUSH, EXPORT, CONVERT)
+_ALL = (TRAIN, FINETUNE, SECOND_STAGE, EVALUATE, INSPECT, PREDICT, REPORT, DEMO, PUSH, EXPORT, CONVERT)
 COMMANDS = {command.name: command for command in _ALL}
 
 

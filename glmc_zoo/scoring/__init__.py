@@ -1,3 +1,3 @@
-"""Trained models on images: one preprocessing, one scoring loop, corrections, evaluation and prediction."""
+"""Inference with trained models: preprocessing, scoring, corrections, evaluation, prediction and export."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a model answers on a split, in little memory: confused pairs of classes, and a few images of each class."""
+"""Collects a model's answers on a split for the report: confused pairs of classes, and a few images of each class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from glmc_zoo.metrics import ImageScores
 
 MOST_IMAGES = 1000
-"""Images that a report shows."""
+"""About so many images are shown in a report."""
 _MOST_EACH, _FEWEST_EACH = 12, 3
 _SIDE = 112
 
@@ -27,9 +27,9 @@ _COLUMNS = ("label", "prediction", "probability", "position")
 
 
 def images_of_each_class(num_classes: int) -> tuple[int, int]:
-    """How many of the most confident mistakes and of the least sure right answers of each class are kept.
+    """Number of images of each class in a report: most confident mistakes, and least confident right answers.
 
-    All classes together have about `MOST_IMAGES`, but each class has at least three.
+    All classes together have about `MOST_IMAGES` images, but each class has at least three.
     """
     each = min(_MOST_EACH, max(_FEWEST_EACH, MOST_IMAGES // num_classes))
     return each - each // 3, each // 3
@@ -37,13 +37,13 @@ def images_of_each_class(num_classes: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model answered on one split."""
+    """The answers of a model on one split: counts of all images, and K single images for the report."""
 
     pairs: Integers
     """(P, 3): true class, predicted class and number of images, for each pair that occurs, also of equal classes."""
     label: Integers
-    """True class of each image that is kept, (K,): those of a class together, its mistakes first, each kind in the
-    order in which a report shows it."""
+    """True class of each single image, (K,). The images of a class are together, its mistakes first, in the order of
+    the report."""
     prediction: Integers
     """Predicted class, (K,)."""
     probability: NDArray[np.float64]
@@ -51,11 +51,13 @@ class Answers:
     position: Integers
     """Position in the split, (K,); see `StreamSplit.batches` for that of a stream."""
     pixels: dict[int, bytes] = field(default_factory=dict)
-    """A small JPEG of each image by its position, where the split cannot be read again."""
+    """A small JPEG of each single image by its position, for a split that cannot be read again; otherwise empty."""
+    surest: dict[int, tuple[float, int]] = field(default_factory=dict)
+    """Probability and position of the surest right answer, by class; a class without a right answer has none."""
 
 
 class AnswerCollector:
-    """Collects the `Answers` of one pass; its memory grows with the number of classes and not with that of images.
+    """Collects the `Answers` of one pass. Its memory depends on the number of classes and not on that of images.
 
     Args:
         num_classes: Number of classes C.
@@ -66,6 +68,7 @@ class AnswerCollector:
         self._pairs: dict[int, int] = {}
         self._rows = _no_rows()
         self._pixels: dict[int, bytes] = {}
+        self._surest: dict[int, tuple[float, int]] = {}
 
     def update(self, positions: Integers, images: ImageScores, pixels: Tensor | None = None) -> None:
         """Count one batch of B images.
@@ -73,7 +76,7 @@ class AnswerCollector:
         Args:
             positions: Position of each image in the split, (B,).
             images: Classes and probabilities, (B,).
-            pixels: uint8 (B, 3, H, W), of a split that cannot be read again.
+            pixels: uint8 (B, 3, H, W), to keep small JPEGs; ``None`` to keep none.
         """
         codes, numbers = np.unique(images.label * self._classes + images.prediction, return_counts=True)
         for code, number in zip(codes.tolist(), numbers.tolist(), strict=True):
@@ -83,6 +86,10 @@ class AnswerCollector:
             name: np.concatenate([self._rows[name], column]) for name, column in zip(_COLUMNS, batch, strict=True)
         }
         self._rows = _chosen(joined, self._each)
+        right = images.label == images.prediction
+        columns = (images.label[right], images.confidence[right], positions[right])
+        for label, *answer in zip(*(column.tolist() for column in columns), strict=True):
+            self._surest[label] = _surer(self._surest.get(label), (answer[0], answer[1]))
         if pixels is not None:
             rows = {position: row for row, position in enumerate(positions.tolist())}
             chosen = self._rows["position"].tolist()
@@ -92,17 +99,25 @@ class AnswerCollector:
 
     def gathered(self, accelerator: Accelerator) -> Answers:
         """The answers of all processes, the same in each."""
-        parts = gather_object([(self._pairs, self._rows, self._pixels)])
+        parts = gather_object([(self._pairs, self._rows, self._pixels, self._surest)])
         totals: dict[int, int] = {}
-        for pairs, _, _ in parts:
+        for pairs, *_ in parts:
             for code, number in pairs.items():
                 totals[code] = totals.get(code, 0) + number
         rows = {name: np.concatenate([part[1][name] for part in parts]) for name in _COLUMNS}
         chosen = _chosen(rows, self._each)
         positions = set(chosen["position"].tolist())
         pixels = {position: data for part in parts for position, data in part[2].items() if position in positions}
+        surest: dict[int, tuple[float, int]] = {}
+        for part in parts:
+            surest |= {label: _surer(surest.get(label), answer) for label, answer in part[3].items()}
         table = [(*divmod(code, self._classes), number) for code, number in sorted(totals.items())]
-        return Answers(np.array(table, np.int64).reshape(-1, 3), **chosen, pixels=pixels)
+        return Answers(np.array(table, np.int64).reshape(-1, 3), **chosen, pixels=pixels, surest=surest)
+
+
+def _surer(first: tuple[float, int] | None, second: tuple[float, int]) -> tuple[float, int]:
+    """The answer of the larger probability; of equal ones that of the earlier position."""
+    return second if first is None else max(first, second, key=lambda answer: (answer[0], -answer[1]))
 
 
 def _no_rows() -> dict[str, NDArray[Any]]:
@@ -110,21 +125,22 @@ def _no_rows() -> dict[str, NDArray[Any]]:
 
 
 def _chosen(rows: dict[str, NDArray[Any]], each: tuple[int, int]) -> dict[str, NDArray[Any]]:
-    """The most confident mistakes and the least sure right answers of each class; ``each`` is how many of both.
+    """The rows of the most confident mistakes and the least confident right answers of each class.
 
-    Equal probabilities are in the order of the split, whatever the batches and processes.
+    ``each`` has the numbers of both. Rows of equal probability are in the order of the split, so that batches and
+    processes do not change the choice.
     """
     label, right = rows["label"], rows["label"] == rows["prediction"]
     rank = np.where(right, rows["probability"], -rows["probability"])
     order = np.lexsort((rows["position"], rank, right, label))
     kinds = 2 * label[order] + right[order]
-    starts = np.searchsorted(kinds, kinds)  # where the kind of each row begins
+    starts = np.searchsorted(kinds, kinds)  # index of the first row of the same kind
     chosen = np.arange(len(order)) - starts < np.where(right[order], each[1], each[0])
     return {name: column[order[chosen]] for name, column in rows.items()}
 
 
 def _small_jpeg(pixels: Tensor) -> bytes:
-    """A JPEG of uint8 (3, H, W)."""
+    """A small JPEG of an image, uint8 (3, H, W)."""
     image, file = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()), io.BytesIO()
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
     image.save(file, "JPEG", quality=80)
@@ -132,7 +148,7 @@ def _small_jpeg(pixels: Tensor) -> bytes:
 
 
 class PixelTap:
-    """Batches of a loader as they are; ``pixels`` are those of the batch that was given last."""
+    """Passes on the batches of a loader, and keeps the images of the last one in ``pixels``."""
 
     def __init__(self, loader: Iterable[Sequence[Any]]) -> None:
         self._loader = loader

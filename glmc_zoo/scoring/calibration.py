@@ -1,4 +1,4 @@
-"""Temperature scaling: one number, fitted on held-out images, that makes a classifier's probabilities honest.
+"""Temperature scaling: calibrates the probabilities of a classifier by one number, fitted on held-out images.
 
 Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 4.2.
 """
@@ -24,26 +24,26 @@ from glmc_zoo.scoring.model import Classifier, logit_batches
 from glmc_zoo.scoring.thresholds import precision_thresholds
 
 LEAST_IMAGES = 20
-"""Fewer held-out images fit no temperature."""
+"""With fewer held-out images no temperature is fitted."""
 _RANGE = 0.01, 100.0
-_STEPS = 60  # halves the range of the logarithm to far below the digits of float64
+_STEPS = 60  # of bisection: enough for the precision of float64
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 
 def fit_temperature(logits: Floats, labels: Labels, weights: Floats | None = None) -> float | None:
-    """The temperature that minimises the (weighted) negative log-likelihood of logits divided by it.
+    """The temperature T that minimises the weighted negative log-likelihood of ``logits / T``.
 
-    The likelihood is convex in the inverse temperature, so that the root of its derivative is found by bisection.
+    The likelihood is convex in 1 / T, so bisection finds the root of its derivative.
 
     Args:
         logits: float64 ``(N, C)``.
-        labels: ``(N,)``.
-        weights: Weight of each image, ``(N,)``, at least 0; all alike by default.
+        labels: Class of each image, ``(N,)``.
+        weights: Weight of each image, ``(N,)``, at least 0; equal weights by default.
 
     Returns:
-        The temperature; ``None`` where it lies beyond 0.01 to 100, as when every image is classified right.
+        The temperature; ``None`` where it is outside 0.01 to 100, for example because every image is classified right.
     """
     shifted = logits - logits.max(axis=1, keepdims=True)
     target = shifted[np.arange(len(labels)), labels]
@@ -64,9 +64,9 @@ def fit_temperature(logits: Floats, labels: Labels, weights: Floats | None = Non
 
 
 def image_weights(labels: Labels, target_counts: Sequence[int]) -> Floats:
-    """Weights ``(N,)`` by which each class counts as much as in a split with these images of each class; mean 1.
+    """Weights ``(N,)`` with mean 1 that give each class the same share as in a split with ``target_counts`` images.
 
-    A class without an image among ``labels`` is left out, and so is one without an image in that split.
+    Classes without an image in ``labels`` or in that split do not count.
     """
     target = np.asarray(target_counts, np.float64)
     support = np.bincount(labels, minlength=len(target))
@@ -84,7 +84,7 @@ def split_logits(
 ) -> tuple[Floats, Labels]:
     """Logits ``(N, C)`` and classes ``(N,)`` of a split, in its order, the same in each process.
 
-    ``select`` is applied to each batch of logits. The network is left in the mode that it was in.
+    ``select`` is applied to each batch of logits. Training or evaluation mode of the network is restored at the end.
     """
     was_training = classifier.network.training
     classifier.network.eval()
@@ -101,17 +101,23 @@ def split_logits(
 def learn_temperature(
     logits: Floats, labels: Labels, test_counts: Sequence[int] | None
 ) -> tuple[float | None, str, str | None]:
-    """The temperature for a test split, from images that are not in it.
+    """The temperature from held-out images, weighted to the class frequencies of the test split.
 
-    Only how many images each class has in the test split is used, not the images: they say for which class frequencies
-    the probabilities are to be right. Where there is no test split, or the weights would leave fewer than 20 images'
-    worth, each held-out image counts once.
+    Only the class counts of the test split are used, not its images: they say for which class frequencies the
+    probabilities are to be calibrated. Without a test split, each held-out image has the same weight. So it has where
+    the effective number of weighted images would be below `LEAST_IMAGES`.
+
+    Args:
+        logits: Logits of the held-out images, float64 ``(N, C)``.
+        labels: Their classes, ``(N,)``.
+        test_counts: Test images of each class; ``None`` without a test split.
 
     Returns:
-        The temperature or ``None``; the weighting as `CalibrationFacts` names it; and why there is no temperature.
+        The temperature or ``None``; the weighting as `CalibrationFacts` names it; and the reason where there is none.
     """
     if len(labels) < LEAST_IMAGES:
-        return None, "none", f"{len(labels)} held-out images are too few to fit a temperature, which takes 20."
+        too_few = f"{len(labels)} held-out images are too few to fit a temperature, which needs {LEAST_IMAGES}."
+        return None, "none", too_few
     weights, weighting = np.ones(len(labels)), "none"
     if test_counts is not None and any(test_counts):
         weighted = image_weights(labels, test_counts)
@@ -121,7 +127,10 @@ def learn_temperature(
     reason = None
     if temperature is None:
         right = int((logits.argmax(axis=1) == labels).sum())
-        reason = f"The held-out images give no temperature ({right} of {len(labels)} are classified right)."
+        reason = (
+            f"No temperature from {_RANGE[0]:g} to {_RANGE[1]:g} fits held-out images ({right} of {len(labels)} are "
+            "classified right)."
+        )
     return temperature, weighting, reason
 
 
@@ -130,12 +139,12 @@ def calibrate_classifier(
 ) -> CalibrationFacts:
     """Fit a temperature and fold it into the classifier of a timm model.
 
-    A model whose logits are not those of one linear layer is left as it is, and the facts say so.
+    A model whose logits are not one linear layer on its features is not changed, and the facts give the reason.
 
     Args:
         model: The timm model; its classifier is changed in place.
         image_size: Side of its images in pixels.
-        logits: Of held-out images, ``(N, C)``.
+        logits: Logits of the held-out images, ``(N, C)``.
         labels: Their classes, ``(N,)``.
         test_counts: Test images of each class, see `learn_temperature`.
     """
@@ -144,7 +153,7 @@ def calibrate_classifier(
         try:
             layer = linear_classifier(model, image_size)
         except UserError:
-            reason = "The logits of this model are not those of one linear layer, which could hold a temperature."
+            reason = "The logits are not one linear layer on the features, which could hold a temperature."
             temperature = None
         else:
             fold_corrections(layer, temperature=temperature)
@@ -158,28 +167,28 @@ def calibrate_classifier(
 
 
 def undo_calibration(classifier: Any, facts: CalibrationFacts | None) -> None:
-    """Give a classifier back the scale that it had in training, for a training that goes on with it."""
+    """Take the temperature out of a classifier again, for a training that goes on with it."""
     if facts is not None and facts.temperature is not None:
         fold_corrections(classifier, temperature=1 / facts.temperature)
 
 
 def with_scores(facts: CalibrationFacts | None, scored: Mapping[str, Scored]) -> CalibrationFacts | None:
-    """The facts with calibration error and likelihood of each split, before the temperature and after it."""
+    """The facts with calibration error and negative log-likelihood of each split, without and with the temperature."""
     if facts is None:
         return None
-    after = {split: reliability(one.counts) for split, one in scored.items()}
-    before = {split: reliability(one.plain or one.counts) for split, one in scored.items()}
+    after = {split: reliability(result.counts) for split, result in scored.items()}
+    before = {split: reliability(result.plain or result.counts) for split, result in scored.items()}
     return replace(facts, before=before, after=after)
 
 
 def reliability(counts: ScoreCounts) -> Reliability:
-    """Calibration error and likelihood of what was counted."""
+    """Expected calibration error and negative log-likelihood of the counted images."""
     scores = counts.scores()
     return Reliability(ece=scores["ece"] or 0.0, nll=scores["nll"] or 0.0)
 
 
 def calibration_lines(facts: CalibrationFacts) -> list[str]:
-    """What to print about it: the temperature and a table, or why there is none."""
+    """Lines for the screen: the temperature and a table, or the reason why there is none."""
     if facts.temperature is None:
         return [f"probabilities are as trained: {facts.reason}"]
     weighted = ", weighted to the class frequencies of the test split" if facts.weighting == "test" else ""

@@ -1,4 +1,4 @@
-"""Which logits of a model belong to which class of a data set."""
+"""Matches the classes of a model to the classes of a data set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from glmc_zoo.errors import UserError
 
 @dataclass(frozen=True)
 class ClassMatch:
-    """Which of a model's logits belong to the classes of a data set."""
+    """The logits of a model that belong to the classes of a data set."""
 
     columns: list[int] | None = None
-    """Logit of each class of the data; ``None`` where they are the same, in the same order."""
+    """Index of the logit of each class of the data; ``None`` for the same classes in the same order."""
     note: str | None = None
-    """One sentence, where something was decided."""
+    """One sentence on the match, where it is not the plain one."""
 
     def select(self, logits: Tensor) -> Tensor:
         """Logits (B, C) of the data's classes, in their order."""
@@ -25,10 +25,16 @@ class ClassMatch:
 def match_classes(
     name: str, model_names: Sequence[str] | None, num_classes: int, data_names: Sequence[str]
 ) -> ClassMatch:
-    """Match the classes of the model ``name`` by name; by position where it names none and the numbers are equal.
+    """Match the classes of the model ``name`` by name, or by position where the model does not name its classes.
+
+    Args:
+        name: Name of the model, for messages.
+        model_names: Class names of the model; ``None`` where it has none.
+        num_classes: Number of the model's classes.
+        data_names: Class names of the data.
 
     Raises:
-        UserError: A class of the data is not among the model's.
+        UserError: The model lacks a class of the data, has a name twice, or names no classes and has another number.
     """
     advice = "fine-tune the model on this data first (recipes/finetune.py)."
     if model_names is None:
@@ -37,13 +43,13 @@ def match_classes(
                 f"Classes that do not match: {name} has {num_classes} classes without names and the data "
                 f"{len(data_names)} ({_few(data_names)}): {advice}"
             )
-        return ClassMatch(None, f"{name} names no classes: its logits are matched to the data's classes by position.")
+        return ClassMatch(None, f"{name} does not name its classes: they are matched to those of the data by position.")
     if list(model_names) == list(data_names):
         return ClassMatch()
     position = {label: index for index, label in enumerate(model_names)}
     missing = [label for label in data_names if label not in position]
     if missing or len(position) < len(model_names):
-        what = f"lacks {_few(missing)}" if missing else "gives several classes one name"
+        what = f"lacks {_few(missing)}" if missing else "gives several classes the same name"
         raise UserError(
             f"Classes that do not match: {name} {what} (its classes: {_few(model_names)}; the data's: "
             f"{_few(data_names)}): {advice}"
@@ -51,8 +57,8 @@ def match_classes(
     note = f"{name} has the data's classes in another order: its logits were re-ordered by name."
     if len(model_names) > len(data_names):
         note = (
-            f"{name} has {len(model_names)} classes: only the logits of the data's {len(data_names)} are used, so "
-            "scores are higher than with all."
+            f"{name} has {len(model_names)} classes: only the logits of the {len(data_names)} classes of the data are "
+            "used, so scores are higher than with all."
         )
     return ClassMatch([position[label] for label in data_names], note)
 

@@ -1,4 +1,4 @@
-"""Post-hoc corrections of logits: applied batch by batch, and searched on images held out of the training."""
+"""Post-hoc corrections of logits, applied batch by batch, and their search on held-out images."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -21,12 +21,16 @@ GRIDS: dict[str, tuple[float, ...]] = {
     "logit_adjustment": (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0),
     "tau_norm": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
 }
-"""Values that a search tries: around the 1 of Menon et al. (2021), and the 0 to 1 of Kang et al. (2020)."""
+"""Values that a search tries: around 1 for logit adjustment (Menon et al., ICLR 2021), and from 0 to 1 for
+tau-normalisation (Kang et al., ICLR 2020)."""
 
 
 @dataclass(frozen=True)
 class Corrections:
-    """The corrections of one model on one data set: tau-normalisation, then the shift, then the temperature."""
+    """The corrections of one model on one data set: tau-normalisation, then logit adjustment, then temperature.
+
+    A correction that is ``None`` is not applied.
+    """
 
     class_counts: Tensor
     """Training images of each class, (C,)."""
@@ -34,8 +38,9 @@ class Corrections:
     tau_norm: float | None = None
     temperature: float | None = None
     weight: Tensor | None = None
-    """Rows of the classifier for the data's classes, where ``tau_norm`` is wanted."""
+    """Rows of the classifier's weight for the data's classes, (C, D), for ``tau_norm``."""
     bias: Tensor | None = None
+    """Its bias for these classes, (C,)."""
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Corrected logits (B, C)."""
@@ -56,7 +61,18 @@ class Corrections:
 def make_corrections(
     options: EvaluationOptions, name: str, classifier: Classifier, match: ClassMatch, class_counts: list[int]
 ) -> Corrections | None:
-    """The corrections that were asked for, those to be searched at the start of their grid; ``None`` for none."""
+    """The corrections of the options; ``None`` for none. A value to search starts as the first of its grid.
+
+    Args:
+        options: The options of the evaluation.
+        name: Name of the model, for messages.
+        classifier: The model.
+        match: The classes of the model that belong to those of the data.
+        class_counts: Training images of each class.
+
+    Raises:
+        UserError: ``tau_norm`` is given, and the logits are not one linear layer on the features.
+    """
     chosen = {key: value for key in GRIDS if (value := getattr(options, key)) is not None}
     if not chosen and options.temperature is None:
         return None
@@ -71,8 +87,8 @@ def make_corrections(
         check_backbone(network, classifier.data_config["input_size"][-1])
     except UserError as error:
         raise UserError(
-            f"tau_norm= needs logits that are one linear layer on the features, which those of {name} are not: leave "
-            "it out, or use logit_adjustment=."
+            f"tau_norm= needs a model whose logits are one linear layer on its features, and {name} is not one: leave "
+            "tau_norm= out, or give logit_adjustment= instead."
         ) from error
     layer = network.get_classifier()
     rows = slice(None) if match.columns is None else match.columns
@@ -89,14 +105,22 @@ def search_corrections(
     loader: Iterable[tuple[Tensor, Any, Any]],
     accelerator: Accelerator,
 ) -> tuple[Corrections, dict[str, Any], list[list[float]]]:
-    """Try every pair of values in one pass over images that are not test images; take the best balanced accuracy.
+    """Try every pair of values in one pass over held-out images, and choose the best balanced accuracy.
 
-    Among equals the smallest logit adjustment wins, then the smallest tau (which at 0 still drops the bias). Counts
-    are exact, and added up over the processes.
+    Among equal scores the smallest logit adjustment wins, then the smallest tau. (A tau of 0 still drops the bias.) The
+    scores are exact: they come from integer counts, summed over the processes.
+
+    Args:
+        options: Says which values are searched.
+        corrections: The corrections at the start of the search.
+        classifier: The model.
+        match: The classes of the model that belong to those of the data.
+        loader: Batches of held-out images: the share of this process.
+        accelerator: The accelerator, for device and processes.
 
     Returns:
-        The corrections with the values chosen; their description, with the best score at each value of their grids;
-        and all scores, logit adjustments by tau-norms, at least one of each.
+        The corrections with the chosen values; their description, with the best score at each value of the grids; and
+        all scores, a row for each logit adjustment and a column for each tau.
     """
     searched = [name for name in GRIDS if getattr(options, name) == "search"]
     grids = [GRIDS[name] if name in searched else (getattr(corrections, name),) for name in GRIDS]
@@ -120,25 +144,25 @@ def search_corrections(
     return best, described, scores.tolist()
 
 
-# Facts of a data set that tell whether two runs held out the same images.
-_SAME = (
+# Two runs that agree in these facts of their data set held out the same images.
+_HOLDOUT_FACTS = (
     "imbalance_factor", "imbalance_type", "selection", "data_seed", "split_rule", "train_images", "val_images",
     "skipped_images",
 )  # fmt: skip
 
 
 def was_held_out(results: RunResults | None, data: EvaluationData | StreamedData) -> tuple[bool, str]:
-    """Whether the validation images of ``data`` were held out of a model's training, by its results; and why."""
+    """Whether the validation images of ``data`` were held out of a model's training, and the reason for the answer."""
     if results is None:
         return False, "it does not say what it was trained on"
-    trained, here, start = results.data, data.facts, results.model.pretrained_from
+    trained, current, start = results.data, data.facts, results.model.pretrained_from
     if start:
-        return False, f"it was fine-tuned from {start}, whose training may have held the same images"
-    if trained.name != here.name:
-        return False, f"it was trained on {trained.name}, which may hold the same images"
+        return False, f"it was fine-tuned from {start}, which may have been trained on the same images"
+    if trained.name != current.name:
+        return False, f"it was trained on {trained.name}, which may contain the same images"
     if not trained.val_images:
-        return False, "its training held none out"
-    differing = [name for name in _SAME if getattr(trained, name) != getattr(here, name)]
+        return False, "its training held no images out"
+    differing = [name for name in _HOLDOUT_FACTS if getattr(trained, name) != getattr(current, name)]
     if differing or results.class_counts != data.class_counts:
-        return False, f"its training held out others (it differs in {', '.join(differing) or 'class_counts'})"
+        return False, f"its training held out other images (it differs in {', '.join(differing) or 'class_counts'})"
     return True, "its training held out the same images"

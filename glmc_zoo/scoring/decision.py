@@ -1,4 +1,4 @@
-"""From logits to answers: for which class frequencies, among which classes, and from which probability on."""
+"""Turns logits into answers, for other class frequencies, a choice of classes, or a least probability."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ from torch import Tensor
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.options.commands import PredictOptions
+from glmc_zoo.options.demo import DemoOptions
 from glmc_zoo.scoring.loop import top_classes
 from glmc_zoo.scoring.model_prior import Floats, model_log_prior
 from glmc_zoo.scoring.prediction_files import UNSURE
@@ -19,19 +20,22 @@ from glmc_zoo.scoring.thresholds import precision_key
 
 @dataclass(frozen=True)
 class Decision:
-    """How the logits of one model become answers; as they are where nothing is asked for."""
+    """The rule by which the logits of one model become answers; by default the logits are used as they are."""
 
     num_classes: int
-    """Classes that can occur."""
+    """Number of classes that can occur."""
     shift: Floats | None = None
     """Added to the logits, ``(C,)``; ``-inf`` for a class that cannot occur."""
     model_prior: Floats | None = None
-    """Logarithm of the class frequencies that the model's probabilities are for; where a prior is asked for."""
+    """Logarithm of the class frequencies that the model's probabilities are for, ``(C,)``; ``None`` without a prior."""
     thresholds: Floats | None = None
-    """Least probability of each class, ``(C,)``; ``inf`` for one that is never sure."""
+    """Least probability of a sure answer for each class, ``(C,)``; ``inf`` for a class whose answers are never sure."""
 
     def top(self, logits: Tensor, most: int) -> tuple[list[list[int]], list[list[float]], list[bool]]:
-        """The most probable classes of each row of logits ``(B, C)``, their probabilities, and whether it is sure."""
+        """The ``most`` most probable classes of each image, their probabilities, and whether the first one is sure.
+
+        ``logits`` are those of the model, ``(B, C)``.
+        """
         logits = self._shifted(logits)
         order, probabilities = top_classes(logits, min(most, self.num_classes))
         sure = [True] * len(order)
@@ -40,7 +44,7 @@ class Decision:
         return order.tolist(), probabilities.tolist(), sure
 
     def probabilities(self, logits: Tensor) -> Floats:
-        """Those of all classes for rows of logits ``(B, C)``, float64."""
+        """Probabilities of all classes for logits ``(B, C)``, float64 ``(B, C)``."""
         probabilities: Floats = self._shifted(logits).cpu().double().softmax(dim=1).numpy()
         return probabilities
 
@@ -48,7 +52,11 @@ class Decision:
         return logits if self.shift is None else logits.cpu().double() + torch.from_numpy(self.shift)
 
     def estimated(self, logits: Floats) -> tuple["Decision", Floats]:
-        """The decision for the class frequencies of these images, ``(N, C)``, and the logarithm of these."""
+        """Estimate the class frequencies of the images with these logits, ``(N, C)``.
+
+        Returns:
+            The decision for these frequencies, and their logarithm, ``(C,)``.
+        """
         assert self.model_prior is not None
         shift = np.zeros(logits.shape[1]) if self.shift is None else self.shift
         prior = estimate_log_prior(logits + shift, self.model_prior)
@@ -56,11 +64,19 @@ class Decision:
 
 
 def make_decision(options: PredictOptions, source: ModelSource, class_names: Sequence[str]) -> Decision:
-    """The decision that the options ask for; an estimate of the prior is still to come (`Decision.estimated`).
+    """The decision that the options describe. With ``prior="estimate"``, `Decision.estimated` adds the estimate later.
 
     Raises:
-        UserError: A class is unknown, the CSV file is not one, or what is asked for is not known of this model.
+        UserError: A class is unknown, the CSV file cannot be read, or the model lacks the results that an option needs.
     """
+    decision = corrected_decision(options, source, class_names)
+    return replace(decision, thresholds=_thresholds(options, source, class_names))
+
+
+def corrected_decision(
+    options: PredictOptions | DemoOptions, source: ModelSource, class_names: Sequence[str]
+) -> Decision:
+    """The decision for the class frequencies and classes that the options name, without thresholds; as above."""
     num_classes, shift, prior = len(class_names), None, None
     if options.prior is not None:
         prior = _model_prior(options, source, num_classes)
@@ -73,13 +89,13 @@ def make_decision(options: PredictOptions, source: ModelSource, class_names: Seq
         num_classes = int(np.isfinite(shift).sum())
         if not num_classes:
             raise UserError(
-                f"prior={options.prior!r} gives each of classes= the count 0: give those that can occur a count."
+                f"prior={options.prior!r} gives all classes of classes= the count 0: give those that can occur a count."
             )
-    return Decision(num_classes, shift, prior, _thresholds(options, source, class_names))
+    return Decision(num_classes, shift, prior)
 
 
-def _model_prior(options: PredictOptions, source: ModelSource, num_classes: int) -> Floats:
-    """The class frequencies that the model's probabilities are for: derived, or as ``model_prior`` says."""
+def _model_prior(options: PredictOptions | DemoOptions, source: ModelSource, num_classes: int) -> Floats:
+    """Log class frequencies that the model's probabilities are for: derived, or as ``model_prior`` says."""
     uniform = np.full(num_classes, -np.log(num_classes))
     if options.model_prior == "uniform":
         return uniform
@@ -87,15 +103,15 @@ def _model_prior(options: PredictOptions, source: ModelSource, num_classes: int)
     if options.model_prior == "training":
         if results is None or results.class_counts is None:
             raise UserError(
-                f"model_prior='training' needs the training images of each class, which {source.name} does not tell: "
-                "give model_prior='uniform' where it was trained on balanced classes, or leave prior= out."
+                f"model_prior='training' needs the training images of each class, and {source.name} does not state "
+                "them: give model_prior='uniform' if it was trained on balanced classes, or leave prior= out."
             )
         return np.log(np.array(results.class_counts) / sum(results.class_counts))
     prior = model_log_prior(results)
     if prior is None:
         raise UserError(
             f"prior= needs the class frequencies that the probabilities of {source.name} are for, and its results do "
-            "not tell them: give model_prior='uniform' or 'training'."
+            "not state them: give model_prior='uniform' or 'training'."
         )
     return prior
 
@@ -108,12 +124,12 @@ def _thresholds(options: PredictOptions, source: ModelSource, class_names: Seque
     if options.precision is None:
         return np.full(len(class_names), options.min_probability, np.float64)
     facts = None if source.results is None else source.results.calibration
-    known = {} if facts is None else facts.thresholds
-    if not known:
+    thresholds = {} if facts is None else facts.thresholds
+    if not thresholds:
         raise UserError(
             f"precision= needs thresholds that were chosen on held-out images, and {source.name} has none: train it "
             "with val_fraction=, or give min_probability=."
         )
-    if (key := precision_key(options.precision)) not in known:
-        raise UserError(f"precision={key} is not among those that {source.name} has: give one of {', '.join(known)}.")
-    return np.array([np.inf if value is None else value for value in known[key]])
+    if (key := precision_key(options.precision)) not in thresholds:
+        raise UserError(f"{source.name} has no thresholds for precision={key}: give one of {', '.join(thresholds)}.")
+    return np.array([np.inf if value is None else value for value in thresholds[key]])

@@ -1,4 +1,4 @@
-"""What is made once the results are safe: a plot, page or card that fails is a warning, and the rest goes on."""
+"""Plots, pages and cards, made once the results are on disk; one that fails becomes a warning."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from glmc_zoo.data.reading.decoding import one_line
 from glmc_zoo.files import partial_name
-from glmc_zoo.results import EvaluationResults, RunResults, Thresholds
+from glmc_zoo.hub.folder import SAMPLE_FILE
+from glmc_zoo.results import Thresholds
 from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE, make_answer_file, rarest_first
 from glmc_zoo.scoring.page.render import REPORT_FILE, write_report
 from glmc_zoo.scoring.page.subject import Subject
+from glmc_zoo.scoring.sample_image import write_sample
 
 if TYPE_CHECKING:
     from glmc_zoo.data import ImageSplit, StreamSplit
@@ -19,23 +21,29 @@ if TYPE_CHECKING:
 
 REPORT_FIX = "glmc-zoo report makes it again"
 RERUN_FIX = "a new run makes it"
-"""For what does not follow from the results alone."""
+"""The fix for files that cannot be made from the results alone."""
 
 
 class Decorations:
-    """Plots and cards of one folder, as far as they can be made.
+    """Makes plots, pages and cards, and collects a warning for each one that fails.
 
     Attributes:
-        warnings: A sentence for each that was not made.
+        warnings: The warnings, one sentence each.
     """
 
     def __init__(self, warnings: Sequence[str] = ()) -> None:
         self.warnings = list(warnings)
 
     def attempt(self, what: str, make: Callable[[], Any], fix: str = REPORT_FIX) -> bool:
-        """Call ``make``; whatever goes wrong, of which there is no end of kinds, becomes a warning about ``what``.
+        """Call ``make``, and turn any exception into a warning.
 
-        ``fix`` says how it is made after all.
+        Args:
+            what: What is made, as the subject of the warning.
+            make: Makes it.
+            fix: How it can be made later, for the warning.
+
+        Returns:
+            Whether it was made.
         """
         try:
             make()
@@ -46,7 +54,7 @@ class Decorations:
         return True
 
     def plot(self, path: Path, draw: Callable[[Path], Any]) -> None:
-        """Draw a plot, whole or not at all; an older one of its name goes in any case."""
+        """Draw a plot, completely or not at all; an older plot of this name is removed in any case."""
 
         def make() -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,10 +69,11 @@ class Decorations:
         self.attempt(f"The plot {path.name}", make)
 
 
-def draw_results(decorations: Decorations, folder: Path, results: RunResults | EvaluationResults, title: str) -> None:
-    """The plots that follow from the results alone: accuracy of the classes, and confusion of the shot groups."""
+def draw_results(decorations: Decorations, folder: Path, subject: Subject, title: str) -> None:
+    """Draw the plots of results and answers: accuracy of the classes, and confusion of shot groups and of classes."""
     from glmc_zoo.metrics import plots
 
+    results = subject.results
     counts, recalls = results.class_counts, results.class_recalls
     if counts is None or recalls is None or results.group_confusion is None:
         return
@@ -85,6 +94,12 @@ def draw_results(decorations: Decorations, folder: Path, results: RunResults | E
     decorations.plot(
         folder / "group_confusion.png", lambda path: plots.plot_group_confusion(confusion, path, title=title)
     )
+    if subject.answers is not None and subject.answers.pairs:
+        pairs, names = subject.answers.pairs, results.class_names
+        decorations.plot(
+            folder / "class_confusion.png",
+            lambda path: plots.plot_class_confusion(pairs, path, class_names=names, class_counts=counts, title=title),
+        )
 
 
 def keep_answers(
@@ -95,7 +110,7 @@ def keep_answers(
     split: ImageSplit | StreamSplit,
     class_counts: Sequence[int] | None,
 ) -> None:
-    """Write ``answers.json``, which the report of a split ``name`` is made of; an older one goes in any case."""
+    """Write ``answers.json`` for the report of the split ``name``; an older file is removed in any case."""
     path = folder / ANSWERS_FILE
 
     def make() -> None:
@@ -104,7 +119,23 @@ def keep_answers(
             order = rarest_first(scored.counts.num_classes, class_counts)
             make_answer_file(name, scored.answers, split, order).save(path)
 
-    decorations.attempt(f"{ANSWERS_FILE}, with the images of the report,", make, fix="evaluate the model for another")
+    decorations.attempt(f"{ANSWERS_FILE} with the images of the report", make, fix="evaluate the model to make it")
+
+
+def keep_sample(
+    decorations: Decorations, folder: Path, scored: Scored, split: ImageSplit, class_counts: Sequence[int]
+) -> str | None:
+    """Write the sample image of the card, and give its class; an older one goes in any case."""
+    label = None
+
+    def make() -> None:
+        nonlocal label
+        (folder / SAMPLE_FILE).unlink(missing_ok=True)
+        if scored.answers is not None:
+            label = write_sample(folder, scored.answers, split, list(class_counts))
+
+    decorations.attempt(f"The sample image {SAMPLE_FILE}", make, fix=RERUN_FIX)
+    return label
 
 
 def make_report(
@@ -114,7 +145,7 @@ def make_report(
     baselines: Sequence[Subject] = (),
     epochs: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Write ``report.html`` into a folder; an older one goes in any case."""
+    """Write ``report.html`` into a folder; an older file is removed in any case."""
     path = folder / REPORT_FILE
 
     def make() -> None:

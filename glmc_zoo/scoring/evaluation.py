@@ -1,4 +1,4 @@
-"""An evaluation, step by step: data, models, classes matched, corrections, scores, comparison."""
+"""The command ``glmc-zoo evaluate``, step by step: data, models, classes, corrections, scores, comparison."""
 
 import time
 from collections.abc import Iterator
@@ -44,10 +44,11 @@ from glmc_zoo.text import printable
 
 
 class EvaluationRun:
-    """Models scored on one data set; `recipes/evaluate.py` shows its use.
+    """Scores models on one data set; `recipes/evaluate.py` shows its use.
 
-    The shot groups follow the images that a model was trained on. Where no model tells their numbers, they follow the
-    training split of the data, without what ``val_fraction`` holds out, but with what a search holds out by itself.
+    The shot groups follow the training images of the first model whose results state them. Otherwise they follow the
+    training split of the data: without the images that ``val_fraction`` holds out, but with those that a search holds
+    out where ``val_fraction`` is not given.
 
     Raises:
         UserError: Data, models, options or output folder do not fit; nothing already on disk is touched.
@@ -83,11 +84,11 @@ class EvaluationRun:
         return main_process_first(self.accelerator, lambda: open_model(name))
 
     def _check(self, source: ModelSource) -> None:
-        """Refuse a model of other classes before anything is scored, where they are known without the network."""
-        known = len(source.class_names) if source.class_names else None
-        known = source.config.get("num_classes") if source.kind == "timm" else known
-        if known is not None:
-            match_classes(source.name, source.class_names, known, self.data.class_names)
+        """Refuse a model of other classes before anything is scored, if the number is known without the network."""
+        num_classes = len(source.class_names) if source.class_names else None
+        num_classes = source.config.get("num_classes") if source.kind == "timm" else num_classes
+        if num_classes is not None:
+            match_classes(source.name, source.class_names, num_classes, self.data.class_names)
         self._prior(source)
 
     def _prior(self, source: ModelSource) -> list[int]:
@@ -95,7 +96,7 @@ class EvaluationRun:
         return prior_counts(self.data.class_names, self.data_counts, source, needed=adjusted)
 
     def describe(self) -> None:
-        """Print what is about to be scored on what."""
+        """Print the data set and its notes."""
         counts = self.shots.class_counts
         trained = "" if counts is None else f"; {max(counts)} to {min(counts)} training images each"
         heading = (
@@ -109,12 +110,20 @@ class EvaluationRun:
             say(line, main_process=self.accelerator.is_local_main_process)
 
     def models(self) -> Iterator[tuple[str, Classifier]]:
-        """Short name and classifier of each model, loaded when its turn comes."""
+        """Short name and classifier of each model; a model is loaded when it is reached."""
         for name, source in zip(self.names, self.sources, strict=True):
             yield name, load_classifier(source, self.accelerator.device, image_size=self.options.inference.image_size)
 
     def score(self, name: str, classifier: Classifier) -> EvaluationResults:
-        """Search the corrections, score the split once, and write the files of one model."""
+        """Search the corrections, score the split once, and write the files of one model.
+
+        Args:
+            name: Short name of the model, as `models` gives it.
+            classifier: The model.
+
+        Raises:
+            UserError: The model does not fit the data or the options, or the files cannot be written.
+        """
         start, data = time.perf_counter(), self.data
         source = self.sources[self.names.index(name)]
         match = match_classes(source.name, source.class_names, classifier.num_classes, data.class_names)
@@ -160,7 +169,7 @@ class EvaluationRun:
         results: EvaluationResults,
         images: ImageSplit | StreamSplit,
     ) -> EvaluationResults:
-        """Write the files of one model: what must survive first, then plots, page and card."""
+        """Write the files of one model: scores and predictions first, then plots, page and card."""
         inside = name if len(self.sources) > 1 else None
         folder, saved = self.folder / (inside or ""), None
         paths = self.split.paths() if isinstance(self.split, ImageSplit) else None
@@ -217,7 +226,7 @@ class EvaluationRun:
         )
 
     def _loader(self, classifier: Classifier, split: ImageSplit | StreamSplit) -> Any:
-        # A stream is read in the process itself unless asked: each worker would open connections of its own.
+        # By default a stream is read without workers, as each of them would open its own connections.
         in_memory = not isinstance(split, ImageSplit) or split.pixels is not None
         inference, accelerator = self.options.inference, self.accelerator
         workers = loading_workers(inference.workers, in_memory, accelerator.device)
@@ -235,8 +244,8 @@ class EvaluationRun:
         trained = None if source.results is None else source.results.class_counts
         if wanted.logit_adjustment is not None and trained not in (None, self.data_counts, self.data.class_counts):
             notes.append(
-                f"{source.name} was trained with other numbers of images in each class than this data has; its logits "
-                "are adjusted for those of the data."
+                f"{source.name} was trained with other class counts than this data has; its logits are adjusted for "
+                "the class counts of the data."
             )
         if not wanted.searches or self.val is None:
             return corrections, corrections.describe(), notes
@@ -257,8 +266,8 @@ class EvaluationRun:
         held_out, why = was_held_out(source.results, self.data)
         if not held_out:
             notes.append(
-                f"{source.name} may have been trained on the held-out images that the search used ({why}), which draws "
-                "the values chosen towards 0."
+                f"{source.name} may have been trained on the held-out images that the search used ({why}); then the "
+                "chosen values are too close to 0."
             )
         posthoc["search"] = {
             "score": "balanced_accuracy",
@@ -274,7 +283,7 @@ class EvaluationRun:
     def _temperature(
         self, corrections: Corrections, logits: Floats, labels: Labels
     ) -> tuple[Corrections, dict[str, Any], str | None]:
-        """The corrections with the temperature fitted, its description, and why it is 1 where it was not fitted."""
+        """The corrections with a fitted temperature, its description, and the reason where it could not be fitted."""
         corrected = corrections(torch.from_numpy(logits)).numpy()
         counts = self.split.class_counts if isinstance(self.split, ImageSplit) else None
         temperature, weighting, reason = learn_temperature(corrected, labels, counts)
@@ -282,7 +291,7 @@ class EvaluationRun:
         return replace(corrections, temperature=value), {"value": value, "weighting": weighting}, reason
 
     def finish(self) -> list[EvaluationResults]:
-        """Write the comparison of several models, and print the table."""
+        """Write the comparison of several models, print the table, and return the results of all models."""
         if self.accelerator.is_main_process:
             if len(self.results) > 1:
                 with self.output.writing() as folder, disk_errors(self.folder):
@@ -301,7 +310,7 @@ class EvaluationRun:
 
 
 def evaluate_models(options: EvaluateOptions) -> list[EvaluationResults]:
-    """Run a whole evaluation: describe, score each model, compare."""
+    """Run a whole `EvaluationRun`: describe, score each model, compare."""
     run = EvaluationRun(options)
     run.describe()
     for name, classifier in run.models():

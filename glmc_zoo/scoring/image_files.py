@@ -1,4 +1,4 @@
-"""Image files to classify, read batch by batch; a file that cannot be read gets a reason instead of an image."""
+"""A data set of image files to classify. A file that cannot be read gives the reason instead of an image."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,23 +19,27 @@ FileBatch = tuple[Tensor, list[int], list[tuple[int, str]]]
 
 @dataclass
 class ImageFiles(Dataset[FileBatch]):
-    """Batches ``(uint8 images that can be read, their positions, [(position, reason) of the others])``."""
+    """Reads image files in batches ``(images, positions, problems)``.
+
+    ``images`` are the readable ones, uint8 (B, 3, H, W), at ``positions`` in ``files``; ``problems`` has the position
+    and the reason of each file that cannot be read.
+    """
 
     files: Sequence[Path]
     transform: Callable[[Any], Tensor]
-    """From PIL RGB images to uint8 (B, 3, H, W)."""
+    """From a list of PIL RGB images to uint8 (B, 3, H, W)."""
     intensity: Intensity | None = None
-    """The range of images of more than 8 bits that the model was trained with."""
+    """The intensity range that the model was trained with, for images of more than 8 bits."""
 
     def __len__(self) -> int:
         return len(self.files)
 
     def sample(self) -> Tensor:
-        """What one image adds to a batch; its content means nothing."""
+        """A batch of one blank image, which shows the shape of a batch."""
         return self.transform([Image.new("RGB", (8, 8))])
 
     def __getitems__(self, positions: Sequence[int]) -> FileBatch:
-        """The batch of these files."""
+        """The batch of the files at these positions."""
         good, images, bad = [], [], []
         for position in positions:
             try:
@@ -43,12 +47,12 @@ class ImageFiles(Dataset[FileBatch]):
                 good.append(position)
             except UnreadableImage as error:
                 bad.append((position, str(error)))
-        # Where nothing can be read, the empty batch has the shape of the others.
+        # An empty batch has the shape of the others.
         batch = torch.cat(images) if images else self.sample()[:0]
         return batch, good, bad
 
     def _read(self, path: Path) -> Tensor:
-        """One image, transformed by itself: its pixels before that are not kept, and what it lacks harms no other."""
+        """One transformed image. Images are transformed one by one to save memory, and so that errors stay separate."""
         image = read_image(str(path), self.intensity)
         try:
             return self.transform([image])

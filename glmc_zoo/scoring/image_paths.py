@@ -1,4 +1,4 @@
-"""Which images to classify: files, folders, CSV files that list images, and patterns."""
+"""Finds the images to classify: files, folders, CSV files that list images, and patterns."""
 
 import glob
 import os
@@ -23,35 +23,42 @@ EMPTY_CELL = "without a path"
 
 @dataclass
 class FoundImages:
-    """The images that were asked for, each once, and what was left out of folders, patterns and lists."""
+    """The images to classify, each once, and the files that were left out of folders, patterns and lists."""
 
     files: list[Path] = field(default_factory=list)
-    """Names may hold bytes that are not UTF-8, as Python's surrogate escapes."""
+    """Paths of the images. Bytes that are not UTF-8 are surrogate escapes."""
     left_out: LeftOut = field(default_factory=LeftOut)
 
     def left_out_line(self) -> str:
-        """Such as ``left out: 3 hidden (.a, .b, ...); 1 not an image (c.txt)``; empty where nothing is left out."""
+        """A line like ``left out: 3 hidden (.a, .b, ...); 1 not an image (c.txt)``; empty where nothing is left out."""
         return f"left out: {text}" if (text := self.left_out.text) else ""
 
 
 def find_images(paths: Iterable[str], *, follow_links: bool = False) -> FoundImages:
-    """Image files, in the order of ``paths``.
+    """Find image files, in the order of ``paths``.
 
-    A file is taken as it is, even if it is not an image. A folder gives the images below it, sorted. A CSV file gives
-    the paths in its column `PATH_NAMES`, or in its first, relative to its own folder. A pattern with ``*``, ``?`` or
-    ``[`` gives the files and folders that match it, sorted; ``**`` stands for any number of folders.
+    - A file is taken as it is, even if it is not an image.
+    - A folder stands for the images below it, sorted.
+    - A CSV file stands for the paths in its column of paths (`PATH_NAMES`), or in its first column, relative to the
+      folder of the CSV file.
+    - A pattern with ``*``, ``?`` or ``[`` stands for the files and folders that match it, sorted; ``**`` matches any
+      number of folders.
+
+    Args:
+        paths: The values of ``images=``.
+        follow_links: Whether to follow links to folders.
 
     Raises:
         UserError: A path does not exist, a pattern matches nothing, a CSV file cannot be read, or no image is found.
     """
-    given, finder = list(paths), _Finder(follow_links)
-    for name in given:
+    names, finder = list(paths), _Finder(follow_links)
+    for name in names:
         finder.add(name)
     if not finder.images.files:
-        rest = f"; {left_out}" if (left_out := finder.images.left_out_line()) else ""
+        rest = f" ({left_out})" if (left_out := finder.images.left_out_line()) else ""
         raise UserError(
-            f"No image was found in {', '.join(map(escaped, given))}: give image files, such as .jpg, .png or .tif, or "
-            f"folders that hold some{rest}."
+            f"No image was found in {', '.join(map(escaped, names))}{rest}: give image files, such as .jpg, .png or "
+            ".tif, or folders that contain some."
         )
     return finder.images
 
@@ -64,9 +71,9 @@ class _Finder:
         self.real_folders: dict[str, str] = {}
 
     def add(self, name: str) -> None:
-        """Add what one value of the option stands for."""
+        """Add the images of one value of the option."""
         path = _existing(Path(name).expanduser())
-        if os.path.isdir(path):  # unlike Path's own test, this takes names of any length
+        if os.path.isdir(path):  # unlike `Path.is_dir`, this takes names of any length
             self._add_folder(path)
         elif os.path.lexists(path):
             self._add_file(path)
@@ -74,7 +81,7 @@ class _Finder:
             self._add_pattern(str(path), name)
         else:
             raise UserError(
-                f"images={escaped(name)!r} does not exist: give image files, folders that hold some, CSV files that "
+                f"images={escaped(name)!r} does not exist: give image files, folders that contain some, CSV files that "
                 "list some, or patterns such as 'images/*.png'."
             )
 
@@ -85,7 +92,7 @@ class _Finder:
             self._add_all([path])
 
     def _add_folder(self, folder: Path, keep: Callable[[list[str]], bool] = bool) -> int:
-        """Add the images below a folder whose relative path, in parts, ``keep`` accepts; return how many."""
+        """Add the images below a folder, and return their number; ``keep`` selects them by the parts of their path."""
         walk = walk_images(folder, follow_links=self.follow_links)
         self.images.left_out.update(walk.left_out, "" if folder == Path() else folder.as_posix())
         inside = [
@@ -102,7 +109,7 @@ class _Finder:
         if "**" in parts:
             start = parts.index("**")
             top = str(Path(*parts[:start]))
-            # The walk visits each folder once, whatever links lead back to it.
+            # The walk visits each folder once, even where links lead back to it.
             folders = sorted(filter(os.path.isdir, glob.glob(top) if glob.has_magic(top) else [top]))
             keep = partial(_matches_any, pattern=parts[start:])
             matches = sum(self._add_folder(Path(folder), keep) for folder in folders)
@@ -118,7 +125,7 @@ class _Finder:
             )
 
     def _add_match(self, path: Path, pattern: Sequence[str]) -> None:
-        """Add a file or folder that matches a pattern; what the pattern did not ask for by name may be left out."""
+        """Add a file or folder that matches a pattern; what is not an image is left out unless the pattern names it."""
         wanted_list = pattern[-1].lower().endswith(".csv")
         helpers = [part for part in path.parts if part not in pattern and unwanted(part) == HELPER]
         reason = None
@@ -149,13 +156,13 @@ class _Finder:
 
 
 def _existing(path: Path) -> Path:
-    """The path in the Unicode form that exists, or as it is."""
+    """The path in the Unicode normal form that exists on disk; unchanged where none exists."""
     forms = map(Path, spellings(os.fspath(path)))
     return path if os.path.lexists(path) else next((form for form in forms if os.path.lexists(form)), path)
 
 
 def _matches_any(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Whether a file, or a folder that holds it, matches a pattern; both in parts."""
+    """Whether a file, or a folder that contains it, matches a pattern; both are given in parts."""
     return any(_matches(parts[:end], pattern) for end in range(1, len(parts) + 1))
 
 
@@ -168,7 +175,7 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 
 
 def _listed_images(table: Path, left_out: LeftOut) -> list[Path]:
-    """The images that a CSV file lists, relative to the file's folder, found as those of a list to train on are."""
+    """The images that a CSV file lists, relative to its folder; paths are read as in a list of training images."""
     try:
         text = table.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
@@ -186,13 +193,13 @@ def _listed_images(table: Path, left_out: LeftOut) -> list[Path]:
         if not cell.strip():
             left_out.add(EMPTY_CELL, f"{table} row {number}")
             continue
-        # One that does not exist has a row in the output that says so.
+        # A file that does not exist is kept: the output reports it as unreadable.
         paths.append(table.parent / (finder.find(cell) or cell.replace("\\", "/")))
     return paths
 
 
 def _path_column(table: Path, rows: list[tuple[int, list[str]]]) -> tuple[int, list[tuple[int, list[str]]]]:
-    """Index of the column of paths, and the rows without the head."""
+    """Index of the column of paths, and the rows without the header."""
     head = [column_key(cell) for cell in rows[0][1]]
     column = next((head.index(name) for name in PATH_NAMES if name in head), None)
     if column is not None:

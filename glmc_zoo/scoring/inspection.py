@@ -1,4 +1,4 @@
-"""The inspection of a data set, ``glmc-zoo inspect``: in full on the screen, and as a page with a few of its images."""
+"""The command ``glmc-zoo inspect``: describes a data set on the screen, and on a page with some of its images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,22 +29,27 @@ _PAIRS_SHOWN = 5  # on the screen
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What a data set holds, as `glmc_zoo.inspect` returns it."""
+    """The content of a data set, as `glmc_zoo.inspect` returns it."""
 
     name: str
+    """Name of the data set."""
     inventory: Inventory
+    """Layout, splits, and the files that were left out."""
     class_names: list[str]
     class_counts: dict[str, list[int]]
-    """Images of each class, by split: ``train``, ``validation`` and ``test``, those that exist."""
+    """Number of images of each class, by split: those of ``train``, ``validation`` and ``test`` that exist."""
     thresholds: Thresholds
+    """Thresholds of the shot groups."""
     groups: list[str] | None
     """Shot group of each class; ``None`` without a training split."""
     images: ImageFacts
+    """Formats, modes and sizes of the images."""
     near_duplicates: int | None
-    """Pairs of images that look alike; ``None`` where they were not looked for."""
+    """Number of pairs of images that look alike; ``None`` where they were not searched."""
     near_duplicate_examples: list[str]
-    """Up to fifty, as ``file = file (2 bits differ)``, the nearest first."""
+    """Up to fifty such pairs, as ``file = file (2 bits differ)``, the most similar first."""
     notes: list[str]
+    """Notes on the data, a sentence each."""
     refusal: str | None
     """Why training would refuse the data set, in one sentence; ``None`` where it would not."""
     page: Path
@@ -52,12 +57,12 @@ class Inspection:
 
     @property
     def order(self) -> list[int]:
-        """The classes by the number of their images, those with the most first: in training where there is a split."""
+        """The classes in the order of their images, the largest first, in the training split or else the first one."""
         counts = self.class_counts.get("train") or next(iter(self.class_counts.values()))
         return sorted(range(len(counts)), key=lambda label: -counts[label])
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the images of each class in each split."""
+        """The table that a notebook shows: images of each class in each split."""
         rows = [
             [self.class_names[label], *(f"{counts[label]:,}" for counts in self.class_counts.values())]
             for label in self.order
@@ -66,7 +71,7 @@ class Inspection:
 
 
 def inspect_data(options: InspectOptions) -> Inspection:
-    """Read a data set, print what it holds, and write the page.
+    """Read a data set, print its content, and write the page.
 
     Raises:
         UserError: The data set cannot be read, an option does not fit it, or the page exists or cannot be written.
@@ -83,7 +88,7 @@ def inspect_data(options: InspectOptions) -> Inspection:
 
 
 def _free_page(options: InspectionOptions) -> Path:
-    """The file that the page goes to; refused where it exists, before anything is read."""
+    """The file of the page; an existing file is refused before anything is read."""
     page = Path(options.output).expanduser()
     if page.is_dir() or page.suffix.lower() not in (".html", ".htm"):
         page = page / _PAGE
@@ -104,7 +109,9 @@ def _inspect(contents: DataContents, options: InspectOptions, page: Path) -> Ins
     if bits is not None:
         alike = near_duplicates(contents.splits, distance=bits, limit=_MOST_PAIRS)
         if alike.unreadable:
-            notes.append(f"Not searched for near-duplicates: {counted(alike.unreadable, 'image')} that cannot be read.")
+            notes.append(
+                f"The search for near-duplicates leaves out {counted(alike.unreadable, 'image')} that cannot be read."
+            )
     groups = None
     if train is not None:
         numbers = group_of_classes(train, many=thresholds.many, few=thresholds.few)
@@ -136,7 +143,7 @@ def _group_note(class_counts: list[int] | None, shots: ShotOptions) -> list[str]
 
 
 def inspection_lines(inspection: Inspection) -> list[str]:
-    """The inspection for the screen."""
+    """The lines of the inspection for the screen."""
     inventory = inspection.inventory
     lines = [f"data     {printable(inspection.name)}: {inventory.layout}, {inventory.classes:,} classes"]
     for split in inventory.splits:
@@ -147,9 +154,9 @@ def inspection_lines(inspection: Inspection) -> list[str]:
     lines += ["", *class_table(inspection).splitlines(), ""]
     if inventory.files_left_out:
         lines.append(f"left out {counted(inventory.files_left_out, 'file')}")
-    for one in inventory.left_out:
-        more = ", ..." if one.files > len(one.examples) else ""
-        lines.append(printable(f"         {one.files:,} {one.reason}: {', '.join(one.examples)}{more}"))
+    for group in inventory.left_out:
+        more = ", ..." if group.files > len(group.examples) else ""
+        lines.append(printable(f"         {group.files:,} {group.reason}: {', '.join(group.examples)}{more}"))
     lines += [f"note: {printable(as_shown(note))}" for note in inspection.notes]
     if inspection.refusal is not None:
         lines.append(f"training would refuse this data set: {printable(as_shown(inspection.refusal))}")
@@ -157,7 +164,7 @@ def inspection_lines(inspection: Inspection) -> list[str]:
 
 
 def class_table(inspection: Inspection) -> str:
-    """Name, images in each split and shot group of each class, the largest class first."""
+    """The table of the classes for the screen: name, images in each split and shot group, the largest class first."""
     rows = [["class", *inspection.class_counts, *([] if inspection.groups is None else ["shot group"])]]
     for label in inspection.order:
         numbers = [f"{counts[label]:,}" for counts in inspection.class_counts.values()]
@@ -167,9 +174,9 @@ def class_table(inspection: Inspection) -> str:
 
 
 def image_lines(inspection: Inspection, pairs: int = _PAIRS_SHOWN) -> list[tuple[str, str]]:
-    """Formats, sizes, modes, groups and duplicates, and ``pairs`` that look alike: a heading and a fact each."""
+    """Headings and facts about the images: formats, modes, sizes, groups, duplicates and ``pairs`` that look alike."""
     images, inventory = inspection.images, inspection.inventory
-    read = f" (headers of {images.images:,} of {images.of:,} images)" if images.images < images.of else ""
+    read = f" (headers of {images.images:,} of {images.total:,} images)" if images.images < images.total else ""
     lines = [("formats", f"{_numbers(images.formats)}{read}"), ("modes", _numbers(images.modes))]
     if images.widths is not None and images.heights is not None:
         width, height = (f"{low} to {high} (median {middle})" for low, middle, high in (images.widths, images.heights))

@@ -1,4 +1,4 @@
-"""The page of an inspection: one HTML file without any other resource."""
+"""The page of an inspection: one HTML file that needs no other file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,20 @@ from glmc_zoo.scoring.page.html import html_environment
 if TYPE_CHECKING:
     from glmc_zoo.scoring.inspection import Inspection
 
-_CHART = (1000, 240)  # units of the drawing
+_CHART = (1000, 240)  # width and height in units of the SVG
 
 
 def write_page(path: Path, inspection: Inspection, thumbnails: dict[int, list[Thumbnail]]) -> None:
-    """Write the page, whole or not at all; `UserError` where it cannot be written."""
+    """Write the page, completely or not at all.
+
+    Args:
+        path: The HTML file.
+        inspection: The inspection.
+        thumbnails: Example images of each class, by class.
+
+    Raises:
+        UserError: The page cannot be written.
+    """
     text = render_page(inspection, thumbnails)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,7 +37,7 @@ def write_page(path: Path, inspection: Inspection, thumbnails: dict[int, list[Th
 
 
 def render_page(inspection: Inspection, thumbnails: dict[int, list[Thumbnail]]) -> str:
-    """The page as text; names of classes and files, which anybody may have written, are escaped."""
+    """The page as text. Names of classes and files are escaped, as they may come from anybody."""
     from glmc_zoo.scoring.inspection import image_lines
 
     template = html_environment().get_template("inspection.html.jinja")
@@ -47,7 +56,7 @@ def render_page(inspection: Inspection, thumbnails: dict[int, list[Thumbnail]]) 
                 "name": names[label],
                 "counts": [counts[label] for counts in inspection.class_counts.values()],
                 "group": None if inspection.groups is None else inspection.groups[label],
-                "images": [{"name": one.name, "source": one.source} for one in thumbnails.get(label, [])],
+                "images": [{"name": image.name, "source": image.source} for image in thumbnails.get(label, [])],
             }
             for label in order
         ],
@@ -56,7 +65,7 @@ def render_page(inspection: Inspection, thumbnails: dict[int, list[Thumbnail]]) 
 
 
 def _bars(inspection: Inspection) -> list[dict[str, Any]]:
-    """A bar for each class, the largest first; its height is logarithmic, so that rare classes can be seen."""
+    """A bar for each class, the largest class first, with a logarithmic height so that rare classes are visible."""
     split = "train" if "train" in inspection.class_counts else next(iter(inspection.class_counts))
     counts, order = inspection.class_counts[split], inspection.order
     largest = max([1, *counts])

@@ -1,4 +1,4 @@
-"""Images of more than 8 bits as a model saw them in its training."""
+"""Images of more than 8 bits, read with the intensity range of a model's training."""
 
 from glmc_zoo.data import ImageSplit, StreamSplit
 from glmc_zoo.data.options import DataOptions
@@ -9,7 +9,7 @@ from glmc_zoo.hub import ModelSource
 def as_trained(
     split: ImageSplit | StreamSplit, source: ModelSource, options: DataOptions
 ) -> tuple[ImageSplit | StreamSplit, list[str]]:
-    """The split in the range of intensity that a model was trained with, unless the user gives one; and a note."""
+    """The split, read with the intensity range of the model's training unless the user gives one, and notes on that."""
     trained = trained_intensity(source)
     if trained is None or options.intensity_range is not None:
         return split, []
@@ -18,5 +18,5 @@ def as_trained(
 
 
 def trained_intensity(source: ModelSource) -> Intensity | None:
-    """The range that a model was trained with; ``None`` where its images had 8 bits, or nothing is known."""
+    """The intensity range of a model's training; ``None`` for images of 8 bits, and where it is not known."""
     return None if source.results is None else Intensity.of(source.results.data)

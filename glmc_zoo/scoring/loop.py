@@ -1,4 +1,4 @@
-"""One pass over a split: counts for the scores and, where asked for, a row for each image."""
+"""The scoring loop: one pass over a split counts the scores, and optionally collects a row for each image."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,25 +18,26 @@ from glmc_zoo.scoring.model import Classifier, logit_batches
 
 @dataclass(frozen=True)
 class Predictions:
-    """One row for each image, as arrays of equal length."""
+    """The predictions of N images, as arrays of length N."""
 
     index: NDArray[np.int64]
-    """Position in the split."""
+    """Position of the image in the split."""
     label: NDArray[np.int64]
+    """True class."""
     top: NDArray[np.int64]
-    """(N, min(5, C)): classes, the most probable first; among equals the lower class."""
+    """(N, min(5, C)): classes, the most probable first; of equally probable ones the lower index first."""
     probabilities: NDArray[np.float64]
-    """Probabilities of those classes."""
+    """Probabilities of the classes in ``top``."""
 
     @classmethod
     def from_batch(cls, index: Tensor, label: Tensor, logits: Tensor) -> "Predictions":
-        """Those of one batch of logits (B, C)."""
+        """The predictions of one batch of logits (B, C)."""
         top, probabilities = top_classes(logits, most=5)
         return cls(index.numpy(), label.numpy(), top.numpy(), probabilities.numpy())
 
     @classmethod
     def joined(cls, batches: Sequence["Predictions"]) -> "Predictions":
-        """Those of several batches, in the order of the split."""
+        """The predictions of several batches, in the order of the split."""
         columns = {name: np.concatenate([getattr(batch, name) for batch in batches]) for name in vars(batches[0])}
         order = np.argsort(columns["index"], kind="stable")
         return cls(**{name: column[order] for name, column in columns.items()})
@@ -44,28 +45,29 @@ class Predictions:
 
 def top_classes(logits: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """The ``most`` most probable classes of each row of logits (B, C), and their float64 probabilities, on the CPU."""
-    # Sorted in full: topk does not define which of equal logits comes first.
+    # A stable sort, because topk does not define the order of equal logits.
     order = torch.sort(logits, dim=1, descending=True, stable=True).indices[:, :most].cpu()
     return order, logits.cpu().double().softmax(dim=1).gather(1, order)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What one pass over a split gave, the same in every process."""
+    """The result of one pass over a split, the same in every process."""
 
     counts: ScoreCounts
     plain: ScoreCounts | None = None
-    """Without the correction, where there is one."""
+    """Counts without the correction; ``None`` where there is no correction."""
     predictions: Predictions | None = None
+    """A row for each image, if requested."""
     intervals: dict[str, list[float]] = field(default_factory=dict)
-    """For the scores, where asked for; see `score_intervals`."""
+    """95 % interval of each score, if requested; see `score_intervals`."""
     plain_intervals: dict[str, list[float]] = field(default_factory=dict)
     answers: Answers | None = None
-    """Where asked for, what a report shows."""
+    """Single images and class confusions for a report, if requested."""
     plain_answers: Answers | None = None
 
     def swapped(self) -> "Scored":
-        """The same with ``counts`` and ``plain`` exchanged, where the correction takes back what the model has."""
+        """The same with ``counts`` and ``plain`` exchanged, for a correction that undoes a part of the model."""
         assert self.plain is not None
         return replace(
             self, counts=self.plain, plain=self.counts, intervals=self.plain_intervals, plain_intervals=self.intervals,
@@ -74,7 +76,7 @@ class Scored:
 
 
 class _Pass:
-    """Counts of one pass with one set of logits, and what else of each image is wanted."""
+    """Collects counts, and optionally scores and answers of each image, for one set of logits of a pass."""
 
     def __init__(self, empty: ScoreCounts, *, keep_images: bool, answers: bool) -> None:
         self.counts, self.keep_images = empty + empty, keep_images
@@ -90,16 +92,16 @@ class _Pass:
             self._answers.update(positions.numpy(), images, pixels)
 
     def answers(self, accelerator: Accelerator) -> Answers | None:
-        """The answers of all processes, where they are wanted."""
+        """The answers of all processes; ``None`` where they were not requested."""
         return None if self._answers is None else self._answers.gathered(accelerator)
 
     def finish(self, accelerator: Accelerator, total: int | None) -> tuple[ScoreCounts, dict[str, list[float]]]:
-        """The counts of all processes, and the intervals, the same in each process."""
+        """The counts of all processes, and the intervals if requested; the same in each process."""
         counts = _summed(self.counts, accelerator, total)
         if not self.keep_images or not counts.total:
             return counts, {}
         positions, images = zip(*gather_object(self._rows), strict=True)
-        # In the order of the split, whatever the batches and processes: the intervals depend on it.
+        # In the order of the split, because the intervals depend on the order of the images.
         order = np.argsort(np.concatenate(positions), kind="stable")
         return counts, score_intervals(ImageScores.joined(list(images)).select(order), counts.groups)
 
@@ -118,17 +120,22 @@ def score_split(
     intervals: bool = False,
     answers: Literal["none", "positions", "pixels"] = "none",
 ) -> Scored:
-    """Score a whole split, each image once over all processes; the network is left in the mode that it was in.
+    """Score a whole split, each image once over all processes.
+
+    The training or evaluation mode of the network is restored at the end.
 
     Args:
-        loader: This process's share, batches of (uint8 images, classes, positions).
-        empty: Counts of no image, with classes and groups.
-        total: Images in the split, where the number is known; counts and predictions must add up to it.
-        select: From the model's logits to those of the data's classes.
-        correct: Correction of these logits.
-        keep_predictions: Also give a row for each image.
-        intervals: Also give the 95 % interval of each score.
-        answers: Also give what a report shows, with ``pixels`` as small JPEGs of a split that cannot be read again.
+        classifier: The model.
+        loader: Batches of (uint8 images, classes, positions): the share of this process.
+        empty: Counts without an image, with the classes and groups.
+        accelerator: The accelerator, for device, precision and processes.
+        total: Number of images in the split, to check the counts; ``None`` where it is not known.
+        select: Selects the logits of the data's classes from the model's logits.
+        correct: Corrects the selected logits; ``None`` for no correction.
+        keep_predictions: Whether to return a row for each image.
+        intervals: Whether to return the 95 % interval of each score.
+        answers: Whether to return the answers that a report shows: ``none``; ``positions`` for the positions of single
+            images; ``pixels`` also for small JPEGs, for a split that cannot be read again.
 
     Raises:
         RuntimeError: An image was missed or counted twice.
@@ -150,25 +157,25 @@ def score_split(
     predictions = _gathered(rows, total) if keep_predictions else None
     number = total if predictions is None else len(predictions.index)
     counts, spread = scored.finish(accelerator, number)
-    given = scored.answers(accelerator)
+    collected = scored.answers(accelerator)
     if correct is None:
-        return Scored(counts, None, predictions, spread, answers=given)
+        return Scored(counts, None, predictions, spread, answers=collected)
     plain_counts, plain_spread = plain.finish(accelerator, number)
-    return Scored(counts, plain_counts, predictions, spread, plain_spread, given, plain.answers(accelerator))
+    return Scored(counts, plain_counts, predictions, spread, plain_spread, collected, plain.answers(accelerator))
 
 
 def _gathered(rows: list[Predictions], total: int | None) -> Predictions:
-    """The rows of all processes; each image must be there once."""
+    """The rows of all processes; each image must be in them once."""
     predictions = Predictions.joined(gather_object(rows))
     number = len(predictions.index)
     if len(np.unique(predictions.index)) != number or total not in (None, number):
         raise RuntimeError(f"The evaluation gave {number} predictions for a split of {total} images.")
-    # The positions of a stream that several processes read have gaps.
+    # Positions are numbered again, because those of a stream have gaps where several processes read it.
     return replace(predictions, index=np.arange(number))
 
 
 def _summed(counts: ScoreCounts, accelerator: Accelerator, total: int | None) -> ScoreCounts:
-    """Counts of all processes together, the same in each; checked against ``total`` where it is known."""
+    """Sum of the counts of all processes, the same in each, and checked against ``total`` where that is known."""
     parts = [torch.from_numpy(part).to(accelerator.device) for part in (counts.integers(), counts.floats())]
     integers, floats = (accelerator.reduce(part, "sum").cpu().numpy() for part in parts)
     summed = counts.with_state(integers, floats)

@@ -1,4 +1,4 @@
-"""A trained model ready for images: the network on its device, its preprocessing, and its logits batch by batch."""
+"""A trained model that is ready for inference: network, preprocessing, and logits batch by batch."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,20 +21,22 @@ from glmc_zoo.screen import progress_bar
 
 @dataclass(frozen=True)
 class Classifier:
-    """A network on its device, and how images are made into its input."""
+    """A network on its device, with the preprocessing of its images."""
 
     network: nn.Module
     num_classes: int
     preprocessing: Preprocessing
+    """From images to uint8 (B, 3, H, W), on the CPU."""
     normalize: Normalize
+    """From uint8 to the float32 input of the network, on its device."""
     data_config: dict[str, Any]
-    """As timm resolves it: ``input_size``, ``mean``, ``std``, ``interpolation``, ``crop_pct``, ``crop_mode``."""
+    """timm's configuration: ``input_size``, ``mean``, ``std``, ``interpolation``, ``crop_pct``, ``crop_mode``."""
 
     @classmethod
     def of(
         cls, network: nn.Module, num_classes: int, data_config: dict[str, Any], device: torch.device
     ) -> "Classifier":
-        """The classifier of a network that is on ``device`` already."""
+        """The `Classifier` of a network that is on ``device`` already."""
         normalize = Normalize(data_config["mean"], data_config["std"]).to(device)
         return cls(network, num_classes, Preprocessing(data_config), normalize, data_config)
 
@@ -45,25 +47,32 @@ class Classifier:
 
 
 def load_classifier(source: ModelSource, device: torch.device, *, image_size: int | None = None) -> Classifier:
-    """Build a trained model and its preprocessing; ``image_size`` pixels a side replace its own.
+    """Build a trained model and its preprocessing.
+
+    Args:
+        source: The model.
+        device: Device of the network.
+        image_size: Side of the images in pixels; ``None`` for the model's own size.
 
     Raises:
-        UserError: Its weights cannot be read, it has no classifier, does not take colour images, or refuses the size.
+        UserError: The weights cannot be read, or the model has no classifier, does not take colour images, or refuses
+            the size.
     """
     sized = image_size is not None and source.config.get("fixed_input_size")
     options: dict[str, Any] = {"img_size": image_size} if sized else {}
     network: Any = source.create(**options).eval()
     if not getattr(network, "num_classes", 0):
-        raise UserError(f"Model {source.name} has no classifier, it is an encoder: give the model with its classifier.")
+        raise UserError(f"Model {source.name} is an encoder without a classifier: give a model with a classifier.")
     data_config = dict(resolve_model_data_config(network))
     channels = data_config["input_size"][0]
     if channels != 3:
         raise UserError(
-            f"Model {source.name} takes images of {channels} channels instead of colour images: give another model."
+            f"Model {source.name} takes images of {channels} channels, and images are read in colour: give a model "
+            "that takes 3 channels."
         )
     if image_size is not None:
         data_config["input_size"] = (3, image_size, image_size)
-    if data_config["interpolation"] == "random":  # of the training; timm cannot evaluate with it
+    if data_config["interpolation"] == "random":  # a setting for training, which timm cannot evaluate with
         data_config["interpolation"] = "bicubic"
     _probe(network, source.name, data_config["input_size"])
     return Classifier.of(network.to(device), int(network.num_classes), data_config, device)
@@ -71,7 +80,7 @@ def load_classifier(source: ModelSource, device: torch.device, *, image_size: in
 
 @torch.inference_mode()
 def _probe(network: Any, name: str, size: tuple[int, int, int]) -> None:
-    """Refuse a model that does not give one finite logit for each class of one image."""
+    """Try the model on one image, and refuse it unless it returns one finite logit for each class."""
     try:
         logits = network(torch.zeros(1, *size))
         shape = logits.shape
@@ -82,26 +91,34 @@ def _probe(network: Any, name: str, size: tuple[int, int, int]) -> None:
         ) from error
     if tuple(shape) != (1, network.num_classes):
         raise UserError(
-            f"Model {name} gives {tuple(shape)} for one image instead of one logit for each class: give another model."
+            f"Model {name} returns the shape {tuple(shape)} for one image instead of one logit for each of its "
+            f"{network.num_classes} classes: give another model."
         )
     if not logits.isfinite().all():
-        raise UserError(f"Model {name} gives logits that are not finite, so no score would mean anything.")
+        raise UserError(f"Model {name} returns logits that are not finite: give another model.")
 
 
 @torch.inference_mode()
 def logit_batches(
     classifier: Classifier, loader: Iterable[tuple[Tensor, Any, Any]], accelerator: Accelerator
 ) -> Iterator[tuple[Tensor, Any, Any]]:
-    """float32 logits (B, C) on the device, and the second and third entry of each batch of this process's share.
+    """Compute the logits of each batch of this process.
 
-    The network is in evaluation mode and not wrapped, because the processes' shares may differ in length.
+    Args:
+        classifier: Its network is in evaluation mode, and not wrapped for several processes, because their shares may
+            differ in length.
+        loader: Batches of uint8 images (B, 3, H, W) and two more entries.
+        accelerator: The accelerator, for device and precision.
+
+    Yields:
+        float32 logits (B, C) on the device, and the two other entries of the batch.
     """
-    total = length_hint(loader) or None  # a stream has no length
+    total = length_hint(loader) or None  # the length of a stream is not known
     with progress_bar(total=total, desc="scoring", unit="batch", main_process=accelerator.is_main_process) as bar:
         for images, second, third in local_batches(loader, accelerator):
             with accelerator.autocast():
                 pixels = classifier.normalize(images.to(accelerator.device, non_blocking=True))
-                # Not every network takes an empty batch.
+                # Some networks fail on an empty batch.
                 logits = classifier.network(pixels) if len(pixels) else pixels.new_zeros(0, classifier.num_classes)
             bar.update()
             yield logits.float(), second, third

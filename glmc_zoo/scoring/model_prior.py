@@ -1,7 +1,7 @@
-"""The class frequencies that a trained model's probabilities are for, derived from the results of its training.
+"""The prior of a trained model: the class frequencies that its probabilities are for, from the results of its training.
 
-A softmax trained on cross-entropy gives probabilities for the class frequencies of its training images. Balanced
-softmax takes these out, and weights in the loss multiply them. What is left is the model's own prior.
+A softmax classifier trained with cross-entropy gives probabilities for the class frequencies of its training images.
+Balanced softmax removes these frequencies, and class weights in the loss multiply them.
 """
 
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ Floats = NDArray[np.float64]
 
 
 def model_log_prior(results: RunResults | None) -> Floats | None:
-    """Logarithm of the class frequencies, ``(C,)``, that the probabilities of a model are for.
+    """Logarithm of the class frequencies that the probabilities of a model are for, ``(C,)``.
 
-    ``None`` where they are not known: without results of a training, for a method, loss or sampler of a plug-in, and
-    after a tau-normalisation.
+    It is ``None`` where they are not known: without results of a training, for a method, loss or sampler from a
+    plug-in, and after a tau-normalisation.
     """
     if results is None or results.class_counts is None:
         return None
@@ -46,7 +46,7 @@ def normalised(log_weights: Floats) -> Floats:
 
 
 def _of_second_stage(results: RunResults) -> Floats:
-    """Class-balanced weights multiply the frequencies of the images."""
+    """The log prior after a second stage: class frequencies of the images times the class-balanced weights."""
     counts, stage = results.class_counts or [], results.second_stage
     beta = 0.0 if stage is None else stage.beta
     weights: Floats = class_balanced_weights(counts, beta).double().numpy()
@@ -54,16 +54,17 @@ def _of_second_stage(results: RunResults) -> Floats:
 
 
 def _of_method(results: RunResults) -> Floats | None:
+    """The log prior after a training with the method of the results; ``None`` for a method that is not built in."""
     config, counts = results.config, results.class_counts or []
     loss = config.get("rebalanced_loss") if results.method == "glmc" else results.method
     if loss == "balanced_softmax":
-        # It takes out the frequencies that training saw, and prior_tau - 1 times those of the images.
+        # The loss removes the frequencies seen in training, and also prior_tau - 1 times those of the images.
         return (1.0 - _number(config, "prior_tau", 1.0)) * _log(counts)
     if results.method == "ce":
         return _log(counts)
     if results.method != "glmc" or config.get("sampler", "power") != "power":
         return None
-    # As seen by the re-balanced branch: shuffled images, mixed with partners that favour rare classes.
+    # The frequencies that the re-balanced branch sees: shuffled images, mixed with partners that favour rare classes.
     share = (1 - _number(config, "unmixed_share", 0.0)) / 2
     power = None if config.get("sampler_power") is None else _number(config, "sampler_power", 0.0)
     seen = seen_log_prior(counts, power, share=share).double().numpy()
@@ -76,10 +77,13 @@ def _of_method(results: RunResults) -> Floats | None:
 
 
 def _number(config: Mapping[str, Any], name: str, default: float) -> float:
-    """An option of the training; results that were written elsewhere may hold anything under its name."""
+    """An option of the training as a number; it is checked, because results may come from anybody."""
     value = config.get(name, default)
     if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > 1e3:
-        raise UserError(f"The results of the model have {name} {str(value)[:40]!r}: it must be a number up to 1,000.")
+        raise UserError(
+            f"The results of the model have {name} {str(value)[:40]!r}, and it must be a number up to 1,000: give "
+            "another model, or leave prior= out."
+        )
     return value
 
 

@@ -1,4 +1,4 @@
-"""The folder of an evaluation: locked by one process, with files that are written whole or not at all."""
+"""The folder of an evaluation: locked by one process, and with files that are complete or absent."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,39 +8,39 @@ from glmc_zoo.files import HOLDER_FILE, LOCK_FILE, check_folder, claim_folder, f
 from glmc_zoo.machine.lock import FolderLock, take_folder
 
 _STAGING = ".writing"
-# What an evaluation of one model writes at the top of its folder; the results come last.
+# Files of an evaluation of one model at the top of its folder. `results.json` is moved last.
 _FILES = ("plots", "report.html", "answers.json", "predictions.parquet", "per_class.csv", "results.json")
 _ADVICE = "choose another folder"
 
 
 class EvaluationFolder:
-    """Where an evaluation writes, by its main process alone: files are made in a folder of their own and moved."""
+    """The folder of an evaluation. Only the main process uses it. Files are written to a subfolder and then moved."""
 
     def __init__(self) -> None:
         self.path = Path()
         self._lock: FolderLock | None = None
 
     def claim(self, output_dir: str | None, names: list[str]) -> Path:
-        """Make and lock the folder ``output_dir``, or a fresh one for models of these names below ``runs/``.
+        """Make and lock the folder ``output_dir``, or a fresh folder in ``runs/`` for models with these names.
 
-        What an evaluation that was killed left half-written is removed.
+        Incomplete files of a killed evaluation are removed.
 
         Raises:
-            UserError: It holds files, it cannot be written, or another process uses it.
+            UserError: The folder holds files, cannot be written, or is used by another process.
         """
         name = names[0] if len(names) == 1 else f"{len(names)}-models"
         self.path = fresh_folder(Path("runs") / f"eval-{name}") if output_dir is None else Path(output_dir)
-        if not _is_left(self.path):
+        if not _is_abandoned(self.path):
             claim_folder(self.path, _ADVICE)
         self._lock = take_folder(self.path)
-        if _is_left(self.path):
-            _remove([self.path / left for left in (*_FILES, _STAGING)])  # the sign that they are left goes last
-        check_folder(self.path, _ADVICE)  # another evaluation may have been in it until now
+        if _is_abandoned(self.path):
+            _remove([self.path / name for name in (*_FILES, _STAGING)])  # last the one that marks it as abandoned
+        check_folder(self.path, _ADVICE)  # again, because another evaluation may have held the lock until now
         return self.path
 
     @contextmanager
     def writing(self, name: str | None = None) -> Iterator[Path]:
-        """A folder whose content becomes the folder ``name``, or is moved to the top, when the block succeeds."""
+        """A temporary folder. After the block it is renamed to ``name``; without a name its files move to the top."""
         staging, moved = self.path / _STAGING, list[Path]()
         staging.mkdir()
         try:
@@ -58,13 +58,13 @@ class EvaluationFolder:
             raise
 
     def release(self) -> None:
-        """Let other processes use the folder."""
+        """Release the lock, so that other processes can use the folder."""
         if self._lock is not None:
             self._lock.release()
 
 
-def _is_left(folder: Path) -> bool:
-    """Whether a folder holds nothing but what an evaluation that was killed left of one model."""
+def _is_abandoned(folder: Path) -> bool:
+    """Whether a folder holds only files of a killed evaluation of one model."""
     if (folder / _STAGING).is_symlink() or not (folder / _STAGING).is_dir():
         return False
     return {path.name for path in folder.iterdir()} <= {_STAGING, LOCK_FILE, HOLDER_FILE, *_FILES}

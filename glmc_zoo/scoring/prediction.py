@@ -1,4 +1,4 @@
-"""From image files to labels with probabilities: find, read, classify, tabulate."""
+"""The command ``glmc-zoo predict``: finds and reads image files, classifies them, and writes a table."""
 
 import math
 import sys
@@ -42,17 +42,17 @@ from glmc_zoo.screen import say
 from glmc_zoo.text import escaped, printable
 
 Batch = tuple[Tensor, list[int], list[tuple[int, str]]]
-"""Logits (B, C), the positions of their images, and what could not be read: positions with reasons."""
+"""Logits (B, C), the positions of their images, and the position and reason of each file that cannot be read."""
 
 _MOST_SHOWN = 10
 
 
 class PredictionRun:
-    """Images classified by one model; `recipes/predict.py` shows its use.
+    """Classifies images with one model; `recipes/predict.py` shows its use.
 
     Args:
-        options: With ``output=None``, nothing is written.
-        fresh_output: Number the output file where it exists already, instead of refusing it.
+        options: The options; with ``output=None`` no file is written.
+        fresh_output: Whether to add a number to the name of an output file that exists already, instead of refusing it.
 
     Raises:
         UserError: Model, images or output file do not fit; nothing already on disk is touched.
@@ -67,7 +67,7 @@ class PredictionRun:
                 options = replace(options, output=str(output))
             on_main_process(self.accelerator, lambda: check_output(output, overwrite=options.overwrite))
         self.options = options
-        # One process looks: what the others find may have changed since.
+        # Only one process looks for images, because the files may change in between.
         images = on_main_process(
             self.accelerator, lambda: find_images(options.images, follow_links=options.follow_links)
         )
@@ -81,7 +81,7 @@ class PredictionRun:
         self.unreadable: list[Prediction] = []
 
     def describe(self) -> None:
-        """Print what is about to be classified by what, and what was left out."""
+        """Print the model, the number of images, and the files that were left out."""
         _, height, width = self.classifier.data_config["input_size"]
         heading = f"{self.options.model}: {len(self.labels)} classes, {height} x {width} pixels"
         say(printable(f"{heading}; {len(self.files)} images"), main_process=self.accelerator.is_local_main_process)
@@ -89,11 +89,13 @@ class PredictionRun:
             say(printable(self.left_out), main_process=self.accelerator.is_local_main_process)
 
     def predict(self) -> list[Prediction]:
-        """Classify every image once, over all processes; the same in each.
+        """Classify every image once over all processes, and write the rows.
 
-        Rows are written as they come, but with ``prior="estimate"`` and ``rank_for_labelling`` only after all images
-        were seen; the latter gives the images by rank. A file that cannot be read has no labels and a ``problem``; with
-        ``skip_bad_images`` it is left out.
+        Rows are written batch by batch; with ``prior="estimate"`` or ``rank_for_labelling`` only after the last image.
+
+        Returns:
+            The predictions, the same in each process, in the order of the images or by rank. A file that cannot be read
+            has no labels and a ``problem``; with ``skip_bad_images`` it is left out.
 
         Raises:
             UserError: The rows cannot be written, a process that loads images was lost, or no image can be read.
@@ -112,17 +114,19 @@ class PredictionRun:
             if files is not None and (line := files.stop()):
                 print(printable(line), file=sys.stderr)
             raise
-        self.unreadable = [one for one in predictions if one.problem is not None]
+        self.unreadable = [prediction for prediction in predictions if prediction.problem is not None]
         if len(self.unreadable) == len(predictions):
             first = self.unreadable[0]
             raise UserError(
-                f"No image can be read, such as {escaped(first.file)} ({first.problem}){self._reasons()}: check that "
-                "the files are images."
+                f"None of the images can be read; the first is {escaped(first.file)} ({first.problem})"
+                f"{self._reasons()}: check that the files are images."
             )
-        return [one for one in predictions if one.problem is None or not self.options.skip_bad_images]
+        return [
+            prediction for prediction in predictions if prediction.problem is None or not self.options.skip_bad_images
+        ]
 
     def _batches(self) -> Iterator[Batch]:
-        """The batches of this process, with the class frequencies of all images where they are to be estimated."""
+        """The batches of this process. With ``prior="estimate"`` the class frequencies are estimated before them."""
         classifier = self.classifier if self.ranking is None else self.ranking.classifier
         batches: Iterator[Batch] = logit_batches(classifier, self._loader(), self.accelerator)
         if self.ranking is not None:
@@ -141,11 +145,11 @@ class PredictionRun:
         return opened[0] if opened else None
 
     def _on_main(self, files: PredictionFiles | None, function: Callable[[PredictionFiles], None]) -> None:
-        """Call ``function`` in the main process, with its files if there are any; its error is raised in all."""
+        """Call ``function`` with the files, in the main process; an error is raised in all processes."""
         on_main_process(self.accelerator, lambda: None if files is None else function(files))
 
     def _with_estimate(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The batches, once all were seen and their class frequencies were estimated; the table is printed."""
+        """Read all batches, estimate the class frequencies of their images, print them, and return the batches."""
         stored, fault = list[Batch](), None
         try:
             stored = [(logits.cpu(), positions, bad) for logits, positions, bad in batches]
@@ -167,9 +171,9 @@ class PredictionRun:
         return iter(stored)
 
     def _steps(self, batches: Iterator[Batch]) -> Iterator[list[Prediction]]:
-        """The predictions of each step of all processes, in the order of the images.
+        """The predictions of each step, gathered from all processes, in the order of the images.
 
-        In a step the processes read images that lie side by side, so that their rows can be written in order at once.
+        In one step the processes read neighbouring images, so that the rows of a step can be written in order.
         """
         images = self.accelerator.num_processes * self.options.batch_size
         for _ in range(math.ceil(len(self.files) / images)):
@@ -186,12 +190,14 @@ class PredictionRun:
             shares = gather_object([(rows, fault)])
             if faults := [fault for _, fault in shares if fault is not None]:
                 raise UserError(faults[0])
-            yield [one for _, one in sorted((row for rows, _ in shares for row in rows), key=itemgetter(0))]
+            yield [
+                prediction for _, prediction in sorted((row for rows, _ in shares for row in rows), key=itemgetter(0))
+            ]
 
     def _classified(
         self, logits: Tensor, positions: list[int], bad: list[tuple[int, str]]
     ) -> list[tuple[int, Prediction]]:
-        """The predictions of one batch by position."""
+        """The predictions of one batch, each with its position."""
         rows = [(i, Prediction(str(self.files[i]), [], [], printable(reason))) for i, reason in bad]
         worth: Sequence[tuple[float | None, float | None]] = [(None, None)] * len(positions)
         if self.ranking is not None:
@@ -199,46 +205,46 @@ class PredictionRun:
         answers = self.decision.top(logits, self.options.top)
         for i, top, shares, sure, (uncertainty, rarity) in zip(positions, *answers, worth, strict=True):
             labels = [self.labels[label] for label in top]
-            one = Prediction(str(self.files[i]), labels, shares, sure=sure, uncertainty=uncertainty, rarity=rarity)
-            rows.append((i, one))
+            file = str(self.files[i])
+            rows.append((i, Prediction(file, labels, shares, sure=sure, uncertainty=uncertainty, rarity=rarity)))
         return rows
 
     def _loader(self) -> DataLoader[Any]:
         options = self.options
         dataset = ImageFiles(self.files, self.classifier.preprocessing, self.intensity)
         share = range(self.accelerator.process_index, len(self.files), self.accelerator.num_processes)
-        # A single batch is read at once: there is no other to read beside it.
+        # Workers would not help with a single batch.
         workers = loading_workers(options.workers, len(share) <= options.batch_size, self.accelerator.device)
         return batch_loader(dataset, share, options.batch_size, workers)
 
     def _reasons(self) -> str:
-        """Where the reasons are, for the end of a line."""
+        """The end of a line that says where the reasons are written; empty where they are not."""
         options = self.options
         if not self.unreadable or options.output is None or options.skip_bad_images:
             return ""
         return f"; the reasons are in {printable(str(problems_path(Path(options.output))))}"
 
     def finish(self, predictions: Sequence[Prediction]) -> None:
-        """Print the table, and which files could not be read."""
+        """Print the table, and the files that cannot be read."""
         if not self.accelerator.is_main_process:
             return
-        good = [one for one in predictions if one.problem is None]
+        good = [prediction for prediction in predictions if prediction.problem is None]
         print(prediction_table(good))
-        for one in self.unreadable[:_MOST_SHOWN]:
-            print(printable(f"not read  {one.file} ({one.problem})"))
+        for unreadable in self.unreadable[:_MOST_SHOWN]:
+            print(printable(f"not read  {unreadable.file} ({unreadable.problem})"))
         if len(self.unreadable) > _MOST_SHOWN:
             print(f"not read  {len(self.unreadable) - _MOST_SHOWN} more")
         if self.ranking is not None:
-            clusters = len({one.cluster for one in good})
-            print(f"ordered by what would help rare classes most once labelled; {clusters} clusters of similar images")
+            clusters = len({prediction.cluster for prediction in good})
+            print(f"ordered by how much a label would help rare classes; {clusters} clusters of similar images")
         where = "" if self.options.output is None else f" in {printable(self.options.output)}"
-        unsure = sum(not one.sure for one in good)
+        unsure = sum(not prediction.sure for prediction in good)
         counted = "" if self.decision.thresholds is None else f", {unsure} of them unsure"
         print(f"{len(good)} images{where}{counted}, {len(self.unreadable)} could not be read{self._reasons()}")
 
 
 def predict_images(options: PredictOptions, *, fresh_output: bool = False) -> list[Prediction]:
-    """Run a whole prediction: describe, classify, write; see `PredictionRun`."""
+    """Run a whole `PredictionRun`: describe, classify, write."""
     run = PredictionRun(options, fresh_output=fresh_output)
     run.describe()
     predictions = run.predict()
@@ -247,7 +253,7 @@ def predict_images(options: PredictOptions, *, fresh_output: bool = False) -> li
 
 
 def class_labels(source: ModelSource, network: nn.Module, num_classes: int) -> list[str]:
-    """Name of each class: the model's own, ImageNet's where timm knows them, else ``class 0`` and so on."""
+    """Name of each class: from the model, or from ImageNet where timm knows its subset, else ``class 0`` and so on."""
     if source.class_names is not None:
         return source.class_names
     subset = infer_imagenet_subset(network) if source.kind == "timm" else None
@@ -258,13 +264,13 @@ def class_labels(source: ModelSource, network: nn.Module, num_classes: int) -> l
 
 
 def prediction_table(predictions: Sequence[Prediction], *, most: int = 50) -> str:
-    """File, label, probability and runners-up of each image, for the screen; ``most`` images at most."""
+    """The table for the screen: file, label, probability and runners-up of at most ``most`` images."""
     rows = [("file", "label", "probability", "runners-up")]
-    for one in predictions[:most]:
-        shares = [f"{100 * p:.1f} %" for p in one.probabilities]
-        labels = [printable(label) for label in one.labels]
+    for prediction in predictions[:most]:
+        shares = [f"{100 * p:.1f} %" for p in prediction.probabilities]
+        labels = [printable(label) for label in prediction.labels]
         runners_up = [f"{label} {share}" for label, share in zip(labels, shares, strict=True)][1:]
-        label = labels[0] if one.sure else f"{UNSURE} ({labels[0]})"
-        rows.append((printable(one.file), label, shares[0], ", ".join(runners_up)))
+        label = labels[0] if prediction.sure else f"{UNSURE} ({labels[0]})"
+        rows.append((printable(prediction.file), label, shares[0], ", ".join(runners_up)))
     more = len(predictions) - most
     return text_table(rows, left=(0, 1, 3)) + (f"\n... {more} more in the CSV" if more > 0 else "")

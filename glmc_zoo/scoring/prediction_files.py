@@ -1,4 +1,4 @@
-"""The files of a prediction: rows are written as they come, and a file gets its name when it is whole."""
+"""The files of a prediction. Rows are written batch by batch, and a file gets its final name when it is complete."""
 
 import os
 from collections.abc import Sequence
@@ -14,73 +14,73 @@ from glmc_zoo.text import escaped
 UNSURE = "unsure"
 """The label of an image whose most probable class is below its threshold."""
 RANK_COLUMNS = ["rank", "uncertainty", "rarity", "cluster"]
-"""Those of a ranking for labelling."""
+"""Columns of a ranking for labelling."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The classes given to one image."""
+    """The prediction for one image file."""
 
     file: str
-    """Bytes of a name that are not UTF-8 are surrogate escapes, as `open` takes them."""
+    """Path of the file. Bytes that are not UTF-8 are surrogate escapes, as `open` takes them."""
     labels: list[str]
-    """The most probable first; none for a file that cannot be read."""
+    """Names of the most probable classes, the most probable first; empty for a file that cannot be read."""
     probabilities: list[float]
+    """Probabilities of these classes."""
     problem: str | None = None
     """Why the file cannot be read; ``None`` for an image that was classified."""
     sure: bool = True
-    """Whether the most probable class reaches the probability that was asked for."""
+    """Whether the most probable class reaches its threshold; always true without thresholds."""
     rank: int | None = None
-    """With ``rank_for_labelling``: what to label first is 1; ``None`` without, as the next three, and see
-    `glmc_zoo.scoring.labelling`."""
+    """Rank for labelling, from 1 for the image to label first. This and the next three are ``None`` without
+    ``rank_for_labelling``; see `glmc_zoo.scoring.labelling`."""
     uncertainty: float | None = None
-    """From 0 to 1: 1 less the difference of the two largest probabilities."""
+    """From 0 to 1: 1 minus the difference of the two largest probabilities."""
     rarity: float | None = None
-    """From 0 to 1, where 1 stands for the class with fewest training images."""
+    """From 0 to 1, where 1 is the class with the fewest training images."""
     cluster: int | None = None
-    """Similar images have the same number."""
+    """Number of the cluster; similar images are in the same cluster."""
 
 
 def problems_path(output: Path) -> Path:
-    """The CSV file beside ``output`` that names the files that cannot be read."""
+    """The CSV file beside ``output`` that lists the files that cannot be read."""
     return output.with_name(f"{output.name}.problems.csv")
 
 
 def partial_path(path: Path) -> Path:
-    """The file that holds the rows of ``path`` until all are known."""
+    """The file that holds the rows of ``path`` until it is complete."""
     return path.with_name(f"{path.name}.partial")
 
 
 def free_output(output: Path) -> Path:
-    """``output``, or ``NAME-2.csv``, ``NAME-3.csv``, ...: the first that no prediction has written to."""
+    """The first of ``output``, ``NAME-2.csv``, ``NAME-3.csv``, ... that no prediction has written to."""
     numbered = (output.with_name(f"{output.stem}-{i}{output.suffix}") for i in range(2, 10_000))
-    return next(path for path in (output, *numbered) if not any(one.exists() for one in _names(path)))
+    return next(path for path in (output, *numbered) if not any(file.exists() for file in _names(path)))
 
 
 def _names(output: Path) -> list[Path]:
-    """Every file that a prediction may write."""
+    """All files that a prediction to ``output`` may write."""
     final = (output, problems_path(output))
     return [*final, *map(partial_path, final)]
 
 
 def check_output(output: Path, *, overwrite: bool) -> None:
-    """Refuse a file that cannot be written, or that would replace one without being asked to.
+    """Check that the files of a prediction can be written, and make their folder.
 
     Raises:
-        UserError: The file or one that belongs to it exists and ``overwrite`` is false, or its folder is not writable.
+        UserError: One of the files exists and ``overwrite`` is false, or the folder cannot be written.
     """
     name = f"output={escaped(str(output))!r}"
     if output.is_dir():
         raise UserError(f"{name} is a folder: give a CSV file.")
-    taken = [] if overwrite else [path for path in _names(output) if path.exists()]
-    if output in taken:
-        raise UserError(f"{name} exists already: give another file, or overwrite=True to replace it.")
-    if taken:
-        rows = (
-            "rows of a prediction that has not finished" if taken[0].suffix == ".partial" else "an earlier prediction"
-        )
+    existing = [] if overwrite else [path for path in _names(output) if path.exists()]
+    if output in existing:
+        raise UserError(f"{name} exists already: give another output=, or overwrite=True to replace it.")
+    if existing:
+        unfinished = existing[0].suffix == ".partial"
+        rows = "rows of a prediction that has not finished" if unfinished else "rows of an earlier prediction"
         raise UserError(
-            f"{name} is not written, because {escaped(str(taken[0]))} has {rows}: move that file, give another "
+            f"{name} is not written, because {escaped(str(existing[0]))} has {rows}: move that file, give another "
             "output=, or overwrite=True to replace it."
         )
     try:
@@ -92,10 +92,11 @@ def check_output(output: Path, *, overwrite: bool) -> None:
 
 
 class RowFile:
-    """A CSV file that grows: its rows lie in ``NAME.partial``, which `finish` renames.
+    """A CSV file that grows: its rows are in ``NAME.partial``, which `finish` renames.
 
     Raises:
-        UserError: Another prediction writes to the same file, or the disk is full or read-only. Earlier rows stay.
+        UserError: Another prediction writes to the same file, or the disk is full or read-only. Rows that were written
+            before stay.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], *, overwrite: bool, quote_formulas: bool = True) -> None:
@@ -103,7 +104,7 @@ class RowFile:
         self.rows, self._bytes = 0, 0
         try:
             if overwrite:
-                self.partial.unlink(missing_ok=True)  # a link there would have its target overwritten
+                self.partial.unlink(missing_ok=True)  # otherwise a link would have its target overwritten
             with self.partial.open("xb"):
                 pass
         except OSError as error:
@@ -111,7 +112,7 @@ class RowFile:
         self._append([columns])
 
     def write(self, rows: Sequence[Sequence[Any]]) -> None:
-        """Add rows; they outlive this process from now on."""
+        """Add rows; they are on disk afterwards, also if the process is killed."""
         self._append(rows)
         self.rows += len(rows)
 
@@ -127,12 +128,12 @@ class RowFile:
                 file.write(text)
         except OSError as error:
             if self.partial.exists():
-                os.truncate(self.partial, self._bytes)  # without half a row
+                os.truncate(self.partial, self._bytes)  # drops an incomplete row
             raise self._failure(error) from error
         self._bytes += len(text)
 
     def finish(self) -> None:
-        """Give the file its name."""
+        """Rename the file to its final name."""
         try:
             self.partial.replace(self.path)
         except OSError as error:
@@ -143,24 +144,27 @@ class RowFile:
         self.partial.unlink(missing_ok=True)
 
     def _failure(self, error: OSError) -> UserError:
-        told = disk_error(error, self.partial.parent)
-        return told or UserError(f"{escaped(str(self.partial))} cannot be written: {error.strerror or error}.")
+        known = disk_error(error, self.partial.parent)
+        return known or UserError(f"{escaped(str(self.partial))} cannot be written: {error.strerror or error}.")
 
 
 class PredictionFiles:
-    """The CSV files of one prediction: ``file, label, probability, label_2, probability_2, ...``, and the problems.
+    """The CSV files of one prediction: one for the images, and one for the files that cannot be read.
 
-    Files that cannot be read have their rows, ``file, problem``, in a file of their own (`problems_path`), so that
-    every row of ``output`` is that of an image with its classes.
+    The columns of the first are ``file, label, probability, label_2, probability_2, ...``. Those of the second
+    (`problems_path`) are ``file, problem``.
 
     Args:
-        output: The CSV file.
-        top: Classes of each image.
-        overwrite: Replace files that exist.
-        list_problems: Write the file of problems, if there are any.
-        quote_formulas: Keep a spreadsheet from taking a cell of text for a formula; see `quoted_formula`.
-        thresholds: Some labels may be `UNSURE`; a column ``most_probable`` has the class that it would have been.
-        ranked: The last columns are `RANK_COLUMNS`.
+        output: The first CSV file.
+        top: Number of classes of each image.
+        overwrite: Whether to replace files that exist.
+        list_problems: Whether to write the second file, if any file cannot be read.
+        quote_formulas: Whether to keep spreadsheets from reading text as a formula; see `quoted_formula`.
+        thresholds: Whether labels may be `UNSURE`. Then a column ``most_probable`` has the most probable class.
+        ranked: Whether the last columns are `RANK_COLUMNS`.
+
+    Raises:
+        UserError: The file cannot be written; see `RowFile`.
     """
 
     def __init__(
@@ -185,9 +189,13 @@ class PredictionFiles:
         self._problems: RowFile | None = None
 
     def write(self, predictions: Sequence[Prediction]) -> None:
-        """Add the rows of these images and files."""
-        self._images.write([self._row(one) for one in predictions if one.problem is None])
-        problems = [[escaped(one.file), one.problem] for one in predictions if one.problem is not None]
+        """Add the rows of these predictions."""
+        self._images.write([self._row(prediction) for prediction in predictions if prediction.problem is None])
+        problems = [
+            [escaped(prediction.file), prediction.problem]
+            for prediction in predictions
+            if prediction.problem is not None
+        ]
         if problems and self.list_problems:
             if self._problems is None:
                 path = problems_path(self.output)
@@ -195,29 +203,29 @@ class PredictionFiles:
                 self._problems = RowFile(path, ["file", "problem"], **quote)
             self._problems.write(problems)
 
-    def _row(self, one: Prediction) -> list[Any]:
-        pairs = zip(one.labels, one.probabilities, strict=True)
-        row: list[Any] = [escaped(one.file), *(cell for label, p in pairs for cell in (label, f"{p:.6f}"))]
+    def _row(self, image: Prediction) -> list[Any]:
+        pairs = zip(image.labels, image.probabilities, strict=True)
+        row: list[Any] = [escaped(image.file), *(cell for label, p in pairs for cell in (label, f"{p:.6f}"))]
         if self.thresholds:
-            row = [row[0], row[1] if one.sure else UNSURE, *row[2:], row[1]]
+            row = [row[0], row[1] if image.sure else UNSURE, *row[2:], row[1]]
         if self.ranked:
-            row += [one.rank, f"{one.uncertainty:.6f}", f"{one.rarity:.6f}", one.cluster]
+            row += [image.rank, f"{image.uncertainty:.6f}", f"{image.rarity:.6f}", image.cluster]
         return row
 
     def finish(self) -> None:
-        """Give the files their names; without any image there is only the file of problems."""
+        """Rename the files to their final names; without any image there is only the file of problems."""
         if self._problems is not None:
             self._problems.finish()
         elif self.overwrite:
             for name in (problems_path(self.output), partial_path(problems_path(self.output))):
-                name.unlink(missing_ok=True)  # of the prediction that is replaced
+                name.unlink(missing_ok=True)  # files of the prediction that is replaced
         if self._images.rows:
             self._images.finish()
         else:
             self._images.discard()
 
     def stop(self) -> str:
-        """Where the rows are that a failed prediction leaves, as a line; files without rows are removed."""
+        """End a failed prediction: remove files without rows, and return a line that says where the rows are."""
         places = []
         for file in (self._images, self._problems):
             if file is not None and file.rows:

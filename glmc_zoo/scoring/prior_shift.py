@@ -1,4 +1,4 @@
-"""Probabilities for other class frequencies than a model was trained for: given, estimated, or with classes ruled out.
+"""Adapts probabilities to other class frequencies: given ones, estimated ones, or with some classes ruled out.
 
 Source: Saerens et al., Adjusting the Outputs of a Classifier to New a Priori Probabilities: A Simple Procedure, Neural
 Computation 14, 2002: equations 2.4 (a known prior) and 2.9 (the EM algorithm).
@@ -23,14 +23,14 @@ _MOST_SHOWN = 50
 
 
 def estimate_log_prior(logits: Floats, model_log_prior: Floats) -> Floats:
-    """The class frequencies of images at hand, by EM: those that make what the model says of them most likely.
+    """Estimate the class frequencies of images from a model's logits, by maximum likelihood with EM.
 
     Args:
         logits: Logits of the images, float64 ``(N, C)``; ``-inf`` for a class that cannot occur.
-        model_log_prior: What the model's probabilities are for, ``(C,)``.
+        model_log_prior: Logarithm of the class frequencies that the model's probabilities are for, ``(C,)``.
 
     Returns:
-        Their logarithm, ``(C,)``.
+        Logarithm of the estimated class frequencies, ``(C,)``.
     """
     likelihood = logits - model_log_prior
     likelihood = np.exp(likelihood - likelihood.max(axis=1, keepdims=True))
@@ -48,7 +48,7 @@ def estimate_log_prior(logits: Floats, model_log_prior: Floats) -> Floats:
 
 
 def read_prior(path: str, class_names: Sequence[str]) -> Floats:
-    """Logarithm of the class frequencies in a CSV file with the columns ``class`` and ``count``, ``(C,)``.
+    """Logarithm of the class frequencies, ``(C,)``, from a CSV file with the columns ``class`` and ``count``.
 
     Raises:
         UserError: The file cannot be read, a class is unknown, missing or named twice, or a count is not a number of 0
@@ -61,9 +61,10 @@ def read_prior(path: str, class_names: Sequence[str]) -> Floats:
             columns, rows = reader.fieldnames or [], list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or "it is not a CSV file in UTF-8"
-        raise UserError(f"{name} cannot be read: {reason}; give a CSV file, or estimate.") from error
+        raise UserError(f"{name} cannot be read ({reason}): give a CSV file, or prior='estimate'.") from error
     if not {"class", "count"} <= set(columns):
-        raise UserError(f"{name} has the columns {', '.join(columns) or 'none'}: it must have class and count.")
+        shown = f"the columns {', '.join(columns)}" if columns else "no columns"
+        raise UserError(f"{name} has {shown}: give a CSV file with the columns class and count.")
     for row in rows:
         label, text = unquoted_formula(row["class"]), row["count"]
         check_class(f"{name} has the class", label, class_names)
@@ -73,10 +74,10 @@ def read_prior(path: str, class_names: Sequence[str]) -> Floats:
     missing = [label for label in class_names if label not in counts]
     if missing:
         raise UserError(
-            f"{name} lacks {_few(missing)}: give each class of the model a row, and count 0 to one that cannot occur."
+            f"{name} lacks {_few(missing)}: give each class of the model a row, with the count 0 if it cannot occur."
         )
     if sum(counts.values()) <= 0:
-        raise UserError(f"{name} has no count above 0: give those of the classes that occur.")
+        raise UserError(f"{name} has no count above 0: give the counts of the classes that occur.")
     with np.errstate(divide="ignore"):
         return normalised(np.log(np.array([counts[label] for label in class_names])))
 
@@ -92,7 +93,7 @@ def _count(name: str, label: str, text: str) -> float:
 
 
 def check_class(what: str, label: str, class_names: Sequence[str]) -> None:
-    """Refuse a class that the model does not have; ``what`` begins the sentence."""
+    """Raise a `UserError` for a class that the model does not have; ``what`` begins the sentence."""
     if label not in class_names:
         raise UserError(
             f"{what} {label!r}, which the model does not have: its classes are {_few(class_names)}."
@@ -100,26 +101,27 @@ def check_class(what: str, label: str, class_names: Sequence[str]) -> None:
         )
 
 
-def read_classes(given: Sequence[str], class_names: Sequence[str]) -> NDArray[np.bool_]:
-    """Which classes can occur, ``(C,)``, from the values of ``classes=``: names, or several with commas between them.
+def read_classes(values: Sequence[str], class_names: Sequence[str]) -> NDArray[np.bool_]:
+    """Which classes can occur, bool ``(C,)``, by the values of ``classes=``.
 
-    A name that has a comma itself is a value of its own, or stands in quotes.
+    A value is a name, or several names with commas between them. A name that contains a comma must be a value by
+    itself, or be quoted.
 
     Raises:
-        UserError: A class is unknown, or fewer than two are left.
+        UserError: A class is unknown, or fewer than two classes are named.
     """
     names = list[str]()
-    for value in given:
+    for value in values:
         names += [value] if value in class_names else next(csv.reader([value], skipinitialspace=True), [])
     for name in names:
         check_class("classes= has", name, class_names)
     if len(set(names)) < 2:
-        raise UserError(f"classes={', '.join(names)!r} leaves no choice: give at least two classes.")
+        raise UserError(f"classes={', '.join(names)!r} names fewer than two classes: give at least two.")
     return np.isin(np.array(class_names, dtype=object), names)
 
 
 def prior_table(class_names: Sequence[str], before: Floats, estimate: Floats, images: int) -> str:
-    """The estimated share of each class beside the model's prior, the largest first."""
+    """The table for the screen: the model's prior and the estimated share of each class, the largest share first."""
     rows = [("class", "model's prior", "estimated", "images")]
     order = np.argsort(-estimate, kind="stable")
     for i in order[:_MOST_SHOWN]:

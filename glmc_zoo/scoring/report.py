@@ -117,8 +117,8 @@ def decorate_evaluation(
     """
     decorations = Decorations(warnings)
     title = f"{_rows([results])[-1]['label']} on {results.data.name}, {results.split} images"
-    if results.thresholds is not None:  # both plots are by numbers of training images
-        draw_results(decorations, folder / "plots", results, title)
+    if results.thresholds is not None:  # the plots are by numbers of training images
+        draw_results(decorations, folder / "plots", Subject.of(folder, results), title)
     if report:
         subject = Subject.of(folder, replace(results, warnings=list(decorations.warnings)))
         make_report(decorations, folder, subject, baselines)

@@ -1,4 +1,4 @@
-"""A corrected model as an exported folder: the corrections of an evaluation, folded into the classifier."""
+"""Exports a corrected model: the corrections of an evaluation are folded into its classifier."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,10 +26,10 @@ from glmc_zoo.scoring.report import evaluated_model
 
 
 def check_saving(options: EvaluateOptions, source: ModelSource, data: DataFacts, class_names: list[str]) -> None:
-    """Refuse, before anything is scored, what could not be saved with its results and card.
+    """Check before anything is scored that ``save=`` can write the model with its results and card.
 
     Raises:
-        UserError: The folder holds files, the model has no results of a training, or the data are not those of it.
+        UserError: The folder holds files, the model has no results of a training, or it was trained on other data.
     """
     folder = Path(str(options.evaluation.save))
     check_folder(folder, "choose another folder", option="save")
@@ -37,33 +37,34 @@ def check_saving(options: EvaluateOptions, source: ModelSource, data: DataFacts,
     if results is None or results.class_counts is None:
         raise UserError(
             f"save= writes a model with the results of its training, and {source.name} has none: give a model that "
-            "glmc_zoo trained, or leave save= out."
+            "was trained with glmc_zoo, or leave save= out."
         )
     if results.data.name != data.name:
         raise UserError(
-            f"save= writes a model with its scores on {results.data.name}, which it was trained on, and data= is "
-            f"{data.name}: give data={results.data.name!r}, or leave save= out."
+            f"save= writes a model with its scores on {results.data.name}, which it was trained on, and data= names "
+            f"{data.name}: give the data that the model was trained on, or leave save= out."
         )
     if source.class_names != class_names:
         raise UserError(
-            f"save= needs the classes of {source.name} in their order, and the data has others: leave save= out."
+            f"save= needs data with the classes of {source.name} in the same order, and this data has others: leave "
+            "save= out."
         )
     if options.inference.image_size is not None:
         raise UserError("save= writes the model for its own image size: leave image_size= or save= out.")
 
 
 def check_foldable(options: EvaluateOptions, source: ModelSource, classifier: Classifier) -> None:
-    """Refuse, before anything is scored, a model that cannot hold the corrections.
+    """Check before anything is scored that the classifier can hold the corrections.
 
     Raises:
-        UserError: Its logits are not those of one linear layer, or that has no bias and the logits are to be shifted.
+        UserError: The logits are not one linear layer on the features, or the layer has no bias for a logit adjustment.
     """
     network: Any = classifier.network
     try:
         layer = linear_classifier(network, classifier.data_config["input_size"][-1])
     except UserError as error:
         raise UserError(
-            f"save= needs logits that are one linear layer on the features, which those of {source.name} are not: "
+            f"save= needs a model whose logits are one linear layer on its features, and {source.name} is not one: "
             "leave save= out."
         ) from error
     if layer.bias is None and options.evaluation.logit_adjustment is not None:
@@ -81,17 +82,20 @@ def save_corrected(
     evaluated: EvaluationResults,
     thresholds: dict[str, list[float | None]] | None,
 ) -> Path:
-    """Fold the corrections into the classifier, and export the model with the scores that it has with them.
+    """Fold the corrections into the classifier, and export the model with the scores of the corrected model.
 
-    Plots and card follow by `decorate_export`, once the model is safe.
+    `decorate_export` adds plots and card later.
 
     Args:
         options: Options of the evaluation; ``save`` is the folder.
-        source: The model before.
-        classifier: The same, built; its classifier is changed.
-        corrections: With their final values.
+        source: The model before the correction.
+        classifier: The same model, built; its classifier is changed in place.
+        corrections: The corrections with their final values.
         evaluated: The results of the corrected model.
-        thresholds: Chosen on held-out images, see `precision_thresholds`; ``None`` without held-out images.
+        thresholds: Thresholds from held-out images, see `precision_thresholds`; ``None`` without held-out images.
+
+    Returns:
+        The exported folder.
     """
     network: Any = classifier.network
     layer = linear_classifier(network, classifier.data_config["input_size"][-1])
@@ -126,7 +130,7 @@ def save_corrected(
 
 
 def _scored(before: RunResults, evaluated: EvaluationResults) -> RunResults:
-    """The results of the training under another name, with the scores of the evaluation."""
+    """The results of the training with the name of the corrected model and the scores of the evaluation."""
     tag = f"{before.model.tag}_corrected"
     return replace(
         before,
@@ -153,7 +157,7 @@ def _calibration(
     return CalibrationFacts(
         images=posthoc["search"]["images"],
         temperature=fitted.get("value"),
-        reason=None if fitted else "The evaluation that corrected the model fitted no temperature.",
+        reason=None if fitted else "The evaluation that corrected the model did not fit a temperature.",
         weighting=fitted.get("weighting", "none"),
         before={"test": _reliability(evaluated.test_plain)},
         after={"test": _reliability(evaluated.test)},

@@ -1,4 +1,4 @@
-"""The shot groups of an evaluation: whose training images they follow, and notes about them."""
+"""The shot groups of an evaluation, and the training images that they follow."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,16 +13,16 @@ from glmc_zoo.scoring.report import group_sizes, one_group_note
 
 @dataclass(frozen=True)
 class ShotGroups:
-    """The shot groups of a data set's classes, the same for all models, so that their scores can be compared."""
+    """The shot groups of a data set's classes. They are the same for all models, so that scores can be compared."""
 
     class_names: Sequence[str]
     class_counts: list[int] | None = None
-    """Training images of each class; ``None`` where they are not known, so that there are no groups."""
+    """Training images of each class; ``None`` where they are not known and there are no groups."""
     source: str | None = None
-    """``data``, or the short name of the model that was trained on these images."""
+    """Where the counts come from: ``data``, or the short name of a model."""
     thresholds: Thresholds | None = None
     notes: list[str] = field(default_factory=list)
-    """What was decided, one sentence each."""
+    """A sentence for each decision."""
 
     @property
     def sizes(self) -> dict[str, int] | None:
@@ -32,7 +32,7 @@ class ShotGroups:
         return group_sizes(self.class_counts, self.thresholds)
 
     def no_image(self) -> ScoreCounts:
-        """Counts of no image yet."""
+        """Counts with these groups and no image."""
         if self.class_counts is None or self.thresholds is None:
             return ScoreCounts.without_groups(len(self.class_names))
         return ScoreCounts.empty(self.class_counts, many=self.thresholds.many, few=self.thresholds.few)
@@ -44,7 +44,7 @@ def shot_groups(
     data_counts: Sequence[int] | None,
     models: Mapping[str, ModelSource],
 ) -> ShotGroups:
-    """Groups by the training images of the first model that knows them for these classes, else by those of the data.
+    """The shot groups by the training images of the first model whose counts are known, else by those of the data.
 
     Args:
         options: Thresholds, or terciles.
@@ -52,16 +52,18 @@ def shot_groups(
         data_counts: Training images of each class in the data; ``None`` without a training split.
         models: The models by their short names.
     """
-    known = [(name, counts) for name, model in models.items() if (counts := trained_counts(model, class_names))]
-    if known:
-        name, counts = known[0]
-        notes = _notes(name, counts, data_counts, [other for other, numbers in known[1:] if numbers != counts])
+    counted = [(name, counts) for name, model in models.items() if (counts := trained_counts(model, class_names))]
+    if counted:
+        name, counts = counted[0]
+        notes = _notes(name, counts, data_counts, [other for other, numbers in counted[1:] if numbers != counts])
     elif data_counts is not None:
         name, counts, notes = "data", list(data_counts), []
     else:
         return ShotGroups(
             class_names,
-            notes=["Neither the data nor a model gives the training images of each class: there are no shot groups."],
+            notes=[
+                "There are no shot groups, as neither the data nor a model gives the training images of each class."
+            ],
         )
     many, few = options.many_threshold, options.few_threshold
     if options.groups == "terciles":
@@ -73,22 +75,22 @@ def shot_groups(
 def _notes(name: str, counts: list[int], data_counts: Sequence[int] | None, others: list[str]) -> list[str]:
     notes = []
     if data_counts is None:
-        notes.append(f"The class counts are those that {name} was trained on: the data does not give them.")
+        notes.append(f"The class counts are those that {name} was trained on, as the data does not give any.")
     elif list(data_counts) != counts:
         notes.append(
             f"The shot groups follow the images that {name} was trained on; the training split of the data has other "
-            "numbers of images."
+            "class counts."
         )
     if others:
         notes.append(
-            f"The shot groups follow the images that {name} was trained on for all models, though {', '.join(others)} "
-            "had other numbers of images."
+            f"The shot groups of all models follow the images that {name} was trained on, though {', '.join(others)} "
+            "had other class counts."
         )
     return notes
 
 
 def trained_counts(source: ModelSource, class_names: Sequence[str]) -> list[int] | None:
-    """How many images of each of these classes a model was trained on, matched by name; ``None`` where not known."""
+    """Training images of a model for each of these classes, matched by name; ``None`` where they are not known."""
     results = source.results
     if results is None or results.class_counts is None:
         return None
@@ -99,10 +101,10 @@ def trained_counts(source: ModelSource, class_names: Sequence[str]) -> list[int]
 def prior_counts(
     class_names: Sequence[str], data_counts: Sequence[int] | None, source: ModelSource, *, needed: bool
 ) -> list[int]:
-    """The class counts that logits are adjusted for: those of the data, else those that the model was trained on.
+    """The class counts for a logit adjustment: those of the data, else those that the model was trained on.
 
     Raises:
-        UserError: They are ``needed`` and not known.
+        UserError: The counts are ``needed`` and not known.
     """
     counts = data_counts if data_counts is not None else trained_counts(source, class_names)
     if counts is None and needed:

@@ -1,4 +1,4 @@
-"""Probabilities below which a prediction is not to be relied on: per class, for a stated precision."""
+"""Thresholds of the probability for each class, from which predictions reach a wanted precision."""
 
 import math
 
@@ -6,20 +6,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 PRECISIONS = (0.8, 0.9, 0.95, 0.98, 0.99)
-"""The precisions that thresholds are stored for."""
+"""The precisions for which thresholds are stored."""
 
 
 def precision_key(precision: float) -> str:
-    """The key of a precision in the results: ``0.95``."""
+    """The key of a precision in the results, such as ``0.95``."""
     return f"{precision:g}"
 
 
 def precision_thresholds(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, list[float | None]]:
-    """The thresholds of each class for each of `PRECISIONS`, from held-out images.
+    """The thresholds of all classes for each of `PRECISIONS`, from held-out images.
 
     Args:
-        logits: As they are exported, ``(N, C)``.
-        labels: ``(N,)``.
+        logits: Logits of the exported model, ``(N, C)``.
+        labels: Class of each image, ``(N,)``.
+
+    Returns:
+        By `precision_key`, the threshold of each class; ``None`` where no threshold reaches the precision.
     """
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     confidence, predicted = shifted.max(axis=1) / shifted.sum(axis=1), logits.argmax(axis=1)
@@ -37,10 +40,11 @@ def _thresholds(
     precision: float,
     num_classes: int,
 ) -> list[float | None]:
-    """One threshold for each class; classes that are predicted too rarely to have one share one.
+    """One threshold for each class; classes that are predicted too rarely share one.
 
-    A threshold needs ``(wrong + 1) / (images + 1) <= 1 - precision``, one error more than was seen, as in conformal
-    risk control (Angelopoulos et al., ICLR 2024, equation 4). So 0.95 needs at least 19 images, all right.
+    Above a threshold, ``(wrong + 1) / (images + 1) <= 1 - precision`` must hold: one error more than was seen, as in
+    conformal risk control (Angelopoulos et al., ICLR 2024, equation 4). So 0.95 needs at least 19 images, all of them
+    classified right.
     """
     needed = math.ceil(1 / (1 - precision) - 1e-9) - 1
     images = np.bincount(predicted, minlength=num_classes)
@@ -53,10 +57,10 @@ def _thresholds(
 
 
 def _smallest(confidence: NDArray[np.float64], wrong: NDArray[np.bool_], precision: float) -> float | None:
-    """The smallest confidence from which on the precision is reached; ``None`` where it is not."""
+    """The smallest confidence above which the precision is reached; ``None`` where it is never reached."""
     order = np.argsort(-confidence, kind="stable")
     confidence, errors = confidence[order], np.cumsum(wrong[order])
     reached = (errors + 1) / (np.arange(len(order)) + 2) <= 1 - precision + 1e-12
-    # Images of equal confidence are above a threshold together.
+    # Images of equal confidence are all above a threshold or all below it.
     reached &= np.append(confidence[1:] < confidence[:-1], True)[: len(order)]
     return float(confidence[np.flatnonzero(reached)[-1]]) if reached.any() else None

@@ -1,3 +1,3 @@
-"""A run: what is trained from what, the loop, checkpoints, the run folder, and what it leaves."""
+"""Training runs: the stages, the training loop, checkpoints, the run folder, and the results."""
 
 from __future__ import annotations

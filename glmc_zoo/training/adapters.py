@@ -1,4 +1,4 @@
-"""Adapters on the layers of a frozen timm model, through ``peft``; all of them can be merged into its weights."""
+"""Adapters on the layers of a frozen timm model, by the library ``peft``, and their merging into its weights."""
 
 import re
 from typing import Any
@@ -9,8 +9,8 @@ from torch import nn
 
 from glmc_zoo.errors import UserError
 
-# LoHa and LoKr compute the convolution anew, with a padding of their own; DoRA views the weights of a convolution in a
-# way that the memory format of the training does not allow.
+# peft's LoHa and LoKr compute a convolution themselves, without the padding of `Conv2dSame`. Its DoRA calls `view` on
+# the weights of a convolution, which fails for the memory format that training uses.
 _ADAPTED: dict[str, tuple[type[nn.Module], ...]] = {
     "lora": (nn.Linear, nn.Conv2d, Conv2dSame),
     "ia3": (nn.Linear, nn.Conv2d, Conv2dSame),
@@ -23,15 +23,15 @@ _PARTS = re.compile(r"\.(base_layer|lora_\w+|hada_\w+|lokr_\w+|ia3_l)\.")  # of 
 
 
 def add_adapters(model: Any, *, rank: int, alpha: float, image_size: int, kind: str = "lora") -> int:
-    """Freeze a timm model but for its classifier, and put adapters on linear and convolutional layers.
+    """Freeze a timm model except its classifier, and add adapters to its linear and convolutional layers.
 
-    The layers are replaced in place, through the ``peft`` library; `merge_adapters` removes the adapters again. Their
-    output is scaled by ``alpha / rank``.
+    The layers are replaced in place; `merge_adapters` removes the adapters again.
 
     Args:
         model: A timm model.
-        rank, alpha: Of every kind but ``ia3``, which has neither.
-        image_size: Side in pixels of the image that the adapted model is tried with.
+        rank: Rank of the adapters; ``ia3`` has none.
+        alpha: The output of an adapter is scaled by ``alpha / rank``; ``ia3`` has none.
+        image_size: Side in pixels of the image that the adapted model is tested with.
         kind: ``lora`` (Hu et al., LoRA, ICLR 2022), ``loha`` (Hyeon-Woo et al., FedPara, ICLR 2022), ``lokr`` (Edalati
             et al., KronA, 2022), ``dora`` (Liu et al., DoRA, ICML 2024; linear layers alone) or ``ia3`` (Liu et al.,
             Few-Shot Parameter-Efficient Fine-Tuning, NeurIPS 2022).
@@ -40,12 +40,11 @@ def add_adapters(model: Any, *, rank: int, alpha: float, image_size: int, kind: 
         The number of adapted layers.
 
     Raises:
-        UserError: The model has no such layer, or does not work with adapters; or peft is missing.
+        UserError: The model has no such layer or does not work with adapters, or peft is not installed.
     """
     tune = "lora" if kind == "lora" else "adapter"
     classifier, types = model.get_classifier(), _ADAPTED[kind]
-    # Not their subclasses: the output of a convolution that standardises its weights is not linear in them, so an
-    # adapter could not be merged into it.
+    # Subclasses are excluded: some standardise their weights, and an adapter could not be merged into those.
     targets = [
         name
         for name, module in model.named_modules()
@@ -53,8 +52,8 @@ def add_adapters(model: Any, *, rank: int, alpha: float, image_size: int, kind: 
     ]
     if not targets:
         layer = "linear layer" if nn.Conv2d not in types else "linear or plain convolutional layer"
-        asked = "tune='lora'" if kind == "lora" else f"adapter={kind!r}"
-        raise UserError(f"{type(model).__name__} has no {layer} for {asked}: give tune='full' or 'blocks'.")
+        option = "tune='lora'" if kind == "lora" else f"adapter={kind!r}"
+        raise UserError(f"{type(model).__name__} has no {layer} for {option}: give tune='full' or 'blocks'.")
     _insert(model, kind, targets, rank, alpha)
     model.get_classifier().requires_grad_(True)
     _check_reached(model, image_size, tune)
@@ -68,7 +67,7 @@ def _insert(model: Any, kind: str, targets: list[str], rank: int, alpha: float) 
     except ImportError as error:
         tune = "lora" if kind == "lora" else "adapter"
         raise UserError(f"tune={tune!r} needs the package peft: pip install 'glmc_zoo[peft]'.") from error
-    scale: Any = alpha  # a ratio of floats where peft's types ask for whole numbers
+    scale: Any = alpha  # peft annotates whole numbers, and takes floats
     if kind == "loha":
         peft.LoHaModel(model, peft.LoHaConfig(r=rank, alpha=scale, target_modules=targets), "default")
     elif kind == "lokr":
@@ -81,7 +80,7 @@ def _insert(model: Any, kind: str, targets: list[str], rank: int, alpha: float) 
 
 
 def _check_reached(model: Any, image_size: int, tune: str) -> None:
-    """Refuse a backbone that reads the weights of a layer without calling it: its adapter would learn nothing.
+    """Refuse a backbone that reads the weights of a layer without calling it, so that its adapter would learn nothing.
 
     With several processes, parameters without a gradient would also stop the run at its second step.
     """
@@ -107,13 +106,13 @@ def _check_reached(model: Any, image_size: int, tune: str) -> None:
 
 
 def merge_adapters(model: nn.Module) -> int:
-    """Add every adapter of ``model`` to the weights of its layer and remove it; returns how many there were.
+    """Merge every adapter of ``model`` into the weights of its layer and remove it; returns the number of adapters.
 
-    Afterwards the layers are those that the model was built with.
+    Afterwards the model has the layers that it was built with.
     """
     try:
         from peft.tuners.tuners_utils import BaseTunerLayer
-    except ImportError:  # then none can have been added
+    except ImportError:  # without peft there cannot be adapters
         return 0
     adapted = [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
     for name, module in adapted:
@@ -123,12 +122,12 @@ def merge_adapters(model: nn.Module) -> int:
 
 
 def _layer_of(name: str) -> str:
-    """The layer, as the model names it, that a tensor of an adapted layer belongs to."""
+    """Name in the plain model of the layer that a tensor belongs to; ``name`` is the tensor's name with adapters."""
     return _PARTS.split(name, maxsplit=1)[0]
 
 
 def encoder_tensors(network: Any) -> dict[str, torch.Tensor]:
-    """Tensors of a timm model by name, without those of its classifier and of adapters."""
+    """Tensors of a timm model by name, without those of its classifier and its adapters."""
     tensors: dict[str, torch.Tensor] = network.state_dict(keep_vars=True)
     head = {id(parameter) for parameter in network.get_classifier().parameters()}
     adapted = tuple(f"{_layer_of(name)}." for name in tensors if _BASE in name)

@@ -1,4 +1,4 @@
-"""From options to a run's parts, in a straight line: machine, data, model, images, optimiser, run folder."""
+"""Builds the parts of a run from its options, in order: machine, data, model, images, optimiser, run folder."""
 
 import re
 from dataclasses import dataclass, replace
@@ -37,10 +37,10 @@ from glmc_zoo.training.stage import Stage, StageParts
 
 @dataclass(frozen=True)
 class RunParts:
-    """What a run is made of."""
+    """The parts of a run."""
 
     options: RunOptions
-    """With what data, model and machine decide filled in."""
+    """The options, with the values filled in that data, model and machine decide."""
     accelerator: Accelerator
     data: LongTailData
     stage: Stage
@@ -48,23 +48,23 @@ class RunParts:
     prepared: nn.Module
     """The task as Accelerate wraps it."""
     optimizer: Any
-    """As Accelerate wraps it, like the loader."""
+    """The optimiser as Accelerate wraps it; the loader is wrapped too."""
     loader: Any
     scheduler: Scheduler
     placement: ImagePlacement
     folder: RunFolder
     checkpoint: Path | None
-    """What a resumed run goes on from; ``None`` for a start at the beginning."""
+    """The checkpoint that the run resumes from; ``None`` for a start at the beginning."""
     checkpoint_data: CheckpointData | None
-    """What checkpoints state about the data set; in the main process alone."""
+    """What checkpoints state about the data set; ``None`` in all processes but the main one."""
     constraints: list[Any]
-    """What happens after each step and must be in every checkpoint."""
+    """Constraints that act after each step; their state is saved in every checkpoint."""
 
 
 def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
-    """Build the parts of a run; ``data`` are images that were loaded before, in place of those that options name."""
+    """Build the parts of a run; ``data`` is a loaded data set, used in place of the one that the options name."""
     # ---------------------------------------------------------------- machine
-    make_view_augmentation(32, **_augmentations(options.images))  # what is not possible is refused before data is read
+    make_view_augmentation(32, **_augmentations(options.images))  # refuses a wrong policy before any data is read
     target = push_target(options.push)
     accelerator = make_accelerator(
         mixed_precision=options.machine.mixed_precision,
@@ -74,7 +74,7 @@ def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
     )
     if target is not None:
         on_main_process(accelerator, check_login)
-    # The same seed in every process: weights start equal, and what must differ has generators of its own.
+    # The same seed in every process, so that the weights start equal.
     set_seed(options.schedule.seed)
 
     # ---------------------------------------------------------------- data, model
@@ -82,7 +82,7 @@ def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
     if data is None:
         data = main_process_first(accelerator, lambda: load_split_data(options.data))
     options, stage, decision = _settle_stage(options, data, accelerator)
-    # The lock of a resumed run holds until the run folder below shares it.
+    # The lock of a resumed run must be held until `RunFolder` takes it too, so it is bound to a name.
     resumption, checkpoint_data, _lock = find_resumption(
         accelerator, options, data, stage.run_name(data.name, options.schedule.seed)
     )
@@ -91,7 +91,7 @@ def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
     data = with_notes(data, [*choice, *filter(None, [decision]), *settings, *resumption.notes])
     built = stage.build(data, options.images, options.schedule)
     options, task = settle_options(options, data, built.spec), built.task
-    # The faster layout for convolutions on GPUs and CPUs alike; other weights are not changed by it.
+    # The faster memory layout for convolutions, on GPUs and CPUs; it changes no values.
     task.to(memory_format=torch.channels_last)
     if options.machine.compile:
         mode = options.machine.compile_mode
@@ -111,10 +111,10 @@ def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
 
     # ---------------------------------------------------------------- run folder, what Accelerate wraps
     folder = RunFolder(accelerator, options, stage.run_name(data.name, schedule.seed))
-    # The loop brings batches to the device, beside the step before (`Transfer`).
+    # Accelerate does not move batches: the loop copies each one while the step before it runs (`Transfer`).
     placed = [True, True, False]
     prepared, wrapped, loader = accelerator.prepare(task, optimizer, loader, device_placement=placed)
-    # Weights are equal now; dropout must differ.
+    # From here on each process needs random numbers of its own, for its dropout.
     set_seed(schedule.seed, device_specific=True)
     constraints = stage.constrain(task, optimizer)
     return RunParts(
@@ -126,7 +126,7 @@ def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
 def _settle_stage(
     options: RunOptions, data: LongTailData, accelerator: Accelerator, *, resumed: bool = True
 ) -> tuple[RunOptions, Stage, str | None]:
-    """The options with method, start and precision decided, the stage that they describe, and the first decision."""
+    """The options with method, start and precision decided, their stage, and a note on the choice of the method."""
     before = on_main_process(accelerator, lambda: options_of_resumed(options)) if resumed else None
     options, decision = settle_length(options, len(data.train), before)
     stage = main_process_first(accelerator, lambda: make_stage(options.stage))
@@ -140,24 +140,26 @@ def settle_run(
 ) -> tuple[RunOptions, Stage]:
     """The options of a fine-tuning as `assemble` settles them, and its stage, without building the model.
 
-    Where it is ``resumed``, what was decided when the run began stays.
+    With ``resumed``, values that were decided when the run began stay as they are.
     """
     options, stage, _ = _settle_stage(options, data, accelerator, resumed=resumed)
     if resumed:
         resumption, _, _ = find_resumption(accelerator, options, data, stage.run_name(data.name, options.schedule.seed))
         options = options.with_values(**resumption.decided)
-    spec = input_spec(options.images, data, stage.timm_name, pretrained=stage.pretrained, own_size=stage.own_size)
+    spec = input_spec(
+        options.images, data, stage.timm_name, pretrained=stage.pretrained, use_model_size=stage.use_model_size
+    )
     return settle_options(options, data, spec), stage
 
 
 def _augmentations(images: ImageOptions) -> dict[str, Any]:
-    """The augmentations that come after the crop, as `train_transform` takes them."""
+    """The options of the augmentation after the crop, as keywords of `train_transform`."""
     names = ("auto_augment", "random_erasing", "cutout")
     return {name: getattr(images, name) for name in names}
 
 
 def make_stage(options: TrainingStage | FinetuneStage | HeadStage | SecondStage) -> Stage:
-    """The stage that these options describe; the model that training starts from is found and checked first."""
+    """The stage that these options describe; the model that training starts from is opened and checked."""
     if isinstance(options, TrainingStage):
         name, pretrained = options.model.backbone, options.model.pretrained
         source = open_model(name) if pretrained and ":" in name else None
@@ -171,19 +173,19 @@ def make_stage(options: TrainingStage | FinetuneStage | HeadStage | SecondStage)
 
 
 def with_precision(options: RunOptions, accelerator: Accelerator) -> RunOptions:
-    """The options with the precision that the machine decides, where they ask for that."""
+    """The options with ``mixed_precision="auto"`` replaced by the precision that the accelerator chose."""
     if options.machine.mixed_precision != "auto":
         return options
     return options.with_values(mixed_precision=accelerator.mixed_precision)
 
 
 def with_notes(data: LongTailData, notes: list[str]) -> LongTailData:
-    """The data with more notes on what was decided for the user."""
+    """The data set with more notes on what was decided for the user."""
     return replace(data, facts=replace(data.facts, notes=[*data.facts.notes, *notes]))
 
 
 def settle_options(options: RunOptions, data: LongTailData, spec: InputSpec) -> RunOptions:
-    """The options with what data and model decide filled in, so that config.yaml has it."""
+    """The options with image size, augmentation and thresholds filled in, so that config.yaml states them."""
     values: dict[str, Any] = {"image_size": spec.size, "augment": spec.augment}
     if options.shots.groups == "terciles":
         many, few = tercile_thresholds(data.class_counts)
@@ -192,10 +194,10 @@ def settle_options(options: RunOptions, data: LongTailData, spec: InputSpec) -> 
 
 
 def push_target(options: PushOptions) -> PushTarget | None:
-    """Where the finished model is pushed; ``None`` for nowhere.
+    """The repository that the finished model is pushed to; ``None`` without ``push_to_hub``.
 
     Raises:
-        UserError: The push cannot succeed; the sentence names the options of a run.
+        UserError: The push cannot succeed. The sentence names the options as a run does, such as ``push_private=``.
     """
     if options.push_to_hub is None:
         return None

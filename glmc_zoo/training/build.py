@@ -1,4 +1,4 @@
-"""What feeds and updates the network: loader, optimiser, schedule."""
+"""Builds the training loader, the optimiser and the learning rate schedule."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,12 +26,26 @@ def make_train_loader(
     weights: torch.Tensor | None,
     processes: int,
 ) -> DataLoader[Any]:
-    """A loader of the images at ``placement``: pairs of batches for a method with partners, else single batches."""
+    """The loader of the training images.
+
+    Args:
+        data: The data set.
+        transform: Makes the views of an image.
+        placement: Where the images stay, and how many processes load them.
+        schedule: Batch size and seed.
+        views: Views of each image.
+        weights: Weight of each training image for drawing re-balanced partners, (N,); ``None`` for a method without
+            partners, whose batches are not pairs.
+        processes: Number of processes of the run.
+
+    Raises:
+        UserError: A batch of all processes is larger than the training split.
+    """
     split, batch_size = data.train, schedule.batch_size
     if batch_size * processes > len(split):
         raise UserError(
             f"batch_size={batch_size}{f' on {processes} processes' if processes > 1 else ''} is larger than the "
-            f"training set of {len(split)} images; give at most {len(split) // processes}."
+            f"training split of {len(split)} images: give at most {len(split) // processes}."
         )
     return train_loader(
         split,
@@ -41,8 +55,8 @@ def make_train_loader(
         views=views,
         seed=schedule.seed,
         workers=placement.workers,
-        # Several processes: dropping the tail keeps their shards disjoint and of equal length. One process: only a
-        # last batch of a single image is dropped, which batch-norm cannot use.
+        # With several processes a partial last batch is dropped, so that their shares are disjoint and equally long.
+        # One process drops only a last batch of one image, which batch-norm cannot use.
         drop_last=processes > 1 or len(split) % batch_size == 1,
         resident_on=placement.resident_on,
     )
@@ -51,13 +65,20 @@ def make_train_loader(
 def make_optimizer(
     schedule: ScheduleOptions, opt: str, task: nn.Module, groups: list[dict[str, Any]] | None = None
 ) -> torch.optim.Optimizer:
-    """Plain SGD with weight decay on every parameter, as published, or any optimiser of timm by name.
+    """The optimiser: ``sgd`` is plain SGD with weight decay on every parameter, other names are timm's.
 
-    ``groups`` are parameter groups of the task, each with its weight decay, instead of one group of all.
+    Args:
+        schedule: Learning rate, momentum and weight decay.
+        opt: Name of the optimiser.
+        task: The task whose parameters are trained.
+        groups: Parameter groups, each with its weight decay; ``None`` for one group of all trained parameters.
+
+    Raises:
+        UserError: timm has no optimiser ``opt``, or cannot build it.
     """
     if opt == "sgd":  # timm's "sgd" is Nesterov
         trained: list[Any] = [parameter for parameter in task.parameters() if parameter.requires_grad]
-        # One kernel updates all of them: with thousands of classes the classifiers make this a good part of a step.
+        # The fused optimiser updates all parameters in one kernel, which matters for classifiers of many classes.
         return torch.optim.SGD(
             groups or trained,
             lr=schedule.lr,
@@ -67,7 +88,7 @@ def make_optimizer(
         )
     if opt.split("_")[-1] not in (known := [str(n) for n in list_optimizers(exclude_filters=["*_*"])]):
         raise UserError(
-            f"opt={opt!r} is unknown: it must be one of timm.optim.list_optimizers().{did_you_mean(opt, known)}"
+            f"opt={opt!r} is unknown: give sgd or a name from timm.optim.list_optimizers().{did_you_mean(opt, known)}"
         )
     try:
         return create_optimizer_v2(
@@ -79,16 +100,20 @@ def make_optimizer(
             filter_bias_and_bn=False,
         )
     except (AssertionError, ImportError, RuntimeError, ValueError) as error:
-        raise UserError(f"opt={opt!r} is refused: {' '.join(str(error).split())}.") from error
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UserError(f"opt={opt!r} cannot be built ({reason}): give another, such as sgd or adamw.") from error
 
 
 def make_scheduler(schedule: ScheduleOptions, optimizer: torch.optim.Optimizer) -> Scheduler:
-    """A timm scheduler, to be stepped with the number of the epoch that begins.
+    """A timm scheduler, whose ``step`` takes the index of the epoch that begins.
 
-    Warm-up of W epochs runs at ``lr / W``, ``2 lr / W``, ..., ``lr``; the schedule then covers the rest and ends on
-    ``min_lr``.
+    The W epochs of warm-up have the rates ``lr / W``, ``2 lr / W``, ..., ``lr``. The schedule covers the other epochs
+    and ends at ``min_lr``.
+
+    Raises:
+        UserError: ``sched`` is not one of timm's schedules by epoch.
     """
-    rising = max(schedule.warmup_epochs - 1, 0)  # the last epoch of warm-up is the schedule's first
+    rising = max(schedule.warmup_epochs - 1, 0)  # the last epoch of warm-up is the first of the schedule
     try:
         scheduler: Scheduler | None = create_scheduler_v2(
             optimizer,
@@ -101,8 +126,8 @@ def make_scheduler(schedule: ScheduleOptions, optimizer: torch.optim.Optimizer) 
         )[0]
     except (AssertionError, ValueError, KeyError) as error:
         raise UserError(
-            f"sched={schedule.sched!r} is refused: {str(error).rstrip('.')}; give cosine, step or poly."
+            f"sched={schedule.sched!r} cannot be built ({str(error).rstrip('.')}): give cosine, step or poly."
         ) from error
     if scheduler is None or schedule.sched == "plateau":
-        raise UserError(f"sched={schedule.sched!r} is not one of timm's schedules by epoch, e.g. cosine, step, poly.")
+        raise UserError(f"sched={schedule.sched!r} is not a timm schedule by epoch: give cosine, step or poly.")
     return scheduler

@@ -1,4 +1,4 @@
-"""Checkpoints that are complete or absent, and the choice of the newest one that can be read."""
+"""Writes checkpoints so that each is complete or absent, and finds the newest one that can be read."""
 
 import json
 import os
@@ -22,27 +22,27 @@ _log = get_logger(__name__)
 _MANIFEST = "manifest.json"
 _DATA = "data.json"
 _FORMAT = 2
-"""Version of the files in a checkpoint; the first one had pickles."""
+"""Version of the files in a checkpoint; version 1 held pickles."""
 
 
 @dataclass(frozen=True)
 class CheckpointData:
-    """The data set that a run is trained on; saved with every checkpoint."""
+    """What a checkpoint states about the data set of the run."""
 
     fingerprint: DataFingerprint
     notes: list[str] = field(default_factory=list)
-    """One sentence for each time that the run went on with other images."""
+    """One sentence for each time that the run resumed with other images."""
 
     def save(self, folder: Path) -> None:
-        """Write it into the folder of a checkpoint."""
+        """Write ``data.json`` into the folder of a checkpoint."""
         write_json(folder / _DATA, {"notes": self.notes, **self.fingerprint.to_json()})
 
     @classmethod
     def load(cls, checkpoint: Path) -> "CheckpointData | None":
-        """The data set of a checkpoint that can be used; ``None`` where it does not state one.
+        """Read ``data.json`` of a checkpoint; ``None`` where the file does not exist.
 
         Raises:
-            UserError: The file does not hold it.
+            UserError: The file is damaged.
         """
         path = checkpoint / _DATA
         if not path.exists():
@@ -57,17 +57,17 @@ class CheckpointData:
 class Checkpoints:
     """The newest ``keep`` checkpoints of one run, in ``folder``.
 
-    A checkpoint is written under another name, listed in a manifest with the SHA-256 of each file, and renamed. A
-    process killed at any moment leaves either a complete checkpoint or a folder that is never taken for one. Its files
-    are safetensors and JSON: a checkpoint from somebody else cannot run code.
+    A checkpoint is written under a temporary name, listed in a manifest with the SHA-256 of each file, and renamed. So
+    a process that is killed at any moment leaves a complete checkpoint or none. The files are safetensors and JSON:
+    loading a checkpoint from somebody else cannot run code.
 
     Args:
         accelerator: Its count of accumulated batches and its gradient scaler are saved too.
         folder: The folder of the checkpoints; it is made with the first of them.
-        state: What is saved, by the name of its files. It must be equal in all processes.
-        keep: Checkpoints to keep.
-        plugins: SHA-256 of each plug-in file by its name.
-        data: The data set; the main process needs it, and the others may leave it out.
+        state: The objects to save, by the name of their files. Their state must be equal in all processes.
+        keep: Number of checkpoints to keep.
+        plugins: SHA-256 of each plug-in file, by the name of the file.
+        data: The data set; only the main process needs it.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class Checkpoints:
         self.plugins, self.data = plugins or {}, data
 
     def save(self, progress: Progress) -> Path:
-        """Write all state, under the name of the step; called by all processes.
+        """Write a checkpoint named by the step, and return its folder. All processes call this together.
 
         Raises:
-            UserError: Something has a state that a checkpoint cannot hold; in all processes.
+            UserError: An object has a state that a checkpoint cannot hold. It is raised in all processes.
         """
         target = self.folder / f"step-{progress.step:09d}"
         partial = self.folder / f".writing-{target.name}"
@@ -104,9 +104,9 @@ class Checkpoints:
         return f"random_{self.accelerator.process_index}"
 
     def _write(self, partial: Path) -> None:
-        """Write what is equal in all processes."""
-        for left in self.folder.glob(".writing-*"):  # from a process that was killed
-            remove(left)
+        """Write the state that is equal in all processes."""
+        for leftover in self.folder.glob(".writing-*"):  # from a process that was killed
+            remove(leftover)
         partial.mkdir(parents=True)
         for name, item in self.state.items():
             write_state(partial, name, item.state_dict())
@@ -114,9 +114,9 @@ class Checkpoints:
             self.data.save(partial)
 
     def _complete(self, partial: Path, target: Path, step: int) -> None:
-        """List the files, give the folder its name, and remove old checkpoints."""
+        """Write the manifest, rename the folder, and remove old checkpoints."""
         files = {path.name: file_sha256(path) for path in sorted(partial.iterdir())}
-        manifest = {"format": _FORMAT, "step": step, **self._setting(), "sha256": files}
+        manifest = {"format": _FORMAT, "step": step, **self._launch_settings(), "sha256": files}
         with (partial / _MANIFEST).open("w", encoding="utf-8") as file:
             json.dump(manifest, file, indent=1)
             file.flush()
@@ -124,12 +124,12 @@ class Checkpoints:
         if target.exists():  # the same step again, after resuming from an older checkpoint
             remove(target)
         partial.replace(target)
-        # Newer ones can only be damaged ones that were skipped: they must not replace good ones.
+        # Newer checkpoints are damaged ones that a resumption skipped: they do not count among those to keep.
         for old in [path for path in self._all() if path <= target][self.keep :]:
             remove(old)
 
     def drop_newer(self, checkpoint: Path) -> None:
-        """Remove what is newer than ``checkpoint``: a run that goes back to it goes through those steps again."""
+        """Remove the checkpoints newer than ``checkpoint``: a run that resumes from it repeats their steps."""
         if self.accelerator.is_main_process:
             for path in self._all():
                 if path.name > checkpoint.name:
@@ -143,16 +143,16 @@ class Checkpoints:
         """Restore weights, optimiser, random numbers and all other state.
 
         Raises:
-            UserError: A file is damaged or does not fit the run, or the run was launched otherwise.
+            UserError: A file is damaged or does not fit the run, or the number of processes, the precision or a plug-in
+                differs.
         """
         check_checkpoint(checkpoint)
         saved = read_plain_json(checkpoint / _MANIFEST)
-        for name, now in self._setting().items():
-            if saved.get(name) != now:
-                fix = "restore the files of the plug-ins" if name == "plugins" else "launch as before"
+        for name, current in self._launch_settings().items():
+            if saved.get(name) != current:
                 raise UserError(
                     f"Checkpoint {str(checkpoint)!r} was written with {name} {saved.get(name)} and cannot go on with "
-                    f"{now}; {fix}."
+                    f"{current}: {_SETTING_FIXES[name]}."
                 )
         for name, item in [*self.state.items(), (self._random_name, self.random)]:
             state = read_state(checkpoint, name)
@@ -161,17 +161,20 @@ class Checkpoints:
             except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
                 raise unreadable(checkpoint / f"{name}.json", error) from error
 
-    def _setting(self) -> dict[str, Any]:
-        """What a resumed run must share beside its options."""
-        launched = {"processes": self.accelerator.num_processes, "precision": self.accelerator.mixed_precision}
-        return {**launched, "plugins": self.plugins}
+    def _launch_settings(self) -> dict[str, Any]:
+        """Settings outside the options that must be the same in a resumed run."""
+        return {
+            "processes": self.accelerator.num_processes,
+            "precision": self.accelerator.mixed_precision,
+            "plugins": self.plugins,
+        }
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """The newest readable checkpoint in a folder; newer ones that cannot be read are skipped with a warning.
 
     Raises:
-        UserError: There are only checkpoints of an earlier version, which a run from the beginning would replace.
+        UserError: The only undamaged checkpoints are of an earlier version. A run that began anew would remove them.
     """
     outdated = []
     for checkpoint in _newest_first(folder):
@@ -186,7 +189,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def check_checkpoint(checkpoint: Path) -> None:
-    """Refuse a checkpoint whose files are not those of its list."""
+    """Refuse a checkpoint whose files are not those of its manifest."""
     fault = _fault(checkpoint)
     if fault == _OUTDATED:
         raise UserError(f"Checkpoint {str(checkpoint)!r} {fault}; {_OTHER_VERSION}.")
@@ -198,7 +201,7 @@ def check_checkpoint(checkpoint: Path) -> None:
 
 
 def checkpoint_step(checkpoint: Path) -> int:
-    """The step after which a checkpoint that can be used was written."""
+    """Number of steps after which a checkpoint was written; the checkpoint must be one that can be used."""
     return int(read_plain_json(checkpoint / _MANIFEST)["step"])
 
 
@@ -206,12 +209,17 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"), reverse=True)
 
 
+_SETTING_FIXES = {
+    "processes": "launch as many processes as before",
+    "precision": "give mixed_precision= as before",
+    "plugins": "restore the files of the plug-ins",
+}
 _OUTDATED = "was written by an earlier version of glmc_zoo, whose checkpoints held pickles, and is not read"
 _OTHER_VERSION = "finish the run with that version, or begin in another output_dir="
 
 
 def _fault(checkpoint: Path) -> str | None:
-    """Why a checkpoint cannot be used; ``None`` when it can."""
+    """The reason why a checkpoint cannot be used; ``None`` where it can be used."""
     try:
         manifest = read_plain_json(checkpoint / _MANIFEST)
         if "format" not in manifest:

@@ -1,11 +1,11 @@
-"""Plots, page, cards and warnings of a run whose scores and model are safe; `glmc-zoo report` makes them again."""
+"""Plots, page and cards of a run, made once its scores and model are on disk; `glmc-zoo report` makes them again."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from glmc_zoo.hub.export.decoration import decorate_export
-from glmc_zoo.hub.folder import RESULTS_FILE
+from glmc_zoo.hub.folder import RESULTS_FILE, SAMPLE_FILE
 from glmc_zoo.results import RunResults
 from glmc_zoo.scoring.decoration import RERUN_FIX, Decorations, draw_results, make_report
 from glmc_zoo.scoring.page.subject import Subject
@@ -13,7 +13,7 @@ from glmc_zoo.training.metrics_file import EpochLines
 
 EXPORTS = ("model", "encoder")
 """Folders of a run that hold exports."""
-_PLOTS = ("training.png", "class_accuracy.png", "group_confusion.png")
+_PLOTS = ("training.png", "class_accuracy.png", "class_confusion.png", "group_confusion.png")
 
 
 def decorate_run(
@@ -23,37 +23,42 @@ def decorate_run(
     repo_id: str | None = None,
     *,
     report: bool = True,
-    keep_answers: Callable[[Decorations], None] | None = None,
+    keep_answers: Callable[[Decorations], str | None] | None = None,
     baselines: Sequence[Subject] = (),
 ) -> RunResults:
-    """Draw the plots of a finished run, put them with a card into its exports, and write its page.
+    """Draw the plots of a finished run, write its cards and its page, and save the results with the warnings.
 
-    What cannot be made is a warning in the results, which are written to the run folder and to its exports. A warning
-    that only a new run can mend stays.
+    A plot, card or page that cannot be made adds a warning to the results in the run folder and in its exports.
+    Warnings of an earlier call are dropped, except those that only a new run can mend.
 
     Args:
-        folder: Run folder, with its exports in it.
-        results: As they are in the run folder.
+        folder: Run folder with its exports.
+        results: The results in the run folder.
         epochs: Reads the lines of the epochs.
         repo_id: ``ORG/NAME`` on the Hub, for the card of the classifier.
         report: Whether to write ``report.html``.
-        keep_answers: Writes ``answers.json``, which the page shows; without it that of the folder stays.
+        keep_answers: Writes ``answers.json``, whose images the page shows, and the sample image of the card, and
+            returns the class of that; without it the existing files are used.
         baselines: Runs that the page compares with this one.
+
+    Returns:
+        The results with the names of the plots, and the warnings.
     """
     lasting = [warning for warning in results.warnings if warning.endswith(f"{RERUN_FIX}.")]
     decorations, plots = Decorations(lasting), folder / "plots"
-    lines = _draw(decorations, plots, results, epochs)
-    if keep_answers is not None:
-        keep_answers(decorations)
+    label = results.sample_image if keep_answers is None else keep_answers(decorations)
+    sample = None if label is None or not (folder / SAMPLE_FILE).is_file() else (folder / SAMPLE_FILE, label)
+    results = replace(results, sample_image=sample and label)
+    lines = _draw(decorations, folder, results, epochs)
     names = [name for name in sorted(_PLOTS) if (plots / name).is_file() and not (plots / name).is_symlink()]
     exports = [folder / name for name in EXPORTS if (folder / name).is_dir()]
     for export in exports:
-        # The repository, if any, is the classifier's: the encoder's card names its own folder.
+        # Only the classifier is pushed, so the card of the encoder names its folder and not the repository.
         repository = repo_id if export.name == "model" else None
         before = list(decorations.warnings)
         decorations.attempt(
             f"The card of {export.name}/",
-            lambda: decorate_export(export, plots, names, warnings=before, repo_id=repository),  # noqa: B023  # called here
+            lambda: decorate_export(export, plots, names, warnings=before, repo_id=repository, sample=sample),  # noqa: B023  # called here
         )
     if report:
         subject = Subject.of(folder, replace(results, warnings=list(decorations.warnings)))
@@ -65,12 +70,12 @@ def decorate_run(
     return results
 
 
-def _draw(decorations: Decorations, plots: Path, results: RunResults, epochs: Callable[[], EpochLines]) -> EpochLines:
-    """Draw the plots; gives the lines of the epochs, none where they cannot be read."""
+def _draw(decorations: Decorations, folder: Path, results: RunResults, epochs: Callable[[], EpochLines]) -> EpochLines:
+    """Draw the plots of a run folder, and return the lines of the epochs: none where the file cannot be read."""
     from glmc_zoo.metrics import plots as drawing
 
     title = f"{results.model.name} on {results.data.name}, seed {results.seeds.seed if results.seeds else 0}"
-    lines = EpochLines()
+    plots, lines = folder / "plots", EpochLines()
 
     def read() -> None:
         nonlocal lines
@@ -81,10 +86,10 @@ def _draw(decorations: Decorations, plots: Path, results: RunResults, epochs: Ca
     if lines.rows:
         decorations.plot(plots / "training.png", lambda path: drawing.plot_training(lines.rows, path, title=title))
     elif results.selection is not None and results.selection.epoch is not None and not decorations.warnings:
-        # A classifier on features goes through no epochs.
+        # A classifier on features has no epochs and no such plot, so it gets no warning.
         decorations.warnings.append("The plot training.png was not made: metrics.jsonl is missing or empty.")
     if results.test is not None:
-        draw_results(decorations, plots, results, title)
+        draw_results(decorations, plots, Subject.of(folder, results), title)
     return lines
 
 

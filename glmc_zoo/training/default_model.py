@@ -1,4 +1,4 @@
-"""The model that is fine-tuned where ``model`` is ``auto``: decided once, and stored with the run."""
+"""Chooses the model of a fine-tuning with ``model="auto"``; the run stores the choice."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +14,12 @@ from glmc_zoo.training.resumption import options_of_resumed
 
 
 def settle_model(accelerator: Accelerator, options: RunOptions) -> tuple[RunOptions, list[str]]:
-    """The options with a named model, and a note on the choice where there was one.
+    """The options with ``model="auto"`` replaced by a model, and a note on the choice; no note for a named model.
 
-    A run that is resumed goes on from its own model, whether or not the Hub can be reached by now.
+    A resumed run keeps the model that it began with, whether the Hub can be reached or not.
 
     Raises:
-        UserError: No default model can be read; in all processes.
+        UserError: No default model can be read. It is raised in all processes.
     """
     stage = options.stage
     if not isinstance(stage, FinetuneStage | HeadStage) or stage.model.model != "auto":
@@ -30,7 +30,7 @@ def settle_model(accelerator: Accelerator, options: RunOptions) -> tuple[RunOpti
 
 
 def _options_of_run(options: RunOptions) -> dict[str, Any] | None:
-    """The options of the run that is resumed; without a folder, of the newest fine-tuning of this data set."""
+    """The options of the resumed run; without ``output_dir``, of the newest fine-tuning of this data set in runs/."""
     output = options.output
     if output.resume != "auto" or output.output_dir:
         return options_of_resumed(options)

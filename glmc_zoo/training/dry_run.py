@@ -1,4 +1,4 @@
-"""A dry run: what a run would read and which options it would use, and how long it would take by a few of its steps."""
+"""A dry run: prints data and options of a run, and estimates its time and memory from a few steps."""
 
 import math
 import time
@@ -26,35 +26,38 @@ from glmc_zoo.training.scored_run import ScoredRun
 _T = TypeVar("_T")
 
 _WARM_UP, _TIMED = 3, 5  # steps
-_PREFETCHED = 2  # batches that each worker has ready: they come faster than those after them
+_PREFETCHED = 2  # batches that each worker has ready before the first step, so they cost no loading time
 _TIMED_BATCHES = 3  # of an evaluation
 
 
 @dataclass(frozen=True, kw_only=True)
 class DryRun:
-    """What a run would do, and what it would take; checkpoints, plots and the export come on top."""
+    """Options, data, estimated time and memory of a run. Checkpoints, plots and the export are not included."""
 
     options: dict[str, Any]
     """All options by name, as ``config.yaml`` would have them."""
     inventory: Inventory | None
+    """What the data set holds; ``None`` where it was not counted."""
     epochs: int
     steps: int
     """Steps of an epoch."""
     step_seconds: float
+    """Seconds of one step."""
     evaluations: int
+    """Evaluations in the whole run."""
     evaluation_seconds: float
     """Seconds of one evaluation."""
     views: int = 0
-    """Views of each training image whose features the classifier starts from."""
+    """Views of each training image whose features are computed for the start of the classifier."""
     view_seconds: float = 0.0
-    """Seconds for the features of one of them, of all training images."""
+    """Seconds for the features of one view of all training images."""
     memory_bytes: int
-    """Largest memory of one process so far: GPU memory on CUDA, else main memory."""
+    """Peak memory of one process in these steps: GPU memory on CUDA, else main memory."""
     processes: int
 
     @property
     def seconds(self) -> float:
-        """Estimate for the whole run."""
+        """Estimated seconds of the whole run."""
         training = self.epochs * self.steps * self.step_seconds + self.evaluations * self.evaluation_seconds
         return training + self.views * self.view_seconds
 
@@ -64,15 +67,19 @@ class DryRun:
         each = " a process" if self.processes > 1 else ""
         features = f"features of {counted(self.views, 'view')} x {self.view_seconds:.2g} s, " if self.views else ""
         return (
-            f"about {_duration(self.seconds)}: {features}{self.epochs} epochs x {self.steps} steps x "
-            f"{self.step_seconds:.2g} s, "
-            f"plus {self.evaluations} evaluations x {self.evaluation_seconds:.2g} s; "
+            f"about {_duration(self.seconds)}: {features}{counted(self.epochs, 'epoch')} x "
+            f"{counted(self.steps, 'step')} x {self.step_seconds:.2g} s, "
+            f"plus {counted(self.evaluations, 'evaluation')} x {self.evaluation_seconds:.2g} s; "
             f"memory {self.memory_bytes / 1e9:.1f} GB{each}"
         )
 
 
 def dry_run(options: RunOptions) -> DryRun:
-    """Build a run, describe it, and estimate it; nothing is written."""
+    """Build a run, print what it would do, and estimate its time and memory; nothing is written.
+
+    Raises:
+        UserError: Data, model, options or output folder do not fit, as for the run itself.
+    """
     if isinstance(options.stage, HeadStage):
         head = HeadRun(options)
         head.describe()
@@ -83,21 +90,21 @@ def dry_run(options: RunOptions) -> DryRun:
 
 
 def print_estimate(run: TrainingRun) -> DryRun:
-    """Print the options of a run and what it would take, by a few steps of it in memory; it cannot go on afterwards."""
-    each = step_seconds(run)
+    """Print the options of a run, and its time and memory, measured on a few steps. The run cannot go on afterwards."""
+    seconds_per_step = step_seconds(run)
     split = run.data.test if run.data.val is None else run.data.val
     evaluation_seconds = _evaluation_seconds(run, split)
     starts = isinstance(run.stage, FineTuning) and run.stage.starts_from_features
     view_seconds = _evaluation_seconds(run, run.data.train) if starts else 0.0
-    each, evaluation_seconds, view_seconds, memory = _slowest(
-        run, each, evaluation_seconds, view_seconds, peak_memory(run.accelerator.device)
+    seconds_per_step, evaluation_seconds, view_seconds, memory = _slowest(
+        run, seconds_per_step, evaluation_seconds, view_seconds, peak_memory(run.accelerator.device)
     )
     estimate = DryRun(
         options=saved(run.options),
         inventory=run.data.facts.inventory,
         epochs=run.options.schedule.epochs,
         steps=len(run.loader),
-        step_seconds=each,
+        step_seconds=seconds_per_step,
         evaluations=_evaluations(run, split),
         evaluation_seconds=evaluation_seconds,
         views=cast(FineTuning, run.stage).tune.feature_views if starts else 0,
@@ -118,17 +125,20 @@ class HeadDryRun(DryRun):
         """The estimate in one line."""
         return (
             f"about {_duration(self.seconds)}: features of {counted(self.views, 'view')} x {self.view_seconds:.2g} s, "
-            f"plus {self.evaluations} evaluations x {self.evaluation_seconds:.2g} s, and the classifiers; memory "
-            f"{self.memory_bytes / 1e9:.1f} GB so far"
+            f"plus {counted(self.evaluations, 'evaluation')} x {self.evaluation_seconds:.2g} s, and the training of "
+            f"the classifiers; memory {self.memory_bytes / 1e9:.1f} GB so far"
         )
 
 
 def print_head_estimate(run: HeadRun) -> HeadDryRun:
-    """The same for a classifier on features: a pass over the training images takes as long as scoring them."""
+    """Print the options of a run that trains a classifier on features, and its time and memory.
+
+    Computing the features of one view takes as long as scoring the training images, which is measured.
+    """
     scored = [split for split in (run.data.test, run.data.val) if split]
-    each = sum(_evaluation_seconds(run, split) for split in scored) / max(len(scored), 1)
+    mean_seconds = sum(_evaluation_seconds(run, split) for split in scored) / max(len(scored), 1)
     view_seconds, evaluation_seconds, memory = _slowest(
-        run, _evaluation_seconds(run, run.data.train), each, peak_memory(run.accelerator.device)
+        run, _evaluation_seconds(run, run.data.train), mean_seconds, peak_memory(run.accelerator.device)
     )
     estimate = HeadDryRun(
         options=saved(run.options),
@@ -148,27 +158,27 @@ def print_head_estimate(run: HeadRun) -> HeadDryRun:
 
 
 def _slowest(run: ScoredRun, *values: float) -> list[float]:
-    """The largest of each value over all processes, which wait for the slowest."""
+    """The maximum of each value over all processes: in a run they wait for the slowest."""
     measured = torch.tensor([values], dtype=torch.float64, device=run.accelerator.device)
     slowest: list[float] = run.accelerator.gather(measured).amax(dim=0).tolist()
     return slowest
 
 
 def _print(run: ScoredRun, estimate: DryRun) -> None:
-    if run.accelerator.is_local_main_process:  # the result of a dry run, which ``quiet`` shows too
+    if run.accelerator.is_local_main_process:  # not by `say`: with ``quiet`` the result is still printed
         options = yaml.safe_dump(estimate.options, sort_keys=False).splitlines()
         print("options  as config.yaml would have them:", *(f"  {printable(line)}" for line in options), sep="\n")
         print(printable(estimate.text))
 
 
 class _StepTimer(StageClock):
-    """Ends an epoch after a few steps, and takes the time of the last of them."""
+    """Times steps: the first ``warm_up`` steps do not count, and the epoch ends after ``timed`` more."""
 
     def __init__(self, accelerator: Accelerator, warm_up: int, timed: int) -> None:
         super().__init__(accelerator)
         self.warm_up, self.timed, self.done = warm_up, timed, 0
-        self._begun = self._now()
-        self._ended = self._begun
+        self._start = self._now()
+        self._end = self._start
 
     @property
     def full(self) -> bool:
@@ -176,7 +186,7 @@ class _StepTimer(StageClock):
 
     @property
     def step_seconds(self) -> float:
-        return (self._ended - self._begun) / self.timed
+        return (self._end - self._start) / self.timed
 
     def batches(self, loader: Iterable[_T]) -> Iterator[_T]:
         for batch in loader:
@@ -187,9 +197,9 @@ class _StepTimer(StageClock):
     def step_done(self) -> None:
         self.done += 1
         if self.done == self.warm_up:
-            self._begun = self._now()
+            self._start = self._now()
         if self.full:
-            self._ended = self._now()
+            self._end = self._now()
 
     def _now(self) -> float:
         if self.accelerator.device.type == "cuda":
@@ -198,7 +208,10 @@ class _StepTimer(StageClock):
 
 
 def step_seconds(run: TrainingRun) -> float:
-    """Seconds of one step, by the real loader and model, once both have got going; the run cannot go on afterwards."""
+    """Seconds of one step, measured with the run's own loader and model after a warm-up.
+
+    The steps change the weights, so the run cannot go on afterwards.
+    """
     accumulated = run.options.schedule.grad_accum_steps
     workers, available = run.placement.workers, run.options.schedule.epochs * len(run.loader)
     timed = math.ceil(max(_TIMED, workers) / accumulated) * accumulated  # the last of them updates the weights
@@ -207,7 +220,8 @@ def step_seconds(run: TrainingRun) -> float:
     timer = _StepTimer(run.accelerator, min(warm_up, available - timed), timed)
     step = run.trainer.step
     step.clock, run.trainer.checkpoints = timer, CheckpointHook()
-    # Of so few steps none, or too many, would use SAM: all of them do, and a plain step takes half their time.
+    # With `sam_every` the share of SAM steps among so few would be wrong. So all of them use SAM, and a plain step is
+    # counted as half of one.
     share = 1.0 if step.sam is None else (1 + 1 / step.sam_every) / 2
     step.sam_every = 1
     for _ in run.epochs():
@@ -219,22 +233,22 @@ def step_seconds(run: TrainingRun) -> float:
 
 
 def _evaluation_seconds(run: ScoredRun, split: ImageSplit) -> float:
-    """Seconds to score a split, by its first images."""
+    """Estimated seconds to score a split, measured on its first batches."""
     if not len(split):
         return 0.0
     batch = max(run.options.schedule.batch_size, 128) * run.accelerator.num_processes
     batches: int = math.ceil(len(split) / batch)
-    _time(run, split, batch)  # the first batch finds everything cold
+    _time(run, split, batch)  # warm-up
     first = _time(run, split, batch)
-    several = min(batches, _TIMED_BATCHES)
-    if several == 1:
+    timed = min(batches, _TIMED_BATCHES)
+    if timed == 1:
         return first
-    each = max(_time(run, split, several * batch) - first, 0.0) / (several - 1)
-    return first + (batches - 1) * each
+    per_batch = max(_time(run, split, timed * batch) - first, 0.0) / (timed - 1)
+    return first + (batches - 1) * per_batch
 
 
 def _evaluations(run: TrainingRun, split: ImageSplit) -> int:
-    """After some of the epochs on this split, and at the end on every split that has images."""
+    """Number of evaluations: of ``split`` after every ``eval_every`` epochs, and of each split at the end."""
     after_epochs = math.ceil(run.options.schedule.epochs / run.options.output.eval_every) if len(split) else 0
     return after_epochs + sum(1 for scored in (run.data.test, run.data.val) if scored is not None and len(scored))
 

@@ -1,4 +1,4 @@
-"""Features of the training images from a frozen network: computed once, in several views, kept in parts on disk."""
+"""Features of the training images from a frozen network, computed once for several views and stored on disk."""
 
 import hashlib
 import json
@@ -28,16 +28,17 @@ from glmc_zoo.training.adapters import encoder_tensors
 
 _PART_IMAGES = 1024
 _MARGIN = 1.25  # side of the image that corners are cut from, over the side of a view
-# Crop and whether it is mirrored, in the order in which more views are asked for. Crop 0 is that of the evaluation.
+# The views in their order, each as the index of its crop and whether it is mirrored. Crop 0 is the evaluation's.
 _VIEWS = ((0, False), (0, True), (1, False), (4, True), (2, False), (3, True), (5, False))
 
 
 class FeatureViews:
-    """The crops of an image that its views are made of; nothing about them is random.
+    """Cuts the crops of an image from which its views are made. Nothing is random.
 
     Args:
         data_config: timm's configuration of the evaluation.
-        views: From 1 to 7: as in the evaluation, mirrored, from each corner, from the centre.
+        views: Number of views, from 1 to 7, in this order: as in the evaluation, the same mirrored, then the four
+            corners and the centre of a larger image.
     """
 
     def __init__(self, data_config: dict[str, Any], views: int) -> None:
@@ -49,7 +50,7 @@ class FeatureViews:
         self._large = Preprocessing(large) if any(crop for crop, _ in self.views) else None
 
     def __call__(self, images: Images) -> Tensor:
-        """uint8 (B, crops, 3, S, S), as many crops as the views need."""
+        """The crops of a batch, uint8 (B, crops, 3, S, S); only the evaluation's crop where the views need no other."""
         plain = self._plain(images)
         if self._large is None:
             return plain[:, None]
@@ -60,21 +61,23 @@ class FeatureViews:
 
 
 class FeatureParts:
-    """Features in files below a folder, some images in each; a file is whole or absent.
+    """Features on disk, in files of about a thousand images each. A file is complete or absent.
 
     Args:
-        folder: The folder; features of other images, weights, sizes or views have other folders in it.
-        key: Names what the features depend on; see `feature_key`.
+        folder: The folder. Features of other images, weights, sizes or views are in other subfolders of it.
+        key: Digest of everything that the features depend on; see `feature_key`.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder, self.key = folder / key[:16], key
 
     def read(self, images: int, views: int) -> tuple[Tensor, Tensor | None]:
-        """Positions (n,) of the images whose features are there, and the features (views, n, D).
+        """Read all features of a split with so many ``images`` in so many ``views``.
 
-        A file that is damaged, or does not hold features of so many ``images`` and ``views``, is left out: its images
-        are computed again.
+        A file that is damaged or does not fit is ignored, so that its images are computed again.
+
+        Returns:
+            Positions of the images, int64 (n,), and their features, float32 (views, n, D); ``None`` without any.
         """
         positions, features = list[Tensor](), list[Tensor]()
         done = torch.zeros(images, dtype=torch.bool)
@@ -97,15 +100,20 @@ class FeatureParts:
                 positions, features = part.get_tensor("positions"), part.get_tensor("features")
         except (OSError, SafetensorError):
             return None
-        is_list = positions.ndim == 1 and positions.dtype == torch.int64 and len(positions) == len(positions.unique())
-        if not is_list or not ((positions >= 0) & (positions < images)).all():
+        if positions.ndim != 1 or positions.dtype != torch.int64 or len(positions) != len(positions.unique()):
+            return None
+        if not ((positions >= 0) & (positions < images)).all():
             return None
         if features.ndim != 3 or features.dtype != torch.float32 or features.shape[:2] != (views, len(positions)):
             return None
         return (positions, features) if features.isfinite().all() else None
 
     def write(self, positions: Tensor, features: Tensor) -> None:
-        """Add a part; it is named by its first image."""
+        """Write the features (views, n, D) of the images at these positions as a file, named by its first image.
+
+        Raises:
+            UserError: The disk is full or read-only.
+        """
         file = self.folder / f"part-{int(positions[0]):09d}.safetensors"
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +123,7 @@ class FeatureParts:
 
 
 def feature_key(classifier: Classifier, split: ImageSplit, views: int, precision: str) -> str:
-    """A SHA-256 of what features depend on: the images in their order, the encoder, its input, views and precision."""
+    """SHA-256 of everything that features depend on: images and their order, encoder, its input, views, precision."""
     network: Any = classifier.network
     weights = hashlib.sha256()
     for name, tensor in encoder_tensors(network).items():
@@ -145,7 +153,19 @@ def compute_features(
 ) -> Tensor | None:
     """Features of every image of a split, float32 (views, N, D), on the CPU of the main process; ``None`` elsewhere.
 
-    Features in ``parts`` are read; the processes share the rest, and write it there part by part.
+    Features in ``parts`` are read. The processes share the other images, and write their features to ``parts``.
+
+    Args:
+        classifier: The network, whose encoder gives the features, and its preprocessing.
+        split: The images.
+        parts: Features on disk.
+        accelerator: The accelerator of the run.
+        views: Number of views of each image; see `FeatureViews`.
+        batch_size: Images in a batch.
+        workers: Processes that load images.
+
+    Raises:
+        UserError: An image cannot be read, or the disk is full or read-only.
     """
     stored: list[Any] = [torch.empty(0, dtype=torch.int64), None]
     if accelerator.is_main_process:
@@ -177,7 +197,7 @@ def compute_features(
 def _batches(
     classifier: Classifier, loader: Any, transform: FeatureViews, accelerator: Accelerator, bar: Any
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Positions (B,) and features (views, B, D) of each batch."""
+    """Positions (B,) and features (views, B, D) of each batch of this process."""
     network: Any = classifier.network.eval()
     for crops, _, positions in local_batches(loader, accelerator):
         crops, features = crops.to(accelerator.device, non_blocking=True), []
@@ -191,7 +211,7 @@ def _batches(
 
 
 def _in_parts(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches, joined to parts of about a thousand images."""
+    """The batches, joined into parts of about a thousand images."""
     waiting: list[tuple[Tensor, Tensor]] = []
     images = 0
     for positions, features in batches:

@@ -1,4 +1,4 @@
-"""Fine-tuning a trained model, on its classes or on others."""
+"""The stages that fine-tune a trained model, on its own classes or on others."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -36,47 +36,47 @@ from glmc_zoo.training.tuning import (
 )
 
 _STARTS_FROM_HEAD = "balanced_softmax"  # the method whose classifier starts from the best one on frozen features
-_FEW_IMAGES = 5  # of a class in the mean; with 3 the classifier alone was better, see docs/finetuning.md
-_SEARCHED_ON = 0.75  # share of the training images that a search surely leaves to train on
+_FEW_IMAGES = 5  # mean images of a class; with 3 the classifier alone was better, see docs/finetuning.md
+_SEARCH_SHARE = 0.75  # of the training images: a search leaves at least so many for its trials
 HEAD = "head"
-"""Name, in place of a method, of a classifier that was trained on features."""
+"""Takes the place of a method's name for a classifier that was trained on features."""
 _HEAD_TITLE = "one linear layer on features of the frozen network, chosen among several on held-out training images"
 
 
 class FineTuning(Stage):
-    """The stage of `recipes/finetune.py`: all, the classifier, the last blocks or adapters of a model are trained.
+    """The stage of `recipes/finetune.py`: trains the whole model, its classifier, its last blocks, or adapters.
 
-    The classifier starts as ``head_init`` says. Unless that is given, the source's goes on where the classes are the
-    same, by name and in the same order. GLMC's other heads go on from the source's where it has them.
+    ``head_init`` decides where the classifier starts. Without it, the source's classifier is kept if its classes have
+    the same names in the same order. GLMC's other heads are kept where the source has them.
     """
 
-    own_size = True
+    use_model_size = True
 
     def __init__(self, options: FinetuneStage, source: ModelSource) -> None:
         model, method, switches = options.model, options.method, options.switches
         super().__init__(model.model, method, switches, options.optimizer, source, pretrained=True)
         self.start, self.tune, self.defaults = source, options.model, options.defaults
         self.kept: list[str] = []
-        self.begun: StartFacts | None = None
-        """How the classifier began, once it has; ``None`` where it began anew or was the source's."""
+        self.start_facts: StartFacts | None = None
+        """How the classifier started from features; ``None`` before that, and for a fresh or kept classifier."""
         self.search: SearchFacts | None = None
-        """What a search on held-out images chose, where there was one."""
-        self._decided = False  # whether the settings are others than those of the recipe's network
+        """What a search on held-out images chose; ``None`` without a search."""
+        self._settings_differ = False  # whether the network or the optimiser is of another kind than the recipe's
         self.notes: list[str] = []
-        """What network and images decided, a sentence each."""
+        """A sentence for each value that network and images decided."""
 
     @property
     def starts_from_features(self) -> bool:
-        """Whether the classifier starts from features of the network as it is before the training."""
+        """Whether the classifier starts from features that the network gives before the training."""
         return self.tune.head_init in ("mean", "head")
 
     def settle(
         self, options: RunOptions, data: LongTailData, processes: int, before: Mapping[str, Any] | None
     ) -> RunOptions:
-        """The options with what network and images decide, where nobody did.
+        """The options with the values filled in that network and images decide, where the user gave none.
 
-        That is the start of the classifier, optimiser, learning rate, decays, and a batch that there are images for.
-        What was decided when a resumed run began, by its options ``before``, stays.
+        These are the start of the classifier, the optimiser, the learning rate, the decays, and a smaller batch for few
+        images. A resumed run keeps the values in ``before``, the options with which it began.
         """
         if self.tune.head_init == "auto":
             keeps = self.start.class_names == data.class_names or self.tune.tune == "head"
@@ -86,26 +86,26 @@ class FineTuning(Stage):
         options = replace(options, stage=replace(options.stage, model=self.tune))  # type: ignore[arg-type]
         if self.tune.tune == "full" and len(data.train) < _FEW_IMAGES * len(data.class_names):
             self.notes.append(
-                f"There are {len(data.train)} training images of {len(data.class_names)} classes. With so few the "
-                "classifier alone was better than the whole network: tune='head', which takes seconds."
+                f"There are {len(data.train)} training images of {len(data.class_names)} classes. With so few, "
+                "training only the classifier was better than training the whole network: give tune='head'."
             )
         return self._settle_batch(self._settle_settings(options, before), len(data.train), processes, before)
 
     def _settle_batch(
         self, options: RunOptions, images: int, processes: int, before: Mapping[str, Any] | None
     ) -> RunOptions:
-        """The options with a smaller batch than the recipe's, where nobody gave one and a set has fewer images."""
+        """The options with a batch that fits the training images, unless the user gave one."""
         size = recipe = options.schedule.batch_size
         if "batch_size" not in self.defaults:
             return options
-        share = 1.0 if self.tune.search_minutes is None else _SEARCHED_ON
+        share = 1.0 if self.tune.search_minutes is None else _SEARCH_SHARE
         most = int(share * images) // processes
         if before is not None:
             size = before.get("batch_size", recipe)
-        elif 2 <= most < recipe:  # batch-norm takes two
+        elif 2 <= most < recipe:  # batch-norm needs two images
             size = most
         if size != recipe:
-            self.notes.append(f"A batch has {size} images and not {recipe}, as there are few training images.")
+            self.notes.append(f"There are few training images, so a batch has {size} images instead of {recipe}.")
         return replace(options, schedule=replace(options.schedule, batch_size=size))
 
     def _settle_settings(self, options: RunOptions, before: Mapping[str, Any] | None) -> RunOptions:
@@ -113,16 +113,16 @@ class FineTuning(Stage):
         stage = options.stage
         if not isinstance(stage, FinetuneStage) or not stage.by_network:
             return options
-        network, asked = describe_network(self.start.skeleton()), None if "opt" in stage.by_network else self.opt
-        settings = settings_for(network, self.tune.tune, asked)
+        network, opt = describe_network(self.start.skeleton()), None if "opt" in stage.by_network else self.opt
+        settings = settings_for(network, self.tune.tune, opt)
         values = {name: getattr(settings, name) for name in stage.by_network}
         recipe = {name: flat(options)[name] for name in values}
         if before is not None and values != recipe and all(before.get(name) == recipe[name] for name in values):
-            return options  # it began before networks decided
+            return options  # the run began with a version in which the network decided nothing
         self.tune, self.optimizer = replaced(self.tune, values), replaced(self.optimizer, values)
         self.opt = self.optimizer.opt
-        self._decided = not uses_sgd(self.opt) or network.layer_norm
-        if self._decided:
+        self._settings_differ = not uses_sgd(self.opt) or network.layer_norm
+        if self._settings_differ:
             self.notes += settings_notes(network, self.tune.tune, values, settings.source)
         stage = replace(stage, model=self.tune, optimizer=self.optimizer)
         return replace(options, stage=stage, schedule=replaced(options.schedule, values))
@@ -132,7 +132,7 @@ class FineTuning(Stage):
         return f"{short_model_name(self.name)}.finetuned.{self.method.name}_{Path(data).name or 'data'}.seed{seed}"
 
     def make_task(self, data: LongTailData, spec: InputSpec, schedule: ScheduleOptions) -> TrainingTask:
-        """The method's task with the source's weights, of which a part is trained."""
+        """The method's task with the source's weights; ``tune`` decides which of them are trained."""
         check_colour(self.start)
         task = super().make_task(data, spec, schedule)
         self.kept = start_from(self.start, task, data.class_names)
@@ -156,11 +156,11 @@ class FineTuning(Stage):
         return task
 
     def frozen(self, task: TrainingTask) -> list[nn.Module]:
-        """Frozen modules, and every batch-norm of the model where its statistics are kept."""
+        """Modules without trained parameters, and with ``freeze_bn`` every batch-norm of the model."""
         return [*super().frozen(task), *(batch_norms(timm_model_in(task)) if self.tune.freeze_bn else [])]
 
     def parameter_groups(self, task: TrainingTask, weight_decay: float) -> list[dict[str, Any]] | None:
-        """Groups with learning rates of their own, where layers or the classifier have them."""
+        """Parameter groups by learning rate, for ``layer_decay`` and ``head_lr_scale``; ``None`` without both."""
         decay, scale, model = self.tune.layer_decay, self.tune.head_lr_scale, timm_model_in(task)
         groups = None
         if decay is not None and decay != 1:
@@ -170,7 +170,7 @@ class FineTuning(Stage):
         return scale_classifier(task, groups, classifiers_in(task), weight_decay=weight_decay, scale=scale)
 
     def before_export(self, timm_model: nn.Module) -> None:
-        """Merge adapters into the layers that they adapt."""
+        """Merge the adapters into their layers."""
         merge_adapters(timm_model)
 
     def facts(self, results: RunResults) -> RunResults:
@@ -184,7 +184,7 @@ class FineTuning(Stage):
             kept=self.kept,
             source_classes=len(start.class_names or []) or None,
             adapter=(self.tune.adapter or DEFAULT_ADAPTER) if self.tune.tune == "adapter" else None,
-            start=self.begun,
+            start=self.start_facts,
         )
         model = replace(results.model, pretrained_from=name)
         return replace(results, model=model, finetune=finetune, search=self.search)
@@ -192,31 +192,31 @@ class FineTuning(Stage):
     def opening_lines(self, options: RunOptions, task: TrainingTask) -> list[str]:
         """What is fine-tuned, and which values come from the recipe."""
         trained, total = trained_parameters(task)
-        begins = {"mean": "starts from the class means", "head": "starts from the best one on frozen features"}
-        classifier = begins.get(self.tune.head_init, "is a fresh one")
-        kept = f"; goes on with its {', '.join(self.kept)}" if self.kept else ""
-        kept += "" if "classifier" in self.kept else f"; the classifier {classifier}"
+        starts = {"mean": "starts from the class means", "head": "starts from the best one on frozen features"}
+        heads = f"; it keeps its {', '.join(self.kept)}" if self.kept else ""
+        if "classifier" not in self.kept:
+            heads += f"; the classifier {starts.get(self.tune.head_init, 'is a fresh one')}"
         lines = [
             *super().opening_lines(options, task),
             f"fine-tuning {self.name}, --tune {self.tune.tune}: {trained / 1e6:.2f} of {total / 1e6:.2f} M parameters "
-            f"are trained{kept}",
+            f"are trained{heads}",
         ]
         minutes = self.tune.search_minutes
         if minutes is not None and options.output.dry_run:
             lines.append(
-                f"note: Learning rate and epochs will be searched for {minutes:g} minutes first; the estimate is for "
-                f"{options.schedule.epochs} epochs after that."
+                f"note: The run first searches learning rate and epochs for {minutes:g} min; the estimate is for "
+                f"the {counted(options.schedule.epochs, 'epoch')} after that."
             )
         if self.defaults:
             schedule = values_of(options.schedule)
             shown = " ".join(f"--{name.replace('_', '-')} {schedule[name]}" for name in self.defaults)
-            why = "" if self._decided else " (chosen with sgd on a small network, see docs/settings.md)"
+            why = "" if self._settings_differ else " (chosen with sgd on a small network, see docs/settings.md)"
             lines.append(f"defaults: {shown}{why}")
         return lines
 
 
 class HeadTuning(FineTuning):
-    """The stage of a classifier that is trained on features: a `FineTuning` whose network is never trained."""
+    """The stage of a classifier that is trained on features: a `FineTuning` whose network stays frozen."""
 
     def __init__(self, options: HeadStage, source: ModelSource) -> None:
         plain, switches = MethodOptions(method="ce", preset="official"), preset_switches("official")
@@ -225,35 +225,35 @@ class HeadTuning(FineTuning):
         )
         self.title = HEAD
         self.head: HeadFacts | None = None
-        """How the classifier was trained, once it is."""
+        """How the classifier was trained; ``None`` before that."""
 
     def run_name(self, data: str, seed: int) -> str:
         """Name of a fresh run folder."""
         return f"{short_model_name(self.name)}.finetuned.{HEAD}_{Path(data).name or 'data'}.seed{seed}"
 
     def make_task(self, data: LongTailData, spec: InputSpec, schedule: ScheduleOptions) -> TrainingTask:
-        """The source's network with a fresh classifier of one linear layer on its features."""
+        """The source's network with a fresh classifier: one linear layer on its features."""
         task = super().make_task(data, spec, schedule)
         model = timm_model_in(task).eval()
         try:
             check_backbone(model, spec.size)
         except UserError as error:
             raise UserError(
-                f"tune='head' needs logits that are one linear layer on the features, which those of {self.name} are "
-                f"not for images of {spec.size} pixels: give tune='full', or an image_size= that the model takes."
+                f"tune='head' needs a model whose logits are one linear layer on its features, and {self.name} does "
+                f"not work so for images of {spec.size} pixels: give tune='full', or an image_size= that it takes."
             ) from error
-        self.kept = []  # the classifier starts anew, whatever the classes are
+        self.kept = []  # the classifier is a fresh one, also for the same classes
         return task
 
     def facts(self, results: RunResults) -> RunResults:
-        """The results with how the classifier was trained."""
+        """The results with the facts of the classifier's training."""
         results = super().facts(results)
         architecture, tag = results.model.name.partition(".")[0], f"{HEAD}_{slug(results.data.name)}"
         model = replace(results.model, tag=tag, name=f"{architecture}.{tag}")
         return replace(results, model=model, method=HEAD, method_title=_HEAD_TITLE, schedule=None, head=self.head)
 
     def opening_lines(self, options: RunOptions, task: TrainingTask) -> list[str]:
-        """What is trained on what."""
+        """One line: the model, the views of each image, and the start of the classifiers."""
         tune = self.tune
         start = "the class means" if tune.head_init == "mean" else "zeros"
         return [
@@ -268,7 +268,7 @@ def check_colour(source: ModelSource) -> None:
     if channels != 3:
         raise UserError(
             f"model={source.name!r} takes images of {channels} channels, and images are read in colour: give a model "
-            "of three."
+            "that takes 3 channels."
         )
 
 
@@ -279,17 +279,19 @@ def timm_model_in(task: TrainingTask) -> Any:
 
 
 def classifiers_in(task: TrainingTask) -> list[nn.Module]:
-    """The classifier of the timm model in a task, and after it GLMC's conventional one where there is one."""
+    """The classifier of the timm model in a task, followed by GLMC's conventional one where the task has it."""
     wrapped = unwrap_model(task.get_trainable_module())
     conventional = getattr(wrapped, "conventional_classifier", None)
     return [timm_model_in(task).get_classifier(), *([] if conventional is None else [conventional])]
 
 
 def start_from(source: ModelSource, task: TrainingTask, class_names: list[str]) -> list[str]:
-    """Give a task the heads of a source that fit its classes, and fresh ones otherwise.
+    """Load the source's heads into a task where the classes are the same, and make fresh ones otherwise.
+
+    The calibration of the source is undone, so that the training goes on with the logits that it trained.
 
     Returns:
-        Names of the heads that go on from the source's.
+        Names of the heads that were kept.
     """
     wrapped, model = task.get_trainable_module(), timm_model_in(task)
     same = source.class_names == class_names
@@ -309,6 +311,6 @@ def start_from(source: ModelSource, task: TrainingTask, class_names: list[str]) 
 
 
 def trained_parameters(task: TrainingTask) -> tuple[int, int]:
-    """Number of parameters that are trained, and of all."""
+    """Number of parameters that are trained, and number of all parameters."""
     parameters = list(task.parameters())
     return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)

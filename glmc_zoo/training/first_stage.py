@@ -1,4 +1,4 @@
-"""What a second stage takes from the first: the options that say which images, and how they are read and grouped."""
+"""The options that a second stage takes over from the first: which images, how they are read, and the shot groups."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,17 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from glmc_zoo.data.options import DataOptions
-from glmc_zoo.documents import read_yaml
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import field_names
 from glmc_zoo.hub import ModelSource, open_model
-from glmc_zoo.machine.command import without_folder
 from glmc_zoo.options.given import Given
 from glmc_zoo.options.images import ShotOptions
 from glmc_zoo.options.sections import SECOND_STAGE
 from glmc_zoo.results import RunResults
+from glmc_zoo.scoring.trained_data import HIDDEN_FOLDER, options_with_paths
 
-_HIDDEN_FOLDER = "path/to/"  # stands in published results for the folder of something
 _DATA = frozenset(field_names(DataOptions))
 DEFAULTS = {f.name: f.default for group in (DataOptions, ShotOptions) for f in dataclasses.fields(group)}
 # Where images are stored and how many make a step does not change which images they are.
@@ -24,7 +22,11 @@ _NO_DIFFERENCE = frozenset({"data_dir", "batch_size"})
 
 
 def first_stage_options(given: Given) -> dict[str, Any]:
-    """Options of the first stage that a second stage takes over, for what was given."""
+    """The options that a second stage takes over from the first stage, by name; ``given`` are the user's options.
+
+    Raises:
+        UserError: ``model=`` is missing, cannot be read or has no training to go on from, or nothing names the data.
+    """
     model = given.get("model")
     if model is None:
         raise UserError(
@@ -34,12 +36,12 @@ def first_stage_options(given: Given) -> dict[str, Any]:
     first = trained_with(open_model(model, weights=False))
     data = given.get("data")
     if data is not None and not same_data(data, first.get("data")):
-        # How those images were thinned and split says nothing about these.
+        # This is another data set, so the options that thinned and split the first one do not apply.
         return {name: value for name, value in first.items() if name not in _DATA}
     if data is None and first.get("data") is None:
         raise UserError(
-            f"{model} does not say where the images are that it was trained on: give them by data=, and data_dir= "
-            "where it needs it."
+            f"{model} does not say where its training images are: give data=, and data_dir= for a data set of the "
+            "catalogue."
         )
     return first
 
@@ -48,51 +50,38 @@ def training_results(source: ModelSource) -> RunResults:
     """The results of the training that a second stage goes on from.
 
     Raises:
-        UserError: The model has no results of a training, or it went through a second stage already.
+        UserError: The model has no results of a training, or already went through a second stage.
     """
     results = source.results
     if results is None:
         raise UserError(
             f"{source.name} has no results of a training, so there is no first stage to go on from: give a model that "
-            "recipes/train.py or recipes/finetune.py left, or fine-tune its classifier alone with tune='head'."
+            "recipes/train.py or recipes/finetune.py exported, or use recipes/finetune.py with tune='head'."
         )
     if results.second_stage is not None:
         raise UserError(
-            f"{source.name} went through a second stage already, and its rows are bounded: give the model that it "
-            f"started from, {results.second_stage.source}."
+            f"{source.name} already went through a second stage: give the model that it started from, "
+            f"{results.second_stage.source}."
         )
     return results
 
 
 def trained_with(source: ModelSource) -> dict[str, Any]:
-    """The options that a model was trained with, as far as its second stage takes them over.
+    """The options of a model's training that a second stage takes over; see `options_with_paths`.
 
-    Published results do not say where something was stored on the machine of the training; the ``config.yaml`` of its
-    run does, beside a ``model/`` that is still where the run left it. A path that is not known is left out.
+    Raises:
+        UserError: The model has no training to go on from, or ``config.yaml`` cannot be read.
     """
-    results = training_results(source)
+    training_results(source)
     return {
         name: value
-        for name, value in _with_paths(results.config, source).items()
-        if name in SECOND_STAGE.inherited and not str(value).startswith(_HIDDEN_FOLDER)
+        for name, value in options_with_paths(source).items()
+        if name in SECOND_STAGE.inherited and not str(value).startswith(HIDDEN_FOLDER)
     }
-
-
-def _with_paths(public: Mapping[str, Any], source: ModelSource) -> dict[str, Any]:
-    """Published options with the paths from the run's own file, where that file is the one of these options."""
-    folder = source.folder.resolve() if source.kind == "folder" and source.folder is not None else None
-    if folder is None or folder.name != "model" or not (folder.parent / "config.yaml").is_file():
-        return dict(public)
-    path = folder.parent / "config.yaml"
-    saved = read_yaml(path, str(path), fix="Give the options of the first stage.")
-    paths = {
-        name: value for name, value in (saved if isinstance(saved, dict) else {}).items() if isinstance(value, str)
-    }
-    return {**public, **{n: value for n, value in paths.items() if public.get(n) == without_folder(value)}}
 
 
 def differing_options(options: Mapping[str, Any], first: Mapping[str, Any]) -> list[str]:
-    """``name: first stage's -> this stage's`` for each option that selects other images, or groups them otherwise."""
+    """``name FIRST -> SECOND``, with the values of both stages, for each option that selects or groups other images."""
     return [
         f"{name.replace('_', ' ')} {value} -> {options[name]}"
         for name, value in first.items()
@@ -102,6 +91,6 @@ def differing_options(options: Mapping[str, Any], first: Mapping[str, Any]) -> l
     ]
 
 
-def same_data(one: str, other: str | None) -> bool:
-    """Whether two names may be of one data set: the same folder may be stored elsewhere, or named by another path."""
-    return other is not None and Path(one).name == Path(other).name
+def same_data(data: str, other: str | None) -> bool:
+    """Whether two names may mean the same data set: only the last parts of paths count, as a folder may have moved."""
+    return other is not None and Path(data).name == Path(other).name

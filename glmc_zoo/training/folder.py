@@ -1,4 +1,4 @@
-"""The run folder: which run it belongs to, and what is written there line by line."""
+"""The run folder: its name, its lock, the run that it belongs to, and the lines of its epochs."""
 
 import json
 import stat
@@ -27,34 +27,36 @@ from glmc_zoo.screen import say
 from glmc_zoo.text import printable
 from glmc_zoo.training.metrics_file import EpochLines, read_epochs
 
-# A resumed run may differ in these from the run that was interrupted: they do not change what is computed. What
-# skip_bad_images changes is seen when the images are compared; it may be given, and not be taken back.
+# Options that may differ in a resumed run, because they do not change what is computed. `skip_bad_images` may be added
+# but not removed; the comparison of the images shows which of them it skips.
 FREE_ON_RESUME = frozenset(
     {
         *("output_dir", "resume", "accept_new_data", "workers", "data_dir", "tracker", "threads", "resident"),
         *("keep_checkpoints", "checkpoint_every", "checkpoint_steps", "checkpoint_minutes", "preempt_signal"),
-        *("license", "export_half", "export_encoder", "report"),
-        # It changes what is exported, and nothing that is trained.
-        "calibrate",
+        *("license", "export_half", "export_encoder", "report", "sample_image"),
+        "calibrate",  # changes the exported model, but not the training
         *("profile", "skip_bad_images", "feature_cache"),
     }
 )
-# What a run or an evaluation writes into its folder.
+# Files and folders that a run or an evaluation writes.
 _FILES = (
     *("config.yaml", "metrics.jsonl", "results.json", "search.jsonl", "start.json", "answers.json", "report.html"),
-    *("label_suspects.csv", HOLDER_FILE, LOCK_FILE),
+    *("label_suspects.csv", "label_suspects.json", "sample.jpg", HOLDER_FILE, LOCK_FILE),
 )
 _FOLDERS = ("checkpoints", "encoder", "features", "logs", "model", "plots", "profile")
-# With groups="terciles" these follow from the images, which are compared by themselves.
+# With groups="terciles" these follow from the images, which are compared anyway.
 _THRESHOLDS = frozenset({"many_threshold", "few_threshold"})
 
 
 class RunFolder:
-    """The folder ``output_dir``, or a fresh one called ``name`` below ``runs/``, claimed for one run.
+    """The folder ``output_dir``, or a fresh one called ``name`` in ``runs/``, claimed for one run.
 
-    A folder that holds anything is another run's, unless ``resume`` says that it is this one and its ``config.yaml``
-    agrees in everything that changes the result. A refusal touches nothing in it, and a dry run makes no folder.
-    The main process locks the folder: it is refused while another process uses it.
+    A folder that holds files is refused, unless ``resume`` is given and its ``config.yaml`` agrees in every option that
+    changes the result. A refused folder is not changed, and a dry run makes no folder. The main process locks the
+    folder, so that no other process can use it.
+
+    Raises:
+        UserError: The folder belongs to something else, cannot be written, or is used by another process.
     """
 
     def __init__(self, accelerator: Accelerator, options: RunOptions, name: str) -> None:
@@ -64,7 +66,7 @@ class RunFolder:
         self._options = saved(options)
 
     def _claim(self, options: RunOptions, name: str) -> Path:
-        """The folder, made and locked; without a ``config.yaml`` to begin with, it gets one."""
+        """Make the folder, lock it, and write ``config.yaml`` for a new run."""
         folder = run_folder(options, name)
         before = options_before(folder, options.output.resume)
         if before is not None:
@@ -72,17 +74,17 @@ class RunFolder:
             self._lock = lock_run(folder)
             return folder
         if folder.is_file():
-            raise UserError(f"output_dir={str(folder)!r} is a file; name a folder.")
-        advice = "choose another folder, or go on with that run by resume='auto'"
-        config = folder / "config.yaml"
-        advice = advice if config.exists() else "they are not a run's, so choose another folder"
+            raise UserError(f"output_dir={str(folder)!r} is a file: give a folder.")
+        advice = "they are not those of a run, so choose another folder"
+        if (folder / "config.yaml").exists():
+            advice = "choose another folder, or go on with that run by resume='auto'"
         if options.output.dry_run:
             check_folder(folder, advice)
             return folder
         claim_folder(folder, advice)
         self._lock = take_folder(folder)
         try:
-            check_folder(folder, advice)  # another run may have been in it until now
+            check_folder(folder, advice)  # again, because another run may have held the lock until now
             _write_options(folder, saved(options))
         except BaseException:
             self.release()
@@ -90,14 +92,14 @@ class RunFolder:
         return folder
 
     def release(self) -> None:
-        """Let other processes use the folder; by the main process."""
+        """Release the lock of the main process, so that other processes can use the folder."""
         if self._lock is not None:
             self._lock.release()
 
     def save_options(self, options: RunOptions | None = None) -> None:
-        """Write the options of a run that goes on to ``config.yaml``: some may differ from those it was begun with.
+        """Write ``config.yaml`` again for a resumed run, because some of its options may have changed.
 
-        ``options`` are other ones than those that the folder was claimed with.
+        ``options`` replace those that the folder was claimed with.
         """
         if self.accelerator.is_main_process:
             _write_options(self.path, self._options if options is None else saved(options))
@@ -113,20 +115,20 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     def epoch_lines(self) -> EpochLines:
-        """The lines of the epochs written so far."""
+        """The lines of ``metrics.jsonl`` so far."""
         return read_epochs(self.metrics)
 
     def keep_epochs(self, finished: int) -> None:
-        """Drop the lines of epochs that a resumed run will repeat, and tell of lines that cannot be read.
+        """Drop the lines after epoch ``finished``, which a resumed run repeats, and report damaged lines.
 
-        Those stay as they are, but for half a line at the end, whose epoch is repeated.
+        Damaged lines stay as they are. Only an incomplete line at the end is dropped, as its epoch is repeated.
         """
         if not self.accelerator.is_main_process or not self.metrics.exists():
             return
         before = self.epoch_lines()
         for number, reason in before.damaged.items():
-            what = "and is dropped: its epoch is repeated" if number == before.half else "and stays as it is"
-            say(f"note: Line {number} of {printable(str(self.metrics))} cannot be read ({reason}), {what}.")
+            action = "is dropped, as its epoch is repeated" if number == before.half else "stays as it is"
+            say(f"note: Line {number} of {printable(str(self.metrics))} cannot be read ({reason}) and {action}.")
         rows = {number: row["epoch"] for number, row in before.numbered}
         lines = [
             line.decode("utf-8", "surrogateescape") + "\n"
@@ -136,14 +138,14 @@ class RunFolder:
         replace_file(self.metrics, lambda file: file.writelines(lines), errors="surrogateescape")
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add one epoch's line."""
+        """Add the line of one epoch."""
         if self.accelerator.is_main_process:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
 
 
 def short_model_name(model: str) -> str:
-    """A model in one word, for the name of a run folder: of a folder, the last part that means something."""
+    """A short name of a model for the name of a run folder; for ``RUN/model`` it is the name of the run folder."""
     name = model.removeprefix("local-dir:")
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -153,38 +155,42 @@ def short_model_name(model: str) -> str:
 
 
 def _folder_of(checkpoint: Path, output_dir: str | None) -> Path:
-    """Folder of the run that ``checkpoint`` belongs to: the run goes on there, with its options to compare."""
+    """The run folder that ``checkpoint`` belongs to, in which the run goes on."""
     if not checkpoint.is_dir():
-        raise UserError(f"resume={str(checkpoint)!r} is not a folder; give 'auto' or a folder below checkpoints/.")
+        raise UserError(f"resume={str(checkpoint)!r} is not a folder: give auto, or a folder in checkpoints/ of a run.")
     folder = checkpoint.absolute().parent.parent
     if not (folder / "config.yaml").is_file():
         raise UserError(
-            f"resume={str(checkpoint)!r} does not belong to a run; give 'auto' or a folder below a run's checkpoints/."
+            f"resume={str(checkpoint)!r} does not belong to a run: give auto, or a folder in checkpoints/ of a run."
         )
     if output_dir is not None and Path(output_dir).resolve() != folder.resolve():
         raise UserError(
-            f"resume={str(checkpoint)!r} belongs to the run in {str(folder)!r} and goes on there; leave "
+            f"resume={str(checkpoint)!r} belongs to the run in {str(folder)!r} and goes on there: leave "
             f"output_dir={output_dir!r} out."
         )
     return Path(output_dir) if output_dir is not None else folder
 
 
 def run_folder(options: RunOptions, name: str) -> Path:
-    """The folder that a run goes to, or is in already; ``name`` is that of a fresh folder below ``runs/``."""
+    """The folder of a new or a resumed run; ``name`` is the name of a fresh folder in ``runs/``.
+
+    Raises:
+        UserError: ``resume`` is not a checkpoint of a run, or belongs to another folder than ``output_dir``.
+    """
     output = options.output
     if output.resume not in (None, "auto"):
         return _folder_of(Path(str(output.resume)), output.output_dir)
     if output.output_dir:
         return Path(output.output_dir)
     folder = fresh_folder(Path("runs") / name)
-    if output.resume == "auto":  # the newest of this name
+    if output.resume == "auto":  # the newest existing folder of this name
         number = int(folder.name.rpartition("-")[2]) if folder.name != name else 1
         folder = folder.with_name(name if number < 3 else f"{name}-{number - 1}")
     return folder
 
 
 def options_before(folder: Path, resume: str | None) -> dict[str, Any] | None:
-    """The options by which the run in ``folder`` was begun; ``None`` where a run begins there.
+    """The options with which the run in ``folder`` began; ``None`` for a new run.
 
     Raises:
         UserError: ``config.yaml`` cannot be read.
@@ -198,29 +204,29 @@ def options_before(folder: Path, resume: str | None) -> dict[str, Any] | None:
 
 
 def start_anew(resume: str | None) -> str:
-    """What to advise where a run cannot be resumed; a checkpoint by name leaves no choice of a folder."""
+    """The advice where a run cannot be resumed. It must leave out a named checkpoint, which goes on in its folder."""
     leave_out = "" if resume in (None, "auto") else "leave resume= out and "
     return f"{leave_out}give another output_dir="
 
 
 def check_same_run(folder: Path, before: dict[str, Any], options: RunOptions) -> None:
-    """Refuse options that change what the run in ``folder`` computes."""
+    """Refuse options that would change what the run in ``folder`` computes; ``before`` are its saved options."""
     changes = differing(before, saved(options))
     if changes:
         raise UserError(
-            f"The run in {str(folder)!r} cannot be resumed, it was configured differently ({'; '.join(changes)}): "
+            f"The run in {str(folder)!r} cannot be resumed, because it has other options ({'; '.join(changes)}): "
             f"give the same options, or {start_anew(options.output.resume)}."
         )
 
 
 def differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """``name: before -> now`` for each option that changes what a resumed run computes."""
+    """``name: BEFORE -> NOW``, with both values, for each option that changes what a resumed run computes."""
     free = set(FREE_ON_RESUME)
     if before.get("skip_bad_images"):
         free.remove("skip_bad_images")
     if before.get("groups") == now.get("groups") == "terciles":
         free |= _THRESHOLDS
-    # An option that is younger than the run had no effect on it, as its default has none.
+    # A run of an earlier version lacks newer options; the defaults of these change nothing.
     before = {**option_defaults(), **before}
     return [
         f"{name}: {before.get(name)} -> {value}"
@@ -230,10 +236,10 @@ def differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def check_layout(folder: Path) -> None:
-    """Refuse the folder of a run or an evaluation in which something else lies where a file or a folder is written.
+    """Refuse a folder that has a link, a pipe or the like under the name of a file or folder that is written.
 
-    Somebody else may have made the folder. Through a link, other files would be overwritten or removed; at a pipe, the
-    program would wait for ever.
+    Somebody else may have made the folder. Writing through a link would change files elsewhere, and opening a pipe
+    would wait for ever.
 
     Raises:
         UserError: The sentence names the link, pipe, device, file or folder.
@@ -246,20 +252,22 @@ def check_layout(folder: Path) -> None:
                 continue
             if not is_right(mode):
                 if stat.S_ISLNK(mode):
-                    raise UserError(f"{path} is a link, and a run does not write through it: put the {kind} there.")
+                    raise UserError(
+                        f"{path} is a link, and a run does not write through links: replace it by the {kind} itself."
+                    )
                 raise UserError(f"{path} is not a {kind}: move it away.")
 
 
 def lock_run(folder: Path) -> FolderLock:
-    """Lock the folder of a run that is resumed, and remove what a killed process left half-written in it.
+    """Lock the folder of a run that is resumed, and remove incomplete files of a killed process.
 
     Raises:
-        UserError: Another process uses it, or it holds something that no run writes; see `check_layout`.
+        UserError: Another process uses the folder, or it holds something that no run writes; see `check_layout`.
     """
     check_layout(folder)
     lock = take_folder(folder)
-    for left in (*folder.glob(".writing-*"), *folder.glob("checkpoints/.writing-*")):
-        remove(left)
+    for leftover in (*folder.glob(".writing-*"), *folder.glob("checkpoints/.writing-*")):
+        remove(leftover)
     mend_exports(folder)
     return lock
 

@@ -1,4 +1,4 @@
-"""A run that trains the classifier alone: features of the frozen network once, then many classifiers together."""
+"""A run that trains only the classifier: it computes the features once, then trains many classifiers together."""
 
 import contextlib
 import time
@@ -39,21 +39,21 @@ from glmc_zoo.training.scored_run import ScoredRun
 
 
 class TrainedHead(NamedTuple):
-    """What the main process trained for all processes."""
+    """The classifier that the main process trained, for all processes."""
 
     choice: HeadChoice
     facts: HeadFacts
     notes: list[str]
-    """On training images whose label looks wrong."""
+    """Notes on training images whose label looks wrong."""
     warnings: list[str]
-    """Why the list of these images was not written."""
+    """A warning where the list of these images could not be written."""
 
 
 class HeadRun(ScoredRun):
-    """A classifier on features; `recipes/finetune.py` shows its use.
+    """Trains a classifier on features; `recipes/finetune.py` shows its use.
 
     Args:
-        options: As resolved, of a `HeadStage`.
+        options: Resolved options whose stage is a `HeadStage`.
 
     Raises:
         UserError: Data, model, options or output folder do not fit; nothing already on disk is touched.
@@ -66,7 +66,7 @@ class HeadRun(ScoredRun):
             raise UserError(
                 f"resume={options.output.resume!r} names a checkpoint, and tune='head' writes none: give resume='auto'."
             )
-        self._begun = time.perf_counter()
+        self._start_time = time.perf_counter()
         target = push_target(options.push)
         self.accelerator = make_accelerator(
             mixed_precision=options.machine.mixed_precision, threads=options.machine.threads
@@ -96,17 +96,17 @@ class HeadRun(ScoredRun):
 
     @property
     def seconds(self) -> float:
-        """Wall time of this process; a resumed run does not know that of the process before."""
-        return time.perf_counter() - self._begun
+        """Wall time of this process in seconds; the time of an interrupted process before it is not known."""
+        return time.perf_counter() - self._start_time
 
     @property
     def cache(self) -> Path:
-        """Where features are kept: as asked for, else below the run folder until the run is finished."""
-        asked = self.stage.tune.feature_cache
-        return self.folder.path / "features" if asked is None else Path(asked).expanduser()
+        """Folder of the features: ``feature_cache``, else a folder in the run folder that the finished run removes."""
+        cache = self.stage.tune.feature_cache
+        return self.folder.path / "features" if cache is None else Path(cache).expanduser()
 
     def describe(self) -> None:
-        """Print what is about to be trained."""
+        """Print the model, the data and the settings of the run."""
         name = self.stage.name
         for line in opening_lines(self.options, self.stage.title, name, self.data, self.spec, self.timm_model):
             self.say(line)
@@ -119,15 +119,16 @@ class HeadRun(ScoredRun):
         """Compute the features, train and choose the classifier, and put it into the network.
 
         Raises:
-            RunStopped: A signal came; the features so far are in their parts on disk.
+            UserError: No training image can be held out, or features cannot be written.
+            RunStopped: A signal came. The features computed so far are on disk.
         """
-        with self.signals.raising(self._stop_text("{signal}", "the features so far are in parts on disk")):
+        with self.signals.raising(self._stop_text("{signal}", "the features computed so far are on disk")):
             if self.options.output.resume is not None:
                 self.folder.save_options()
             self._train()
 
     def _train(self) -> None:
-        begun, tune = time.perf_counter(), self.stage.tune
+        start_time, tune = time.perf_counter(), self.stage.tune
         config, accelerator = self.spec.data_config, self.accelerator
         classifier = Classifier.of(self.model, len(self.data.class_names), config, accelerator.device)
         key = feature_key(classifier, self.data.train, tune.feature_views, accelerator.mixed_precision)
@@ -135,7 +136,7 @@ class HeadRun(ScoredRun):
             classifier, self.data.train, FeatureParts(self.cache, key), accelerator, views=tune.feature_views,
             batch_size=self.options.schedule.batch_size, workers=self.workers,
         )  # fmt: skip
-        seconds = round(time.perf_counter() - begun, 1)
+        seconds = round(time.perf_counter() - start_time, 1)
         head = on_main_process(accelerator, lambda: self._search(cast(Tensor, features), seconds))
         layer: Any = self.timm_model.get_classifier()  # type: ignore[operator]  # timm's models have it
         with torch.no_grad():
@@ -151,8 +152,8 @@ class HeadRun(ScoredRun):
         fold = training_folds(data, FOLDS, self.options.schedule.seed)
         if (fold == ALWAYS_TRAINS).all():
             raise UserError(
-                "No training image can be held out to choose a classifier, as every class has one image or one group: "
-                "give more images, or train in the loop by method='balanced_softmax'."
+                "Every class has one image or one group, so no training image can be held out to choose a classifier: "
+                "give more images, or method='balanced_softmax', which holds none out."
             )
         choice = search_head(
             features, data.train.labels, fold, data.class_counts, init=tune.head_init,
@@ -162,11 +163,12 @@ class HeadRun(ScoredRun):
         return TrainedHead(choice, facts, *self._list_suspects(choice))
 
     def _list_suspects(self, choice: HeadChoice) -> tuple[list[str], list[str]]:
-        """List the training images whose label looks wrong; gives notes and warnings."""
+        """Write the list of training images whose label looks wrong; returns notes and warnings."""
         decorations, rows = Decorations(), list[int]()
 
         def write() -> None:
-            rows.append(write_suspects(self.folder.path, self.data, choice.held_out_positions, choice.held_out_logits))
+            held_out, report = (choice.held_out_positions, choice.held_out_logits), self.options.output.report
+            rows.append(write_suspects(self.folder.path, self.data, *held_out, report=report))
 
         decorations.attempt(f"The list {SUSPECTS_FILE}", write, fix=RERUN_FIX)
         return suspects_note(sum(rows), len(choice.held_out_labels)), decorations.warnings
@@ -175,16 +177,16 @@ class HeadRun(ScoredRun):
         return replace(super()._results(scored), warnings=self._warnings)
 
     def held_out_logits(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
-        """Those of the training images that were held out in turn to choose the classifier."""
+        """Logits and classes of the training images that were held out in turn to choose the classifier."""
         choice = self._choice
         return choice.held_out_logits.double().numpy(), choice.held_out_labels.numpy()
 
     def finish(self) -> RunResults:
-        """Score, export and report the model; features that nobody asked to keep are removed."""
+        """Score, export and report the model, and remove the features, unless they are in a ``feature_cache``."""
         facts = self.stage.head
         assert facts is not None
         how = f"chosen on {facts.held_out_images} held-out training images in {counted(facts.folds, 'fold')}"
-        results = self.leave(Selection(epoch=None, how=how))
+        results = self.score_and_export(Selection(epoch=None, how=how))
         if self.stage.tune.feature_cache is None and self.accelerator.is_main_process:
             with contextlib.suppress(OSError):  # the results are safe
                 remove(self.cache)
@@ -193,7 +195,7 @@ class HeadRun(ScoredRun):
 
 
 def head_table(head: HeadFacts) -> str:
-    """What was searched, on the screen: balanced accuracy on held-out images for each loss and weight decay."""
+    """The table of the search for the screen: balanced accuracy on held-out images for each loss and weight decay."""
     cells = {(trial.loss, trial.weight_decay): trial for trial in head.trials}
 
     def cell(trial: HeadTrial) -> str:
@@ -216,7 +218,7 @@ def head_table(head: HeadFacts) -> str:
 
 
 def run_head(options: RunOptions) -> RunResults:
-    """A whole run of a classifier on features."""
+    """Run a whole `HeadRun`: describe, train, finish."""
     run = HeadRun(options)
     run.describe()
     run.train()

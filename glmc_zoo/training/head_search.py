@@ -1,4 +1,4 @@
-"""The search for a classifier on features: many are trained at once, and held-out training images choose."""
+"""The search for a classifier on features: many are trained at once and compared on held-out training images."""
 
 import time
 from collections.abc import Callable
@@ -27,28 +27,28 @@ from glmc_zoo.results import HeadFacts, HeadTrial
 from glmc_zoo.screen import progress_bar
 
 Progress = Callable[[float], None]
-"""Is told the share that is done, from 0 to 1."""
+"""Called with the share that is done, from 0 to 1."""
 
 FOLDS = 5
 WEIGHT_DECAYS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 1e-2)
-"""For features whose squared length is 1 in the mean."""
+"""Weight decays to try, for features with a mean squared length of 1."""
 LOSSES = {"cross-entropy": 0.0, "balanced softmax": 1.0}
-"""How often each adds the logarithm of the class frequencies to the logits in training."""
+"""Factor of the log class frequencies that each loss adds to the logits in training."""
 ADJUSTMENTS = {
     "cross-entropy": (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
     "balanced softmax": (-0.5, -0.25, 0.0, 0.25, 0.5),
 }
-"""Logit adjustments that are tried on each trained classifier; none where one loss alone is asked for."""
+"""Logit adjustments to try on each trained classifier of a loss; not used where the user chooses a loss."""
 NAMED_LOSSES = {"ce": "cross-entropy", "balanced_softmax": "balanced softmax"}
-"""The losses by the names of the methods that have them."""
+"""Losses by the names of their methods."""
 MEAN_LENGTH = 10.0
-"""Length of the weights of a class that start from its mean."""
+"""Length of the weight vector of a class that starts from the class mean."""
 ONE_FOLD_WORK = 2e10
-"""Images times features times classes from which one fold alone is held out."""
+"""If images times features times classes is larger, only one fold is held out."""
 
 
 class HeadSetting(NamedTuple):
-    """How one classifier is trained."""
+    """The settings with which one classifier is trained."""
 
     loss: str
     weight_decay: float
@@ -56,26 +56,30 @@ class HeadSetting(NamedTuple):
 
 @dataclass(frozen=True)
 class HeadChoice:
-    """The classifier that was chosen, trained on all images, for features as the network gives them."""
+    """The chosen classifier, trained on all images; it applies to the features as the network gives them."""
 
     weight: Tensor
     """float32 (C, D), on the CPU."""
     bias: Tensor
-    """float32 (C,), the logit adjustment included."""
+    """float32 (C,), with the logit adjustment included."""
     trials: list[HeadTrial]
+    """The best trial of each setting."""
     chosen: HeadTrial
+    """The trial that was chosen."""
     folds: int
+    """Number of folds that were held out in turn."""
     held_out_logits: Tensor
-    """Logits of the chosen setting for the images that were held out, float32 (n, C), on the CPU."""
+    """Logits of the held-out images, with the chosen setting and its adjustment, float32 (n, C), on the CPU."""
     held_out_positions: Tensor
-    """Their positions in the training split, int64 (n,)."""
+    """Positions of the held-out images in the training split, int64 (n,)."""
     held_out_labels: Tensor
-    """Their classes, int64 (n,)."""
+    """Classes of the held-out images, int64 (n,)."""
     seconds: float
+    """Seconds that the search took."""
 
 
 def folds_for(images: int, features: int, classes: int) -> int:
-    """Folds that are held out in turn: all, or one where training takes long."""
+    """Number of folds to hold out in turn: all, or only one where training takes long."""
     return 1 if images * features * classes > ONE_FOLD_WORK else FOLDS
 
 
@@ -91,24 +95,25 @@ def search_head(
     loss: str = "auto",
     show: bool = False,
 ) -> HeadChoice:
-    """Train a classifier for every setting and fold, choose by the balanced accuracy, and train the choice on all.
+    """Train a classifier for every setting and fold, choose the best setting, and train with it on all images.
 
-    The prediction for a held-out image is that of the classifiers whose training left its fold out, on the first view;
-    so each held-out image counts once. Among equals the higher top-1 accuracy wins, then the stronger weight decay.
+    A held-out image is predicted once, from its first view, by the classifier that was trained without its fold. The
+    best setting has the highest balanced accuracy. Ties are decided by top-1 accuracy, then by the larger weight decay.
 
     Args:
-        features: float32 (views, N, D).
+        features: Features of the training images, float32 (views, N, D).
         labels: Class of each image, (N,).
-        fold: Of each image, as `glmc_zoo.data.folds.training_folds` gives them.
-        class_counts: Images of each class.
-        init: What classifiers start from and are pulled to: ``mean``, the class means, or ``fresh``, zeros.
-        device: Where training takes place.
-        cosine: Whether classifiers are trained on features of one length, so that only their direction counts. They
-            are chosen, and given back, as the linear layer that they are for features as they come.
-        loss: ``auto`` for all of `LOSSES`, else a key of `NAMED_LOSSES`: that one, without a logit adjustment.
-        show: Whether there is a progress bar.
+        fold: Fold of each image, (N,), from `glmc_zoo.data.folds.training_folds`.
+        class_counts: Number of images of each class.
+        init: Where classifiers start, and where weight decay pulls them: ``mean`` for the class means, ``fresh`` for
+            zeros.
+        device: Device on which the classifiers are trained.
+        cosine: Whether to train on features of equal length, so that only their direction counts. The result is still
+            a linear layer, compared and returned for features as the network gives them.
+        loss: ``auto`` for all of `LOSSES`, or a key of `NAMED_LOSSES` for one loss without logit adjustment.
+        show: Whether to show a progress bar.
     """
-    begun = time.perf_counter()
+    start_time = time.perf_counter()
     search = _Search(features.to(device), torch.from_numpy(labels).to(device), class_counts, init, cosine=cosine)
     losses = LOSSES if loss == "auto" else [NAMED_LOSSES[loss]]
     settings = [HeadSetting(*values) for values in product(losses, WEIGHT_DECAYS)]
@@ -121,20 +126,20 @@ def search_head(
 
         logits = search.held_out_logits(settings, folds, used, progress)
         trials = [
-            search.best_adjustment(one, setting, folds, ADJUSTMENTS[setting.loss] if loss == "auto" else (0.0,))
-            for one, setting in zip(logits, settings, strict=True)
+            search.best_adjustment(held_out, setting, folds, ADJUSTMENTS[setting.loss] if loss == "auto" else (0.0,))
+            for held_out, setting in zip(logits, settings, strict=True)
         ]
         chosen = max(range(len(trials)), key=lambda i: _rank(trials[i]))
         every = torch.ones_like(folds, dtype=torch.bool)
         final = search.fit([settings[chosen]], [every])
         bar.update(100 - bar.n)
     weight, bias = search.exported(final, trials[chosen].logit_adjustment)
-    held = folds >= 0
-    held_out = logits[chosen, held] - trials[chosen].logit_adjustment * search.prior
+    is_held_out = folds >= 0
+    held_out_logits = logits[chosen, is_held_out] - trials[chosen].logit_adjustment * search.prior
     return HeadChoice(
-        weight, bias, trials, trials[chosen], used, held_out.cpu(), held.nonzero()[:, 0].cpu(),
-        search.labels[held].cpu(),
-        round(time.perf_counter() - begun, 1),
+        weight, bias, trials, trials[chosen], used, held_out_logits.cpu(), is_held_out.nonzero()[:, 0].cpu(),
+        search.labels[is_held_out].cpu(),
+        round(time.perf_counter() - start_time, 1),
     )  # fmt: skip
 
 
@@ -148,16 +153,16 @@ def head_facts(
     init: str,
     seconds: float,
 ) -> HeadFacts:
-    """What results say of a choice.
+    """The facts of a search for the results.
 
     Args:
-        choice: What was found.
-        tune: Kind of the classifier.
-        data: What the classifier was trained on.
-        fold: As for `search_head`.
-        features: As for `search_head`.
-        init: What the classifiers started from.
-        seconds: Time that the features took.
+        choice: The chosen classifier.
+        tune: Its ``head_kind`` is the kind of the classifier.
+        data: The data set of the run.
+        fold: Fold of each image, as for `search_head`.
+        features: Features of the images, as for `search_head`.
+        init: Where the classifiers started, as for `search_head`.
+        seconds: Seconds that computing the features took.
     """
     return HeadFacts(
         init=init,
@@ -184,7 +189,7 @@ def _silent(share: float) -> None:
 
 
 class _Search:
-    """The training images in one scale, and their classifiers."""
+    """The features, centred and scaled to a mean squared length of 1, and the classifiers that are trained on them."""
 
     def __init__(
         self, features: Tensor, labels: Tensor, class_counts: list[int], init: str, *, cosine: bool = False
@@ -201,14 +206,14 @@ class _Search:
         self.length = (flat - self.mean).square().sum(dim=1).mean().sqrt().clamp_min(1e-12)
         self.scaled = (flat - self.mean) / self.length
         self.first = (first - self.mean) / self.length
-        """The first view, as the network gives it."""
+        """Features of the first view, scaled likewise but not to equal length, (N, D)."""
         self.directions = Directions.of(self.scaled)
 
     def fit(self, settings: list[HeadSetting], trained: list[Tensor], progress: Progress = _silent) -> LinearHeads:
-        """A classifier for each setting, on the images (N,) where ``trained`` is true."""
+        """Train one classifier for each setting, on the images where its mask (N,) in ``trained`` is true."""
         rows = [mask.to(self.scaled).repeat(self.views) for mask in trained]
         labels = self.labels.repeat(self.views)
-        anchors: dict[int, Tensor] = {}  # by mask: settings share those of the folds
+        anchors: dict[int, Tensor] = {}  # by the identity of the mask, as all settings share the masks of the folds
         for mask, weights in zip(trained, rows, strict=True):
             if id(mask) not in anchors:
                 means = class_means(self.scaled, labels, self.classes, weights)
@@ -222,25 +227,25 @@ class _Search:
         return fit_heads(self.scaled, labels, problems, directions=self.directions, progress=progress)
 
     def held_out_logits(self, settings: list[HeadSetting], folds: Tensor, used: int, progress: Progress) -> Tensor:
-        """Logits (settings, N, C) of the first view, by classifiers that were trained without the image's fold."""
+        """Logits (settings, N, C) of the first view, each from the classifier trained without the image's fold."""
         masks = [folds != number for number in range(used)]
         pairs = list(product(settings, masks))
         heads = self.fit([setting for setting, _ in pairs], [mask for _, mask in pairs], progress)
         logits = self.first.new_zeros(len(settings), self.images, self.classes)
         for index, (_, mask) in enumerate(pairs):
-            one = heads.select(torch.tensor([index], device=mask.device))
-            logits[index // used, ~mask] = one.logits(self.first[~mask])[0]
+            head = heads.select(torch.tensor([index], device=mask.device))
+            logits[index // used, ~mask] = head.logits(self.first[~mask])[0]
         return logits
 
     def best_adjustment(
         self, logits: Tensor, setting: HeadSetting, folds: Tensor, adjustments: tuple[float, ...]
     ) -> HeadTrial:
         """The trial of a setting with the logit adjustment that is best on the held-out images."""
-        held, best = folds >= 0, None
-        labels = self.labels[held]
+        held_out, best = folds >= 0, None
+        labels = self.labels[held_out]
         support = torch.bincount(labels, minlength=self.classes)
         for adjustment in adjustments:
-            right = (logits[held] - adjustment * self.prior).argmax(dim=1) == labels
+            right = (logits[held_out] - adjustment * self.prior).argmax(dim=1) == labels
             hits = torch.bincount(labels[right], minlength=self.classes)
             recall = (hits.double() / support)[support > 0].mean().item()
             trial = HeadTrial(
@@ -253,7 +258,7 @@ class _Search:
         return best
 
     def exported(self, heads: LinearHeads, adjustment: float) -> tuple[Tensor, Tensor]:
-        """Weight (C, D) and bias (C,) of the one classifier, for features as the network gives them."""
+        """Weight (C, D) and bias (C,) of the first classifier, for features as the network gives them."""
         weight = heads.weight[0].double() / self.length.double()
         bias = heads.bias[0].double() - weight @ self.mean.double() - adjustment * self.prior.double()
         return weight.float().cpu(), bias.float().cpu()

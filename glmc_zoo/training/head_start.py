@@ -1,8 +1,8 @@
-"""What the classifier of a training starts from: class means of frozen features, or the best classifier on them."""
+"""The start of the classifier in a fine-tuning: class means of frozen features, or the best classifier on them."""
 
 import contextlib
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,25 +23,29 @@ from glmc_zoo.method.linear_heads import class_means, mean_anchor
 from glmc_zoo.method.registry import loss_names, loss_switches
 from glmc_zoo.method.switches import GLMCSwitches
 from glmc_zoo.options.model import TuneOptions
+from glmc_zoo.options.schedule import ScheduleOptions
 from glmc_zoo.results import StartFacts
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.training.features import FeatureParts, compute_features, feature_key
 from glmc_zoo.training.finetuning import FineTuning, classifiers_in, timm_model_in
 from glmc_zoo.training.head_run import head_table
 from glmc_zoo.training.head_search import FOLDS, LOSSES, MEAN_LENGTH, head_facts, search_head
+from glmc_zoo.training.network_settings import uses_sgd
 from glmc_zoo.training.scored_run import ScoredRun
 
+LONG, LONG_CLIP = 2.0, 2.0
+"""Relative length of the weights from which the gradient's norm is limited, and its limit; see docs/settings.md."""
 _FILE, _FEATURES = "start.json", "features"
 _FIX = "Restore it, or begin in another output_dir=."
 _NOTHING_HELD_OUT = (
-    "No training image can be held out to choose a classifier, as every class has one image or one group, so it starts "
-    "from the class means."
+    "Every class has one image or one group, so no training image can be held out to choose a classifier: the "
+    "classifier starts from the class means."
 )
 
 
 @dataclass(frozen=True)
 class Start:
-    """A classifier for features as the network gives them, whose logits are free of the class frequencies."""
+    """A linear classifier on the network's features; its logits are corrected to equal class frequencies."""
 
     weight: Tensor
     """float32 (C, D), on the CPU."""
@@ -49,12 +53,18 @@ class Start:
     """float32 (C,)."""
     facts: StartFacts
 
+    def compared_with(self, task: TrainingTask) -> "Start":
+        """The same start, whose facts compare its weights with those of the task's classifier."""
+        replaced: Any = classifiers_in(task)[0]
+        length = self.weight.norm(dim=1).mean() / replaced.weight.detach().float().norm(dim=1).mean().cpu()
+        return replace(self, facts=replace(self.facts, relative_length=float(length)))
+
     @torch.no_grad()
     def put(self, task: TrainingTask, shares: tuple[float, float], class_counts: list[int]) -> None:
-        """Start the classifiers of a task from it; ``shares`` are those of `prior_shares`.
+        """Copy weight and bias into the classifiers of a task; ``shares`` come from `prior_shares`.
 
-        A loss that adds the log frequencies to the logits by itself gets logits without them, and cross-entropy gets
-        logits with them: so the logits that the loss compares with the classes are the same at the start.
+        Balanced softmax adds the log frequencies of the classes to the logits inside the loss, so its classifier starts
+        without them. Cross-entropy does not, so they are added to the bias. The loss sees the same logits either way.
         """
         for layer, share in zip(classifiers_in(task), shares, strict=False):
             linear: Any = layer
@@ -62,31 +72,44 @@ class Start:
             linear.bias.copy_(self.bias + (1 - share) * log_prior(class_counts))
 
 
-def prior_shares(method: str, switches: GLMCSwitches) -> tuple[float, float]:
-    """How often the log frequencies of the classes are missing from the logits that the method trains.
+def start_clip(facts: StartFacts | None, schedule: ScheduleOptions, opt: str) -> float | None:
+    """Limit of the gradient's norm in a training that starts from a classifier; ``None`` for no limit.
 
-    Of the exported classifier, and of GLMC's conventional one: 1 for balanced softmax, which adds them in its loss, the
-    power of the class weights for a re-weighted loss, and 0 for any other.
+    The best classifier on frozen features can have weights many times as long as a fresh one's, and the gradients of
+    the layers before it are as much longer. A few steps of SGD then undo what the network has learnt.
+    """
+    length = None if facts is None else facts.relative_length
+    if schedule.clip_grad is not None or length is None or length <= LONG or not uses_sgd(opt):
+        return schedule.clip_grad
+    return LONG_CLIP
+
+
+def prior_shares(method: str, switches: GLMCSwitches) -> tuple[float, float]:
+    """The factor of the log class frequencies that the loss supplies, so that the classifier does not learn them.
+
+    Returns:
+        The factor for the exported classifier, and for GLMC's conventional one. It is ``prior_tau`` for balanced
+        softmax, ``class_weight_power`` for a re-weighted loss, and 0 for any other loss.
     """
     loss = switches.rebalanced_loss if method == "glmc" else method
     if loss == "reweighted":
         return switches.class_weight_power, 0.0
-    taken = loss_switches(loss) if loss in loss_names() else []
+    used_switches = loss_switches(loss) if loss in loss_names() else []
     for name in ("prior_tau", "class_weight_power"):
-        if name in taken:
+        if name in used_switches:
             return float(getattr(switches, name)), 0.0
     return 0.0, 0.0
 
 
 def feature_folder(tune: TuneOptions, run_folder: Path) -> Path:
-    """Where features are kept: as asked for, else below the run folder until the run is finished."""
+    """Folder of the features: ``feature_cache``, else a folder in the run folder that the finished run removes."""
     return run_folder / _FEATURES if tune.feature_cache is None else Path(tune.feature_cache).expanduser()
 
 
 def start_features(run: ScoredRun, task: TrainingTask, data: LongTailData, folder: Path) -> Tensor | None:
     """Features of all training images, float32 (views, N, D), in the main process; ``None`` in the others.
 
-    They are read from ``folder`` and kept there.
+    Features that are in ``folder`` already are read; the others are computed and stored there.
     """
     accelerator, views = run.accelerator, cast(FineTuning, run.stage).tune.feature_views
     classifier = Classifier.of(timm_model_in(task), len(data.class_names), run.spec.data_config, accelerator.device)
@@ -106,15 +129,15 @@ def find_start(
     device: torch.device,
     seconds: float = 0.0,
 ) -> Start:
-    """The classifier that a training starts from; in the main process.
+    """The classifier that a training starts from. Only the main process calls this.
 
     Args:
         features: Features of the training images, float32 (views, N, D).
-        data: What is trained on.
-        fold: Of each training image, as `glmc_zoo.data.folds.training_folds` gives them.
-        tune: With ``head_init`` either ``mean``, or ``head``, which becomes ``mean`` where no image can be held out.
-        device: Where classifiers are trained.
-        seconds: Time that the features took.
+        data: The data set of the run.
+        fold: Fold of each training image, (N,), from `glmc_zoo.data.folds.training_folds`.
+        tune: Its ``head_init`` is ``mean`` or ``head``. Where no image can be held out, ``head`` becomes ``mean``.
+        device: Device on which the classifiers are trained.
+        seconds: Seconds that computing the features took, for the results.
     """
     views, counts = len(features), data.class_counts
     if tune.head_init == "mean" or (fold == ALWAYS_TRAINS).all():
@@ -125,7 +148,8 @@ def find_start(
         features, data.train.labels, fold, counts, init="mean", device=device, cosine=tune.head_kind == "cosine",
         show=True,
     )  # fmt: skip
-    # The logits that were chosen by, less what its loss and its adjustment left of the frequencies in them.
+    # The loss and the logit adjustment together have taken out this multiple of the log frequencies; exactly 1 is
+    # wanted here, so the rest is added back.
     excess = LOSSES[choice.chosen.loss] + choice.chosen.logit_adjustment - 1
     head = head_facts(choice, tune, data, fold, features, init="mean", seconds=seconds)
     facts = StartFacts(init="head", views=views, head=head)
@@ -133,7 +157,7 @@ def find_start(
 
 
 def _from_means(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Weight (C, D) and bias (C,) of the classifier by the direction of each class mean, as `search_head` starts it."""
+    """Weight (C, D) and bias (C,): each class has the direction of its mean, as in the start of `search_head`."""
     flat = features.flatten(0, 1)
     mean = flat.mean(dim=0)
     length = (flat - mean).square().sum(dim=1).mean().sqrt().clamp_min(1e-12)
@@ -144,46 +168,53 @@ def _from_means(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor,
 
 
 def begin_classifier(run: ScoredRun, task: TrainingTask) -> Start | None:
-    """What the classifiers of a fine-tuning that begins start from; ``None`` where they are as the task was built.
+    """The start of the classifiers in a new fine-tuning; ``None`` where they stay as the task was built.
 
-    How it was chosen is kept in the run folder, for a run that is resumed.
+    The facts of the choice are written to ``start.json`` in the run folder, for a resumed run.
     """
     stage, accelerator = run.stage, run.accelerator
     if not isinstance(stage, FineTuning) or not stage.starts_from_features:
         return None
-    begun, tune = time.perf_counter(), stage.tune
+    start_time, tune = time.perf_counter(), stage.tune
     features = start_features(run, task, run.data, feature_folder(tune, run.folder.path))
-    seconds = round(time.perf_counter() - begun, 1)
+    seconds = round(time.perf_counter() - start_time, 1)
 
     def find() -> Start:
         fold = training_folds(run.data, FOLDS, run.options.schedule.seed)
-        return find_start(cast(Tensor, features), run.data, fold, tune, device=accelerator.device, seconds=seconds)
+        start = find_start(cast(Tensor, features), run.data, fold, tune, device=accelerator.device, seconds=seconds)
+        return start.compared_with(task)
 
     start = on_main_process(accelerator, find)
-    stage.begun = start.facts
+    stage.start_facts = start.facts
     if accelerator.is_main_process:
         write_json(run.folder.path / _FILE, asdict(start.facts))
     for line in start_lines(start.facts):
         run.say(line)
+    clip = start_clip(start.facts, run.options.schedule, stage.opt)
+    if clip is not None and run.options.schedule.clip_grad is None:
+        run.say(
+            f"Its weights are {start.facts.relative_length:.1f} times as long as those that it replaces, so the norm "
+            f"of the gradient is limited to {clip:g}; --clip-grad overrides this."
+        )
     return start
 
 
 def start_lines(start: StartFacts) -> list[str]:
-    """What the classifier starts from, on the screen."""
+    """Lines for the screen that say where the classifier starts."""
     if start.head is not None:
         return [head_table(start.head), "The training starts from this classifier."]
-    return [start.reason or "The training starts from a classifier by the class means of frozen features."]
+    return [start.reason or "The classifier starts from the class means of frozen features."]
 
 
 def recall_start(run: ScoredRun) -> None:
-    """Read how the classifier of a run that goes on had begun."""
+    """Read ``start.json`` of a resumed run: how its classifier started."""
     file = run.folder.path / _FILE
     if isinstance(run.stage, FineTuning) and file.is_file():
-        run.stage.begun = from_json(StartFacts, read_json(file, str(file), fix=_FIX), _FILE)
+        run.stage.start_facts = from_json(StartFacts, read_json(file, str(file), fix=_FIX), _FILE)
 
 
 def remove_features(run: ScoredRun) -> None:
-    """Remove the features that nobody asked to keep, once the run is finished."""
+    """Remove the features in the run folder, once the run is finished; a ``feature_cache`` stays."""
     if isinstance(run.stage, FineTuning) and run.accelerator.is_main_process:
         with contextlib.suppress(OSError):  # the results are safe
             remove(run.folder.path / _FEATURES)

@@ -1,4 +1,4 @@
-"""The network's input: from options, the data set and the backbone's own configuration."""
+"""The input of the network: image size, normalisation and interpolation, from options, data set and backbone."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,18 +10,24 @@ from glmc_zoo.options.images import ImageOptions
 
 @dataclass(frozen=True)
 class InputSpec:
-    """The network's input: side in pixels, statistics of the three channels in 0 to 1, how images are resized."""
+    """The input of the network."""
 
     size: int
+    """Side of the square images in pixels."""
     mean: tuple[float, float, float]
+    """Mean of each channel, for values of 0 to 1."""
     std: tuple[float, float, float]
+    """Standard deviation of each channel, for values of 0 to 1."""
     interpolation: str
+    """Name of the interpolation, as timm takes it."""
     crop_pct: float
+    """Side of the centre crop over the shorter side of the image, in evaluation."""
     augment: str
+    """Kind of the augmentation, such as ``crop_flip``."""
 
     @property
     def data_config(self) -> dict[str, Any]:
-        """The same for timm's evaluation transform, which the exported model is used with."""
+        """timm's configuration of the same input, for its evaluation transform and the exported model."""
         return {
             "input_size": (3, self.size, self.size),
             "mean": self.mean,
@@ -33,12 +39,17 @@ class InputSpec:
 
 
 def input_spec(
-    images: ImageOptions, data: LongTailData, backbone: str, *, pretrained: bool, own_size: bool
+    images: ImageOptions, data: LongTailData, backbone: str, *, pretrained: bool, use_model_size: bool
 ) -> InputSpec:
-    """Size, statistics and interpolation: from the options, else the data set, else the backbone's configuration.
+    """The input of a run: from its options, else the data set, else the backbone's configuration.
 
-    Trained weights (``pretrained``) expect the statistics and the interpolation that they were trained with; from
-    scratch the data set's own are better. With ``own_size`` the backbone's own size overrides the data set's.
+    Args:
+        images: Image options of the run.
+        data: The data set.
+        backbone: Name of the timm model.
+        pretrained: Whether the weights are trained. Then they need the mean, standard deviation and interpolation that
+            they were trained with; from scratch those of the data set are better.
+        use_model_size: Whether the backbone's image size overrides that of the data set.
     """
     config = backbone_config(backbone)
     mean, std = (config["mean"], config["std"]) if pretrained else (data.mean, data.std)
@@ -46,7 +57,7 @@ def input_spec(
     native = config["input_size"][-1]
     augment = images.augment or data.augment
     return InputSpec(
-        size=images.image_size or (native if own_size else data.image_size or native),
+        size=images.image_size or (native if use_model_size else data.image_size or native),
         mean=tuple(mean),
         std=tuple(std),
         interpolation=interpolation or str(config.get("interpolation") or "bicubic"),

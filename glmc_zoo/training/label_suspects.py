@@ -8,15 +8,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from glmc_zoo.data import LongTailData
+from glmc_zoo.data.thumbnails import make_thumbnail
 from glmc_zoo.files import write_csv
 from glmc_zoo.scoring.calibration import fit_temperature
+from glmc_zoo.scoring.page.answer_file import rarest_first
+from glmc_zoo.scoring.page.suspects import SUSPECTS_PAGE_FILE, Suspect, SuspectFile, shown_suspects
 from glmc_zoo.text import escaped
 
 SUSPECTS_FILE = "label_suspects.csv"
+_SIDE = 112
+"""Longer side of an image of the report, in pixels."""
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -59,13 +65,12 @@ def find_suspects(probabilities: Floats, labels: Labels) -> LabelSuspects:
 
 def held_out_probabilities(logits: Floats, labels: Labels) -> Floats:
     """Probabilities ``(N, C)`` of held-out logits, with the temperature that fits best, if there is one."""
-    scaled = logits / (fit_temperature(logits, labels) or 1.0)
-    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    probabilities: Floats = exponentials / exponentials.sum(axis=1, keepdims=True)
+    scaled = torch.from_numpy(logits / (fit_temperature(logits, labels) or 1.0))
+    probabilities: Floats = scaled.softmax(dim=1).numpy()
     return probabilities
 
 
-def write_suspects(folder: Path, data: LongTailData, positions: Tensor, logits: Tensor) -> int:
+def write_suspects(folder: Path, data: LongTailData, positions: Tensor, logits: Tensor, *, report: bool = False) -> int:
     """Write `SUSPECTS_FILE` into a run folder, and give the number of its rows.
 
     Args:
@@ -73,6 +78,7 @@ def write_suspects(folder: Path, data: LongTailData, positions: Tensor, logits: 
         data: What the classifiers were trained on.
         positions: Positions in the training split of the images that were held out, int64 ``(n,)``.
         logits: Their logits by classifiers that were trained without them, ``(n, C)``.
+        report: Also write ``label_suspects.json``, with small images, for the report; an older one goes in any case.
     """
     indices, paths, names = positions.numpy(), data.train.paths(), data.class_names
     labels = data.train.labels[indices]
@@ -85,7 +91,31 @@ def write_suspects(folder: Path, data: LongTailData, positions: Tensor, logits: 
         rows.append((rank, index, escaped(path or ""), *classes, f"{confidence:.6f}", f"{probability:.6f}"))
     columns = ("rank", "index", "file", "given", "suggested", "self_confidence", "suggested_probability")
     write_csv(folder / SUSPECTS_FILE, columns, rows, quote_formulas=True)
+    (folder / SUSPECTS_PAGE_FILE).unlink(missing_ok=True)
+    if report:
+        _page_file(suspects, data, indices).save(folder / SUSPECTS_PAGE_FILE)
     return len(rows)
+
+
+def _page_file(suspects: LabelSuspects, data: LongTailData, indices: Labels) -> SuspectFile:
+    """What the report shows of the suspects; ``indices`` are positions in the training split, by row."""
+    order = rarest_first(len(data.class_names), data.class_counts)
+    images = list[Suspect]()
+    for row in shown_suspects(suspects.given.tolist(), order):
+        position = int(indices[suspects.row[row]])
+        thumbnail = make_thumbnail(data.train, position, _SIDE)
+        images.append(
+            Suspect(
+                given=int(suspects.given[row]),
+                suggested=int(suspects.suggested[row]),
+                self_confidence=float(suspects.self_confidence[row]),
+                suggested_probability=float(suspects.suggested_probability[row]),
+                position=position,
+                name=thumbnail.name,
+                source=thumbnail.source,
+            )
+        )
+    return SuspectFile(total=len(suspects.row), held_out=len(indices), images=images)
 
 
 def suspects_note(suspects: int, images: int) -> list[str]:

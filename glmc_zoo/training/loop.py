@@ -1,4 +1,4 @@
-"""One epoch of training."""
+"""The training loop of one epoch."""
 
 import inspect
 import time
@@ -22,35 +22,48 @@ from glmc_zoo.training.progress import Progress
 from glmc_zoo.training.saving import SaveTimes
 from glmc_zoo.training.step import TrainStep
 
-_LOOK_EVERY = 25  # steps between looks at the losses: each look waits for the device
+_READ_EVERY = 25  # steps between readings of the losses, because each reading waits for the device
 
 
 class NotFiniteError(UserError):
-    """A loss became infinite or not a number."""
+    """A loss or a weight became infinite or not a number.
+
+    Args:
+        what: What is not finite and where: the beginning of the sentence.
+        newest: The newest checkpoint; ``None`` where none was written.
+        precision: Precision of the run, as Accelerate names it.
+    """
+
+    def __init__(self, what: str, newest: str | None, precision: str) -> None:
+        checkpoint = "no checkpoint was written yet" if newest is None else f"the last good checkpoint is {newest}"
+        other_precision = ", or without mixed_precision='fp16'" if precision == "fp16" else ""
+        super().__init__(
+            f"{what}; {checkpoint}: begin in another output_dir= with a lower lr= or with clip_grad=1{other_precision}."
+        )
 
 
 @dataclass(frozen=True)
 class CheckpointHook:
-    """Checkpoints within an epoch."""
+    """Writes checkpoints within an epoch."""
 
     times: SaveTimes | None = None
-    """When they are due, and when the run stops; ``None`` for never."""
+    """Decides when to write one and when to stop; ``None`` for never."""
     save: Callable[[], Any] = lambda: None
-    """Writes one; it raises where the run stops."""
-    newest: Callable[[], str] = lambda: "none yet"
-    """Name of the newest checkpoint, for the message when the loss is not finite."""
+    """Writes a checkpoint; it raises `RunStopped` where the run stops."""
+    newest: Callable[[], str | None] = lambda: None
+    """Path of the newest checkpoint, for the message of a `NotFiniteError`; ``None`` before the first."""
 
 
 def step_generator(seed: int, epoch: int, batch: int, rank: int) -> torch.Generator:
-    """Random numbers of one step's mixing: different in each process, the same again after a resumption."""
+    """The generator for the mixing of one step: different in each process, and the same again after a resumption."""
     word = np.random.SeedSequence([seed, epoch, batch, rank]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(word >> np.uint64(1)))
 
 
 class _Inputs:
-    """From batches on the device to the arguments of the task.
+    """Turns batches on the device into the arguments of the task.
 
-    The mixing of all steps is drawn when the first batch comes: later ones have nothing to wait for.
+    The batch parameters of all steps are drawn at the first batch, so that later steps need not wait for them.
     """
 
     def __init__(self, task: Any, normalize: Normalize, draw: Callable[[int, int], list[Mix]]) -> None:
@@ -77,11 +90,12 @@ class _Inputs:
         return (self.task.mix(first, second, targets, second_targets, mix=next(self._mixes)),)
 
     def _views(self, views: Sequence[Tensor], params: Sequence[Any] | None) -> tuple[Tensor, ...]:
-        return tuple(self.normalize(view, one) for view, one in zip(views, params or [None] * len(views), strict=True))
+        params = params or [None] * len(views)
+        return tuple(self.normalize(view, parameters) for view, parameters in zip(views, params, strict=True))
 
 
 class _Losses:
-    """Loss terms of an epoch, means over the processes, left on the device and read now and then."""
+    """Loss terms of an epoch, averaged over the processes. They stay on the device and are read every few steps."""
 
     def __init__(self, accelerator: Accelerator, progress: Progress) -> None:
         self.accelerator, self.progress = accelerator, progress
@@ -93,23 +107,28 @@ class _Losses:
         self.names = list(terms)
         self.pending.append(torch.stack([value.float() for value in terms.values()]))
 
-    def read(self, newest: str) -> dict[str, float]:
-        """Means so far; every pending step is checked first."""
+    def read(self, newest: str | None) -> dict[str, float]:
+        """Mean of each loss term so far, once every pending step was checked; ``newest`` is for the error.
+
+        Raises:
+            NotFiniteError: A term is infinite or not a number.
+        """
         if not self.pending:
             return self._means()
-        # What is not finite in one process is not finite in the mean: all of them stop together.
-        of_all = self.accelerator.gather(torch.stack(self.pending)[None]).cpu().double()
-        values = of_all.mean(dim=0)
+        # A value that is not finite in one process makes the mean not finite, so that all processes stop together.
+        gathered = self.accelerator.gather(torch.stack(self.pending)[None]).cpu().double()
+        values = gathered.mean(dim=0)
         bad = (~torch.isfinite(values)).any(dim=1).nonzero()
         if len(bad):
             row = int(bad[0])
-            step = self.progress.step - len(self.pending) + row
+            step = self.progress.step - len(self.pending) + row + 1  # counted from 1, as checkpoints are
             terms = ", ".join(f"{n} {float(v):g}" for n, v in zip(self.names, values[row], strict=True))
             raise NotFiniteError(
-                f"The loss is not finite at step {step} (epoch {self.progress.epoch + 1}): {terms}; the last good "
-                f"checkpoint is {newest}; lower lr=, set clip_grad=1 or avoid fp16, in another output_dir=."
+                f"The loss is not finite at step {step} (epoch {self.progress.epoch + 1}; {terms})",
+                newest,
+                self.accelerator.mixed_precision,
             )
-        # One by one: the last bits of a sum must not depend on where a checkpoint cut it.
+        # Added one by one, so that the last bits of a sum do not depend on where a checkpoint interrupted it.
         for terms_of_step in values.tolist():
             for name, value in zip(self.names, terms_of_step, strict=True):
                 self.progress.sums[name] = self.progress.sums.get(name, 0.0) + value
@@ -125,18 +144,18 @@ class EpochTrainer:
     """Trains through epochs, each from its first batch or from where it was interrupted."""
 
     step: TrainStep
-    """With the prepared task."""
+    """The training step, with the prepared task."""
     loader: Any
     """The prepared loader, its sampler already set to the epoch; its batches may be on any device."""
     normalize: Normalize
     progress: Progress
-    """Advanced with every batch; batches that it counts already are left out."""
+    """Advanced with every batch; batches that it counts already are skipped."""
     epochs: int
-    """The whole run has so many."""
+    """Number of epochs in the whole run."""
     seed: int
-    """Seed of the mixing, together with epoch, batch and process."""
+    """Seed of the mixing; the epoch, the batch and the rank are mixed into it."""
     frozen: Sequence[nn.Module] = ()
-    """Modules that stay in evaluation mode, statistics and dropout included."""
+    """Modules that stay in evaluation mode, so that their batch-norm statistics and dropout do too."""
     ema: ModelEmaV3 | None = None
     """Updated after every optimiser step."""
     checkpoints: CheckpointHook = field(default_factory=CheckpointHook)
@@ -145,8 +164,12 @@ class EpochTrainer:
     def train(self) -> dict[str, float]:
         """Train through the rest of epoch ``progress.epoch``.
 
-        Returns the mean of each loss term over the epoch's batches, and ``images_per_second``: plainly shuffled
-        training images, over all processes, per second of wall time.
+        Returns:
+            The mean of each loss term over the epoch's batches, and ``images_per_second``: images of all processes per
+            second of wall time, where an image and its partner count as one.
+
+        Raises:
+            NotFiniteError: A loss is infinite or not a number.
         """
         accelerator, progress, clock = self.step.accelerator, self.progress, self.step.clock
         task: Any = accelerator.unwrap_model(self.step.task, keep_torch_compile=False)
@@ -176,9 +199,10 @@ class EpochTrainer:
             bar.update()
             clock.step_done()
             due = times is not None and times.after_step(progress.step, between=accelerator.sync_gradients)
-            # The end of an epoch has a checkpoint of its own, after an evaluation that a run which stops leaves out.
+            # The end of an epoch writes a checkpoint by itself, after the evaluation. Only a run that stops saves here,
+            # because it skips the evaluation.
             save = due and (progress.batch < length or (times is not None and times.stopping))
-            if progress.batch % _LOOK_EVERY == 0 or progress.batch == length or save:
+            if progress.batch % _READ_EVERY == 0 or progress.batch == length or save:
                 means = losses.read(self.checkpoints.newest())
                 speed = images * accelerator.num_processes / (time.perf_counter() - start)
                 bar.set_postfix({"loss": f"{means['loss']:.3f}", "images/s": f"{speed:.0f}"}, refresh=False)
@@ -189,15 +213,15 @@ class EpochTrainer:
         return means | {"images_per_second": images * accelerator.num_processes / elapsed if images else 0.0}
 
     def close(self) -> None:
-        """The progress bar goes: the run ends here."""
+        """Close the progress bar at the end of the run."""
         if self._bar is not None:
             self._bar.close()
 
     def _progress_bar(self, length: int) -> Any:
-        """The bar of the whole run, now in this epoch of so many batches."""
+        """The progress bar of the whole run, labelled with the current epoch; ``length`` is the batches of an epoch."""
         if self._bar is None:
             total, done = self.epochs * length, self.progress.epoch * length + self.progress.batch
-            # By the mean speed: the time left then has the evaluations in it.
+            # `smoothing=0` uses the mean speed of the whole run, which includes the evaluations.
             self._bar = progress_bar(
                 total=total,
                 initial=done,
@@ -210,7 +234,7 @@ class EpochTrainer:
         return self._bar
 
     def _rest(self) -> Any:
-        """The batches still to do; none where accepted new data made the epoch shorter than what is done of it."""
+        """The remaining batches; none where accepted new data made the epoch shorter than the part already done."""
         done = self.progress.batch
         if done >= len(self.loader):
             return ()
@@ -220,6 +244,6 @@ class EpochTrainer:
         epoch, rank = self.progress.epoch, self.step.accelerator.process_index
         draw, first = task.draw, epoch * len(self.loader)
         generators = {batch: step_generator(self.seed, epoch, batch, rank) for batch in batches}
-        if "step" not in inspect.signature(draw).parameters:  # a plug-in may not care which step it is
+        if "step" not in inspect.signature(draw).parameters:  # a plug-in need not take the step
             return [draw(height, width, generator) for generator in generators.values()]
         return [draw(height, width, generator, step=first + batch) for batch, generator in generators.items()]

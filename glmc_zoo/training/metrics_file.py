@@ -1,4 +1,4 @@
-"""The lines of the epochs in ``metrics.jsonl``: which can be read, and which are damaged."""
+"""Reads ``metrics.jsonl``, which has one line for each epoch, and reports damaged lines."""
 
 import json
 from dataclasses import dataclass, field
@@ -14,13 +14,13 @@ class EpochLines:
     """The content of ``metrics.jsonl``."""
 
     numbered: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
-    """Number, counted from 1, and content of each that can be read; it has an ``epoch``."""
+    """Line number, counted from 1, and content of each readable line; the content has the key ``epoch``."""
     damaged: dict[int, str] = field(default_factory=dict)
-    """Why another line cannot be read, by its number."""
+    """The reason why a line cannot be read, by line number."""
     half: int | None = None
-    """Number of a last line that ends in the middle, as a run that was killed may leave it; among the damaged ones."""
+    """Line number of an incomplete last line, as a killed run may leave it; it is one of ``damaged``."""
     lines: list[bytes] = field(default_factory=list)
-    """Every line as it is, without its end."""
+    """Every line as it is, without the line end."""
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -31,7 +31,7 @@ class EpochLines:
     def warnings(self) -> list[str]:
         """A sentence for each damaged line."""
         return [
-            f"Line {number} of metrics.jsonl cannot be read ({reason}), so that its epoch is missing in the plots."
+            f"Line {number} of metrics.jsonl cannot be read ({reason}), so its epoch is missing in the plots."
             for number, reason in self.damaged.items()
         ]
 
@@ -50,23 +50,23 @@ def read_epochs(path: Path) -> EpochLines:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
-    found = EpochLines(lines=content.splitlines())
-    for number, line in enumerate(found.lines, start=1):
+    epochs = EpochLines(lines=content.splitlines())
+    for number, line in enumerate(epochs.lines, start=1):
         if not line.strip():
             continue
         try:
-            found.numbered.append((number, _row(line)))
+            epochs.numbered.append((number, _row(line)))
         except (ValueError, RecursionError) as error:
-            found.damaged[number] = one_line(error)
-    last = len(found.lines)
-    found.half = last if last in found.damaged and not content.endswith(b"\n") else None
-    return found
+            epochs.damaged[number] = one_line(error)
+    last = len(epochs.lines)
+    epochs.half = last if last in epochs.damaged and not content.endswith(b"\n") else None
+    return epochs
 
 
 def _row(line: bytes) -> dict[str, Any]:
     row = json.loads(line.decode("utf-8"))
     if not isinstance(row, dict):
-        raise ValueError("it is not an object")
+        raise ValueError("it is not a JSON object")
     if not isinstance(row.get("epoch"), int) or isinstance(row["epoch"], bool):
-        raise ValueError("it has no number of an epoch")
+        raise ValueError("it has no epoch number")
     return row

@@ -1,4 +1,4 @@
-"""Where a run has its training images: on the device, or loaded batch by batch."""
+"""Decides where the training images stay: all on the device, or loaded batch by batch."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,12 +15,12 @@ from glmc_zoo.options.machine import MachineOptions
 
 
 class ImagePlacement(NamedTuple):
-    """Where a run has its training images."""
+    """Where the training images stay, and how they are loaded."""
 
     resident_on: torch.device | None
-    """The device that they stay on, decoded; ``None`` where each batch is copied there."""
+    """The device that holds all decoded images; ``None`` where each batch is copied there."""
     workers: int
-    """Processes that load them."""
+    """Number of processes that load images."""
 
 
 def place_images(
@@ -30,9 +30,17 @@ def place_images(
     machine: MachineOptions,
     images: ImageOptions,
 ) -> ImagePlacement:
-    """Decide where the training images stay, and leave the workers their cores.
+    """Decide where the training images stay, and reserve CPU cores for the workers.
 
-    Options that are ``None`` are left to the machine; ``resident=True`` is refused where it cannot be done.
+    Args:
+        split: The training images.
+        transform: The training transform.
+        device: The device of this process.
+        machine: Its ``resident`` is ``None`` to decide by the free memory.
+        images: Its ``workers`` is ``None`` to decide by the number of cores.
+
+    Raises:
+        UserError: ``resident=True`` is not possible for these images, or the memory is too small.
     """
     loading = loading_workers(images.workers, split.pixels is not None, device)
     leave_cores_to(loading, device, machine.threads)
@@ -40,8 +48,8 @@ def place_images(
     if needed is None:
         if machine.resident:
             raise UserError(
-                "resident=True keeps decoded images of at most 64 pixels a side, augmented by crop_flip or shift; "
-                "these are read anew in each epoch: leave it out."
+                "resident=True keeps decoded images of at most 64 pixels a side on the device, with "
+                "augment='crop_flip' or 'shift', and the images of this run are read anew in each epoch: leave it out."
             )
         return ImagePlacement(None, loading)
     stays = _fits(needed, free, device, resident=machine.resident, image_size=images.image_size or 0)
@@ -49,11 +57,11 @@ def place_images(
 
 
 def _fits(needed: int, free: int, device: torch.device, *, resident: bool | None, image_size: int) -> bool:
-    """Whether the images stay on the device; unasked only small ones in a modest share of the free memory."""
-    unusual = device.type not in ("cpu", "cuda") or image_size > LARGEST_RESIDENT_SIDE
-    if resident is False or (resident is None and unusual):
+    """Whether the images stay on the device. Without ``resident=True``, only small images that take little memory."""
+    untested = device.type not in ("cpu", "cuda") or image_size > LARGEST_RESIDENT_SIDE
+    if resident is False or (resident is None and untested):
         return False
-    # On a CPU all processes of the machine share the memory.
+    # On a CPU each process holds a copy in the same memory.
     copies = local_processes() if device.type == "cpu" else 1
     if needed * copies <= (1.0 if resident else RESIDENT_SHARE) * free:
         return True

@@ -1,4 +1,4 @@
-"""What a run reports: its results, plots and exported model, and the lines on the screen."""
+"""The report of a run: its results, its exported model, and the lines on the screen."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -49,12 +49,13 @@ def describe_run(
     scored: dict[str, Scored],
     accelerator: Accelerator,
 ) -> RunResults:
-    """The results of a run but for what its stage adds, the epoch that was taken, and the export.
+    """The results of a run. The facts of its stage, the chosen epoch and the exported weights are added by others.
 
-    ``scored`` holds what was counted on the splits ``test`` and ``validation``, as far as there are any.
+    ``scored`` holds the counts of the splits ``test`` and ``validation``, where they exist.
     """
     values, processes = flat(options), accelerator.num_processes
-    scores, test = {split: Scores.of(one.counts.scores()) for split, one in scored.items()}, scored.get("test")
+    scores = {split: Scores.of(result.counts.scores()) for split, result in scored.items()}
+    test = scored.get("test")
     thresholds = Thresholds(many=options.shots.many_threshold, few=options.shots.few_threshold)
     method = values.get("method", "")
     scaled = options.schedule.scaled(processes)
@@ -70,7 +71,7 @@ def describe_run(
         groups=group_sizes(data.class_counts, thresholds),
         test=scores.get("test"),
         validation=scores.get("validation"),
-        intervals={split: one.intervals for split, one in scored.items()},
+        intervals={split: result.intervals for split, result in scored.items()},
         group_support={} if test is None else group_support(test.counts),
         class_recalls=None if test is None else class_recalls(test.counts),
         group_confusion=None if test is None else test.counts.group_confusion.tolist(),
@@ -119,7 +120,7 @@ def architecture_of(timm_model: Any) -> str:
 def opening_lines(
     options: RunOptions, title: str, name: str, data: LongTailData, spec: InputSpec, timm_model: nn.Module
 ) -> list[str]:
-    """What is about to be trained, on what."""
+    """Lines that describe the run before it begins: method, model, images and notes on the data."""
     lines = [
         f"{title}: {name}, {sum(p.numel() for p in timm_model.parameters()) / 1e6:.2f} M parameters, "
         f"{spec.size} x {spec.size} pixels; {options.data.data}: {len(data.train)} training images in "
@@ -132,12 +133,12 @@ def opening_lines(
 
 
 def _uncalibrated_note(options: RunOptions, data: LongTailData) -> list[str]:
-    """Why the probabilities will not be calibrated, where that was not decided by the user."""
+    """A note that the probabilities will not be calibrated, unless the user asked for that."""
     if data.val or options.output.calibrate == "never" or isinstance(options.stage, HeadStage):
-        return []  # a classifier on features holds training images out in turn
+        return []  # a classifier on features is calibrated on training images that are held out in turn
     return [
-        "No images are held out, so the probabilities will not be calibrated: give val_fraction= or "
-        "calibrate='always' for that."
+        "No images are held out, so the probabilities will not be calibrated: to calibrate them, give val_fraction= "
+        "or calibrate='always'."
     ]
 
 
@@ -163,7 +164,7 @@ def _sam_text(schedule: ScheduleOptions) -> str:
 
 
 def epoch_line(row: dict[str, Any], epochs: int) -> str:
-    """An epoch's losses and scores in one line."""
+    """The line of one epoch on the screen: loss, learning rate, scores and speed."""
     scores = row.get("test") or row.get("validation") or {}
     text = f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.3f}  lr {row['lr']:.4f}"
     shown = ("top1", "balanced_accuracy", *GROUPS) if scores else ()
@@ -172,7 +173,7 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
 
 
 def result_table(results: RunResults, folder: Path) -> str:
-    """The scores and where everything is stored, for the end of a run."""
+    """The lines at the end of a run: its scores, and the paths of its files."""
     if results.groups is None or results.selection is None or results.seeds is None:
         return f"model   {folder / 'model'}"
     shown = printable(str(folder))
@@ -200,7 +201,7 @@ def _score_lines(results: RunResults) -> list[str]:
     title = printable(f"{results.model.name} on {results.data.name}: ")
     how = f"{results.selection.how}, seed {results.seeds.seed}" if results.selection and results.seeds else ""
     if scores is None:
-        return [f"{title}no images were left to score it on (no_test=True); {how}"]
+        return [f"{title}not scored, because no images were left for a test (no_test=True); {how}"]
     columns = ["top1", "balanced_accuracy", *GROUPS, "worst", "macro_f1"]
     shots = [group_heading(results, group) for group in GROUPS]
     heads = ["top-1", "balanced", *shots, "worst class", "macro-F1"]
@@ -215,22 +216,32 @@ def write_outputs(
     timm_model: nn.Module,
     heads: dict[str, torch.Tensor],
     options: RunOptions,
-    keep_answers: Callable[[Decorations], None] | None = None,
+    keep_answers: Callable[[Decorations], str | None] | None = None,
 ) -> RunResults:
-    """Write scores, model, and then plots, card and page below the run folder, by the main process alone.
+    """Write the scores, the exported model, and then plots, card and page into the run folder.
 
-    ``heads`` are what only training needs, and ``keep_answers`` writes what the page shows of single images. Gives the
-    results with exported weights, and with a warning for each plot, card or page that could not be made.
+    Only the main process calls this.
+
+    Args:
+        folder: The run folder.
+        results: Results with the scores.
+        timm_model: The model to export.
+        heads: Tensors that only training needs, exported beside the model.
+        options: Options of the run.
+        keep_answers: Writes the images of page and card.
+
+    Returns:
+        The results with the exported weights, and with a warning for each plot, card or page that could not be made.
 
     Raises:
-        UserError: The model cannot be exported, or the disk is full; the scores stay.
+        UserError: The model cannot be exported, or the disk is full. The scores are on disk already.
     """
     from glmc_zoo.hub import export_run
     from glmc_zoo.training.decoration import decorate_run
 
     path = folder.path
     with disk_errors(path):
-        results.save(path / "results.json")  # at once: the scores survive whatever fails from here on
+        results.save(path / "results.json")  # first, so that the scores survive whatever fails later
         config, half = _public_config(path / "config.yaml"), options.output.export_half
         more: dict[str, Any] = {"config_yaml": config, "half": half, "card": False}
         model = export_run(path / "model", timm_model, results, heads=heads, **more)
@@ -239,13 +250,11 @@ def write_outputs(
         exported = RunResults.load(model / "results.json")
         exported.save(path / "results.json")
         repository, report = options.push.push_to_hub, options.output.report
-        return decorate_run(
-            path, exported, folder.epoch_lines, repository, report=report, keep_answers=keep_answers if report else None
-        )
+        return decorate_run(path, exported, folder.epoch_lines, repository, report=report, keep_answers=keep_answers)
 
 
 def _public_config(path: Path) -> str | None:
-    """The text of a run's config.yaml as others may see it; ``None`` where there is none."""
+    """The text of a run's config.yaml without paths of this machine; ``None`` where the file does not exist."""
     if not path.is_file():
         return None
     values = read_yaml(path, str(path), fix="Restore it, and go on with the run by resume='auto'.")

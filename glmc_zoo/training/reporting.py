@@ -1,4 +1,4 @@
-"""Plots, cards, page and table of a finished run or evaluation, made again from its results."""
+"""The command ``glmc-zoo report``: makes plots, cards, page and table of a finished run or evaluation again."""
 
 import csv
 import io
@@ -25,13 +25,13 @@ from glmc_zoo.training.report import result_table
 def report_folder(options: ReportOptions) -> RunResults | list[EvaluationResults]:
     """Make the plots, cards and page in the folder of a run or an evaluation again, and print its table.
 
-    Further folders are compared with the first one on its page; nothing is written to them.
+    The page also compares the first folder with all further ones, to which nothing is written.
 
     Raises:
-        UserError: A folder holds no results of either, the folder cannot be written or is used by another process, or a
-            further one is of other classes.
+        UserError: A folder holds no results, the first one cannot be written or is used by another process, or a
+            further one has other classes.
     """
-    folder, *others = (_checked(run) for run in options.run)
+    folder, *others = (_checked_folder(run) for run in options.run)
     baselines = [Subject.load(other) for other in others]
     with disk_errors(folder):
         lock = take_folder(folder, option="run")
@@ -43,13 +43,13 @@ def report_folder(options: ReportOptions) -> RunResults | list[EvaluationResults
             lock.release()
 
 
-def _checked(run: str) -> Path:
+def _checked_folder(run: str) -> Path:
     """The folder of a run or an evaluation."""
     folder = Path(run).expanduser()
     if not folder.is_dir():
-        raise UserError(f"run={run!r} is not a folder: give that of a finished run or of an evaluation.")
+        raise UserError(f"run={run!r} is not a folder: give the folder of a finished run or evaluation.")
     if (folder / WEIGHTS_FILE).exists():
-        raise UserError(f"run={run!r} is an exported model: give the folder of its run, which holds model/.")
+        raise UserError(f"run={run!r} is an exported model: give the folder of its run, which contains model/.")
     check_layout(folder)
     return folder
 
@@ -63,7 +63,7 @@ def _report_run(folder: Path, repo_id: str | None, baselines: Sequence[Subject])
 
 
 def _order(comparison: Path) -> Callable[[Path], tuple[int, str]]:
-    """Sorts the folders of models as an earlier comparison has them; others follow by name."""
+    """A sort key for the folders of models: the order of an earlier comparison, then the names."""
     try:
         text = io.StringIO(read_text(comparison, str(comparison), fix=""), newline="")
         names = list(dict.fromkeys(unquoted_formula(str(row["model"])) for row in csv.DictReader(text)))
@@ -73,22 +73,22 @@ def _order(comparison: Path) -> Callable[[Path], tuple[int, str]]:
 
 
 def _report_evaluation(folder: Path, baselines: Sequence[Subject]) -> list[EvaluationResults]:
-    """The evaluation of one model, or of several with a folder for each."""
+    """Report the evaluation of one model, or of several models with a folder for each."""
     several = [path.parent for path in folder.glob(f"*/{RESULTS_FILE}") if "split" in keys_of(path)]
     several.sort(key=_order(folder / "comparison.csv"))
     folders = [folder] if (folder / RESULTS_FILE).is_file() else several
     if not folders:
         raise UserError(
-            f"The folder {folder} has no {RESULTS_FILE}: give that of a run or evaluation that is finished, or go on "
-            "with the run by resume='auto'."
+            f"run={str(folder)!r} has no {RESULTS_FILE}: give the folder of a finished run or evaluation, or finish "
+            "the run with resume='auto'."
         )
-    for one in folders:
-        check_layout(one)
-    loaded = {one: EvaluationResults.load(one / RESULTS_FILE) for one in folders}
-    for one, before in loaded.items():
-        check_comparable(Subject(one, before), baselines)
-    results = [decorate_evaluation(one, before, baselines=baselines) for one, before in loaded.items()]
-    warnings = [warning for one in results for warning in one.warnings]
+    for path in folders:
+        check_layout(path)
+    loaded = {path: EvaluationResults.load(path / RESULTS_FILE) for path in folders}
+    for path, before in loaded.items():
+        check_comparable(Subject(path, before), baselines)
+    results = [decorate_evaluation(path, before, baselines=baselines) for path, before in loaded.items()]
+    warnings = [warning for result in results for warning in result.warnings]
     if len(results) > 1:
         warnings += write_comparison(folder, results)
         warnings += write_joint_report(folder, folders, baselines)

@@ -1,4 +1,4 @@
-"""What a resumed run goes on from: its folder, the newest checkpoint, and whether the images are still the same."""
+"""Prepares a resumed run: its folder, its newest checkpoint, and whether the images are still the same."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,55 +13,62 @@ from glmc_zoo.fields import values_of
 from glmc_zoo.machine.lock import FolderLock
 from glmc_zoo.machine.processes import on_main_process
 from glmc_zoo.options.run import RunOptions
+from glmc_zoo.text import counted
 from glmc_zoo.training.checkpoint import CheckpointData, check_checkpoint, checkpoint_step, newest_checkpoint
 from glmc_zoo.training.folder import check_same_run, lock_run, options_before, run_folder, start_anew
 
-# Where nobody gives these, the images decided them when the run began; new images do not decide again.
+# Options that the images decide where the user does not. A resumed run keeps the first decision, also with new images.
 _DECIDED_BY_DATA = ("image_size", "augment")
 
 
 @dataclass(frozen=True)
 class Resumption:
-    """What a resumed run takes over; nothing for a run that begins."""
+    """What a resumed run takes over from before; empty for a new run."""
 
     checkpoint: Path | None = None
     """``None`` for a start at the beginning."""
     decided: dict[str, Any] = field(default_factory=dict)
     """Options that the images decided when the run began."""
     notes: list[str] = field(default_factory=list)
-    """What went on with other images, a sentence each: in this resumption and in earlier ones."""
+    """A sentence for each time that the run resumed with other images, this time included."""
 
 
 def find_resumption(
     accelerator: Accelerator, options: RunOptions, data: LongTailData, name: str
 ) -> tuple[Resumption, CheckpointData | None, FolderLock | None]:
-    """What the run goes on from; in the main process also what its checkpoints are to state about the data set, and
-    the lock on the folder of a resumed run.
+    """Find out what the run resumes from. The main process reads and compares for all processes.
 
     Args:
-        accelerator: That of the run; the main process reads and compares for all.
-        options: Those of the run, before images and model decide anything.
-        data: As loaded now.
-        name: Of a fresh run folder.
+        accelerator: The accelerator of the run.
+        options: Options of the run, before images and model decide anything.
+        data: The data set as loaded now.
+        name: Name of a fresh run folder.
+
+    Returns:
+        What is taken over. In the main process also what checkpoints are to state about the data set, and the lock on
+        the folder of a resumed run; ``None`` for both in the other processes.
 
     Raises:
         UserError: The options or the images are not those of the run, the checkpoint cannot be used, or another
-            process uses the run folder; in all processes.
+            process uses the run folder. It is raised in all processes.
     """
     images = fingerprint(data) if accelerator.is_main_process else None
     locks: list[FolderLock] = []
     try:
         resumption = on_main_process(accelerator, lambda: _resumption(options, data, images, name, accelerator, locks))
     except BaseException:
-        for lock in locks:  # a refusal leaves the folder as it was
+        for lock in locks:  # so that an error leaves the folder free
             lock.release()
         raise
-    stated = None if images is None else CheckpointData(images, resumption.notes)
-    return resumption, stated, locks[0] if locks else None
+    checkpoint_data = None if images is None else CheckpointData(images, resumption.notes)
+    return resumption, checkpoint_data, locks[0] if locks else None
 
 
 def options_of_resumed(options: RunOptions) -> dict[str, Any] | None:
-    """The options by which the run began that is resumed; ``None`` where none is, or where its folder has no name yet.
+    """The saved options of the run that is resumed.
+
+    ``None`` for a new run, and with ``resume="auto"`` and no ``output_dir``, where the name of the folder is still
+    to be decided.
 
     Raises:
         UserError: ``resume`` is not a checkpoint of a run, or its ``config.yaml`` cannot be read.
@@ -76,19 +83,19 @@ def _resumption(
     options: RunOptions, data: LongTailData, images: DataFingerprint | None, name: str, accelerator: Accelerator,
     locks: list[FolderLock],
 ) -> Resumption:  # fmt: skip
-    asked = options.output.resume
+    resume = options.output.resume
     folder = run_folder(options, name)
-    before = options_before(folder, asked)
+    before = options_before(folder, resume)
     if before is None or images is None:
         return Resumption()
     given = values_of(options.images)
     decided = {key: before[key] for key in _DECIDED_BY_DATA if given[key] is None and before.get(key) is not None}
     check_same_run(folder, before, options.with_values(**decided))
-    locks.append(lock_run(folder))  # before the newest checkpoint is looked for: another process would write one
-    if asked == "auto":
+    locks.append(lock_run(folder))  # before the search for the newest checkpoint, as another process may write one
+    if resume == "auto":
         checkpoint = newest_checkpoint(folder / "checkpoints")
     else:
-        checkpoint = Path(str(asked))
+        checkpoint = Path(str(resume))
         check_checkpoint(checkpoint)
     if checkpoint is None:
         return Resumption(decided=decided)
@@ -96,42 +103,42 @@ def _resumption(
     needed = options.schedule.batch_size * accelerator.num_processes
     if notes and len(data.train) < needed:
         raise UserError(
-            f"The training split has {len(data.train)} images by now, and a step of the run takes {needed}: restore "
-            f"the data, or {start_anew(asked)} and a smaller batch_size=."
+            f"The training split now has {len(data.train)} images, and a step of the run takes {needed}: restore "
+            f"the data, or {start_anew(resume)} and a smaller batch_size=."
         )
     return Resumption(checkpoint, decided, notes)
 
 
 def _data_notes(checkpoint: Path, options: RunOptions, data: LongTailData, images: DataFingerprint) -> list[str]:
-    """What the results have to say about the images that the run goes on with; changed ones are refused."""
+    """Notes for the results on images that changed; a change that was not accepted raises a `UserError`."""
     saved = CheckpointData.load(checkpoint)
     if saved is None:
-        return ["The checkpoint does not state its data set, so the images were not compared with those of the run."]
+        return ["The checkpoint does not state its data set, so it is not known whether the images changed."]
     change = compare(saved.fingerprint, images)
     if change is None:
         return saved.notes
     step = checkpoint_step(checkpoint)
     if _only_unreadable(change, options, data):
-        bad = len(change.removed)
-        which = "1 image that cannot be read" if bad == 1 else f"{bad} images that cannot be read"
-        return [*saved.notes, f"From step {step} on the run leaves out {which}: {change.text}."]
+        unreadable = f"{counted(len(change.removed), 'image')} that cannot be read"
+        return [*saved.notes, f"From step {step} on the run leaves out {unreadable}: {change.text}."]
     if not change.same_classes:
         raise UserError(
-            f"The classes changed since the checkpoint {str(checkpoint)!r} was written ({change.text}), and its model "
+            f"The classes changed after the checkpoint {str(checkpoint)!r} was written ({change.text}), and its model "
             f"has the old ones: restore the data, or {start_anew(options.output.resume)}."
         )
     if not options.output.accept_new_data:
         raise UserError(
-            f"The data changed since the checkpoint {str(checkpoint)!r} was written ({change.text}): restore it, go on "
+            f"The data changed after the checkpoint {str(checkpoint)!r} was written ({change.text}): restore it, go on "
             f"with the new data by accept_new_data=True, or {start_anew(options.output.resume)}."
         )
     note = f"From step {step} on the run uses other images than before: {change.text}."
     if change.seen_in_test:
-        note = f"{note[:-1]}; {change.seen_in_test} images of the test split were trained on before, which flatters it."
+        seen = change.seen_in_test
+        note = f"{note[:-1]}; the test scores are too high, as {counted(seen, 'test image')} trained the model before."
     return [*saved.notes, note]
 
 
 def _only_unreadable(change: DataChange, options: RunOptions, data: LongTailData) -> bool:
-    """Whether the only change is that images which cannot be read were skipped."""
+    """Whether the only change is that unreadable images were skipped."""
     skipped = options.data.skip_bad_images and data.facts.skipped_images > 0
     return skipped and change.same_classes and change.only_removed and all_unreadable(data, change.removed)

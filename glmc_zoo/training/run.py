@@ -1,4 +1,4 @@
-"""One run: built in a straight line from its options and its stage, then driven epoch by epoch."""
+"""A run of the training loop: built from its options and its stage, then driven epoch by epoch."""
 
 import time
 from collections.abc import Iterator
@@ -17,12 +17,19 @@ from glmc_zoo.machine.hardware import hardware_text
 from glmc_zoo.machine.signals import StopSignals
 from glmc_zoo.method import SAM
 from glmc_zoo.options.run import RunOptions, flat
-from glmc_zoo.results import RunResults, Selection
+from glmc_zoo.results import RunResults, Selection, StartFacts
 from glmc_zoo.text import counted, printable
 from glmc_zoo.training.assemble import assemble
 from glmc_zoo.training.checkpoint import Checkpoints
 from glmc_zoo.training.finetuning import FineTuning
-from glmc_zoo.training.head_start import Start, begin_classifier, prior_shares, recall_start, remove_features
+from glmc_zoo.training.head_start import (
+    Start,
+    begin_classifier,
+    prior_shares,
+    recall_start,
+    remove_features,
+    start_clip,
+)
 from glmc_zoo.training.loop import CheckpointHook, EpochTrainer, NotFiniteError
 from glmc_zoo.training.progress import Best, OptimizerState, Progress, Stateful
 from glmc_zoo.training.report import (
@@ -44,8 +51,8 @@ class TrainingRun(ScoredRun):
     """A training, a fine-tuning or a second stage; `recipes/train.py` shows its use.
 
     Args:
-        options: As resolved.
-        data: Images that were loaded before, in place of those that the options name.
+        options: Resolved options.
+        data: A data set that is loaded already, used in place of the one that the options name.
 
     Raises:
         UserError: Data, model, options or output folder do not fit; nothing already on disk is touched.
@@ -69,7 +76,7 @@ class TrainingRun(ScoredRun):
             self.accelerator, self.signals, steps=output.checkpoint_steps, minutes=output.checkpoint_minutes
         )
         self._resumed = parts.checkpoint
-        self._newest = "none yet"
+        self._newest: str | None = None  # path of the newest checkpoint
         profiled = self.options.machine.profile and self.accelerator.is_main_process
         self.clock = StageClock(self.accelerator, self.folder.path / "profile" if profiled else None)
         self.trainer = EpochTrainer(
@@ -99,7 +106,7 @@ class TrainingRun(ScoredRun):
         return None if decay is None else ModelEmaV3(self.task.trainable_module, decay=decay, use_warmup=True)
 
     def _state(self, constraints: list[Any]) -> dict[str, Stateful]:
-        """What checkpoints hold, by the name of its files."""
+        """The objects whose state a checkpoint holds, by the name of their files."""
         state: dict[str, Any] = {
             "model": self.task,
             "optimizer": OptimizerState(self.optimizer),
@@ -122,8 +129,12 @@ class TrainingRun(ScoredRun):
 
     # ------------------------------------------------------------- checkpoint
     def resume(self) -> None:
-        """Go on where the checkpoint that ``resume`` names left off; from the start when there is none yet."""
-        asked, checkpoint = self.options.output.resume, self._resumed
+        """Go on from the checkpoint of ``resume``; without one, start the run at its beginning.
+
+        Raises:
+            UserError: A file of the checkpoint is damaged or does not fit the run.
+        """
+        resume, checkpoint = self.options.output.resume, self._resumed
         if isinstance(self.stage, FineTuning):
             self.stage.search = SearchFile(self.folder.path).facts()
         if checkpoint is not None:
@@ -131,32 +142,41 @@ class TrainingRun(ScoredRun):
             self._check_best(checkpoint)
             self._newest = str(checkpoint)
             recall_start(self)
+            if isinstance(self.stage, FineTuning):
+                self._limit_gradient(self.stage.start_facts)
         else:
             self.begin()
-        if asked is None:
+        if resume is None:
             return
-        if asked != "auto":
-            self.checkpoints.drop_newer(Path(asked))
+        if resume != "auto":
+            self.checkpoints.drop_newer(Path(resume))
         self.folder.save_options()
         self.folder.keep_epochs(self.progress.epoch)
         if checkpoint is None:
-            self.say("No checkpoint to resume from yet; the run starts at its beginning.")
+            self.say("There is no checkpoint to resume from yet; the run starts at its beginning.")
             return
         epoch, batch = self.progress.epoch + 1, self.progress.batch + 1
-        place = "complete" if epoch > self.options.schedule.epochs else f"epoch {epoch}, batch {batch} is next"
-        self.say(printable(f"Resumed from {checkpoint}: {place}."))
+        state = (
+            "all epochs are done" if epoch > self.options.schedule.epochs else f"epoch {epoch}, batch {batch} is next"
+        )
+        self.say(printable(f"Resumed from {checkpoint}: {state}."))
 
     def begin(self) -> None:
-        """Start the classifier from frozen features, where a fine-tuning asks for that."""
+        """Start the classifier from frozen features, where ``head_init`` of a fine-tuning says so."""
         start = begin_classifier(self, self.task)
         if start is not None:
             self.start_from(start)
 
     def start_from(self, start: Start) -> None:
-        """Start the classifiers from one that was found before."""
+        """Start the classifiers from a `Start`, and the moving average with them."""
         start.put(self.task, prior_shares(self.stage.method.name, self.stage.switches), self.data.class_counts)
         if self.ema is not None:
             self.ema.set(self.task.trainable_module)
+        self._limit_gradient(start.facts)
+
+    def _limit_gradient(self, facts: StartFacts | None) -> None:
+        """Limit the gradient's norm where the classifier that the training started from asks for it."""
+        self.trainer.step.clip_grad = start_clip(facts, self.options.schedule, self.stage.opt)
 
     def _check_best(self, checkpoint: Path) -> None:
         expected = {key: value.shape for key, value in self.model.state_dict().items()}
@@ -166,10 +186,11 @@ class TrainingRun(ScoredRun):
 
     @names_folder
     def save(self) -> None:
-        """Write a checkpoint of this moment, unless the last step left weights that are not finite.
+        """Write a checkpoint.
 
         Raises:
-            RunStopped: A signal asked the run to stop.
+            NotFiniteError: The last step left weights that are not finite; no checkpoint is written.
+            RunStopped: A signal asked the run to stop; the checkpoint is written first.
         """
         self.check_weights()
         self.progress.seconds, self._clock = self.seconds, time.perf_counter()
@@ -180,22 +201,27 @@ class TrainingRun(ScoredRun):
             self._stop(f"checkpoint {self._newest}")
 
     def check_weights(self) -> None:
-        """Refuse weights that are not finite, with a `NotFiniteError`."""
-        # The losses were checked as they came; there is no loss yet that shows what the last step did to the weights.
+        """Raise a `NotFiniteError` where a weight is infinite or not a number."""
+        # The losses do not show this yet: none was computed after the last step changed the weights.
         if not torch.stack([parameter.isfinite().all() for parameter in self.task.parameters()]).all():
             raise NotFiniteError(
-                f"The weights are not finite after step {self.progress.step - 1} (epoch {self.progress.epoch + 1}); "
-                f"the last good checkpoint is {self._newest}; lower lr= or set clip_grad=1, in another output_dir=."
+                f"The weights are not finite after step {self.progress.step} (epoch {self.progress.epoch + 1})",
+                self._newest,
+                self.accelerator.mixed_precision,
             )
 
     # ------------------------------------------------------------------ epoch
     def epochs(self) -> Iterator[int]:
-        """Epochs still to do; each begins by setting order, learning rate and the method's schedule."""
+        """The remaining epochs, counted from 0. For each, order, learning rate and the method's schedule are set.
+
+        Raises:
+            UserError: The disk has no room for a checkpoint.
+        """
         if self.progress.epoch < self.options.schedule.epochs:
             check_space(self)
         while self.progress.epoch < self.options.schedule.epochs:
             epoch = self.progress.epoch
-            # Not on the sampler itself: the prepared loader counts its own epochs, and sets the sampler to its count.
+            # Not on the sampler, because the prepared loader counts epochs itself and overwrites the sampler's.
             self.loader.set_epoch(epoch)
             self.scheduler.step(epoch)
             set_epoch = getattr(self.task, "set_epoch", None)
@@ -204,13 +230,21 @@ class TrainingRun(ScoredRun):
             yield epoch
 
     def train_epoch(self) -> dict[str, float]:
-        """Train through one epoch; mean of each loss term and images per second."""
+        """Train through one epoch; returns the mean of each loss term and the images per second.
+
+        Raises:
+            NotFiniteError: A loss is infinite or not a number.
+        """
         with self.signals.recorded():
             return self.trainer.train()
 
     @names_folder
     def finish_epoch(self, losses: dict[str, float]) -> None:
-        """Evaluate when it is time, write the epoch's line, and save."""
+        """Evaluate and save where this epoch is due for it, and write its line to ``metrics.jsonl``.
+
+        Args:
+            losses: What `train_epoch` returned.
+        """
         with self.signals.recorded():
             self._finish_epoch(losses)
 
@@ -250,23 +284,25 @@ class TrainingRun(ScoredRun):
 
     @property
     def seconds(self) -> float:
-        """Wall time of the run so far, interruptions left out."""
+        """Wall time of the run in seconds, without interruptions."""
         return self.progress.seconds + time.perf_counter() - self._clock
 
     def finish(self) -> RunResults:
-        """Score the chosen epoch on the test and validation splits, export, and write everything that a run leaves."""
-        selection = Selection(epoch=self.progress.epoch, how=f"last of {self.options.schedule.epochs} epochs")
+        """Score the chosen epoch on the test and validation splits, export the model, and write the results."""
+        epochs = self.options.schedule.epochs
+        last = "the only epoch" if epochs == 1 else f"last of {epochs} epochs"
+        selection = Selection(epoch=self.progress.epoch, how=last)
         if self.options.output.select == "best":
             selection = Selection(epoch=self.best.epoch + 1, how="best on the held-out validation images")
             self.model.load_state_dict(self.best.weights)
         self.trainer.close()
-        results = self.leave(selection)
+        results = self.score_and_export(selection)
         remove_features(self)
         self.folder.release()
         return results
 
     def describe(self) -> None:
-        """Print what is about to be trained."""
+        """Print the model, the data and the settings of the run."""
         options, folder = self.options, self.folder.path
         steps = step_text(options.schedule, self.accelerator.num_processes)
         name = self.stage.name if self.stage.source is None else architecture_of(self.timm_model)

@@ -1,4 +1,4 @@
-"""When a checkpoint is due within an epoch, and when a run stops: decided alike in all processes."""
+"""Decides when to write a checkpoint within an epoch and when to stop, the same in all processes."""
 
 import time
 from collections.abc import Callable
@@ -8,22 +8,22 @@ from accelerate import Accelerator
 
 from glmc_zoo.machine.signals import StopSignals
 
-_MOST_STEPS = 25  # between two exchanges of several processes
+_MOST_STEPS = 25  # between two exchanges
 
 
 class SaveTimes:
     """Decides after each step whether a checkpoint is written and whether the run stops.
 
-    Steps are counted alike in all processes; the time and the signals are not. About once a second the processes
-    exchange what they know, at a step that they agreed on in the exchange before: each one waits for the device, which
-    would cost too much after every step. The main process alone decides by the time.
+    All processes count the same steps, but their clocks and signals differ. So they exchange these about once a second,
+    at a step that the previous exchange fixed. An exchange waits for the device, which would be too slow after every
+    step. Only the clock of the main process counts.
 
     Args:
-        accelerator: That of the run.
-        signals: What asks the run to stop; signals of one process stop all.
-        steps: A checkpoint is due after each multiple of so many; 0 for none.
-        minutes: A checkpoint is due so many minutes after the last one; 0 for none.
-        clock: Seconds.
+        accelerator: The accelerator of the run.
+        signals: Signals that ask the run to stop; a signal to one process stops all.
+        steps: Steps between checkpoints; 0 for no checkpoints by steps.
+        minutes: Minutes between checkpoints; 0 for no checkpoints by time.
+        clock: Returns the time in seconds.
     """
 
     def __init__(
@@ -43,15 +43,16 @@ class SaveTimes:
         self._due, self._done, self._left = False, 0, 1
 
     def begin(self) -> None:
-        """An epoch begins: the time before it says nothing about its steps."""
+        """Called at the start of an epoch: time before it does not count towards the speed of its steps."""
         self._since, self._done = self._clock(), 0
 
     def after_step(self, step: int, *, between: bool) -> bool:
-        """Whether a checkpoint is written now.
+        """Whether to write a checkpoint now.
 
         Args:
             step: Steps of the run so far.
-            between: Whether the optimiser stepped: a checkpoint holds no gradients that are still being added up.
+            between: Whether the optimiser just stepped. Otherwise gradients are still accumulating, and a checkpoint
+                does not hold those.
         """
         self._due = self._due or bool(self.steps and step % self.steps == 0)
         self._done, self._left = self._done + 1, self._left - 1
@@ -64,7 +65,7 @@ class SaveTimes:
         return self._due or self.stopping
 
     def after_epoch(self) -> bool:
-        """Whether the run stops now; called by all processes together."""
+        """Whether the run stops now. All processes call this together."""
         if self.accelerator.num_processes == 1:
             self.stopping = self.signals.number is not None
         else:
@@ -72,18 +73,18 @@ class SaveTimes:
         return self.stopping
 
     def saved(self) -> None:
-        """A checkpoint was written."""
+        """Called once a checkpoint was written."""
         self._due, self._saved = False, self._clock()
 
     def _is_time(self) -> bool:
         return bool(self.seconds and self._clock() - self._saved >= self.seconds)
 
     def _exchange(self) -> None:
-        """Share the signal that came, and take from the main process whether it is time, and the next exchange."""
-        passed = max(self._clock() - self._since, 1e-6)
-        following = min(max(int(self._done / passed), 1), _MOST_STEPS)
-        known = torch.tensor([[self.signals.number or 0, self._is_time(), following]], dtype=torch.float32)
-        rows = self.accelerator.gather(known.to(self.accelerator.device)).tolist()
+        """Stop for a signal of any process; take the due time and the steps to the next exchange from the main one."""
+        elapsed = max(self._clock() - self._since, 1e-6)
+        steps_to_next = min(max(int(self._done / elapsed), 1), _MOST_STEPS)
+        state = torch.tensor([[self.signals.number or 0, self._is_time(), steps_to_next]], dtype=torch.float32)
+        rows = self.accelerator.gather(state.to(self.accelerator.device)).tolist()
         number = int(max(row[0] for row in rows))
         if number:
             self.signals.number, self.stopping = number, True

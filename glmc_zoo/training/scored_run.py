@@ -1,4 +1,4 @@
-"""What every run does around its training: scores, results, the exported model, and the push."""
+"""The part that all runs share: scores, results, the exported model, and the push to the Hub."""
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
@@ -22,9 +22,10 @@ from glmc_zoo.metrics import ScoreCounts
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.results import CalibrationFacts, RunResults, Selection
 from glmc_zoo.scoring.calibration import calibrate_classifier, split_logits, with_scores
-from glmc_zoo.scoring.decoration import Decorations, keep_answers
+from glmc_zoo.scoring.decoration import Decorations, keep_answers, keep_sample
 from glmc_zoo.scoring.loop import Scored, score_split
 from glmc_zoo.scoring.model import Classifier
+from glmc_zoo.scoring.sample_image import may_be_shown
 from glmc_zoo.screen import say
 from glmc_zoo.text import printable, printable_lines
 from glmc_zoo.training.assemble import push_target
@@ -35,7 +36,7 @@ from glmc_zoo.training.stage import Stage
 
 
 class ScoredRun(ABC):
-    """A run whose model is scored, exported and reported once it is trained; how it is trained is added by others."""
+    """A run that scores, exports and reports its trained model; subclasses add the training."""
 
     options: RunOptions
     accelerator: Accelerator
@@ -46,7 +47,7 @@ class ScoredRun(ABC):
     clock: StageClock
     signals: StopSignals
     workers: int
-    """Processes that load images to score."""
+    """Number of processes that load images for scoring."""
 
     @property
     @abstractmethod
@@ -63,17 +64,17 @@ class ScoredRun(ABC):
     @property
     @abstractmethod
     def seconds(self) -> float:
-        """Wall time of the run so far, interruptions left out."""
+        """Wall time of the run in seconds, without interruptions."""
 
     def evaluate(self, split: ImageSplit) -> ScoreCounts:
-        """Counts of ``split``, each image once, over all processes."""
+        """Score ``split``, each image once over all processes; the counts are the same in each process."""
         return self._score(split).counts
 
     def _inference(self, split: ImageSplit) -> tuple[Classifier, Any]:
         """The model ready for inference, and this process's share of ``split``."""
         accelerator = self.accelerator
         if accelerator.num_processes > 1:
-            # Each process has batch-norm statistics of its own; the main one's are saved and exported, so they count.
+            # Each process has its own batch-norm statistics. Those of the main process are exported, so all use them.
             distribute_bn(self.model, accelerator.num_processes, reduce=False)
         config = self.spec.data_config
         classifier = Classifier.of(self.model, len(self.data.class_names), config, accelerator.device)
@@ -88,9 +89,13 @@ class ScoredRun(ABC):
         return classifier, loader
 
     def _score(self, split: ImageSplit, *, final: bool = False, temperature: float | None = None) -> Scored:
-        """Score ``split``; with the ``temperature`` of the classifier also as before it (`Scored.plain`).
+        """Score ``split``.
 
-        ``final`` asks for intervals, and for the answers that the report shows.
+        Args:
+            split: The images.
+            final: Whether to compute intervals, and the answers that the report shows.
+            temperature: The temperature that was folded into the classifier. With it, `Scored.plain` has the scores
+                from before.
         """
         accelerator, shots = self.accelerator, self.options.shots
         classifier, loader = self._inference(split)
@@ -99,12 +104,12 @@ class ScoredRun(ABC):
         with self.clock.stage("evaluation"):
             scored = score_split(
                 classifier, loader, empty, accelerator, total=len(split), intervals=final, correct=before,
-                answers="positions" if final and self.options.output.report else "none",
+                answers="positions" if final and (self.options.output.report or self._shows_sample) else "none",
             )  # fmt: skip
         return scored if before is None else scored.swapped()
 
     def held_out_logits(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
-        """Logits (n, C) and classes (n,) of images that did not train the classifier; ``None`` without such images."""
+        """Logits (n, C) and classes (n,) of held-out images; ``None`` where the run has none."""
         if not self.data.val:
             return None
         with self.clock.stage("evaluation"):
@@ -117,31 +122,31 @@ class ScoredRun(ABC):
         held_out = self.held_out_logits()
         if held_out is None:
             return None
-        tested = self.data.test.class_counts if self.data.test else None
-        return calibrate_classifier(self.timm_model, self.spec.size, *held_out, tested)
+        test_counts = self.data.test.class_counts if self.data.test else None
+        return calibrate_classifier(self.timm_model, self.spec.size, *held_out, test_counts)
 
-    def leave(self, selection: Selection) -> RunResults:
-        """Score the model on the test and validation splits, export it, and write everything that a run leaves.
+    def score_and_export(self, selection: Selection) -> RunResults:
+        """Score the model on the test and validation splits, export it, and write the files of a finished run.
 
         Raises:
-            RunStopped: A signal came; all that this needs is in the run folder already.
+            RunStopped: A signal came. Everything that a resumed run needs is in the run folder already.
         """
         with self.signals.raising(self._stop_text("{signal}", "the training is complete")):
-            return self._leave(selection)
+            return self._score_and_export(selection)
 
-    def _stop_text(self, name: str, left: str) -> str:
-        return f"Stopped by {name}, {left}; to go on: {resuming(self.folder.path, self.options.command)}"
+    def _stop_text(self, name: str, state: str) -> str:
+        return f"Stopped by {name}, {state}; to go on: {resuming(self.folder.path, self.options.command)}"
 
-    def _stop(self, left: str) -> NoReturn:
-        """End the run for the signal that came, in all processes; ``left`` says what it has written."""
+    def _stop(self, state: str) -> NoReturn:
+        """End the run in all processes, for the signal that came; ``state`` says what is on disk."""
         self.accelerator.end_training()
         self.folder.release()
-        raise RunStopped(self._stop_text(self.signals.name, left), self.signals.number or 0)
+        raise RunStopped(self._stop_text(self.signals.name, state), self.signals.number or 0)
 
-    def _leave(self, selection: Selection) -> RunResults:
+    def _score_and_export(self, selection: Selection) -> RunResults:
         options = self.options
         self.stage.before_export(self.timm_model)
-        # Scored in the layout in which it is exported: layouts differ in the last bits of what they compute.
+        # The exported model has this memory layout, and scores differ in their last bits between layouts.
         self.model.to(memory_format=torch.contiguous_format)
         splits = {"test": self.data.test, "validation": self.data.val}
         calibration = self._calibrate()
@@ -157,7 +162,7 @@ class ScoredRun(ABC):
         )
         heads, scores = self.stage.training_heads(self.model), results
         keep = None
-        for name, split in reversed(splits.items()):  # the last is the test split, where there is one
+        for name, split in reversed(splits.items()):  # ends with the test split, where there is one
             if split:
                 keep = partial(self._keep_answers, name, split, scored[name])
         results = on_main_process(
@@ -173,13 +178,22 @@ class ScoredRun(ABC):
         self.accelerator.end_training()
         return results
 
-    def _keep_answers(self, name: str, split: ImageSplit, scored: Scored, decorations: Decorations) -> None:
-        keep_answers(decorations, self.folder.path, name, scored, split, self.data.class_counts)
+    @property
+    def _shows_sample(self) -> bool:
+        """Whether the exported model gets a sample image."""
+        asked = self.options.output.sample_image
+        return may_be_shown(self.data.facts) if asked is None else asked
+
+    def _keep_answers(self, name: str, split: ImageSplit, scored: Scored, decorations: Decorations) -> str | None:
+        path, counts = self.folder.path, self.data.class_counts
+        if self.options.output.report:
+            keep_answers(decorations, path, name, scored, split, counts)
+        return keep_sample(decorations, path, scored, split, counts) if self._shows_sample else None
 
     def _results(self, scored: dict[str, Scored]) -> RunResults:
         results = describe_run(self.options, self.data, self.spec, self.timm_model, scored, self.accelerator)
         if self.options.output.license is None and self.stage.pretrained:
-            # Weights that go on from others are theirs to license, whatever this package would choose.
+            # Fine-tuned weights keep the license of the weights that they started from.
             license_name = source_license(self.stage.source, self.stage.timm_name)
             results = replace(results, model=replace(results.model, license=license_name))
         return self.stage.facts(results)
@@ -191,5 +205,5 @@ class ScoredRun(ABC):
             print(f"pushed  {printable(result.pull_request_url or result.url)}")
 
     def say(self, text: str) -> None:
-        """Print a line or a few, once; see `printable_lines`."""
+        """Print one or more lines, once on each machine; see `printable_lines`."""
         say(text, main_process=self.accelerator.is_local_main_process)

@@ -1,4 +1,4 @@
-"""The search for learning rate and epochs: short trainings, scored on training images that are held out of them."""
+"""The search for learning rate and epochs: short trainings, scored on training images that were held out."""
 
 import copy
 import time
@@ -34,22 +34,23 @@ from glmc_zoo.training.run import TrainingRun
 from glmc_zoo.training.search_file import SearchFile, search_table, trial_line
 from glmc_zoo.training.search_plan import SURVIVORS, SearchPlan, make_plan, next_rates, rank, rates_for, reduced
 
-_HELD_OUT = 0  # number of the fold
-_RESERVE = 0.9  # share of the time that is planned for
+_HELD_OUT = 0  # index of the fold that is held out
+_PLANNED_SHARE = 0.9  # of the time; the rest is a reserve
 
 
 class Searched(NamedTuple):
-    """What a `TrainingRun` is made of after a search."""
+    """The arguments of a `TrainingRun` after a search."""
 
     options: RunOptions
     data: LongTailData | None
-    """The images as the search loaded them; ``None`` without a search, as the run loads them itself."""
+    """The data set as the search loaded it; ``None`` without a search, where the run loads it itself."""
 
 
 def search_settings(options: RunOptions) -> Searched:
     """The options with the learning rate and the epochs that a search chooses, if ``search_minutes`` asks for one.
 
-    The run folder is claimed, and holds ``search.jsonl``; the run with the options that are returned goes on in it.
+    The search makes the run folder and writes ``search.jsonl`` there. A run with the returned options goes on in the
+    same folder. Successive halving as in Jamieson and Talwalkar, AISTATS 2016, with fixed rounds.
 
     Raises:
         UserError: No training image can be held out, or options, data, model or folder do not fit.
@@ -66,56 +67,56 @@ def search_settings(options: RunOptions) -> Searched:
 
 
 @dataclass(frozen=True)
-class _Held:
-    """The training images without the fold that is held out."""
+class _Holdout:
+    """The training images in two parts: those for the trials, and the fold that is held out."""
 
     train: NDArray[np.int64]
     """Positions of the images that trials may be trained on."""
     test: NDArray[np.int64]
-    """Positions of those that are held out."""
+    """Positions of the images that are held out."""
     folds: NDArray[np.int64]
     """Fold of every training image."""
 
 
 class _Search:
-    """A search in its run folder; what is asked of the clock or of a file is asked by the main process."""
+    """A search in its run folder. Only the main process reads the clock and the files, so that all decide alike."""
 
     def __init__(self, options: RunOptions) -> None:
         self.accelerator = make_accelerator(
             mixed_precision=options.machine.mixed_precision, threads=options.machine.threads
         )
-        self.asked, notes = settle_model(self.accelerator, options)
+        self.requested, notes = settle_model(self.accelerator, options)
         for note in notes:
             say(f"note: {note}", main_process=self.accelerator.is_local_main_process)
         loaded = main_process_first(self.accelerator, lambda: load_split_data(options.data))
-        self.data = with_notes(loaded, notes)  # the run itself finds the model named, and has no note on it
-        settled = settle_run(self.asked, self.data, self.accelerator, resumed=True)
+        self.data = with_notes(loaded, notes)  # the run gets a named model, so it cannot make these notes itself
+        settled = settle_run(self.requested, self.data, self.accelerator, resumed=True)
         self.options, self.stage = settled[0], cast(FineTuning, settled[1])
         self.minutes = cast(float, self.stage.tune.search_minutes)
-        self.held = _hold_out(self.data, options.schedule.seed)
+        self.holdout = _hold_out(self.data, options.schedule.seed)
         self._check_size()
         name = self.stage.run_name(self.data.name, options.schedule.seed)
         self.folder = RunFolder(self.accelerator, self.options, name)
         self.file = SearchFile(self.folder.path)
         self.key = ordered_digest(self.data.train)[:16]
-        self._begun, self._before = time.perf_counter(), self.file.spent()
-        self._starts: dict[int, Start] = {}  # by the images of a trial
+        self._start_time, self._earlier_seconds = time.perf_counter(), self.file.spent()
+        self._starts: dict[int, Start] = {}  # by the number of images of a trial
 
     def _check_size(self) -> None:
-        needed, images = self.options.schedule.batch_size * self.accelerator.num_processes, len(self.held.train)
+        needed, images = self.options.schedule.batch_size * self.accelerator.num_processes, len(self.holdout.train)
         if images < needed:
             raise UserError(
-                f"search_minutes={self.minutes:g} leaves {images} images to train on, and a step takes {needed}: give "
-                "a smaller batch_size=, or leave search_minutes= out."
+                f"search_minutes={self.minutes:g} holds training images out and leaves {images}, and a step takes "
+                f"{needed}: give a smaller batch_size=, or leave search_minutes= out."
             )
 
     @property
     def spent(self) -> float:
         """Seconds of the search so far, by the clock of the main process."""
-        return on_main_process(self.accelerator, lambda: self._before + time.perf_counter() - self._begun)
+        return on_main_process(self.accelerator, lambda: self._earlier_seconds + time.perf_counter() - self._start_time)
 
     def run(self) -> SearchFacts:
-        """Train the trials that are left and choose."""
+        """Train the trials that are not in the file yet, and choose the best."""
         plan = on_main_process(self.accelerator, lambda: self.file.plan(self.key)) or self._plan()
         trials = on_main_process(self.accelerator, self.file.trials)
         for round_ in range(len(SURVIVORS)):
@@ -131,28 +132,28 @@ class _Search:
         return self._finish(plan, trials)
 
     def _plan(self) -> SearchPlan:
-        """Measure a step, and plan as much as the time allows."""
-        run = self._build(self.options.schedule.lr, 1, len(self.held.train))
+        """Measure a step, and plan as many trials as the time allows."""
+        run = self._build(self.options.schedule.lr, 1, len(self.holdout.train))
         if self.stage.starts_from_features:
-            self._features(run)  # before the time that is left is shared out
-        each = step_seconds(run) / (self.options.schedule.batch_size * self.accelerator.num_processes)
-        left = _RESERVE * 60 * self.minutes - self.spent
+            self._features(run)  # first, so that the remaining time is known
+        image_seconds = step_seconds(run) / (self.options.schedule.batch_size * self.accelerator.num_processes)
+        remaining = _PLANNED_SHARE * 60 * self.minutes - self.spent
 
-        def plan() -> SearchPlan:
+        def make() -> SearchPlan:
             return make_plan(
                 rates_for(self.stage.opt, self.stage.tune.tune),
-                images=len(self.held.train),
-                held_out=len(self.held.test),
-                affordable=max(left, 0) / each,
+                images=len(self.holdout.train),
+                held_out=len(self.holdout.test),
+                affordable=max(remaining, 0) / image_seconds,
             )
 
-        made = on_main_process(self.accelerator, plan)
+        plan = on_main_process(self.accelerator, make)
         spent = self.spent
-        on_main_process(self.accelerator, lambda: self.file.begin(made, self.key, spent))
-        return made
+        on_main_process(self.accelerator, lambda: self.file.begin(plan, self.key, spent))
+        return plan
 
     def _build(self, lr: float, epochs: int, images: int) -> TrainingRun:
-        """A training in memory on part of the images; it leaves nothing on disk, and sees no test image."""
+        """A training on part of the images, in memory: it writes nothing to disk and uses no test image."""
         options, data = self.options, self._part(images)
         warmup = short_warmup(FINETUNE_RECIPE, {"epochs": epochs})
         schedule = replace(options.schedule, lr=lr, epochs=epochs, passes=None, warmup_epochs=warmup)
@@ -165,26 +166,26 @@ class _Search:
 
     def _positions(self, images: int) -> NDArray[np.int64]:
         """Positions of the training images of a trial, at least as many as a step takes."""
-        positions = reduced(self.data.train.labels, self.held.train, images, self.options.schedule.seed)
+        positions = reduced(self.data.train.labels, self.holdout.train, images, self.options.schedule.seed)
         missing = self.options.schedule.batch_size * self.accelerator.num_processes - len(positions)
         if missing <= 0:
             return positions
-        rest = np.setdiff1d(self.held.train, positions)
+        rest = np.setdiff1d(self.holdout.train, positions)
         return np.sort(np.concatenate([positions, rest[:missing]]))
 
     def _part(self, images: int) -> LongTailData:
-        """The images of a trial, with those that are held out as its test split."""
+        """The data set of a trial: part of the training images, and the held-out images as its test split."""
         positions = self._positions(images)
         train = _take(self.data.train, positions)
         groups = None if self.data.groups is None else self.data.groups[positions]
         return replace(
-            self.data, train=train, test=_take(self.data.train, self.held.test), val=None,
+            self.data, train=train, test=_take(self.data.train, self.holdout.test), val=None,
             class_counts=train.class_counts, groups=groups,
         )  # fmt: skip
 
     def _trial(self, lr: float, epochs: int, plan: SearchPlan) -> SearchTrial:
-        """Train and score one setting, and write it down."""
-        begun, scores = time.perf_counter(), {"balanced_accuracy": 0.0, "top1": 0.0}
+        """Train and score one setting, and add it to the file."""
+        start_time, scores = time.perf_counter(), {"balanced_accuracy": 0.0, "top1": 0.0}
         run = self._build(lr, epochs, plan.images)
         if self.stage.starts_from_features:
             run.start_from(self._start(run, plan.images))
@@ -195,9 +196,9 @@ class _Search:
             run.check_weights()
             scored = run.evaluate(run.data.test).scores()
             scores = {name: cast(float, scored[name]) for name in scores}
-        except NotFiniteError:  # the learning rate is too high
+        except NotFiniteError:  # the learning rate is too high, so the trial has scores of 0
             pass
-        seconds = on_main_process(self.accelerator, lambda: round(time.perf_counter() - begun, 1))
+        seconds = on_main_process(self.accelerator, lambda: round(time.perf_counter() - start_time, 1))
         trial = SearchTrial(
             lr=lr,
             weight_decay=self.options.schedule.weight_decay,
@@ -213,12 +214,12 @@ class _Search:
         return trial
 
     def _features(self, run: TrainingRun) -> Tensor:
-        """Features of all training images, which the run itself uses again; in the main process."""
+        """Features of all training images, (views, N, D), in the main process; the run itself reads them again."""
         folder = feature_folder(self.stage.tune, self.folder.path)
         return cast(Tensor, start_features(run, run.task, self.data, folder))
 
     def _start(self, run: TrainingRun, images: int) -> Start:
-        """What the classifier of the trials starts from, by their own training images alone."""
+        """The start of the classifier in trials of so many images, found on their training images only."""
         if images not in self._starts:
             features = self._features(run)
             self._starts[images] = on_main_process(self.accelerator, lambda: self._find(run, images, features))
@@ -226,17 +227,19 @@ class _Search:
 
     def _find(self, run: TrainingRun, images: int, features: Tensor) -> Start:
         data, positions = run.data, self._positions(images)
-        # The fold that is held out of the trial has no image in it; the numbers of the others close up.
-        fold = np.where(self.held.folds[positions] == ALWAYS_TRAINS, ALWAYS_TRAINS, self.held.folds[positions] - 1)
+        # Fold 0 is held out, so no image of the trial is in it: the other folds move down by one.
+        fold = self.holdout.folds[positions]
+        fold = np.where(fold == ALWAYS_TRAINS, ALWAYS_TRAINS, fold - 1)
         folds = stay_trained(fold, data.train.labels, data.groups)
         selected = features[:, torch.from_numpy(positions)]
-        return find_start(selected, data, folds, self.stage.tune, device=self.accelerator.device)
+        start = find_start(selected, data, folds, self.stage.tune, device=self.accelerator.device)
+        return start.compared_with(run.task)
 
     def _finish(self, plan: SearchPlan, trials: list[SearchTrial]) -> SearchFacts:
         facts = SearchFacts(
             minutes=self.minutes,
             seconds=round(self.spent, 1),
-            held_out_images=len(self.held.test),
+            held_out_images=len(self.holdout.test),
             grouped_by=self.data.grouped_by,
             planned=plan.planned,
             trials=trials,
@@ -248,33 +251,33 @@ class _Search:
     def chosen(self, facts: SearchFacts, *, finished: bool) -> RunOptions:
         """The options of the run itself, which goes on in the folder.
 
-        Unless the search was ``finished`` before, ``config.yaml`` is written with what was chosen.
+        ``config.yaml`` is written with the chosen values, unless the search was ``finished`` before.
         """
-        asked, epochs = self.asked, facts.chosen.epochs
+        requested, epochs = self.requested, facts.chosen.epochs
         warmup = short_warmup(FINETUNE_RECIPE, {"epochs": epochs})
-        schedule = replace(asked.schedule, lr=facts.chosen.lr, epochs=epochs, passes=None, warmup_epochs=warmup)
-        output = replace(asked.output, output_dir=str(self.folder.path), resume=asked.output.resume or "auto")
-        stage = replace(cast(FinetuneStage, asked.stage), searched=True)
-        options = replace(asked, stage=stage, schedule=schedule, output=output)
+        schedule = replace(requested.schedule, lr=facts.chosen.lr, epochs=epochs, passes=None, warmup_epochs=warmup)
+        output = replace(requested.output, output_dir=str(self.folder.path), resume=requested.output.resume or "auto")
+        stage = replace(cast(FinetuneStage, requested.stage), searched=True)
+        options = replace(requested, stage=stage, schedule=schedule, output=output)
         if not finished:
             settled, _ = settle_run(options, self.data, self.accelerator, resumed=False)
             self.folder.save_options(settled)
         return options
 
 
-def _hold_out(data: LongTailData, seed: int) -> _Held:
+def _hold_out(data: LongTailData, seed: int) -> _Holdout:
     folds = training_folds(data, FOLDS, seed)
-    held = folds == _HELD_OUT
-    if not held.any():
+    held_out = folds == _HELD_OUT
+    if not held_out.any():
         raise UserError(
             "search_minutes= needs training images that can be held out, and every class has one image or one group: "
             "give lr= and epochs= instead."
         )
-    return _Held(np.flatnonzero(~held), np.flatnonzero(held), folds)
+    return _Holdout(np.flatnonzero(~held_out), np.flatnonzero(held_out), folds)
 
 
 def _take(split: ImageSplit, positions: NDArray[np.int64]) -> ImageSplit:
-    """Part of a split."""
+    """The images of a split at these positions."""
     part = copy.copy(split)
     part.rows, part.labels = split.rows[positions], split.labels[positions]
     part.pixels = None if split.pixels is None else split.pixels[positions]
@@ -282,5 +285,5 @@ def _take(split: ImageSplit, positions: NDArray[np.int64]) -> ImageSplit:
 
 
 def _expected(trial: SearchTrial, epochs: int) -> float:
-    """Seconds of a trial of so many epochs, by those of another."""
+    """Expected seconds of a trial of so many epochs, in proportion to those of a finished one."""
     return trial.seconds * epochs / trial.epochs

@@ -1,4 +1,4 @@
-"""The file of a search in the run folder, one JSON line for each step of it, so that a killed search goes on."""
+"""The file ``search.jsonl`` in the run folder, from which a killed search goes on."""
 
 import json
 from dataclasses import asdict
@@ -15,23 +15,24 @@ from glmc_zoo.training.search_plan import SearchPlan
 from glmc_zoo.training.state_files import is_number
 
 _NAME = "search.jsonl"
-_FIX = "Remove it to search again, or begin in another output_dir=."
+_ADVICE = "remove it to search again, or begin in another output_dir="
+_FIX = f"{_ADVICE[0].upper()}{_ADVICE[1:]}."
 
 
 class SearchFile:
-    """``search.jsonl``: the plan, then each trial as it finishes, then the facts of the finished search.
+    """``search.jsonl``: one line for the plan, one for each finished trial, and one for the facts at the end.
 
-    Every line has ``spent``, the seconds that the search had taken until then, interruptions left out.
+    Every line has ``spent``, the seconds that the search had taken until then, without interruptions.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / _NAME
 
     def lines(self) -> list[dict[str, Any]]:
-        """The lines; one that a killed run left half written is dropped.
+        """The lines of the file, without a line that a killed run left incomplete.
 
         Raises:
-            UserError: The file cannot be read, or a line is not an object of this file.
+            UserError: The file cannot be read, or a line was not written by a search.
         """
         if not self.path.exists():
             return []
@@ -44,18 +45,18 @@ class SearchFile:
             except (ValueError, RecursionError):
                 line = None
             if not isinstance(line, dict) or not is_number(line.get("spent")):
-                raise UserError(f"{self.path} holds a line that no search writes: {_FIX}")
+                raise UserError(f"{self.path} holds a line that no search writes: {_ADVICE}.")
             lines.append(line)
         return lines
 
     def plan(self, key: str) -> SearchPlan | None:
-        """The plan of a search on the images that ``key`` names; ``None`` where there is none."""
+        """The plan of a search on the images with the digest ``key``; ``None`` where there is none."""
         plans = [line["plan"] for line in self.lines() if "plan" in line and line.get("key") == key]
         if not plans:
             return None
         plan: SearchPlan = from_json(SearchPlan, plans[-1], str(self.path))
         if not plan.images or not plan.rates or not all(_is_possible(lr, plan.epochs) for lr in plan.rates):
-            raise UserError(f"{self.path} holds a plan that no search makes: {_FIX}")
+            raise UserError(f"{self.path} holds a plan that no search makes: {_ADVICE}.")
         return plan
 
     def trials(self) -> list[SearchTrial]:
@@ -63,21 +64,21 @@ class SearchFile:
         return [from_json(SearchTrial, line["trial"], str(self.path)) for line in self.lines() if "trial" in line]
 
     def spent(self) -> float:
-        """Seconds that the search took so far."""
+        """Seconds that the search has taken so far."""
         return max([float(line["spent"]) for line in self.lines()], default=0.0)
 
     def facts(self) -> SearchFacts | None:
-        """What the search chose; ``None`` while it is not finished, or where there is none."""
+        """The facts of a finished search; ``None`` where there is none."""
         finished = [line["search"] for line in self.lines() if "search" in line]
         if not finished:
             return None
         facts: SearchFacts = from_json(SearchFacts, finished[-1], str(self.path))
         if not _is_possible(facts.chosen.lr, facts.chosen.epochs):
-            raise UserError(f"{self.path} holds a choice that no search makes: {_FIX}")
+            raise UserError(f"{self.path} holds a choice that no search makes: {_ADVICE}.")
         return facts
 
     def begin(self, plan: SearchPlan, key: str, spent: float) -> None:
-        """Write the plan, and drop what a search on other images left."""
+        """Begin a new file with the plan, in place of the lines of a search on other images."""
         self.path.write_text("", encoding="utf-8")
         self._append({"plan": asdict(plan), "key": key, "spent": spent})
 
@@ -86,7 +87,7 @@ class SearchFile:
         self._append({"trial": asdict(trial), "spent": spent})
 
     def finish(self, facts: SearchFacts) -> None:
-        """Add what was chosen."""
+        """Add the facts of the finished search."""
         self._append({"search": asdict(facts), "spent": facts.seconds})
 
     def _append(self, line: dict[str, Any]) -> None:
@@ -101,7 +102,7 @@ def _is_possible(lr: float, epochs: int) -> bool:
 
 
 def trial_line(trial: SearchTrial) -> str:
-    """A trial in one line."""
+    """One line for the screen about a trial."""
     return (
         f"lr {trial.lr:g}, {counted(trial.epochs, 'epoch')} of {counted(trial.images, 'image')}: "
         f"{percent(trial.balanced_accuracy)} % balanced in {trial.seconds:.0f} s"
@@ -109,7 +110,7 @@ def trial_line(trial: SearchTrial) -> str:
 
 
 def search_table(search: SearchFacts) -> str:
-    """What was tried and chosen, on the screen."""
+    """The table of all trials for the screen, and the chosen values."""
     head = ["lr", "weight decay", "layer decay", "epochs", "images", "balanced", "top-1", "seconds"]
     rows = [
         [
@@ -128,8 +129,8 @@ def search_table(search: SearchFacts) -> str:
     return "\n".join(
         [
             f"search: {counted(len(search.trials), 'trial')}{fewer} in {search.seconds:.0f} s; accuracy in % on "
-            f"{search.held_out_images} training images that none of them was trained on{search.kept_together}:",
+            f"{search.held_out_images} held-out training images{search.kept_together}:",
             text_table([head, *rows], left=()),
-            f"* chosen: --lr {search.chosen.lr:g} --epochs {search.chosen.epochs}, on all training images",
+            f"* chosen: --lr {search.chosen.lr:g} --epochs {search.chosen.epochs}, for all training images",
         ]
     )

@@ -1,4 +1,4 @@
-"""The plan of a search for learning rate and epochs: which trials, on how many images; nothing here trains."""
+"""The plan of a search for learning rate and epochs: which trials, and on how many images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from glmc_zoo.training.network_settings import uses_sgd
 _SGD_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 _ADAPTIVE_RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 SURVIVORS = (5, 2, 1)
-"""Learning rates that are tried in each round; the best of a round go on to the next, which is twice as long."""
+"""Number of learning rates in each round. The best of a round enter the next, whose trainings are twice as long."""
 _FEWEST_EPOCHS, _MOST_EPOCHS = 2, 10  # of the first round
-_CLASS_IMAGES = 8  # training images of a class that a trial keeps, where it has so many
+_CLASS_IMAGES = 8  # images of each class that a trial keeps at least, where the class has so many
 
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """What the search would train if its time allowed all of it."""
+    """The trials of a search, if its time is enough for all."""
 
     rates: list[float]
-    """Learning rates of the first round, the likeliest first: the time may end before the last."""
+    """Learning rates of the first round, the most promising first, because the time may end before the last."""
     epochs: int
     """Epochs of the first round."""
     images: int
@@ -35,31 +35,45 @@ class SearchPlan:
 
 
 def rates_for(opt: str, tune: str) -> list[float]:
-    """The learning rates to try: those of the optimiser's kind, higher ones where only adapters are trained."""
-    ladder = _SGD_RATES if uses_sgd(opt) else _ADAPTIVE_RATES
-    rates = ladder[1:] if tune in ("lora", "adapter") else ladder[:-1]
+    """The learning rates to try, from the middle outwards. They depend on the optimiser, and adapters get higher ones.
+
+    Args:
+        opt: Name of the optimiser.
+        tune: Which part of the model is trained, as in the option.
+    """
+    all_rates = _SGD_RATES if uses_sgd(opt) else _ADAPTIVE_RATES
+    rates = all_rates[1:] if tune in ("lora", "adapter") else all_rates[:-1]
     middle = len(rates) // 2
     return [rates[index] for index in sorted(range(len(rates)), key=lambda index: (abs(index - middle), index))]
 
 
 def make_plan(rates: list[float], *, images: int, held_out: int, affordable: float) -> SearchPlan:
-    """The longest trials, on as many images as possible, that the time is enough for.
+    """The plan that uses the time: trials on all images for as many epochs as possible, else on fewer images.
 
     Args:
         rates: Learning rates of the first round.
-        images: Training images that are not held out.
-        held_out: Images that each trial is scored on.
-        affordable: Images that can be trained on in the time of the whole search, each as often as it is seen.
+        images: Number of training images that are not held out.
+        held_out: Number of images that each trial is scored on.
+        affordable: Images that the search can train on in its time; an image counts each time that it is seen.
     """
-    scoring = sum(SURVIVORS) * held_out / 3  # a pass without gradients takes about a third of one with them
+    scoring = sum(SURVIVORS) * held_out / 3  # a pass without gradients takes about a third of the time of one with them
     work = sum(count * 2**round_ for round_, count in enumerate(SURVIVORS))
-    each = max(affordable - scoring, 0) / work  # for the first round's epochs of one trial
-    epochs = min(max(int(each // images), _FEWEST_EPOCHS), _MOST_EPOCHS)
-    return SearchPlan(rates, epochs, max(1, min(images, int(each / epochs))))
+    trial_images = max(affordable - scoring, 0) / work  # affordable images of one trial in the first round
+    epochs = min(max(int(trial_images // images), _FEWEST_EPOCHS), _MOST_EPOCHS)
+    return SearchPlan(rates, epochs, max(1, min(images, int(trial_images / epochs))))
 
 
 def reduced(labels: NDArray[np.int64], positions: NDArray[np.int64], images: int, seed: int) -> NDArray[np.int64]:
-    """About ``images`` of the ``positions`` in order, the same share of each class but never fewer than some of it."""
+    """About ``images`` of the ``positions``, sorted: the same share of each class, but at least 8 images of it.
+
+    A class with fewer than 8 images keeps all of them.
+
+    Args:
+        labels: Class of each image of the split, (N,).
+        positions: Positions to choose from, (n,).
+        images: Number of images wanted.
+        seed: Seed of the choice.
+    """
     if images >= len(positions):
         return positions
     rng, share, chosen = np.random.default_rng(seed), images / len(positions), []
@@ -70,11 +84,11 @@ def reduced(labels: NDArray[np.int64], positions: NDArray[np.int64], images: int
 
 
 def next_rates(plan: SearchPlan, trials: Sequence[SearchTrial], round_: int) -> list[float]:
-    """The learning rates of a round, the best first; ``trials`` are those of the round before it."""
+    """The learning rates of a round, the best first; ``trials`` are the trials of the round before."""
     ranked = plan.rates if round_ == 0 else [trial.lr for trial in sorted(trials, key=rank, reverse=True)]
     return ranked[: SURVIVORS[round_]]
 
 
 def rank(trial: SearchTrial) -> tuple[float, float, int]:
-    """What the best trial has most of: balanced accuracy, then top-1 accuracy, then the shorter training."""
+    """Sort key of a trial, the largest for the best: balanced accuracy, then top-1 accuracy, then fewer epochs."""
     return trial.balanced_accuracy, trial.top1, -trial.epochs

@@ -1,4 +1,4 @@
-"""The second stage: the classifier alone, on a class-balanced loss, its rows within a ball."""
+"""The second stage: only the classifier is trained, on a class-balanced loss, with its rows bounded by MaxNorm."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,10 +30,10 @@ METHOD = "class_balanced"
 
 
 class ClassifierBall:
-    """`MaxNorm` of a classifier's weight ``(C, D)`` after every step of its optimiser.
+    """Applies `MaxNorm` to a classifier's weight ``(C, D)`` after every step of its optimiser.
 
-    The radius is saved with every checkpoint, whose rows were shrunk already. The optimiser is torch's own:
-    Accelerate's around it is asked to step after every accumulated batch.
+    The radius is saved with every checkpoint, because it cannot be computed again from rows that were shrunk. The hook
+    is on torch's own optimiser: Accelerate's wrapper is also called for batches that only accumulate gradients.
     """
 
     def __init__(self, weight: Tensor, threshold: float, optimizer: torch.optim.Optimizer) -> None:
@@ -46,7 +46,7 @@ class ClassifierBall:
         return float(self.constraint.limit)
 
     def _project(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
-        # A fused optimiser is also called for a step that the gradient scaler of fp16 skips; this tells it so.
+        # The gradient scaler of fp16 also calls a fused optimiser for a skipped step, and then sets `found_inf`.
         skipped = getattr(optimizer, "found_inf", None)
         if skipped is None or not skipped.item():
             self.constraint.project_()
@@ -61,17 +61,16 @@ class ClassifierBall:
 
 
 class ClassifierTraining(Stage):
-    """The stage of `recipes/second_stage.py`: all but the classifier is frozen, statistics and dropout included.
+    """The stage of `recipes/second_stage.py`: everything but the classifier is frozen, also batch-norm and dropout.
 
     Source: Alshammari et al., Long-Tailed Recognition via Weight Balancing, CVPR 2022, sections 4.2 and 5; loss: Cui et
     al., CVPR 2019.
     """
 
-    own_size = True
+    use_model_size = True
 
     def __init__(self, options: SecondStage, source: ModelSource) -> None:
-        # Plain SGD without dropout, and without an average: it would hold something of the start, whose rows are
-        # outside the ball.
+        # No moving average: it would contain the initial rows, which are outside the ball.
         plain, switches = MethodOptions(method="ce", preset="official"), preset_switches("official")
         super().__init__(options.model.model, plain, switches, OptimizerOptions(), source, pretrained=True)
         self.start, self.first, self.first_options = source, training_results(source), trained_with(source)
@@ -84,7 +83,7 @@ class ClassifierTraining(Stage):
         return f"{short_model_name(self.name)}.second_stage.{METHOD}_{Path(data).name or 'data'}.seed{seed}"
 
     def make_task(self, data: LongTailData, spec: InputSpec, schedule: ScheduleOptions) -> TrainingTask:
-        """The first stage's model, of which the classifier is trained on the class-balanced loss."""
+        """The first stage's model with its classifier trainable, in a task with the class-balanced loss."""
         _check_classes(self.name, self.start.class_names, data.class_names)
         check_colour(self.start)
         task: Any = super().make_task(data, spec, schedule)
@@ -94,7 +93,7 @@ class ClassifierTraining(Stage):
         return task  # type: ignore[no-any-return]  # a LossTask
 
     def frozen(self, task: TrainingTask) -> list[nn.Module]:
-        """The model as a whole: a dropout before the classifier has no parameters that would show it is frozen."""
+        """The whole model: a dropout layer has no parameters, so it would not be recognised as frozen."""
         return [timm_model_in(task)]
 
     def constrain(self, task: TrainingTask, optimizer: torch.optim.Optimizer) -> list[Any]:
@@ -105,11 +104,11 @@ class ClassifierTraining(Stage):
         return [] if self.ball is None else [self.ball]
 
     def training_heads(self, model: nn.Module) -> dict[str, Tensor]:
-        """The first stage's: they read the features of the encoder, which did not change by a bit."""
+        """The first stage's heads: they still fit, because the encoder did not change."""
         return self.start.training_heads() or {}
 
     def facts(self, results: RunResults) -> RunResults:
-        """What the classifier went through, and the first stage that the rest comes from."""
+        """The results with the settings of the second stage and the origin of the first."""
         start, first = self.start, self.first
         kind = METHOD if self.ball is None else "maxnorm"
         tag = f"{first.model.tag}_{kind}"
@@ -131,7 +130,7 @@ class ClassifierTraining(Stage):
         return replace(
             results,
             model=replace(model, pretrained_from=first.model.pretrained_from),
-            # The first stage learnt the features: this model is found and compared by its method.
+            # The features are the first stage's, so cards and tables list the model under its method.
             method=first.method,
             method_title=first.method_title,
             preset=first.preset,
@@ -141,7 +140,7 @@ class ClassifierTraining(Stage):
         )
 
     def opening_lines(self, options: RunOptions, task: TrainingTask) -> list[str]:
-        """What is trained, what comes from the first stage, and where the two differ."""
+        """What is trained, which options come from the first stage, and in which options the two stages differ."""
         stage, values = self.model, flat(options)
         trained, total = trained_parameters(task)
         ball = "no bound on its rows"
@@ -152,15 +151,15 @@ class ClassifierTraining(Stage):
             f"second stage of {self.name}{tested}: its classifier alone, {trained:,} of {total:,} parameters; "
             f"class-balanced loss, beta {stage.class_balanced_beta}; {ball}"
         ]
-        taken = [name for name in self.inherited if name == "data" or values[name] != DEFAULTS.get(name)]
-        if taken:
-            shown = " ".join(f"--{name.replace('_', '-')} {values[name]}" for name in taken)
+        inherited = [name for name in self.inherited if name == "data" or values[name] != DEFAULTS.get(name)]
+        if inherited:
+            shown = " ".join(f"--{name.replace('_', '-')} {values[name]}" for name in inherited)
             lines.append(f"from its first stage: {shown}")
         differences = differing_options(values, self.first_options)
         if differences:
             lines.append(
-                f"note: This is not what the first stage was trained with ({'; '.join(differences)}): images that it "
-                "did not see, or saw in another split, train the classifier or test it."
+                f"note: The first stage was trained with other options ({'; '.join(differences)}), so the classifier "
+                "may be trained or tested on images that the first stage did not see, or saw in another split."
             )
         return lines
 
@@ -169,11 +168,13 @@ def _check_classes(name: str, names: list[str] | None, class_names: list[str]) -
     if names == class_names:
         return
     if names is None:
-        what = "names no classes"
+        what = "does not name its classes"
     elif sorted(names) == sorted(class_names):
         what = "has the classes of the data in another order"
+    elif len(names) == len(class_names):
+        what = "has other class names than the data"
     else:
-        what = f"has {len(names)} classes and the data {len(class_names)}, not all of one name"
+        what = f"has {len(names)} classes and the data has {len(class_names)}"
     raise UserError(
         f"{name} {what}, and the second stage goes on with its classifier: give the data that it was trained on, or "
         "fine-tune it on yours (recipes/finetune.py)."

@@ -1,4 +1,4 @@
-"""Whether the disk has room for what a run writes, before it begins."""
+"""Checks that the disk has room for a checkpoint before a run begins."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from glmc_zoo.machine.processes import on_main_process
 if TYPE_CHECKING:
     from glmc_zoo.training.run import TrainingRun
 
-_MARGIN = 1.05  # of random states, manifests and the filling of blocks
+_MARGIN = 1.05  # for random states, manifests and unused parts of disk blocks
 
 
 def check_space(run: TrainingRun) -> None:
-    """Refuse, in all processes, a run whose first checkpoint does not fit on the disk.
+    """Refuse a run whose first checkpoint does not fit on the disk.
 
     Raises:
-        UserError: Too little is free; the sentence names the folder and the size.
+        UserError: Too little is free; the sentence names the folder and the size. It is raised in all processes.
     """
     if run.options.output.dry_run:
         return
@@ -26,7 +26,7 @@ def check_space(run: TrainingRun) -> None:
 
 
 def checkpoint_bytes(run: TrainingRun) -> int:
-    """About how many bytes a checkpoint takes: weights, state of the optimiser, moving average, best epoch."""
+    """Estimated bytes of a checkpoint: weights, state of the optimiser, moving average and best epoch."""
     weights = _bytes(run.task.state_dict().values())
     averages = 0 if run.ema is None else 1
     best = 1 if run.options.output.select == "best" else 0
@@ -35,7 +35,7 @@ def checkpoint_bytes(run: TrainingRun) -> int:
 
 
 def _slots(group: dict[str, Any]) -> int:
-    """Tensors that an optimiser keeps for each parameter: two of Adam's kind, one with momentum."""
+    """Tensors that an optimiser keeps for each parameter: two like Adam, one with momentum, else none."""
     if "betas" in group:
         return 2
     return 1 if group.get("momentum") else 0

@@ -1,4 +1,4 @@
-"""What distinguishes training, fine-tuning and a second stage: one run with another stage object."""
+"""The stage of a run: the part that differs between training, fine-tuning and a second stage."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,25 +26,26 @@ from glmc_zoo.training.tuning import frozen_modules
 
 @dataclass(frozen=True)
 class StageParts:
-    """What a stage builds from data and options."""
+    """The objects that a stage builds from data and options."""
 
     spec: InputSpec
     task: TrainingTask
-    """With the model in it."""
+    """The task, which holds the model."""
     weights: Tensor | None
     """Weight of each training image for drawing the re-balanced partners, (N,); ``None`` without partners."""
     groups: list[dict[str, Any]] | None
-    """Parameter groups of the optimiser; ``None`` for one group of all."""
+    """Parameter groups of the optimiser; ``None`` for one group of all parameters."""
 
 
 class Stage:
-    """Where the weights come from, which task trains what, what happens after a step, what is reported.
+    """Decides where the weights come from, what is trained, what happens after each step, and what is reported.
 
-    This one trains every parameter of a backbone, from scratch or from timm's weights; others override what differs.
+    This class trains every parameter of a backbone, from scratch or from trained weights. Subclasses override what
+    differs.
     """
 
-    own_size = False
-    """Whether the model's own image size overrides the data set's."""
+    use_model_size = False
+    """Whether the image size of the model overrides that of the data set."""
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class Stage:
     ) -> None:
         self.name, self.pretrained = name, pretrained
         self.source = source
-        """Where trained weights come from; ``None`` from scratch, or where timm itself finds them."""
+        """The source of trained weights; ``None`` from scratch, and for weights that timm downloads itself."""
         self.switches, self.optimizer = switches, optimizer
         self.opt, self.ema_decay = optimizer.opt, optimizer.ema_decay
         self.method = get_method(method.method)
@@ -70,7 +71,7 @@ class Stage:
 
     @property
     def timm_name(self) -> str:
-        """What ``timm.create_model`` takes: a model from the Hub is a folder once it was downloaded and checked."""
+        """The name for ``timm.create_model``. For a model from the Hub it is the folder of the checked download."""
         return self.name if self.source is None else self.source.timm_name
 
     def run_name(self, data: str, seed: int) -> str:
@@ -79,13 +80,17 @@ class Stage:
         return f"{start}.{self.method.name}_{Path(data).name or 'data'}.seed{seed}"
 
     def build(self, data: LongTailData, images: ImageOptions, schedule: ScheduleOptions) -> StageParts:
-        """The network's input, the model inside its task, and what is drawn and optimised how."""
-        spec = input_spec(images, data, self.timm_name, pretrained=self.pretrained, own_size=self.own_size)
+        """Build the input, the task with its model, the weights of the partners, and the parameter groups."""
+        spec = input_spec(images, data, self.timm_name, pretrained=self.pretrained, use_model_size=self.use_model_size)
         task = self.make_task(data, spec, schedule)
         return StageParts(spec, task, self._partner_weights(data), self.parameter_groups(task, schedule.weight_decay))
 
     def make_task(self, data: LongTailData, spec: InputSpec, schedule: ScheduleOptions) -> TrainingTask:
-        """The model inside the task that is trained."""
+        """The task that is trained, with the model in it.
+
+        Raises:
+            UserError: The model or the image size does not fit, or a batch of one image is given to batch-norm.
+        """
         classes = len(data.class_names)
         setup = MethodSetup(
             class_counts=data.class_counts,
@@ -108,7 +113,7 @@ class Stage:
         return sample(labels, data.class_counts, sampler_power=self.switches.sampler_power)
 
     def parameter_groups(self, task: TrainingTask, weight_decay: float) -> list[dict[str, Any]] | None:
-        """See `StageParts`."""
+        """Parameter groups of the optimiser; ``None`` for one group of all parameters."""
         return None
 
     def frozen(self, task: TrainingTask) -> list[nn.Module]:
@@ -116,38 +121,38 @@ class Stage:
         return frozen_modules(task)
 
     def constrain(self, task: TrainingTask, optimizer: torch.optim.Optimizer) -> list[Any]:
-        """Hook into the optimiser what happens after each step; gives the state that checkpoints must hold."""
+        """Add constraints that act after each step of the optimiser; returns the objects to save in checkpoints."""
         return []
 
     def before_export(self, timm_model: nn.Module) -> None:
-        """Make the trained model the plain timm model that is scored and exported."""
+        """Change the trained model into the plain timm model that is scored and exported; nothing by default."""
 
     def training_heads(self, model: nn.Module) -> dict[str, Tensor]:
-        """What only training needs, to be exported beside the model."""
+        """Tensors of heads that only training needs, to be exported beside the model."""
         heads: dict[str, Tensor] = getattr(model, "training_heads", dict)()
         return heads
 
     def facts(self, results: RunResults) -> RunResults:
-        """The results with what this stage has to report."""
+        """The results with the facts of this stage."""
         start = without_folder(self.name) if self.pretrained else None
-        # A name with a source prefix may be a path on this machine; the architecture stands for it.
+        # A name with a prefix, such as local-dir:, may hold a path of this machine, so the architecture replaces it.
         backbone = results.model.backbone if ":" in self.name else self.name
         return replace(results, model=replace(results.model, pretrained_from=start, backbone=backbone))
 
     def opening_lines(self, options: RunOptions, task: TrainingTask) -> list[str]:
-        """What is printed before training, beside what every run prints."""
+        """Lines that this stage adds to the description of a run."""
         if self.method.name != "glmc" or options.schedule.epochs != 1:
             return []
         return [
-            "note: In its first epoch GLMC does not train the re-balanced classifier, the one that is exported, and "
-            "this run has no other: give --epochs 2 or more, in another --output-dir."
+            "note: GLMC does not train the re-balanced classifier, which is exported, in its first epoch, and this run "
+            "has only one: give --epochs 2 or more, in another --output-dir."
         ]
 
 
 def make_backbone(
     name: str, num_classes: int, image_size: int, optimizer: OptimizerOptions, *, pretrained: bool
 ) -> nn.Module:
-    """The timm model with the dropout that the options ask for; see `create_backbone`."""
+    """The timm model with the dropout and stochastic depth of the options; see `create_backbone`."""
     kwargs: dict[str, Any] = {"drop_rate": optimizer.drop_rate} if optimizer.drop_rate else {}
     if optimizer.drop_path_rate is not None:
         kwargs["drop_path_rate"] = optimizer.drop_path_rate
@@ -155,6 +160,6 @@ def make_backbone(
 
 
 def check_batch(task: TrainingTask, batch_size: int, name: str) -> None:
-    """Refuse a batch of one image where there is batch-norm."""
+    """Refuse a batch of one image for a network with batch-norm."""
     if batch_size == 1 and any(isinstance(layer, _BatchNorm) for layer in task.modules()):
-        raise UserError(f"batch_size=1 is too small for the batch-norm of {name!r}; give at least 2.")
+        raise UserError(f"batch_size=1 is too small for the batch-norm of {name!r}: give at least 2.")

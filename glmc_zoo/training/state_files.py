@@ -1,4 +1,4 @@
-"""The state of an object on disk, as JSON with tensors in safetensors: nothing in it can run code when it is read."""
+"""Writes and reads the state of an object, as JSON with its tensors in safetensors. Reading it cannot run code."""
 
 import errno
 import json
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from glmc_zoo.errors import UserError
 
-# A JSON object with one key of these stands for what JSON lacks.
+# A JSON object with one of these keys stands for a type that JSON lacks.
 _TENSOR, _PAIRS, _TUPLE, _DTYPE = "$tensor", "$pairs", "$tuple", "$dtype"
 _MARKS = {_TENSOR, _PAIRS, _TUPLE, _DTYPE}
 
@@ -23,13 +23,13 @@ def write_state(folder: Path, name: str, state: Any) -> None:
     """Write ``folder/NAME.json``, and ``folder/NAME.safetensors`` where the state holds tensors.
 
     Args:
-        folder: It exists.
+        folder: An existing folder.
         name: Name of the files, without suffix.
-        state: Numbers, texts, ``None``, dtypes and tensors, in dictionaries, lists and tuples. Tensors keep their
+        state: Numbers, strings, ``None``, dtypes and tensors, in dictionaries, lists and tuples. Tensors keep their
             dtype, their values bit for bit, and their strides where they are dense.
 
     Raises:
-        UserError: Something else is in it.
+        UserError: The state holds an object of another type.
     """
     tensors: dict[str, Tensor] = {}
     structure = _packed(state, name, [], tensors)
@@ -42,10 +42,10 @@ def write_state(folder: Path, name: str, state: Any) -> None:
 
 
 def read_state(folder: Path, name: str) -> Any:
-    """What `write_state` wrote, with its tensors on the CPU.
+    """The state that `write_state` wrote, with its tensors on the CPU.
 
     Raises:
-        UserError: A file is missing, or it is damaged.
+        UserError: A file is missing or damaged.
     """
     path = folder / f"{name}.json"
     try:
@@ -62,11 +62,11 @@ def read_state(folder: Path, name: str) -> Any:
 
 
 def read_plain_json(path: Path) -> Any:
-    """Content of a JSON file of a checkpoint, which may be as large as the data set's list of images.
+    """Content of a JSON file of a checkpoint. There is no limit of size, as it may list all images of a data set.
 
     Raises:
-        OSError: It cannot be opened, or is not a regular file: a pipe would be waited for.
-        ValueError, RecursionError: It is not JSON, or is nested too deeply.
+        OSError: The file cannot be opened, or is not a regular file. Reading from a pipe would wait for ever.
+        ValueError, RecursionError: The file is not JSON, or is nested too deeply.
     """
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
@@ -74,7 +74,7 @@ def read_plain_json(path: Path) -> Any:
 
 
 def unreadable(path: Path, error: BaseException) -> UserError:
-    """The error of a file of a checkpoint that does not hold what the run needs."""
+    """The error for a file of a checkpoint that is damaged or does not fit the run."""
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return UserError(
         f"File {str(path)!r} cannot be used ({reason}): remove that checkpoint and go on by resume='auto', or begin "
@@ -83,7 +83,7 @@ def unreadable(path: Path, error: BaseException) -> UserError:
 
 
 def _packed(value: Any, name: str, path: list[str], tensors: dict[str, Tensor]) -> Any:
-    """``value`` for JSON; its tensors are added to ``tensors`` under names made of their keys."""
+    """``value`` as JSON can hold it; its tensors are added to ``tensors``, named by their keys."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Tensor):
@@ -91,7 +91,7 @@ def _packed(value: Any, name: str, path: list[str], tensors: dict[str, Tensor]) 
         while key in tensors:
             key += "~"
         detached = value.detach()
-        # A copy, always: tied weights share memory, which safetensors refuses.
+        # Always a copy, because safetensors refuses tied weights, which share memory.
         tensors[key] = detached.to("cpu", copy=True, memory_format=torch.contiguous_format)
         return {_TENSOR: key} if detached.is_contiguous() else {_TENSOR: key, "stride": list(detached.stride())}
     if isinstance(value, dict):
@@ -105,8 +105,8 @@ def _packed(value: Any, name: str, path: list[str], tensors: dict[str, Tensor]) 
     if isinstance(value, torch.dtype):
         return {_DTYPE: str(value).removeprefix("torch.")}
     raise UserError(
-        f"A checkpoint cannot hold a {type(value).__name__}, which the state of the {name} has at {'.'.join(path)!r}: "
-        "choose another opt=, or a method without it."
+        f"A checkpoint cannot hold the {type(value).__name__} at {'.'.join(path)!r} in the state of the {name}: choose "
+        "another opt=, or a method that keeps its state in tensors and numbers."
     )
 
 
@@ -131,10 +131,10 @@ def _unpacked(value: Any, tensor: Callable[[str], Tensor]) -> Any:
 
 
 def _with_stride(tensor: Tensor, stride: list[int]) -> Tensor:
-    """The tensor with other strides; an optimiser that works on whole lists needs those of its parameters."""
+    """The tensor with other strides. Fused optimisers need the state to have the strides of its parameter."""
     if len(stride) != tensor.dim() or not all(isinstance(step, int) and step >= 0 for step in stride):
         raise ValueError(f"stride {stride} does not fit a tensor of shape {list(tensor.shape)}")
-    # The last element must lie inside the memory of so many elements: a larger stride would ask for more.
+    # The strides come from a file: they must not ask for more memory than the elements take.
     if sum((size - 1) * step for size, step in zip(tensor.shape, stride, strict=True)) >= max(tensor.numel(), 1):
         return tensor
     return torch.empty_strided(tensor.shape, stride, dtype=tensor.dtype).copy_(tensor)
@@ -145,5 +145,5 @@ def _no_tensor(name: str) -> Tensor:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number; ``True`` and ``False`` are none."""
+    """Whether a value is a finite number; ``True`` and ``False`` are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

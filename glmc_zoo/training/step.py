@@ -1,4 +1,4 @@
-"""One step of training: gradients, clipping, optimiser."""
+"""One training step: gradients, clipping, optimiser."""
 
 import math
 from collections.abc import Iterator
@@ -14,13 +14,20 @@ from glmc_zoo.method import SAM
 
 
 class TrainStep:
-    """Trains on one batch; the optimiser steps when Accelerate has seen as many batches as it accumulates.
+    """Trains on one batch. The optimiser steps once Accelerate has accumulated ``grad_accum_steps`` batches.
 
-    With SAM the gradient is taken twice over all batches of a step: first at the weights themselves, whose losses are
-    reported, then at the perturbed weights, from the same inputs with the same dropout. The second pass changes neither
-    buffers, such as the statistics of batch-norm, nor the random state: after the step both are what they are after a
-    step without SAM. ``clip_grad`` limits the norm of the gradient, with SAM of the second one. ``sam_every`` is the
-    number of steps of which one uses SAM, the first of them; the others are plain.
+    With SAM (Foret et al., ICLR 2021) each step computes two gradients over all its batches: one at the weights, whose
+    losses are reported, and one at the perturbed weights, from the same inputs with the same dropout. The second pass
+    leaves buffers, such as batch-norm statistics, and the random state as a step without SAM leaves them.
+
+    Args:
+        task: The prepared task.
+        optimizer: The prepared optimiser.
+        accelerator: The accelerator of the run.
+        clip_grad: Largest norm of the gradient; with SAM, of the second gradient.
+        sam: The perturbation; ``None`` for plain steps.
+        sam_every: One in so many steps uses SAM, beginning with the first; the others are plain.
+        clock: Measures the stages of a step.
     """
 
     def __init__(
@@ -37,17 +44,20 @@ class TrainStep:
         self.task, self.optimizer, self.accelerator = task, optimizer, accelerator
         self.clock = clock or StageClock(accelerator)
         self.clip_grad, self.sam, self.sam_every = clip_grad, sam, sam_every
-        self._number = 0  # of the optimiser's next step, counted through the whole training
-        # A second pass over the batches of this step needs their inputs, and the random state before each.
+        self._number = 0  # index of the optimiser's next step in the whole training
+        # Inputs of the batches of this step, and the random state before each: the second pass needs both.
         self._window: list[tuple[tuple[Any, ...], list[Tensor]]] = []
 
     def begin(self, epoch: int, batch: int, batches: int) -> None:
-        """Count on from this batch of an epoch of so many; both are counted from 0."""
+        """Set the index of the next step, for a start at ``batch`` of ``epoch``; both are counted from 0.
+
+        ``batches`` is the number of batches in an epoch.
+        """
         accumulated = self.accelerator.gradient_accumulation_steps
         self._number = epoch * math.ceil(batches / accumulated) + batch // accumulated
 
     def __call__(self, inputs: tuple[Any, ...]) -> dict[str, Tensor]:
-        """What the task returns for ``inputs``: ``loss`` with its terms, and ``output``."""
+        """Train on ``inputs``, the arguments of the task; returns its ``loss`` with its terms, and its ``output``."""
         with self.accelerator.accumulate(self.task):
             sam = self.sam if self._number % self.sam_every == 0 else None
             if sam is not None:
@@ -71,13 +81,13 @@ class TrainStep:
         return result
 
     def _take_gradients_nearby(self, sam: SAM) -> None:
-        """Replace the gradients at the weights by those at the perturbed weights."""
+        """Replace the gradients by those at the perturbed weights."""
         window, self._window = self._window, []
         sam.perturb_()
         self.optimizer.zero_grad()
         with _undisturbed(self.task, self.accelerator.device):
             for number, (inputs, random_state) in enumerate(window, start=1):
-                # As in the first pass, processes share their gradients with the last batch alone.
+                # As in the first pass, only the last batch exchanges gradients between processes.
                 last = number == len(window)
                 with nullcontext() if last else self.accelerator.no_sync(self.task):
                     _set_random_state(random_state, self.accelerator.device)
@@ -87,10 +97,10 @@ class TrainStep:
 
 @contextmanager
 def _undisturbed(module: nn.Module, device: torch.device) -> Iterator[None]:
-    """Restore buffers and random state at the end.
+    """Restore the buffers of ``module`` and the random state at the end of the block.
 
-    They are copied rather than frozen (batch-norm with a momentum of 0): this works for every kind of statistics, is
-    exact, keeps activations that are not finite out, and does not compile a compiled model again.
+    Setting the momentum of batch-norm to 0 would be another way. A copy is exact, works for every kind of buffer, also
+    after activations that are not finite, and does not make a compiled model compile again.
     """
     buffers = list(module.buffers())
     before, random_state = [buffer.clone() for buffer in buffers], _random_state(device)
@@ -101,12 +111,12 @@ def _undisturbed(module: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 def _random_state(device: torch.device) -> list[Tensor]:
-    """States of the generators that dropout on ``device`` uses: the CPU's, and the device's own."""
-    own = [] if device.type == "cpu" else [torch.get_device_module(device).get_rng_state()]
-    return [torch.get_rng_state(), *own]
+    """States of the generators that dropout on ``device`` uses: the CPU's, and the device's where it is another."""
+    device_states = [] if device.type == "cpu" else [torch.get_device_module(device).get_rng_state()]
+    return [torch.get_rng_state(), *device_states]
 
 
 def _set_random_state(state: list[Tensor], device: torch.device) -> None:
     torch.set_rng_state(state[0])
-    for own in state[1:]:
-        torch.get_device_module(device).set_rng_state(own)
+    for device_state in state[1:]:
+        torch.get_device_module(device).set_rng_state(device_state)

@@ -1,4 +1,4 @@
-"""Which part of a trained model is trained (blocks, classifier), and how fast each layer learns."""
+"""Chooses which part of a pretrained model is trained, and the learning rate of each layer."""
 
 from typing import Any
 
@@ -11,22 +11,25 @@ from glmc_zoo.errors import UserError
 
 
 def train_head(model: Any) -> None:
-    """Freeze a timm model but for its classifier: the linear probe."""
+    """Freeze a timm model except its classifier."""
     model.requires_grad_(False)
     model.get_classifier().requires_grad_(True)
 
 
 def train_last_blocks(model: Any, blocks: int) -> None:
-    """Freeze a timm model but for its last ``blocks`` blocks and what comes after them.
+    """Freeze a timm model except its last ``blocks`` blocks and the layers after them.
 
-    Blocks are the layers of the model's own ``group_matcher``, as in timm's layer-wise learning rates.
+    A block is a layer of the model's ``group_matcher``, as in timm's layer-wise learning rates.
+
+    Raises:
+        UserError: The model has no ``group_matcher``, or does not have more than ``blocks`` blocks.
     """
     layers = _layers(model)
-    last = max(layers.values())  # of the final norm and the classifier
+    last = max(layers.values())  # index of the group with the final norm and the classifier
     if blocks >= last:
         raise UserError(
-            f"last_blocks={blocks} is not less than all the {last} layers of this backbone: give at most {last - 1}, "
-            "or train all with tune='full'."
+            f"last_blocks={blocks} is too large for this backbone, which has {last} layers below its classifier: give "
+            f"at most {last - 1}, or train all of it with tune='full'."
         )
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(layers[name] >= last - blocks)
@@ -34,7 +37,7 @@ def train_last_blocks(model: Any, blocks: int) -> None:
 
 
 def _layers(model: Any) -> dict[str, int]:
-    """Number of the layer of each parameter, counted from the input; the classifier belongs to the last."""
+    """Index of the layer of each parameter, counted from the input; the classifier belongs to the last layer."""
     if not hasattr(model, "group_matcher"):
         raise UserError(
             f"{type(model).__name__} does not define its layers (group_matcher): give tune='full', 'head' or 'lora'."
@@ -44,20 +47,30 @@ def _layers(model: Any) -> dict[str, int]:
 
 
 def frozen_modules(module: nn.Module) -> list[nn.Module]:
-    """Modules with parameters, none of which is trained: their statistics and dropout stay as in evaluation too."""
-    return [m for m in module.modules() if (own := list(m.parameters())) and not any(p.requires_grad for p in own)]
+    """Modules that have parameters, none of them trained. They also keep batch-norm and dropout as in evaluation."""
+    return [
+        child
+        for child in module.modules()
+        if (parameters := list(child.parameters())) and not any(p.requires_grad for p in parameters)
+    ]
 
 
 def batch_norms(model: nn.Module) -> list[nn.Module]:
-    """The batch-norm layers of a model, those of timm that come with an activation too."""
+    """The batch-norm layers of a model, including timm's layers of batch-norm with an activation."""
     return [module for module in model.modules() if isinstance(module, _BatchNorm)]
 
 
 def layer_decay_groups(task: nn.Module, model: nn.Module, *, weight_decay: float, decay: float) -> list[dict[str, Any]]:
-    """Parameter groups of ``task``; the learning rate falls by ``decay`` from each layer to the one below.
+    """Parameter groups of ``task`` in which each layer has ``decay`` times the learning rate of the layer above it.
 
-    timm's groups (Bao et al., BEiT, 2021) with the weight decay on every parameter; what the task trains beside
-    the timm model learns at the full rate.
+    These are timm's groups (Bao et al., BEiT, 2021) with weight decay on every parameter. Parameters of the task
+    outside the timm model have the full learning rate.
+
+    Args:
+        task: The task that is trained.
+        model: The timm model inside it.
+        weight_decay: Weight decay of all groups.
+        decay: Factor from layer to layer, above 0.
     """
     groups = param_groups_layer_decay(
         model, weight_decay=weight_decay, weight_decay_exclude_1d=False, layer_decay=decay
@@ -75,17 +88,22 @@ def scale_classifier(
     weight_decay: float,
     scale: float,
 ) -> list[dict[str, Any]]:
-    """Parameter groups in which the classifiers learn at ``scale`` times the rate that ``groups`` give them.
+    """Parameter groups in which the classifiers have ``scale`` times the learning rate of ``groups``.
 
-    Without ``groups`` the whole task is one.
+    Args:
+        task: The task that is trained.
+        groups: Groups of its parameters; ``None`` for one group of all.
+        classifiers: The classifiers in the task.
+        weight_decay: Weight decay where ``groups`` is ``None``.
+        scale: Factor of the learning rate.
     """
     everything = [parameter for parameter in task.parameters() if parameter.requires_grad]
     groups = groups or [{"params": everything, "weight_decay": weight_decay, "lr_scale": 1.0}]
-    own = {id(parameter) for layer in classifiers for parameter in layer.parameters()}
+    scaled = {id(parameter) for layer in classifiers for parameter in layer.parameters()}
     split = []
     for group in groups:
-        for inside, factor in ((False, 1.0), (True, scale)):
-            part = [parameter for parameter in group["params"] if (id(parameter) in own) == inside]
+        for is_scaled, factor in ((False, 1.0), (True, scale)):
+            part = [parameter for parameter in group["params"] if (id(parameter) in scaled) == is_scaled]
             if part:
                 split.append({**group, "params": part, "lr_scale": factor * group["lr_scale"]})
     return split

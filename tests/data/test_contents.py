@@ -61,7 +61,7 @@ def test_what_training_refuses_is_shown_with_the_reason(tmp_path: Path, write_im
 def test_a_test_split_alone_is_not_called_a_training_split(tmp_path: Path, write_images: Write) -> None:
     write_images(tmp_path / "test", [1, 1])
     shown = contents(tmp_path)
-    assert shown.refusal is not None and "has test images alone (test)" in shown.refusal
+    assert shown.refusal is not None and "has only test images (test)" in shown.refusal
     assert list(shown.splits) == ["test"] and shown.splits["test"].class_counts == [1, 1]
     assert [(split.name, split.images, split.source) for split in shown.inventory.splits] == [("test", 2, "test")]
 
@@ -84,7 +84,7 @@ def test_headers_of_every_format(tmp_path: Path, write_images: Write) -> None:
     Image.new("RGBA", (7, 90)).save(folder / "class_1" / "clear.webp")
     (folder / "class_1" / "broken.png").write_text("no image")
     facts = read_headers(list(contents(folder).splits.values()))
-    assert (facts.images, facts.of) == (15, 15)
+    assert (facts.images, facts.total) == (15, 15)
     assert facts.formats == {"PNG": 12, "JPEG": 1, "WEBP": 1} and facts.modes == {"RGB": 12, "L": 1, "RGBA": 1}
     assert facts.widths == (7, 16, 30) and facts.heights == (16, 16, 90)
     assert (facts.unreadable, facts.unreadable_examples) == (1, ["class_1/broken.png"])
@@ -98,7 +98,7 @@ def test_a_large_data_set_is_sampled_over_all_splits(tmp_path: Path, write_image
             Image.new("L", (5, 5), index).save(tmp_path / "test" / name / f"{index}.bmp")
     splits = list(contents(tmp_path, duplicates="off").splits.values())
     facts = read_headers(splits, most=8)
-    assert (facts.images, facts.of) == (8, 80) and facts.formats == {"PNG": 6, "BMP": 2}
+    assert (facts.images, facts.total) == (8, 80) and facts.formats == {"PNG": 6, "BMP": 2}
 
 
 def test_thumbnails(tmp_path: Path, write_images: Write) -> None:

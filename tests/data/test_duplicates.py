@@ -87,7 +87,7 @@ def test_training_images_stay_where_most_of_the_test_split_is_among_them(folder:
         copy(folder, f"test/{name}.png", f"train/{name}_again.png")
     data = load_data(folder)
     assert (data.class_counts, facts(data).duplicates) == ([8, 5], 3)
-    assert any("75 % of the test images are training images, so that the scores show memory" in n for n in data.notes)
+    assert any("75 % of the test images are training images, so the scores measure memory" in n for n in data.notes)
     assert load_data(folder, duplicates="pixels").class_counts == [6, 4]
 
 

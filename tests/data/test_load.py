@@ -252,3 +252,18 @@ def test_without_a_test_split_all_other_images_train(write_images: Write, tmp_pa
     assert [split.name for split in data.facts.inventory.splits] == ["train", "validation"]
     digits = load_data("digits_lt", no_test=True)
     assert digits.test.pixels is not None and len(digits.test) == 0 and len(digits.train) == 335
+
+
+def test_advice_for_a_class_that_is_too_small_can_be_followed() -> None:
+    with pytest.raises(UserError, match=r"from 130 needs 130: give a smaller max_count=\.$"):
+        load_data("digits_lt", max_count=130)
+    assert load_data("digits_lt", max_count=100).class_counts[0] == 100
+
+
+def test_data_dir_that_is_a_file_is_named_so(tmp_path: Path) -> None:
+    file = tmp_path / "cifar.parquet"
+    file.touch()
+    with pytest.raises(UserError, match=r"^data_dir='.*cifar\.parquet' is not a folder: for cifar10_lt give "):
+        load_data("cifar10_lt", data_dir=str(file))
+    with pytest.raises(UserError, match=r"^data_dir='.*none' does not exist: for cifar10_lt give "):
+        load_data("cifar10_lt", data_dir=str(tmp_path / "none"))

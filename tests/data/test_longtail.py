@@ -125,8 +125,8 @@ def test_selection_depends_on_its_seed_and_not_on_the_global_one(labels: np.ndar
 @pytest.mark.parametrize(
     ("counts", "options", "parts"),
     [
-        ([5, 5, 999, 5], {}, ["Class 2", "999"]),
-        ([5, 5, -1, 5], {}, ["Class 2", "-1"]),
+        ([5, 5, 999, 5], {}, ["counts[2]=999", "from 0 to"]),
+        ([5, 5, -1, 5], {}, ["counts[2]=-1", "from 0 to"]),
         ([5, 5], {}, ["2 class counts", "from 0 to 3"]),
         ([5, 5, 5, 5], {"selection": "random"}, ["'random'", "ldam, first"]),
         ([5, 5, 5, 5], {"seed": -1}, ["-1", "4294967295"]),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.metrics import plot_class_accuracy, plot_group_confusion, plot_training
+from glmc_zoo.metrics import plot_class_accuracy, plot_class_confusion, plot_group_confusion, plot_training
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -143,3 +143,39 @@ def test_classes_without_test_images_are_named(tmp_path: Path) -> None:
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert {"many: 50.0 %", "2 classes of > 100 images, 1 tested", "medium: 100.0 %", "few: not tested"} <= set(texts)
     assert texts.count("not tested") == 2 and "1 class of < 20 images" in texts
+
+
+def test_few_classes_are_a_heat_map_of_shares_with_the_largest_class_first(tmp_path: Path) -> None:
+    pairs, names = [[0, 0, 6], [0, 2, 2], [1, 1, 4], [2, 0, 1], [2, 2, 3]], ["rare", "$x$", "common"]
+    figure = plot_class_confusion(pairs, tmp_path / "c.png", class_names=names, class_counts=[3, 20, 90], title="t")
+    axis = figure.axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["common", r"\$x\$", "rare"]
+    shares = axis.images[0].get_array()
+    np.testing.assert_array_equal(np.ma.filled(shares, -1), [[-1, 0, 25], [0, -1, 0], [25, 0, -1]])
+    assert {text.get_text() for text in axis.texts} == {"75", "25", "100"}
+    assert (tmp_path / "c.png").read_bytes().startswith(PNG)
+
+
+def test_of_many_classes_the_worst_pairs_are_bars(tmp_path: Path) -> None:
+    pairs = [[label, label, 10] for label in range(31)] + [[4, 7, 10], [30, 0, 30]]
+    names = [f"class {label}" for label in range(31)]
+    (axis,) = plot_class_confusion(pairs, tmp_path / "c.png", class_names=names, title="t").axes
+    assert [bar.get_width() for bar in axis.patches] == [30, 10]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["class 30 as class 0", "class 4 as class 7"]
+    assert [text.get_text().strip() for text in axis.texts] == ["30 (75 %)", "10 (50 %)"]
+    (axis,) = plot_class_confusion(pairs[:31], tmp_path / "c.png", class_names=names, title="t").axes
+    assert [text.get_text() for text in axis.texts] == ["no mistakes"]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "counts", "words"),
+    [
+        ([[0, 1]], None, "pairs has shape"),
+        ([[0, 1, 0]], None, "pairs has shape"),
+        ([[0, 2, 1]], None, "pairs names class 2 of 2"),
+        ([[0, 1, 1]], [1, 2, 3], "class_counts has 3 entries"),
+    ],
+)
+def test_class_confusion_errors(pairs: list[list[int]], counts: list[int] | None, words: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"^{words}"):
+        plot_class_confusion(pairs, tmp_path / "c.png", class_names=["a", "b"], class_counts=counts, title="t")

@@ -10,18 +10,19 @@ import pytest
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import field_names, values_of
 from glmc_zoo.hub import PushTarget
-from glmc_zoo.options.commands import PushSource
 from glmc_zoo.options.given import Given, given_options
 from glmc_zoo.options.machine import PushOptions
+from glmc_zoo.options.push import PushSource
 from glmc_zoo.options.resolve import (
     conversion_options,
+    demo_options,
     evaluation_options,
     export_options,
     prediction_options,
     push_options,
 )
 from glmc_zoo.options.run import flat
-from glmc_zoo.options.sections import CONVERT, EVALUATE, EXPORT, PREDICT, PUSH
+from glmc_zoo.options.sections import CONVERT, DEMO, EVALUATE, EXPORT, PREDICT, PUSH
 from glmc_zoo.training.assemble import push_target
 
 IDLE_IN_A_STREAM = {"split_file": "x", "skip_bad_images": True, "selection": "first", "data_seed": 1}
@@ -160,9 +161,28 @@ def test_an_export() -> None:
             export_options(given_options(EXPORT, values, ""))
 
 
+def test_a_demo() -> None:
+    options = demo_options(given_options(DEMO, {"model": "m", "classes": ["a"]}, ""))
+    assert values_of(options) == {
+        "model": "m", "data": None, "data_dir": None, "prior": None, "model_prior": "auto", "classes": ["a"],
+        "min_probability": 0.5, "image_size": None, "host": "127.0.0.1", "port": None, "share": False,
+    }  # fmt: skip
+    for values, sentence in (
+        ({}, "^model= is missing: give for instance model=runs/NAME/model"),
+        ({"model": "m", "prior": "estimate"}, "^prior='estimate' needs many images, and a demo sees one at a time"),
+        ({"model": "m", "model_prior": "uniform"}, "^model_prior='uniform' has no effect without prior=: leave it out"),
+        ({"model": "m", "data_dir": "d"}, "^data_dir= is the folder of data=, which is missing: give both, or "),
+        ({"model": "m", "min_probability": 1}, "^min_probability=1"),
+        ({"model": "m", "port": 65536}, "^port=65536"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            demo_options(given_options(DEMO, values, ""))
+
+
 def test_a_push() -> None:
-    folder, target = push_options(given_options(PUSH, {"model": "m", "repo": "a/b", "tag": "v1"}, ""))
-    assert folder == "m" and target == PushTarget(repo="a/b", tag="v1") and target.message == "Upload model"
+    request = push_options(given_options(PUSH, {"model": "m", "repo": "a/b", "tag": "v1"}, ""))
+    assert request.source == PushSource(model="m") and request.target == PushTarget(repo="a/b", tag="v1")
+    assert request.target.message == "Upload model" and not request.space.wanted and request.space_target is None
     for values, sentence in (
         ({}, "^model= is missing: give runs/NAME/model"),
         ({"model": "x"}, "^repo= is missing: give ORG/NAME"),
@@ -172,11 +192,29 @@ def test_a_push() -> None:
             push_options(given_options(PUSH, values, ""))
 
 
+def test_a_push_of_a_space() -> None:
+    alone = push_options(given_options(PUSH, {"model": "m", "space": "a/demo", "private": True}, ""))
+    assert alone.target is None and alone.space_target == PushTarget(repo="a/demo", private=True, message="Upload demo")
+    both = push_options(given_options(PUSH, {"model": "m", "repo": "a/b", "space": "a/demo", "tag": "v1"}, ""))
+    assert both.target == PushTarget(repo="a/b", tag="v1")
+    assert both.space_target == PushTarget(repo="a/demo", message="Upload demo")
+    written = push_options(given_options(PUSH, {"model": "m", "space_folder": "demo"}, ""))
+    assert written.target is None and written.space_target is None and written.space.wanted
+    for values, sentence in (
+        ({"model": "m", "space": "a/demo", "tag": "v1"}, "^tag= has no effect without repo=: give repo=ORG/NAME as"),
+        ({"model": "m", "space_folder": "d", "private": True}, "^private= has no effect without repo="),
+        ({"model": "m", "repo": "a/b", "space_images": 3}, "^space_images= has no effect without space="),
+        ({"model": "m", "space": "a/demo", "space_images": 101}, "^space_images=101"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            push_options(given_options(PUSH, values, ""))
+
+
 def test_every_option_of_a_push_is_one_of_a_run_and_reaches_its_push(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_x")
     ours = {name.removeprefix("push_") for name in field_names(PushOptions)} - {"to_hub"}
     assert ours == set(field_names(PushTarget)) - {"repo", "message"}
-    assert field_names(PushSource) == ["model"]
+    assert field_names(PushSource) == ["model", "dry_run"]
     assert push_target(PushOptions()) is None
     values = {"push_private": True, "push_revision": "dev", "push_tag": "v1", "push_collection": "c"}
     target = push_target(PushOptions(push_to_hub="org/name", push_overwrite=True, **values))

@@ -34,7 +34,9 @@ SURFACE = {
     "inspect": f"{DATA} output overwrite examples near-duplicates many-threshold few-threshold groups",
     "predict": "model images top batch-size workers image-size output overwrite skip-bad-images",
     "report": "run repo",
-    "push": "model repo private revision pull-request tag collection overwrite message",
+    "demo": "model data data-dir prior model-prior classes min-probability image-size host port share",
+    "push": """model dry-run repo private revision pull-request tag collection overwrite message space space-folder
+        space-images""",
     "export": "model format output check-data data-dir int8 image-size overwrite",
     "convert": "checkpoint backbone data data-dir class-names image-size license output-dir",
 }
@@ -46,7 +48,7 @@ for name in ("train", "finetune", "second_stage"):
 for name in ("train", "finetune"):
     ADDED[name] |= {"unmixed-share"}
 for name in ("train", "finetune", "second_stage"):
-    ADDED[name] |= {"calibrate", "checkpoint-minutes", "preempt-signal"}
+    ADDED[name] |= {"calibrate", "checkpoint-minutes", "preempt-signal", "sample-image"}
 ADDED["evaluate"] |= {"temperature", "save"}
 ADDED["predict"] |= {"follow-links", "prior", "model-prior", "classes", "min-probability", "precision"}
 ADDED["predict"] |= {"rank-for-labelling"}
@@ -60,7 +62,7 @@ ADDED["finetune"] |= {"adapter", "head-lr-scale", "freeze-bn", "search-minutes"}
 _SWITCHES = """compile correct-lam joint-views pretrained skip-bad-images push-private push-pull-request push-overwrite
 dry-run export-half export-encoder official-val resident profile maxnorm no-test streaming overwrite private
 pull-request allow-duplicates follow-links accept-new-data freeze-bn quote-formulas int8 report
-rank-for-labelling"""
+rank-for-labelling share sample-image"""
 SWITCHES = set(_SWITCHES.split())
 
 
@@ -152,7 +154,7 @@ def test_help_shows_choices_and_defaults() -> None:
         "preset": r"\[official \| paper \| tuned\] \(default: official where the data set has a published recipe, else",
         "epochs": r"epochs to train \(default: the recipe\)",
         "compile": r"\(default: false\)",
-        "clip-grad": r"\(default: none\)",
+        "clip-grad": r"\(default: none; 2 for SGD where",
         "data": r"\(default: digits_lt\)",
     }.items():
         assert re.search(rf"^  --{option}( \w+)?  .*{expected}", text, re.MULTILINE), option

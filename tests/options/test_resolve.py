@@ -24,7 +24,7 @@ NEW |= {"intensity_range": None, "duplicates": "auto", "allow_duplicates": False
 NEW |= {"passes": None, "sam_every": 1, "unmixed_share": 0.0, "calibrate": "auto"}
 NEW |= {"head_init": "auto", "head_kind": "linear", "head_loss": "auto", "feature_views": 4, "feature_cache": None}
 NEW |= {"adapter": None, "search_minutes": None, "head_lr_scale": 1.0, "freeze_bn": False}
-NEW |= {"checkpoint_minutes": 10.0, "preempt_signal": None, "report": True}
+NEW |= {"checkpoint_minutes": 10.0, "preempt_signal": None, "report": True, "sample_image": None}
 
 
 @pytest.fixture

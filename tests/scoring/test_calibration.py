@@ -134,7 +134,7 @@ def test_a_model_without_one_linear_classifier_stays_as_it_is() -> None:
     logits, labels = sample()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     facts = calibrate_classifier(model, 32, logits, labels, None)
-    assert facts.temperature is None and str(facts.reason).startswith("The logits of this model are not those of one")
+    assert facts.temperature is None and str(facts.reason).startswith("The logits are not one linear layer")
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
@@ -192,7 +192,7 @@ def test_a_training_folds_its_temperature_into_the_classifier(digits: dict[str, 
 def test_without_held_out_images_a_run_says_so_and_changes_nothing(train: Recipe, lab: Any, tmp_path: Path) -> None:
     outcome = train(*lab.few, *OPTIONS, "--epochs", 1, "--output-dir", tmp_path / "a")
     assert outcome.status == 0, outcome.err
-    note = "note: No images are held out, so the probabilities will not be calibrated: give --val-fraction or"
+    note = "note: No images are held out, so the probabilities will not be calibrated: to calibrate them, give"
     assert note in outcome.out
     never = train(*lab.few, *OPTIONS, "--epochs", 1, "--calibrate", "never", "--output-dir", tmp_path / "b")
     assert "calibrated" not in never.out

@@ -23,7 +23,7 @@ Recipe = Callable[..., Any]
     [
         (["ant", "bee", "dog"], 3, ["m lacks 'cat'", "'ant', 'bee', 'dog'", "recipes/finetune.py"]),
         (["ant", "bee"], 2, ["lacks 'cat'"]),
-        (["cat", "bee", "ant", "ant"], 4, ["gives several classes one name"]),
+        (["cat", "bee", "ant", "ant"], 4, ["gives several classes the same name"]),
         (None, 7, ["has 7 classes without names and the data 3 ('ant', 'bee', 'cat')"]),
     ],
 )
@@ -57,7 +57,7 @@ def test_classes_in_another_order_are_reordered(evaluate: Recipe, animals: Path,
 def test_only_the_logits_of_the_classes_of_the_data_count(evaluate: Recipe, animals: Path, tmp_path: Path) -> None:
     model = exported(tmp_path / "five", ["dog", "cat", "bee", "emu", "ant"])
     outcome = evaluate("--model", model, "--data", animals, "--output-dir", tmp_path / "out")
-    assert "has 5 classes: only the logits of the data's 3 are used" in outcome.out
+    assert "has 5 classes: only the logits of the 3 classes of the data are used" in outcome.out
     logits, labels = logits_of(model, animals, "test")
     used = logits[:, [4, 2, 1]]
     assert table(tmp_path / "out")["prediction"] == used.argmax(axis=1).tolist()
@@ -71,5 +71,5 @@ def test_a_model_without_names_is_matched_by_position(evaluate: Recipe, animals:
     del config["label_names"]
     (model / "config.json").write_text(json.dumps(config))
     outcome = evaluate("--model", model, "--data", animals, "--output-dir", tmp_path / "out")
-    assert outcome.status == 0 and "names no classes" in outcome.out
+    assert outcome.status == 0 and "does not name its classes" in outcome.out
     assert any("by position" in note for note in results_of(tmp_path / "out")["notes"])

@@ -87,7 +87,7 @@ def test_a_model_that_has_seen_the_held_out_images(evaluate: Recipe, run: Path, 
         assert results["posthoc"]["search"]["held_out_of_training"] is False
         assert results["posthoc"]["search"]["val_fraction"] == 0.1 and results["posthoc"]["tau_norm"] is None
         assert results["class_counts"] == results_of(run)["class_counts"] and results["class_counts_from"] == "run"
-        assert any("draws the values chosen towards 0" in note for note in results["notes"])
+        assert any("chosen values are too close to 0" in note for note in results["notes"])
     alone = ["--model", other, "--data", animals, "--tau-norm", "search", "--output-dir", tmp_path / "alone"]
     assert evaluate(*alone).status == 0
     results = results_of(tmp_path / "alone")
@@ -101,7 +101,7 @@ def test_tau_norm_needs_a_linear_classifier(evaluate: Recipe, animals: Path, tmp
     info = ExportInfo(class_names=CLASSES, mean=half, std=half, input_size=(3, 224, 224), tag="t")
     folder = export_model(model, tmp_path / "m", info)
     outcome = evaluate("--model", folder, "--data", animals, "--tau-norm", 1, "--output-dir", tmp_path / "out")
-    assert "--tau-norm needs logits that are one linear layer" in outcome.sentence
+    assert "--tau-norm needs a model whose logits are one linear layer" in outcome.sentence
 
 
 # ---------------------------------------------------------------- held out of the training, or not
@@ -133,7 +133,7 @@ def test_the_same_images(trained: Callable[..., RunResults], data: LongTailData)
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"val_fraction": 0.0}, "held none out"),
+        ({"val_fraction": 0.0}, "held no images out"),
         ({"val_fraction": 0.3}, "differs in train_images, val_images"),
         ({"data_seed": 1}, "differs in data_seed"),
         ({"selection": "first"}, "differs in selection"),
@@ -161,9 +161,12 @@ def test_what_is_not_known_does_not_count_as_held_out(trained: Callable[..., Run
     assert not was_held_out(None, data)[0]
     results = trained()
     elsewhere = dataclasses.replace(results, data=dataclasses.replace(results.data, name="cifar10_lt"))
-    assert was_held_out(elsewhere, data) == (False, "it was trained on cifar10_lt, which may hold the same images")
+    assert was_held_out(elsewhere, data) == (False, "it was trained on cifar10_lt, which may contain the same images")
     other_counts = dataclasses.replace(results, class_counts=[1] * 10)
-    assert was_held_out(other_counts, data) == (False, "its training held out others (it differs in class_counts)")
+    assert was_held_out(other_counts, data) == (
+        False,
+        "its training held out other images (it differs in class_counts)",
+    )
 
 
 def test_results_from_before_images_were_chosen_by_their_content_held_out_others(

@@ -92,8 +92,9 @@ def test_nothing_is_found() -> None:
     assert "images='nowhere' does not exist: give image files" in refusal("nowhere")
     assert "does not exist: give image files" in refusal("x" * 5000)
     message = refusal("in")
-    assert message.startswith("No image was found in in: give image files, such as .jpg")
-    assert message.endswith("; left out: 1 hidden (in/.b.png); 1 not an image (in/a.txt).")
+    assert message.startswith(
+        "No image was found in in (left out: 1 hidden (in/.b.png); 1 not an image (in/a.txt)): give"
+    )
 
 
 # ------------------------------------------------------------------------------------------------ patterns

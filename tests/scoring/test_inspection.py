@@ -139,7 +139,7 @@ def test_near_duplicates(tmp_path: Path, lab: Any, capsys: pytest.CaptureFixture
     bad = next((folder / "train").rglob("*.png"))
     bad.write_bytes(bad.read_bytes()[:60])
     again = glmc_zoo.inspect(data=folder, output=tmp_path / "again.html", near_duplicates=2)
-    assert "Not searched for near-duplicates: 1 image that cannot be read." in again.notes
+    assert "The search for near-duplicates leaves out 1 image that cannot be read." in again.notes
 
 
 def test_what_training_refuses_is_shown(tmp_path: Path, lab: Any, capsys: pytest.CaptureFixture[str]) -> None:

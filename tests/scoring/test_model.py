@@ -81,10 +81,14 @@ def miscounted(network: Any) -> Any:
 @pytest.mark.parametrize(
     ("options", "change", "part"),
     [
-        ({"num_classes": 0}, with_config, "Model m has no classifier, it is an encoder: give"),
+        ({"num_classes": 0}, with_config, "Model m is an encoder without a classifier: give"),
         ({"in_chans": 1}, lambda network: with_config(network, input_size=(1, 32, 32)), "takes images of 1 channels"),
         ({"in_chans": 1}, with_config, "Model m refuses images of 160 x 160 pixels"),
-        ({"num_classes": 3}, miscounted, "Model m gives (1, 3) for one image instead of one logit for each class"),
+        (
+            {"num_classes": 3},
+            miscounted,
+            "Model m returns the shape (1, 3) for one image instead of one logit for each of its",
+        ),
     ],
 )
 def test_models_that_are_refused(options: dict[str, Any], change: Callable[[Any], Any], part: str) -> None:

@@ -143,8 +143,8 @@ def test_images_none_of_which_can_be_read(predict: Recipe, model: Path, tmp_path
         (tmp_path / name).write_text("no image")
     outcome = predict("--model", model, "--images", "a.png", "b.png")
     assert outcome.sentence == (
-        "No image can be read, such as a.png (not an image); the reasons are in predictions.csv.problems.csv: check "
-        "that the files are images."
+        "None of the images can be read; the first is a.png (not an image); the reasons are in "
+        "predictions.csv.problems.csv: check that the files are images."
     )
     assert [row["file"] for row in lines(tmp_path / "predictions.csv.problems.csv")] == ["a.png", "b.png"]
     assert [path.name for path in tmp_path.glob("*.csv*")] == ["predictions.csv.problems.csv"]
@@ -342,7 +342,7 @@ def test_from_python(model: Path, tmp_path: Path) -> None:
         len(again) == len(lines(tmp_path / "predictions-2.csv")) == 1 and len(lines(tmp_path / "predictions.csv")) == 3
     )
     with pytest.raises(
-        UserError, match=r"output='predictions\.csv' exists already: give another file, or overwrite=True"
+        UserError, match=r"output='predictions\.csv' exists already: give another output=, or overwrite=True"
     ):
         glmc_zoo.predict(model=model, images=files[0], output="predictions.csv")
     assert glmc_zoo.predict(model=model, images=files[0], top=2, output=None) == again

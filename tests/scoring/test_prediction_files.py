@@ -79,8 +79,11 @@ def test_odd_names_of_files_and_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("taken", "sentence"),
     [
-        ("o.csv", r"o\.csv' exists already: give another file, or overwrite=True"),
-        ("o.csv.problems.csv", r"is not written, because .*o\.csv\.problems\.csv has an earlier prediction: move"),
+        ("o.csv", r"o\.csv' exists already: give another output=, or overwrite=True"),
+        (
+            "o.csv.problems.csv",
+            r"is not written, because .*o\.csv\.problems\.csv has rows of an earlier prediction: move",
+        ),
         ("o.csv.partial", r"because .*o\.csv\.partial has rows of a prediction that has not finished: move that file"),
         ("o.csv.problems.csv.partial", r"csv\.partial has rows of a prediction that has not finished"),
     ],

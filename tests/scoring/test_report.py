@@ -77,7 +77,7 @@ def test_images_of_the_page_that_cannot_be_kept_are_a_warning(
     monkeypatch.setattr("glmc_zoo.scoring.decoration.make_answer_file", fail)
     outcome = evaluate("--model", run / "model", "--data", animals, "--output-dir", out)
     warning = (
-        "answers.json, with the images of the report, was not made (OSError: no space): evaluate the model for another."
+        "answers.json with the images of the report was not made (OSError: no space): evaluate the model to make it."
     )
     assert outcome.status == 0 and f"warning: {warning}" in outcome.out and results_of(out)["warnings"] == [warning]
     page = (out / "report.html").read_text()

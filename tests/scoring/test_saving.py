@@ -141,7 +141,7 @@ def test_a_model_without_results_and_other_data_are_refused(
     assert "writes a model with the results of its training" in outcome.sentence
     data = lab.images(tmp_path / "zoo", COUNTS, test=3)
     outcome = evaluate("--model", run / "model", "--data", data, *common)
-    assert "which it was trained on, and --data is zoo" in outcome.sentence
+    assert "which it was trained on, and --data names zoo" in outcome.sentence
     assert not (tmp_path / "new").exists()
 
 

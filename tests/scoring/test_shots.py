@@ -34,7 +34,7 @@ def test_the_model_comes_before_the_data() -> None:
     assert other.notes[0].startswith("The shot groups follow the images that model0 was trained on; the training split")
     whole = groups(None, model(), model([200, 50, 5]))
     assert (whole.source, whole.class_counts) == ("model1", [200, 50, 5])
-    assert whole.notes == ["The class counts are those that model1 was trained on: the data does not give them."]
+    assert whole.notes == ["The class counts are those that model1 was trained on, as the data does not give any."]
 
 
 def test_counts_are_matched_by_name() -> None:
@@ -46,7 +46,10 @@ def test_counts_are_matched_by_name() -> None:
 
 def test_one_count_serves_all_models() -> None:
     both = groups([200, 50, 5], model([200, 50, 5]), model([9, 50, 5]))
-    assert both.class_counts == [200, 50, 5] and "for all models, though model1 had other" in both.notes[0]
+    assert (
+        both.class_counts == [200, 50, 5]
+        and "of all models follow the images that model0 was trained on, though model1 had other" in both.notes[0]
+    )
 
 
 def test_the_data_where_no_model_knows() -> None:
@@ -58,7 +61,7 @@ def test_the_data_where_no_model_knows() -> None:
 def test_without_any_counts_there_are_no_groups() -> None:
     nothing = groups(None, model(), groups="terciles")
     assert nothing.class_counts is nothing.sizes is nothing.thresholds is nothing.source is None
-    assert len(nothing.notes) == 1 and "there are no shot groups" in nothing.notes[0]
+    assert len(nothing.notes) == 1 and "There are no shot groups" in nothing.notes[0]
     assert not nothing.no_image().has_groups and nothing.no_image().num_classes == 3
 
 

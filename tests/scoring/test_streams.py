@@ -102,7 +102,7 @@ def test_counts_of_the_model_where_the_stream_has_none(
     (tables / "data" / "train-00000-of-00001.parquet").unlink()
     words = ["--data", tables, "--streaming", *THRESHOLDS]
     unknown = recipe("evaluate", "--model", model, *words, "--output-dir", tmp_path / "no")
-    assert unknown.status == 0 and "there are no shot groups" in unknown.out
+    assert unknown.status == 0 and "There are no shot groups" in unknown.out
     results = results_of(tmp_path / "no")
     assert results["class_counts"] is results["groups"] is results["thresholds"] is results["test"]["few"] is None
     adjusted = recipe("evaluate", "--model", model, *words, "--logit-adjustment", 1, "--output-dir", tmp_path / "not")

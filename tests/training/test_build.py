@@ -81,5 +81,5 @@ def test_optimisers_of_timm_by_name() -> None:
 
 @pytest.mark.parametrize("name", ["nonsense", "plateau"])
 def test_schedules_that_do_not_go_by_epoch_are_refused(name: str) -> None:
-    with pytest.raises(UserError, match=f"sched='{name}' is "):
+    with pytest.raises(UserError, match=f"sched='{name}' (is|cannot be built)"):
         make_scheduler(schedule(sched=name), make_optimizer(schedule(), "sgd", nn.Linear(2, 2)))

@@ -107,7 +107,9 @@ def test_another_number_of_processes_is_refused(saved: tuple[Checkpoints, nn.Lin
     checkpoints, _, _ = saved
     path = checkpoints.folder / "step-000000003" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "processes": 4}))
-    with pytest.raises(UserError, match="written with processes 4 and cannot go on with 1"):
+    with pytest.raises(
+        UserError, match="written with processes 4 and cannot go on with 1: launch as many processes as before"
+    ):
         checkpoints.load(path.parent)
 
 
@@ -279,7 +281,7 @@ def test_the_gradient_scaler_is_restored(accelerate: Callable[..., Accelerator],
     assert accelerator.scaler.get_scale() == 512  # the third good step
 
     accelerator.scaler = None
-    with pytest.raises(UserError, match=r"the gradient scaler of fp16 is in one of run and checkpoint alone"):
+    with pytest.raises(UserError, match=r"the checkpoint has a gradient scaler of fp16 and the run has none"):
         checkpoints.load(checkpoint)
 
 

@@ -62,7 +62,7 @@ def test_nothing_is_written_whatever_the_options_write(
         "--epochs", 1,
     )  # fmt: skip
     assert outcome.status == 0, outcome.err
-    assert re.search(r"^about \d+ s: 1 epochs x \d steps x ", outcome.out, re.MULTILINE)
+    assert re.search(r"^about \d+ s: 1 epoch x \d steps? x ", outcome.out, re.MULTILINE)
     assert files(tmp_path) == {}
 
 
@@ -76,7 +76,7 @@ def test_an_empty_output_folder_stays_empty_and_another_runs_folder_is_refused(t
     before = files(tmp_path)
     with pytest.raises(UserError, match=r"^output_dir='full' already holds files \(config\.yaml\); choose another"):
         glmc_zoo.train(dry_run=True, output_dir="full", **TINY)
-    with pytest.raises(UserError, match=r"^output_dir='full/config\.yaml' is a file; name a folder"):
+    with pytest.raises(UserError, match=r"^output_dir='full/config\.yaml' is a file: give a folder"):
         glmc_zoo.train(dry_run=True, output_dir="full/config.yaml", **TINY)
     with pytest.raises(UserError, match=r"^output_dir='full/config\.yaml/x' cannot be written: Not a directory"):
         glmc_zoo.train(dry_run=True, output_dir="full/config.yaml/x", **TINY)

@@ -43,7 +43,7 @@ def test_other_classes_get_a_fresh_classifier_on_the_trained_encoder(
     images = lab.images(tmp_path / "animals")
     outcome = finetune("--model", digits, "--data", images, *SHORT, "--lr", 1e-9, "--output-dir", tmp_path / "run")
     assert outcome.status == 0, outcome.err
-    assert "goes on with its projector, predictor" in outcome.out
+    assert "keeps its projector, predictor" in outcome.out
     tuned, source = loaded(tmp_path / "run" / "model"), loaded(digits)
     assert tuned.num_classes == 3 and tuned.pretrained_cfg["label_names"] == ["ant", "bee", "cat"]
     assert torch.allclose(tuned.conv1.weight, source.conv1.weight, atol=1e-6)  # hardly moved from there

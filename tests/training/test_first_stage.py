@@ -101,10 +101,16 @@ def test_the_folder_of_images_is_known_beside_the_run(train: Stage, stage: Stage
     assert not (tmp_path / "second" / "model" / "glmc_heads.safetensors").exists()
     # Without the run, its published results do not hold the folder.
     away = Path(shutil.copytree(model, tmp_path / "away"))
-    assert "does not say where the images are" in stage("--model", away).sentence
+    assert "does not say where its training images are" in stage("--model", away).sentence
+    # The advice for a config.yaml that cannot be read works: moved away, its paths are given as options.
+    config = tmp_path / "first" / "config.yaml"
+    config.write_text("{")
+    assert "move it away and give --data and other paths" in stage("--model", model).sentence
+    config.rename(tmp_path / "config.yaml")
     moved = Path(shutil.copytree(images, tmp_path / "moved" / "animals"))
+    assert stage("--model", model, "--data", moved, "--dry-run").status == 0
     outcome = stage("--model", away, "--data", moved, "--epochs", 1, "--output-dir", tmp_path / "third")
-    assert outcome.status == 0 and "This is not what the first stage" not in outcome.out, outcome.err
+    assert outcome.status == 0 and "The first stage was trained with other options" not in outcome.out, outcome.err
     assert lab.same_weights(lab.weights(tmp_path / "second"), lab.weights(tmp_path / "third"))
 
 
@@ -151,9 +157,9 @@ def test_from_the_hub_and_back_to_it(hub: Any, hub_python: Stage, lab: Any, firs
         (["--model", "FIRST", "--no-maxnorm", "--maxnorm-threshold", 0.2], ["has no effect with --no-maxnorm"]),
         (["--model", "FIRST", "--class-balanced-beta", 1], ["--class-balanced-beta 1.0 must be below 1"]),
         (["--model", "FIRST", "--epochs", 0], ["--epochs 0 is too small"]),
-        (["--model", "FIRST", "--data", "ANIMALS"], ["has 10 classes and the data 3", "recipes/finetune.py"]),
+        (["--model", "FIRST", "--data", "ANIMALS"], ["has 10 classes and the data has 3", "recipes/finetune.py"]),
         (["--model", "FIRST", "--data", "TURNED"], ["has the classes of the data in another order"]),
-        (["--model", "UNNAMED"], ["names no classes"]),
+        (["--model", "UNNAMED"], ["does not name its classes"]),
     ],
 )
 def test_one_sentence(

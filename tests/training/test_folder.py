@@ -44,7 +44,7 @@ def test_a_folder_belongs_to_one_run(accelerate: Callable[..., Accelerator], tmp
     before = (path / "config.yaml").read_bytes()
     with pytest.raises(UserError, match=r"already holds files \(config.yaml\); choose .* by resume='auto'"):
         RunFolder(accelerator, options(output_dir=str(path), lr=0.1), "name")
-    with pytest.raises(UserError, match=r"it was configured differently \(lr: 0.1 -> 0.2\): give the same options"):
+    with pytest.raises(UserError, match=r"because it has other options \(lr: 0.1 -> 0.2\): give the same options"):
         RunFolder(accelerator, options(output_dir=str(path), resume="auto", lr=0.2), "name")
     RunFolder(accelerator, options(output_dir=str(path), resume="auto", lr=0.1, keep_checkpoints=7), "name")
     assert (path / "config.yaml").read_bytes() == before
@@ -53,12 +53,12 @@ def test_a_folder_belongs_to_one_run(accelerate: Callable[..., Accelerator], tmp
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"output_dir": "FOLDER/file"}, "is a file; name a folder"),
+        ({"output_dir": "FOLDER/file"}, "is a file: give a folder"),
         (
             {"output_dir": "FOLDER/other", "resume": "auto"},
-            r"holds files \(checkpoints\); they are not a run's",
+            r"holds files \(checkpoints\); they are not those of a run",
         ),
-        ({"resume": "FOLDER/none"}, "is not a folder; give 'auto' or a folder below checkpoints/"),
+        ({"resume": "FOLDER/none"}, "is not a folder: give auto, or a folder in checkpoints/"),
         ({"resume": "FOLDER/other/checkpoints/step-1"}, "does not belong to a run"),
         ({"resume": "FOLDER/run/checkpoints/step-1", "output_dir": "FOLDER/new"}, "leave output_dir='.*new' out"),
     ],
@@ -184,7 +184,7 @@ def test_damaged_lines_are_told_and_kept(
     assert folder.metrics.read_bytes() == b'{"epoch": 1}\n\xff\x1b[2J\n{"loss": 1}\n{"epoch": 3}\n'
     notes = capsys.readouterr().out.splitlines()
     assert [note.split(" of ")[0] for note in notes] == ["note: Line 2", "note: Line 3", "note: Line 6"]
-    assert notes[1].endswith("(it has no number of an epoch), and stays as it is.")
-    assert notes[2].endswith("and is dropped: its epoch is repeated.")
+    assert notes[1].endswith("(it has no epoch number) and stays as it is.")
+    assert notes[2].endswith("and is dropped, as its epoch is repeated.")
     lines = folder.epoch_lines()
     assert [row["epoch"] for row in lines.rows] == [1, 3] and list(lines.damaged) == [2, 3] and lines.half is None

@@ -208,5 +208,5 @@ def test_nothing_can_be_held_out(finetune: Recipe, lab: Any, source: Path, tmp_p
     sentence = finetune(
         "--model", source, "--data", images, "--tune", "head", "--output-dir", tmp_path / "run"
     ).sentence
-    assert "No training image can be held out" in sentence
+    assert "no training image can be held out" in sentence
     assert json.loads((tmp_path / "source" / "config.json").read_text())["num_classes"] == 4

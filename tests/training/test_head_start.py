@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import timm
 import torch
+from timm.task import ClassificationTask
 from torch import nn
 
 import glmc_zoo
 from glmc_zoo.method.switches import preset_switches
+from glmc_zoo.options.schedule import ScheduleOptions
 from glmc_zoo.results import RunResults
 from glmc_zoo.training import features, head_start
-from glmc_zoo.training.head_start import Start, StartFacts, prior_shares
+from glmc_zoo.training.head_start import Start, StartFacts, prior_shares, start_clip
 from glmc_zoo.training.run import TrainingRun
 
 pytestmark = [pytest.mark.usefixtures("own_cache")]
@@ -70,7 +72,8 @@ def test_class_means_by_an_independent_computation(begun: Any, source: Path, ani
     logits, _ = logits_on(run, model.get_classifier())
     # The images are reread by timm: their features agree to some digits.
     np.testing.assert_allclose(logits, 10 * scaled @ directions.T, atol=0.02)
-    assert run.stage.begun == StartFacts(init="mean", views=1)
+    facts = run.stage.start_facts
+    assert facts == StartFacts(init="mean", views=1, relative_length=facts.relative_length)
 
 
 @pytest.mark.parametrize("architecture", ["test_convnext", "test_vit"])
@@ -143,7 +146,7 @@ def test_what_is_fresh_stays_fresh(begun: Any, source: Path, animals: Path, tmp_
             patch.setattr(features.FeatureParts, "write", lambda *given: pytest.fail("features were computed"))
             patch.setitem(SHORT, "feature_views", None)
             run = begun(**given | {"model": source, "data": animals, "output_dir": tmp_path / str(number)} | options)
-        assert run.stage.begun is None
+        assert run.stage.start_facts is None
         torch.manual_seed(0)
         expected = timm.create_model(f"local-dir:{source}", pretrained=True, num_classes=3)
         expected.reset_classifier(3)
@@ -164,7 +167,7 @@ def test_the_source_goes_on_where_the_classes_are_the_same(lab: Any, begun: Any,
 def test_class_means_where_nothing_can_be_held_out(begun: Any, lab: Any, source: Path, tmp_path: Path) -> None:
     images = lab.images(tmp_path / "single", {"ant": 1, "bee": 1, "cat": 1}, test=1)
     run = begun(model=source, data=images, method="balanced_softmax", batch_size=2, output_dir=tmp_path / "run")
-    assert run.stage.begun.init == "mean" and "No training image can be held out" in run.stage.begun.reason
+    assert run.stage.start_facts.init == "mean" and "no training image can be held out" in run.stage.start_facts.reason
     logits, labels = logits_on(run, run.timm_model.get_classifier())
     assert (logits.argmax(axis=1) == labels).all()
 
@@ -201,6 +204,47 @@ def test_a_run_from_before_the_option_goes_on_fresh(
     config.write_text("".join(line for line in config.read_text().splitlines(True) if "head_" not in line))
     results = glmc_zoo.finetune(**options, output_dir=tmp_path / "old", resume="auto")
     assert results.config["head_init"] == "fresh" and results.finetune is not None and results.finetune.start is None
+
+
+@pytest.mark.parametrize(
+    ("length", "asked", "opt", "limit"),
+    [(8.0, None, "sgd", 2.0), (2.0, None, "sgd", None), (8.0, 7.0, "sgd", 7.0), (8.0, None, "adamw", None)],
+)
+def test_long_weights_limit_the_gradient(length: float, asked: float | None, opt: str, limit: float | None) -> None:
+    schedule = ScheduleOptions(epochs=1, batch_size=8, lr=0.1, weight_decay=0.0, warmup_epochs=0, clip_grad=asked)
+    facts = StartFacts(init="head", views=1, relative_length=length)
+    assert start_clip(facts, schedule, opt) == limit and start_clip(None, schedule, opt) == asked
+
+
+def test_the_relative_length_is_that_of_the_rows() -> None:
+    model: Any = timm.create_model("test_efficientnet", num_classes=3)
+    task, classifier = ClassificationTask(model), model.get_classifier()
+    with torch.no_grad():
+        classifier.weight.copy_(torch.eye(3, classifier.in_features) * torch.tensor([[1.0], [2.0], [3.0]]))
+    weight = 4 * torch.eye(3, classifier.in_features)
+    start = Start(weight, torch.zeros(3), StartFacts(init="mean", views=1)).compared_with(task)
+    assert start.facts.relative_length == pytest.approx(2.0)
+
+
+def test_a_run_with_long_weights_has_the_limit_and_keeps_it(
+    finetune: Any, source: Path, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted_at: Any
+) -> None:
+    """The first step moves the layers before the classifier by the limit times the learning rate, at most."""
+    monkeypatch.setattr(head_start, "LONG", 0.0)
+    monkeypatch.setattr(head_start, "LONG_CLIP", 1e-3)
+    options = ["--model", source, "--data", animals, "--batch-size", 24, "--warmup-epochs", 0, "--lr", 0.1]
+    options += ["--method", "balanced_softmax", "--weight-decay", 0, "--epochs", 2]
+    with interrupted_at(1):
+        finetune(*options, "--output-dir", tmp_path / "run", "--checkpoint-steps", 1)
+    start = timm.create_model(f"local-dir:{source}", pretrained=True).state_dict()
+    outcome = finetune(*options, "--output-dir", tmp_path / "run", "--resume", "auto")
+    assert outcome.status == 0 and outcome.run.trainer.step.clip_grad == 1e-3, outcome.err
+    end = outcome.run.timm_model.state_dict()
+    names = [key for key, _ in outcome.run.timm_model.named_parameters() if end[key].shape == start[key].shape]
+    moved = sum(float((end[key] - start[key]).square().sum()) for key in names) ** 0.5
+    assert 0 < moved <= 2 * 0.1 * 1e-3 * 1.9 * 1.01  # two steps with momentum 0.9
+    facts = RunResults.load(tmp_path / "run" / "results.json").finetune
+    assert facts is not None and facts.start is not None and facts.start.relative_length is not None
 
 
 def test_logits_of_a_start_differ_by_the_prior_alone() -> None:

@@ -28,7 +28,7 @@ def test_a_batch_of_one_is_too_small_for_batch_norm() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "pretrained", "own_size", "size", "mean", "crop_pct"),
+    ("options", "pretrained", "use_model_size", "size", "mean", "crop_pct"),
     [
         ({}, False, False, 32, 0.3, 1.0),  # from scratch: the data set's
         ({}, True, False, 32, 0.5, 1.0),  # trained weights expect the statistics that they were trained with
@@ -37,10 +37,10 @@ def test_a_batch_of_one_is_too_small_for_batch_norm() -> None:
     ],
 )
 def test_input_is_that_of_the_options_the_data_or_the_backbone(
-    options: dict[str, Any], pretrained: bool, own_size: bool, size: int, mean: float, crop_pct: float
+    options: dict[str, Any], pretrained: bool, use_model_size: bool, size: int, mean: float, crop_pct: float
 ) -> None:
     data = data_set(None)
-    spec = input_spec(ImageOptions(**options), data, "test_vit", pretrained=pretrained, own_size=own_size)
+    spec = input_spec(ImageOptions(**options), data, "test_vit", pretrained=pretrained, use_model_size=use_model_size)
     assert (spec.size, spec.mean, spec.crop_pct) == (size, (mean,) * 3, crop_pct)
     assert spec.data_config["input_size"] == (3, size, size)
     assert spec.augment == options.get("augment", "crop_flip")
@@ -60,5 +60,5 @@ def test_input_is_that_of_the_options_the_data_or_the_backbone(
 def test_interpolation_is_that_of_trained_weights_the_data_or_the_backbone(
     backbone: str, asked: str | None, pretrained: bool, interpolation: str
 ) -> None:
-    spec = input_spec(ImageOptions(), data_set(asked), backbone, pretrained=pretrained, own_size=False)
+    spec = input_spec(ImageOptions(), data_set(asked), backbone, pretrained=pretrained, use_model_size=False)
     assert spec.interpolation == spec.data_config["interpolation"] == interpolation

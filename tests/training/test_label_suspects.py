@@ -15,6 +15,7 @@ from PIL import Image
 import glmc_zoo
 from glmc_zoo.hub import ExportInfo, export_model
 from glmc_zoo.results import RunResults
+from glmc_zoo.scoring.page.suspects import SuspectFile
 from glmc_zoo.training import head_run
 from glmc_zoo.training.head_search import search_head
 from glmc_zoo.training.label_suspects import find_suspects, held_out_probabilities, suspects_note
@@ -108,6 +109,11 @@ def test_a_run_lists_them(options: dict[str, Any], tmp_path: Path, capsys: pytes
     assert float(first["self_confidence"]) < float(first["suggested_probability"])
     confidences = [float(row["self_confidence"]) for row in rows]
     assert confidences == sorted(confidences) and len(rows) < 8
+    page = SuspectFile.load(tmp_path / "run" / "label_suspects.json", 3)
+    assert page.total == len(rows) == len(page.images) and page.held_out == 36
+    shown = next(one for one in page.images if one.name == "train/=ant/000.png")
+    assert (shown.given, shown.suggested, shown.position) == (0, 2, 0) and shown.source
+    assert "Labels to check" in (tmp_path / "run" / "report.html").read_text()
     (note,) = suspects_note(len(rows), 36)
     assert note in results.data.notes and f"note: {note}\n" in capsys.readouterr().out
     assert note in RunResults.load(tmp_path / "run" / "model" / "results.json").data.notes and not results.warnings
@@ -117,7 +123,7 @@ def test_a_run_lists_them(options: dict[str, Any], tmp_path: Path, capsys: pytes
 def test_a_list_that_cannot_be_written_is_a_warning(
     options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*given: Any) -> None:
+    def fail(*given: Any, **named: Any) -> None:
         raise OSError("the disk is full")
 
     monkeypatch.setattr(head_run, "write_suspects", fail)

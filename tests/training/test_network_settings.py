@@ -127,15 +127,18 @@ def test_few_images_make_a_smaller_batch(
         finetune(*options)
     outcome = finetune(*options, "--resume", "auto")
     assert outcome.status == 0, outcome.err
-    assert "note: A batch has 9 images and not 32, as there are few training images." in outcome.out
+    assert "note: There are few training images, so a batch has 9 images instead of 32." in outcome.out
     results = RunResults.load(tmp_path / "run" / "results.json")
     assert results.config["batch_size"] == 9 and results.schedule is not None
     assert results.schedule.images_per_step == 9
-    assert any("A batch has 9 images" in note for note in results.data.notes)
-    assert "note: There are 9 training images of 3 classes. With so few the classifier alone was better" in outcome.out
-    assert ": --tune head, which takes seconds." in outcome.out
+    assert any("a batch has 9 images" in note for note in results.data.notes)
+    assert (
+        "note: There are 9 training images of 3 classes. With so few, training only the classifier was better"
+        in outcome.out
+    )
+    assert ": give --tune head." in outcome.out
     sentence = finetune(*options[:4], "--batch-size", 10, "--output-dir", tmp_path / "asked").sentence
-    assert "--batch-size 10 is larger than the training set of 9 images; give at most 9" in sentence
+    assert "--batch-size 10 is larger than the training split of 9 images: give at most 9" in sentence
 
 
 @pytest.mark.usefixtures("own_cache")

@@ -67,7 +67,7 @@ def test_without_any_image_to_score(train: Train, lab: Any, tmp_path: Path) -> N
     images = lab.images(tmp_path / "data", {"ant": 9, "bee": 1}, test=0)
     outcome = train("--data", images / "train", *SMALL, "--no-test", "--output-dir", tmp_path / "run")
     assert outcome.status == 0, outcome.err
-    assert "no images were left to score it on" in outcome.out
+    assert "no images were left for a test" in outcome.out
     results = RunResults.load(tmp_path / "run" / "results.json")
     assert results.class_counts == [9, 1] and results.test is results.validation is None and results.intervals == {}
     assert not [row for row in lab.rows(tmp_path / "run") if row.get("test") or row.get("validation")]

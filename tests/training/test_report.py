@@ -163,7 +163,10 @@ def test_a_decoration_that_fails_is_a_warning_and_report_mends_it(
     [
         (None, "The plot training.png was not made: metrics.jsonl is missing or empty."),
         (b"\xff\n", "Line 1 of metrics.jsonl cannot be read ('utf-8' codec can't decode byte 0xff"),
-        (b'{"epoch": 0, "loss": 1.0}\n[1]\n', "Line 2 of metrics.jsonl cannot be read (it is not an object), so that"),
+        (
+            b'{"epoch": 0, "loss": 1.0}\n[1]\n',
+            "Line 2 of metrics.jsonl cannot be read (it is not a JSON object), so its",
+        ),
         (b'{"epoch": 0, "loss": "x"}\n', "The plot training.png was not made ("),
         (b"[" * 100_000, "Line 1 of metrics.jsonl cannot be read ("),
     ],
@@ -209,7 +212,7 @@ def test_a_page_that_fails_is_a_warning_and_report_mends_it(
 
 def test_no_page_where_none_is_wanted(run: Any, lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.leave_plots_empty(monkeypatch)
-    results = write_outputs(*run, options(report=False), broken)
+    results = write_outputs(*run, options(report=False))
     assert results.warnings == [] and not (run[0].path / "report.html").exists()
 
 
@@ -246,8 +249,8 @@ def test_what_report_refuses(run: Any, tmp_path: Path) -> None:
     (tmp_path / "bad/results.json").write_text("{")
     for name, sentence in (
         ("run/model", "is an exported model: give the folder of its run"),
-        ("none", "is not a folder: give that of a finished run"),
-        ("empty", "has no results.json: give that of a run or evaluation that is finished"),
+        ("none", "is not a folder: give the folder of a finished run"),
+        ("empty", "has no results.json: give the folder of a finished run or evaluation"),
         ("bad", "cannot be read: Expecting property name"),
     ):
         with pytest.raises(UserError, match=sentence):

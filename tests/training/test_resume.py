@@ -109,7 +109,7 @@ def test_going_back_to_a_chosen_checkpoint_and_a_finished_run(
     # A finished run goes straight to its end, also when its exported model is gone.
     shutil.rmtree(tmp_path / "run" / "model")
     outcome = train(*lab.tiny, *STATEFUL, "--output-dir", tmp_path / "run", "--resume", "auto")
-    assert ": complete." in outcome.out and "images/s" not in outcome.out
+    assert ": all epochs are done." in outcome.out and "images/s" not in outcome.out
     assert_same_end(lab, whole, tmp_path / "run")
     outcome = train(*lab.tiny, *STATEFUL, "--resume", oldest)
     assert outcome.status == 0 and f"Resumed from {oldest}" in outcome.out, outcome.err

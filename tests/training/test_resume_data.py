@@ -177,7 +177,7 @@ def test_fewer_images_than_a_step_takes(interrupted: Callable[..., Any], data: P
         for path in sorted((data / "train" / name).iterdir())[1:]:
             path.unlink()
     sentence = interrupted("--accept-new-data").sentence
-    assert "has 3 images by now, and a step of the run takes 4: restore the data, or give another" in sentence
+    assert "now has 3 images, and a step of the run takes 4: restore the data, or give another" in sentence
 
 
 def test_what_the_images_decided_at_the_beginning_stays(

@@ -188,13 +188,15 @@ def test_one_sentence_where_it_cannot_be(lab: Any, finetune: Any, source: Path, 
     sentence = finetune(*options, "--data", single, "--batch-size", 2).sentence
     assert "--search-minutes needs training images that can be held out" in sentence
     sentence = finetune(*options, "--data", few, "--batch-size", 12).sentence
-    assert "--search-minutes 1 leaves" in sentence and "a smaller --batch-size" in sentence
+    assert (
+        "--search-minutes 1 holds training images out and leaves" in sentence and "a smaller --batch-size" in sentence
+    )
     assert not (tmp_path / "run").exists()
 
 
 def test_a_dry_run_names_the_search(source: Path, animals: Path, tmp_path: Path, capsys: Any) -> None:
     estimate = glmc_zoo.finetune(model=source, data=animals, output_dir=tmp_path / "run", dry_run=True, **OPTIONS)
-    assert "will be searched for 1 minutes first; the estimate is for 40 epochs" in capsys.readouterr().out
+    assert "searches learning rate and epochs for 1 min; the estimate is for the 40 epochs" in capsys.readouterr().out
     assert "lr" not in estimate.options and not (tmp_path / "run").exists()
 
 

@@ -188,7 +188,7 @@ def test_train_second_stage_evaluate(stage: Stage, recipe: Stage, lab: Any, firs
     # The opening lines.
     out = outcome.out
     assert "from its first stage: --data digits_lt --imbalance-factor 2.0 --max-count 10 --data-seed 3" in out
-    assert "its classifier alone, 650 of" in out and "This is not what the first stage" not in out
+    assert "its classifier alone, 650 of" in out and "The first stage was trained with other options" not in out
     # Another recipe gives the exported model the same scores.
     outcome = recipe("evaluate", "--model", folder, "--data", "digits_lt", "--output-dir", tmp_path / "scores")
     assert outcome.status == 0, outcome.err
@@ -203,7 +203,7 @@ def test_a_chosen_epoch_and_sam(stage: Stage, lab: Any, first: Path, tmp_path: P
     assert outcome.status == 0, outcome.err
     assert changed(tmp_path / "run" / "model", first) == {"fc.weight", "fc.bias"}
     assert longest_row(tmp_path / "run" / "model") <= radius(first) * (1 + 1e-6)
-    assert "note: This is not what the first stage was trained with (val fraction 0.0 -> 0.2)" in outcome.out
+    assert "note: The first stage was trained with other options (val fraction 0.0 -> 0.2)" in outcome.out
 
 
 @pytest.mark.processes

@@ -55,7 +55,7 @@ def test_a_state_without_tensors_is_one_file(tmp_path: Path) -> None:
 
 
 def test_what_json_cannot_hold_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot hold a complex, which the state of the optimizer has at 'a\.1'"):
+    with pytest.raises(UserError, match=r"cannot hold the complex at 'a\.1' in the state of the optimizer"):
         write_state(tmp_path, "optimizer", {"a": [1, 2j]})
 
 

@@ -131,7 +131,9 @@ def test_a_signal_after_the_training_stops_at_once(
         outcome = train(*options)
     assert outcome.status == 143 and "Stopped by SIGTERM, the training is complete; to go on: python" in outcome.err
     outcome = train(*options, "--resume", "auto")
-    assert outcome.status == 0 and ": complete." in outcome.out and (tmp_path / "run" / "results.json").exists()
+    assert (
+        outcome.status == 0 and ": all epochs are done." in outcome.out and (tmp_path / "run" / "results.json").exists()
+    )
 
 
 @pytest.mark.parametrize("name", ["glmc_zoo.training.assemble.place_images", "glmc_zoo.training.run.opening_lines"])

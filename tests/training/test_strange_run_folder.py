@@ -139,7 +139,9 @@ def test_something_else_in_place_of_a_file(run: Path, precious: Path, name: str,
         os.mkfifo(path)
     else:
         path.symlink_to(precious if kind == "link" else run / "nowhere")
-    expected = "is a link, and a run does not write through it" if "link" in kind else "is not a regular file: move it"
+    expected = (
+        "is a link, and a run does not write through links" if "link" in kind else "is not a regular file: move it"
+    )
     with pytest.raises(UserError, match=f"{name} {expected}"):
         lock_run(run)
     assert [one.name for one in run.iterdir()] == [name]

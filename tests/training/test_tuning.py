@@ -38,7 +38,10 @@ def test_the_last_blocks_and_what_follows_them() -> None:
     train_last_blocks(model, 1)
     names = {name.split(".")[0] + "." + name.split(".")[1] for name in trained(model)}
     assert names == {"blocks.5", "norm.weight", "norm.bias", "head.weight", "head.bias"}
-    with pytest.raises(UserError, match=r"last_blocks=9 is not less than all the 7 layers .*: give at most 6"):
+    with pytest.raises(
+        UserError,
+        match=r"last_blocks=9 is too large for this backbone, which has 7 layers below its classifier: give at most 6",
+    ):
         train_last_blocks(model, 9)
 
 

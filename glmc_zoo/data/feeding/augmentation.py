@@ -20,7 +20,7 @@ _FLIP_SHARE = 0.5
 _TRIES = 10
 _ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
 _NUMBERS = 2 * _TRIES + 2 + 1 + 3 + 4
-_CPU_IMAGES = 4  # processed at a time on a CPU: they stay in its cache
+_CPU_IMAGES = 4  # images per step on a CPU, so that they stay in its cache
 
 
 class AugmentationParams(NamedTuple):
@@ -40,13 +40,14 @@ class AugmentationParams(NamedTuple):
 
 
 class BatchParams(NamedTuple):
-    """The augmentation of one view of a batch, in a form that is applied without looking at values.
+    """The augmentation of one view of a batch, as tensors.
 
-    Which images are blurred and mirrored is stored as positions: their number is known without asking the device.
+    The blurred and the mirrored images are stored as positions, so their number is known without waiting for the
+    device.
     """
 
     colour: Tensor
-    """The three jitter operations in turn, each a matrix on a pixel's colours, float32 of shape (B, 3, 3, 3)."""
+    """The three jitter operations in order, each a matrix on the colours of a pixel, float32 of shape (B, 3, 3, 3)."""
     contrast: Tensor
     """Weight of the image's mean colour, which each operation adds to every pixel; float32 (B, 3, 3)."""
     grey: Tensor
@@ -66,7 +67,7 @@ def sample_params(sample_seed: int, views: int, height: int, width: int) -> list
     1.4 in random order, grey with probability .2, blur with probability .5 and sigma .1 to 2, mirroring with
     probability .5: the augmentation of GLMC for large images.
 
-    A view depends on ``sample_seed`` and its own number alone; no other generator is used.
+    A view depends only on ``sample_seed`` and its own number; torch's global generator is not used.
     """
     generator = torch.Generator().manual_seed(sample_seed)
     rows = torch.rand(views, _NUMBERS, generator=generator, dtype=torch.float64).tolist()
@@ -97,8 +98,8 @@ def crop_box(
 ) -> tuple[int, int, int, int]:
     """Top, left, height and width of the first of ``tries`` that fits, as in torchvision's ``RandomResizedCrop``.
 
-    A try is a share of the area and an aspect, width over height. ``down`` and ``along``, from 0 to below 1, place the
-    crop. Where no try fits, it is the largest one in the centre with an aspect from 3/4 to 4/3.
+    A try is a share of the area and an aspect (width over height). ``down`` and ``along``, from 0 to below 1, decide
+    the position of the crop. If no try fits, the crop is the largest one in the centre with an aspect of 3/4 to 4/3.
     """
     for share, aspect in tries:
         area = share * height * width
@@ -116,8 +117,8 @@ def crop_box(
 def blur_radius(size: int) -> int:
     """Taps on each side of the blur's centre, for images of ``size`` pixels.
 
-    The paper gives sigma alone. The kernel is odd and about a tenth of the side (23 at 224), without the taps that lie
-    more than 4.5 of the largest sigma away: they change an image with values from 0 to 1 by less than 1e-5.
+    The paper gives sigma alone. The kernel is odd and about a tenth of the side (23 at 224). Taps farther than
+    4.5 times the largest sigma are left out: they change an image with values from 0 to 1 by less than 1e-5.
     """
     kernel = max(3, size // 10 // 2 * 2 + 1)
     return min(kernel // 2, math.ceil(4.5 * _SIGMA[1]))
@@ -151,7 +152,7 @@ def augment_images(images: Tensor, params: BatchParams, mean: Tensor, std: Tenso
 
     Equals torchvision's ``ColorJitter(.4, .4, .4)``, ``RandomGrayscale``, ``GaussianBlur`` and
     ``RandomHorizontalFlip`` on float images from 0 to 1, one image at a time; values are clamped to 0 to 1 after each
-    operation of the jitter. Nothing waits for the device.
+    operation of the jitter. The CPU does not wait for the device.
 
     ``images``, uint8 of shape (B, 3, H, W) in any layout, are not changed; H and W are larger than the blur's radius.
     ``mean`` and ``std`` of each channel, in fractions of 1, have the shape (1, 3, 1, 1). All lie on one device. Returns
@@ -159,7 +160,7 @@ def augment_images(images: Tensor, params: BatchParams, mean: Tensor, std: Tenso
     """
     at_once = _CPU_IMAGES if images.device.type == "cpu" else max(len(images), 1)
     out = _recolour(images, params, mean, std, at_once)
-    # After the normalisation, which makes no difference: the weights of the blur sum to 1.
+    # Blurring after the normalisation gives the same result, because the weights of the blur sum to 1.
     for start in range(0, len(params.blurred), at_once):
         positions, taps = (values[start : start + at_once] for values in (params.blurred, params.taps))
         out.index_copy_(0, positions, blur_images(out.index_select(0, positions), taps, "reflect"))
@@ -191,7 +192,7 @@ def blur_images(images: Tensor, taps: Tensor, padding: str) -> Tensor:
     """
     count, channels = images.shape[:2]
     radius = taps.shape[1] // 2
-    # Every plane is a channel with a filter of its own, so that one convolution does them all.
+    # Each plane becomes a channel with its own filter, so one grouped convolution blurs all planes.
     planes = functional.pad(images, [radius] * 4, mode=padding).flatten(0, 1)[None]
     weights = taps[:, None].expand(-1, channels, -1).flatten(0, 1)
     planes = functional.conv2d(planes, weights[:, None, None, :], groups=count * channels)

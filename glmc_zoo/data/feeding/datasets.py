@@ -1,4 +1,4 @@
-"""Torch datasets that make whole batches: augmented pairs to train on, and images in order to evaluate on."""
+"""Torch datasets that make whole batches: augmented pairs for training, and images in order for evaluation."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ class TrainDataset(Dataset[PairedBatch | SingleBatch]):
     views: int = 2
     """Independent augmentations of each image, all from one decode."""
     resident: ResidentImages | None = None
-    """The same images on the device, to make the batches there; the values are the same."""
+    """The same images on the device; if given, batches are made there, with the same values."""
 
     def __len__(self) -> int:
         return len(self.split)
 
     def sample(self) -> Views:
-        """What one image adds to a batch, without a partner; its content means nothing."""
+        """The tensors that one image without a partner adds to a batch; only their size matters."""
         return self.transform(_blank(self.split), [0], self.views)
 
     def __getitems__(self, indices: Sequence[PairIndex]) -> PairedBatch | SingleBatch:

@@ -16,7 +16,7 @@ _TRIES = 10
 
 
 class Box(NamedTuple):
-    """A rectangle in pixels: its first row and column, and the first ones behind it; empty for nothing."""
+    """A rectangle in pixels; ``bottom`` and ``right`` are exclusive. The default is empty."""
 
     top: int = 0
     left: int = 0
@@ -26,7 +26,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class RandomErasing:
-    """One rectangle with this probability, with timm's defaults: share of the area .02 to 1/3, aspect .3 to 1/.3.
+    """Erase one rectangle with this probability; timm's defaults: share of the area .02 to 1/3, aspect .3 to 1/.3.
 
     Zhong et al., "Random Erasing Data Augmentation", 2017; timm's mode ``const``.
     """
@@ -34,7 +34,7 @@ class RandomErasing:
     probability: float
 
     def box(self, numbers: random.Random, size: int) -> Box:
-        """Choose the rectangle, in the order in which timm draws."""
+        """Choose the rectangle for an image of ``size`` pixels, with random numbers in the order of timm."""
         defaults = TimmRandomErasing(device="cpu")
         if numbers.random() > self.probability:
             return Box()
@@ -50,7 +50,7 @@ class RandomErasing:
 
 @dataclass(frozen=True)
 class Cutout:
-    """A square of ``side`` pixels whose centre is any pixel; what lies outside the image is cut off.
+    """Erase a square of ``side`` pixels around a random pixel; parts outside the image are cut off.
 
     DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017.
     """
@@ -58,7 +58,7 @@ class Cutout:
     side: int
 
     def box(self, numbers: random.Random, size: int) -> Box:
-        """Choose the square."""
+        """Choose the square for an image of ``size`` pixels."""
         top, left = (numbers.randrange(size) - self.side // 2 for _ in range(2))
         bottom, right = (min(start + self.side, size) for start in (top, left))
         return Box(max(top, 0), max(left, 0), bottom, right)
@@ -71,7 +71,7 @@ def make_eraser(random_erasing: float | None, cutout: int | None) -> Eraser | No
     """What erases part of each image; ``None`` and 0 are off.
 
     Raises:
-        UserError: Both are given, or one is not possible.
+        UserError: Both are given, or a value is out of range.
     """
     if random_erasing and cutout:
         raise UserError(
@@ -95,7 +95,7 @@ def sample_boxes(eraser: Eraser, sample_seeds: Sequence[int], view: int, size: i
     """
     numbers, boxes = random.Random(), []
     for sample_seed in sample_seeds:
-        # Other numbers than those of the policy, whose seeds have a 0 here.
+        # The 1 keeps these seeds apart from those of the policy, which have a 0 in its place.
         numbers.seed(sample_seed << 16 | 1 << 8 | view)
         boxes.append(eraser.box(numbers, size))
     return torch.tensor(boxes, dtype=torch.int64)

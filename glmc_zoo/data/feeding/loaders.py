@@ -1,4 +1,4 @@
-"""Loaders: batches to train and to evaluate on whose content does not depend on workers."""
+"""Loaders for training and evaluation; the content of a batch does not depend on the number of workers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ from glmc_zoo.data.streaming import StreamSplit
 from glmc_zoo.errors import UserError
 
 LONGEST_WAIT = 600
-"""Seconds that a batch of a worker is waited for: far longer than any takes that comes at all."""
+"""Seconds to wait for a batch of a worker, far longer than a batch takes."""
 
 
 def train_loader(
@@ -36,8 +36,8 @@ def train_loader(
 ) -> DataLoader[Any]:
     """Batches of one epoch of training; call ``loader.sampler.set_epoch(epoch)`` before each.
 
-    A batch depends on seed, epoch and its index alone: not on the workers, nor on torch's global generators, which are
-    left as they are.
+    A batch depends only on seed, epoch and its index. It does not depend on the workers or on torch's global
+    generators, whose state is not changed.
 
     Args:
         transform: See `train_transform`.
@@ -46,8 +46,12 @@ def train_loader(
         seed: Seed of order, partners and augmentation.
         workers: Processes that load images; 0 loads in this process.
         drop_last: Leave out a last batch that is not full.
-        resident_on: Keep the images on this device and make the batches there, without workers, where
-            `resident_bytes` says that it is possible (else `UserError`); the values are the same.
+        resident_on: Keep the images on this device and make the batches there, without workers; the values are the
+            same. Possible if `resident_bytes` is not ``None``.
+
+    Raises:
+        UserError: ``split`` is a stream, ``batch_size`` is below 1 or exceeds the images, a batch does not fit into
+            shared memory, or ``resident_on`` is not possible.
     """
     if isinstance(split, StreamSplit):
         raise UserError("A stream cannot be trained on, as training needs all images at hand: use load_data.")
@@ -73,8 +77,8 @@ def eval_loader(
 ) -> DataLoader[Any]:
     """Batches ``(images, targets, positions)`` of this process's share: every image in exactly one process.
 
-    Processes and workers share a stream by whole files where there are enough of them. At most one worker per process
-    is started that would read what others read as well; 0 workers load in this process.
+    Processes and workers share a stream by whole files if there are enough files. Otherwise each process starts at most
+    one worker, as more would read the same files again. With 0 workers, this process loads the images.
 
     ``transform`` turns images (PIL RGB images, or decoded uint8 (B, 3, H, W)) into uint8 (B, 3, S, S).
     """
@@ -95,8 +99,8 @@ def batch_loader(
 ) -> DataLoader[Any]:
     """Batches that ``dataset`` makes whole, as they are; see `train_loader` for the arguments.
 
-    Batches that do not fit into shared memory are a `UserError`, before a worker starts where it can be known. A worker
-    that gives no batch for `LONGEST_WAIT` seconds is torch's ``RuntimeError``, which `local_batches` explains.
+    Batches that do not fit into shared memory raise `UserError`, if possible before a worker starts. If a worker gives
+    no batch for `LONGEST_WAIT` seconds, torch raises ``RuntimeError``.
     """
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size!r} is not possible: give 1 or more.")
@@ -112,7 +116,7 @@ def batch_loader(
         worker_init_fn=leave_stops_to_parent,
         multiprocessing_context=loader_context() if workers else None,
         drop_last=drop_last,
-        # Every iteration takes a seed for the workers. From the global generator it would make a resumed run differ.
+        # Each iteration takes a seed for the workers. Taken from the global generator, it would change resumed runs.
         generator=torch.Generator().manual_seed(0),
         persistent_workers=workers > 0,
         pin_memory=pin_memory and torch.cuda.is_available(),
@@ -121,10 +125,10 @@ def batch_loader(
 
 
 def _shared(batch: Any) -> Any:
-    """The batch as it is; in a worker, its tensors are moved to shared memory here.
+    """Return the batch; in a worker, move its tensors to shared memory first.
 
-    torch would do it in a thread of the worker, where a full ``/dev/shm`` loses the batch: the main process would wait
-    for it until the time-out.
+    torch would move them in a thread of the worker. If ``/dev/shm`` is full, that thread loses the batch, and the main
+    process waits until the time-out.
     """
     if get_worker_info() is not None:
         try:

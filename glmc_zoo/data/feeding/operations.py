@@ -1,7 +1,7 @@
 """The operations of timm's augmentation policies, on batches of uint8 images; each image has its own arguments.
 
-timm applies them to one PIL image at a time. Here a batch is one call, on any device, and nothing waits for the device.
-Values are Pillow's, up to what `OPERATIONS` states.
+timm applies them to one PIL image at a time. Here one call handles a batch on any device, and the CPU does not wait.
+The values are those of Pillow, except for the differences that `OPERATIONS` states.
 """
 
 import math
@@ -31,9 +31,9 @@ class Step(NamedTuple):
 
 
 def make_step(function: str, value: float, size: int) -> Step:
-    """The operation that a function of ``timm.data.auto_augment`` is, with its argument, on images of ``size`` pixels.
+    """The step for a function of ``timm.data.auto_augment`` and its argument, on images of ``size`` pixels.
 
-    Those that move pixels become a matrix, so that a batch of them is one operation.
+    Functions that move pixels become a matrix, so that different ones can be applied to a batch at once.
     """
     if function in _MATRICES:
         return Step("affine", _MATRICES[function](value, size))
@@ -78,7 +78,7 @@ def _rotation(degrees: float, size: int) -> tuple[float, ...]:
     return cos, sin, centre - (cos + sin) * centre, -sin, cos, centre - (cos - sin) * centre
 
 
-# From a pixel of the result to the one that it comes from: x and y are the rows of (x, y, 1) times these.
+# Two rows (a, b, c) and (d, e, f): pixel (x, y) of the result comes from (a x + b y + c, d x + e y + f).
 _MATRICES: dict[str, Callable[[float, int], tuple[float, ...]]] = {
     "shear_x": lambda factor, size: (1, factor, 0, 0, 1, 0),
     "shear_y": lambda factor, size: (1, 0, 0, factor, 1, 0),
@@ -94,13 +94,13 @@ def _affine(images: Tensor, matrices: Tensor, fill: Tensor, interpolation: str) 
     height, width = images.shape[-2:]
     x = torch.arange(width, device=images.device) + 0.5
     y = torch.arange(height, device=images.device)[:, None] + 0.5
-    # Multiplied out: a matrix product of some GPUs is too coarse for coordinates.
+    # Written out, because matrix products of some GPUs are too imprecise for coordinates.
     a, b, c, d, e, f = matrices[:, :, None, None].unbind(1)
     across, down = a * x + b * y + c, d * x + e * y + f
     inside = (across >= 0) & (across < width) & (down >= 0) & (down < height)
     grid = torch.stack((across * (2 / width) - 1, down * (2 / height) - 1), dim=-1)
     moved = functional.grid_sample(images.float(), grid, mode=interpolation, padding_mode="border", align_corners=False)
-    # Pillow cuts the fraction off; what is a whole number up to rounding stays one.
+    # Pillow cuts the fraction off. The small addition keeps 9.9999 at 10.
     moved = moved.add_(1e-3).clamp_(0, 255)
     return torch.where(inside[:, None], moved, fill).to(torch.uint8)
 
@@ -143,7 +143,7 @@ def _brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def _sharpness(images: Tensor, factor: Tensor) -> Tensor:
-    """Away from, or towards, the image smoothed by 3 x 3 pixels; those at the border stay as they are."""
+    """Blend with the image smoothed over 3 x 3 pixels; pixels at the border do not change."""
     values = images.int()
     sums = values[..., :-2, :] + values[..., 1:-1, :] + values[..., 2:, :]
     sums = sums[..., :-2] + sums[..., 1:-1] + sums[..., 2:] + 4 * values[..., 1:-1, 1:-1]
@@ -152,7 +152,7 @@ def _sharpness(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def _gaussian_blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Pillow's: three box filters whose variances sum to that of the Gaussian; edges go on as they are."""
+    """Pillow's blur: three box filters whose variances sum to that of the Gaussian, with replicated edges."""
     variance = (sigma.view(-1, 1) ** 2) / 3
     whole = ((12 * variance + 1).sqrt() - 1).div(2).floor()
     part = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance) / (6 * (variance - (whole + 1) ** 2))
@@ -180,6 +180,7 @@ OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 """Operations that change values, by the name of timm's function, from images (B, 3, H, W) and arguments (B, 1, 1, 1).
 
-All but two are Pillow's bit for bit: ``auto_contrast`` and ``gaussian_blur`` round otherwise, by up to 3 of 255. Images
-moved by ``affine`` are Pillow's up to rounding with ``bilinear``; torch's ``bicubic`` is a little softer than Pillow's.
+All but two are Pillow's bit for bit: ``auto_contrast`` and ``gaussian_blur`` round differently, by up to 3 of 255.
+Images moved by ``affine`` are Pillow's up to rounding with ``bilinear``; torch's ``bicubic`` is a little softer
+than Pillow's.
 """

@@ -1,7 +1,7 @@
 """timm's augmentation policies (AutoAugment, RandAugment, AugMix, 3-Augment) for batches on any device.
 
-timm reads the configuration and decides which operations an image gets and how strong they are. That happens on the CPU
-by the image's sample seed. The operations travel with the batch, and `apply_policy` applies them on its device.
+timm reads the configuration and chooses the operations of an image and their strength. This happens on the CPU and
+depends on the sample seed of the image. `apply_policy` then applies the operations to a batch on its device.
 """
 
 import random
@@ -23,12 +23,15 @@ _EXAMPLES = "'original', '3a', 'rand-m9-mstd0.5-inc1' or 'augmix-m3-w3'"
 
 
 class PolicyParams(NamedTuple):
-    """The operations of one view of a batch of B images, in a form that is applied without looking at values."""
+    """The operations of one view of a batch of B images, as tensors.
+
+    `apply_policy` never has to read a value back from the device.
+    """
 
     groups: tuple[tuple[str, int, int], ...]
-    """Operations in turn: name, and first and last position (exclusive) in the two tensors below."""
+    """Operations in order: name, and first and last position (exclusive) in the two tensors below."""
     positions: Tensor
-    """Image of each operation, int64. With AugMix chain c of image i is number c * B + i."""
+    """Image that each operation changes, int64 of shape (N,). With AugMix, chain c of image i has number c * B + i."""
     arguments: Tensor
     """Arguments of each operation, float32 of shape (N, 6), see `Step`."""
     interpolation: str
@@ -38,8 +41,8 @@ class PolicyParams(NamedTuple):
     """Share of the mixed chains in the result, float32 (B,); ``None`` where chains are blended one after the other."""
 
 
-class _Draw(NamedTuple):
-    """What is chosen for one image: chains of operations, one unless it is AugMix."""
+class _ImageParams(NamedTuple):
+    """The parameters of one image: chains of operations, several with AugMix, else one."""
 
     chains: list[list[Step]]
     shares: list[float] | None = None
@@ -55,39 +58,39 @@ class Policy:
     size: int
     interpolation: str
     transform: Any
-    """timm's own object, whose operations record what they are asked to do."""
+    """timm's own object. Its operations are replaced by functions that record their arguments."""
 
     @property
     def keeps_jitter(self) -> bool:
-        """Whether the colour jitter stays, as in timm's training transform: with 3-Augment alone."""
+        """Whether the colour jitter is still applied: only with 3-Augment, as in timm's training transform."""
         return "3a" in self.name
 
     def sample_params(self, sample_seeds: Sequence[int], view: int) -> PolicyParams:
         """Choose the operations of one view of each image; they depend on its seed and the number of the view alone."""
-        draws = []
+        chosen = []
         with _own_random_state():
             for sample_seed in sample_seeds:
                 random.seed(sample_seed << 16 | view)
-                draws.append(self._draw())
-        return self._stack(draws)
+                chosen.append(self._choose())
+        return self._stack(chosen)
 
-    def _draw(self) -> _Draw:
+    def _choose(self) -> _ImageParams:
         transform = self.transform
         if isinstance(transform, timm_policies.AutoAugment):
             steps: list[tuple[str, float]] = []
             transform(steps)
-            return _Draw([self._steps(steps)])
+            return _ImageParams([self._steps(steps)])
         if isinstance(transform, timm_policies.RandAugment):
-            return _Draw([self._chain(_choices(transform.ops, transform.num_layers, transform.choice_weights))])
-        # Dirichlet's distribution, by its definition.
+            return _ImageParams([self._chain(_choices(transform.ops, transform.num_layers, transform.choice_weights))])
+        # Sample from a Dirichlet distribution: normalised gamma variables.
         parts = [random.gammavariate(transform.alpha, 1) for _ in range(transform.width)]
         shares = [part / sum(parts) for part in parts]
         amount = random.betavariate(transform.alpha, transform.alpha)
         depths = [transform.depth if transform.depth > 0 else random.randint(1, 3) for _ in shares]
         chains = [self._chain(_choices(transform.ops, depth, None)) for depth in depths]
         if not transform.blended:
-            return _Draw(chains, shares, amount)
-        return _Draw(chains, _blended(shares, amount))
+            return _ImageParams(chains, shares, amount)
+        return _ImageParams(chains, _blended(shares, amount))
 
     def _chain(self, operations: Sequence[Any]) -> list[Step]:
         steps: list[tuple[str, float]] = []
@@ -98,13 +101,13 @@ class Policy:
     def _steps(self, recorded: list[tuple[str, float]]) -> list[Step]:
         return [make_step(function, value, self.size) for function, value in recorded]
 
-    def _stack(self, draws: Sequence[_Draw]) -> PolicyParams:
-        """One tensor for all operations: in shared memory each tensor takes a file."""
+    def _stack(self, chosen: Sequence[_ImageParams]) -> PolicyParams:
+        """Put all operations into a few tensors, because each tensor in shared memory takes a file."""
         members: dict[tuple[int, str], list[tuple[int, tuple[float, ...]]]] = {}
-        for image, draw in enumerate(draws):
-            for chain, steps in enumerate(draw.chains):
+        for number, image in enumerate(chosen):
+            for chain, steps in enumerate(image.chains):
                 for turn, step in enumerate(steps):
-                    row = (chain * len(draws) + image, step.arguments)
+                    row = (chain * len(chosen) + number, step.arguments)
                     members.setdefault((turn, step.operation), []).append(row)
         groups: list[tuple[str, int, int]] = []
         rows: list[tuple[int, tuple[float, ...]]] = []
@@ -117,8 +120,8 @@ class Policy:
             positions=torch.tensor([position for position, _ in rows], dtype=torch.int64),
             arguments=torch.tensor([values for _, values in rows], dtype=torch.float32).view(-1, 6),
             interpolation=self.interpolation,
-            shares=None if draws[0].shares is None else torch.tensor([draw.shares for draw in draws]),
-            amount=None if draws[0].amount is None else torch.tensor([draw.amount for draw in draws]),
+            shares=None if chosen[0].shares is None else torch.tensor([image.shares for image in chosen]),
+            amount=None if chosen[0].amount is None else torch.tensor([image.amount for image in chosen]),
         )
 
 
@@ -131,7 +134,7 @@ def make_policy(auto_augment: str, size: int, interpolation: str) -> Policy:
         interpolation: Where pixels are moved: ``bicubic``, ``bilinear`` or ``nearest``.
 
     Raises:
-        UserError: timm does not know the string, or would pass over a part of it.
+        UserError: timm does not know the string, or would ignore a part of it.
     """
     hparams: dict[str, Any] = {"translate_const": int(size * 0.45)}
     create = timm_policies.auto_augment_transform
@@ -183,7 +186,7 @@ def _mixed(images: Tensor, chains: Sequence[Tensor], shares: Tensor, amount: Ten
 
 @contextmanager
 def _own_random_state() -> Iterator[None]:
-    """timm draws from Python's global generator: it is seeded for each image, and restored at the end."""
+    """Restore the state of Python's global generator, which timm uses and which is seeded for each image."""
     state = random.getstate()
     try:
         yield
@@ -192,27 +195,26 @@ def _own_random_state() -> Iterator[None]:
 
 
 def _record(function: str, steps: list[tuple[str, float]], *arguments: float, **_: Any) -> list[tuple[str, float]]:
-    """Stands for an operation of timm and notes what it is asked to do."""
+    """Replaces a function of timm and records its name and argument."""
     value = float(arguments[0]) if arguments else 0.0
-    if function == "gaussian_blur_rand":  # chooses its radius itself
+    if function == "gaussian_blur_rand":  # timm chooses the radius in this function
         function, value = "gaussian_blur", random.uniform(0.1, 2.0 * value)
     steps.append((function, value))
     return steps
 
 
 def _choices(operations: Sequence[Any], count: int, weights: Any) -> list[Any]:
-    """With equal weights with replacement, else without, as timm does."""
+    """Choose operations as timm does: with replacement if all have equal weight, else without."""
     if weights is None:
         return random.choices(operations, k=count)
-    # One after the other by weight, without the chosen ones: the same as the largest of these keys (Efraimidis and
-    # Spirakis, 2006).
+    # Weighted sampling without replacement takes the largest of these keys (Efraimidis and Spirakis, 2006).
     keys = [random.random() ** (1 / weight) for weight in weights]
     order = sorted(range(len(keys)), key=keys.__getitem__, reverse=True)
     return [operations[index] for index in order[:count]]
 
 
 def _blended(shares: Sequence[float], amount: float) -> list[float]:
-    """Weights that, chain after chain, give the same mixture as ``shares`` and ``amount`` at once."""
+    """Weights for blending one chain after the other, with the same result as ``shares`` and ``amount``."""
     weights, left = [], 1.0
     for share in reversed(shares):
         weights.append(share * amount / left)
@@ -227,10 +229,10 @@ def _operations(transform: Any) -> list[Any]:
 
 
 def _problem(auto_augment: str, transform: Any) -> str | None:
-    """What timm would pass over, or fail at only when it draws."""
+    """Problems of a configuration that timm would ignore, or notice only when an image is augmented."""
     for section in auto_augment.split("-")[1:]:
         if auto_augment.startswith("rand") and section.startswith("t"):
-            # timm takes the default for a set of operations that it does not know.
+            # timm uses its default for an unknown set of operations.
             if timm_policies.rand_augment_choices(section[1:]) is timm_policies.rand_augment_choices(""):
                 return f"it has no set of operations {section[1:]!r}"
         elif not re.search(r"\d", section):

@@ -1,4 +1,4 @@
-"""Small images that stay on the device: a batch of crops is one gather, and no worker is needed."""
+"""Small images that stay on the device. One gather makes a batch of crops, so no loader process is needed."""
 
 import torch
 from torch import Tensor
@@ -8,10 +8,10 @@ from glmc_zoo.data.reading.split import ImageSplit
 from glmc_zoo.errors import UserError
 
 RESIDENT_SHARE = 0.25
-"""Share of the free memory of the device that a training set may take to be kept there by default."""
+"""A training set is kept on the device by default if it takes at most this share of its free memory."""
 
 LARGEST_RESIDENT_SIDE = 64
-"""Pixels a side up to which images are kept on the device by default; larger ones are enlarged from smaller images."""
+"""Images are kept on the device by default up to this side in pixels."""
 
 _CHUNK = 1024
 
@@ -28,7 +28,7 @@ def resident_bytes(split: ImageSplit, transform: object) -> int | None:
 
 
 def free_memory(device: torch.device) -> int:
-    """Free bytes of ``device``; of a CPU those that the system can give without swapping."""
+    """Free bytes of ``device``; for a CPU, the memory that is available without swapping."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     import psutil
@@ -37,9 +37,12 @@ def free_memory(device: torch.device) -> int:
 
 
 class ResidentImages:
-    """A split's images on the device, padded with zeros, each beside its mirror image where mirroring is chosen.
+    """The images of a split on the device, padded with zeros, with their mirror images if the transform mirrors.
 
-    The images must be decoded; those of another size are brought to the size of the transform's crops.
+    The images must be decoded. Images of another size are resized to the size of the transform's crops.
+
+    Raises:
+        UserError: The images are not decoded, or the transform is not a `CropTrainTransform`.
     """
 
     def __init__(self, split: ImageSplit, transform: object, device: torch.device) -> None:
@@ -51,8 +54,8 @@ class ResidentImages:
         size, pad = transform.size, transform.padding
         shifts, side = 2 * pad + 1, size + 2 * pad
         kinds = 2 if transform.flip else 1
-        # Rows of pixels with their three colours together: a crop consists of whole runs of memory, and comes out in
-        # the layout that convolutions are fastest in.
+        # Channels come last, so a crop consists of contiguous rows, and the result has the layout channels_last, in
+        # which convolutions are fastest.
         padded = torch.zeros(kinds, len(split), side, side, 3, dtype=torch.uint8, device=device)
         for start in range(0, len(split), _CHUNK):
             images = torch.from_numpy(split.pixels[start : start + _CHUNK]).permute(0, 3, 1, 2)
@@ -67,9 +70,9 @@ class ResidentImages:
         )
 
     def augment(self, samples: list[tuple[list[int], list[int]]], views: int) -> list[tuple[Views, Tensor]]:
-        """Views and classes of each batch of images, given by positions and sample seeds; all from one gather.
+        """Views and classes of several batches, given by positions and sample seeds, from one gather.
 
-        The parameters are those of `CropTrainTransform` for one batch after the other.
+        The values are those of `CropTrainTransform` for each batch by itself.
         """
         params = [view for _, seeds in samples for view in self.transform.sample_params(seeds, views)]
         joined = CropParams(*(torch.cat(values) for values in zip(*params, strict=True)))
@@ -84,16 +87,17 @@ class ResidentImages:
         return batches
 
     def crop(self, positions: Tensor, params: CropParams) -> tuple[Tensor, Tensor]:
-        """Crop and mirror the images at ``positions`` of the split, in one gather; nothing waits for the device.
+        """Crop and mirror the images at ``positions`` of the split, in one gather; the CPU does not wait for
+        the device.
 
         Positions, int64 of shape (B,), and parameters lie on the CPU. Crops, uint8 of shape (B, 3, size, size) in the
         layout channels_last with the values of `CropTrainTransform.crop`, and classes (B,) lie on the device.
         """
-        # The right end of the image is the left end of its mirror image.
+        # The right edge of an image is the left edge of its mirror image.
         left = torch.where(params.flip, 2 * self.transform.padding - params.left, params.left)
         index = torch.stack((params.flip.long(), positions, params.top, left))
         if self.device.type == "cpu":
-            # The same gather; NumPy copies runs of memory, torch one value at a time.
+            # NumPy does the same gather faster: it copies whole rows, and torch single values.
             crops = torch.from_numpy(self._windows.numpy()[tuple(index.numpy())])
             return crops.permute(0, 3, 1, 2), self.labels[positions]
         if self.device.type == "cuda":

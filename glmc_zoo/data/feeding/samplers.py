@@ -1,4 +1,4 @@
-"""Which images make a batch: shuffled and re-balanced index pairs, and what a batch of them holds."""
+"""Which images make a batch: pairs of a shuffled image and a re-balanced partner, and the types of batches."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from glmc_zoo.data.feeding.view_params import ViewParams
 from glmc_zoo.errors import UserError
 
 SECOND_IMAGE = 0x2545F4914F6CDD1D
-"""Combined with a sample seed by exclusive or: the re-balanced image of a pair is augmented by other random numbers."""
+"""XORed with a sample seed, so that the partner of an image is augmented by other random numbers."""
 
 
 class PairIndex(NamedTuple):
@@ -50,13 +50,13 @@ class SingleBatch(NamedTuple):
 
 
 class EpochSampler(Sampler[PairIndex]):
-    """A permutation of the split, each image with a partner drawn with replacement; (seed, epoch) alone fix both.
+    """Shuffles the split, and samples a partner for each image with replacement.
 
-    The order depends on nothing that was drawn before, so that a run resumed in any epoch sees the same samples.
+    Both depend only on ``seed`` and the epoch, so a run that is resumed in any epoch sees the same samples.
 
     Args:
         num_samples: Images in the split.
-        second_weights: Weight of each image for the partners, shape (num_samples,); ``None`` draws no partners.
+        second_weights: Weight of each image for the partners, shape (num_samples,); ``None``: no partners.
         seed: Seed of the order, 0 or more; the same in every process.
     """
 

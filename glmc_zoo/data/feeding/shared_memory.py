@@ -1,4 +1,4 @@
-"""Shared memory: whether the batches that workers load ahead fit into it, before a worker starts."""
+"""Check before loader processes start that the batches they load ahead fit into shared memory."""
 
 import math
 import os
@@ -11,7 +11,7 @@ from torch import Tensor
 from glmc_zoo.disk import megabytes
 from glmc_zoo.errors import UserError
 
-FOLDER = "/dev/shm"  # where Linux keeps it; other systems set no limit of their own
+FOLDER = "/dev/shm"  # shared memory on Linux; other systems have no separate limit
 AHEAD = 2
 """Batches that each worker loads ahead: torch's default."""
 
@@ -28,22 +28,22 @@ def tensors_in(batch: Any) -> Iterator[Tensor]:
 def check_shared_memory(dataset: Any, sampler: Any, batch_size: int, workers: int) -> None:
     """Refuse workers whose batches do not fit into the shared memory that is free.
 
-    Each worker holds `AHEAD` batches, and one more is in use, as far as there are so many. Data sets say by their
-    method ``sample()`` what one sample of a batch looks like; without it nothing is checked.
+    Each worker holds up to `AHEAD` batches, and one more is in use. The method ``sample()`` of the data set gives one
+    sample of a batch, from which the size is computed; without this method nothing is checked.
 
     Raises:
-        UserError: A full shared memory would end the workers in the middle of a run.
+        UserError: The batches do not fit: the workers would crash in the middle of a run.
     """
     if workers < 1 or not os.path.isdir(FOLDER) or not hasattr(dataset, "sample"):
         return
-    one = sum(tensor.nbytes for tensor in tensors_in(dataset.sample()))
+    sample_bytes = sum(tensor.nbytes for tensor in tensors_in(dataset.sample()))
     if getattr(sampler, "second_weights", None) is not None:
-        one *= 2  # each image has a partner
+        sample_bytes *= 2  # each image has a partner
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     batches = AHEAD * workers + 1
     if sampler is not None:
         batches = min(batches, math.ceil(len(sampler) / batch_size))
-    needed = one * batch_size * batches * processes
+    needed = sample_bytes * batch_size * batches * processes
     free = shutil.disk_usage(FOLDER).free
     if needed > free:
         raise UserError(

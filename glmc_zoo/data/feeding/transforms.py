@@ -1,4 +1,4 @@
-"""Training transforms, from images to uint8 views; the rest is done on the device."""
+"""Training transforms: from images to uint8 views on the CPU; `Normalize` does the rest on the device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ Images = Tensor | Sequence[Image.Image]
 
 
 class Views(NamedTuple):
-    """Views of a batch of images, as far as they are made before the batch goes to the device."""
+    """Views of a batch of images before the batch goes to the device."""
 
     images: tuple[Tensor, ...]
     """Each view, uint8 of shape (B, 3, S, S)."""
@@ -41,8 +41,8 @@ class Views(NamedTuple):
 class Normalize(nn.Module):
     """uint8 (B, 3, H, W) to float32 ``(x / 255 - mean) / std``, on the device of the images.
 
-    ``mean`` and ``std`` are those of each channel, in fractions of 1. The rest of the augmentation is applied in the
-    same pass, to each image by its own parameters.
+    ``mean`` and ``std`` are those of each channel, in fractions of 1. The rest of the augmentation is applied at the
+    same time, to each image by its own parameters.
     """
 
     mean: Tensor
@@ -50,14 +50,14 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        # Not persistent: they belong to the data, and the exported model has them in its configuration.
+        # Not persistent: they are part of the data set, and an exported model has them in its configuration.
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1), persistent=False)
         self._tiles: tuple[Tensor, ...] | None = None
 
     def forward(self, images: Tensor, params: ViewParams | None = None) -> Tensor:
         """Normalise a batch; with ``params``, also apply the rest of its augmentation in the order of `ViewParams`."""
-        if images.dtype != torch.uint8:  # they would be scaled twice
+        if images.dtype != torch.uint8:  # float images would be scaled twice
             raise TypeError(f"Normalize takes uint8 images, got {images.dtype}")
         policy, large, erased = params or ViewParams()
         if policy is not None:
@@ -70,10 +70,10 @@ class Normalize(nn.Module):
         return out if erased is None else erase_(out, erased)
 
     def _statistics(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Mean and deviation, in the layout of the images."""
+        """Mean and standard deviation, in the memory layout of the images."""
         if images.is_contiguous() or not images.is_contiguous(memory_format=torch.channels_last):
             return self.mean, self.std
-        # With a pixel's three colours side by side, each operation would go through memory three values at a time.
+        # In the layout channels_last, broadcasting (1, 3, 1, 1) is slow: it handles three values at a time.
         size = images.shape[-2:]
         if self._tiles is None or self._tiles[0].shape[-2:] != size or self._tiles[0].device != images.device:
             self._tiles = tuple(
@@ -95,8 +95,8 @@ class CropParams(NamedTuple):
 class CropTrainTransform:
     """Random crop out of the zero-padded image, and mirroring: the augmentation of small images.
 
-    Equals torchvision's ``RandomCrop(size, size // 8)`` and, with ``flip``, ``RandomHorizontalFlip()`` on each image by
-    itself; a batch is one gather.
+    Equals torchvision's ``RandomCrop(size, size // 8)`` and, with ``flip``, ``RandomHorizontalFlip()`` on each image.
+    Here one gather does it for a batch.
     """
 
     size: int
@@ -111,13 +111,13 @@ class CropTrainTransform:
         return self.size // 8
 
     def __call__(self, images: Images, sample_seeds: Sequence[int], views: int = 2) -> Views:
-        """``views`` independent augmentations of each image; the first of the images' seeds is that of the batch."""
+        """``views`` independent augmentations of each image; the seed of the first image decides all crops."""
         batch = self.fit(images)
         crops = tuple(self.crop(batch, params) for params in self.sample_params(sample_seeds, views))
         return Views(crops, self.rest.sample_params(sample_seeds, views, self.size))
 
     def fit(self, images: Images) -> Tensor:
-        """The images at the size of the crops, uint8 of shape (B, 3, size, size): shorter side resized, centre cut."""
+        """Resize the shorter side to the size of the crops, and cut the centre out: uint8 (B, 3, size, size)."""
         if not isinstance(images, Tensor):
             return torch.stack([self.fit(_as_tensor(image)) for image in images])
         fitted: Tensor = images
@@ -154,14 +154,14 @@ class CropTrainTransform:
 class LargeTrainTransform:
     """The random resized crop of the augmentation for large images (GLMC).
 
-    An image is decoded once and cropped for each view. `Normalize` does the rest on the device, by the parameters that
-    travel with the views.
+    An image is decoded once and cropped for each view. `Normalize` does the rest on the device, with the parameters in
+    `Views`.
     """
 
     size: int
     interpolation: Any = InterpolationMode.BICUBIC
     rest: ViewAugmentation = NO_MORE
-    """What `Normalize` does to each view beside the augmentation of large images; a policy replaces their jitter."""
+    """What `Normalize` does to each view in addition; a policy replaces the colour jitter."""
 
     def __call__(self, images: Images, sample_seeds: Sequence[int], views: int = 2) -> Views:
         """``views`` independent crops of each image, and the parameters of the rest of their augmentation.
@@ -183,8 +183,8 @@ class LargeTrainTransform:
         return self.rest.policy is None or self.rest.policy.keeps_jitter
 
     def crop(self, image: Tensor, params: AugmentationParams) -> Tensor:
-        """The crop of one image (3, H, W), uint8 of shape (3, size, size); pixels outside the box do not count."""
-        # Not PIL's resizing, which takes five times as long for the same pixels up to rounding.
+        """The crop of one image (3, H, W), uint8 of shape (3, size, size); pixels outside the box have no effect."""
+        # PIL's resizing gives the same pixels up to rounding, but takes five times as long.
         crop: Tensor = functional.resized_crop(
             image, *params.box, size=[self.size, self.size], interpolation=self.interpolation, antialias=True
         )
@@ -203,21 +203,24 @@ def train_transform(
     random_erasing: float | None = None,
     cutout: int | None = None,
 ) -> TrainTransform:
-    """The training augmentation of a run; an unknown or impossible one raises `UserError`.
+    """The training transform of a run.
 
     The order is that of timm's training transform: crop and mirroring, policy, colour jitter, grey and blur,
-    normalisation, erasing. Large images are mirrored after the blur, which is the same: all operations treat left and
-    right alike.
+    normalisation, erasing. Large images are mirrored after the blur. The result is the same, because these operations
+    treat left and right alike.
 
     Args:
         augment: ``crop_flip`` (padding of an eighth of the side, random crop, mirroring; 4 pixels at 32), ``shift``
             (the same without mirroring, for writing) or ``large`` (see `LargeTrainTransform`).
         image_size: Side of the views in pixels, 8 or more.
         interpolation: How images are resized (antialiased) and moved: ``bicubic``, ``bilinear`` or ``nearest``.
-        auto_augment: Configuration string of a policy of timm, which replaces the colour jitter of large images (but
-            for 3-Augment, as in timm); see `make_policy`.
+        auto_augment: Configuration string of a policy of timm; see `make_policy`. It replaces the colour jitter of
+            large images, except with 3-Augment, as in timm.
         random_erasing: Probability that one rectangle of a view is erased (`RandomErasing`).
         cutout: Side of the square that is erased in each view, in pixels (`Cutout`).
+
+    Raises:
+        UserError: A value is unknown or out of range, or ``random_erasing`` and ``cutout`` are both given.
     """
     convert("augment", augment, _Augmentation)
     if image_size < 8:
@@ -242,6 +245,6 @@ def _without_jitter(params: AugmentationParams) -> AugmentationParams:
 
 
 def _as_tensor(image: Tensor | Image.Image) -> Tensor:
-    """The image as (3, H, W), as its pixels lie in memory."""
+    """The image as a tensor (3, H, W)."""
     tensor: Tensor = image if isinstance(image, Tensor) else functional.pil_to_tensor(image)
     return tensor

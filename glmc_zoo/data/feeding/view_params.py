@@ -1,4 +1,4 @@
-"""What each view of a batch gets after its crop: chosen on the CPU by sample seeds, applied on the device."""
+"""The augmentation of each view after its crop: chosen on the CPU by sample seeds, applied on the device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,9 +32,10 @@ class ViewAugmentation:
     def sample_params(
         self, sample_seeds: Sequence[int], views: int, size: int, large: Sequence[BatchParams] | None = None
     ) -> tuple[ViewParams, ...] | None:
-        """The parameters of each view of a batch of images of ``size`` pixels; ``None`` where there is nothing to do.
+        """The parameters of each view of a batch of images of ``size`` pixels; ``None`` if nothing is
+        left to apply.
 
-        ``large`` has the other parameters of large images, for each view.
+        ``large`` has the parameters of `LargeTrainTransform` for each view.
         """
         if self.policy is None and self.eraser is None and large is None:
             return None
@@ -49,7 +50,7 @@ class ViewAugmentation:
 
 
 NO_MORE = ViewAugmentation()
-"""Nothing beside the crop, and what large images get."""
+"""No augmentation by a policy or by erasing."""
 
 
 def make_view_augmentation(
@@ -60,7 +61,7 @@ def make_view_augmentation(
     random_erasing: float | None = None,
     cutout: int | None = None,
 ) -> ViewAugmentation:
-    """See `train_transform`, whose arguments these are.
+    """Make the augmentation after the crop; for the arguments see `train_transform`.
 
     Raises:
         UserError: A value is not possible.

@@ -38,7 +38,7 @@ class ListFacts:
 
 @dataclass(frozen=True)
 class OfficialSplit:
-    """The official lists of a data set, and what stands in for them."""
+    """The official lists of a data set, and what replaces a missing list."""
 
     naming: Naming
     train: ListFacts
@@ -48,7 +48,7 @@ class OfficialSplit:
     layouts: tuple[tuple[str, str], ...]
     """Folders of the training and of the validation images of the original, in the usual layouts."""
     imbalance_factor: float
-    """Factor of the Pareto curve that stands in for a missing training list."""
+    """Imbalance factor of the Pareto curve that replaces a missing training list."""
     natural: bool = False
     """Whether the training list is the whole training split, long-tailed by nature, so that no curve is needed."""
     annotations: tuple[str, str] | None = None

@@ -1,4 +1,4 @@
-"""Every image of a large data set by name and class, from a folder or a table, without decoding one."""
+"""An index of all images of a large data set by name and class, from a folder or a table, without decoding."""
 
 import posixpath
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class SplitIndex:
     names: Any
     """Arrow strings of shape (N,): file names, or paths below the folder of the split; null without a name."""
     classes: NDArray[np.int64]
-    """Class of each image, as an index of ``class_names``, of shape (N,); -1 where its folder does not tell."""
+    """Class of each image, as an index of ``class_names``, of shape (N,); -1 if its folder does not tell it."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class ImageIndex:
     test: SplitIndex
     class_names: list[str]
     shared: bool = False
-    """Whether both splits are the same images, which only a list tells apart."""
+    """Whether both splits have the same images, so that a list is needed to separate them."""
 
 
 def image_keys(paths: Any, naming: Naming) -> Any:
     """One key for each path, the same in every layout and on every list, without the suffix.
 
-    ImageNet and iNaturalist give every file a number or name of its own, so the file name suffices. Places numbers the
-    training images anew in each class: ``airfield/00004851``, ``apartment_building-outdoor/00000794``; its validation
+    File names are unique in ImageNet and iNaturalist, so the file name is the key. Places counts the training images of
+    each class from the start: ``airfield/00004851``, ``apartment_building-outdoor/00000794``; its validation
     images again have unique names. Paths and keys are Arrow strings of shape (N,), with ``/`` between folders.
     """
     if naming == "places":
@@ -67,7 +67,7 @@ def list_keys(paths: Any, naming: Naming) -> Any:
     """`image_keys` for the paths of a list, whatever folders they begin with."""
     paths = pc.replace_substring(paths, "\\", "/")
     if naming == "places" and not pc.any(pc.match_substring_regex(paths, _PLACES_ROOT)).as_py():
-        ends = pc.min_max(paths).as_py()  # a prefix that these two share, all paths share
+        ends = pc.min_max(paths).as_py()  # a prefix of the first and the last path is a prefix of all
         common = posixpath.commonpath([posixpath.dirname(end) for end in (ends["min"], ends["max"])])
         paths = pc.utf8_slice_codeunits(paths, len(common) + 1) if common else paths
     return image_keys(paths, naming)
@@ -98,7 +98,7 @@ def index_layout(folder: Path, official: OfficialSplit) -> ImageIndex | None:
         classes = np.asarray([number.get(name, -1) for name in known], np.int64)[positions]
         if kind == "training" and (classes < 0).any():
             raise stray_image(paths[int(np.argmax(classes < 0))], root)
-        # A folder of the layout may be a link to another disk: the paths are those of the walk.
+        # A folder of the layout may be a link to another disk. The paths come from the walk, so they are trusted.
         table, rule = _path_table(root, paths), TablePaths.trusted()
         splits.append(SplitIndex(ArrowImages(table, "image", kind, folder.resolve(), rule), paths, classes))
     return ImageIndex(splits[0], splits[-1], class_names, shared=len(splits) == 1)
@@ -153,6 +153,6 @@ def _path_table(root: Path, names: Any) -> Any:
     return datasets.Dataset(
         InMemoryTable(pa.table({"image": column})),
         info=datasets.DatasetInfo(features=datasets.Features({"image": datasets.Image(decode=False)})),
-        # Otherwise it is computed from every path in the table, for a cache that is not used here.
+        # Without it, ``datasets`` computes a fingerprint from every path, for a cache that is not used here.
         fingerprint=generate_random_fingerprint(),
     )

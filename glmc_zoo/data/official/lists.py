@@ -28,7 +28,7 @@ class ListFiles:
     test: Path | None = None
     val: Path | None = None
     problem: str = ""
-    """Why the Hub gave none, in brackets, where it was asked."""
+    """Why the Hub gave no list, in brackets; empty if the Hub was not asked."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -58,7 +58,7 @@ def find_lists(
     """The lists of a data set: those that the user names, else those beside the data, else those on the Hub.
 
     ``split_file`` is a training list, a folder with the official lists, or the Hub id of a data set with them. Lists
-    beside the data lie in ``data_dir`` or its parent. That ``lists_repo``, asked last, gives none becomes a note.
+    beside the data lie in ``data_dir`` or its parent. ``lists_repo`` is asked last; a note says if it gives none.
     """
     if split_file is not None:
         return _named_lists(name, official, split_file)
@@ -91,7 +91,7 @@ def _named_lists(name: str, official: OfficialSplit, split_file: str) -> ListFil
 
 
 def _in_folders(folders: list[Path], name: str, official: OfficialSplit) -> ListFiles:
-    """The lists of the first folder that has a training list, or failing that a test list."""
+    """The lists of the first folder with a training list; without one, of the first folder with a test list."""
     names = ("", name, official.train.file.removesuffix("_train.txt"), "data_txt", "lists")  # the usual ones
     lists = [_in_folder(folder / inner, official) for folder in folders for inner in names]
     with_train = [files for files in lists if files.train is not None]

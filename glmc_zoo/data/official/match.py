@@ -1,4 +1,4 @@
-"""Which images a list means: from its lines to rows of the split, with every class checked."""
+"""Find the images of a list in a split, and check their classes."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from glmc_zoo.errors import UserError
 
 @dataclass(frozen=True)
 class ListedImages:
-    """The images that a list means, M of its N entries."""
+    """The images of a list that exist: M of its N entries."""
 
     source: SplitList
     index: SplitIndex
@@ -29,9 +29,12 @@ class ListedImages:
 
 
 def match_list(listed: SplitList, index: SplitIndex, naming: Naming, *, skip_missing: bool, where: str) -> ListedImages:
-    """Find the image of each entry by its name, whatever the folders; see `image_keys`.
+    """Find the image of each entry by its name, whatever folder it lies in; see `image_keys`.
 
     ``where`` is the folder or Hub id of the images, for messages.
+
+    Raises:
+        UserError: An image is missing (with ``skip_missing``: all are), or images have no file name.
     """
     import pyarrow.compute as pc
 
@@ -45,16 +48,19 @@ def match_list(listed: SplitList, index: SplitIndex, naming: Naming, *, skip_mis
     rows = pc.fill_null(rows, -1).to_numpy().astype(np.int64)
     missing = np.flatnonzero(rows < 0)
     if len(missing) and not (skip_missing and len(missing) < len(rows)):
+        advice = "complete the copy, or leave them out with skip_bad_images=True"
+        if len(missing) == len(rows):
+            advice = "give the data set that the list belongs to"
         raise UserError(
             f"{len(missing):,} of the {len(rows):,} images of the list {listed.file} are not in {where}, the first is "
-            f"{listed.paths[int(missing[0])]}: complete the copy, or leave them out with skip_bad_images=True."
+            f"{listed.paths[int(missing[0])]}: {advice}."
         )
     entries = np.flatnonzero(rows >= 0)
     return ListedImages(listed, index, rows[entries], entries)
 
 
 def pair_labels(listed: ListedImages, class_names: list[str]) -> dict[int, int]:
-    """The class of the data set that each class number of a list means, ascending; the two correspond one to one."""
+    """The class of the data set for each class number of a list, in ascending order; a one-to-one relation."""
     classes = listed.index.classes[listed.rows]
     pairs, counts = np.unique(np.stack([listed.source.labels[listed.entries], classes]), axis=1, return_counts=True)
     labels, meant = pairs[:, np.argsort(counts, kind="stable")].tolist()

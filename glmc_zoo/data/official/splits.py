@@ -35,7 +35,7 @@ class _Lists:
         if missing:
             self.notes.append(f"{missing} images of {content.file} are missing and were left out.")
         if repeated:
-            self.notes.append(f"{repeated} lines of {content.file} name an image again and count again.")
+            self.notes.append(f"{repeated} lines of {content.file} repeat an image, which then counts again.")
         self.missing += missing
         return listed
 
@@ -61,8 +61,8 @@ def split_by_lists(
 ) -> RawData:
     """Training, test and (on request) validation split as the lists define them.
 
-    Classes stand in the order of the list's labels. Without a test list the test split is every validation image of
-    the original; where training and validation images lie in one folder, one list leaves the other split.
+    Classes are in the order of the list's labels. Without a test list, the test split is every validation image of the
+    original. If training and validation images lie in one folder, the images outside the one list are the other split.
     ``skip_missing`` leaves out listed images that are missing; ``where``, the folder or Hub id of the images, is for
     messages.
     """
@@ -109,7 +109,7 @@ def split_without_lists(official: OfficialSplit, index: ImageIndex, files: ListF
 def _classes_by_list(official: OfficialSplit, index: ImageIndex, files: ListFiles, where: str) -> NDArray[np.int64]:
     """Class of each validation image by the test list; -1 for one that it does not name.
 
-    The training list, or the folders that the test list names, tell what its labels mean.
+    The classes of its labels come from the training list, or from the folders in the test list.
     """
     if files.test is None:
         raise _needs_test_list(official, where)

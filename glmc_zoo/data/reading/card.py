@@ -147,7 +147,7 @@ def _common_folder(patterns: list[str]) -> str:
 
 
 def _class_parent(files: list[str], folder: str, split: str) -> str:
-    """The folder whose folders are the classes: inner folders that repeat the split, or say nothing, are passed."""
+    """The folder that holds the class folders: inner folders that repeat the split or say nothing are skipped."""
     while True:
         inner = {path if folder == "." else path[len(folder) + 1 :] for path in files}
         names = {path.partition("/")[0] for path in inner if "/" in path}
@@ -173,7 +173,7 @@ def _check_roles(root: Path, split: str, files: list[str]) -> None:
 
 
 def _restricted(walk: Walk, images: Mapping[str, str]) -> Walk:
-    """The walk with these images alone."""
+    """The walk with only these images."""
     folders: dict[str, list[str]] = {}
     for path in images:
         folder, _, name = path.rpartition("/")

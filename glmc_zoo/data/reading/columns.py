@@ -12,8 +12,8 @@ from glmc_zoo.data.reading.split_names import SPLIT_COLUMNS, column_key
 from glmc_zoo.errors import UserError
 
 MINUS_ONE = -2
-"""Stands for the label -1 where that means none."""
-# Stands for a label that is missing, in a column of integers.
+"""Class number of a row whose label -1 means that it has no label."""
+# Value of a missing label in a column of integers.
 _NO_NUMBER = np.iinfo(np.int64).min
 
 

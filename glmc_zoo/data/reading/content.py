@@ -22,12 +22,12 @@ _DIGEST = 16
 _END = 1 << 16
 """Bytes that are read at the start of a file, and at its end."""
 _TAIL = 1 << 12
-"""Bytes that usually tell different images of one size apart."""
+"""Bytes at the end of a file; different images of equal size usually differ there."""
 _BLOCK = 1 << 20
 """Bytes of a whole file that are read at a time."""
 _ROWS = 512
 """Rows of a table at a time."""
-_THREADS = 8  # they wait for the disk
+_THREADS = 8  # the threads mostly wait for the disk
 _ROWS_OF_A_THREAD = 64
 
 Encoded = bytes | str | None
@@ -38,7 +38,7 @@ def content_digests(source: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.
     """A digest of the content of each of these rows, uint8 of shape (N, 16).
 
     It covers the number of bytes, the first 64 KiB and the last 64 KiB; of decoded images, all pixels. Two images that
-    differ in between alone share it. A file that cannot be read has the digest of its path.
+    differ only between these parts have the same digest. A file that cannot be read has the digest of its path.
     """
     return _digests(source, rows, _ends)
 

@@ -85,7 +85,7 @@ def open_image(file: BinaryIO) -> Image.Image:
 
 @contextmanager
 def _reasons() -> Iterator[None]:
-    """Turn what Pillow raises about a file into `UnreadableImage`."""
+    """Turn an error of Pillow about a file into `UnreadableImage`."""
     try:
         yield
     except UnreadableImage:
@@ -97,7 +97,7 @@ def _reasons() -> Iterator[None]:
 def _reason(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "it does not fit into memory"
-    # The file is named by whoever reads it.
+    # The caller adds the name of the file.
     return error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
 
 
@@ -206,7 +206,7 @@ def _grey_values(image: Image.Image) -> DeepValues:
 
 
 def _opacity(values: NDArray[Any], transparent: Any) -> NDArray[np.uint8] | None:
-    """Where one value, or one colour, stands for full transparency."""
+    """Opacity (H, W) of an image in which one value or colour means full transparency; ``None`` for any other."""
     if not isinstance(transparent, int | tuple):
         return None
     same = values == np.asarray(transparent)

@@ -72,7 +72,7 @@ def _no_images(walk: Walk) -> UserError:
 
 
 def _list_class_folders(walk: Walk, options: DataOptions) -> FileListing:
-    """Class folders; refused where a file beside them says what they do not."""
+    """List class folders; refuse them if a file beside them contradicts them."""
     try:
         listing = list_class_folders(walk, options)
     except NoClassFolders:

@@ -96,7 +96,7 @@ def walk_hub(hub_id: str, config: str | None) -> tuple[Walk, str]:
         folder, _, name = entry.path.rpartition("/")
         hidden = next((reason for part in entry.path.split("/") if (reason := unwanted(part))), None)
         if name.lower().endswith(ARCHIVES) or name.lower() in METADATA:
-            raise UserError(f"streaming=True cannot read {entry.path} of {hub_id}: leave it out.")
+            raise UserError(f"streaming=True cannot read {entry.path} of {hub_id}: leave streaming=True out.")
         if hidden or os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:
             walk.left_out.add(hidden or NOT_AN_IMAGE, entry.path)
         else:

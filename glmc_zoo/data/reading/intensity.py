@@ -88,7 +88,7 @@ class ValueRange:
 
 
 def own_intensity(values: NDArray[Any], *, full: bool = False) -> Intensity:
-    """The range of a single image, where none is known for its data set."""
+    """The range of a single image, used if the range of its data set is not known."""
     values_range = ValueRange()
     values_range.add(values, full=full)
     return values_range.intensity()

@@ -257,10 +257,11 @@ def _paths(
             left_out.add(NOT_A_FILE, path)
         paths.append(path if path is not None and finder.is_file(path) else None)
     if missing and (not options.skip_bad_images or not any(paths)):
+        advice = "mend them" + (", or pass skip_bad_images=True to leave them out" if any(paths) else "")
         what = "files that do not exist" if known is None else "files that are not among the images of the folder"
         raise UserError(
             f"{table.path} lists {len(missing):,} {what}, such as {missing[0]!r}: paths are relative to the folder of "
-            "that file; mend them, or pass skip_bad_images=True to leave them out."
+            f"that file; {advice}."
         )
     listing.left_out.update(left_out)
     return paths

@@ -1,7 +1,7 @@
 """Folders of images: which folders are splits, and which folder is the class of an image.
 
-The class is the first folder below the split, however deep the file lies. Where folders may be read in two ways, the
-reading stops and says how to tell it.
+The class is the first folder below the split, however deep the file lies. If folders can be understood in two ways,
+an error says which option decides.
 """
 
 from collections import defaultdict

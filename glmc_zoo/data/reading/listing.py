@@ -31,7 +31,7 @@ class FileRows:
     """Relative to the folder of the listing, with ``/``; bytes that are not UTF-8 as surrogate escapes."""
     labels: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
-    """What keeps images together, for each file; empty without it."""
+    """Group of each file; empty without groups."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -84,7 +84,7 @@ def class_name(text: str) -> str:
 def minus_one_means_none(names: Iterable[str]) -> bool:
     """Whether -1 is no class beside these names of classes: at least two others, all of them whole numbers from 0.
 
-    So programs write that an image has no label. Where -1 and 1 alone are the classes, both stay.
+    Many programs write -1 for an image without a label. If -1 and 1 are the only names, both are classes.
     """
     others = set(names) - {"-1"}
     return len(others) > 1 and all(name.isascii() and name.isdecimal() for name in others)
@@ -153,7 +153,7 @@ def listing_tables(listing: FileListing, address: str | None = None) -> Mapping[
     for name, rows in listing.splits.items():
         for path in rows.paths:
             if escaped(path) != path:
-                raise UserError(f"The name {escaped(path)} is not UTF-8, and streaming=True needs it: leave that out.")
+                raise UserError(f"The name {escaped(path)} is not UTF-8: rename it, or leave streaming=True out.")
         columns = {
             "image": [f"{address or listing.root}/{path}" for path in rows.paths],
             "label": [number[label] for label in rows.labels],

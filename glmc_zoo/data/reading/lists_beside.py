@@ -1,4 +1,4 @@
-"""Files beside class folders that list the same images: the user may mean them, so they are not passed over."""
+"""Files beside class folders that list the same images. The user may mean these files, so they are not ignored."""
 
 import os
 from dataclasses import dataclass

@@ -136,7 +136,7 @@ class RawData:
     notes: list[str] = field(default_factory=list)
     """Decisions taken on the user's behalf, one sentence each."""
     val: RawSplit | None = None
-    """Held-out images, once there are any."""
+    """Held-out images; ``None`` before images are held out."""
     split_file: dict[str, str] | None = None
     """``name`` and ``sha256`` of the official list that made the training split; ``None`` without one."""
     intensity: Intensity | None = None
@@ -149,7 +149,7 @@ class RawData:
     sources: list[SplitFacts] = field(default_factory=list)
     """Where each split comes from, as it was read."""
     alone: str | None = None
-    """Where ``train`` is all there is: ``whole``, nothing tells splits apart; ``test``, its name says test."""
+    """Set if ``train`` is the only split: ``whole`` if the data set names no splits, ``test`` if its name says test."""
     grouped_by: str | None = None
     """Column or pattern of the groups."""
 

@@ -52,7 +52,7 @@ def split_role(name: str) -> Role | None:
 
 
 def is_filler(name: str) -> bool:
-    """Whether a folder's name says nothing of its images: ``images``, ``data``, ``jpg``."""
+    """Whether the name of a folder says nothing about its images: ``images``, ``data``, ``jpg``."""
     return name.lower() in _FILLERS
 
 

@@ -1,4 +1,4 @@
-"""A few of many images, spread evenly over all of them."""
+"""Choose a few of many images, spread evenly over all of them."""
 
 from collections.abc import Iterator, Sequence
 

@@ -99,7 +99,8 @@ def _open_lazily(arguments: dict[str, dict[str, Any]], options: DataOptions) -> 
     features = next(iter(splits.values())).features
     if len(splits) == 1 and (column := next((name for name in features if column_key(name) == SPLIT_COLUMN), None)):
         raise UserError(
-            f"The column {column} says the split of each image, which streaming=True does not read: leave it out."
+            f"The column {column} says the split of each image, which streaming=True does not read: leave "
+            "streaming=True out."
         )
     stated = next(iter(splits.values())).info.splits or {}
     sizes = {name: getattr(stated.get(name), "num_examples", None) or None for name in splits}

@@ -19,13 +19,13 @@ class TablePaths:
     """The files that the paths in a table may name; see `below`, `cached` and `trusted`."""
 
     base: str | None = None
-    """What relative paths are relative to; ``None``: the current folder."""
+    """Folder for relative paths; ``None``: the current folder."""
     roots: tuple[str, ...] | None = None
     """Real folders that a file must lie in; ``None`` allows every path."""
     follow_links: bool = False
     """Whether a link in one of the folders may lead out of it."""
     open_remote: Callable[[str, str], Any] | None = None
-    """Opens an address, where the paths may be some."""
+    """Function that opens an address (URL); ``None`` if paths are never addresses."""
     _real: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod

@@ -64,8 +64,8 @@ def _csv_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
             header = _header(path, cells)
         elif len(cells) != len(header):
             raise UserError(
-                f"Line {number} of {path} has {len(cells)} cells and its first line {len(header)}: write as many, with "
-                "text that holds the separator in quotes."
+                f"Line {number} of {path} has {len(cells)} cells and its first line {len(header)}: write as many, and "
+                "put text that holds the separator in quotes."
             )
         else:
             yield dict(zip(header, cells, strict=True))

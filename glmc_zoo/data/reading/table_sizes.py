@@ -12,9 +12,9 @@ from glmc_zoo.errors import UserError
 MOST_LIST_BYTES = 2**29
 """Bytes of text in a list: the largest official one, unpacked, has a third of them."""
 _MOST_TIMES = 100
-"""A table may become so many times as large as its file, ..."""
+"""A table may become this many times as large as its file, ..."""
 _ALWAYS_ALLOWED = 2**28
-"""... and so many bytes in any case."""
+"""... and it may always take this many bytes."""
 _SMALL_FILE = 2**26  # a larger file would have to be read twice, and is large already
 _PIECE = 2**29
 

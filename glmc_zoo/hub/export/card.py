@@ -7,7 +7,7 @@ from typing import Any
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import is_wide
-from glmc_zoo.hub.folder import PLOTS_FOLDER, cards_folder
+from glmc_zoo.hub.folder import PLOTS_FOLDER, SAMPLE_FILE, cards_folder
 from glmc_zoo.results import BaselineFacts, GroupSupport, RunResults
 from glmc_zoo.text import markdown, markdown_block, markdown_code
 
@@ -108,6 +108,7 @@ def _context(results: RunResults, repo_id: str | None) -> dict[str, Any]:
         "corrections": _corrections(results),
         "plots": {Path(name).stem: f"{PLOTS_FOLDER}/{name}" for name in results.plots},
         "first_config": stage.source_config if stage else results.config,
+        "sample": SAMPLE_FILE if results.sample_image is not None else None,
         "repo_id": repo_id,
         "source": f"hf-hub:{repo_id}" if repo_id else "local-dir:.",
         "folder_or_source": f"hf-hub:{repo_id}" if repo_id else "path/to/this/folder",

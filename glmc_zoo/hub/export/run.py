@@ -94,6 +94,7 @@ def export_run(
             options = read_plain(config_yaml, config_yaml.parent) if isinstance(config_yaml, Path) else config_yaml
             (staging / OPTIONS_FILE).write_bytes(options if isinstance(options, bytes) else options.encode())
         results = replace(results, model=_with_base_model(results.model), weights=weights, plots=names)
+        results = replace(results, sample_image=None)  # `decorate_export` puts it there
         results.save(staging / RESULTS_FILE)
         if card:
             (staging / CARD_FILE).write_text(render_card(results, repo_id=repo_id), encoding="utf-8")

@@ -8,12 +8,12 @@ from glmc_zoo.hub.folder import explaining, one_line
 from glmc_zoo.retry import ANSWER_SECONDS, http_status, is_transient, odd_answer, within
 
 
-def check_repo_id(repo_id: str) -> None:
-    """Refuse what is not ``ORG/NAME`` or has characters that the Hub does not accept."""
+def check_repo_id(repo_id: str, name: str = "repo") -> None:
+    """Refuse what is not ``ORG/NAME`` or has characters that the Hub does not accept, by the option's ``name``."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-    sentence = f"repo={repo_id!r} is not a repository: give ORG/NAME, of letters, digits, '-', '_' and '.'."
+    sentence = f"{name}={repo_id!r} is not a repository: give ORG/NAME, of letters, digits, '-', '_' and '.'."
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:

@@ -5,15 +5,15 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from glmc_zoo.documents import parse_json, read_text
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.config import check_config
 from glmc_zoo.hub.export.card import render_card
-from glmc_zoo.hub.folder import CARD_FILE, CONFIG_FILE, read_results
+from glmc_zoo.hub.folder import CARD_FILE, CONFIG_FILE, SAMPLE_FILE, read_results
 from glmc_zoo.hub.load.source import open_folder
 from glmc_zoo.hub.plain_files import exported_files
 from glmc_zoo.hub.push.checks import check_card, check_repo_id, check_token, check_token_set, refusal
@@ -48,6 +48,8 @@ def push_model(folder: str | Path, target: PushTarget) -> PushResult:
     """
     folder = Path(folder)
     results = read_results(folder)
+    if results is not None and not (folder / SAMPLE_FILE).is_file():
+        results = replace(results, sample_image=None)  # its owner may have taken it away
     return push_folder(folder, target, card=None if results is None else render_card(results, repo_id=target.repo))
 
 
@@ -71,33 +73,41 @@ def push_folder(
     if card is None:
         card = read_text(folder / CARD_FILE, f"{folder / CARD_FILE}, the model card,", fix="Export the run again.")
     check_card(card, scored=results is None or results.test is not None)
-    upload = _Upload(target, {**files, CARD_FILE: card.encode()}, attempts, first_wait)
-    try:
-        check_token_set(target.repo)
-        return upload.send(upload.look())
-    except Exception as error:
-        # The clients raise errors of their own, of their HTTP library and of xet; a finished run must outlive each.
-        failed = f"Pushing to {target.repo} failed"
-        if upload.committed:
-            failed = f"The model is at {upload.url}, and what was to follow failed"
-        why, later = refusal(error, target.repo), f"Push later with `{push_command(folder, target)}`."
-        raise UserError(f"{failed}, the local results in {folder} are untouched: {why} {later}") from error
+    upload = Upload(target, {**files, CARD_FILE: card.encode()}, attempts, first_wait)
+    return upload.run(folder, push_command(folder, target))
 
 
-def push_command(folder: str | Path, target: PushTarget) -> str:
-    """The command that pushes a folder with the same options; it holds nothing of the login."""
+def model_files(folder: Path, repo_id: str) -> dict[str, bytes | Path]:
+    """What a push of an exported folder would send, by path in the repository; errors are those of `push_folder`."""
+    results = open_folder(str(folder), folder).results
+    files = exported_files(folder)
+    return files if results is None else {**files, CARD_FILE: render_card(results, repo_id=repo_id).encode()}
+
+
+def push_command(
+    folder: str | Path, target: PushTarget, more: Mapping[str, Any] | None = None, *, repo: bool = True
+) -> str:
+    """The command that pushes a folder with the same options, and with ``more``; it holds nothing of the login.
+
+    Without ``repo``, the target is that of a demo alone, which ``more`` names.
+    """
     installed = sys.argv[0].startswith("glmc-zoo ")
     words = ["glmc-zoo", "push"] if installed else ["python", "recipes/push.py"]
     words += ["--model", str(folder)]
-    for field in dataclasses.fields(target):
-        value = getattr(target, field.name)
-        if value != field.default:
-            words += [f"--{field.name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    fields = [field for field in dataclasses.fields(target) if repo or field.name in ("private", "overwrite")]
+    values = {field.name: value for field in fields if (value := getattr(target, field.name)) != field.default}
+    for name, value in {**values, **(more or {})}.items():
+        words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
     return shlex.join(words)
 
 
-class _Upload:
+class Upload:
     """One push: `look` asks the Hub, `send` changes it; each request is retried while that may help."""
+
+    kind: ClassVar[str] = "model"
+    """Kind of the repository, as the Hub calls it."""
+    create_options: ClassVar[dict[str, Any]] = {}
+    """More about a repository that is made."""
 
     def __init__(self, target: PushTarget, files: Mapping[str, bytes | Path], attempts: int, first_wait: float) -> None:
         from huggingface_hub import HfApi
@@ -106,8 +116,13 @@ class _Upload:
         self._target, self._files = target, files
         self._attempts, self._first_wait, self._budget = attempts, first_wait, Budget()
         self._branch = target.revision or "main"
-        self.url = f"{self._api.endpoint}/{target.repo}"
-        self.committed = False  # whether the model itself is on the Hub
+        self.url = f"{self._api.endpoint}/{self.address}{target.repo}"
+        self.committed = False  # whether the files themselves are on the Hub
+
+    @property
+    def address(self) -> str:
+        """What stands before the name of the repository in its address."""
+        return "" if self.kind == "model" else f"{self.kind}s/"
 
     def _text(self, name: str) -> str:
         content = self._files[name]
@@ -119,7 +134,28 @@ class _Upload:
         )
 
     def _remote(self) -> Remote | None:
-        return read_remote(self._api, self._target.repo, self._branch)
+        return read_remote(self._api, self._target.repo, self._branch, self.kind)
+
+    def difference(self, remote: Remote) -> str | None:
+        """How what the repository holds differs from what is pushed: the end of a sentence about the repository."""
+        config = check_config(parse_json(self._text(CONFIG_FILE), CONFIG_FILE), CONFIG_FILE)
+        return self._ask(lambda: difference(self._api, self._target.repo, remote, config))
+
+    def run(self, folder: str | Path, later: str) -> PushResult:
+        """Look and send; a `UserError` names the local ``folder`` and the command that pushes ``later``."""
+        repo_id = self._target.repo
+        try:
+            check_token_set(repo_id)
+            return self.send(self.look())
+        except Exception as error:
+            # The clients raise errors of their own, of their HTTP library and of xet; a finished run must outlive each.
+            failed = f"Pushing to {repo_id} failed"
+            if self.committed:
+                failed = f"The {self.kind} is at {self.url}, and what was to follow failed"
+            why = refusal(error, repo_id)
+            raise UserError(
+                f"{failed}, the local results in {folder} are untouched: {why} Push later with `{later}`."
+            ) from error
 
     def look(self) -> Remote | None:
         """Check all that can be checked; returns what the repository holds, ``None`` when it does not exist yet."""
@@ -139,10 +175,9 @@ class _Upload:
             return None
         if target.private and not remote.private:
             fix = "change that in its settings on the Hub, or leave private=True out"
-            raise UserError(f"{target.repo} exists and is public, so the model would not be private: {fix}.")
+            raise UserError(f"{target.repo} exists and is public, so the {self.kind} would not be private: {fix}.")
         if not target.overwrite:
-            config = check_config(parse_json(self._text(CONFIG_FILE), CONFIG_FILE), CONFIG_FILE)
-            other = self._ask(lambda: difference(self._api, target.repo, remote, config))
+            other = self.difference(remote)
             if other is not None:
                 raise UserError(f"The repository {other}: give another name, or overwrite=True to replace it.")
         tagged = self._tagged()
@@ -157,43 +192,46 @@ class _Upload:
         client: Any = utils  # which does not mark these as exported
         response = client.get_session().post(
             f"{self._api.endpoint}/api/validate-yaml",
-            json={"repoType": "model", "content": self._text(CARD_FILE)},
+            json={"repoType": self.kind, "content": self._text(CARD_FILE)},
             headers=client.build_hf_headers(library_name="glmc_zoo"),
         )
         if response.status_code == 400:
             errors = "; ".join(str(error.get("message")) for error in response.json().get("errors", []))
-            raise UserError(f"The Hub refuses the model card's front matter ({errors}): correct it in the results.")
+            raise UserError(f"The Hub refuses the front matter of {CARD_FILE} ({errors}): correct it in the results.")
         client.hf_raise_for_status(response)
 
     def _tagged(self) -> str | None:
         """The commit that the target's tag is on already."""
         if self._target.tag is None:
             return None
-        refs = self._ask(lambda: self._api.list_repo_refs(self._target.repo))
+        refs = self._ask(lambda: self._api.list_repo_refs(self._target.repo, repo_type=self.kind))
         return next((ref.target_commit for ref in refs.tags if ref.name == self._target.tag), None)
 
     def send(self, remote: Remote | None) -> PushResult:
         """Make the repository or branch if it is missing, then commit, tag and add to the collection."""
         target, api = self._target, self._api
         if remote is None:
-            self._ask(lambda: api.create_repo(target.repo, private=target.private, exist_ok=True, repo_type="model"))
+            options = {"private": target.private, "exist_ok": True, "repo_type": self.kind, **self.create_options}
+            self._ask(lambda: api.create_repo(target.repo, **options))
             remote = self._ask(self._remote)
         if remote is not None and not remote.branch_exists:
             start = remote.commit
-            self._ask(lambda: api.create_branch(target.repo, branch=self._branch, revision=start, exist_ok=True))
+            made = {"branch": self._branch, "revision": start, "exist_ok": True, "repo_type": self.kind}
+            self._ask(lambda: api.create_branch(target.repo, **made))
             remote = self._ask(self._remote)
         if remote is None or not remote.branch_exists:
             raise UserError("The repository was made but cannot be read: look at its page on the Hub.")
         commit, pull_request_url = self._commit(remote)
         self.committed = True
         if target.tag is not None and self._tagged() != commit:
-            self._ask(lambda: api.create_tag(target.repo, tag=target.tag, revision=commit, exist_ok=True))
+            tagged = {"tag": target.tag, "revision": commit, "exist_ok": True, "repo_type": self.kind}
+            self._ask(lambda: api.create_tag(target.repo, **tagged))
         if target.collection is not None:
             slug = title = target.collection
             if not _is_slug(title):
                 options = {"namespace": target.repo.split("/")[0], "private": target.private, "exists_ok": True}
                 slug = self._ask(lambda: api.create_collection(title, **options)).slug
-            self._ask(lambda: api.add_collection_item(slug, target.repo, "model", exists_ok=True))
+            self._ask(lambda: api.add_collection_item(slug, target.repo, self.kind, exists_ok=True))
         return PushResult(self.url, commit, pull_request_url)
 
     def _commit(self, remote: Remote) -> _Commit:
@@ -215,6 +253,7 @@ class _Upload:
                     parent_commit=remote.commit,  # the Hub refuses when the branch has moved
                     revision=self._branch,
                     create_pr=self._target.pull_request,
+                    repo_type=self.kind,
                 )
             except Exception as error:
                 earlier = done() if http_status(error) == 412 else None
@@ -236,14 +275,14 @@ class _Upload:
         return self._ask(call, done, long=True)
 
     def _pull_requests(self) -> dict[str, str]:
-        refs = self._api.list_repo_refs(self._target.repo, include_pull_requests=True)
+        refs = self._api.list_repo_refs(self._target.repo, include_pull_requests=True, repo_type=self.kind)
         return {ref.ref: ref.target_commit for ref in refs.pull_requests or []}
 
     def _opened(self, before: Mapping[str, str]) -> _Commit | None:
         """A pull request opened since ``before`` that holds what is pushed."""
         for ref, commit in self._pull_requests().items():
             if ref not in before:
-                opened = read_remote(self._api, self._target.repo, ref)
+                opened = read_remote(self._api, self._target.repo, ref, self.kind)
                 if opened is not None and opened.holds(self._files):
                     return commit, f"{self.url}/discussions/{ref.rpartition('/')[2]}"
         return None

@@ -15,6 +15,11 @@ from glmc_zoo.hub.folder import CONFIG_FILE, EXPORTED_FILES, PLOTS_FOLDER, file_
 # timm's own push adds the pickle, which would be another model's beside our weights.
 _OURS = EXPORTED_FILES | {"pytorch_model.bin"}
 _NO_CONTENT = {".gitattributes", ".gitignore"}
+APP_FILE = "app.py"
+SPACE_MODEL, SPACE_IMAGES = "model", "rare_images"
+SPACE_FILES = frozenset({"README.md", "requirements.txt", APP_FILE})
+SPACE_FOLDERS = (SPACE_MODEL, SPACE_IMAGES)
+"""Folders of a Space that this package writes: a model, and training images of rare classes."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +32,13 @@ class Remote:
     """``RepoSibling`` by path."""
     branch_exists: bool = True
     """``False``: the branch has to be made, and this is the newest commit of main, where it starts."""
+    kind: str = "model"
+    """Kind of the repository, as the Hub calls it."""
 
     def stale(self, files: Mapping[str, Any]) -> list[str]:
         """Files of an earlier export that ``files`` does not have."""
-        ours = [name for name in self.files if name in _OURS or name.startswith(f"{PLOTS_FOLDER}/")]
+        single, folders = (_OURS, (PLOTS_FOLDER,)) if self.kind == "model" else (SPACE_FILES, SPACE_FOLDERS)
+        ours = [name for name in self.files if name in single or name.startswith(tuple(f"{one}/" for one in folders))]
         return sorted(name for name in ours if name not in files)
 
     def holds(self, files: Mapping[str, bytes | Path]) -> bool:
@@ -40,21 +48,21 @@ class Remote:
         )
 
 
-def read_remote(api: Any, repo_id: str, revision: str) -> Remote | None:
+def read_remote(api: Any, repo_id: str, revision: str, kind: str = "model") -> Remote | None:
     """The repository at a branch; ``None`` when this login can see no such repository."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     branch_exists = True
     try:
-        info = api.model_info(repo_id, revision=revision, files_metadata=True)
+        info = api.repo_info(repo_id, revision=revision, files_metadata=True, repo_type=kind)
     except GatedRepoError:  # a kind of RepositoryNotFoundError
         raise
     except RepositoryNotFoundError:
         return None
     except RevisionNotFoundError:
-        branch_exists, info = False, api.model_info(repo_id, files_metadata=True)
+        branch_exists, info = False, api.repo_info(repo_id, files_metadata=True, repo_type=kind)
     files = {entry.rfilename: entry for entry in info.siblings or []}
-    return Remote(info.sha, bool(info.private), files, branch_exists)
+    return Remote(info.sha, bool(info.private), files, branch_exists, kind)
 
 
 def difference(api: Any, repo_id: str, remote: Remote, config: ModelConfig) -> str | None:
@@ -80,6 +88,21 @@ def difference(api: Any, repo_id: str, remote: Remote, config: ModelConfig) -> s
         if before != now:
             return f"holds a model of other classes ({before!r} instead of {now!r})"
     return None
+
+
+def other_space(api: Any, repo_id: str, remote: Remote) -> str | None:
+    """How a Space differs from a demo of this package: the end of a sentence; ``None`` for one, or an empty Space."""
+    uploaded = sorted(remote.files.keys() - _NO_CONTENT - {"README.md"})
+    if not uploaded:
+        return None
+    if APP_FILE in remote.files and (remote.files[APP_FILE].size or 0) <= MOST_BYTES:
+        with tempfile.TemporaryDirectory() as cache:
+            path = api.hf_hub_download(
+                repo_id, APP_FILE, revision=remote.commit, cache_dir=cache, repo_type=remote.kind
+            )
+            if b"glmc_zoo.demo(" in Path(path).read_bytes():
+                return None
+    return f"holds files ({', '.join(uploaded[:3])}) but no demo of glmc_zoo"
 
 
 def _class_count(config: ModelConfig) -> int | None:

@@ -1,1 +1,1 @@
-"""A trained model for other runtimes, ``glmc-zoo export``: written, compared with torch, and timed."""
+"""The command ``glmc-zoo export``: writes a trained model for other runtimes, and compares it with torch."""

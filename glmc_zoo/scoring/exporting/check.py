@@ -1,4 +1,4 @@
-"""An exported file against torch: the same classes, how far probabilities differ, and the time of a batch."""
+"""Compares an exported file with torch: the predicted classes, the probabilities, and the time of a batch."""
 
 import time
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ from glmc_zoo.scoring.exporting.formats import Run
 from glmc_zoo.scoring.model import Classifier
 
 TOLERANCE = 1e-4
-"""Largest difference of a probability that an export may have."""
+"""The absolute difference of any probability must be below this."""
 
 _BATCHES = (1, 3, 16)
-_ROUNDS, _SECONDS = (5, 50), 2.0  # fewest and most rounds of a timing; the seconds after which fewer than most suffice
+_ROUNDS, _SECONDS = (5, 50), 2.0  # least and most rounds of a timing; after these seconds no more rounds are needed
 
 
 @dataclass
 class Agreement:
-    """How well an exported file agrees with torch, over the images that were counted."""
+    """The agreement of an exported file with torch, over all counted images."""
 
     images: int = 0
     equal: int = 0
@@ -31,14 +31,18 @@ class Agreement:
     """Largest absolute difference of a probability."""
 
     def count(self, expected: Tensor, probabilities: Tensor) -> None:
-        """Count a batch of probabilities (B, C) of torch and of the file."""
+        """Count a batch of probabilities (B, C): ``expected`` from torch, and those of the file.
+
+        Raises:
+            UserError: The shapes differ.
+        """
         if expected.shape != probabilities.shape:
             shapes = f"{tuple(probabilities.shape)} instead of {tuple(expected.shape)}"
-            raise UserError(f"The export gives probabilities of shape {shapes} for a batch: give another format=.")
+            raise UserError(f"The exported file returns the shape {shapes} for a batch: give another format=.")
         self.images += len(expected)
         self.equal += int((expected.argmax(dim=1) == probabilities.argmax(dim=1)).sum())
         difference = float((expected - probabilities).abs().max())
-        # A NaN is no agreement, and a comparison would pass over it.
+        # `max` would ignore a NaN, so it counts as infinite.
         self.max_difference = max(self.max_difference, difference) if difference == difference else float("inf")
 
     @property
@@ -47,17 +51,21 @@ class Agreement:
         return self.equal / self.images
 
     def check(self, name: str) -> None:
-        """Refuse a file that does not give torch's answers."""
+        """Refuse a file whose answers differ from torch's; ``name`` is the model's name.
+
+        Raises:
+            UserError: A predicted class differs, or a probability by at least `TOLERANCE`.
+        """
         if self.equal < self.images or self.max_difference >= TOLERANCE:
             raise UserError(
-                f"The export does not give the answers of {name}: the class of {self.images - self.equal} of "
-                f"{self.images} images differs, and probabilities by up to {self.max_difference:.2g} where less than "
-                f"{TOLERANCE:g} is allowed; nothing was written, give another format=."
+                f"The exported file differs from {name}: in the class of {self.images - self.equal} of {self.images} "
+                f"images, and in probabilities by up to {self.max_difference:.2g}, where less than {TOLERANCE:g} is "
+                "allowed; nothing was written: give another format=."
             )
 
 
 def random_batches(size: tuple[int, int, int]) -> Iterator[Tensor]:
-    """uint8 batches of 1, 3 and 16 images: noise, and in every second image coarse spots; the same in each call."""
+    """uint8 batches of 1, 3 and 16 random images: noise, with coarse spots in every second one; always the same."""
     generator = torch.Generator().manual_seed(0)
     for count in _BATCHES:
         noise = torch.rand(count, *size, generator=generator)
@@ -67,20 +75,20 @@ def random_batches(size: tuple[int, int, int]) -> Iterator[Tensor]:
 
 
 def as_input(images: Tensor) -> Tensor:
-    """uint8 images as the input of an exported file."""
+    """uint8 images (B, 3, H, W) as the input of an exported file, float32 with values of 0 to 1."""
     return images.float() / 255
 
 
 @torch.inference_mode()
 def torch_probabilities(classifier: Classifier, images: Tensor) -> Tensor:
-    """float32 probabilities (B, C) of uint8 images, as every score comes from them: not through the exported graph."""
+    """float32 probabilities (B, C) of uint8 images, computed by the model as for scores, not by the exported graph."""
     logits: Tensor = classifier.network(classifier.normalize(images))
     return logits.float().softmax(dim=1)
 
 
 def time_ratio(reference: Run, exported: Run, images: Tensor) -> float:
-    """Time that the file takes for a batch over the time that torch takes: the median of rounds in which both run."""
-    for run in (reference, exported):  # the first batches allocate
+    """Time of the file for a batch divided by the time of torch: the median over rounds in which both run."""
+    for run in (reference, exported):  # warm-up
         run(images)
         run(images)
     ratios, start, (fewest, most) = list[float](), time.perf_counter(), _ROUNDS

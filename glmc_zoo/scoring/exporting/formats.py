@@ -1,4 +1,4 @@
-"""The formats of an export: each writes a graph with its metadata, and runs the file that it wrote."""
+"""The formats of an export. Each can write a graph with its metadata, and open the written file to run it."""
 
 import importlib.util
 import json
@@ -18,32 +18,35 @@ from glmc_zoo.hub.folder import explaining
 from glmc_zoo.scoring.exporting.graph import INPUT, OUTPUTS
 
 Run = Callable[[Tensor], Tensor]
-"""From float32 images (B, 3, H, W) with values of 0 to 1 to float32 probabilities (B, C)."""
+"""Maps float32 images (B, 3, H, W) with values of 0 to 1 to float32 probabilities (B, C)."""
 
 OPSET = 18
-"""Version of ONNX's operators: the lowest that torch's exporter writes, so that older runtimes read the file."""
+"""Version of the ONNX operators: the lowest that torch's exporter writes, for older runtimes."""
 METADATA_FILE = "metadata.json"
-"""Name of the metadata among the extra files of a ``.pt2``."""
+"""Name of the metadata in the extra files of a ``.pt2``."""
 
 _ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-# Above this torch puts the weights into a second file, whose name the first one holds.
+# Above this torch writes the weights to a second file, which would have to keep its name.
 _LARGEST_ONNX = 1536 * 2**20
 
 
 @dataclass(frozen=True)
 class Format:
-    """One format: how it is written and run."""
+    """One format of an exported file."""
 
     suffix: str
+    """Suffix of the file, with its dot."""
     write: Callable[[nn.Module, Tensor, Mapping[str, Any], Path], None]
-    """Called with the graph, two images, the metadata and the file."""
+    """Writes a file; called with the graph, two images, the metadata and the path."""
     open: Callable[[Path], Run]
+    """Opens a file to run it on the CPU."""
     packages: tuple[str, ...] = ()
+    """Packages that the format needs."""
     largest: int | None = None
-    """Most bytes of weights that one file holds."""
+    """Most bytes of weights in one file; ``None`` for no limit."""
 
     def check(self, name: str) -> None:
-        """Refuse a format whose packages are not installed."""
+        """Raise a `UserError` where a package is not installed; ``name`` is the format's name."""
         missing = [package for package in self.packages if not _installed(package)]
         if missing:
             verb = "is" if len(missing) == 1 else "are"
@@ -56,7 +59,7 @@ def _installed(package: str) -> bool:
 
 
 def write_onnx(graph: nn.Module, images: Tensor, metadata: Mapping[str, Any], path: Path) -> None:
-    """Write an ONNX file by torch's exporter; its ``metadata_props`` are the metadata, each value as JSON."""
+    """Write an ONNX file with torch's exporter; ``metadata_props`` holds the metadata, each value as JSON."""
     with quiet():
         program: Any = torch.onnx.export(
             graph,
@@ -73,7 +76,7 @@ def write_onnx(graph: nn.Module, images: Tensor, metadata: Mapping[str, Any], pa
 
 
 def open_onnx(path: Path) -> Run:
-    """An ONNX file on the CPU, with as many threads as torch takes."""
+    """Open an ONNX file for the CPU, with as many threads as torch uses."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -88,14 +91,14 @@ def open_onnx(path: Path) -> Run:
 
 
 def write_torch_export(graph: nn.Module, images: Tensor, metadata: Mapping[str, Any], path: Path) -> None:
-    """Write a ``.pt2`` by ``torch.export``; the metadata are an extra file, `METADATA_FILE`."""
+    """Write a ``.pt2`` file with ``torch.export``; the extra file `METADATA_FILE` holds the metadata."""
     with quiet():
         program = torch.export.export(graph, (images,), dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}})
         torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(metadata)})
 
 
 def open_torch_export(path: Path) -> Run:
-    """A ``.pt2`` on the CPU."""
+    """Open a ``.pt2`` file for the CPU."""
     module: Any = torch.export.load(path).module()
 
     @torch.inference_mode()
@@ -113,7 +116,15 @@ FORMATS = {
 
 
 def write(name: str, model: str, graph: nn.Module, images: Tensor, metadata: Mapping[str, Any], path: Path) -> Run:
-    """Write ``graph`` in the format ``name`` and open the file; messages call its model ``model``.
+    """Write ``graph`` in the format ``name`` and open the file.
+
+    Args:
+        name: A key of `FORMATS`.
+        model: Name of the model, for messages.
+        graph: The module to export.
+        images: Two images, float32 (2, 3, H, W).
+        metadata: Metadata of the file, as values for JSON.
+        path: The file.
 
     Raises:
         UserError: torch cannot export the model, or the file cannot be written or opened.
@@ -122,10 +133,10 @@ def write(name: str, model: str, graph: nn.Module, images: Tensor, metadata: Map
     size = sum(tensor.numel() * tensor.element_size() for tensor in graph.state_dict().values())
     if chosen.largest is not None and size > chosen.largest:
         raise UserError(
-            f"{model} cannot be exported with format={name!r}: its weights take {size / 2**30:.1f} GiB, more than one "
-            f"such file holds. Give format={other!r}."
+            f"{model} cannot be exported with format={name!r}, whose file holds at most {chosen.largest / 2**30:.1f} "
+            f"GiB of weights, and the model has {size / 2**30:.1f} GiB: give format={other!r}."
         )
-    # The exporters and the runtime raise errors of many types.
+    # The exporters and the runtimes raise errors of many types.
     failure, fix = f"{model} cannot be exported with format={name!r}", f"Give format={other!r} or another model."
     with explaining(failure, Exception, fix=fix):
         chosen.write(graph, images, metadata, path)
@@ -134,7 +145,7 @@ def write(name: str, model: str, graph: nn.Module, images: Tensor, metadata: Map
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hide what the exporters say about their own work; their errors are raised."""
+    """Hide warnings and log messages of the exporters; errors are still raised."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

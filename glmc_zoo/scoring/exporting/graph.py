@@ -1,4 +1,4 @@
-"""What an exported file holds: a classifier with normalisation and softmax, and metadata about the rest."""
+"""The content of an exported file: a classifier with normalisation and softmax, and its metadata."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ OUTPUTS = ("probabilities", "logits")
 
 
 class ClassifierGraph(nn.Module):
-    """float32 images (B, 3, H, W) with values of 0 to 1, to probabilities and logits, both float32 (B, C)."""
+    """Maps float32 images (B, 3, H, W) with values of 0 to 1 to probabilities and logits, both float32 (B, C)."""
 
     mean: Tensor
     std: Tensor
@@ -36,10 +36,14 @@ class ClassifierGraph(nn.Module):
 
 
 def metadata(source: ModelSource, classifier: Classifier, labels: Sequence[str]) -> dict[str, Any]:
-    """What stands beside the graph, as values for JSON.
+    """The metadata of an exported file, as values for JSON.
 
-    ``labels`` has the name of each class in the order of the probabilities. ``preprocessing`` says how an image
-    becomes the input, and which mean and deviation the graph takes off by itself.
+    The key ``preprocessing`` says how an image becomes the input of the graph, which normalises it by itself.
+
+    Args:
+        source: The model.
+        classifier: The same model, built.
+        labels: Name of each class, in the order of the probabilities.
     """
     data, results = classifier.data_config, source.results
     _, height, width = data["input_size"]
@@ -73,9 +77,10 @@ def _model_name(source: ModelSource) -> str:
 
 
 def _resize(height: int, width: int, crop_pct: float, crop_mode: str) -> int | list[int]:
-    """The size before the crop in pixels, as timm computes it: that of the shorter side, or height and width.
+    """The size in pixels to which an image is resized before the crop, as timm computes it.
 
-    ``squash`` takes height and width without regard to proportions, ``border`` fits the longer side.
+    It is that of the shorter side, or height and width. ``squash`` resizes to height and width without keeping the
+    proportions, and ``border`` fits the longer side.
     """
     size = [math.floor(side / crop_pct) for side in (height, width)]
     return size[0] if crop_mode == "center" and height == width else size

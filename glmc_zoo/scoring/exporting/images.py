@@ -1,8 +1,6 @@
-"""Images of a data set on which an export is compared with torch, and from which int8 takes its ranges."""
+"""Images of a data set for comparing an export with torch, and for the activation ranges of int8."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,20 +9,19 @@ from glmc_zoo.data import ImageSplit, load_evaluation_data
 from glmc_zoo.data.feeding.datasets import EvalDataset
 from glmc_zoo.data.feeding.loaders import batch_loader
 from glmc_zoo.data.options import DataOptions
-from glmc_zoo.fields import field_names
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.machine.hardware import loading_workers
 from glmc_zoo.scoring.exporting.check import as_input
 from glmc_zoo.scoring.intensity import as_trained
 from glmc_zoo.scoring.model import Classifier
+from glmc_zoo.scoring.trained_data import data_options_of, same_name
 
 _BATCH = 16
 _CALIBRATION = 200
-_HIDDEN_FOLDER = "path/to/"  # stands in published results for the folder of something
 
 
 class CheckImages:
-    """Test images, preprocessed for a model: iterating gives uint8 batches (B, 3, H, W) with their positions."""
+    """Preprocessed test images for a model. Iterating yields uint8 batches (B, 3, H, W) and their positions."""
 
     def __init__(self, split: ImageSplit, name: str, classifier: Classifier) -> None:
         self.split, self.name = split, name
@@ -42,32 +39,21 @@ class CheckImages:
             yield images, positions.tolist()
 
     def calibration(self) -> list[int]:
-        """Positions of the images for the ranges of int8: 200 spread evenly, or every second where there are fewer."""
+        """Positions of the images for the ranges of int8: up to 200, evenly spread, and at most every second image."""
         return list(range(0, len(self), max(2, len(self) // _CALIBRATION)))[:_CALIBRATION]
 
     def one_by_one(self, positions: Sequence[int]) -> Iterator[Tensor]:
-        """The images at these positions as inputs of the exported file, float32 (1, 3, H, W)."""
+        """The images at these positions one by one, as inputs of the exported file, float32 (1, 3, H, W)."""
         for images, _, _ in batch_loader(self._dataset, list(positions), _BATCH, self._workers):
             yield from as_input(images).split(1)
 
 
 def open_check_images(data: str, data_dir: str | None, source: ModelSource, classifier: Classifier) -> CheckImages:
     """The test images of a data set, read and split as in the model's training where it was trained on that set."""
-    options = DataOptions(**_trained_with(source, data) | {"data": data, "data_dir": data_dir})
+    trained = data_options_of(source) if same_name(data, source) else {}
+    options = DataOptions(**trained | {"data": data, "data_dir": data_dir, "no_test": False})
     facts = [] if source.results is None else [source.results.data]
     loaded = load_evaluation_data(options, trained=facts)
     split, _ = as_trained(loaded.test, source, options)
     assert isinstance(split, ImageSplit)
     return CheckImages(split, f"{loaded.name}, test split", classifier)
-
-
-def _trained_with(source: ModelSource, data: str) -> dict[str, Any]:
-    """How the data set of that name was read in the training of a model; empty where it was trained on another."""
-    config = {} if source.results is None else source.results.config
-    if Path(str(config.get("data"))).name != Path(data).name:
-        return {}
-    return {
-        name: config[name]
-        for name in field_names(DataOptions)
-        if name in config and name != "no_test" and not str(config[name]).startswith(_HIDDEN_FOLDER)
-    }

@@ -1,4 +1,4 @@
-"""An ONNX file with numbers of 8 bits, by ONNX Runtime."""
+"""Quantises an ONNX file to 8 bits with ONNX Runtime."""
 
 import tempfile
 from collections.abc import Iterable
@@ -11,14 +11,14 @@ from glmc_zoo.hub.folder import explaining
 from glmc_zoo.scoring.exporting.formats import quiet
 from glmc_zoo.scoring.exporting.graph import INPUT
 
-# Not the softmax and not the normalisation: 256 steps are too coarse for a probability.
+# Softmax and normalisation are not quantised: 256 steps are too coarse for a probability.
 _PRODUCTS = ["MatMul", "Gemm"]
-# With what cuts the output of a convolution off: its range is that after the cut then, and the steps are finer.
+# Clip and ReLU are quantised with the convolution before them, so that the range of its output is smaller.
 _LAYERS = ["Conv", "Clip", "Relu", *_PRODUCTS]
 
 
 class _Reader:
-    """Hands images to ONNX Runtime one by one."""
+    """Passes images to ONNX Runtime one by one."""
 
     def __init__(self, images: Iterable[Tensor]) -> None:
         self._images = iter(images)
@@ -30,11 +30,16 @@ class _Reader:
 
 
 def write_int8(source: Path, path: Path, images: Iterable[Tensor] | None) -> None:
-    """Write ``source`` with weights of 8 bits, and with ``images`` with activations of 8 bits too.
+    """Quantise an ONNX file to 8 bits.
 
-    Static quantisation takes the range of each activation from the images (one each, float32 (1, 3, H, W)), and covers
-    convolutions and matrix products. Without images it is dynamic: the range is that of each batch, and only matrix
-    products have a fast kernel for it.
+    With images the quantisation is static: weights and activations of convolutions and matrix products have 8 bits,
+    with ranges measured on the images. Without images it is dynamic: the ranges are those of each batch, and only
+    matrix products are quantised, as only they have a fast kernel for it.
+
+    Args:
+        source: The ONNX file.
+        path: The file to write.
+        images: Images, each float32 (1, 3, H, W); ``None`` for dynamic quantisation.
 
     Raises:
         UserError: ONNX Runtime cannot quantise the file.

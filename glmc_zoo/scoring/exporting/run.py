@@ -1,4 +1,4 @@
-"""An export, step by step: packages and files checked, model opened, file written, compared, timed and renamed."""
+"""An export, step by step: checks the options, opens the model, writes a file, compares, times and renames it."""
 
 import os
 import uuid
@@ -31,33 +31,35 @@ from glmc_zoo.scoring.model import load_classifier
 from glmc_zoo.scoring.prediction import class_labels
 from glmc_zoo.text import escaped, printable
 
-_TIMED = (1, 16)  # images of a batch
+_TIMED = (1, 16)  # batch sizes
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedFile:
-    """One file that an export wrote, and how it compares with torch on the CPU."""
+    """One exported file, and its comparison with torch on the CPU."""
 
     file: str
+    """Path of the file."""
     format: str
     """``onnx``, ``onnx int8 static``, ``onnx int8 dynamic`` or ``torch_export``."""
     bytes: int
+    """Size of the file."""
     random_images: int
-    """Random images that both classified."""
+    """Number of random images in the comparison."""
     test_images: int
-    """Images of ``check_data`` that both classified."""
+    """Number of images of ``check_data`` in the comparison."""
     max_difference: float
     """Largest absolute difference of a probability over all these images."""
     top1_agreement: float
     """Share of these images whose most probable class is the same."""
     time_ratio_1: float
-    """Time of a batch of 1 image over that of torch without compilation, taken in turn on this machine."""
+    """Time for a batch of 1 image divided by the time of torch without compilation, measured on this machine."""
     time_ratio_16: float
-    """Likewise for a batch of 16 images."""
+    """The same for a batch of 16 images."""
 
 
 class ExportRun:
-    """One model written for another runtime; `recipes/export.py` shows its use. Everything is on the CPU.
+    """Exports one model for another runtime, on the CPU; `recipes/export.py` shows its use.
 
     Raises:
         UserError: A package is missing, a file exists, or model or images do not fit; nothing was written.
@@ -78,7 +80,7 @@ class ExportRun:
             self.images = open_check_images(options.check_data, options.data_dir, self.source, self.classifier)
 
     def describe(self) -> None:
-        """Print what is about to be exported, and what it is compared on."""
+        """Print the model, and the images on which the export is compared."""
         _, height, width = self.size
         compared = "random images" if self.images is None else f"random images and {len(self.images)} of {self.images}"
         shape = f"{len(self.labels)} classes, {height} x {width} pixels"
@@ -91,11 +93,11 @@ class ExportRun:
         return channels, height, width
 
     def export(self) -> list[ExportedFile]:
-        """Write the files, compare them with torch, time them, and give them their names.
+        """Write the files under temporary names, compare them with torch, time them, and rename them.
 
         Raises:
-            UserError: The model cannot be exported, its export gives other answers than torch, or a file cannot be
-                written. Nothing is left then.
+            UserError: The model cannot be exported, the answers of the file differ from torch's, or a file cannot be
+                written. All written files are removed then.
         """
         graph = ClassifierGraph(self.classifier)
         with _writing(self.files, overwrite=self.options.overwrite) as partial:
@@ -119,7 +121,7 @@ class ExportRun:
         return open_onnx(partial[1])
 
     def _agreements(self, runs: Sequence[Run], calibration: set[int]) -> list["_Compared"]:
-        """Compare each file with torch; an approximate one by the real images, without those that calibrated it."""
+        """Compare each file with torch. For an int8 file only real images count that did not set its ranges."""
         compared = [_Compared()]
         compared += [_Compared(real_only=self.images is not None, left_out=calibration) for _ in runs[1:]]
         for images in random_batches(self.size):
@@ -132,8 +134,8 @@ class ExportRun:
         self, runs: Sequence[Run], compared: Sequence["_Compared"], images: Tensor, positions: Sequence[int] | None
     ) -> None:
         expected, pixels = torch_probabilities(self.classifier, images), as_input(images)
-        for run, one in zip(runs, compared, strict=True):
-            one.count_batch(expected, run(pixels), positions)
+        for run, agreement in zip(runs, compared, strict=True):
+            agreement.count_batch(expected, run(pixels), positions)
 
     def _row(self, path: Path, size: int, run: Run, compared: "_Compared", graph: ClassifierGraph) -> ExportedFile:
         @torch.inference_mode()
@@ -166,23 +168,24 @@ class ExportRun:
         print(export_table(exported))
         if self.options.int8 and self.images is None:
             print(
-                "note: int8 without --check-data has only the weights of matrix products in 8 bits, and was compared "
-                "on random images alone."
+                "note: Without --check-data, int8 quantises only matrix products, and was compared on random images "
+                "only."
             )
 
 
 @dataclass
 class _Compared(Agreement):
-    """The agreement of one file, and on which images."""
+    """The agreement of one file with torch, and the images that count for it."""
 
     random_images: int = 0
+    """Number of random images that were counted."""
     real_only: bool = False
-    """Random images do not count."""
+    """Whether random images do not count."""
     left_out: set[int] = field(default_factory=set)
-    """Positions that do not count."""
+    """Positions of real images that do not count."""
 
     def count_batch(self, expected: Tensor, probabilities: Tensor, positions: Sequence[int] | None) -> None:
-        """Count a batch of random images (no ``positions``), or of those at these positions."""
+        """Count a batch of real images at ``positions``, or of random images if that is ``None``."""
         if positions is None and self.real_only:
             return
         if positions is None:
@@ -195,7 +198,7 @@ class _Compared(Agreement):
 
 
 def export_classifier(options: ExportOptions) -> list[ExportedFile]:
-    """Run a whole export: describe, write, compare, show."""
+    """Run a whole `ExportRun`: describe, write, compare, print the table."""
     run = ExportRun(options)
     run.describe()
     exported = run.export()
@@ -204,34 +207,34 @@ def export_classifier(options: ExportOptions) -> list[ExportedFile]:
 
 
 def export_table(exported: Sequence[ExportedFile]) -> str:
-    """A row for each file, for the screen."""
+    """The table for the screen, with a row for each file."""
     head = ("file", "format", "MB", "images", "largest difference", "same class", "time, batch 1", "batch 16")
     rows = [
         (
-            printable(one.file),
-            one.format,
-            f"{one.bytes / 1e6:.1f}",
-            _images_text(one),
-            f"{one.max_difference:.1e}",
-            f"{100 * one.top1_agreement:.2f} %",
-            f"{one.time_ratio_1:.2f}",
-            f"{one.time_ratio_16:.2f}",
+            printable(row.file),
+            row.format,
+            f"{row.bytes / 1e6:.1f}",
+            _images_text(row),
+            f"{row.max_difference:.1e}",
+            f"{100 * row.top1_agreement:.2f} %",
+            f"{row.time_ratio_1:.2f}",
+            f"{row.time_ratio_16:.2f}",
         )
-        for one in exported
+        for row in exported
     ]
-    times = "times are those of torch without compilation = 1, in turn on this CPU"
+    times = "times are relative to torch without compilation, measured on this CPU"
     return f"{text_table([head, *rows], left=(0, 1, 3))}\n{times}"
 
 
-def _images_text(one: ExportedFile) -> str:
-    counts = {"random": one.random_images, "real": one.test_images}
+def _images_text(exported: ExportedFile) -> str:
+    counts = {"random": exported.random_images, "real": exported.test_images}
     return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
 
 
 def _files(options: ExportOptions, suffix: str) -> list[Path]:
-    """The files to write: the one named, or ``model`` with the format's suffix in the folder named; and with int8."""
-    named = Path(options.output)
-    path = named if named.suffix == suffix else named / f"model{suffix}"
+    """The files to write: ``output``, or ``model`` with the format's suffix in it; with int8 a second file."""
+    output = Path(options.output)
+    path = output if output.suffix == suffix else output / f"model{suffix}"
     return [path, *([path.with_name(f"{path.stem}-int8{suffix}")] if options.int8 else [])]
 
 
@@ -239,7 +242,7 @@ def _check_files(files: Sequence[Path], *, overwrite: bool) -> None:
     folder = next(path for path in files[0].absolute().parents if path.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         reason = "its folder is read-only" if folder.is_dir() else f"{escaped(str(folder))} is a file"
-        raise UserError(f"output={escaped(str(files[0]))!r} cannot be written, {reason}: give another.")
+        raise UserError(f"output={escaped(str(files[0]))!r} cannot be written, because {reason}: give another output=.")
     for path in files:
         name = f"output={escaped(str(path))!r}"
         if path.is_dir():
@@ -250,24 +253,24 @@ def _check_files(files: Sequence[Path], *, overwrite: bool) -> None:
 
 @contextmanager
 def _writing(files: Sequence[Path], *, overwrite: bool) -> Iterator[list[Path]]:
-    """Other names beside ``files``, which are renamed to them when the block succeeds, and removed when it fails."""
+    """Temporary names beside ``files``: renamed to them after the block, or removed where it fails."""
     folder = files[0].parent
-    made = [path for path in (folder, *folder.parents) if not path.exists()]  # the deepest first
+    new_folders = [path for path in (folder, *folder.parents) if not path.exists()]  # the deepest first
     partial = [path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}") for path in files]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield partial
-        _check_files(files, overwrite=overwrite)  # another process may have written one since
+        _check_files(files, overwrite=overwrite)  # again, because another process may have written one meanwhile
         for part, path in zip(partial, files, strict=True):
             part.replace(path)
-        made = []
+        new_folders = []
     except OSError as error:
         raise UserError(
-            f"output={escaped(str(files[0]))!r} cannot be written: {error.strerror or error}; give another."
+            f"output={escaped(str(files[0]))!r} cannot be written ({error.strerror or error}): give another output=."
         ) from error
     finally:
         for part in partial:
             part.unlink(missing_ok=True)
-        for empty in made:
-            if empty.is_dir() and not any(empty.iterdir()):
-                empty.rmdir()
+        for new_folder in new_folders:
+            if new_folder.is_dir() and not any(new_folder.iterdir()):
+                new_folder.rmdir()

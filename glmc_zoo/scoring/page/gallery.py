@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from glmc_zoo.scoring.page.answer_file import AnswerFile, ShownImage
+from glmc_zoo.scoring.page.html import whole_percent
 from glmc_zoo.scoring.page.subject import Predictions, Subject, short_names
 
 
@@ -48,7 +49,7 @@ def _same_images(baselines: Sequence[Subject], answers: AnswerFile, images: int)
 
 
 def _image(image: ShownImage, names: Sequence[str], others: Sequence[tuple[str, Predictions]]) -> dict[str, Any]:
-    true, given, probability = names[image.label], names[image.prediction], _percent(image.probability)
+    true, given, probability = names[image.label], names[image.prediction], whole_percent(image.probability)
     kind = "Right, but unsure" if image.right else "Mistake"
     return {
         "right": image.right,
@@ -62,14 +63,8 @@ def _image(image: ShownImage, names: Sequence[str], others: Sequence[tuple[str, 
                 "model": name,
                 "given": names[predicted := int(predictions.prediction[image.position])],
                 "right": predicted == image.label,
-                "probability": _percent(float(predictions.probability[image.position])),
+                "probability": whole_percent(float(predictions.probability[image.position])),
             }
             for name, predictions in others
         ],
     }
-
-
-def _percent(probability: float) -> str:
-    """A probability as a whole number of percent; never 100 % for what is less."""
-    shown = round(100 * probability)
-    return "> 99\N{NO-BREAK SPACE}%" if shown == 100 and probability < 1 else f"{shown}\N{NO-BREAK SPACE}%"

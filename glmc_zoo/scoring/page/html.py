@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     import jinja2
 
 
-def html_environment() -> jinja2.Environment:
-    """Renders the templates of this package; names of classes and files, which anybody may have given, are escaped."""
+def html_environment(package: str = "glmc_zoo.scoring.page") -> jinja2.Environment:
+    """Renders the templates of a package; names of classes and files, which anybody may have given, are escaped."""
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("glmc_zoo.scoring.page"),
+        loader=jinja2.PackageLoader(package),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -31,3 +31,9 @@ def html_environment() -> jinja2.Environment:
 def script_hash(script: str) -> str:
     """What a content security policy calls a script that may run, while any other may not."""
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}"
+
+
+def whole_percent(probability: float) -> str:
+    """A probability as a whole number of percent; never 100 % for what is less."""
+    shown = round(100 * probability)
+    return "> 99\N{NO-BREAK SPACE}%" if shown == 100 and probability < 1 else f"{shown}\N{NO-BREAK SPACE}%"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from glmc_zoo.errors import as_shown
+from glmc_zoo.errors import UserError, as_shown
 from glmc_zoo.files import replace_file
 from glmc_zoo.metrics import GROUPS
 from glmc_zoo.results import EvaluationResults
@@ -15,6 +15,7 @@ from glmc_zoo.scoring.page.answer_file import rarest_first
 from glmc_zoo.scoring.page.gallery import gallery
 from glmc_zoo.scoring.page.html import html_environment, script_hash
 from glmc_zoo.scoring.page.subject import Subject, check_comparable, short_names
+from glmc_zoo.scoring.page.suspects import SuspectFile, suspect_classes
 
 REPORT_FILE = "report.html"
 
@@ -43,7 +44,8 @@ def render_report(subject: Subject, baselines: Sequence[Subject] = (), epochs: S
     """The page as text; see `write_report`."""
     results, answers = subject.results, subject.answers
     notes = [*results.data.notes, *_evaluation_notes(subject), *check_comparable(subject, baselines)]
-    warnings = [*results.warnings, *([subject.warning] if subject.warning else [])]
+    suspects, unread = _suspects(subject)
+    warnings = [*results.warnings, *([subject.warning] if subject.warning else []), *unread]
     rare_first = rarest_first(len(results.class_names), results.class_counts)
     most_first = rare_first[::-1]
     environment = html_environment()
@@ -71,9 +73,19 @@ def render_report(subject: Subject, baselines: Sequence[Subject] = (), epochs: S
         answers=answers,
         gallery=[] if answers is None else gallery(subject, baselines, answers),
         shown=set() if answers is None else {one.label for one in answers.images},
+        suspects=suspects,
+        suspect_classes=[] if suspects is None else suspect_classes(results, suspects),
         inventory=results.data.inventory,
         script_hash=script_hash(environment.get_template("report.js").render()),
     )
+
+
+def _suspects(subject: Subject) -> tuple[SuspectFile | None, list[str]]:
+    """The labels to check, and why they cannot be read."""
+    try:
+        return subject.suspects(), []
+    except UserError as error:
+        return None, [str(error)]
 
 
 def _evaluation_notes(subject: Subject) -> list[str]:

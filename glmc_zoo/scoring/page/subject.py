@@ -15,6 +15,7 @@ from glmc_zoo.hub.folder import RESULTS_FILE
 from glmc_zoo.metrics import GROUPS, group_of_classes
 from glmc_zoo.results import EvaluationResults, GroupSupport, RunResults, Scores
 from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE, AnswerFile
+from glmc_zoo.scoring.page.suspects import SUSPECTS_PAGE_FILE, SuspectFile
 
 PREDICTIONS_FILE = "predictions.parquet"
 
@@ -50,6 +51,15 @@ class Subject:
     """Those of the split that was scored, where the folder holds them."""
     warning: str | None = None
     """Why the answers cannot be read, one sentence."""
+
+    def suspects(self) -> SuspectFile | None:
+        """Training images whose label looks wrong; ``None`` where the run looked for none.
+
+        Raises:
+            UserError: The file in the folder cannot be read, or is of other classes.
+        """
+        path = self.folder / SUSPECTS_PAGE_FILE
+        return SuspectFile.load(path, len(self.results.class_names)) if path.is_file() else None
 
     @classmethod
     def of(cls, folder: Path, results: RunResults | EvaluationResults) -> Subject:

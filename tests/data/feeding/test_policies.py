@@ -108,7 +108,7 @@ def operations(spec: str, count: int = 4000) -> list[list[str]]:
     policy, chosen = make_policy(spec, 32, "bicubic"), []
     random.seed(0)
     for _ in range(count):
-        (chain,) = policy._draw().chains
+        (chain,) = policy._choose().chains
         chosen.append([step.operation for step in chain])
     return chosen
 
@@ -140,7 +140,7 @@ def test_magnitudes_are_timms() -> None:
     seen: dict[str, set[float]] = {}
     random.seed(0)
     for _ in range(500):
-        ((step,),) = policy._draw().chains
+        ((step,),) = policy._choose().chains
         seen.setdefault(step.operation, set()).add(round(step.arguments[0], 4))
     assert seen["solarize"] == {256 - int(0.9 * 256)} and seen["posterize"] == {4 - int(0.9 * 4)}
     assert seen["color"] == seen["sharpness"] == {0.19, 1.81} and seen["solarize_add"] == {99.0}

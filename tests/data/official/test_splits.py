@@ -70,7 +70,7 @@ def test_labels_may_be_numbered_otherwise_and_lines_may_come_twice(tmp_path: Pat
     data = load_data("imagenet_lt", data_dir=mini.folder, split_file=tmp_path / "mine.txt")
     assert data.class_names == mini.class_names[::-1]
     assert data.class_counts == [*LISTED[:0:-1], LISTED[0] + 1]
-    assert "1 lines of mine.txt name an image again and count again." in data.notes
+    assert "1 lines of mine.txt repeat an image, which then counts again." in data.notes
     for split in (data.train, data.test):
         assert [4 - class_of(image) for image in split.images(range(len(split)))] == split.labels.tolist()
 
@@ -120,7 +120,7 @@ def test_flat_validation_images_need_the_test_list(tmp_path: Path) -> None:
             ["split_file='set' is a folder without ImageNet_LT_train.txt"],
         ),
         ("imagenet_lt", {"data_dir": "set", "official_val": True}, ["official_val=True", "no ImageNet_LT_train.txt"]),
-        ("imagenet_lt", {"data_dir": "set", "test_split": "val"}, ["test_split='val' is for tables", "leave it out"]),
+        ("imagenet_lt", {"data_dir": "set", "test_split": "val"}, ["test_split='val' has no effect", "leave it out"]),
         ("places_lt", {"data_dir": "empty"}, ["empty", "does not have a layout of places_lt"]),
         ("places_lt", {"data_dir": "pets"}, ["pets does not have a layout of places_lt", "val_256/*.jpg"]),
     ],
@@ -153,3 +153,12 @@ def test_a_table_without_file_names(tmp_path: Path) -> None:
         datasets.Dataset.from_list(rows, features=table.features).to_parquet(str(file))
     with pytest.raises(UserError, match="180 images of the training split have no file name to compare with the list"):
         load_data("imagenet_lt", data_dir=mini.folder, split_file=lists)
+
+
+def test_list_of_another_data_set_is_not_answered_with_leaving_all_out(tmp_path: Path) -> None:
+    mini = miniature.imagenet(tmp_path / "set")
+    mini.write_lists(mini.folder)
+    file = mini.folder / "ImageNet_LT_train.txt"
+    file.write_text("train/n1/none_1.JPEG 0\ntrain/n2/none_2.JPEG 1\n")
+    with pytest.raises(UserError, match=r"give the data set that the list belongs to\.$"):
+        load_data("imagenet_lt", data_dir=mini.folder, skip_bad_images=True)

@@ -212,7 +212,7 @@ def test_folders_that_cannot_be_read(write_images: Write, tmp_path: Path) -> Non
         open_folder(tmp_path / "empty", DataOptions())
     write_images(tmp_path / "halves" / "test", [1, 1])
     with pytest.raises(
-        UserError, match=r"halves has test images alone \(test\): add training images, or give train_split="
+        UserError, match=r"halves has only test images \(test\): add training images, or give train_split="
     ):
         load_data(tmp_path / "halves")
     (tmp_path / "broken").mkdir()

@@ -142,7 +142,7 @@ configs:
 def test_archives_are_unpacked_and_read_by_the_same_rules(ask: Ask, files: dict[str, bytes]) -> None:
     plain, stream = ask(files, {}, {"stream": True})
     assert plain[:2] == CLASSES, plain
-    assert stream == f"streaming=True cannot read {min(files)} of org/animals: leave it out."
+    assert stream == f"streaming=True cannot read {min(files)} of org/animals: leave streaming=True out."
 
 
 @pytest.mark.processes
@@ -151,7 +151,7 @@ def test_metadata_on_the_hub(ask: Ask) -> None:
     rows = "".join(f"{name},{'xyxyxy'[index]}\n" for index, name in enumerate(names))
     plain, stream = ask({"metadata.csv": f"file_name,label\n{rows}".encode(), **animals()}, {}, {"stream": True})
     assert plain[:2] == [["x", "x", "y", "y"], ["x", "y"]]
-    assert stream == "streaming=True cannot read metadata.csv of org/animals: leave it out."
+    assert stream == "streaming=True cannot read metadata.csv of org/animals: leave streaming=True out."
 
 
 @pytest.mark.processes

@@ -320,3 +320,17 @@ def test_a_template_of_ones_own(tmp_path: Path) -> None:
     assert text.endswith("---\nresnet18.glmc_cifar10_lt: 95.12 %\n")
     with pytest.raises(UserError, match=r"absent\.md' does not exist"):
         render_card(RESULTS, template=tmp_path / "absent.md")
+
+
+def test_the_snippets_open_the_sample_image() -> None:
+    without, local = render_card(RESULTS), render_card(changed(sample_image="an <ant>"))
+    assert 'Image.open("image.png").convert("RGB")  # any image of yours' in without and "sample.jpg" not in without
+    assert local.count('Image.open("sample.jpg").convert("RGB")\n') == 2 and 'classifier("sample.jpg")' in local
+    assert '<img src="sample.jpg" alt="The sample image" width="160">' in local and "an &lt;ant>" in local
+    remote = render_card(changed(sample_image="ant"), repo_id="org/name")
+    blocks = [one for one in re.findall(r"```python\n(.*?)```", remote, flags=re.DOTALL) if "sample.jpg" in one]
+    assert len(blocks) == 3
+    for block in blocks:
+        assert 'hf_hub_download("org/name", "sample.jpg")' in block
+        assert "from huggingface_hub import hf_hub_download" in block
+        compile(block, "card", "exec")

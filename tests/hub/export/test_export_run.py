@@ -17,6 +17,8 @@ from safetensors.torch import load_file
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub import GLMC_PAPER, export_run, render_card
+from glmc_zoo.hub.export.decoration import decorate_export
+from glmc_zoo.hub.plain_files import exported_files
 from glmc_zoo.results import RunResults, WeightsFacts
 
 RESULTS = changed(
@@ -317,3 +319,17 @@ def test_a_killed_export_is_mended(lab: Any, tmp_path: Path, moment: str, left: 
     assert outcome.status == 0, outcome.err
     names = [".model.notes.old", *(["model"] if tag else [])]
     assert outcome.out.splitlines() == [str(left), str(names), str(tag)]
+
+
+def test_a_sample_image_comes_with_its_card_and_goes_again(tmp_path: Path, model: Any, plots: Path) -> None:
+    folder = export_run(tmp_path / "model", model, changed(RESULTS, sample_image="one"))
+    assert RunResults.load(folder / "results.json").sample_image is None  # there is no image in the folder
+    image = tmp_path / "sample.jpg"
+    image.write_bytes(b"an image")
+    decorate_export(folder, plots, [], sample=(image, "two"))
+    assert (folder / "sample.jpg").read_bytes() == b"an image"
+    assert "shows the class two" in files(folder)["README.md"].decode()
+    assert RunResults.load(folder / "results.json").sample_image == "two"
+    assert exported_files(folder)["sample.jpg"] == b"an image"
+    decorate_export(folder, plots, [])
+    assert not (folder / "sample.jpg").exists() and "sample.jpg" not in files(folder)["README.md"].decode()

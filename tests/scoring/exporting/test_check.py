@@ -23,16 +23,16 @@ def test_agreement_is_counted_over_batches() -> None:
     [
         (
             [[0.6 + 2e-4, 0.4]],
-            "the class of 0 of 1 images differs, and probabilities by up to 0.0002 where less than",
+            "in the class of 0 of 1 images, and in probabilities by up to 0.0002, where less than",
         ),
-        ([[0.4, 0.6]], "the class of 1 of 1 images differs"),
+        ([[0.4, 0.6]], "in the class of 1 of 1 images"),
         ([[float("nan"), 0.4]], "probabilities by up to inf"),
     ],
 )
 def test_other_answers_are_refused(probabilities: list[list[float]], sentence: str) -> None:
     agreement = Agreement()
     agreement.count(torch.tensor([[0.6, 0.4]]), torch.tensor(probabilities))
-    with pytest.raises(UserError, match=f"^The export does not give the answers of m: .*{sentence}"):
+    with pytest.raises(UserError, match=f"^The exported file differs from m: .*{sentence}"):
         agreement.check("m")
 
 

@@ -1,0 +1,55 @@
+"""The parts of the demo's page that say what a model answered, as HTML."""
+
+import re
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from glmc_zoo.scoring.demo.answering import Answer, DemoModel
+from glmc_zoo.scoring.page.html import html_environment
+
+_PACKAGE = "glmc_zoo.scoring.demo"
+
+
+def heading_html(model: DemoModel) -> str:
+    """The heading: the model, its classes and what it was trained on."""
+    _, height, width = model.classifier.data_config["input_size"]
+    counts = model.counts
+    return _rendered(
+        "heading",
+        parts=re.findall(r"[^._/-]*[._/-]?", model.name),  # a narrow screen breaks the line after one
+        classes=len(model.labels),
+        size=f"{height} x {width}",
+        trained=None if counts is None else sum(counts),
+        fewest=None if counts is None else min(counts),
+        share=model.options.share,
+        most=None if counts is None else max(counts),
+    )
+
+
+def answer_html(answer: Answer | None, threshold: float) -> str:
+    """The most probable classes; ``not sure`` where the first of them has less than the threshold, from 0 to 1."""
+    return _rendered("answer", answer=answer, threshold=threshold)
+
+
+def similar_html(answer: Answer | None, model: DemoModel) -> str:
+    """Similar training images of rare classes, or what to give to see some."""
+    compared = None if model.rare is None else len(model.rare)
+    return _rendered("similar", answer=answer, compared=compared, missing=model.no_rare)
+
+
+def style() -> str:
+    """The style sheet of these parts."""
+    return files(_PACKAGE).joinpath("templates/demo.css").read_text(encoding="utf-8")
+
+
+def _rendered(template: str, **values: Any) -> str:
+    text: str = _environment().get_template(f"{template}.html.jinja").render(**values)
+    return text
+
+
+@cache
+def _environment() -> Any:
+    environment = html_environment(_PACKAGE)
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+    return environment

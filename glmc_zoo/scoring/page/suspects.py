@@ -1,0 +1,125 @@
+"""Labels to check, as the report shows them: ``label_suspects.json`` beside the results, and its section."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from glmc_zoo.documents import read_json
+from glmc_zoo.errors import UserError
+from glmc_zoo.fields import from_json
+from glmc_zoo.files import replace_file
+from glmc_zoo.results import EvaluationResults, RunResults
+from glmc_zoo.scoring.page.html import whole_percent
+
+SUSPECTS_PAGE_FILE = "label_suspects.json"
+MOST_SUSPECTS = 200
+"""Images that a report shows."""
+
+_MOST_EACH, _FEWEST_EACH = 12, 2
+_SCHEMA = 1
+_SOURCE = re.compile(r"data:image/(jpeg|png);base64,[A-Za-z0-9+/]+={0,2}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suspect:
+    """A training image whose label looks wrong."""
+
+    given: int
+    """Class of its label."""
+    suggested: int
+    """Class that it looks like."""
+    self_confidence: float
+    """Probability of the given class."""
+    suggested_probability: float
+    position: int
+    """Position in the training split."""
+    name: str
+    """File of the image, relative to the data set's folder, or its position."""
+    source: str | None = None
+    """A small version as a data URI; ``None`` where the image cannot be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuspectFile:
+    """The content of ``label_suspects.json``."""
+
+    total: int
+    """All suspects, also those that are not shown."""
+    held_out: int
+    """Training images that were looked at."""
+    images: list[Suspect] = field(default_factory=list)
+    """The rarest given class first; those of a class together, the least probable label first."""
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        text = json.dumps({"schema": _SCHEMA, **dataclasses.asdict(self)}) + "\n"
+        replace_file(path, lambda file: file.write(text))
+
+    @classmethod
+    def load(cls, path: Path, num_classes: int) -> SuspectFile:
+        """The suspects in a file, of a model of so many classes.
+
+        Raises:
+            UserError: It cannot be read, or is not of these classes.
+        """
+        fix = "train the classifier again for another"
+        values = read_json(path, str(path), fix=f"{fix[0].upper()}{fix[1:]}.")
+        if not isinstance(values, dict) or values.get("schema") != _SCHEMA:
+            raise UserError(f"{path} holds no suspects that this version reads: {fix}.")
+        suspects: SuspectFile = from_json(cls, values, str(path))
+        classes = [label for one in suspects.images for label in (one.given, one.suggested)]
+        if any(not 0 <= label < num_classes for label in classes):
+            raise UserError(f"{path} is of other classes than the results beside it: {fix}.")
+        if any(one.source is not None and not _SOURCE.fullmatch(one.source) for one in suspects.images):
+            raise UserError(f"{path} holds an image that is neither JPEG nor PNG: {fix}.")
+        return suspects
+
+
+def shown_suspects(given: Sequence[int], class_order: Sequence[int]) -> list[int]:
+    """Rows of the suspects that are shown, at most `MOST_SUSPECTS`: the first few of each given class.
+
+    Args:
+        given: Given class of each suspect, the most suspect one first.
+        class_order: Classes, the most important first: the last go without where there are too many.
+    """
+    rows: dict[int, list[int]] = {}
+    for row, label in enumerate(given):
+        rows.setdefault(label, []).append(row)
+    each = min(_MOST_EACH, max(_FEWEST_EACH, MOST_SUSPECTS // max(len(rows), 1)))
+    chosen = [row for label in class_order for row in rows.get(label, [])[:each]]
+    return chosen[:MOST_SUSPECTS]
+
+
+def suspect_classes(results: RunResults | EvaluationResults, suspects: SuspectFile) -> list[dict[str, Any]]:
+    """The given classes with their suspects, in the order of the file."""
+    names, counts = results.class_names, results.class_counts
+    return [
+        {
+            "label": label,
+            "name": names[label],
+            "trained": None if counts is None else counts[label],
+            "images": [_image(one, names) for one in images],
+        }
+        for label, images in groupby(suspects.images, key=lambda one: one.given)
+    ]
+
+
+def _image(suspect: Suspect, names: Sequence[str]) -> dict[str, Any]:
+    given, suggested = names[suspect.given], names[suspect.suggested]
+    label, other = whole_percent(suspect.self_confidence), whole_percent(suspect.suggested_probability)
+    return {
+        "suggested": suggested,
+        "probability": other,
+        "given_probability": label,
+        "file": suspect.name,
+        "source": suspect.source,
+        "alt": f"Label to check: {suspect.name}, labelled {given} with probability {label}, looks like {suggested} "
+        f"with probability {other}",
+    }

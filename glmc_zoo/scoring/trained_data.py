@@ -1,0 +1,51 @@
+"""How the images were read in the training of a model, as far as its files say."""
+
+from pathlib import Path
+from typing import Any
+
+from glmc_zoo.data.options import DataOptions
+from glmc_zoo.documents import read_yaml
+from glmc_zoo.fields import field_names
+from glmc_zoo.hub import ModelSource
+from glmc_zoo.machine.command import without_folder
+
+HIDDEN_FOLDER = "path/to/"
+"""Stands in published results for the folder of something."""
+
+
+def options_with_paths(source: ModelSource) -> dict[str, Any]:
+    """The options of a model's training; empty where they are not known.
+
+    Published results do not say where something was stored on the machine of the training; the ``config.yaml`` of its
+    run does, beside a ``model/`` that is still where the run left it. A path that is not known begins with
+    `HIDDEN_FOLDER`.
+
+    Raises:
+        UserError: The ``config.yaml`` cannot be read.
+    """
+    public = {} if source.results is None else source.results.config
+    folder = source.folder.resolve() if source.kind == "folder" and source.folder is not None else None
+    if folder is None or folder.name != "model" or not (folder.parent / "config.yaml").is_file():
+        return dict(public)
+    path = folder.parent / "config.yaml"
+    saved = read_yaml(path, str(path), fix="Restore it, or move it away and give data= and other paths as options.")
+    paths = {
+        name: value for name, value in (saved if isinstance(saved, dict) else {}).items() if isinstance(value, str)
+    }
+    return {**public, **{n: value for n, value in paths.items() if public.get(n) == without_folder(value)}}
+
+
+def data_options_of(source: ModelSource) -> dict[str, Any]:
+    """Which images a model was trained on and how they were read, by the names of `DataOptions`, as far as known."""
+    config = options_with_paths(source)
+    return {
+        name: config[name]
+        for name in field_names(DataOptions)
+        if name in config and not str(config[name]).startswith(HIDDEN_FOLDER)
+    }
+
+
+def same_name(data: str, source: ModelSource) -> bool:
+    """Whether a data set has the name of the one that a model was trained on; its folder may lie elsewhere."""
+    config = {} if source.results is None else source.results.config
+    return Path(str(config.get("data"))).name == Path(data).name
