@@ -136,7 +136,7 @@ def test_a_subset_is_thinned_and_its_test_images_are_left_over(tmp_path: Path) -
 
 
 def test_a_subset_needs_a_local_copy(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="cifar100_20_lt is made of a local copy of CIFAR-100: give --data-root"):
+    with pytest.raises(SystemExit, match="cifar100_20_lt is made from a local copy of CIFAR-100: give --data-root"):
         reproduce.Plan(arguments(tmp_path, "cifar100_20_lt_finetune/fine-tuned_ce"), 1).write_subsets()
 
 
