@@ -1,7 +1,7 @@
-"""How scores over seeds and their differences are written, and which rows of a table may be compared.
+"""Format scores over seeds and their differences, and decide which rows of a table may be compared.
 
-Fewer than three seeds get no interval: the values are shown. A difference is computed between rows of equal passes
-alone, so that no method is compared with another that had half its time.
+With fewer than three seeds the values are shown instead of an interval. A difference is computed only between rows of
+equal passes, so that no method is compared with one that had half its time.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def table(heads: list[str], rows: Iterable[list[str]]) -> list[str]:
 # ------------------------------------------------------------------------------------------------ rows
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One row of a table, as far as it is compared with others."""
+    """The values of a table row that comparisons need."""
 
     label: str
     passes: float | None = None

@@ -1,6 +1,6 @@
-"""What the measurements share: options of a run, clock, memory, counts of arithmetic, a GPU's busy time, the report.
+"""Shared by the measurements: options of a run, clock, memory, counts of operations, busy time of a GPU, the report.
 
-Nothing heavy is imported with this module: index.py measures the memory of a process that imports it.
+This module imports nothing heavy, because index.py measures the memory of a process that imports it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def run_options(**values: Any) -> RunOptions:
 
 
 def in_turn(measures: Mapping[_K, Callable[[], _T]], rounds: int) -> dict[_K, list[_T]]:
-    """What each measure gives in each round; they take turns, so that a slow moment of the machine affects them all."""
+    """Run all measures in each round. They alternate, so that a slow moment of the machine affects all of them."""
     taken: dict[_K, list[_T]] = {name: [] for name in measures}
     for _ in range(rounds):
         for name, measure in measures.items():

@@ -1,7 +1,7 @@
 """The rows of the tables and the results filed for them.
 
 A row is a published one, a file in recipes/configs, or one of benchmarks/suites.yaml. The results of a row with a seed
-lie in benchmarks/results/SUITE/ROW_seedN.json: the ``results.json`` of its run, as it is.
+are in benchmarks/results/SUITE/ROW_seedN.json, a copy of the ``results.json`` of its run.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Row:
     new: bool = False
     """The difference from the best baseline is printed below the table."""
     passes: float | None = None
-    """`passes` as planned, shown while no run is filed."""
+    """Planned `passes`, shown until a run is filed."""
 
     @property
     def on_features(self) -> bool:
@@ -75,7 +75,9 @@ class Filed:
         """Scores on the test split, or on the split that an evaluation read."""
         scores = self.results.scores if isinstance(self.results, EvaluationResults) else self.results.test
         if scores is None:
-            raise SystemExit(f"error: the results of {self.results.model.name}, seed {self.seed}, have no test scores.")
+            raise SystemExit(
+                f"error: the results of {self.results.model.name} with seed {self.seed} have no test scores."
+            )
         return scores
 
     @property

@@ -1,4 +1,4 @@
-"""Runs of rows: as many at a time as there are slots, each after the run it starts from, each filed when it ends."""
+"""Start the runs of rows, one per slot at a time, each after the run it starts from, and file their results."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Run:
 
 
 class Runner:
-    """Runs what a plan holds.
+    """Makes the runs of a plan.
 
     Args:
         slots: Environment variables of each run that is made at a time, such as its GPU.
@@ -55,7 +55,7 @@ class Runner:
         self.stopping = False
 
     def all(self, runs: list[Run]) -> None:
-        """Make the runs; the ``failure`` of each says what came of it."""
+        """Make the runs. Afterwards ``failure`` of each says why it is not finished."""
         with ThreadPoolExecutor(len(self.slots)) as pool:
             try:
                 futures = [pool.submit(self.one, run) for run in runs]

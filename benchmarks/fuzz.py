@@ -1,12 +1,12 @@
-"""What the readers of this package do with damaged and hostile files: seeded mutations of valid ones.
+"""Test the readers of this package with damaged and hostile files: seeded mutations of valid ones.
 
     python benchmarks/fuzz.py --inputs 20000 --seed 0
 
-Each file goes through the function of the package that reads such files. It may be read, or refused in one sentence
+Each file is given to the function of the package that reads such files. It may be read, or refused in one sentence
 (`UserError`; for an image, `UnreadableImage` with its reason). Anything else is a traceback that a user would see. The
-JSON on standard output has, for each kind of file, the inputs, how many were read, the tracebacks, and the slowest
-input; and the most memory that the process had, beyond what it had before the first input. An input that takes longer
-than 10 seconds counts as hanging. The same seed gives the same inputs.
+JSON on standard output has for each kind of file the number of inputs, of read files and of tracebacks, and the time of
+the slowest input. It also has the peak memory beyond that before the first input. An input that takes longer than 10
+seconds counts as hanging. The same seed gives the same inputs.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ from glmc_zoo.errors import UserError
 HANGS = 10  # seconds
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "hub_cards" / "resnet20_cifar.glmc_digits_lt"
+KINDS = ("config.json", "results.json", "safetensors", "metrics.jsonl", "manifest.json", "YAML", "CSV", "image")
 
 
 # ---------------------------------------------------------------- what reads them
 @dataclass(frozen=True)
 class Kind:
-    """One kind of file: valid contents, how they are changed, and what the package does with one."""
+    """One kind of file: valid contents, the mutation, and the function that reads them."""
 
     name: str
     seeds: list[bytes]
@@ -164,7 +165,7 @@ def encoded_images() -> list[bytes]:
 
 
 def kinds(folder: Path) -> list[Kind]:
-    """Every kind of file, with its readers' files below ``folder``."""
+    """Return every kind of file. The readers write their files below ``folder``."""
     readers = Readers(folder)
     row = {"epoch": 0, "train_loss": 2.5, "top1": 0.5, "lr": 0.1, "seconds": 3.5}
     rows = "".join(json.dumps({**row, "epoch": epoch}) + "\n" for epoch in range(4)).encode()
@@ -193,7 +194,7 @@ def kinds(folder: Path) -> list[Kind]:
 # ---------------------------------------------------------------- the run
 @dataclass
 class Report:
-    """What became of the inputs of one kind."""
+    """Outcomes of the inputs of one kind."""
 
     inputs: int = 0
     read: int = 0
@@ -207,7 +208,7 @@ class Hanging(Exception):
 
 
 def try_one(kind: Kind, content: bytes, report: Report) -> BaseException | None:
-    """Read one input and count what became of it; gives the error that no user should see."""
+    """Read one input and count the outcome. An error that no user should see is returned."""
     from glmc_zoo.data.reading.decoding import UnreadableImage
 
     def stop(*_: object) -> None:
@@ -235,7 +236,7 @@ def try_one(kind: Kind, content: bytes, report: Report) -> BaseException | None:
 
 
 def fuzz(inputs: int, seed: int, *, keep: Path | None = None, only: str | None = None) -> dict[str, Any]:
-    """Try so many inputs, the kinds in turn; ``keep`` is a folder for those that gave a traceback."""
+    """Try ``inputs`` files, one kind after the other. ``keep`` is a folder for inputs that gave a traceback."""
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory(prefix="glmc_zoo-fuzz-") as scratch:
         chosen = [kind for kind in kinds(Path(scratch)) if only in (None, kind.name)]
@@ -265,7 +266,7 @@ def fuzz(inputs: int, seed: int, *, keep: Path | None = None, only: str | None =
 
 
 def _peak() -> int:
-    """Most memory that this process had, in KiB."""
+    """Peak memory of this process in KiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
@@ -274,7 +275,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=20_000, help="inputs over all kinds of files")
     parser.add_argument("--seed", type=int, default=0, help="seed of the mutations")
-    parser.add_argument("--only", help="one kind alone, such as results.json")
+    parser.add_argument("--only", choices=KINDS, help="only this kind of file")
     parser.add_argument("--keep", type=Path, help="folder for the inputs that gave a traceback")
     args = parser.parse_args()
     if args.keep is not None:

@@ -1,13 +1,13 @@
-"""Score settings on images that thinning left over, so that no setting is chosen on a test split.
+"""Score settings on training images that thinning left over, so that no setting is chosen on a test split.
 
     python benchmarks/heldout.py --seeds 0 1 2 < settings.txt > benchmarks/results/digits_heldout.jsonl
     python benchmarks/heldout.py --images 500 --data-dir DATA/cifar10 < settings.txt > benchmarks/results/FILE.jsonl
 
-Each line of standard input is a set of options of recipes/train.py, for a set that is thinned; it is trained with every
+Each line of standard input holds options of recipes/train.py for a data set that is thinned. It is trained with every
 seed. Each line of the output has the options, the passes over the training set, the scores of the runs in percent with
-their mean, its 95 % t interval from three seeds on, their standard deviation, commit, versions and seconds. Where a
-class keeps all its images, --max-count leaves some of them out. Settings that are chosen on a share of the training
-images (--val-fraction) are rows of suites.yaml, which reproduce.py runs.
+their mean, its 95 % t interval (from three seeds on) and their standard deviation, commit, versions and seconds. If
+thinning keeps all images of a class, give --max-count to leave some out. Settings that are chosen on a share of the
+training images (--val-fraction) are rows of suites.yaml, which reproduce.py runs.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def left_over(run: TrainingRun, images: int | None) -> ImageSplit:
     for label, name in enumerate(run.data.class_names):
         members = np.flatnonzero(labels == label)
         if not len(members):
-            raise SystemExit(f"heldout.py: error: class {name} has no image left over: thin it by --max-count as well.")
+            raise SystemExit(f"heldout.py: error: class {name} has no image left over: give a lower --max-count.")
         chosen.append(rng.permutation(members)[:images])
     positions = np.sort(np.concatenate(chosen))
     return ImageSplit(raw.train.source, rows[positions], labels[positions], run.data.class_names)

@@ -118,7 +118,7 @@ def main() -> None:
 
     options.folder.mkdir(parents=True, exist_ok=True)
     if any(options.folder.iterdir()):
-        parser.error(f"--folder {options.folder} is not empty: give a new one, what is made in it is removed.")
+        parser.error(f"--folder {options.folder} is not empty: give an empty one, because it is cleared")
     rows = [measure_form(form, options.folder, options.rounds) for form in FORMS]
     print("form            images  seconds (range)        peak MiB")
     for row in rows:

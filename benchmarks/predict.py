@@ -5,8 +5,8 @@
 
 Makes 20,000 PNG files of 32 x 32 noisy pixels in a temporary folder, and times ``glmc-zoo predict`` in a process of its
 own, from its start to its end: imports, finding the files, decoding, the network, and the CSV file. The peak is of the
-whole process. Once with the threads that it takes by itself, and once with one: on a machine that others use as well,
-threads that wait for one another cost time, and processor seconds with one thread say most. Prints a line for each, and
+whole process. It runs once with its default threads, and once with one thread. On a machine with other load,
+threads wait for each other, so the processor seconds with one thread are the most reliable. Prints a line for each, and
 writes JSON with ``--json FILE``, with the load of the machine before each round.
 """
 
@@ -65,7 +65,7 @@ def measure(model: str, folder: Path, count: int, threads: int | None) -> dict[s
         sys.exit(done.stderr)
     rows = len(output.read_text(encoding="utf-8").splitlines()) - 1
     if rows != count:
-        sys.exit(f"{rows} rows for {count} images")
+        sys.exit(f"predict.py: error: {output} has {rows} rows for {count} images")
     return {
         "seconds": seconds,
         "processor_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,

@@ -1,11 +1,11 @@
-"""Put a finished run among the published models: hub_cards/NAME/ is exactly what its Hub repository holds.
+"""Add a finished run to the published models: hub_cards/NAME/ has exactly the files of its Hub repository.
 
     python benchmarks/publish.py runs/NAME [--data-dir DATA/cifar10]
     python benchmarks/publish.py runs/NAME --data DATA/clothing --half --baseline "cross-entropy=runs/OTHER"
 
-The exported model is scored anew with recipes/evaluate.py in single precision, whatever it was trained and scored in,
-so that the card's scores are those that anybody gets from the published weights. NAME is the model's name in the run's
-results. The results are filed as benchmarks/results/models/NAME.json as well.
+The exported model is scored again by recipes/evaluate.py in single precision, whatever precision the run had. So the
+scores of the card are those that anybody gets from the published weights. NAME is the name of the model in the results
+of the run. The results are also filed as benchmarks/results/models/NAME.json.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from glmc_zoo.results import BaselineFacts, EvaluationResults, RunResults
 SCORED = ("test", "class_recalls", "group_confusion", "groups", "thresholds", "group_support")
 CARDS = ROOT / "hub_cards"
 MOST_BYTES = 10_000_000
-"""Largest published folder, which is part of every checkout."""
+"""Limit of a published folder, because every checkout contains it."""
 
 
 def evaluate(
@@ -51,12 +51,15 @@ def evaluate(
     subprocess.run(command, check=True)
     scored = EvaluationResults.load(output / "results.json")
     if scored.class_counts != results.class_counts:
-        raise SystemExit("publish.py: error: the run was trained on another subset than it was scored on.")
+        raise SystemExit(
+            "publish.py: error: the scored data has other class counts than the run: give the images of the run by "
+            "--data or --data-dir."
+        )
     return scored
 
 
 def baseline(label: str, run: Path, results: RunResults) -> BaselineFacts:
-    """What the card says of another finished run, which must have the same images."""
+    """Read the scores of another finished run on the same images, for a table in the card."""
     other = RunResults.load(run / "results.json")
     if other.test is None or (other.data.name, other.class_names) != (results.data.name, results.class_names):
         raise SystemExit(f"publish.py: error: {run} has no test scores on {results.data.name}: give another baseline.")
@@ -65,17 +68,17 @@ def baseline(label: str, run: Path, results: RunResults) -> BaselineFacts:
     )
 
 
-def size_of(folder: Path) -> int:
-    """Bytes of a folder to be published.
+def size_of(folder: Path, *, half: bool) -> int:
+    """Size in bytes of a folder that is to be published; ``half``: its weights are in half precision.
 
     Raises:
-        SystemExit: They are more than `MOST_BYTES`.
+        SystemExit: It is larger than `MOST_BYTES`.
     """
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > MOST_BYTES:
         raise SystemExit(
-            f"publish.py: error: {folder.name} has {size / 1e6:.1f} MB, and a published model at most "
-            f"{MOST_BYTES / 1e6:g}: give --half, or train a smaller network."
+            f"publish.py: error: {folder.name} has {size / 1e6:.1f} MB, and the limit is {MOST_BYTES / 1e6:g}: "
+            f"{'' if half else 'give --half, or '}train a smaller network."
         )
     return size
 
@@ -92,7 +95,7 @@ def publish(
     cards: Path = CARDS,
     filed: Path = RESULTS / "models",
 ) -> Path:
-    """Score, merge, export.
+    """Score the exported model, put the scores into its results, and export it with its card.
 
     Raises:
         SystemExit: The run was trained on other images than it is scored on, a baseline does not fit, or the folder is
@@ -100,11 +103,11 @@ def publish(
 
     Args:
         run: Folder of a finished run.
-        data: Folder of its images, where it is not in the catalogue.
+        data: Folder of its images, if the catalogue does not have them.
         data_dir: Local copy of its catalogue data set.
-        name: ``ARCHITECTURE.TAG``; that of its results by default.
-        description: Of its images, where the catalogue has none.
-        half: Whether the weights are stored in half precision; these are then scored.
+        name: ``ARCHITECTURE.TAG``; by default the name in the results.
+        description: Description of its images, if the catalogue has none.
+        half: Whether the weights are stored, and scored, in half precision.
         baselines: Folders of finished runs by their labels, for a table in the card.
         cards: Folder of the published models.
         filed: Folder of their results.
@@ -145,7 +148,7 @@ def publish(
             config_yaml=yaml.safe_dump({**results.config, "data_dir": None, "split_file": None}, sort_keys=False),
             half=half,
         )
-        size = size_of(export(Path(scratch) / "card" / results.model.name))  # before anything is published
+        size = size_of(export(Path(scratch) / "card" / results.model.name), half=half)  # before anything is published
         folder = export(cards / results.model.name)
         sample = run / "model" / SAMPLE_FILE
         if results.sample_image is not None and sample.is_file():

@@ -1,15 +1,15 @@
-"""Run rows of the tables, several seeds, on what hardware there is, and file their results for the tables.
+"""Run rows of the tables with several seeds on the hardware of this machine, and file their results.
 
     python benchmarks/reproduce.py --list
     python benchmarks/reproduce.py cifar10_lt_if100 --data-root DATA --seeds 0 1 2
     python benchmarks/reproduce.py cifar10_lt_if100_resnet20_60_epochs/glmc_tuned --data-root DATA
     python benchmarks/reproduce.py cifar10_lt_if100 --data-root DATA --minutes 9.5 --options="--compile"
 
-A row is a published one, by the name of its file in recipes/configs, or one of benchmarks/suites.yaml, as SUITE or
-SUITE/ROW. Each run has a GPU to itself, or a core where there is no GPU, and as many run at a time as there are. A
+A published row is named by its file in recipes/configs; a row of benchmarks/suites.yaml is SUITE/ROW, and SUITE names
+all its rows. Each run has one GPU, or one core on a machine without GPUs, and all GPUs or cores are used at a time. A
 published row has the precision of its file; a row of a suite that names none has `--mixed-precision auto`. The same
-command given again resumes interrupted runs from their newest checkpoints and leaves out what is finished. Results
-go to benchmarks/results/SUITE/ROW_seedN.json; `python benchmarks/render.py --write` makes the tables.
+command, given again, resumes interrupted runs from their newest checkpoints and skips finished ones. Results go to
+benchmarks/results/SUITE/ROW_seedN.json; `python benchmarks/render.py --write` makes the tables.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from _subsets import SUBSETS, write_subset
 # Folder of a catalogue data set below --data-root, unless --data-dir gives another.
 FOLDERS = {"cifar10_lt": "cifar10", "cifar100_lt": "cifar100", "imagenet_lt": "imagenet", "inat18": "inat18"}
 FOLDERS |= {POOLED: "clothing", CLOTHING: "clothing"}
-# The least that goes through every stage of a run: to try a command, never for a table.
+# These can be downloaded by a recipe that gets no --data-dir.
+ON_HUB = ("cifar10_lt", "cifar100_lt", "imagenet_lt")
+# Options of the shortest run that has every stage. They are for trying a command, never for a table.
 SHORT = "--batch-size 32"
 TRIAL = {
     "train.py": f"{SHORT} --warmup-epochs 0",
@@ -51,7 +53,7 @@ class Plan:
                 self.add(row, seed)
 
     def add(self, row: Row, seed: int) -> Run:
-        """The run of a row with a seed, and before it the run that it starts from."""
+        """Add the run of a row with a seed, and before it the run that it starts from."""
         name = f"{row.suite}/{row.name}_seed{seed}"
         if name in self.runs:
             return self.runs[name]
@@ -98,8 +100,8 @@ class Plan:
             return ["--data", str(folder or CLOTHING)]
         return [] if folder is None else ["--data-dir", str(folder)]
 
-    def data_dir(self, data: str) -> Path | None:
-        """Folder of a data set; ``None`` leaves it to the recipe, which downloads from the Hub."""
+    def data_dir(self, data: str, *, local: bool = False) -> Path | None:
+        """Folder of a data set; ``None``: the recipe downloads it. ``local``: a download cannot replace it."""
         given = dict(pair.split("=", 1) for pair in self.args.data_dir or [])
         if data in given:
             return Path(given[data])
@@ -107,9 +109,10 @@ class Plan:
             return None
         folder: Path = self.args.data_root / FOLDERS[data]
         if not folder.is_dir():
+            download = "" if local or data not in ON_HUB else ", or leave out --data-root to download it from the Hub"
             raise SystemExit(
-                f"reproduce.py: error: {data} is looked for in {folder}, which does not exist: put it there, give its "
-                f"folder by --data-dir {data}=FOLDER, or leave --data-root out to download it from the Hub."
+                f"reproduce.py: error: the folder of {data}, {folder}, does not exist: make it, or give "
+                f"--data-dir {data}=FOLDER{download}."
             )
         return folder
 
@@ -119,39 +122,43 @@ class Plan:
         return folder
 
     def clothing_dir(self, data: str) -> Path:
-        """Folder of the clothing images, which the Hub does not have."""
+        """Folder of the clothing images, which are not on the Hub."""
         folder = self.data_dir(data)
         if folder is None:
-            raise SystemExit(f"reproduce.py: error: {data} needs the clothing images: give --data-root.")
+            raise SystemExit(
+                f"reproduce.py: error: {data} needs the clothing images, which the Hub lacks: give --data-root, or "
+                f"--data-dir {data}=FOLDER."
+            )
         return folder
 
     def write_inputs(self) -> None:
-        """Write the data sets and the network to start from that the runs need and that are not written yet."""
+        """Write the data sets and the pretrained network of the runs that do not exist yet."""
         self.write_subsets()
         data, start = self.subset_folder(POOLED), Path(self._start(START))
         if any(run.row.data == CLOTHING for run in self.runs.values()):
-            self.clothing_dir(CLOTHING)  # refused here where it is missing
+            self.clothing_dir(CLOTHING)  # refused here if it is missing
         if any(run.row.data == POOLED for run in self.runs.values()) and not data.is_dir():
             write_pooled(self.clothing_dir(POOLED), data)
         if any(START in run.row.options for run in self.runs.values()) and not start.is_dir():
             write_start(start)
 
     def write_subsets(self) -> None:
-        """Write the data sets of _subsets.py that the runs need and that are not written yet."""
+        """Write the data sets of _subsets.py that the runs need and that do not exist yet."""
         for name in sorted({run.row.data for run in self.runs.values()} & SUBSETS.keys()):
-            folder, source = self.subset_folder(name), self.data_dir("cifar100_lt")
+            folder = self.subset_folder(name)
             if folder.is_dir():
                 continue
+            source = self.data_dir("cifar100_lt", local=True)
             if source is None:
                 raise SystemExit(
-                    f"reproduce.py: error: {name} is made of a local copy of CIFAR-100: give --data-root, or "
+                    f"reproduce.py: error: {name} is made from a local copy of CIFAR-100: give --data-root, or "
                     "--data-dir cifar100_lt=FOLDER."
                 )
             write_subset(source, folder, SUBSETS[name])
 
 
 def devices() -> list[str]:
-    """The GPUs, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the names of the GPUs as in CUDA_VISIBLE_DEVICES."""
     import torch
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -161,12 +168,12 @@ def devices() -> list[str]:
 
 
 def interrupt(*_: object) -> None:
-    """End as Ctrl-C does."""
+    """Handle a signal like Ctrl-C."""
     raise KeyboardInterrupt
 
 
 def show_list() -> None:
-    """Print every row, the seeds of its suite, and which of them are done."""
+    """Print every row, its seeds, and which of them are done."""
     for row in all_rows().values():
         filed = (RESULTS / row.suite).glob(f"{row.name}_seed*.json")
         done = sorted(path.stem.rpartition("seed")[2] for path in filed)
@@ -174,35 +181,41 @@ def show_list() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rows", nargs="*", help="published row, SUITE or SUITE/ROW")
     parser.add_argument("--list", action="store_true", help="show every row and which seeds are done")
-    parser.add_argument("--seeds", type=int, nargs="+", help="seeds; those of the suite, or 0, by default")
-    parser.add_argument("--data-root", type=Path, help=f"folder with {', '.join(FOLDERS.values())}; the Hub by default")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", help="seeds (default: those of the suite; 0 for a published row)"
+    )
+    parser.add_argument(
+        "--data-root", type=Path, help=f"folder with {', '.join(FOLDERS.values())}; without it, data comes from the Hub"
+    )
     parser.add_argument("--data-dir", action="append", metavar="NAME=FOLDER", help="folder of one data set")
     parser.add_argument("--work", type=Path, default=Path("runs/reproduce"), help="folder of runs and checkpoints")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
-    parser.add_argument("--jobs", type=int, help="runs at a time; one a GPU, or one a core, by default")
-    parser.add_argument("--minutes", type=float, help="stop after this long; the same command resumes")
-    parser.add_argument("--options", default="", help="further options of every training, such as --options=--compile")
+    parser.add_argument("--jobs", type=int, help="runs at a time (default: one per GPU, or one per core)")
+    parser.add_argument("--minutes", type=float, help="stop after this many minutes; the same command resumes")
+    parser.add_argument("--options", default="", help="more options of every training, such as --options=--compile")
     parser.add_argument(
         "--trial",
         action="store_true",
-        help="one epoch of few images of CIFAR, or all of a large set: a rehearsal, filed below --work",
+        help="rehearse with one epoch, of CIFAR on few images; results are filed below --work",
     )
     args = parser.parse_args()
     if not args.rows and not args.list:
-        parser.error("name a row, or --list them")
+        parser.error("give the name of a row, or --list to see all rows")
     if args.jobs is not None and args.jobs < 1:
         parser.error(f"--jobs {args.jobs} must be at least 1")
     if any("=" not in pair for pair in args.data_dir or []):
         parser.error("--data-dir takes NAME=FOLDER, for instance cifar10_lt=DATA/cifar10")
+    if unknown := [name for name, _, _ in (pair.partition("=") for pair in args.data_dir or []) if name not in FOLDERS]:
+        parser.error(f"--data-dir {unknown[0]}=... is no data set with a folder: give one of {', '.join(FOLDERS)}")
     return args
 
 
 def main() -> None:
-    """Run what was asked for; the exit status is 1 if a run failed, and 3 if a run is left to do."""
+    """Run the chosen rows. The exit status is 1 if a run failed, and 3 if runs are left to do."""
     args = parse()
     if args.list:
         show_list()
@@ -213,7 +226,7 @@ def main() -> None:
     plan = Plan(args, threads)
     plan.write_inputs()
     slots = [{"CUDA_VISIBLE_DEVICES": gpus[job % len(gpus)]} if gpus else {} for job in range(jobs)]
-    signal.signal(signal.SIGTERM, interrupt)  # as a batch system sends it: no child is left running
+    signal.signal(signal.SIGTERM, interrupt)  # batch systems send it; no child process is left running
     runner = Runner(slots, None if args.minutes is None else time.monotonic() + 60 * args.minutes)
     try:
         runner.all(list(plan.runs.values()))

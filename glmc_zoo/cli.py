@@ -40,13 +40,13 @@ def run_recipe(main: Callable[[], None]) -> None:
     If several processes raise the same error, the first one (rank 0) reports it. An error with ``in_one_process`` is
     reported by the process that raised it.
     """
-    from glmc_zoo.machine.signals import stopped_by_term
+    from glmc_zoo.machine.signals import sigterm_raises
 
     _hide_own_folder()
     _print_any_name()
     status = 0
     try:
-        with on_command_line(option_names()), stopped_by_term():
+        with on_command_line(option_names()), sigterm_raises():
             main()
     except UserError as error:
         _report(error)
@@ -68,9 +68,9 @@ def run_recipe(main: Callable[[], None]) -> None:
 
 def _explained(error: Exception) -> UserError | None:
     """A sentence for an error of the machine: a loader process that was killed, or a full disk; ``None`` for others."""
-    from glmc_zoo.machine.processes import lost_worker
+    from glmc_zoo.machine.processes import worker_error
 
-    explained = lost_worker(error) if isinstance(error, RuntimeError) else None
+    explained = worker_error(error) if isinstance(error, RuntimeError) else None
     explained = disk_error(error) if explained is None else explained
     if explained is not None:
         explained.in_one_process = True

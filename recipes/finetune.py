@@ -1,4 +1,4 @@
-"""Fine-tune a trained model on an imbalanced data set, on its classes or on others.
+"""Fine-tune a trained model on an imbalanced data set, which may have other classes.
 
     accelerate launch recipes/finetune.py --model hf_hub:ORG/NAME --data path/to/my_images
     accelerate launch recipes/finetune.py --model runs/NAME/model --data my_images --method ce
@@ -7,8 +7,8 @@
     accelerate launch recipes/finetune.py --model resnet50 --data my_images --tune full --layer-decay 0.75
     accelerate launch recipes/finetune.py --model resnet50 --data my_images --search-minutes 10
 
-It leaves what recipes/train.py leaves: config.yaml, metrics.jsonl, results.json, checkpoints/, model/, plots/, and
-report.html, a page with scores, curves, classes, confusions and images (answers.json has what it shows of them).
+The files in --output-dir are those of recipes/train.py: config.yaml, metrics.jsonl, results.json, checkpoints/, model/,
+plots/, and report.html, a page with scores, curves, classes, confusions and images (its data is in answers.json).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def main() -> None:
     # ---------------------------------------------------------------- options: preset, recipe, file, command line
     options = finetuning_options(read_options(FINETUNE, __doc__))
 
-    # ---------------------------------------------------------------- source, data, what is tuned, output folder
+    # ---------------------------------------------------------------- model, data, tuned parameters, output folder
     from glmc_zoo.training.dry_run import print_estimate, print_head_estimate  # imports torch: not needed for --help
     from glmc_zoo.training.head_run import HeadRun
     from glmc_zoo.training.run import TrainingRun
     from glmc_zoo.training.search import search_settings
 
-    # ---------------------------------------------------------------- the classifier alone: features once, no epochs
+    # ---------------------------------------------------------------- only the classifier: features once, no epochs
     if isinstance(options.stage, HeadStage):
         head = HeadRun(options)
         head.describe()

@@ -1,10 +1,10 @@
-"""Show what a data set holds: splits, classes, what is left out, sizes and formats, on the screen and as a page.
+"""Show the splits, classes, sizes and formats of a data set, and what is left out, on the screen and as a page.
 
     python recipes/inspect_data.py --data path/to/my_images
     python recipes/inspect_data.py --data labels.csv --output page.html --examples 8
     python recipes/inspect_data.py --data path/to/my_images --near-duplicates 4
 
-It reads the data as training does, and needs no model. What training would refuse is shown with the reason.
+The data is read as in training; no model is needed. If training would refuse the data, the reason is shown.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from glmc_zoo.options.sections import INSPECT
 
 
 def main() -> None:
-    """Parse, read, print, write the page."""
+    """Parse, read the data, print, write the page."""
     # ---------------------------------------------------------------- options: file, command line
     options = inspection_options(read_options(INSPECT, __doc__))
 
-    # ---------------------------------------------------------------- data read, headers of images, text, page
+    # ---------------------------------------------------------------- data, headers of images, text, page
     from glmc_zoo.scoring.inspection import inspect_data  # imports torch: not needed for --help
 
     inspect_data(options)

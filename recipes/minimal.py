@@ -1,4 +1,4 @@
-"""GLMC on one page: the whole method in plain PyTorch, on long-tailed handwritten digits.
+"""GLMC on one page: the whole method in plain PyTorch, trained on long-tailed handwritten digits.
 
     $ python recipes/minimal.py                  # a line for each epoch, then the scores: 17 seconds on one CPU core
     epoch 40/40  loss 0.410  conventional 2.349  rebalanced 2.317  consistency -1.907
@@ -8,8 +8,8 @@ Each step mixes a shuffled batch with partners that favour rare classes, twice: 
 local one. Training makes both views agree, and moves from a conventional classifier to a re-balanced one.
 
 Source: Du et al., Global and Local Mixture Consistency Cumulative Learning for Long-tailed Visual Recognitions, CVPR
-2023, arXiv 2305.08661, whose sections are named. `recipes/train.py --views mixup_cutmix` trains the same weights on
-one CPU thread; it takes any images and timm backbone. Without --views it mixes only if the training is long enough.
+2023, arXiv 2305.08661; comments name its sections. `recipes/train.py --views mixup_cutmix` trains the same weights on
+one CPU thread. It takes any images and any timm backbone. Without --views it mixes only if the training is long enough.
 """
 
 import math
@@ -28,7 +28,7 @@ from glmc_zoo import load_data  # importing the package also registers resnet20_
 # ---------------------------------------------------------------- settings: the preset `tuned`
 EPOCHS, SEED, BATCH_SIZE, LR, MOMENTUM, WEIGHT_DECAY = 40, 0, 64, 0.025, 0.9, 5e-4
 SIZE, PADDING = 16, 2  # pixels: the 8 x 8 digits are enlarged to 16 x 16, and shifted by up to 2
-SAMPLER_POWER = 0.5  # q: partners are drawn with weight n ** -q, n the training images of their class; paper: 2
+SAMPLER_POWER = 0.5  # q: partners are drawn with weight n ** -q for a class of n training images; paper: 2
 BETA = 1.0  # share of the first image in a mixture: lam ~ Beta(BETA, BETA); paper: 0.5
 CUMULATIVE_POWER = 0.5  # the re-balanced loss takes over as (epoch / epochs) ** power; paper: 2
 CONSISTENCY_WEIGHT = 1.0  # gamma; paper: 10
@@ -44,7 +44,7 @@ def two_views(images: Tensor, seed: int) -> list[Tensor]:
 
 # ---------------------------------------------------------------- mixing (section 3.2)
 def mix(views: list[Tensor], partner_views: list[Tensor], seed: int) -> tuple[Tensor, Tensor, float]:
-    """The global view by MixUp, the local view by CutMix, and the share lam; one lam and one box for the batch."""
+    """The global view by MixUp, the local view by CutMix, and the share lam. The batch has one lam and one box."""
     rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=torch.Generator().manual_seed(seed))))
     lam = rng.beta(BETA, BETA)  # by NumPy, because torch's Beta distribution takes no generator
     mixup = (lam * views[0]).add(partner_views[0], alpha=1 - lam)
@@ -52,17 +52,17 @@ def mix(views: list[Tensor], partner_views: list[Tensor], seed: int) -> tuple[Te
     rows, columns = (slice(max(centre - half, 0), centre + half) for centre in rng.integers(SIZE, size=2))
     cutmix = views[1].clone()
     cutmix[..., rows, columns] = partner_views[1][..., rows, columns]
-    return mixup, cutmix, lam  # not corrected where the border clips the box: as in the published results
+    return mixup, cutmix, lam  # as in the published results, lam is not corrected where the border clips the box
 
 
 # ---------------------------------------------------------------- backbone with four heads (section 3.1)
 def build_model(classes: int) -> nn.ModuleList:
-    """A backbone, whose own classifier is the re-balanced one, and the three heads that only training needs."""
+    """A backbone, whose classifier is the re-balanced one, and three heads that are only needed in training."""
     backbone: Any = timm.create_model("resnet20_cifar", num_classes=classes)
     width = backbone.num_features
     heads = nn.Linear(width, classes), nn.Linear(width, 128), nn.Linear(128, 128)
     for head in heads:
-        backbone.init_head(head)  # as the backbone's own classifier: Kaiming-normal weights, biases of zero
+        backbone.init_head(head)  # like the classifier of the backbone: Kaiming-normal weights, biases of zero
     return nn.ModuleList([backbone, *heads])
 
 
@@ -70,16 +70,16 @@ def build_model(classes: int) -> nn.ModuleList:
 def glmc_loss(model: Any, views: tuple[Tensor, Tensor], labels: Tensor, log_prior: Tensor, alpha: Tensor) -> Any:
     """The loss and its three terms, by name. Both views have the same soft labels, (B, C)."""
     backbone, conventional_classifier, projector, predictor = model
-    # Batch-norm sees each view by itself; the heads, which are linear, take both at once.
+    # Batch-norm needs each view by itself; the heads are linear and take both at once.
     features = torch.cat([backbone.forward_head(backbone.forward_features(x), pre_logits=True) for x in views])
     projection = projector(features)
     h, u = projection.chunk(2), predictor(projection).chunk(2)
     logits, balanced_logits = conventional_classifier(features).chunk(2), backbone.fc(features).chunk(2)
 
     conventional = sum(F.cross_entropy(x, labels) for x in logits)
-    # Balanced softmax (Ren et al., NeurIPS 2020) replaces the paper's re-weighted labels; it is for training only.
+    # Balanced softmax (Ren et al., NeurIPS 2020) replaces the re-weighted labels of the paper; only training uses it.
     rebalanced = sum(F.cross_entropy(x + log_prior, labels) for x in balanced_logits)
-    # Each view predicts the other's projection, -2 at best; the stopped gradient keeps both from becoming constant.
+    # Each view predicts the projection of the other; -2 is best. Without detach() both could become constant.
     consistency = -F.cosine_similarity(u[0], h[1].detach()).mean() - F.cosine_similarity(u[1], h[0].detach()).mean()
     loss = alpha * conventional + (1 - alpha) * rebalanced + CONSISTENCY_WEIGHT * consistency
     return {"loss": loss, "conventional": conventional, "rebalanced": rebalanced, "consistency": consistency}
@@ -88,7 +88,7 @@ def glmc_loss(model: Any, views: tuple[Tensor, Tensor], labels: Tensor, log_prio
 # ---------------------------------------------------------------- scores
 @torch.inference_mode()
 def score(backbone: nn.Module, data: Any) -> dict[str, float]:
-    """Test scores of the backbone with its classifier, which is all that is left of the model at inference."""
+    """Test scores of the backbone with its classifier, the only parts of the model that inference needs."""
     transform = create_transform((3, SIZE, SIZE), mean=data.mean, std=data.std, interpolation="bicubic", crop_pct=1.0)
     images = torch.stack([transform(Image.fromarray(pixels)) for pixels in data.test.pixels])
     counts, labels = torch.tensor(data.class_counts), torch.tensor(data.test.labels)
@@ -101,7 +101,7 @@ def score(backbone: nn.Module, data: Any) -> dict[str, float]:
 
 # ---------------------------------------------------------------- training
 def seeds(count: int, *key: int) -> list[int]:
-    """Seeds that depend on ``key`` alone, so that any epoch can be repeated without those before it."""
+    """Seeds that depend only on ``key``, so that any epoch can be repeated without the epochs before it."""
     return [int(word) for word in np.random.SeedSequence(key).generate_state(count, np.uint64) >> 1]
 
 
@@ -146,5 +146,5 @@ def train(epochs: int, seed: int) -> tuple[nn.ModuleList, list[dict[str, float]]
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)  # as fast for so small a network, and sums have the same order on every machine
+    torch.set_num_threads(1)  # more threads are not faster here, and one thread gives the same sums everywhere
     train(EPOCHS, SEED)

@@ -4,9 +4,9 @@
     python recipes/push.py --model runs/NAME/model --repo ORG/NAME --private --tag v1.0
     python recipes/push.py --model runs/NAME/model --repo ORG/NAME --pull-request
     python recipes/push.py --model runs/NAME/model --repo ORG/NAME --space ORG/DEMO
-    python recipes/push.py --model runs/NAME/model --space ORG/DEMO --space-folder demo    # written, not pushed
+    python recipes/push.py --model runs/NAME/model --space ORG/DEMO --space-folder demo    # only written
 
-The login is that of `hf auth login`, or HF_TOKEN. The folder is only read; pushing it again changes nothing on the Hub.
+The login is that of `hf auth login` or HF_TOKEN. The folder is not changed. A second push changes nothing on the Hub.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from glmc_zoo.options.sections import PUSH
 
 
 def main() -> None:
-    """Parse, check, push, say where it is."""
+    """Parse, check, push, print where the model is."""
     # ---------------------------------------------------------------- options: file, command line
     request = push_options(read_options(PUSH, __doc__))
 
-    # ---------------------------------------------------------------- the Space, where one is asked for
+    # ---------------------------------------------------------------- the Space, if one is requested
     from glmc_zoo.scoring.pushing import PushRun  # imports torch: not needed for --help
 
     run = PushRun(request)

@@ -1,10 +1,10 @@
-"""Make plots, model card, page and table of a finished run or evaluation again, from its results.
+"""Make the plots, model card, page and table of a finished run or evaluation again, from its results.
 
     python recipes/report.py runs/NAME
-    python recipes/report.py runs/NAME runs/BASELINE runs/eval-OTHER    # the page compares the first with the others
+    python recipes/report.py runs/NAME runs/BASELINE runs/eval-OTHER    # page that compares the first with the others
 
-What could not be made at the end of a run is a warning there; this makes it once the cause is mended. The page is
-report.html in the folder of the first run. Scores and weights are not touched, nor the folders of the other runs.
+A run ends with a warning if a plot, card or page could not be made. This script makes it when the cause is mended. The
+page is report.html in the folder of the first run. Scores, weights and the folders of the other runs are not changed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from glmc_zoo.options.sections import REPORT
 
 
 def main() -> None:
-    """Parse, draw, show."""
+    """Parse, make plots, cards and page, print the table."""
     # ---------------------------------------------------------------- options
     options = report_options(read_options(REPORT, __doc__))
 

@@ -1,13 +1,14 @@
-"""Train the classifier of a trained model a second time: class-balanced loss, rows within a ball (MaxNorm).
+"""Train the classifier of a trained model a second time, with a class-balanced loss and MaxNorm.
 
     accelerate launch recipes/second_stage.py --model runs/NAME/model
     accelerate launch recipes/second_stage.py --model runs/NAME/model --data cifar100_lt --data-dir path/to/cifar100
     accelerate launch recipes/second_stage.py --model hf_hub:ORG/NAME --data-dir path/to/images --maxnorm-threshold 0.2
 
-What is not given is as in the model's first stage: the images, their subset, size and augmentation. Everything but the
-classifier stays as it is, to the bit. It leaves what recipes/train.py leaves: config.yaml, metrics.jsonl, results.json,
-checkpoints/, model/, plots/, and report.html, a page with scores, curves, classes, confusions and images (answers.json
-has what it shows of them).
+Options that are not given are taken from the first stage of the model: the data, its subset, image size and
+augmentation. All weights but those of the classifier stay the same, bit for bit. MaxNorm limits the norm of each row of
+the classifier. The files in --output-dir are those of recipes/train.py: config.yaml, metrics.jsonl, results.json,
+checkpoints/, model/, plots/, and report.html, a page with scores, curves, classes, confusions and images (its data is
+in answers.json).
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from glmc_zoo.options.sections import SECOND_STAGE
 def main() -> None:
     """Parse, build, train, finish."""
     # ---------------------------------------------------------------- options: recipe, first stage, file, command line
-    given = read_options(SECOND_STAGE, __doc__)
+    parsed = read_options(SECOND_STAGE, __doc__)
     from glmc_zoo.training.first_stage import first_stage_options  # imports torch: not needed for --help
 
-    options = second_stage_options(given, first_stage_options(given))
+    options = second_stage_options(parsed, first_stage_options(parsed))
 
     # ---------------------------------------------------------------- first stage's model, data, output folder
     from glmc_zoo.training.dry_run import print_estimate

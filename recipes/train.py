@@ -5,8 +5,8 @@
     accelerate launch recipes/train.py --data cifar10_lt --data-dir path/to/cifar10 --imbalance-factor 100
     accelerate launch recipes/train.py --config runs/NAME/config.yaml     # the same run again
 
-What a run leaves in --output-dir: config.yaml, metrics.jsonl, results.json, checkpoints/, model/, plots/, and
-report.html, a page with scores, curves, classes, confusions and images (answers.json has what it shows of them).
+Files in --output-dir: config.yaml, metrics.jsonl, results.json, checkpoints/, model/, plots/, and report.html, a page
+with scores, curves, classes, confusions and images (its data is in answers.json).
 """
 
 from __future__ import annotations

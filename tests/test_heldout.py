@@ -37,7 +37,7 @@ def test_left_over_is_what_nobody_has(tmp_path: Path) -> None:
 def test_a_class_that_keeps_all_its_images_is_named(tmp_path: Path) -> None:
     run = digits_run(tmp_path, "--imbalance-factor", "1")
     run.data.train.rows = np.arange(1797)
-    with pytest.raises(SystemExit, match="class 0 has no image left over: thin it by --max-count"):
+    with pytest.raises(SystemExit, match="class 0 has no image left over: give a lower --max-count"):
         heldout.left_over(run, None)
 
 

@@ -70,7 +70,7 @@ def test_a_folder_that_is_too_large_is_not_published(
 ) -> None:
     monkeypatch.setattr(publish, "MOST_BYTES", 300_000)
     (tmp_path / "cards").mkdir()
-    sentence = rf"{NAME} has [\d.]+ MB, and a published model at most 0\.3: give --half, or train a smaller network\.$"
+    sentence = rf"{NAME} has [\d.]+ MB, and the limit is 0\.3: give --half, or train a smaller network\.$"
     with pytest.raises(SystemExit, match=sentence):
         publish.publish(
             runs["way"], data=str(runs["animals"]), name=NAME, cards=tmp_path / "cards", filed=tmp_path / "filed"

@@ -136,7 +136,7 @@ def test_a_subset_is_thinned_and_its_test_images_are_left_over(tmp_path: Path) -
 
 
 def test_a_subset_needs_a_local_copy(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="cifar100_20_lt is made of a local copy of CIFAR-100: give --data-root"):
+    with pytest.raises(SystemExit, match="cifar100_20_lt is made from a local copy of CIFAR-100: give --data-root"):
         reproduce.Plan(arguments(tmp_path, "cifar100_20_lt_finetune/fine-tuned_ce"), 1).write_subsets()
 
 
@@ -157,8 +157,11 @@ def test_data_and_further_options_are_passed_on(tmp_path: Path) -> None:
     there = arguments(tmp_path, row, data_root=tmp_path, data_dir=["cifar10_lt=elsewhere"])
     [run] = reproduce.Plan(there, 2).runs.values()
     assert parsed(run).data_dir == "elsewhere"
-    with pytest.raises(SystemExit, match="cifar100, which does not exist"):
+    with pytest.raises(SystemExit, match=r"cifar100, does not exist: .* or leave out --data-root to download"):
         reproduce.Plan(arguments(tmp_path, "cifar100_lt_if100", data_root=tmp_path), 2)
+    for data, local in (("clothing", False), ("inat18", False), ("cifar100_lt", True)):  # no download can help
+        with pytest.raises(SystemExit, match=rf"does not exist: .* or give --data-dir {data}=FOLDER\.$"):
+            reproduce.Plan(there, 2).data_dir(data, local=local)
     with pytest.raises(SystemExit, match="'cifar10_lt_if1000' is not a row: give one of cifar100_lt_if10, "):
         reproduce.Plan(arguments(tmp_path, "cifar10_lt_if1000"), 2)
 

@@ -27,11 +27,15 @@ def test_the_list_names_every_row(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 def test_bad_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for options, says in (
-        ("", "name a row, or --list them"),
+        ("", "give the name of a row, or --list"),
         ("nothing", "'nothing' is not a row"),
         ("digits_lt/nothing", "'digits_lt/nothing' is not a row"),
         ("digits_lt --jobs 0", "--jobs 0 must be at least 1"),
         ("digits_lt --data-dir x", "--data-dir takes NAME=FOLDER"),
+        (
+            "digits_lt --data-dir cifar10=x",
+            "--data-dir cifar10=... is no data set with a folder: give one of cifar10_lt",
+        ),
     ):
         monkeypatch.setattr(sys, "argv", ["reproduce.py", *options.split()])
         with pytest.raises(SystemExit) as ended:

@@ -54,7 +54,7 @@ def spoil(folder: Path, file: str, **values: Any) -> None:
     ("file", "values", "says"),
     [
         ("config.json", {"architecture": 7}, r"config\.json of .* has architecture 7: it must be text"),
-        ("results.json", {"class_counts": [-1, 3]}, r"results\.json of .*class_counts holds -1"),
+        ("results.json", {"class_counts": [-1, 3]}, r"results\.json of .*class_counts is -1"),
         ("config.json", {"model_args": {"layers": "abc"}}, "cannot be built"),
     ],
 )

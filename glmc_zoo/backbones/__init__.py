@@ -1,4 +1,4 @@
-"""Backbones that timm lacks. Importing this package registers them with timm, so ``timm.create_model`` knows them."""
+"""Backbones that timm lacks. Importing this package registers them for ``timm.create_model``."""
 
 from .cifar_resnet import CifarResNet, resnet20_cifar, resnet32_cifar, resnet32x4_cifar, resnet56_cifar
 

@@ -1,11 +1,11 @@
-"""CIFAR ResNets, narrow (16, 32, 64 channels) and four times as wide.
+"""ResNets for CIFAR: narrow (16, 32 and 64 channels), and four times as wide.
 
 Paper: `Deep Residual Learning for Image Recognition` - https://arxiv.org/abs/1512.03385, section 4.2
 
-The small ResNets for 32 x 32 images: a 3 x 3 stem that keeps the resolution, three stages of basic blocks, and
-shortcuts without parameters ("option A"). ``resnet32x4_cifar`` is the network behind the CIFAR results published for
-GLMC (https://arxiv.org/abs/2305.08661). It has 7.4 M parameters; the ResNet-32 of most long-tail papers has 0.46 M.
-Results of the two are not comparable, so the width is part of the name.
+These networks are for 32 x 32 images. They have a 3 x 3 stem that keeps the resolution, three stages of basic blocks,
+and shortcuts without parameters ("option A"). The published CIFAR results of GLMC (https://arxiv.org/abs/2305.08661)
+are from ``resnet32x4_cifar``, which has 7.4 M parameters. The ResNet-32 of most long-tail papers has 0.46 M. Their
+results are not comparable, so the width is part of the name.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ _ignored_by_torchscript: Callable[[_F], _F] = torch.jit.ignore  # torch gives it
 
 
 class PadShortcut(nn.Module):
-    """Shortcut without parameters: keeps every ``stride``-th pixel and adds channels of zeros, half on each side.
+    """Shortcut without parameters: it keeps every ``stride``-th pixel and adds zero channels, half on each side.
 
     Option A of He et al. (2016), section 4.1.
     """
@@ -59,11 +59,12 @@ class CifarResNet(nn.Module):
     Args:
         depth: Number of weighted layers, 6n + 2 for n blocks in each of the three stages.
         width: Channels of the stem and the first stage; the second and third stage have two and four times as many.
-        num_classes, in_chans, drop_rate, act_layer, norm_layer: As in timm; 0 classes leave the classifier out.
+        num_classes, in_chans, drop_rate, act_layer, norm_layer: As in timm; with 0 classes there is no classifier.
         global_pool: Pooling before the classifier, as in timm: 'avg', 'max', 'avgmax', 'catavgmax' or '' for none.
         dd: ``device`` and ``dtype`` of the parameters, as in timm.
 
-    A ``depth`` that is not 6n + 2 with n >= 1, or a ``width`` below 1, raises a `UserError`.
+    Raises:
+        UserError: ``depth`` is not 6n + 2 with n >= 1, or ``width`` is below 1.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class CifarResNet(nn.Module):
     ) -> None:
         super().__init__()
         unknown = next((name for name in dd if name not in ("device", "dtype")), None)
-        if unknown is not None:  # or a layer would raise an error that names the layer
+        if unknown is not None:  # else a layer would raise it, and name itself in the error
             raise TypeError(f"CifarResNet.__init__() got an unexpected keyword argument {unknown!r}")
         num_blocks, rest = divmod(depth - 2, 6)
         if rest or num_blocks < 1:
@@ -121,7 +122,7 @@ class CifarResNet(nn.Module):
 
     @_ignored_by_torchscript
     def init_head(self, module: nn.Module) -> None:
-        """Initialise each ``nn.Linear`` in a module, or itself one, like the classifier: Kaiming-normal, biases 0."""
+        """Initialise each ``nn.Linear`` of ``module`` like the classifier: Kaiming-normal weights, biases of 0."""
         for layer in module.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
@@ -130,7 +131,7 @@ class CifarResNet(nn.Module):
 
     @_ignored_by_torchscript
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Regular expressions that group parameters, by stage when ``coarse`` and else by block."""
+        """Return regular expressions that group parameters by stage if ``coarse``, else by block."""
         return {"stem": r"^(?:conv1|bn1)", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
 
     @_ignored_by_torchscript
@@ -140,11 +141,11 @@ class CifarResNet(nn.Module):
 
     @_ignored_by_torchscript
     def get_classifier(self, name_only: bool = False) -> str | nn.Module:
-        """The classifier, or its name."""
+        """Return the classifier, or its name."""
         return "fc" if name_only else self.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by a newly initialised one; ``global_pool`` None keeps the pooling before it."""
+        """Replace the classifier by a newly initialised one. ``global_pool=None`` keeps the pooling."""
         self.num_classes = num_classes
         self.global_pool, self.fc = create_classifier(
             self.num_features,
@@ -170,9 +171,14 @@ class CifarResNet(nn.Module):
     ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
         """Run the network without its head and return the outputs of the stem (0) and of the stages (1 to 3).
 
-        The arguments are timm's: ``indices`` are the outputs to return, the last n if an int and all if None. ``norm``
-        has no effect, since each output is normalised already; ``output_fmt`` can only be 'NCHW'. Returns the final
-        features (B, num_features, H / 4, W / 4) and the list of outputs, or that list alone.
+        The arguments are those of timm. ``indices`` selects the outputs: the last n if it is an int, all if it is None.
+        ``norm`` has no effect, because each output is normalised already.
+
+        Returns:
+            The final features (B, num_features, H / 4, W / 4) and the list of outputs, or only that list.
+
+        Raises:
+            UserError: ``output_fmt`` is not 'NCHW'.
         """
         if output_fmt != "NCHW":
             raise UserError(f"output_fmt={output_fmt!r} is not available for a CIFAR ResNet: use 'NCHW'.")
@@ -195,8 +201,8 @@ class CifarResNet(nn.Module):
     ) -> list[int]:
         """Remove the stages that ``forward_intermediates`` with these ``indices`` does not need.
 
-        The head goes too with ``prune_head``, and always with a stage, since it no longer fits. There is no norm to
-        prune. Returns the indices that stay, counted from the front.
+        ``prune_head`` removes the head, too. If a stage is removed, the head is removed in any case, because it no
+        longer fits. ``prune_norm`` has no effect. Returns the indices of the outputs, counted from the front.
         """
         take_indices, max_index = feature_take_indices(len(self.feature_info), indices)
         for info in self.feature_info[max_index + 1 :]:
@@ -244,7 +250,7 @@ _CFG: dict[str, Any] = {
 default_cfgs = generate_default_cfgs(
     {name: dict(_CFG) for name in ("resnet20_cifar", "resnet32_cifar", "resnet56_cifar", "resnet32x4_cifar")}
 )
-# Added afterwards, so that a name without a tag stays without weights: with them, it would be one of these models.
+# Added afterwards, so that a name without a tag has no weights. Otherwise it would mean one of these models.
 for _name, _tag, _published in published_cfgs():
     if _name in default_cfgs:
         default_cfgs[_name].tags.append(_tag)

@@ -1,4 +1,4 @@
-"""How much a network computes for one image."""
+"""Number of operations and activations of a network for one image."""
 
 import copy
 from typing import Any
@@ -12,7 +12,7 @@ _MULTIPLYING = frozenset({"convolution", "mm", "addmm", "bmm", "baddbmm"})
 
 
 class _Activations(TorchDispatchMode):
-    """Counts the values that convolutions and matrix products put out."""
+    """Counts the output values of convolutions and matrix products."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -30,29 +30,32 @@ class _Activations(TorchDispatchMode):
 
 
 def computation(model: nn.Module, input_size: tuple[int, ...]) -> dict[str, Any]:
-    """What a timm model computes for one image, its classifier included, in the units of timm's tables.
+    """Count the operations of a timm model with its classifier for one image, in the units of timm's tables.
 
-    A copy runs on torch's meta device, so nothing is computed in fact, and the model stays as it is. Sums that multiply
-    nothing, such as normalisation, do not count. Attention counts whether it is fused or not; timm's tables leave out
-    fused attention.
+    A copy of the model runs on torch's meta device, which computes no values. The model itself is not changed. Only
+    convolutions and matrix products count, not normalisation or activation functions. Attention counts whether it is
+    fused or not; timm's tables leave out fused attention.
 
     >>> import timm
     >>> computation(timm.create_model("resnet18"), (3, 224, 224))
     {'gmacs': 1.81..., 'mactivations': 2.48...}
 
     Args:
-        model: With any weights.
+        model: The weights do not matter.
         input_size: Channels, height, width.
 
     Returns:
-        ``gmacs``, billions of multiplications with an addition in convolutions and matrix products, and
-        ``mactivations``, millions of values that these put out. Empty for a network that needs its input's values.
+        ``gmacs``, billions of multiply-add operations, and ``mactivations``, millions of output values, both of
+        convolutions and matrix products. Empty if the model's computation depends on the values of its input.
     """
     try:
         network = copy.deepcopy(model).to("meta").eval()
         image = torch.empty(1, *input_size, device="meta")
         with torch.no_grad(), FlopCounterMode(display=False) as operations, _Activations() as activations:
             network(image)
-    except (NotImplementedError, RuntimeError):  # a value was asked for, or an operation has no meta device
+    except (
+        NotImplementedError,
+        RuntimeError,
+    ):  # the model needs a value, or an operation does not support meta tensors
         return {}
     return {"gmacs": operations.get_total_flops() / 2e9, "mactivations": activations.values / 1e6}

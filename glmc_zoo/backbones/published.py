@@ -1,4 +1,4 @@
-"""The models that come with the package, as trained weights that timm knows by their tags."""
+"""Pretrained weights that come with the package, for timm's tags such as ``resnet20_cifar.glmc_digits_lt``."""
 
 from collections.abc import Iterator
 from dataclasses import fields
@@ -12,7 +12,7 @@ _FIELDS = {field.name for field in fields(PretrainedCfg)}
 
 
 def published_cfgs() -> Iterator[tuple[str, str, PretrainedCfg]]:
-    """Architecture, tag and configuration of each published model; the weights are read from its folder."""
+    """Yield architecture, tag and configuration of each published model. Its weights are in its folder."""
     for path in sorted(cards_folder().glob("*/config.json")):
         config = read_json(path, str(path))
         architecture, _, tag = path.parent.name.partition(".")

@@ -1,1 +1,1 @@
-"""What a run takes of its machine: processes, device, precision, threads, and where its time goes."""
+"""Processes, device, precision, threads, folder locks, signals and timing of a run."""

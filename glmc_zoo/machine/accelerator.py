@@ -20,16 +20,23 @@ def make_accelerator(
     grad_accum_steps: int = 1,
     tracker: str | None = None,
 ) -> Accelerator:
-    """Accelerate as the user configured it; only what is given here is overridden.
+    """Make an Accelerator as ``accelerate config`` or the launcher configured it. The arguments override that.
 
-    ``mixed_precision="auto"`` takes bf16 where the device has it. A tracker that is missing, or a precision that does
-    not fit the device, is refused.
+    Args:
+        mixed_precision: ``no``, ``bf16``, ``fp16``, or ``auto`` for bf16 where the device computes it in hardware.
+        threads: Threads of torch in this process; ``None`` as `cpu_threads` decides.
+        grad_accum_steps: Batches that make one optimiser step.
+        tracker: Name of a tracker of Accelerate, or ``all``.
+
+    Raises:
+        UserError: The tracker is unknown or not installed, the precision does not fit the device, or Accelerate is
+            configured for anything but one process or data parallelism on CPUs or GPUs.
     """
     if tracker is not None:
         _check_tracker(tracker)
     precision = best_precision(os.environ) if mixed_precision == "auto" else mixed_precision
-    # Accelerate keeps precision and accumulation in singletons. In a notebook, a second run would inherit the first's.
-    # With several processes, the process group outlives the state.
+    # Accelerate keeps precision and accumulation in singletons, so a second run in a notebook would inherit those of
+    # the first. With several processes the state stays, because the process group outlives it.
     if not PartialState._shared_state or PartialState().num_processes == 1:
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
@@ -38,9 +45,9 @@ def make_accelerator(
             mixed_precision=precision,
             gradient_accumulation_steps=grad_accum_steps,
             log_with=tracker,
-            # Trackers that write files ask for a folder now; the run sets its own once it has claimed one.
+            # Trackers that write files need a folder here. The run replaces it after it has locked its run folder.
             project_config=ProjectConfiguration(logging_dir="."),
-            # The others wait while the main process prepares a data set, which takes longer than the default.
+            # The other processes wait while the main one prepares a data set, which can exceed the default timeout.
             kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=3))],
         )
     except ValueError as error:
@@ -48,17 +55,17 @@ def make_accelerator(
     kind = accelerator.distributed_type
     if kind not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
         raise UserError(
-            f"`accelerate config` asks for {kind.value}, which splits the model; glmc_zoo runs in one process or with "
-            "data parallelism (MULTI_GPU, MULTI_CPU)."
+            f"The distributed type {kind.value} of `accelerate config` is not supported: choose one process (NO) or "
+            "data parallelism (MULTI_GPU or MULTI_CPU) there."
         )
     if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
-        raise UserError("mixed_precision='fp16' needs a GPU; on a CPU give bf16 or no.")
+        raise UserError("mixed_precision='fp16' needs a GPU: give 'bf16' or 'no' on a CPU.")
     use_device(accelerator.device, threads)
     return accelerator
 
 
 def tracker_options(folder: Path) -> dict[str, dict[str, str]]:
-    """Options of each tracker of Accelerate that has them: the name of the run, and a place inside its folder."""
+    """Return the options of each tracker: the name of the run, and a folder for its logs inside the run folder."""
     name, logs = folder.name, str(folder / "logs")
     return {
         "wandb": {"name": name, "dir": str(folder)},
@@ -71,7 +78,7 @@ def tracker_options(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def _check_tracker(name: str) -> None:
-    # Accelerate leaves a tracker that is not installed out silently.
+    # Accelerate silently ignores a tracker that is not installed.
     known = [str(kind) for kind in LoggerType.list()]
     if name not in known:
         raise UserError(f"tracker={name!r} is unknown: choose one of {', '.join(known)}.{did_you_mean(name, known)}")

@@ -1,4 +1,4 @@
-"""Where the time of a run goes, by stage, and a trace of a few of its steps (the option ``profile``)."""
+"""Wall time of a run by stage, and a trace of a few of its steps (the option ``profile``)."""
 
 import os
 import time
@@ -17,15 +17,19 @@ _T = TypeVar("_T")
 
 STAGES = ("input", "transfer", "augment and mix", "forward", "backward", "optimiser", "evaluation")
 
-_TRACED = 4  # steps: a longer trace is unreadable
-_SCHEDULE = {"wait": 2, "warmup": 1, "active": _TRACED, "repeat": 1}  # the caches are cold in the first steps
+_TRACED_STEPS = 4  # a longer trace is hard to read
+_SCHEDULE = {"wait": 2, "warmup": 1, "active": _TRACED_STEPS, "repeat": 1}  # the first steps are slower than the others
 
 
 class StageClock:
-    """Adds up wall time by stage, and traces a few steps; without a folder it does nothing.
+    """Adds up wall time by stage, and traces a few steps. Without a folder it does nothing.
 
-    On a GPU every stage waits for the device, or its time would appear in a later stage: the run is slower for it,
-    and copies no longer overlap.
+    On a GPU every stage ends with a wait for the device, because its time would otherwise count for a later stage. This
+    makes the run slower, and copies no longer overlap with computation.
+
+    Args:
+        accelerator: Accelerator of the run.
+        folder: Where ``stages.json`` and ``trace.json`` are written; ``None`` to measure nothing.
     """
 
     def __init__(self, accelerator: Accelerator, folder: Path | None = None) -> None:
@@ -37,7 +41,7 @@ class StageClock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count what runs inside as ``name``."""
+        """Count the time inside the block for the stage ``name``, one of `STAGES`."""
         if self.folder is None:
             yield
             return
@@ -51,7 +55,7 @@ class StageClock:
             self.seconds[name] += time.perf_counter() - start
 
     def batches(self, loader: Iterable[_T]) -> Iterator[_T]:
-        """The batches of a loader; the wait for each counts as input. The first epoch is traced."""
+        """Yield the batches of a loader, and count the wait for each as input. Steps of the first epoch are traced."""
         iterator, end = iter(loader), object()
         with self._trace() as self._profiler:
             while True:
@@ -63,7 +67,7 @@ class StageClock:
         self._profiler = None
 
     def step_done(self) -> None:
-        """A training step is through."""
+        """Count one finished training step."""
         if self.folder is not None:
             self.steps += 1
             if self._profiler is not None:
@@ -72,7 +76,7 @@ class StageClock:
     def _trace(self) -> AbstractContextManager[Any]:
         if self.folder is None or self.steps:
             return nullcontext()
-        # Kineto, in C++, would report an error to users without a GPU.
+        # Without this, Kineto prints an error on machines without a GPU.
         os.environ.setdefault("KINETO_LOG_LEVEL", "5")
         self.folder.mkdir(parents=True, exist_ok=True)
         path = str(self.folder / "trace.json")
@@ -83,13 +87,13 @@ class StageClock:
         return trace
 
     def times(self) -> dict[str, Any]:
-        """Seconds so far, in all and by stage, those of no stage as ``other``, and the number of training steps."""
+        """Return the total seconds, the seconds of each stage (``other`` for the rest), and the number of steps."""
         total = time.perf_counter() - self._start
         stages = {**self.seconds, "other": max(total - sum(self.seconds.values()), 0.0)}
         return {"total_s": total, "steps": self.steps, "seconds": stages}
 
     def report(self) -> str:
-        """Write the times beside the trace as ``stages.json``, and give them as a table; empty without a folder."""
+        """Write the times to ``stages.json`` and return them as a text table, which is empty without a folder."""
         if self.folder is None:
             return ""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -97,9 +101,9 @@ class StageClock:
         write_json(self.folder / "stages.json", times)
         lines = [f"{'stage':<16} {'seconds':>9} {'share':>7} {'ms a step':>10}"]
         for name, seconds in times["seconds"].items():
-            each = f"{1000 * seconds / max(self.steps, 1):10.2f}" if name in STAGES[:-1] else f"{'-':>10}"
-            lines.append(f"{name:<16} {seconds:9.2f} {seconds / times['total_s']:7.1%} {each}")
+            per_step = f"{1000 * seconds / max(self.steps, 1):10.2f}" if name in STAGES[:-1] else f"{'-':>10}"
+            lines.append(f"{name:<16} {seconds:9.2f} {seconds / times['total_s']:7.1%} {per_step}")
         trace = self.folder / "trace.json"
-        if trace.exists():  # not after a run of a step or two
-            lines.append(f"trace   {trace} (of {_TRACED} steps; open it in ui.perfetto.dev)")
+        if trace.exists():  # a run of a few steps leaves no trace
+            lines.append(f"trace   {trace} (of {_TRACED_STEPS} steps; open it in ui.perfetto.dev)")
         return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The command that was given, and names and paths as other people may see them. Imports nothing heavy."""
+"""The command of this run, and values without local paths for published files. Imports nothing heavy."""
 
 import os
 import re
@@ -10,12 +10,12 @@ from typing import Any
 
 
 def command_line() -> str:
-    """The command as it was given, without folders of this machine."""
-    return shlex.join([*_called("recipes/" + Path(sys.argv[0]).name), *map(without_folder, sys.argv[1:])])
+    """Return the command that started this process, with absolute paths reduced by `without_folder`."""
+    return shlex.join([*_launch_words("recipes/" + Path(sys.argv[0]).name), *map(without_folder, sys.argv[1:])])
 
 
-def _called(script: str) -> list[str]:
-    """Launcher and script; each launcher leaves its mark in the environment."""
+def _launch_words(script: str) -> list[str]:
+    """Return the words of the launcher and the script. Environment variables tell the launchers apart."""
     environment = os.environ
     launcher = ["python"]
     if "ACCELERATE_MIXED_PRECISION" in environment:
@@ -31,26 +31,28 @@ def _called(script: str) -> list[str]:
 
 
 def resuming(folder: Path, call: str) -> str:
-    """How a run goes on: the command that was given, with the options that say so; for the terminal of its user.
+    """Return the command that resumes a run: the command of this process with ``--output-dir`` and ``--resume auto``.
+
+    It is for the terminal of the user, so it holds local paths.
 
     Args:
         folder: Run folder.
-        call: The command or the Python call that began the run, as results have it.
+        call: Command or Python call that started the run, as in its results. A Python call is answered in words.
     """
     if call.startswith("glmc_zoo."):
         return f"the same call with output_dir={str(folder)!r}, resume='auto'"
-    begin, given, rest = _launched_by() or _called(sys.argv[0]), sys.argv[1:], list[str]()
-    while given:
-        word = given.pop(0)
-        if word in ("--output-dir", "--resume"):
-            given[:1] = []
-        elif not word.startswith(("--output-dir=", "--resume=")):
-            rest.append(word)
-    return shlex.join([*begin, *rest, "--output-dir", str(folder), "--resume", "auto"])
+    begin, arguments, others = _launcher_words() or _launch_words(sys.argv[0]), sys.argv[1:], list[str]()
+    while arguments:
+        argument = arguments.pop(0)
+        if argument in ("--output-dir", "--resume"):
+            arguments[:1] = []
+        elif not argument.startswith(("--output-dir=", "--resume=")):
+            others.append(argument)
+    return shlex.join([*begin, *others, "--output-dir", str(folder), "--resume", "auto"])
 
 
-def _launched_by() -> list[str] | None:
-    """The command of the launcher that started this process, up to the script; ``None`` without a launcher."""
+def _launcher_words() -> list[str] | None:
+    """Return the command line of the launcher up to the script; ``None`` if no launcher started this process."""
     import psutil
 
     if not {"ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"} & set(os.environ):
@@ -65,13 +67,13 @@ def _launched_by() -> list[str] | None:
 
 
 def python_call(name: str, options: Mapping[str, Any]) -> str:
-    """The call of a function of the front door, such as ``glmc_zoo.train(epochs=2)``."""
+    """Format a call of the Python API, such as ``glmc_zoo.train(epochs=2)``, without local paths."""
     shown = (f"{key}={public(value)!r}" for key, value in options.items())
     return f"glmc_zoo.{name}({', '.join(shown)})"
 
 
 def public(value: Any) -> Any:
-    """An option's value, or options by name, as other people may see them; see `without_folder`."""
+    """Apply `without_folder` to all strings and paths in a value, a list of values, or options by name."""
     if isinstance(value, dict):
         return {name: public(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -80,9 +82,9 @@ def public(value: Any) -> Any:
 
 
 def without_folder(argument: str) -> str:
-    r"""An argument as other people may see it: an absolute path is reduced to its last part.
+    r"""Reduce an absolute path in an argument to its last part: ``--data=/home/me/cats`` to ``--data=path/to/cats``.
 
-    What UTF-8 cannot hold, a byte of a name of another encoding, becomes ``\udce9``: cards and results are UTF-8.
+    Cards and results are UTF-8. A byte of a file name that is not UTF-8 is written as an escape such as ``\udce9``.
     """
     argument = argument.encode("utf-8", "backslashreplace").decode()
     mark = re.match(r"(?:--[\w-]+=)?(?:local-dir:)?", argument)
@@ -92,5 +94,5 @@ def without_folder(argument: str) -> str:
 
 
 def slug(name: str) -> str:
-    """The name of a data set as a component of a model's name."""
+    """Turn the name of a data set into a part of a model name: lower-case ASCII letters, digits and underscores."""
     return "".join(c if c.isascii() and c.isalnum() else "_" for c in Path(name).name.lower()).strip("_") or "data"

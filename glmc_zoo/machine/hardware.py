@@ -1,4 +1,4 @@
-"""Threads, memory, precision and workers that suit the device."""
+"""Threads, memory settings, precision and loader workers that suit the device."""
 
 import ctypes
 import os
@@ -13,29 +13,34 @@ from glmc_zoo.machine.processes import local_processes
 from glmc_zoo.text import counted
 
 MOST_WORKERS = 16
-"""Workers of one process; beyond that the batches queue up for the process that consumes them."""
+"""Most loader workers of one process; more would produce batches faster than the process consumes them."""
 
 # From <malloc.h> of glibc.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_INT = 2**31 - 1
 
 
-def own_cores() -> int:
-    """Physical cores that this process may run on."""
+def available_cores() -> int:
+    """Count the physical cores that this process may use, at least 1."""
     import psutil
 
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
 
 
-def cpu_threads(asked: int | None, environment: Mapping[str, str], cores: int) -> int | None:
-    """Threads of one training process on a CPU; ``None`` leaves them as they are.
+def cpu_threads(requested: int | None, environment: Mapping[str, str], cores: int) -> int | None:
+    """Choose the number of threads of one training process on a CPU; ``None`` leaves torch's setting unchanged.
 
-    Launchers set ``OMP_NUM_THREADS=1`` where the user sets nothing, which leaves all cores but one idle. So this value
-    counts as the user's only without a launcher. The processes of a machine share its cores evenly.
+    Launchers set ``OMP_NUM_THREADS=1`` if the user does not set it, which leaves all cores but one idle. With a
+    launcher a value of 1 is therefore ignored. The processes of a machine share its cores evenly.
+
+    Args:
+        requested: Number of threads that the user gave.
+        environment: Environment variables.
+        cores: Physical cores of the machine.
     """
-    if asked is not None:
-        return asked
+    if requested is not None:
+        return requested
     launched = "LOCAL_WORLD_SIZE" in environment or "ACCELERATE_MIXED_PRECISION" in environment
     limit = environment.get("OMP_NUM_THREADS")
     if limit is not None and not (launched and limit == "1"):
@@ -44,10 +49,10 @@ def cpu_threads(asked: int | None, environment: Mapping[str, str], cores: int) -
 
 
 def use_device(device: torch.device, threads: int | None) -> None:
-    """Set threads (``None``: see `cpu_threads`) and what else makes a device faster, for the whole process."""
+    """Set threads and performance options of the device for the whole process; ``None``: see `cpu_threads`."""
     if device.type == "cpu":
         keep_freed_memory()
-        threads = cpu_threads(threads, os.environ, own_cores())
+        threads = cpu_threads(threads, os.environ, available_cores())
     if threads is not None:
         torch.set_num_threads(threads)
     if device.type == "cuda":
@@ -55,12 +60,14 @@ def use_device(device: torch.device, threads: int | None) -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep the large buffers that a step frees, for the next step.
+    """Make glibc keep the large buffers that a step frees, so that the next step can use them.
 
-    By default it maps every buffer above 32 MiB anew and returns it when it is freed, so that the gradient of a large
-    classifier or the activations of a large batch cost a page fault for every 4 KiB in each step. The peak memory of
-    the process stays about the same (docs/speed.md). Returns whether it was done; on other
-    systems than Linux with glibc nothing happens.
+    By default glibc maps every buffer above 32 MiB anew and unmaps it when it is freed. The gradient of a large
+    classifier or the activations of a large batch then cost a page fault for every 4 KiB in each step. The peak memory
+    of the process stays about the same (docs/speed.md).
+
+    Returns:
+        Whether the setting was made. Without glibc nothing happens.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -69,7 +76,7 @@ def keep_freed_memory() -> bool:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes that this process has used so far: GPU memory on CUDA, else main memory."""
+    """Return the peak memory of this process in bytes: GPU memory on CUDA, else main memory."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     if sys.platform == "win32":
@@ -83,39 +90,46 @@ def peak_memory(device: torch.device) -> int:
 
 
 def leave_cores_to(workers: int, device: torch.device, threads: int | None) -> None:
-    """Take fewer threads beside loading workers on a CPU, unless ``threads`` was asked for."""
+    """Reduce the threads of this process by the number of loader workers on a CPU, unless ``threads`` is given."""
     if device.type != "cpu" or threads is not None or not workers:
         return
-    usual = cpu_threads(None, os.environ, own_cores())
-    if usual is not None:
-        torch.set_num_threads(max(1, usual - workers))  # more would compete for the cores
+    default = cpu_threads(None, os.environ, available_cores())
+    if default is not None:
+        torch.set_num_threads(max(1, default - workers))  # more threads would compete with the workers
 
 
 def best_precision(environment: Mapping[str, str]) -> str:
-    """``bf16`` where the device that Accelerate will take multiplies it in hardware, else ``no``."""
+    """Return ``bf16`` if the device that Accelerate will use multiplies it in hardware, else ``no``."""
     on_cpu = environment.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "y", "t", "on")
     if torch.cuda.is_available() and not on_cpu:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     if torch.backends.mps.is_available() and not on_cpu:
         return "no"
-    # torch emulates bf16 on other CPUs, slower than single precision.
+    # On other CPUs torch emulates bf16, which is slower than single precision.
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return "bf16" if any(getattr(torch.cpu, probe, bool)() for probe in probes) else "no"
 
 
-def loading_workers(asked: int | None, decoded: bool, device: torch.device) -> int:
-    """Processes that load images: ``asked``, or as many as suit this machine (`default_workers`)."""
-    if asked is not None:
-        return asked
-    return default_workers(decoded, device.type, own_cores(), local_processes())
+def loading_workers(requested: int | None, decoded: bool, device: torch.device) -> int:
+    """Return the number of loader workers: ``requested``, or `default_workers` if that is ``None``."""
+    if requested is not None:
+        return requested
+    return default_workers(decoded, device.type, available_cores(), local_processes())
 
 
 def default_workers(decoded: bool, device_type: str, cores: int, processes: int) -> int:
-    """Processes that load images for one process of a run; 0: it loads them itself.
+    """Choose the number of loader workers of one process; with 0 the process loads its images itself.
 
-    Decoded images are cropped faster than a batch travels between processes. Files are decoded beside the step: for a
-    GPU by all cores but the one that feeds it, on a CPU by a quarter of the cores. On two or three cores the step and
-    the decoding take turns: beside a worker, each operation would wait for the thread whose core the worker uses.
+    Images that are decoded already need no worker: cropping them is faster than sending a batch between processes.
+    Files are decoded while the step runs: for a GPU on all cores but one, on a CPU on a quarter of them. On two or
+    three cores there are no workers, because every operation of the step would wait for the thread that shares its core
+    with a worker.
+
+    Args:
+        decoded: Whether the images are in memory as pixels.
+        device_type: ``cpu``, ``cuda`` or another type of torch device.
+        cores: Physical cores of this machine.
+        processes: Processes of the run on this machine.
     """
     if decoded:
         return 0
@@ -125,7 +139,7 @@ def default_workers(decoded: bool, device_type: str, cores: int, processes: int)
 
 
 def hardware_text(accelerator: Accelerator, workers: int, *, resident: bool) -> str:
-    """Device, threads, workers, precision and where the training images are, in words."""
+    """Describe device, threads, workers and precision; ``resident``: the training images are on the device."""
     device = accelerator.device
     threads = f", {counted(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else ""
     loading = f", {counted(workers, 'worker')}" if workers else ""

@@ -1,4 +1,4 @@
-"""The lock by which one process at a time uses a folder."""
+"""A lock that lets only one process at a time use a folder."""
 
 import contextlib
 import os
@@ -14,15 +14,15 @@ from glmc_zoo.documents import read_json
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import HOLDER_FILE, LOCK_FILE, write_json
 
-# Processes that load images outlive a main process that was killed by up to 5 seconds, and may share its lock.
-_GRACE = 10.0
+# Loader workers may share the lock, and outlive a killed main process by up to 5 seconds.
+_GRACE_SECONDS = 10.0
 
 
 class FolderLock:
-    """Exclusive use of a folder by this process, from `take_folder` to `release` or to the end of this object.
+    """Exclusive use of a folder by this process, from `take_folder` until `release` or the end of this object.
 
-    The operating system holds the lock and releases it with the process, however that ends: a lock file that a killed
-    process leaves never blocks. A file beside it names the process for the message of whoever comes second.
+    The operating system releases the lock when the process ends, for whatever reason, so the lock file of a killed
+    process never blocks. A second file names the process, for the error message of other processes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,84 +36,90 @@ class FolderLock:
         return self._lock.is_locked
 
     def take(self, option: str) -> None:
-        """Get the lock, or raise the `UserError` of `take_folder`."""
+        """Acquire the lock. The errors are those of `take_folder`."""
         try:
-            self._acquire(0)
+            self._acquire(0, option)
         except Timeout:
             holder = _read_holder(self.folder)
             if not _has_ended(holder):
                 raise UserError(_in_use(self.folder, holder, option)) from None
             try:
-                self._acquire(_GRACE)
+                self._acquire(_GRACE_SECONDS, option)
             except Timeout:
                 raise UserError(_in_use(self.folder, holder, option)) from None
         try:
             write_json(self.folder / HOLDER_FILE, {"process": os.getpid(), "host": platform.node()})
         except OSError as error:
-            _give_back(self._lock, self.folder, os.getpid())
-            raise UserError(f"Folder {str(self.folder)!r} cannot be locked: {error.strerror or error}.") from error
-        self._end = finalize(self, _give_back, self._lock, self.folder, os.getpid())  # also when the process ends
+            _release(self._lock, self.folder, os.getpid())
+            raise _refusal(self.folder, option, error) from error
+        self._end = finalize(self, _release, self._lock, self.folder, os.getpid())  # runs also when the process ends
 
-    def _acquire(self, seconds: float) -> None:
+    def _acquire(self, seconds: float, option: str) -> None:
         deadline = time.monotonic() + seconds
         try:
             while True:
                 self._lock.acquire(timeout=max(deadline - time.monotonic(), 0), poll_interval=0.1)
                 if (self.folder / LOCK_FILE).exists():
                     return
-                self._lock.release(force=True)  # the process before removed its lock file in this moment
+                self._lock.release(force=True)  # the previous process removed the lock file after it was opened here
         except Timeout:
             raise
-        except NotImplementedError:  # a file system without locks
+        except NotImplementedError:  # the file system has no locks
             return
         except OSError as error:
-            raise UserError(f"Folder {str(self.folder)!r} cannot be locked: {error.strerror or error}.") from error
+            raise _refusal(self.folder, option, error) from error
 
     def release(self) -> None:
-        """Give the lock back and remove its files."""
+        """Release the lock and remove its files."""
         if self._end is not None:
             self._end()
 
 
-def _give_back(lock: BaseFileLock, folder: Path, process: int) -> None:
-    if os.getpid() == process and lock.is_locked:  # not in a copy of the process that loads images
+def _release(lock: BaseFileLock, folder: Path, process: int) -> None:
+    if os.getpid() == process and lock.is_locked:  # a forked loader worker must not release the lock
         for name in (HOLDER_FILE, LOCK_FILE):
-            with contextlib.suppress(OSError):  # the disk became read-only, or the folder is gone
+            with contextlib.suppress(OSError):  # the disk became read-only, or the folder was removed
                 (folder / name).unlink(missing_ok=True)
         lock.release(force=True)
 
 
-_HELD: WeakValueDictionary[str, FolderLock] = WeakValueDictionary()
+_LOCKS: WeakValueDictionary[str, FolderLock] = WeakValueDictionary()
 
 
 def take_folder(folder: Path, *, option: str = "output_dir") -> FolderLock:
-    """Lock a folder that exists for this process; the lock ends with the object that is returned.
+    """Lock an existing folder for this process. The lock ends with the object that is returned.
 
-    A second call in the same process gives the same lock.
+    A second call in the same process returns the same lock.
 
     Args:
-        folder: It must be writable.
-        option: By which the folder was given.
+        folder: An existing, writable folder.
+        option: Name of the argument that gave the folder, for errors.
 
     Raises:
-        UserError: Another process uses the folder; the sentence names process and host.
+        UserError: Another process uses the folder (the message names process and host), or the folder cannot be locked.
     """
     key = str(folder.resolve())
-    lock = _HELD.get(key)
+    lock = _LOCKS.get(key)
     if lock is None or not lock.held:
         lock = FolderLock(folder)
         lock.take(option)
-        _HELD[key] = lock
+        _LOCKS[key] = lock
     return lock
+
+
+def _refusal(folder: Path, option: str, error: OSError) -> UserError:
+    return UserError(
+        f"{option}={str(folder)!r} cannot be locked ({error.strerror or error}): give a folder that you may write to."
+    )
 
 
 def _in_use(folder: Path, holder: tuple[int, str] | None, option: str) -> str:
     who = "another process" if holder is None else f"process {holder[0]} on {holder[1]}"
-    return f"{option}={str(folder)!r} is used by {who}: wait until that has ended, or give another {option}=."
+    return f"{option}={str(folder)!r} is used by {who}: wait until that process has ended, or give another {option}=."
 
 
 def _read_holder(folder: Path) -> tuple[int, str] | None:
-    """Process and host that have the lock; ``None`` where they are not known."""
+    """Read the process and the host that hold the lock; ``None`` if they are unknown."""
     try:
         values = read_json(folder / HOLDER_FILE, HOLDER_FILE)
         return int(values["process"]), str(values["host"])[:100]
@@ -122,10 +128,10 @@ def _read_holder(folder: Path) -> tuple[int, str] | None:
 
 
 def _has_ended(holder: tuple[int, str] | None) -> bool:
-    """Whether the process that took the lock is known to have ended."""
+    """Whether the process that holds the lock is known to have ended."""
     if holder is None or holder[1] != platform.node():
         return False
     try:
         return not psutil.pid_exists(holder[0])
-    except OverflowError:  # no process has such a number
+    except OverflowError:  # not a possible process number
         return True

@@ -1,4 +1,4 @@
-"""Work that one process does for all, errors that all must see, and batches that each has to itself."""
+"""Work that the main process does for all, errors shared by all processes, and errors of single loaders."""
 
 import os
 import re
@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 
 
 def on_main_process(accelerator: Accelerator, function: Callable[[], _T]) -> _T:
-    """Result of ``function()`` run by the main process alone, given to all; a `UserError` is raised in all."""
+    """Run ``function()`` in the main process and return its result in all. A `UserError` is raised in all, too."""
     answer: list[Any] = [None, None]
     if accelerator.is_main_process:
         try:
@@ -29,19 +29,23 @@ def on_main_process(accelerator: Accelerator, function: Callable[[], _T]) -> _T:
 
 
 def main_process_first(accelerator: Accelerator, function: Callable[[], _T]) -> _T:
-    """Result of ``function()``, run by all processes, the main one first; its `UserError` is raised in all.
+    """Run ``function()`` in all processes, first in the main one. A `UserError` of the main one is raised in all.
 
-    With Accelerate's context manager of this name the others would wait for ever for a main process that failed.
+    With Accelerate's context manager of this name, the other processes would wait forever if the main one failed.
     """
     results: list[_T] = []
     on_main_process(accelerator, lambda: results.append(function()))
     return results[0] if results else function()
 
 
-def own_share(loader: Iterable[_T], accelerator: Accelerator) -> Iterator[_T]:
-    """The batches of this process; an image that cannot be read is reported here, for no other process meets it.
+def local_batches(loader: Iterable[_T], accelerator: Accelerator) -> Iterator[_T]:
+    """Yield the batches of this process, and mark its errors as those of one process.
 
-    So is the death of a process that loads images.
+    No other process sees an image that cannot be read here, or a loader worker that died. This process must therefore
+    report the error itself.
+
+    Raises:
+        UserError: An image cannot be read, or a loader worker died or gave no batch in time.
     """
     try:
         yield from loader
@@ -49,32 +53,31 @@ def own_share(loader: Iterable[_T], accelerator: Accelerator) -> Iterator[_T]:
         error.in_one_process = not accelerator.is_main_process
         raise
     except RuntimeError as error:
-        if (lost := lost_worker(error)) is None:
+        if (lost := worker_error(error)) is None:
             raise
         lost.in_one_process = not accelerator.is_main_process
         raise lost from error
 
 
-def lost_worker(error: RuntimeError) -> UserError | None:
-    """What to tell the user if ``error`` says that a process that loads images died; else ``None``.
+def worker_error(error: RuntimeError) -> UserError | None:
+    """Return a clear error if ``error`` reports a loader worker that died or gave no batch in time; else ``None``.
 
-    torch raises it in whatever the main process does at that moment, not only where it waits for a batch. So is one
-    that gave no batch within the time-out of the loader.
+    torch raises the error of a dead worker wherever the main process is, not only where it waits for a batch.
     """
     if waited := re.match(r"DataLoader timed out after (\d+) seconds", str(error)):
         return UserError(
-            f"The processes that load images gave no batch for {waited[1]} seconds: give workers=0 to see what they "
-            "wait for, or copy the images to a faster disk."
+            f"The processes that load images gave no batch for {waited[1]} seconds: copy the images to a faster disk, "
+            "or see what they wait for with workers=0 (in commands that have it)."
         )
     match = re.match(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?:is )?([^.]+)", str(error))
     if match is None:
         return None
     return UserError(
-        f"A process that loads images died ({match[1].strip()}), most often because memory ran out: give a smaller "
-        "batch_size=, workers=0 to load the images in the main process, or more shared memory (--shm-size in Docker)."
+        f"A process that loads images died ({match[1].strip()}), most often because memory ran out: free memory or "
+        "shared memory (--shm-size in Docker), or give workers=0 or a smaller batch_size= in commands that have them."
     )
 
 
 def local_processes() -> int:
-    """Processes of this run on this machine."""
+    """Return the number of processes of this run on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -1,4 +1,4 @@
-"""How a result came about: command, versions, hardware; without any path of this machine."""
+"""The origin of a result: command, versions and hardware, without local paths."""
 
 import importlib.metadata
 import json
@@ -16,7 +16,7 @@ _PACKAGES = ("glmc_zoo", "torch", "torchvision", "timm", "accelerate", "datasets
 
 
 def origin(accelerator: Accelerator, command: str) -> Origin:
-    """Command, versions and hardware of a run."""
+    """Collect command, versions, commit, hardware and precision of a run."""
     hardware = f"{os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} threads a process"
     if accelerator.device.type == "cuda":
         hardware = str(torch.cuda.get_device_name())
@@ -31,7 +31,7 @@ def origin(accelerator: Accelerator, command: str) -> Origin:
 
 
 def package_versions() -> dict[str, str]:
-    """Version of Python and of the packages that a result depends on."""
+    """Return the versions of Python and of the packages that a result depends on."""
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -44,9 +44,9 @@ def package_versions() -> dict[str, str]:
 
 
 def source_commit() -> str | None:
-    """The package's commit, with ``-dirty`` appended where files were changed since; ``None`` where it is unknown.
+    """Return the commit of the package, with ``-dirty`` appended if files differ from it; ``None`` if it is unknown.
 
-    In a checkout it comes from git; after ``pip install git+...`` from the record of the installation.
+    In a checkout git tells the commit. After ``pip install git+...`` it is in the metadata of the installation.
     """
     root = Path(__file__).resolve().parents[2]
     if (root / ".git").exists():

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: it writes a checkpoint first, and says how it goes on."""
+"""Signals that stop a run after it has written a checkpoint and printed the command that resumes it."""
 
 import os
 import signal
@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-# A launcher passes a Ctrl-C on that its processes got from the terminal already.
+# Seconds. The terminal sends Ctrl-C to all processes, and a launcher forwards it once more.
 _SAME_KEY = 1.0
 
 
 class RunStopped(KeyboardInterrupt):
-    """A signal stopped the run; the message says where it goes on.
+    """A signal stopped the run. The message says how to resume it.
 
     Attributes:
-        status: Exit status of the process: 128 and the number of the signal, as shells have it.
+        status: Exit status of the process: 128 plus the number of the signal, as in shells.
     """
 
     def __init__(self, message: str, number: int) -> None:
@@ -27,33 +27,33 @@ class RunStopped(KeyboardInterrupt):
 
 
 class StopSignals:
-    """Notes that SIGINT, SIGTERM or a signal of the user's choice asked this process to stop.
+    """Records that SIGINT, SIGTERM or a signal chosen by the user asked this process to stop.
 
     Args:
-        extra: Name of one more signal without its SIG, such as ``USR1``.
+        extra: Name of one more signal without ``SIG``, such as ``USR1``.
     """
 
     def __init__(self, extra: str | None = None) -> None:
         self.number: int | None = None
-        """The signal that came; ``None`` where none did."""
+        """Number of the signal that was received; ``None`` before that."""
         names = ["SIGINT", "SIGTERM", *([] if extra is None else [f"SIG{extra}"])]
         self._numbers = [getattr(signal, name) for name in names]
-        self._process, self._came = os.getpid(), 0.0
+        self._process, self._received_at = os.getpid(), 0.0
 
     @property
     def name(self) -> str:
-        """Name of the signal that came, such as ``SIGTERM``."""
+        """Name of the signal that was received, such as ``SIGTERM``; empty before that."""
         return "" if self.number is None else signal.Signals(self.number).name
 
     @contextmanager
-    def noted(self) -> Iterator[None]:
-        """Note signals inside the block, and do nothing else about them; a second Ctrl-C ends the process at once."""
-        with _handlers(dict.fromkeys(self._numbers, self._note)):
+    def recorded(self) -> Iterator[None]:
+        """Only record signals inside the block. A second Ctrl-C ends the process at once."""
+        with _handlers(dict.fromkeys(self._numbers, self._record)):
             yield
 
     @contextmanager
-    def raised(self, message: str) -> Iterator[None]:
-        """Inside the block, a signal raises `RunStopped` where the process is; ``{signal}`` stands for its name."""
+    def raising(self, message: str) -> Iterator[None]:
+        """Raise `RunStopped` with ``message`` when a signal arrives in the block; ``{signal}`` becomes its name."""
 
         def stop(number: int, frame: FrameType | None) -> None:
             if os.getpid() != self._process:
@@ -62,33 +62,33 @@ class StopSignals:
             raise RunStopped(message.replace("{signal}", self.name), number)
 
         with _handlers(dict.fromkeys(self._numbers, stop)):
-            if self.number is not None:  # it came when `noted` looked no more
+            if self.number is not None:  # it arrived after the last check of `recorded` signals
                 stop(self.number, None)
             yield
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a process that loads images, see `data.feeding.worker`
+    def _record(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a loader worker, see `data.feeding.worker`
             return
         if self.number is None:
-            self.number, self._came = number, time.monotonic()
+            self.number, self._received_at = number, time.monotonic()
             if not _launched():
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
             if int(os.environ.get("RANK", "0")) == 0:
-                print(f"\n{self.name}: a checkpoint follows after this step, then the run stops.", file=sys.stderr)
-        elif number == signal.SIGINT and time.monotonic() - self._came > _SAME_KEY:
+                print(f"\n{self.name}: the run writes a checkpoint after this step and stops.", file=sys.stderr)
+        elif number == signal.SIGINT and time.monotonic() - self._received_at > _SAME_KEY:
             os._exit(128 + number)
 
 
 @contextmanager
-def stopped_by_term() -> Iterator[None]:
-    """Inside the block, SIGTERM raises `RunStopped` as Ctrl-C raises `KeyboardInterrupt`.
+def sigterm_raises() -> Iterator[None]:
+    """Raise `RunStopped` when SIGTERM arrives in the block, as Ctrl-C raises `KeyboardInterrupt`.
 
-    The default would end the process at once: it would leave locks and half-written files, and say nothing.
+    By default SIGTERM ends the process at once, without a message, and leaves locks and partly written files.
     """
     process = os.getpid()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != process:  # a copy of the process, which whoever made it may end
+        if os.getpid() != process:  # a forked copy ends at once, as by default
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
@@ -100,16 +100,16 @@ def stopped_by_term() -> Iterator[None]:
 
 @contextmanager
 def _handlers(handlers: dict[Any, Any]) -> Iterator[None]:
-    """Set handlers of signals, and those of before afterwards; only the main thread can do so."""
+    """Set signal handlers inside the block, and restore the previous ones. Only the main thread can do so."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            # What was not set from Python cannot be set again.
+        for number, handler in previous.items():
+            # A handler that was not set from Python cannot be restored.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 

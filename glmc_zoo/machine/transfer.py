@@ -1,4 +1,4 @@
-"""Bringing batches to the device beside the step before."""
+"""Copying batches to the device while the previous step runs."""
 
 from typing import Any
 
@@ -7,14 +7,17 @@ from accelerate.utils import recursively_apply, send_to_device
 
 
 class Transfer:
-    """Brings batches to the device; on CUDA on a stream of its own, beside the step before."""
+    """Copies batches to the device. On CUDA a separate stream overlaps the copy with the previous step."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def __call__(self, batch: Any) -> Any:
-        """``batch`` with its tensors on the device, for use on the current stream; pinned ones are not waited for."""
+        """Return ``batch`` with its tensors on the device, ready for the current stream.
+
+        The host does not wait for tensors in pinned memory.
+        """
         if self._stream is None:
             return send_to_device(batch, self.device, non_blocking=True)
         current = torch.cuda.current_stream(self.device)
@@ -22,8 +25,8 @@ class Transfer:
             moved = send_to_device(batch, self.device, non_blocking=True)
         current.wait_stream(self._stream)
 
-        def used_here(tensor: torch.Tensor) -> torch.Tensor:
-            tensor.record_stream(current)  # its memory is not reused before the step is through with it
+        def record(tensor: torch.Tensor) -> torch.Tensor:
+            tensor.record_stream(current)  # its memory is not reused before the step has finished with it
             return tensor
 
-        return recursively_apply(used_here, moved)
+        return recursively_apply(record, moved)

@@ -1,4 +1,4 @@
-"""Input checks of the metrics, each with one clear sentence."""
+"""Checks of the inputs of the metrics. Each raises a `UserError` that says what to give instead."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from glmc_zoo.errors import UserError
 
-# Rows of softmax in bfloat16 are off 1 by up to some thousandths; logits are off by far more.
+# The sum of a bfloat16 softmax differs from 1 by a few thousandths at most; the sum of logits by far more.
 _ROW_SUM_TOLERANCE = 1e-2
 
 
 def check_class_counts(class_counts: ArrayLike) -> NDArray[np.int64]:
-    """``class_counts`` as int64 (C,), at least one class, no count negative."""
+    """Return ``class_counts`` as int64 (C,). There must be at least one class, and no count may be negative."""
     counts = np.asarray(class_counts)
     if counts.ndim != 1 or counts.size == 0:
         raise UserError(
@@ -26,13 +26,13 @@ def check_class_counts(class_counts: ArrayLike) -> NDArray[np.int64]:
 
 
 def check_labels(name: str, labels: ArrayLike, num_classes: int) -> NDArray[np.int64]:
-    """``labels`` as int64 (B,), each from 0 to ``num_classes - 1``; an empty batch is fine."""
+    """Return ``labels`` as int64 (B,), each from 0 to ``num_classes - 1``. The batch may be empty."""
     array = np.asarray(labels)
     if array.size == 0:
         return np.zeros(0, np.int64)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         raise UserError(
-            f"{name} has shape {array.shape} and type {array.dtype}: give one whole class index per image, shape (B,)."
+            f"{name} has shape {array.shape} and type {array.dtype}: give one integer per image, shape (B,)."
         )
     outside = np.flatnonzero((array < 0) | (array >= num_classes))
     if outside.size:
@@ -44,7 +44,7 @@ def check_labels(name: str, labels: ArrayLike, num_classes: int) -> NDArray[np.i
 
 
 def check_logits(logits: ArrayLike, images: int, num_classes: int) -> NDArray[Any]:
-    """``logits`` as a float array (images, num_classes) without NaN or +inf; -inf (a masked class) is fine."""
+    """Return ``logits`` as a float array (images, num_classes). NaN and +inf are refused; -inf masks a class."""
     array = _check_table("logits", logits, images, num_classes)
     if np.isnan(array).any() or np.isposinf(array).any():
         raise UserError("logits hold NaN or +inf: the model has diverged, so score a checkpoint from before that.")
@@ -52,11 +52,11 @@ def check_logits(logits: ArrayLike, images: int, num_classes: int) -> NDArray[An
 
 
 def check_probabilities(probabilities: ArrayLike, images: int, num_classes: int) -> NDArray[Any]:
-    """``probabilities`` as a float array (images, num_classes) of rows in 0..1 that sum to 1."""
+    """Return ``probabilities`` as a float array (images, num_classes). Each row must lie in 0..1 and sum to 1."""
     array = _check_table("probabilities", probabilities, images, num_classes)
-    inside = (array >= 0) & (array <= 1 + _ROW_SUM_TOLERANCE)  # False for NaN, too
+    in_range = (array >= 0) & (array <= 1 + _ROW_SUM_TOLERANCE)  # also False for NaN
     sums = array.sum(axis=1, dtype=np.float64)
-    bad = np.flatnonzero(~inside.all(axis=1) | (np.abs(sums - 1) > _ROW_SUM_TOLERANCE))
+    bad = np.flatnonzero(~in_range.all(axis=1) | (np.abs(sums - 1) > _ROW_SUM_TOLERANCE))
     if bad.size:
         row = array[bad[0]]
         raise UserError(

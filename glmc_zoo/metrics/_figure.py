@@ -1,6 +1,6 @@
-"""Shared by the plots: one palette, one look, no pyplot and no global state.
+"""Colours, style and saving shared by all plots. There is no pyplot here and no global state.
 
-Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
+The colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
 """
 
 from os import PathLike
@@ -20,11 +20,14 @@ INK, GREY = "#222222", "#6B6B6B"
 BLUE, GREEN, VERMILION, SKY = "#0072B2", "#009E73", "#D55E00", "#56B4E9"
 GROUP_COLOURS = (BLUE, GREEN, VERMILION)
 GROUP_STYLES = {name: (name, colour) for name, colour in zip(GROUPS, GROUP_COLOURS, strict=True)}
-ABOVE: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}  # of labels over the axes
+ABOVE: dict[str, Any] = {
+    "xycoords": "axes fraction",
+    "textcoords": "offset points",
+}  # keywords of a text above the axes
 
 
 def new_figure(title: str, *, width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of ``width`` by ``height`` inches with a heading and a row of open-framed axes."""
+    """Make a figure of ``width`` by ``height`` inches with a title and one row of axes without top and right spines."""
     figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
     figure.suptitle(fill(plain(printable(title)), int(9.5 * width)), fontsize=13, fontweight="bold", color=INK)
     axes = list(figure.subplots(1, columns, squeeze=False)[0])
@@ -39,12 +42,12 @@ def new_figure(title: str, *, width: float, height: float, columns: int = 1) -> 
 
 
 def plain(text: str) -> str:
-    """Text of others that matplotlib shows as it is, and does not take for a formula between dollar signs."""
+    """Escape dollar signs, so that matplotlib does not read text between them as a formula."""
     return text.replace("$", r"\$")
 
 
 def save(figure: Figure, path: str | PathLike[str]) -> Figure:
-    """Write ``figure`` to ``path``, make its folder if that is missing, and return the figure."""
+    """Write ``figure`` to ``path`` and return it. A missing folder is made."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150, facecolor="white")
     return figure

@@ -1,4 +1,4 @@
-"""The course of a run: losses, scores and learning rate over the epochs."""
+"""Training curves: losses, scores and learning rate over the epochs."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -22,7 +22,7 @@ _LOSSES = {
     "consistency": ("consistency", GREEN),
 }
 _SCORES = {"top1": ("top-1", GREY), "balanced_accuracy": ("balanced accuracy", INK), **GROUP_STYLES}
-_MOST_MARKED = 30
+_MAX_EPOCHS_WITH_MARKERS = 30
 
 
 class _Curve(NamedTuple):
@@ -33,10 +33,14 @@ class _Curve(NamedTuple):
 
 
 def plot_training(rows: Iterable[Mapping[str, Any]], path: str | PathLike[str], *, title: str) -> Figure:
-    """Losses, scores and learning rate over the epochs of a run.
+    """Plot losses, scores and learning rate over the epochs of a run.
 
-    ``rows`` are the lines of ``metrics.jsonl``: ``epoch``, any of ``loss conventional rebalanced consistency lr``, and
-    in some epochs scores as fractions of 1 under ``"test"`` or ``"validation"`` (the one with more epochs is drawn).
+    Each of the ``rows`` is a line of ``metrics.jsonl``. It has ``epoch`` and any of ``loss``, ``conventional``,
+    ``rebalanced``, ``consistency`` and ``lr``. Evaluated epochs also have scores as fractions of 1 under ``"test"`` or
+    ``"validation"``; the split with more evaluated epochs is drawn.
+
+    Raises:
+        UserError: No row has a loss, a score or a learning rate.
     """
     rows = list(rows)
     split = max(("test", "validation"), key=lambda name: sum(bool(row.get(name)) for row in rows))
@@ -68,7 +72,7 @@ def _curves(rows: Sequence[Mapping[str, Any]], names: Mapping[str, tuple[str, st
 
 
 def _merge_equal(curves: list[_Curve]) -> list[_Curve]:
-    """On a balanced test set top-1 is the balanced accuracy: one line that says so, not one hidden by the other."""
+    """Merge top-1 and balanced accuracy where they are equal, as on a balanced test set, so neither hides the other."""
     by_label = {curve.label: curve for curve in curves}
     first, second = by_label.get("top-1"), by_label.get("balanced accuracy")
     if first is None or second is None or not np.allclose(first.values, second.values):
@@ -76,13 +80,13 @@ def _merge_equal(curves: list[_Curve]) -> list[_Curve]:
     return [second._replace(label="top-1 = balanced"), *curves[2:]]
 
 
-def _draw_curves(axis: Axes, curves: list[_Curve], title: str, last: str) -> None:
+def _draw_curves(axis: Axes, curves: list[_Curve], title: str, value_format: str) -> None:
     axis.set_title(title)
     for curve in curves:
-        label = f"{curve.label}  {last.format(curve.values[-1])}"
+        label = f"{curve.label}  {value_format.format(curve.values[-1])}"
         (line,) = axis.plot(curve.epochs, curve.values, color=curve.colour, label=label, markersize=3.5)
         line.set(linewidth=2.2 if curve.colour == INK else 1.6, zorder=3 if curve.colour == INK else 2)
-        if len(curve.epochs) <= _MOST_MARKED:
+        if len(curve.epochs) <= _MAX_EPOCHS_WITH_MARKERS:
             line.set_marker("o")
 
 

@@ -1,4 +1,4 @@
-"""95 % intervals of the scores: how far they move when other test images of the same classes are drawn."""
+"""95 % bootstrap intervals of the scores: how much they vary with the choice of test images."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,63 +9,65 @@ from .images import BINS, ImageScores
 from .longtail import mean_scores
 
 RESAMPLES = 1000
-"""Test sets that are drawn for an interval."""
+"""Number of test sets that are drawn for an interval."""
 
 _SEED = 0
 _QUANTILES = (0.025, 0.975)
-_DRAWS_AT_ONCE = 1 << 20
+_MAX_DRAWS_AT_ONCE = 1 << 20
 
 
 def score_intervals(
     images: ImageScores, groups: NDArray[np.int64], *, resamples: int = RESAMPLES
 ) -> dict[str, list[float]]:
-    """95 % interval ``[low, high]`` of each score of `ScoreCounts.scores` that is not ``None``, in the same units.
+    """Compute the 95 % interval ``[low, high]`` of each score of `ScoreCounts.scores` that is not ``None``.
 
-    A bootstrap over images within classes. Each of 1000 resamples draws, from each class of ``n`` test images, ``n``
-    images with replacement, and is scored like the test set. The interval runs from the 2.5th to the 97.5th percentile
-    of these scores, and further where the score itself lies outside. Classes, their numbers of images and the seed are
-    fixed, so equal rows give equal intervals. The number of right images of a class is thus drawn from
-    ``Binomial(n, right / n)``.
+    The method is a bootstrap over the images of each class. Each of 1000 resamples draws ``n`` images with replacement
+    from each class of ``n`` test images, and is scored like the test set. The interval runs from the 2.5th to the
+    97.5th percentile of these scores. It is widened where the score itself lies outside. The number of correct images
+    of a class is thus drawn from ``Binomial(n, correct / n)``. The seed is fixed, so equal rows give equal intervals.
 
-    What an interval does not say:
+    Limits of these intervals:
 
-    - It is about other test images of the same kind, not about another training.
-    - A class whose images are all right, or all wrong, has no spread, however few they are.
-    - The variance of a class is too small by the factor ``(n - 1) / n``: intervals that rest on a handful of images
-      are too narrow.
-    - ``worst``, ``hmean``, ``gmean`` and ``ece`` are no means over images, and chance moves them one way: the worst
-      class of a resample is worse than that of the test set. Their intervals lie to that side.
+    - They describe the choice of test images, not the variation between trainings.
+    - A class whose images are all correct, or all wrong, has no spread, however few images it has.
+    - The variance of a class is too small by the factor ``(n - 1) / n``, so intervals of a few images are too narrow.
+    - ``worst``, ``hmean``, ``gmean`` and ``ece`` are not means over images, and resampling shifts them in one
+      direction: the worst class of a resample is usually worse than that of the test set. Their intervals are shifted
+      in the same direction.
 
     Args:
-        images: Rows of all test images; the seed draws by the order of the rows within each class.
+        images: Rows of all test images. Their order within a class decides which images the seed draws.
         groups: Group of each class, int64 (C,), as in `ScoreCounts`.
-        resamples: Test sets to draw.
+        resamples: Number of test sets to draw.
+
+    Returns:
+        Intervals by name of the score, in the units of the score.
 
     Raises:
-        UserError: There is no image.
+        UserError: There are no images.
     """
     total = len(images.label)
     if not total:
-        raise UserError("There is no image to score: check the split that was evaluated.")
+        raise UserError("images has no rows: score a split that has images.")
     support, rng = np.bincount(images.label, minlength=len(groups)), np.random.default_rng(_SEED)
-    # Row 0 stands for the test set itself.
+    # Row 0 is the test set itself.
     correct, predicted = np.zeros((2, resamples + 1, len(groups)))
     sums = np.zeros((resamples + 1, BINS + 2))
     by_class = np.split(np.argsort(images.label, kind="stable"), np.cumsum(support)[:-1])
     for label in np.flatnonzero(support):
         rows = images.select(by_class[label])
-        guesses, which = np.unique(rows.prediction, return_inverse=True)
-        table = np.hstack([np.eye(len(guesses))[which], _columns(rows)])
-        step = max(1, _DRAWS_AT_ONCE // len(table))
+        guesses, guess_index = np.unique(rows.prediction, return_inverse=True)
+        table = np.hstack([np.eye(len(guesses))[guess_index], _columns(rows)])
+        step = max(1, _MAX_DRAWS_AT_ONCE // len(table))
         for start in range(0, resamples + 1, step):
-            draws = slice(start, min(start + step, resamples + 1))
-            times = _times_drawn(rng, draws.stop - start, len(table))
+            chosen = slice(start, min(start + step, resamples + 1))
+            occurrences = _draw_occurrences(rng, chosen.stop - start, len(table))
             if not start:
-                times[0] = 1
-            drawn = times @ table
-            predicted[draws, guesses] += drawn[:, : len(guesses)]
-            correct[draws, label] = drawn[:, : len(guesses)] @ (guesses == label)
-            sums[draws] += drawn[:, len(guesses) :]
+                occurrences[0] = 1
+            totals = occurrences @ table
+            predicted[chosen, guesses] += totals[:, : len(guesses)]
+            correct[chosen, label] = totals[:, : len(guesses)] @ (guesses == label)
+            sums[chosen] += totals[:, len(guesses) :]
     scores: dict[str, NDArray[np.float64] | None] = {"top1": correct.sum(axis=1) / total}
     if len(images.nll):
         gaps = np.abs(sums[:, 2:]).sum(axis=1)
@@ -75,20 +77,20 @@ def score_intervals(
 
 
 def _columns(images: ImageScores) -> NDArray[np.float64]:
-    """For each image (n, 17): whether it is right by top-5, its NLL, and confidence minus right in its bin's column."""
+    """Columns that are summed over images (n, 17): top-5 correct, NLL, and per bin the confidence minus correct."""
     columns = np.zeros((len(images.label), BINS + 2))
     if len(images.nll):
         columns[:, 0], columns[:, 1] = images.top5, images.nll
-        right = images.prediction == images.label
-        columns[np.arange(len(columns)), 2 + images.bin] = images.confidence - right
+        is_correct = images.prediction == images.label
+        columns[np.arange(len(columns)), 2 + images.bin] = images.confidence - is_correct
     return columns
 
 
-def _times_drawn(rng: np.random.Generator, resamples: int, images: int) -> NDArray[np.float64]:
-    """How often each image is drawn in each resample, (resamples, images)."""
-    draws = rng.integers(images, size=(resamples, images), dtype=np.int32)
-    draws += images * np.arange(resamples, dtype=np.int32)[:, None]
-    return np.bincount(draws.ravel(), minlength=draws.size).reshape(draws.shape).astype(np.float64)
+def _draw_occurrences(rng: np.random.Generator, resamples: int, images: int) -> NDArray[np.float64]:
+    """Draw with replacement, and count how often each image occurs in each resample, (resamples, images)."""
+    chosen = rng.integers(images, size=(resamples, images), dtype=np.int32)
+    chosen += images * np.arange(resamples, dtype=np.int32)[:, None]
+    return np.bincount(chosen.ravel(), minlength=chosen.size).reshape(chosen.shape).astype(np.float64)
 
 
 def _interval(values: NDArray[np.float64]) -> list[float]:

@@ -1,7 +1,7 @@
 """Plots of a run and of its results. Each function writes one file and returns the matplotlib ``Figure``.
 
-The ending of ``path`` chooses the format of the file, and missing folders are made. ``title`` is the heading: which
-model on which data.
+The suffix of ``path`` decides the format of the file. Missing folders are made. ``title`` should name the model and the
+data.
 """
 
 import re
@@ -25,10 +25,10 @@ from ._figure import ABOVE, GREY, GROUP_COLOURS, GROUP_STYLES, INK, new_figure, 
 from ._training_plot import plot_training as plot_training
 from .longtail import GROUPS, group_of_classes
 
-_MOST_BARS = 40
-_MOST_PLAIN_DOTS = 200
+_MAX_BARS = 40
+_MAX_PLAIN_DOTS = 200
 _TREND_POINTS = 60
-_LONGEST_NAME = 24
+_MAX_NAME_LENGTH = 24
 _PANELS = {"balanced_accuracy": ("all classes", INK), **GROUP_STYLES}
 
 
@@ -42,17 +42,20 @@ def plot_class_accuracy(
     few: int = 20,
     title: str,
 ) -> Figure:
-    """Accuracy of every class over its number of training images: how far the tail is behind the head.
+    """Plot the accuracy of every class, sorted by its number of training images, most images first.
 
-    ``class_counts`` are the training images of each class (C,); ``many`` and ``few`` are those of
-    :func:`group_of_classes`. ``class_recalls`` are from 0 to 1, shape (C,); a class without a test image has NaN and is
-    left out. Names of at most 40 classes are written under the bars, shortened to 24 characters.
+    ``class_counts`` is the number of training images of each class, (C,). ``many`` and ``few`` are as in
+    :func:`group_of_classes`. ``class_recalls`` is from 0 to 1, (C,); a class without test images has NaN and is left
+    out. Up to 40 classes are labelled with their names, shortened to 24 characters.
+
+    Raises:
+        UserError: Lengths differ, a recall is outside 0 to 1, or an argument of `group_of_classes` is refused.
     """
     groups = group_of_classes(class_counts, many=many, few=few)
     counts, recalls = np.asarray(class_counts), np.asarray(class_recalls, np.float64)
-    for what, entries in (("class_recalls", recalls), ("class_names", class_names)):
+    for name, entries in (("class_recalls", recalls), ("class_names", class_names)):
         if entries is not None and len(entries) != len(counts):
-            raise UserError(f"{what} has {len(entries)} entries, class_counts {len(counts)}: give one for each class.")
+            raise UserError(f"{name} has {len(entries)} entries, class_counts {len(counts)}: give one for each class.")
     if (outside := recalls[(recalls < 0) | (recalls > 1)]).size:
         raise UserError(f"class_recalls holds {outside[0]:g}: give fractions of 1, not percent.")
     order = np.argsort(-counts, kind="stable")
@@ -65,8 +68,8 @@ def plot_class_accuracy(
     axis.set_ylim(0, 102)
     axis.set_xlim(0.5, len(counts) + 0.5)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    if class_names is not None and len(counts) <= _MOST_BARS:
-        # Whole names may be lists of synonyms, as ImageNet's are, and would leave no room for the bars.
+    if class_names is not None and len(counts) <= _MAX_BARS:
+        # Full names may be lists of synonyms, as in ImageNet, and would leave no room for the bars.
         names = [_short(class_names[index]) for index in order]
         rotation, align = (45, "right") if sum(map(len, names)) > 90 else (0, "center")
         axis.set_xticks(range(1, len(names) + 1), names, rotation=rotation, ha=align, rotation_mode="anchor")
@@ -78,10 +81,10 @@ def plot_class_accuracy(
 
 
 def _short(name: str) -> str:
-    """A class name of at most 24 characters, cut between words where there are several."""
+    """Shorten a class name to 24 characters, between words where possible."""
     name = printable(name)
-    cut = shorten(name, _LONGEST_NAME, placeholder=" …")
-    return plain(cut if cut.strip(" …") else name[: _LONGEST_NAME - 1] + "…")
+    cut = shorten(name, _MAX_NAME_LENGTH, placeholder=" …")
+    return plain(cut if cut.strip(" …") else name[: _MAX_NAME_LENGTH - 1] + "…")
 
 
 def _draw_groups(
@@ -106,7 +109,7 @@ def _draw_groups(
 
 
 def _spread(centres: list[float], gap: float = 0.29, edge: float = 0.12) -> list[float]:
-    """Move label centres (0 to 1, ascending) apart where they would overlap, and in from the edges."""
+    """Move the centres of labels (0 to 1, ascending) so that labels do not overlap or cross the edges."""
     spread = list(centres)
     for index, centre in enumerate(spread):
         spread[index] = max(centre, spread[index - 1] + gap if index else edge)
@@ -120,27 +123,27 @@ def _spread(centres: list[float], gap: float = 0.29, edge: float = 0.12) -> list
 def _draw_recalls(axis: Axes, groups: NDArray[np.int64], percent: NDArray[np.float64]) -> None:
     ranks = np.arange(1, len(percent) + 1)
     colours = [GROUP_COLOURS[group] for group in groups]
-    if len(percent) <= _MOST_BARS:
+    if len(percent) <= _MAX_BARS:
         axis.bar(ranks, np.nan_to_num(percent), width=0.72, color=colours, alpha=0.5, zorder=2, label="bar: one class")
-        for rank, value in enumerate(percent if len(percent) <= _MOST_BARS // 2 else (), start=1):
+        for rank, value in enumerate(percent if len(percent) <= _MAX_BARS // 2 else (), start=1):
             text = "not tested" if np.isnan(value) else f"{value:.0f}"
-            # At the foot, where no line crosses the number.
+            # At the bottom of the bar, where no line crosses the number.
             axis.text(rank, 1.5, text, ha="center", va="bottom", fontsize=10, color=INK, zorder=6)
         return
-    crowded = len(percent) > _MOST_PLAIN_DOTS
+    crowded = len(percent) > _MAX_PLAIN_DOTS
     size, alpha = (4, min(0.5, 350 / len(percent))) if crowded else (22, 0.8)
     axis.scatter(ranks, percent, s=size, c=colours, alpha=alpha, linewidths=0, zorder=2)
     axis.scatter([], [], s=16, c=GREY, label="dot: one class")
     if crowded:
-        pieces = [piece for piece in np.array_split(ranks, _TREND_POINTS) if not np.isnan(percent[piece - 1]).all()]
-        trend = [np.nanmean(percent[piece - 1]) for piece in pieces]
+        chunks = [chunk for chunk in np.array_split(ranks, _TREND_POINTS) if not np.isnan(percent[chunk - 1]).all()]
+        trend = [np.nanmean(percent[chunk - 1]) for chunk in chunks]
         label = f"thin: mean of {len(percent) // _TREND_POINTS} neighbouring classes"
-        axis.plot([piece.mean() for piece in pieces], trend, color=INK, linewidth=1.2, zorder=4, label=label)
+        axis.plot([chunk.mean() for chunk in chunks], trend, color=INK, linewidth=1.2, zorder=4, label=label)
 
 
 def _draw_counts(axis: Axes, counts: NDArray[np.int64]) -> None:
     twin = axis.twinx()
-    shown = np.where(counts > 0, counts, np.nan)  # a log axis has no 0
+    shown = np.where(counts > 0, counts, np.nan)  # a log axis cannot show 0
     (line,) = twin.step(np.arange(1, len(counts) + 1), shown, where="mid", color=GREY, linewidth=1.4)
     line.set(linestyle=(0, (4, 2)), label="dashed: training images (right)")
     twin.set_yscale("log")
@@ -153,15 +156,19 @@ def _draw_counts(axis: Axes, counts: NDArray[np.int64]) -> None:
 
 
 def plot_group_confusion(confusion: ArrayLike, path: str | PathLike[str], *, title: str) -> Figure:
-    """Where the images of each group end up: in a class of which group.
+    """Plot the group of the predicted class against the group of the true class.
 
-    ``confusion`` is the ``group_confusion`` of ``ScoreCounts``, (3, 3). A group without test images gets no row, and no
-    column either when nothing was predicted as one of its classes.
+    ``confusion`` is the ``group_confusion`` of `ScoreCounts`, (3, 3). A group without test images gets no row. It gets
+    no column either if no image was predicted as one of its classes.
+
+    Raises:
+        UserError: ``confusion`` has another shape, or holds no images.
     """
     images = np.asarray(confusion)
     if images.shape != (len(GROUPS), len(GROUPS)) or images.sum() == 0:
         raise UserError(
-            f"confusion has shape {images.shape} and {images.sum()} images: give the (3, 3) image counts of a test."
+            f"confusion has shape {images.shape} and {images.sum()} images: give the (3, 3) group_confusion of an "
+            "evaluation."
         )
     rows = np.flatnonzero(images.sum(axis=1))
     columns = np.flatnonzero(images.sum(axis=1) + images.sum(axis=0))
@@ -193,17 +200,23 @@ def plot_comparison(
     tested: Mapping[str, int] | None = None,
     title: str,
 ) -> Figure:
-    """Balanced accuracy and the accuracy of each group, a panel each, with one bar for each model.
+    """Plot balanced accuracy and the accuracy of each group in one panel each, with one bar per model.
 
-    The models are drawn from top to bottom, long names wrapped. ``scores`` holds any of ``balanced_accuracy many medium
-    few`` of each model as fractions of 1; a panel for which no model has a score is left out. ``groups`` is the number
-    of classes of each group, written above its panel, and ``tested`` the number of those that have a test image.
+    The models are drawn from top to bottom; long names are wrapped. ``scores`` holds any of ``balanced_accuracy``,
+    ``many``, ``medium`` and ``few`` of each model as fractions of 1. A panel is left out if no model has its score.
+    ``groups`` is the number of classes of each group, which is written above its panel. ``tested`` is the number of
+    these classes that have test images.
+
+    Raises:
+        UserError: Names and scores differ in number, no score is given, or a score is outside 0 to 1.
     """
     if not names or len(names) != len(scores):
-        raise UserError(f"plot_comparison got {len(names)} names and {len(scores)} scores: give one of each per model.")
+        raise UserError(
+            f"plot_comparison got {len(names)} names and {len(scores)} scores: give one of each for every model."
+        )
     panels = [key for key in _PANELS if any(score.get(key) is not None for score in scores)]
     if not panels:
-        raise UserError("The scores hold no balanced_accuracy, many, medium or few: give those of LongTailMetrics.")
+        raise UserError("scores hold no balanced_accuracy, many, medium or few: give scores of LongTailMetrics.")
     values = np.array([[score.get(key) for key in panels] for score in scores], np.float64)  # None becomes NaN
     if (outside := values[(values < 0) | (values > 1)]).size:
         raise UserError(f"scores hold {outside[0]:g}: give fractions of 1, not percent.")
@@ -215,10 +228,10 @@ def plot_comparison(
         _draw_bars(axis, 100 * column, colour)
         axis.annotate(heading, (0, 1), (0, 19), **ABOVE, fontsize=12, fontweight="bold", color=colour)
         if groups is not None:
-            number, known = _classes(groups, key), groups if tested is None else tested
+            number, tested_groups = _classes(groups, key), groups if tested is None else tested
             text = f"{number:,} class{'' if number == 1 else 'es'}"
-            if _classes(known, key) < number:
-                text += f", {_classes(known, key):,} tested"
+            if _classes(tested_groups, key) < number:
+                text += f", {_classes(tested_groups, key):,} tested"
             axis.annotate(text, (0, 1), (0, 6), **ABOVE, fontsize=9, color=GREY)
         axis.set_yticks(range(len(names)), labels if axis is axes[0] else [""] * len(names), fontsize=10)
     figure.supxlabel("mean accuracy of the classes, %; the best of each panel is dark", fontsize=9, color=GREY)
@@ -226,17 +239,17 @@ def plot_comparison(
 
 
 def _classes(groups: Mapping[str, int], key: str) -> int:
-    """Classes behind a panel: those of its group, or of all groups."""
+    """Number of classes in a panel: those of its group, or of all groups."""
     return groups[key] if key in groups else sum(groups.values())
 
 
 def _wrapped(name: str) -> str:
-    """``name`` in lines of at most 24 characters, broken after a space, full stop, underscore, hyphen or slash."""
+    """Wrap ``name`` to lines of at most 24 characters, after a space, full stop, underscore, hyphen or slash."""
     lines = [""]
-    for piece in re.split(r"(?<=[ ._/-])(?=.)", name):
-        if lines[-1] and len(lines[-1] + piece.rstrip()) > _LONGEST_NAME:
+    for chunk in re.split(r"(?<=[ ._/-])(?=.)", name):
+        if lines[-1] and len(lines[-1] + chunk.rstrip()) > _MAX_NAME_LENGTH:
             lines.append("")
-        lines[-1] += piece
+        lines[-1] += chunk
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -246,11 +259,11 @@ def _draw_bars(axis: Axes, percent: NDArray[np.float64], colour: str) -> None:
         if np.isnan(value):
             axis.text(2, row, "not tested", va="center", fontsize=9, color=GREY)
             continue
-        leads = np.round(value, 1) == best
-        # Mixed with white, and not transparent: no grid line shows through.
+        is_best = np.round(value, 1) == best
+        # Mixed with white instead of transparent, so that no grid line shows through.
         lighter = [0.5 * channel + 0.5 for channel in to_rgb(colour)]
-        axis.barh(row, value, height=0.66, color=colour if leads else lighter)
-        weight = "bold" if leads else "normal"
+        axis.barh(row, value, height=0.66, color=colour if is_best else lighter)
+        weight = "bold" if is_best else "normal"
         axis.text(value + 2, row, f"{value:.1f}", va="center", fontsize=10, color=INK, fontweight=weight)
     axis.set_xlim(0, 124)  # room for a number beside a full bar
     axis.set_xticks([0, 50, 100])

@@ -14,7 +14,7 @@ from glmc_zoo.data import Normalize
 from glmc_zoo.data.reading.decoding import one_line
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub import ModelSource
-from glmc_zoo.machine.processes import own_share
+from glmc_zoo.machine.processes import local_batches
 from glmc_zoo.scoring.preprocessing import Preprocessing
 from glmc_zoo.screen import progress_bar
 
@@ -115,7 +115,7 @@ def logit_batches(
     """
     total = length_hint(loader) or None  # the length of a stream is not known
     with progress_bar(total=total, desc="scoring", unit="batch", main_process=accelerator.is_main_process) as bar:
-        for images, second, third in own_share(loader, accelerator):
+        for images, second, third in local_batches(loader, accelerator):
             with accelerator.autocast():
                 pixels = classifier.normalize(images.to(accelerator.device, non_blocking=True))
                 # Some networks fail on an empty batch.

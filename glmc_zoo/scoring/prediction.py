@@ -21,7 +21,7 @@ from glmc_zoo.files import text_table
 from glmc_zoo.hub import ModelSource, open_model
 from glmc_zoo.machine.accelerator import make_accelerator
 from glmc_zoo.machine.hardware import loading_workers
-from glmc_zoo.machine.processes import lost_worker, main_process_first, on_main_process
+from glmc_zoo.machine.processes import main_process_first, on_main_process, worker_error
 from glmc_zoo.options.commands import PredictOptions
 from glmc_zoo.scoring.decision import make_decision
 from glmc_zoo.scoring.image_files import ImageFiles
@@ -184,7 +184,7 @@ class PredictionRun:
             except UserError as error:
                 fault = error.sentence
             except RuntimeError as error:
-                if (lost := lost_worker(error)) is None:
+                if (lost := worker_error(error)) is None:
                     raise
                 fault = lost.sentence
             shares = gather_object([(rows, fault)])

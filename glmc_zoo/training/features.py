@@ -20,7 +20,7 @@ from glmc_zoo.data.feeding.transforms import Images
 from glmc_zoo.data.fingerprint import ordered_digest
 from glmc_zoo.disk import disk_errors
 from glmc_zoo.files import partial_name
-from glmc_zoo.machine.processes import on_main_process, own_share
+from glmc_zoo.machine.processes import local_batches, on_main_process
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.scoring.preprocessing import Preprocessing
 from glmc_zoo.screen import progress_bar
@@ -199,7 +199,7 @@ def _batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Positions (B,) and features (views, B, D) of each batch of this process."""
     network: Any = classifier.network.eval()
-    for crops, _, positions in own_share(loader, accelerator):
+    for crops, _, positions in local_batches(loader, accelerator):
         crops, features = crops.to(accelerator.device, non_blocking=True), []
         for crop, mirrored in transform.views:
             pixels = classifier.normalize(crops[:, crop])

@@ -122,7 +122,7 @@ class HeadRun(ScoredRun):
             UserError: No training image can be held out, or features cannot be written.
             RunStopped: A signal came. The features computed so far are on disk.
         """
-        with self.signals.raised(self._stop_text("{signal}", "the features computed so far are on disk")):
+        with self.signals.raising(self._stop_text("{signal}", "the features computed so far are on disk")):
             if self.options.output.resume is not None:
                 self.folder.save_options()
             self._train()

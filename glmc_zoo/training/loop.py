@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from glmc_zoo.data import Normalize, PairedBatch
 from glmc_zoo.errors import UserError
-from glmc_zoo.machine.processes import own_share
+from glmc_zoo.machine.processes import local_batches
 from glmc_zoo.machine.transfer import Transfer
 from glmc_zoo.method import Mix, MixedLossTask
 from glmc_zoo.screen import progress_bar
@@ -184,7 +184,7 @@ class EpochTrainer:
         if times is not None:
             times.begin()
         start = time.perf_counter()
-        for batch in clock.batches(own_share(self._rest(), accelerator)):
+        for batch in clock.batches(local_batches(self._rest(), accelerator)):
             with clock.stage("transfer"):
                 batch = transfer(batch)
             with clock.stage("augment and mix"):

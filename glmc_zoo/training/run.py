@@ -235,7 +235,7 @@ class TrainingRun(ScoredRun):
         Raises:
             NotFiniteError: A loss is infinite or not a number.
         """
-        with self.signals.noted():
+        with self.signals.recorded():
             return self.trainer.train()
 
     @names_folder
@@ -245,7 +245,7 @@ class TrainingRun(ScoredRun):
         Args:
             losses: What `train_epoch` returned.
         """
-        with self.signals.noted():
+        with self.signals.recorded():
             self._finish_epoch(losses)
 
     def _finish_epoch(self, losses: dict[str, float]) -> None:

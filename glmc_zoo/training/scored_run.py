@@ -131,7 +131,7 @@ class ScoredRun(ABC):
         Raises:
             RunStopped: A signal came. Everything that a resumed run needs is in the run folder already.
         """
-        with self.signals.raised(self._stop_text("{signal}", "the training is complete")):
+        with self.signals.raising(self._stop_text("{signal}", "the training is complete")):
             return self._score_and_export(selection)
 
     def _stop_text(self, name: str, state: str) -> str:

@@ -9,7 +9,7 @@ from glmc_zoo import register_loss
 
 @register_loss("focal", title="focal loss")
 class FocalLoss(nn.Module):
-    """Cross-entropy in which a class counts by ``(1 - p) ** gamma``: what is classified well counts little."""
+    """Cross-entropy weighted by ``(1 - p) ** gamma``, so that well classified images count less."""
 
     def __init__(self, class_counts: list[int], gamma: float = 2.0) -> None:
         super().__init__()
@@ -19,6 +19,6 @@ class FocalLoss(nn.Module):
         """Mean loss of logits (B, C) against classes (B,) or their probabilities (B, C)."""
         if target.ndim == 1:
             target = F.one_hot(target, logits.shape[1])
-        # Under autocast on a CPU it would stay in bfloat16, where 1 - p of a sure prediction is 0.
+        # Autocast on a CPU would keep bfloat16, in which 1 - p of a confident prediction is 0.
         log_p = F.log_softmax(logits, dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
         return -(target * (1 - log_p.exp()) ** self.gamma * log_p).sum(dim=1).mean()

@@ -56,7 +56,7 @@ def test_threads_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"mixed_precision": "fp16"}, "mixed_precision='fp16' needs a GPU; on a CPU give bf16 or no."),
+        ({"mixed_precision": "fp16"}, "mixed_precision='fp16' needs a GPU: give 'bf16' or 'no' on a CPU."),
         ({"tracker": "tensorbord"}, "tracker='tensorbord' is unknown: choose one of .*tensorboard.* Did you mean tens"),
     ],
 )
@@ -73,5 +73,5 @@ def test_a_tracker_that_is_not_installed_is_not_left_out_silently(monkeypatch: p
 
 def test_a_way_to_split_the_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.Accelerator, "distributed_type", DistributedType.FSDP)
-    with pytest.raises(UserError, match=r"^`accelerate config` asks for FSDP, which splits the model"):
+    with pytest.raises(UserError, match=r"^The distributed type FSDP of `accelerate config` is not supported"):
         make_accelerator()

@@ -9,12 +9,12 @@ import torch
 
 from glmc_zoo.machine import hardware
 from glmc_zoo.machine.hardware import (
+    available_cores,
     best_precision,
     cpu_threads,
     default_workers,
     leave_cores_to,
     loading_workers,
-    own_cores,
     use_device,
 )
 
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What the number of threads is set to, on a machine of 8 cores without a launcher."""
-    monkeypatch.setattr(hardware, "own_cores", lambda: 8)
+    monkeypatch.setattr(hardware, "available_cores", lambda: 8)
     monkeypatch.setattr(hardware, "keep_freed_memory", lambda: True)
     for name in ("OMP_NUM_THREADS", "LOCAL_WORLD_SIZE", "ACCELERATE_MIXED_PRECISION"):
         monkeypatch.delenv(name, raising=False)
@@ -65,7 +65,7 @@ def test_workers_are_left_cores(threads: list[int], asked: int | None, workers: 
 
 
 def test_cores_are_some_of_the_machine() -> None:
-    assert 1 <= own_cores() <= (os.cpu_count() or 1)
+    assert 1 <= available_cores() <= (os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize("on_cpu", ["true", "1", "yes"])

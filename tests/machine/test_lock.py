@@ -51,7 +51,7 @@ def test_the_second_process_is_told_who_has_the_folder(lab: Any, tmp_path: Path)
             take_folder(tmp_path)
         assert time.monotonic() - start < 2
         (tmp_path / HOLDER_FILE).write_text("{")
-        with pytest.raises(UserError, match=r"is used by another process: wait until that has ended"):
+        with pytest.raises(UserError, match=r"is used by another process: wait until that process has ended"):
             take_folder(tmp_path)
 
 
@@ -94,5 +94,5 @@ def test_a_read_only_folder_is_one_sentence(tmp_path: Path, monkeypatch: pytest.
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(FileLock, "acquire", refuse)
-    with pytest.raises(UserError, match=r"^Folder '.*' cannot be locked: Permission denied\.$"):
+    with pytest.raises(UserError, match=r"^output_dir='.*' cannot be locked \(Permission denied\): give a folder"):
         take_folder(tmp_path)

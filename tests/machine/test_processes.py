@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.machine import processes
-from glmc_zoo.machine.processes import local_processes, lost_worker, main_process_first, on_main_process, own_share
+from glmc_zoo.machine.processes import local_batches, local_processes, main_process_first, on_main_process, worker_error
 
 
 class Process:
@@ -69,7 +69,7 @@ def test_an_image_that_only_one_process_meets_is_reported_by_it(monkeypatch: pyt
         raise UserError("Image 3 is broken")
 
     process: Any = Process(monkeypatch, main=main)
-    batches = own_share(loader(), process)
+    batches = local_batches(loader(), process)
     assert next(batches) == 1
     with pytest.raises(UserError) as caught:
         next(batches)
@@ -97,9 +97,9 @@ def test_a_process_that_loads_images_and_dies(monkeypatch: pytest.MonkeyPatch, t
         yield 1
         raise RuntimeError(text)
 
-    lost = lost_worker(RuntimeError(text))
+    lost = worker_error(RuntimeError(text))
     assert (lost is None) == (reason is None)
-    batches = own_share(loader(), Process(monkeypatch, main=False))  # type: ignore[arg-type]
+    batches = local_batches(loader(), Process(monkeypatch, main=False))  # type: ignore[arg-type]
     assert next(batches) == 1
     with pytest.raises(RuntimeError if reason is None else UserError) as caught:
         next(batches)

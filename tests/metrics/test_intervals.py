@@ -103,12 +103,12 @@ def test_large_classes_are_drawn_in_pieces(monkeypatch: pytest.MonkeyPatch) -> N
     labels, probabilities = example()
     counts, rows = rows_of(labels, probabilities)
     whole = score_intervals(rows, counts.groups)
-    monkeypatch.setattr(intervals, "_DRAWS_AT_ONCE", 200)
+    monkeypatch.setattr(intervals, "_MAX_DRAWS_AT_ONCE", 200)
     pieces = score_intervals(rows, counts.groups)
     assert {name: pytest.approx(value, abs=0.02) for name, value in whole.items()} == pieces
 
 
 def test_no_image_is_one_sentence() -> None:
     counts = ScoreCounts.empty(COUNTS)
-    with pytest.raises(UserError, match="no image to score"):
+    with pytest.raises(UserError, match="images has no rows"):
         score_intervals(counts.update([], predictions=[]), counts.groups)

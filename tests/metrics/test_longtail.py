@@ -254,11 +254,11 @@ def test_a_certain_miss_costs_a_finite_nll() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: longtail_scores([0, 1], [0], [5, 5]), "predictions has 2 entries and references 1"),
+        (lambda: longtail_scores([0, 1], [0], [5, 5]), "predictions has 2 entries, references 1"),
         (lambda: longtail_scores([0, 2], [0, 1], [5, 5]), "predictions holds class 2 at position 1.*0 to 1"),
         (lambda: longtail_scores([0], [-1], [5, 5]), "references holds class -1"),
         (lambda: longtail_scores([0.5], [1], [5, 5]), "predictions has shape .* float64"),
-        (lambda: longtail_scores([], [], [5, 5]), "no image to score"),
+        (lambda: longtail_scores([], [], [5, 5]), "no images to score"),
         (lambda: longtail_scores([0], [0], []), "class_counts has shape"),
         (lambda: longtail_scores([0], [0], [5, -5]), "class_counts holds -5"),
         (lambda: longtail_scores([0], [0], [5, 2.5]), "class_counts holds 2.5"),
@@ -269,7 +269,7 @@ def test_a_certain_miss_costs_a_finite_nll() -> None:
         (lambda: ScoreCounts.empty([5, 5]).update([0], logits=[[np.nan, 0]]), "NaN"),
         (lambda: ScoreCounts.empty([5, 5]).update([0]), "references alone"),
         (lambda: ScoreCounts.empty([5, 5]).update([0], logits=[[1, 0]], probabilities=[[1, 0]]), "one of them"),
-        (lambda: ScoreCounts.empty([5, 5]) + ScoreCounts.empty([5, 500]), "other classes or groups"),
+        (lambda: ScoreCounts.empty([5, 5]) + ScoreCounts.empty([5, 500]), "differ in classes or groups"),
         (lambda: ScoreCounts.empty([5, 5]).with_state(np.zeros(3), np.zeros(16)), "integers has shape"),
     ],
 )

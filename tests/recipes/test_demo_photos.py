@@ -56,5 +56,8 @@ def test_three_classifiers_a_table_a_page_and_a_figure(
     assert drawn[0] == drawn[1]
 
     monkeypatch.setattr(sys, "argv", ["demo_photos.py", str(folder)])
-    with pytest.raises(glmc_zoo.errors.UserError, match=r"^Folder .*demo exists already: give a fresh one\.$"):
+    with pytest.raises(glmc_zoo.errors.UserError, match=r"^Folder .*demo exists already: give a new one\.$"):
+        demo["main"]()
+    monkeypatch.setattr(sys, "argv", ["demo_photos.py", str(folder), "more"])
+    with pytest.raises(glmc_zoo.errors.UserError, match=r"^demo_photos\.py got 2 arguments: give one folder"):
         demo["main"]()

@@ -125,7 +125,9 @@ def test_a_classifier_without_bias_takes_no_shift() -> None:
     before = layer.weight.detach().clone()
     fold_corrections(layer, temperature=2.0)
     torch.testing.assert_close(layer.weight.detach(), before / 2)
-    with pytest.raises(UserError, match=r"^logit_adjustment=1 shifts the bias .* this one has none: leave save= out"):
+    with pytest.raises(
+        UserError, match=r"^logit_adjustment=1 shifts the bias .* this one has no bias: leave save= out"
+    ):
         fold_corrections(layer, class_counts=[3, 2, 1], logit_adjustment=1.0)
 
 

@@ -238,7 +238,7 @@ def test_a_worker_that_dies_is_a_sentence(
     # What torch says first depends on who notices it.
     sentence = outcome.sentence.replace("exited unexpectedly", "killed by signal: Killed")
     assert sentence == (
-        "A process that loads images died (killed by signal: Killed), most often because memory ran out: give a "
+        "A process that loads images died (killed by signal: Killed), most often because memory ran out: free "
         "smaller --batch-size, --workers 0 to load the images in the main process, or more shared memory (--shm-size "
         "in Docker)."
     )

@@ -241,7 +241,7 @@ def test_thresholds_of_a_precision(animals: Path, run: Path, tmp_path: Path) -> 
         ),
         (["--classes", "ant"], "--classes ant names fewer than two classes: give at least two."),
         (["--model-prior", "uniform"], "--model-prior uniform has no effect without --prior: leave it out."),
-        (["--precision", 0.9, "--min-probability", 0.5], "--precision and --min-probability both say when a label"),
+        (["--precision", 0.9, "--min-probability", 0.5], "--precision and --min-probability both decide when a label"),
         (
             ["--precision", 0.9, "--classes", "ant,bee"],
             "--precision 0.9 holds for the model's own probabilities, which",

@@ -102,13 +102,13 @@ def test_a_temperature_is_searched(evaluate: Recipe, run: Path, lab: Any, tmp_pa
     [
         ([], "--save new needs a correction to fold into the model: give --logit-adjustment, --tau-norm or"),
         (["--temperature", 0], "--temperature 0.0 must be a number above 0, or search."),
-        (["--temperature", 2, "--model", "other"], "--save new takes one model, and --model names 2: give one."),
+        (["--temperature", 2, "--model", "other"], "--save new saves one model, and --model names 2: give one model."),
         (
             ["--temperature", 2, "--image-size", 40],
             "--save writes the model for its own image size: leave --image-size",
         ),
         (["--temperature", 2, "--split", "validation", "--val-fraction", 0.2], "--save writes a model with its test"),
-        (["--temperature", 2, "--output-dir", "new"], "--save new is --output-dir too, which holds the scores"),
+        (["--temperature", 2, "--output-dir", "new"], "--save and --output-dir are the same folder"),
     ],
 )
 def test_what_is_refused(

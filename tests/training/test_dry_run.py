@@ -94,7 +94,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     ("values", "sentence"),
     [
         ({"resume": "auto"}, "^dry_run=True trains nothing, so resume='auto' has no effect: leave one out"),
-        ({"batch_size": 500}, "^batch_size=500 is larger than the training set"),
+        ({"batch_size": 500}, "^batch_size=500 is larger than the training split"),
         ({"backbone": "resnet_of_mine"}, "resnet_of_mine"),
         ({"data": "no/such/folder"}, "does not exist"),
         ({"select": "best"}, "^select='best' chooses an epoch on held-out images"),

@@ -153,7 +153,7 @@ def test_from_the_hub_and_back_to_it(hub: Any, hub_python: Stage, lab: Any, firs
         (["--model", "nosuch"], ["Unknown model 'nosuch'"]),
         (["--model", "resnet50"], ["resnet50 has no results of a training", "--tune head"]),
         (["--model", "FIRST", "--method", "ce"], ["Unknown option --method"]),
-        (["--model", "FIRST", "--maxnorm-threshold", 2], ["--maxnorm-threshold 2", "0 to 1"]),
+        (["--model", "FIRST", "--maxnorm-threshold", 2], ["--maxnorm-threshold 2", "between 0 and 1"]),
         (["--model", "FIRST", "--no-maxnorm", "--maxnorm-threshold", 0.2], ["has no effect with --no-maxnorm"]),
         (["--model", "FIRST", "--class-balanced-beta", 1], ["--class-balanced-beta 1.0 must be below 1"]),
         (["--model", "FIRST", "--epochs", 0], ["--epochs 0 is too small"]),

@@ -14,7 +14,7 @@ from glmc_zoo.data import ImageSplit, train_transform
 from glmc_zoo.data.reading.images import ArrayImages
 from glmc_zoo.errors import UserError
 from glmc_zoo.machine import hardware
-from glmc_zoo.machine.hardware import default_workers, own_cores
+from glmc_zoo.machine.hardware import available_cores, default_workers
 from glmc_zoo.options.images import ImageOptions
 from glmc_zoo.options.machine import MachineOptions
 from glmc_zoo.training import placement
@@ -63,7 +63,7 @@ def test_what_cannot_be_kept_is_refused() -> None:
 def test_workers_are_left_cores(
     monkeypatch: pytest.MonkeyPatch, threads: int | None, workers: int, expected: int
 ) -> None:
-    monkeypatch.setattr(hardware, "own_cores", lambda: 8)
+    monkeypatch.setattr(hardware, "available_cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
     before = torch.get_num_threads()
@@ -81,7 +81,7 @@ def test_workers_are_those_that_suit_the_machine_and_are_not_saved(train: Any, l
     options += ["--batch-size", 8, "--method", "ce"]
     outcome = train(*options, "--output-dir", tmp_path / "default")
     assert outcome.status == 0, outcome.err
-    assert outcome.run.placement == (None, default_workers(False, "cpu", own_cores(), 1))
+    assert outcome.run.placement == (None, default_workers(False, "cpu", available_cores(), 1))
     outcome = train(*options, "--workers", 0, "--output-dir", tmp_path / "none")
     assert outcome.status == 0 and outcome.run.placement == (None, 0)
     # Another machine that repeats the first run has other cores.

@@ -27,11 +27,11 @@ def test_a_run_leaves_everything(train: Train, lab: Any, tmp_path: Path) -> None
     assert outcome.status == 0, outcome.err
     assert {path.name for path in out.iterdir()} == {
         *("config.yaml", "metrics.jsonl", "results.json", "checkpoints", "model", "plots"),
-        *("answers.json", "report.html"),
+        *("answers.json", "report.html", "sample.jpg"),
     }
     assert {path.name for path in (out / "model").iterdir()} >= {"config.json", "model.safetensors", "README.md"}
     assert {path.name for path in (out / "plots").iterdir()} == {
-        *("training.png", "class_accuracy.png", "group_confusion.png")
+        *("training.png", "class_accuracy.png", "class_confusion.png", "group_confusion.png")
     }
     assert all(path.stat().st_size > 5000 for path in (out / "plots").iterdir())
     # Only the newest two, 5 batches of 16 in each epoch (68 images, the last batch smaller).

@@ -23,7 +23,7 @@ from glmc_zoo.data.feeding.transforms import train_transform
 from glmc_zoo.data.reading.images import ArrayImages
 from glmc_zoo.data.reading.split import ImageSplit
 from glmc_zoo.errors import UserError
-from glmc_zoo.machine.processes import own_share
+from glmc_zoo.machine.processes import local_batches
 
 
 def make_split(count: int = 50, side: int = 16) -> ImageSplit:
@@ -106,8 +106,8 @@ def test_a_worker_that_gives_no_batch_ends_the_wait(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(loaders, "LONGEST_WAIT", 1)
     split = make_split()
     loader = eval_loader(split, _Sleepy(), batch_size=25, workers=1)
-    with pytest.raises(UserError, match="gave no batch for 1 seconds: give workers=0"):
-        list(own_share(loader, Accelerator(cpu=True)))
+    with pytest.raises(UserError, match="gave no batch for 1 seconds: copy the images"):
+        list(local_batches(loader, Accelerator(cpu=True)))
 
 
 class _Sleepy:

@@ -91,7 +91,7 @@ def test_tables_to_be_streamed() -> None:
     assert tables["train"][0]["image"]["path"] == "hf://datasets/org/x@main/train/0.png"
     odd = listing(train="a")
     odd.splits["train"].paths[0] = "caf\udce9.png"
-    with pytest.raises(UserError, match=r"^The name caf\\xe9\.png is not UTF-8, and streaming=True needs it: leave"):
+    with pytest.raises(UserError, match=r"^The name caf\\xe9\.png is not UTF-8: rename it, or leave streaming=True"):
         listing_tables(odd)
 
 

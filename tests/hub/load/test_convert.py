@@ -273,7 +273,7 @@ def test_the_recipe_with_a_file_of_names(tmp_path: Path, checkpoint: Path) -> No
     refused = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert refused.returncode == 2 and refused.stdout == ""
     assert refused.stderr == (
-        "convert.py: error: The names of the classes are missing: give --class-names FILE, or --data NAME.\n"
+        "convert.py: error: The class names are missing: give --class-names FILE, or --data NAME.\n"
     )
 
 
@@ -288,7 +288,7 @@ def test_the_recipe_with_a_file_of_names(tmp_path: Path, checkpoint: Path) -> No
         ({"class_names": "twice"}, "names 'a' twice"),
         ({"class_names": "gap"}, "has no name on line 2"),
         ({"class_names": "absent"}, "cannot be read: No such file"),
-        ({"class_names": "few", "data_dir": "x"}, "data_dir= gives the names of the classes of data="),
+        ({"class_names": "few", "data_dir": "x"}, "data_dir= is a local copy of data=, which is missing"),
         ({"data": "digits_lt", "image_size": 0}, "image_size=0 is too small"),
         ({"data": "digits_lt", "backbone": "resnet32_cifar"}, "do not fit resnet32_cifar"),
     ],
