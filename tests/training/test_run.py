@@ -14,6 +14,8 @@ import pytest
 import torch
 import yaml
 
+import glmc_zoo
+
 Train = Callable[..., Any]
 
 SCORES = {
@@ -40,6 +42,17 @@ def test_a_run_leaves_everything(train: Train, lab: Any, tmp_path: Path) -> None
     _check_metrics(lab.rows(out))
     _check_results(lab.results(out), lab.rows(out)[-1])
     assert f"{100 * lab.results(out)['test']['top1']:.2f} %" in (out / "model" / "README.md").read_text()
+
+
+def test_an_image_of_the_user_is_exported_on_request_alone(lab: Any, animals: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"backbone": "resnet20_cifar", "data": animals, "image_size": 32, "epochs": 1}
+    options |= {"batch_size": 8, "warmup_epochs": 0, "workers": 0}
+    for name, given in {"quiet": {}, "shown": {"sample_image": True}}.items():
+        results = glmc_zoo.train(**options, **given, output_dir=tmp_path / name)
+        model = tmp_path / name / "model"
+        exported, card = (model / "sample.jpg").is_file(), (model / "README.md").read_text()
+        assert exported == ("sample.jpg" in card) == (results.sample_image is not None) == bool(given)
+    assert results.sample_image in ("ant", "bee", "cat")
 
 
 def _check_metrics(lines: list[dict[str, Any]]) -> None:
