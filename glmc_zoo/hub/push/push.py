@@ -19,6 +19,7 @@ from glmc_zoo.hub.plain_files import exported_files
 from glmc_zoo.hub.push.checks import check_card, check_repo_id, check_token, check_token_set, refusal
 from glmc_zoo.hub.push.remote import Remote, difference, read_remote
 from glmc_zoo.hub.push.target import PushTarget
+from glmc_zoo.results import RunResults
 from glmc_zoo.retry import Budget, http_status, retrying
 
 _T = TypeVar("_T")
@@ -48,9 +49,15 @@ def push_model(folder: str | Path, target: PushTarget) -> PushResult:
     """
     folder = Path(folder)
     results = read_results(folder)
-    if results is not None and not (folder / SAMPLE_FILE).is_file():
-        results = replace(results, sample_image=None)  # its owner may have taken it away
-    return push_folder(folder, target, card=None if results is None else render_card(results, repo_id=target.repo))
+    card = None if results is None else _card_for(folder, results, target.repo)
+    return push_folder(folder, target, card=card)
+
+
+def _card_for(folder: Path, results: RunResults, repo_id: str) -> str:
+    """The card of a folder whose snippets name a repository; without a sample image that was deleted."""
+    if not (folder / SAMPLE_FILE).is_file():
+        results = replace(results, sample_image=None)
+    return render_card(results, repo_id=repo_id)
 
 
 def push_folder(
@@ -81,7 +88,7 @@ def model_files(folder: Path, repo_id: str) -> dict[str, bytes | Path]:
     """What a push of an exported folder would send, by path in the repository; errors are those of `push_folder`."""
     results = open_folder(str(folder), folder).results
     files = exported_files(folder)
-    return files if results is None else {**files, CARD_FILE: render_card(results, repo_id=repo_id).encode()}
+    return files if results is None else {**files, CARD_FILE: _card_for(folder, results, repo_id).encode()}
 
 
 def push_command(

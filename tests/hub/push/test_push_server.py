@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import shutil
 from collections.abc import Callable
@@ -12,7 +11,6 @@ from typing import Any
 
 import pytest
 from hub_server import Repo, Request
-from PIL import Image
 
 pytestmark = pytest.mark.processes
 
@@ -24,12 +22,6 @@ def contents(folder: Path) -> dict[str, bytes]:
 def holds(repo: Repo | None, folder: Path) -> bool:
     """Whether main holds the files of the folder and nothing else."""
     return repo is not None and repo.head.files == contents(folder)
-
-
-def jpeg() -> bytes:
-    content = io.BytesIO()
-    Image.new("RGB", (8, 8), "red").save(content, "JPEG")
-    return content.getvalue()
 
 
 def changes(requests: list[Request]) -> list[str]:
@@ -67,20 +59,6 @@ def test_files_of_an_earlier_export_go_in_the_same_commit(
     pusher(slim, "org/again", token=token)
     assert len(repo.history) == 3
     assert repo.head.files == {**contents(slim), "notes.txt": b"of the owner"}
-
-
-def test_a_sample_image_that_was_taken_back_is_not_in_the_card(
-    pusher: Any, export: Callable[..., Path], token: str
-) -> None:
-    folder = export("shown")
-    path = folder / "results.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"sample_image": "a"}))
-    pusher(folder, "org/shown", token=token)
-    assert b"sample.jpg" not in pusher.hub.find("org/shown").head.files["README.md"]
-    (folder / "sample.jpg").write_bytes(jpeg())
-    pusher(folder, "org/shown", token=token)
-    files = pusher.hub.find("org/shown").head.files
-    assert b'src="sample.jpg"' in files["README.md"] and files["sample.jpg"] == jpeg()
 
 
 def test_the_token_travels_in_its_header_alone(pusher: Any, exported: Path, token: str) -> None:
