@@ -63,7 +63,7 @@ class DataEntry:
 
     @property
     def embedded(self) -> bool:
-        """Whether the images come with this package, or with a library that is always installed."""
+        """Whether the images come with this package or with scikit-learn, so that nothing is downloaded."""
         return self.hub_id is None and self.official is None
 
     def recipe(self, imbalance_factor: float | None = None) -> dict[str, Any]:

@@ -267,18 +267,19 @@ def _index_images(
 
 def _read(source: Path | str, options: DataOptions, entry: DataEntry | None) -> tuple[RawData, Mapping[str, Any]]:
     """The splits and classes of a folder, a CSV file or a Hub data set, and its tables, if any."""
-    raw, tables = _opened(source, options, entry)
+    raw, tables = _open(source, options, entry)
     if options.class_level is not None and "class folders" not in raw.layout:
         raise UserError(f"class_level={options.class_level} is for class folders, and {source} has none: leave it out.")
     return raw, tables
 
 
-def _opened(source: Path | str, options: DataOptions, entry: DataEntry | None) -> tuple[RawData, Mapping[str, Any]]:
+def _open(source: Path | str, options: DataOptions, entry: DataEntry | None) -> tuple[RawData, Mapping[str, Any]]:
+    """Open the source as what it is: a CSV file, a folder of image files or of tables, or a Hub data set."""
     if isinstance(source, Path) and source.is_file():
         return raw_from_listing(list_csv(source, options), options), {}
     config = configuration(source, options, entry)
-    opened = open_folder(source, options, config) if isinstance(source, Path) else open_hub(source, options, config)
-    if isinstance(opened, FileListing):
-        return raw_from_listing(opened, options), {}
+    content = open_folder(source, options, config) if isinstance(source, Path) else open_hub(source, options, config)
+    if isinstance(content, FileListing):
+        return raw_from_listing(content, options), {}
     folder = source.resolve() if isinstance(source, Path) else None
-    return raw_from_tables(opened, with_usual_names(options, entry, opened), folder), opened
+    return raw_from_tables(content, with_usual_names(options, entry, content), folder), content

@@ -10,7 +10,7 @@ from PIL import Image
 
 from glmc_zoo.data.reading.images import image_name
 from glmc_zoo.data.reading.split import ImageSplit
-from glmc_zoo.data.reading.spread import evenly
+from glmc_zoo.data.reading.spread import evenly_spaced
 from glmc_zoo.errors import UserError
 
 SIDE = 96
@@ -60,7 +60,7 @@ def make_thumbnails(splits: Sequence[ImageSplit], classes: Sequence[int], exampl
         for split, of_class in zip(splits, members, strict=True):
             positions = of_class.get(label)
             if positions is not None:
-                chosen = positions[evenly(len(positions), each)]
+                chosen = positions[evenly_spaced(len(positions), each)]
                 thumbnails[label] = [make_thumbnail(split, position) for position in chosen.tolist()]
                 break
     return thumbnails

@@ -18,7 +18,10 @@ _TENSORS = {WEIGHTS_FILE, HEADS_FILE}
 
 
 def exported_files(folder: Path) -> dict[str, bytes | Path]:
-    """Files of an exported model by their path in the repository, without hidden ones: contents, and paths of tensors.
+    """The files of an exported model that are published, by their path relative to ``folder``.
+
+    The value is the content of the file, or its local path for weights (safetensors), which can be large. Hidden files
+    are left out.
 
     Raises:
         UserError: The folder holds a link, something that is not a regular file, a pickle, a file that no export
@@ -28,8 +31,9 @@ def exported_files(folder: Path) -> dict[str, bytes | Path]:
     for path in _walk(folder):
         name = path.relative_to(folder).as_posix()
         if _PICKLES & {suffix.lower() for suffix in path.suffixes}:
-            why = "pickles are not pushed, since loading one can run code"
-            raise UserError(f"{folder} holds {name}, and {why}: move it away.")
+            raise UserError(
+                f"{folder} holds {name}, a pickle, which is not pushed because loading one can run code: move it away."
+            )
         if name not in EXPORTED_FILES and not _is_plot(path, folder / PLOTS_FOLDER):
             raise UserError(f"{folder} holds {name}, which is not a file of an export and is not pushed: move it away.")
         files[name] = path if name in _TENSORS else read_plain(path, folder)

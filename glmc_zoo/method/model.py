@@ -210,6 +210,7 @@ class GLMCModel(nn.Module):
         return logits
 
     def _pre_logits(self, x: Tensor) -> Tensor:
+        """The input of the classifier, ``(B, D)``: timm's ``forward_head`` with ``pre_logits=True``."""
         features: Tensor = self.timm_model.forward_head(self.timm_model.forward_features(x), pre_logits=True)
         return features
 

@@ -25,14 +25,18 @@ LOOP_OPTIONS = frozenset(
 def refuse_loop_options(values: Mapping[str, Any]) -> None:
     """Refuse options of the training loop for a classifier that is trained on features.
 
+    Args:
+        values: The options that the user gave, by name.
+
     Raises:
-        UserError: One of them is in ``values``.
+        UserError: ``values`` has an option of the training loop.
     """
-    idle = [name for name in values if name in LOOP_OPTIONS]
-    if idle:
+    unused = [name for name in values if name in LOOP_OPTIONS]
+    if unused:
         raise UserError(
-            f"{idle[0]}= belongs to the training loop and has no effect with tune='head', which trains on features "
-            "that are computed once: leave it out, or give method= as well to train the classifier in the loop."
+            f"{unused[0]}= belongs to the training loop and has no effect with tune='head', which trains the "
+            "classifier on features that are computed once: leave it out, or give method= too, which trains the "
+            "classifier in the training loop."
         )
 
 

@@ -182,7 +182,7 @@ def with_scores(facts: CalibrationFacts | None, scored: Mapping[str, Scored]) ->
 
 
 def reliability(counts: ScoreCounts) -> Reliability:
-    """Expected calibration error and negative log-likelihood of the counted images."""
+    """Expected calibration error (ECE) and negative log-likelihood (NLL); 0 if the counts hold no probabilities."""
     scores = counts.scores()
     return Reliability(ece=scores["ece"] or 0.0, nll=scores["nll"] or 0.0)
 

@@ -94,13 +94,14 @@ class Checkpoints:
         target = self.folder / f"step-{progress.step:09d}"
         partial = self.folder / f".writing-{target.name}"
         on_main_process(self.accelerator, lambda: self._write(partial))
-        write_state(partial, self._random_name, self.random.state_dict())
+        write_state(partial, self._random_state_name, self.random.state_dict())
         self.accelerator.wait_for_everyone()
         on_main_process(self.accelerator, lambda: self._complete(partial, target, progress.step))
         return target
 
     @property
-    def _random_name(self) -> str:
+    def _random_state_name(self) -> str:
+        """Name of this process's files with the states of the random number generators, without suffix."""
         return f"random_{self.accelerator.process_index}"
 
     def _write(self, partial: Path) -> None:
@@ -154,7 +155,7 @@ class Checkpoints:
                     f"Checkpoint {str(checkpoint)!r} was written with {name} {saved.get(name)} and cannot go on with "
                     f"{current}: {_SETTING_FIXES[name]}."
                 )
-        for name, item in [*self.state.items(), (self._random_name, self.random)]:
+        for name, item in [*self.state.items(), (self._random_state_name, self.random)]:
             state = read_state(checkpoint, name)
             try:
                 item.load_state_dict(state)

@@ -115,7 +115,7 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     def epoch_lines(self) -> EpochLines:
-        """The lines of ``metrics.jsonl`` so far."""
+        """Read ``metrics.jsonl`` as it is now, damaged lines included."""
         return read_epochs(self.metrics)
 
     def keep_epochs(self, finished: int) -> None:

@@ -63,7 +63,7 @@ def search_settings(options: RunOptions) -> Searched:
     finished = facts is not None
     facts = facts or search.run()
     say(search_table(facts), main_process=search.accelerator.is_local_main_process)
-    return Searched(search.chosen(facts, finished=finished), search.data)
+    return Searched(search.chosen_options(facts, finished=finished), search.data)
 
 
 @dataclass(frozen=True)
@@ -248,10 +248,10 @@ class _Search:
         on_main_process(self.accelerator, lambda: self.file.finish(facts))
         return facts
 
-    def chosen(self, facts: SearchFacts, *, finished: bool) -> RunOptions:
-        """The options of the run itself, which goes on in the folder.
+    def chosen_options(self, facts: SearchFacts, *, finished: bool) -> RunOptions:
+        """The options of the run that follows the search in the same folder, with the chosen learning rate and epochs.
 
-        ``config.yaml`` is written with the chosen values, unless the search was ``finished`` before.
+        They are saved in ``config.yaml``, unless an earlier start had already ``finished`` the search.
         """
         requested, epochs = self.requested, facts.chosen.epochs
         warmup = short_warmup(FINETUNE_RECIPE, {"epochs": epochs})

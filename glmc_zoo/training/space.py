@@ -30,12 +30,12 @@ def checkpoint_bytes(run: TrainingRun) -> int:
     weights = _bytes(run.task.state_dict().values())
     averages = 0 if run.ema is None else 1
     best = 1 if run.options.output.select == "best" else 0
-    state = sum(_slots(group) * _bytes(group["params"]) for group in run.optimizer.param_groups)
+    state = sum(_state_tensors(group) * _bytes(group["params"]) for group in run.optimizer.param_groups)
     return int(_MARGIN * (weights * (1 + averages + best) + state))
 
 
-def _slots(group: dict[str, Any]) -> int:
-    """Tensors that an optimiser keeps for each parameter: two like Adam, one with momentum, else none."""
+def _state_tensors(group: dict[str, Any]) -> int:
+    """Estimated number of optimiser state tensors for each parameter: 2 with betas (Adam), 1 with momentum, else 0."""
     if "betas" in group:
         return 2
     return 1 if group.get("momentum") else 0

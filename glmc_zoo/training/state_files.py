@@ -32,7 +32,7 @@ def write_state(folder: Path, name: str, state: Any) -> None:
         UserError: The state holds an object of another type.
     """
     tensors: dict[str, Tensor] = {}
-    structure = _packed(state, name, [], tensors)
+    structure = _pack(state, name, [], tensors)
     path = folder / f"{name}.json"
     path.write_text(json.dumps(structure) + "\n", encoding="utf-8")
     if tensors:
@@ -52,11 +52,11 @@ def read_state(folder: Path, name: str) -> Any:
         structure = read_plain_json(path)
         path = folder / f"{name}.safetensors"
         if not path.exists():
-            return _unpacked(structure, _no_tensor)
+            return _unpack(structure, _no_tensor)
         if path.is_symlink() or not path.is_file():
             raise ValueError("it is not a regular file")
         with safe_open(path, framework="pt") as file:
-            return _unpacked(structure, file.get_tensor)
+            return _unpack(structure, file.get_tensor)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise unreadable(path, error) from error  # a RecursionError is a RuntimeError
 
@@ -82,8 +82,15 @@ def unreadable(path: Path, error: BaseException) -> UserError:
     )
 
 
-def _packed(value: Any, name: str, path: list[str], tensors: dict[str, Tensor]) -> Any:
-    """``value`` as JSON can hold it; its tensors are added to ``tensors``, named by their keys."""
+def _pack(value: Any, name: str, path: list[str], tensors: dict[str, Tensor]) -> Any:
+    """Convert a state, or a part of it, to JSON types, and add its tensors to ``tensors``.
+
+    Args:
+        value: The state, or the part of it at ``path``.
+        name: Name of the whole state.
+        path: Keys and positions that lead to the part; joined by dots they name its tensor.
+        tensors: Receives the tensors. In the JSON, their names stand for them.
+    """
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Tensor):
@@ -96,11 +103,11 @@ def _packed(value: Any, name: str, path: list[str], tensors: dict[str, Tensor]) 
         return {_TENSOR: key} if detached.is_contiguous() else {_TENSOR: key, "stride": list(detached.stride())}
     if isinstance(value, dict):
         if all(isinstance(key, str) and key not in _MARKS for key in value):
-            return {key: _packed(item, name, [*path, key], tensors) for key, item in value.items()}
-        pairs = [(_packed(key, name, path, tensors), key, item) for key, item in value.items()]
-        return {_PAIRS: [[key, _packed(item, name, [*path, str(raw)], tensors)] for key, raw, item in pairs]}
+            return {key: _pack(item, name, [*path, key], tensors) for key, item in value.items()}
+        pairs = [(_pack(key, name, path, tensors), key, item) for key, item in value.items()]
+        return {_PAIRS: [[key, _pack(item, name, [*path, str(raw)], tensors)] for key, raw, item in pairs]}
     if isinstance(value, list | tuple):
-        items = [_packed(item, name, [*path, str(i)], tensors) for i, item in enumerate(value)]
+        items = [_pack(item, name, [*path, str(i)], tensors) for i, item in enumerate(value)]
         return {_TUPLE: items} if isinstance(value, tuple) else items
     if isinstance(value, torch.dtype):
         return {_DTYPE: str(value).removeprefix("torch.")}
@@ -110,24 +117,24 @@ def _packed(value: Any, name: str, path: list[str], tensors: dict[str, Tensor]) 
     )
 
 
-def _unpacked(value: Any, tensor: Callable[[str], Tensor]) -> Any:
+def _unpack(value: Any, tensor: Callable[[str], Tensor]) -> Any:
     if isinstance(value, list):
-        return [_unpacked(item, tensor) for item in value]
+        return [_unpack(item, tensor) for item in value]
     if not isinstance(value, dict):
         return value
     if _TENSOR in value:
         loaded = tensor(str(value[_TENSOR]))
         return loaded if "stride" not in value else _with_stride(loaded, value["stride"])
     if _PAIRS in value:
-        return {_unpacked(key, tensor): _unpacked(item, tensor) for key, item in value[_PAIRS]}
+        return {_unpack(key, tensor): _unpack(item, tensor) for key, item in value[_PAIRS]}
     if _TUPLE in value:
-        return tuple(_unpacked(value[_TUPLE], tensor))
+        return tuple(_unpack(value[_TUPLE], tensor))
     if _DTYPE in value:
         dtype = getattr(torch, str(value[_DTYPE]), None)
         if not isinstance(dtype, torch.dtype):
             raise ValueError(f"{value[_DTYPE]!r} is not a dtype")
         return dtype
-    return {key: _unpacked(item, tensor) for key, item in value.items()}
+    return {key: _unpack(item, tensor) for key, item in value.items()}
 
 
 def _with_stride(tensor: Tensor, stride: list[int]) -> Tensor:

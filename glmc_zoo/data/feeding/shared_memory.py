@@ -17,7 +17,7 @@ AHEAD = 2
 
 
 def tensors_in(batch: Any) -> Iterator[Tensor]:
-    """Every tensor of a batch."""
+    """Every tensor of a batch: the batch itself, or what lists and tuples in it hold. Other values are skipped."""
     if isinstance(batch, Tensor):
         yield batch
     elif isinstance(batch, list | tuple):

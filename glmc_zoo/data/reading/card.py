@@ -45,7 +45,7 @@ def list_by_card(walk: Walk, options: DataOptions, config: str | None) -> FileLi
     The class is the first folder below that of the split, as without a card. Where the card names files but no
     splits, the folders' names tell the splits.
     """
-    entry = _chosen(walk.root, config)
+    entry = _choose_configuration(walk.root, config)
     patterns = _patterns(entry, walk.root)
     if not patterns:
         return None
@@ -78,12 +78,20 @@ def list_by_card(walk: Walk, options: DataOptions, config: str | None) -> FileLi
     return listing
 
 
-def _chosen(folder: Path, config: str | None) -> dict[str, Any]:
+def _choose_configuration(folder: Path, config: str | None) -> dict[str, Any]:
+    """The entry of the dataset card that ``config`` names; without a name, the default or the only one.
+
+    Raises:
+        UserError: The name is unknown, or it is missing and the card has several entries without exactly one default.
+    """
     entries = {str(entry.get("config_name", "default")): entry for entry in card_configurations(folder)}
-    default = [name for name, entry in entries.items() if entry.get("default") or name == "default"]
-    if config is None and len(entries) > 1 and len(default) != 1:
-        raise UserError(f"{folder} has several configurations: give data_config= one of {', '.join(entries)}.")
-    name = config if config is not None else (default or list(entries))[0]
+    defaults = [name for name, entry in entries.items() if entry.get("default") or name == "default"]
+    if config is None and len(entries) > 1 and len(defaults) != 1:
+        raise UserError(
+            f"The dataset card of {folder} has several configurations: choose one with data_config= "
+            f"({', '.join(entries)})."
+        )
+    name = config if config is not None else (defaults or list(entries))[0]
     if name not in entries:
         raise UserError(f"data_config={name!r} is not a configuration of {folder}: give one of {', '.join(entries)}.")
     return entries[name]

@@ -88,7 +88,7 @@ def _digests(
         return _as_array([pixel_digest(source.pixels[row]) for row in rows])
 
     def digests_of(pairs: list[tuple[int, Encoded]]) -> list[bytes]:
-        return [_record_digest(source, row, record, digest) for row, record in pairs]
+        return [_image_digest(source, row, encoded, digest) for row, encoded in pairs]
 
     with ThreadPoolExecutor(_THREADS) as pool:
         digests: list[bytes] = []
@@ -102,19 +102,23 @@ def _as_array(digests: list[bytes]) -> NDArray[np.uint8]:
     return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(digests), _DIGEST)
 
 
-def _record_digest(
-    source: ArrowImages | FileImages, row: int, record: Encoded, digest: Callable[[BinaryIO | bytes, int], bytes]
+def _image_digest(
+    source: ArrowImages | FileImages, row: int, encoded: Encoded, digest: Callable[[BinaryIO | bytes, int], bytes]
 ) -> bytes:
-    if record is None:
+    """``digest`` of the bytes of one image, which are in the table or in a file.
+
+    All empty cells have the same digest. A file that cannot be read has the digest of its path.
+    """
+    if encoded is None:
         return _hash((b"empty",))
-    if isinstance(record, bytes):
-        return digest(record, len(record))
+    if isinstance(encoded, bytes):
+        return digest(encoded, len(encoded))
     try:
-        with source.open_path(record) as file:
+        with source.open_path(encoded) as file:
             return digest(file, os.fstat(file.fileno()).st_size)
     except (OSError, ValueError):
         (name,) = source.paths(np.asarray([row]))
-        return _hash((b"path\n", os.fsencode(name or record)))
+        return _hash((b"path\n", os.fsencode(name or encoded)))
 
 
 def _records(source: ArrowImages | FileImages, rows: NDArray[np.int64]) -> Iterator[list[tuple[int, Encoded]]]:
@@ -198,7 +202,7 @@ def _table_file_size(source: ArrowImages, path: str | None) -> int:
 
 
 def file_size(path: str | None) -> int:
-    """Bytes of a file; -1 where it cannot be read."""
+    """Size of a file in bytes; -1 for ``None``, or if the size cannot be read."""
     try:
         return -1 if path is None else os.stat(path).st_size
     except (OSError, ValueError):

@@ -249,7 +249,7 @@ def list_rows(files: list[str], folder: str, name: str, options: DataOptions, li
             loose.append(path)
             continue
         if split_role(name) not in ("test", "validation"):
-            _refuse_hidden_split(parts[level:-1], path)
+            _refuse_split_in_class(parts[level:-1], path)
         rows.add(path, class_name(parts[level - 1]))
     if loose and not rows.paths:
         listing.bare_splits.append(name)
@@ -264,12 +264,19 @@ def list_rows(files: list[str], folder: str, name: str, options: DataOptions, li
     return rows
 
 
-def _refuse_hidden_split(folders: list[str], path: str) -> None:
+def _refuse_split_in_class(folders: list[str], path: str) -> None:
+    """Refuse a training image in a folder for test or validation images.
+
+    Args:
+        folders: Names of the folders between the class folder and the image.
+        path: Path of the image, for the error.
+    """
     for folder in folders:
-        if split_role(folder) in ("test", "validation"):
+        role = split_role(folder)
+        if role in ("test", "validation"):
             raise UserError(
-                f"The folder {escaped(folder)} of {escaped(path)} looks like a test split inside a class that is "
-                "trained on: put the split first (test/CLASS/*.jpg), or rename the folder."
+                f"The folder {escaped(folder)} of {escaped(path)} looks like a {role} split, but lies inside a class "
+                f"of training images: put the split first ({role}/CLASS/*.jpg), or rename the folder."
             )
 
 

@@ -33,12 +33,14 @@ _YES, _NO = frozenset({"1", "true", "yes", "t", "y"}), frozenset({"0", "false", 
 
 
 def split_role(name: str) -> Role | None:
-    """The split that a folder, a table or a cell of a column means by its name; ``None`` for any other name.
+    """The split that a name stands for; ``None`` for a name that is not one of a split.
+
+    The name is that of a folder or a table, or a value in a split column.
 
     ``train``, ``Training``, ``training_set``, ``seg_train``, ``train2017`` and ``TrainData`` are all the training
     split; ``test tube`` and ``training shoes`` are not splits.
     """
-    # Letters of every alphabet belong to a word: "testé" is not "test".
+    # NFC joins a letter and its accent into one character, so that "testé" is a word of its own and not "test".
     text = unicodedata.normalize("NFC", name).lower()
     words = [word.strip("0123456789") for word in re.split(r"[\W_]+", text)]
     words = [word for word in words if word and word not in _BESIDE]
@@ -47,8 +49,8 @@ def split_role(name: str) -> Role | None:
     if len(words) != 1:
         return None
     (word,) = words
-    inner = _WRAPPED.match(word)
-    return _ROLE.get(word) or (_ROLE.get(inner[1]) if inner else None)
+    match = _WRAPPED.match(word)
+    return _ROLE.get(word) or (_ROLE.get(match[1]) if match else None)
 
 
 def is_filler(name: str) -> bool:

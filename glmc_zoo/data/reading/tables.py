@@ -149,7 +149,7 @@ def _available_splits(tables: Mapping[str, Any], options: DataOptions) -> tuple[
         return available, None
     table = next(iter(tables.values()))
     column = options.split_column or find_split_column(
-        _plain_columns(table, options), lambda name: _texts(table, name).tolist()
+        _split_column_candidates(table, options), lambda name: _texts(table, name).tolist()
     )
     if column is None:
         return available, None
@@ -166,14 +166,17 @@ def _available_splits(tables: Mapping[str, Any], options: DataOptions) -> tuple[
     return {name: _SplitRows(table, np.flatnonzero(values == name)) for name in dict.fromkeys(cells)}, column
 
 
-def _plain_columns(table: Any, options: DataOptions) -> list[str]:
-    """The columns of texts, numbers or truth values that hold neither the classes nor what the user names."""
+def _split_column_candidates(table: Any, options: DataOptions) -> list[str]:
+    """Names of the columns that may hold the split: strings, booleans or integers.
+
+    Label columns are left out, and so are the columns that the user names for something else.
+    """
     taken = {*label_columns(table.features), options.label_column, options.image_column, options.split_by}
-    kinds = ("string", "large_string", "bool", "int8", "int32", "int64")
+    dtypes = ("string", "large_string", "bool", "int8", "int32", "int64")
     return [
         name
         for name, feature in table.features.items()
-        if name not in taken and str(getattr(feature, "dtype", "")) in kinds
+        if name not in taken and str(getattr(feature, "dtype", "")) in dtypes
     ]
 
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 from glmc_zoo.data import DataOptions, ImageSplit, list_data, load_split_data
 from glmc_zoo.data.feeding.datasets import EvalDataset
 from glmc_zoo.data.feeding.loaders import batch_loader
-from glmc_zoo.data.reading.spread import evenly
+from glmc_zoo.data.reading.spread import evenly_spaced
 from glmc_zoo.data.thumbnails import Thumbnail, make_thumbnail
 from glmc_zoo.errors import UserError, as_shown
 from glmc_zoo.hub import ModelSource
@@ -197,7 +197,7 @@ def rare_positions(labels: NDArray[np.int64], groups: NDArray[np.int64], most: i
         return np.zeros(0, np.int64)
     members = [np.flatnonzero(labels == label) for label in rare]
     if sum(map(len, members)) > most:
-        members = [rows[evenly(len(rows), max(1, most // len(rare)))] for rows in members]
+        members = [rows[evenly_spaced(len(rows), max(1, most // len(rare)))] for rows in members]
     return np.sort(np.concatenate(members))
 
 

@@ -10,7 +10,7 @@ import jinja2
 import numpy as np
 import yaml
 
-from glmc_zoo.data.reading.spread import evenly
+from glmc_zoo.data.reading.spread import evenly_spaced
 from glmc_zoo.data.thumbnails import make_thumbnail
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import check_folder, csv_text
@@ -116,7 +116,7 @@ def _images(options: SpaceOptions, source: ModelSource) -> Files:
     rows, files = [("path", "label")], Files()
     for label in np.unique(rare.labels).tolist():
         members = rare.positions[rare.labels == label]
-        for position in members[evenly(len(members), options.space_images)].tolist():
+        for position in members[evenly_spaced(len(members), options.space_images)].tolist():
             thumbnail = make_thumbnail(rare.split, position, _SIDE)
             if thumbnail.encoded is None:
                 continue

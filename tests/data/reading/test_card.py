@@ -83,7 +83,7 @@ def test_a_split_under_another_name_and_inner_folders(read: Read) -> None:
 def test_the_configuration_is_chosen(read: Read, tmp_path: Path) -> None:
     configs = entry("train/ant/**", "one"), entry(splits(train="train/**", test="test/**"), "two")
     assert classes(read(DEEP, *configs, config="two")) == {"train": TWO, "test": TWO}
-    with pytest.raises(UserError, match=r"has several configurations: give data_config= one of one, two\."):
+    with pytest.raises(UserError, match=r"has several configurations: choose one with data_config= \(one, two\)\."):
         read(DEEP, *configs)
     with pytest.raises(UserError, match=r"^data_config='three' is not a configuration of .*: give one of one, two\."):
         read(DEEP, *configs, config="three")

@@ -193,8 +193,8 @@ def test_a_flat_training_folder_is_not_replaced_by_the_test_split() -> None:
         ),
         (
             images("ant/2020/test", "bee/2020"),
-            "The folder test of ant/2020/test/0.png looks like a test split inside a class that is trained on: put the "
-            "split first (test/CLASS/*.jpg), or rename the folder.",
+            "The folder test of ant/2020/test/0.png looks like a test split, but lies inside a class of training "
+            "images: put the split first (test/CLASS/*.jpg), or rename the folder.",
         ),
         (
             below(["pets"]),

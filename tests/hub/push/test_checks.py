@@ -43,7 +43,7 @@ def test_pickles_are_refused(exported: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(exported, tmp_path / "model"))
     for name in ("pytorch_model.bin", "plots/last.PT", "state.pth", "x.pkl", "last.ckpt", "a.pth.tar"):
         (folder / name).touch()
-        with pytest.raises(UserError, match=f"holds {name}, and pickles are not pushed"):
+        with pytest.raises(UserError, match=f"holds {name}, a pickle, which is not pushed"):
             exported_files(folder)
         (folder / name).unlink()
 
