@@ -238,8 +238,9 @@ def test_a_worker_that_dies_is_a_sentence(
     # What torch says first depends on who notices it.
     sentence = outcome.sentence.replace("exited unexpectedly", "killed by signal: Killed")
     assert sentence == (
-        "A process that loads images died (killed by signal: Killed), most often because memory ran out: free memory or "
-        "shared memory (--shm-size in Docker), or give --workers 0 or a smaller --batch-size in commands that have them."
+        "A process that loads images died (killed by signal: Killed), most often because memory ran out: free memory "
+        "or shared memory (--shm-size in Docker), or give --workers 0 or a smaller --batch-size in commands that have "
+        "them."
     )
     assert all(path.name == "predictions.csv.partial" for path in tmp_path.glob("*.csv*"))
     assert workers or "Rows written so far: 4 in predictions.csv.partial" in outcome.err
