@@ -63,7 +63,8 @@ def test_every_file_agrees_with_scikit_learn(evaluate: Recipe, run: Path, animal
     assert [scores[group] for group in ("many", "medium", "few")] == pytest.approx(recall.tolist())
     precision = [float(row["precision"] or 0) for row in classes]
     np.testing.assert_allclose(precision, precision_score(label, guess, average=None, zero_division=0))
-    assert {path.name for path in tmp_path.rglob("*.png")} == {"class_accuracy.png", "group_confusion.png"}
+    plots = {f"{name}.png" for name in ("class_accuracy", "class_confusion", "group_confusion")}
+    assert {path.name for path in tmp_path.rglob("*.png")} == plots
     assert "| run   |" in outcome.out and f"{100 * scores['balanced_accuracy']:.1f}" in outcome.out
 
 

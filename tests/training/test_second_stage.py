@@ -194,7 +194,7 @@ def test_train_second_stage_evaluate(stage: Stage, recipe: Stage, lab: Any, firs
     assert outcome.status == 0, outcome.err
     assert lab.results(tmp_path / "scores")["test"]["top1"] == results["test"]["top1"]
     # It is not a first stage.
-    assert "went through a second stage already" in stage("--model", folder).sentence
+    assert "already went through a second stage" in stage("--model", folder).sentence
 
 
 def test_a_chosen_epoch_and_sam(stage: Stage, lab: Any, first: Path, tmp_path: Path) -> None:

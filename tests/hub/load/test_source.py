@@ -133,7 +133,7 @@ def test_a_folder_that_is_no_export(folder: Path, tmp_path: Path) -> None:
     cases: list[tuple[Callable[[Path], Any], str]] = [
         (lambda f: (f / "config.json").unlink(), "config.json is missing"),
         (lambda f: (f / "config.json").write_text("{"), "config.json of .* cannot be read"),
-        (lambda f: (f / "config.json").write_text("{}"), "has no architecture"),
+        (lambda f: (f / "config.json").write_text("{}"), "architecture is missing"),
         (lambda f: (f / "model.safetensors").unlink(), "model.safetensors is missing"),
         (lambda f: (f / "model.safetensors").write_bytes(b"nonsense"), "model.safetensors of .* cannot be read"),
         (

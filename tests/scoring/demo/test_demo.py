@@ -7,13 +7,13 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import browser_page, needs_chromium
+from interruptible import interruptible
 
 import glmc_zoo
 from glmc_zoo.errors import UserError
@@ -89,10 +89,7 @@ def test_uploads_are_deleted_at_the_end(model: Path, animals: Path, tmp_path: Pa
 @needs_gradio
 @pytest.mark.processes
 def test_the_command_prints_the_address_and_ends_on_ctrl_c(lab: Any, model: Path, tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "glmc_zoo", "demo", "--model", str(model)]
-    with subprocess.Popen(
-        words, cwd=tmp_path, env=lab.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with interruptible([sys.executable, "-m", "glmc_zoo", "demo", "--model", str(model)], tmp_path, lab) as process:
         assert process.stdout is not None and process.stderr is not None
         lines = [process.stdout.readline(), process.stdout.readline()]
         assert lines[0].endswith("3 classes, 32 x 32 pixels; no training images\n"), process.stderr.read()

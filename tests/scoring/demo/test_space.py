@@ -20,6 +20,7 @@ import pytest
 from browser import CHROMIUM, browser_page
 from hub_server import HubServer
 from hub_server.cards import front_matter
+from interruptible import interruptible
 from PIL import Image
 
 import glmc_zoo
@@ -72,11 +73,8 @@ def test_the_files_of_a_space(written: Path, plain_run: Path) -> None:
 
 @pytest.mark.processes
 def test_the_folder_starts_and_answers(written: Path, lab: Any, animals: Path, tmp_path: Path) -> None:
-    env = {**lab.environment(), "GRADIO_SERVER_PORT": "7900"}
     words = [sys.executable, str(written / "app.py")]
-    with subprocess.Popen(
-        words, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with interruptible(words, tmp_path, lab, GRADIO_SERVER_PORT="7900") as process:
         assert process.stdout is not None and process.stderr is not None
         lines = [process.stdout.readline(), process.stdout.readline()]
         assert lines[0].endswith("; 6 training images of rare classes\n"), (lines, process.stderr.read())
