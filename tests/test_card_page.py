@@ -1,4 +1,4 @@
-"""The page of a model card that `docs/screenshots.py card` takes a picture of."""
+"""The page of a model card for the screenshot of `docs/screenshots.py card`."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from glmc_zoo.results import DataFacts
 from glmc_zoo.scoring.answers import Answers
 
 _MOST_PIXELS = 384
-"""Of the longer side."""
+"""Pixels of the longer side, at most."""
 _MOST_BYTES = 60_000
 _QUALITIES = (95, 90, 80, 70, 60, 50, 40, 30)
 _OPEN_LICENSES = ("cc0-1.0", "cc-by-4.0")

@@ -51,7 +51,7 @@ class SimilarImage:
     count: int
     """Training images of its class."""
     cosine: float
-    """Of its features with those of the image at hand."""
+    """Cosine of the angle between its features and those of the uploaded image."""
     thumbnail: Thumbnail
 
 
