@@ -40,7 +40,7 @@ class MethodOptions(OptionGroup):
         choices=lambda: ["auto", *method_names()],
     )
     preset: Preset = option(
-        "values for all switches of GLMC: of the published code, of the paper's text, or tuned for other data",
+        "values of all switches of GLMC: official (published code), paper (its text), or tuned (for other data)",
         decided_by="official where the data set has a published recipe, else tuned",
     )
     plugin: list[str] = option("your own Python files that register methods, losses or samplers", default=[])

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,8 +68,7 @@ class AnswerFile:
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
-        text = json.dumps({"schema": _SCHEMA, **dataclasses.asdict(self)}) + "\n"
-        replace_file(path, lambda file: file.write(text))
+        write_page_file(path, self)
 
     @classmethod
     def load(cls, path: Path, num_classes: int) -> AnswerFile:
@@ -78,16 +78,38 @@ class AnswerFile:
             UserError: It cannot be read, or is not of these classes.
         """
         fix = "evaluate the model again for another"
-        values = read_json(path, str(path), fix=f"{fix[0].upper()}{fix[1:]}.")
-        if not isinstance(values, dict) or values.get("schema") != _SCHEMA:
-            raise UserError(f"{path} holds no answers that this version reads: {fix}.")
-        answers: AnswerFile = from_json(cls, values, str(path))
-        classes = [pair[:2] for pair in answers.pairs] + [[one.label, one.prediction] for one in answers.images]
-        if any(len(pair) != 3 for pair in answers.pairs) or any(max(pair) >= num_classes for pair in classes):
-            raise UserError(f"{path} is of other classes than the results beside it: {fix}.")
-        if any(one.source is not None and not _SOURCE.fullmatch(one.source) for one in answers.images):
-            raise UserError(f"{path} holds an image that is neither JPEG nor PNG: {fix}.")
+        answers: AnswerFile = read_page_file(cls, path, "answers", fix)
+        classes = [label for pair in answers.pairs for label in pair[:2]]
+        classes += [label for one in answers.images for label in (one.label, one.prediction)]
+        fits = all(len(pair) == 3 for pair in answers.pairs) and all(0 <= label < num_classes for label in classes)
+        check_page_file(path, [one.source for one in answers.images], fix, fits=fits)
         return answers
+
+
+def write_page_file(path: Path, content: Any) -> None:
+    """Write what a page shows, whole or not at all."""
+    text = json.dumps({"schema": _SCHEMA, **dataclasses.asdict(content)}) + "\n"
+    replace_file(path, lambda file: file.write(text))
+
+
+def read_page_file(cls: Any, path: Path, what: str, fix: str) -> Any:
+    """Read an object of ``cls`` from a file of `write_page_file`.
+
+    Raises:
+        UserError: The file cannot be read, is of another version, or holds other fields.
+    """
+    values = read_json(path, str(path), fix=f"{fix[0].upper()}{fix[1:]}.")
+    if not isinstance(values, dict) or values.get("schema") != _SCHEMA:
+        raise UserError(f"{path} holds no {what} that this version reads: {fix}.")
+    return from_json(cls, values, str(path))
+
+
+def check_page_file(path: Path, sources: Sequence[str | None], fix: str, *, fits: bool) -> None:
+    """Refuse a file of other classes (``fits`` is false), or with an image that is neither JPEG nor PNG."""
+    if not fits:
+        raise UserError(f"{path} is of other classes than the results beside it: {fix}.")
+    if any(source is not None and not _SOURCE.fullmatch(source) for source in sources):
+        raise UserError(f"{path} holds an image that is neither JPEG nor PNG: {fix}.")
 
 
 def rarest_first(num_classes: int, class_counts: Sequence[int] | None) -> list[int]:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from glmc_zoo.documents import read_json
-from glmc_zoo.errors import UserError
-from glmc_zoo.fields import from_json
-from glmc_zoo.files import replace_file
 from glmc_zoo.results import EvaluationResults, RunResults
+from glmc_zoo.scoring.page.answer_file import check_page_file, read_page_file, write_page_file
 from glmc_zoo.scoring.page.html import whole_percent
 
 SUSPECTS_PAGE_FILE = "label_suspects.json"
@@ -23,8 +17,6 @@ MOST_SUSPECTS = 200
 """Images that a report shows."""
 
 _MOST_EACH, _FEWEST_EACH = 12, 2
-_SCHEMA = 1
-_SOURCE = re.compile(r"data:image/(jpeg|png);base64,[A-Za-z0-9+/]+={0,2}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +51,7 @@ class SuspectFile:
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
-        text = json.dumps({"schema": _SCHEMA, **dataclasses.asdict(self)}) + "\n"
-        replace_file(path, lambda file: file.write(text))
+        write_page_file(path, self)
 
     @classmethod
     def load(cls, path: Path, num_classes: int) -> SuspectFile:
@@ -70,15 +61,10 @@ class SuspectFile:
             UserError: It cannot be read, or is not of these classes.
         """
         fix = "train the classifier again for another"
-        values = read_json(path, str(path), fix=f"{fix[0].upper()}{fix[1:]}.")
-        if not isinstance(values, dict) or values.get("schema") != _SCHEMA:
-            raise UserError(f"{path} holds no suspects that this version reads: {fix}.")
-        suspects: SuspectFile = from_json(cls, values, str(path))
+        suspects: SuspectFile = read_page_file(cls, path, "suspects", fix)
         classes = [label for one in suspects.images for label in (one.given, one.suggested)]
-        if any(not 0 <= label < num_classes for label in classes):
-            raise UserError(f"{path} is of other classes than the results beside it: {fix}.")
-        if any(one.source is not None and not _SOURCE.fullmatch(one.source) for one in suspects.images):
-            raise UserError(f"{path} holds an image that is neither JPEG nor PNG: {fix}.")
+        fits = all(0 <= label < num_classes for label in classes)
+        check_page_file(path, [one.source for one in suspects.images], fix, fits=fits)
         return suspects
 
 
