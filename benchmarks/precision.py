@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _comparison import counted
 from _comparison import difference as difference_text
+from _comparison import summary_with_n
 from _meter import write_report
 from numpy.typing import NDArray
 
@@ -102,7 +102,7 @@ def compare_scores(single: list[float], other: list[float]) -> dict[str, Any]:
     stated = {kind: {"mean": float(np.mean(s)), "min": min(s), "max": max(s)} for kind, s in both.items()}
     difference = stated["other"]["mean"] - stated["fp32"]["mean"]
     points = {kind: [100 * score for score in scores] for kind, scores in both.items()}
-    texts = {kind: counted(values, digits=1) for kind, values in points.items()}
+    texts = {kind: summary_with_n(values, digits=1) for kind, values in points.items()}
     texts["difference"] = difference_text(points["other"], points["fp32"], digits=1)
     within = abs(difference) <= max(single) - min(single)
     return {**stated, "difference": difference, "within": within, "percent": texts}

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import yaml
-from _rows import RESULTS, ROOT, Filed
+from _rows import RESULTS, ROOT, SeedResults
 
 from glmc_zoo.hub import export_run, open_model
 from glmc_zoo.hub.export.decoration import decorate_export
@@ -155,7 +155,7 @@ def publish(
             decorate_export(folder, output / "plots", published.plots, sample=(sample, results.sample_image))
     filed.mkdir(exist_ok=True)
     shutil.copy(folder / "results.json", filed / f"{folder.name}.json")
-    before, after = (100 * Filed(0, one).test.balanced_accuracy for one in (results, scored))
+    before, after = (100 * SeedResults(0, one).test.balanced_accuracy for one in (results, scored))
     print(f"{folder}: balanced accuracy {after:.2f} %, {before:.2f} % as in the run; {size / 1e6:.1f} MB")
     return folder
 

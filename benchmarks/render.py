@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import mean
 
 import _rows
-from _comparison import NO_PARTNER, Entry, counted, difference, equal_passes
+from _comparison import NO_PARTNER, Entry, difference, equal_passes, summary_with_n
 from _published import MISSING, narrow_table, published_table
 from _rows import ROOT, Links
 from _settings_table import settings_table
@@ -53,14 +53,14 @@ def value(where: str, what: str) -> str:
     """
     suite, row = where.split("/")
     if (score := what.partition(" ")[0]) in SCORES:
-        values = [100 * getattr(run.shown, score) for run in _rows.load(suite).get(row, [])]
+        values = [100 * getattr(run.scores, score) for run in _rows.load_results(suite).get(row, [])]
         return f"{mean(values):.0f}" if values else MISSING
     entries = _rows.entries(suite)
     one, (what, *other) = entries[row], what.split()
     if what in OVER_SEEDS:
         return f"{OVER_SEEDS[what](one.values):.1f}" if one.values else MISSING
     if what == "mean":
-        return counted(one.values, digits=1) if one.values else MISSING
+        return summary_with_n(one.values, digits=1) if one.values else MISSING
     return _over(one, entries[other[0]])
 
 

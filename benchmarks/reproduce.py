@@ -229,7 +229,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, interrupt)  # batch systems send it; no child process is left running
     runner = Runner(slots, None if args.minutes is None else time.monotonic() + 60 * args.minutes)
     try:
-        runner.all(list(plan.runs.values()))
+        runner.run_all(list(plan.runs.values()))
     except KeyboardInterrupt:
         raise SystemExit("reproduce.py: interrupted; the same command resumes from the newest checkpoints.") from None
     left = [run for run in plan.runs.values() if run.failure is not None]

@@ -57,13 +57,13 @@ def test_fewer_than_three_seeds_get_no_interval() -> None:
     assert _comparison.percent([0.205, 0.214], digits=1) == "20.5, 21.4"
     assert _comparison.percent([0.205, None, 0.214, 0.2], digits=1) == "20.6 ± 1.8"
     assert _comparison.percent([None]) == "-"
-    assert _comparison.counted([20.5, 21.4], digits=1) == "20.5, 21.4 (n = 2)"
+    assert _comparison.summary_with_n([20.5, 21.4], digits=1) == "20.5, 21.4 (n = 2)"
     assert _comparison.difference([5, 6, 7], [1, 2, 3]) == "+4.00 ± 2.27"
     assert _comparison.difference([5, 6], [1, 2, 3]) == "+2.00 to +5.00"
     assert _comparison.difference([5], [7]) == "-2.00"
-    assert _comparison.above([57, 58], 57.5) == "-0.50, +0.50"
-    assert _comparison.above([57, 58, 59], 57.5) == "+0.50 ± 2.48"
-    assert _comparison.above([57, 58, 59], 58.5) == "-0.50 ± 2.48"
+    assert _comparison.minus_published([57, 58], 57.5) == "-0.50, +0.50"
+    assert _comparison.minus_published([57, 58, 59], 57.5) == "+0.50 ± 2.48"
+    assert _comparison.minus_published([57, 58, 59], 58.5) == "-0.50 ± 2.48"
 
 
 def test_seeds_in_a_row_are_written_as_a_range() -> None:
@@ -94,7 +94,7 @@ def test_passes_of_a_run(options: dict[str, object], expected: float) -> None:
 
 def test_passes_of_a_filed_row_count_the_row_it_starts_from() -> None:
     suite = "cifar100_lt_if100_resnet20_12_epochs_variants"
-    entries, filed = _rows.entries(suite), _rows.load(suite)
+    entries, filed = _rows.entries(suite), _rows.load_results(suite)
     names = ("glmc", "glmc_maxnorm", "glmc_logit_adjustment", "glmc_balanced_softmax_sam")
     assert [entries[name].passes for name in names] == [24, 34, 24, 48]
     rows = _rows.suite_rows(suite)

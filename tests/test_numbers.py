@@ -18,7 +18,7 @@ import pytest
 import render
 import scipy.stats
 from _comparison import equal_passes
-from _rows import RESULTS, ROOT, Filed, Links
+from _rows import RESULTS, ROOT, SeedResults, Links
 from commands import resolved
 
 from glmc_zoo.fields import field_names
@@ -124,15 +124,15 @@ def _speed(name: str) -> str:
 def test_held_out_scores_are_shown_where_settings_are_chosen_by_them() -> None:
     template = run_of("cifar10_lt_if100_heldout_10_epochs/bs_seed0")
     assert template.validation is not None and template.validation != template.test
-    assert Filed(0, template).shown == template.validation and Filed(0, template).test == template.test
+    assert SeedResults(0, template).scores == template.validation and SeedResults(0, template).test == template.test
     plain = dataclasses.replace(template, validation=None)
-    assert Filed(0, plain).shown == template.test
+    assert SeedResults(0, plain).scores == template.test
 
 
 def test_seeds_stand_in_their_order(file: Callable[..., None]) -> None:
     for seed in (10, 2, 0):
         file(f"digits_lt/ce_seed{seed}", run_of("digits_lt/ce_seed0"))
-    assert [run.seed for run in _rows.load("digits_lt")["ce"]] == [0, 2, 10]
+    assert [run.seed for run in _rows.load_results("digits_lt")["ce"]] == [0, 2, 10]
 
 
 def test_what_was_not_run_is_shown_as_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_every_measurement_says_its_commit() -> None:
 def test_all_runs_of_a_row_have_its_passes() -> None:
     different = []
     for suite in _rows.suites():
-        for name, filed in _rows.load(suite).items():
+        for name, filed in _rows.load_results(suite).items():
             made = {_rows.passes(run.config) for run in filed if run.config}
             planned = _rows.suite_rows(suite)[name].passes
             if len(made) > 1 or (planned is not None and not equal_passes(planned, *made)):
@@ -323,7 +323,7 @@ def test_labels_of_a_suite_differ() -> None:
 def test_every_run_is_one_of_its_row() -> None:
     different, seen = [], 0
     for suite in _rows.suites():
-        for name, filed in _rows.load(suite).items():
+        for name, filed in _rows.load_results(suite).items():
             row = _rows.suite_rows(suite)[name]
             if row.script not in ("train.py", "finetune.py"):
                 continue  # a second stage and an evaluation take the rest from the model they start from

@@ -209,7 +209,7 @@ def fake(tmp_path: Path) -> Fake:
 @pytest.mark.processes
 def test_no_more_run_at_a_time_than_there_are_slots(fake: Fake) -> None:
     runs = [fake.run(f"row{number}", "time.sleep(0.5)") for number in range(5)]
-    Runner([{"SLOT": "0"}, {"SLOT": "1"}], None).all(runs)
+    Runner([{"SLOT": "0"}, {"SLOT": "1"}], None).run_all(runs)
     assert all(run.failure is None for run in runs)
     spans = [fake.span(run) for run in runs]
     at_once = [sum(begun <= moment < ended for begun, ended in spans) for moment, _ in spans]
@@ -226,15 +226,15 @@ def test_no_more_run_at_a_time_than_there_are_slots(fake: Fake) -> None:
 @pytest.mark.processes
 def test_results_are_filed_as_they_are_and_not_made_twice(fake: Fake) -> None:
     run = fake.run("row")
-    Runner([{}], None).all([run])
+    Runner([{}], None).run_all([run])
     assert _rows.read_results(run.result) == _rows.read_results(FINISHED)
     before = run.result.stat().st_mtime_ns
     again = fake.run("row", "sys.exit(9)")
-    Runner([{}], None).all([again])
+    Runner([{}], None).run_all([again])
     assert again.failure is None and run.result.stat().st_mtime_ns == before
     # Of a run that had ended before it was filed, the results are filed without running again.
     run.result.unlink()
-    Runner([{}], None).all([again])
+    Runner([{}], None).run_all([again])
     assert again.failure is None and run.result.is_file()
 
 
@@ -244,11 +244,11 @@ def test_a_model_that_another_starts_from_is_made_again_when_only_its_result_is_
     first.result.parent.mkdir(parents=True)
     first.result.write_text("{}")
     second = fake.run("second", after=first)
-    Runner([{}], None).all([first, second])
+    Runner([{}], None).run_all([first, second])
     assert not (first.folder / "model").exists()  # no run needs it
     first.needed = True
     second.result.unlink()
-    Runner([{}], None).all([first, second])
+    Runner([{}], None).run_all([first, second])
     assert (first.folder / "model").is_dir() and first.result.read_text() == "{}"
     assert second.failure is None and second.result.is_file()
 
@@ -256,10 +256,10 @@ def test_a_model_that_another_starts_from_is_made_again_when_only_its_result_is_
 @pytest.mark.processes
 def test_a_run_that_ended_between_its_scores_and_its_model_is_not_finished(fake: Fake) -> None:
     full = fake.run("row", export="sys.exit(1)")  # as where the disk is full
-    Runner([{}], None).all([full])
+    Runner([{}], None).run_all([full])
     assert full.failure is not None and not full.result.exists()
     again = fake.run("row")
-    Runner([{}], None).all([again])
+    Runner([{}], None).run_all([again])
     assert again.failure is None and again.result.is_file() and again.complete()
 
 
@@ -268,7 +268,7 @@ def test_an_evaluation_leaves_no_model_and_begins_in_a_fresh_folder(fake: Fake) 
     score = fake.run("score", export="", script="evaluate.py")
     score.folder.mkdir(parents=True)
     (score.folder / "half").touch()
-    Runner([{}], None).all([score])
+    Runner([{}], None).run_all([score])
     assert score.failure is None and score.result.is_file() and not (score.folder / "half").exists()
 
 
@@ -291,7 +291,7 @@ def test_status_tells_failed_from_left_to_do(
 def test_what_failed_is_said_and_stops_only_what_needs_it(fake: Fake) -> None:
     bad = fake.run("bad", "print('a reason'); sys.exit(2)")
     needs, other = fake.run("needs", after=bad), fake.run("other")
-    Runner([{}], None).all([bad, needs, other])
+    Runner([{}], None).run_all([bad, needs, other])
     assert bad.failure == f"failed with status 2: see {bad.folder.with_suffix('.log')}"
     assert "a reason" in bad.folder.with_suffix(".log").read_text()
     assert needs.failure == "not begun: suite/bad is not finished"
@@ -303,7 +303,7 @@ def test_when_time_is_up_runs_are_ended_and_no_other_begins(fake: Fake) -> None:
     long, later = fake.run("long", "time.sleep(60)"), fake.run("later")
     start = time.monotonic()
     runner = Runner([{}], start + 1.5)
-    runner.all([long, later])
+    runner.run_all([long, later])
     assert time.monotonic() - start < 30 and runner.stopping
     assert (long.folder / "begun").exists() and not (long.folder / "ended").exists()
     assert "give the same command again" in str(long.failure) and later.failure is not None
