@@ -82,7 +82,7 @@ class SeedResults:
 
     @property
     def scores(self) -> Scores:
-        """Scores for the tables: on held-out images if the run has any, since it chooses a setting; else on the test split."""
+        """Scores for the tables: on the held-out images of a run that has any, else on the test split."""
         return self.results.validation or self.test
 
     @property

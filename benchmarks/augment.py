@@ -5,16 +5,16 @@
 
 Five ways alternate:
 
-- torchvision: the published augmentation in torchvision. Each image is decoded once, each view is augmented by itself in
-  8 bits, and normalised.
+- torchvision: the published augmentation in torchvision. Each image is decoded once, each view is augmented by itself
+  in 8 bits, and normalised.
 - crops: what the loader of the package does, which is decoding and two crops.
 - rest: what the training step does with these crops on the device.
 - both: `crops` and `rest`.
 - policy: `both` with timm's RandAugment (``--auto-augment``) instead of the colour jitter.
 
 The images are JPEG files of 500 x 375 pixels, cut from the two sample images of scikit-learn. On a CPU, time is the
-processor time of all threads, so images/s are for one core that does nothing else. On a GPU, `rest`, `both` and `policy`
-are wall time with the copy to the device. Prints a table, and writes JSON with ``--json FILE``.
+processor time of all threads, so images/s are for one core that does nothing else. On a GPU, `rest`, `both` and
+`policy` are wall time with the copy to the device. Prints a table, and writes JSON with ``--json FILE``.
 """
 
 from __future__ import annotations
@@ -134,9 +134,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch; a worker of a loader has one")
     parser.add_argument("--rounds", type=int, default=9, help="batches of each way")
-    parser.add_argument(
-        "--auto-augment", default="rand-m9-mstd0.5-inc1", help="policy of the way `policy`, by its name in timm"
-    )
+    parser.add_argument("--auto-augment", default="rand-m9-mstd0.5-inc1", help="timm's name of the policy of `policy`")
     parser.add_argument("--json", type=Path, help="file for the report")
     options = parser.parse_args()
 

@@ -48,7 +48,7 @@ def falling_counts(classes: int, images: int) -> list[int]:
 
 
 def write_set(folder: Path, train: Sequence[int], test_images: int) -> Path:
-    """Save a data set of random pixels with the class counts ``train``, as `datasets` saves it, and return its folder."""
+    """Save a data set of random pixels with the class counts ``train`` by `datasets`, and return its folder."""
     import datasets
     import numpy as np
     from PIL import Image
@@ -209,18 +209,25 @@ def main() -> None:
     """Measure, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", type=Path, help="copy of the Hub's uoft-cs/cifar10; random pixels by default")
-    parser.add_argument("--max-counts", type=int, nargs="+", default=[500, 1000, 2000],
-                        help="images of the largest class, three or more numbers")  # fmt: skip
-    parser.add_argument("--classes", type=int, nargs="+", default=[10, 100, 1000, 8142],
-                        help="numbers of classes, three or more")  # fmt: skip
+    parser.add_argument(
+        "--max-counts",
+        type=int,
+        nargs="+",
+        default=[500, 1000, 2000],
+        help="images of the largest class, three or more numbers",
+    )
+    parser.add_argument(
+        "--classes", type=int, nargs="+", default=[10, 100, 1000, 8142], help="numbers of classes, three or more"
+    )
     parser.add_argument("--images", type=int, default=10240, help="training images for every number of classes")
     parser.add_argument("--backbone", default="resnet20_cifar", help="any timm model")
     parser.add_argument("--batch-size", type=int, default=64, help="images in a step")
     parser.add_argument("--rounds", type=int, default=5, help="timed epochs of each setting")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where the epochs run")
     parser.add_argument("--threads", type=int, help="threads of torch; all cores by default")
-    parser.add_argument("--mixed-precision", choices=["no", "bf16", "auto"], default="no",
-                        help="precision of the training")  # fmt: skip
+    parser.add_argument(
+        "--mixed-precision", choices=["no", "bf16", "auto"], default="no", help="precision of the training"
+    )
     parser.add_argument("--out", type=Path, help="folder for growth.json and growth.png")
     options = parser.parse_args()
     if min(len(set(options.max_counts)), len(set(options.classes))) < 3:

@@ -208,12 +208,15 @@ def measure_form(name: str, form: str, folder: Path, rounds: int) -> dict[str, A
 def main() -> None:
     """Make the data sets, measure, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--folder", type=Path, required=True, help="new or empty folder for the data; needs 1.4 M inodes"
-    )
+    parser.add_argument("--folder", type=Path, required=True, help="new or empty folder for the files; 1.4 M inodes")
     parser.add_argument("--sets", nargs="+", choices=list(SIZES), default=list(SIZES), help="data sets")
-    parser.add_argument("--forms", nargs="+", choices=["folder", "hub"], default=["folder", "hub"],
-                        help="folders of images, or parquet files as on the Hub")  # fmt: skip
+    parser.add_argument(
+        "--forms",
+        nargs="+",
+        choices=["folder", "hub"],
+        default=["folder", "hub"],
+        help="folders of images, or parquet files as on the Hub",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="calls of load_data, after a first one")
     parser.add_argument("--json", type=Path, help="file for the report")
     parser.add_argument("--child", choices=list(SIZES), help=argparse.SUPPRESS)

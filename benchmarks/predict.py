@@ -5,9 +5,9 @@
 
 Makes 20,000 PNG files of 32 x 32 noisy pixels in a temporary folder, and times ``glmc-zoo predict`` as a separate
 process: imports, finding the files, decoding, the network, and the CSV file. Each round runs it with its default number
-of threads and with one thread. If the machine has other load, threads wait for each other, so the processor seconds with
-one thread are the most reliable number. Prints a table, and writes JSON with ``--json FILE``. The report has the load of
-the machine before each round.
+of threads and with one thread. If the machine has other load, threads wait for each other, so the processor seconds
+with one thread are the most reliable number. Prints a table, and writes JSON with ``--json FILE``. The report has the
+load of the machine before each round.
 """
 
 from __future__ import annotations

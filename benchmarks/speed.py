@@ -211,13 +211,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         default="cifar10_lt",
-        help="name in the catalogue, folder with train/ and test/, or `jpegs` for made images",
+        help="catalogue name, folder with train/ and test/, or `jpegs`",
     )
     parser.add_argument("--data-dir", help="local copy of the data set of the catalogue")
     parser.add_argument("--jpegs", type=int, default=2000, help="approximate number of training images of --data jpegs")
-    parser.add_argument(
-        "--image-size", type=int, help="side in pixels; by default that of the data set, and 224 for large images"
-    )
+    parser.add_argument("--image-size", type=int, help="side in pixels; by default as in training, 224 for jpegs")
     parser.add_argument("--batch-size", type=int, default=64, help="samples in a step")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where the steps run")
     parser.add_argument("--threads", type=int, help="threads of torch in every side; all cores by default")
@@ -229,15 +227,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--resident",
         action=argparse.BooleanOptionalAction,
-        help="keep the images of `ours` on the device; by default if they are small",
+        help="keep images on the device, for `ours`",
     )
     parser.add_argument("--workers", type=int, help="worker processes of `ours` and `plain`; by default as in training")
     parser.add_argument("--reference-workers", type=int, default=2, help="worker processes of each of the two loaders")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=["reference", "ours"], help="what is compared")
     parser.add_argument("--rounds", type=int, default=7, help="times that each side is measured")
-    parser.add_argument(
-        "--steps", type=int, default=40, help="timed steps in a round; give many more than the loaders load in advance"
-    )
+    parser.add_argument("--steps", type=int, default=40, help="timed steps in a round, many more than are prefetched")
     parser.add_argument("--warmup", type=int, default=2, help="steps before the timed ones in every round")
     parser.add_argument("--json", type=Path, help="file for the report")
     parser.add_argument("--serve", choices=SIDES, help=argparse.SUPPRESS)

@@ -3,11 +3,11 @@
     python benchmarks/startup.py --data-dir DATA/cifar10 --json FILE
     python benchmarks/startup.py --device cuda --data-dir DATA/cifar10
 
-Each training is a separate process, started by ``accelerate launch`` with the options of recipes/train.py. Its wall time
-goes from the launch to the end of the first training step: this script runs the recipe, prints a line after the first
-step, and stops. `cold` starts with an empty HF_HOME, so `datasets` prepares the data set. `warm` starts with the HF_HOME
-that another run left. Neither empties the page cache of the system, so the first run after a boot is slower than both.
-Prints medians and ranges, and writes JSON with ``--json FILE``.
+Each training is a separate process, started by ``accelerate launch`` with the options of recipes/train.py. Its wall
+time goes from the launch to the end of the first training step: this script runs the recipe, prints a line after the
+first step, and stops. `cold` starts with an empty HF_HOME, so `datasets` prepares the data set. `warm` starts with the
+HF_HOME that another run left. Neither empties the page cache of the system, so the first run after a boot is slower
+than both. Prints medians and ranges, and writes JSON with ``--json FILE``.
 """
 
 from __future__ import annotations
@@ -92,9 +92,7 @@ def main() -> None:
     if sys.argv[1:2] == ["--first-step"]:
         return run_to_first_step(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--data-dir", type=Path, help="copy of the Hub's uoft-cs/cifar10; without it only digits_lt is timed"
-    )
+    parser.add_argument("--data-dir", type=Path, help="copy of the Hub's uoft-cs/cifar10; digits_lt only by default")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where the step runs")
     parser.add_argument("--rounds", type=int, default=5, help="launches of each case")
     parser.add_argument("--json", type=Path, help="file for the report")

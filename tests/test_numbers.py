@@ -244,7 +244,7 @@ def test_a_difference_from_narrow_numbers_is_given_only_on_equal_terms(file: Cal
 
 def test_list_items_are_broken_and_rows_are_not() -> None:
     row, item = f"| {'word ' * 40}|", f"- {'word ' * 40}".strip()
-    lines = render.wrapped(f"{row}\n{item}").splitlines()
+    lines = render.wrap(f"{row}\n{item}").splitlines()
     assert lines[0] == row and max(map(len, lines[1:])) <= 120 and all(line.startswith("  ") for line in lines[2:])
     assert " ".join(line.strip() for line in lines[1:]) == item
 

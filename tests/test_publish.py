@@ -38,7 +38,7 @@ def test_half_precision_with_a_baseline(runs: dict[str, Path], tmp_path: Path) -
     (tmp_path / "cards").mkdir()
     folder = publish.publish(
         runs["way"], data=str(runs["animals"]), name=NAME, description="Three animals.", half=True,
-        baselines={"cross-entropy": runs["ce"]}, cards=tmp_path / "cards", filed=tmp_path / "filed",
+        baselines={"cross-entropy": runs["ce"]}, cards=tmp_path / "cards", stored=tmp_path / "filed",
     )  # fmt: skip
     assert folder == tmp_path / "cards" / NAME
     results, other = RunResults.load(folder / "results.json"), RunResults.load(runs["ce"] / "results.json")
@@ -68,12 +68,12 @@ def test_half_precision_with_a_baseline(runs: dict[str, Path], tmp_path: Path) -
 def test_a_folder_that_is_too_large_is_not_published(
     runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish, "MOST_BYTES", 300_000)
+    monkeypatch.setattr(publish, "MAX_BYTES", 300_000)
     (tmp_path / "cards").mkdir()
     sentence = rf"{NAME} has [\d.]+ MB, and the limit is 0\.3: give --half, or train a smaller network\.$"
     with pytest.raises(SystemExit, match=sentence):
         publish.publish(
-            runs["way"], data=str(runs["animals"]), name=NAME, cards=tmp_path / "cards", filed=tmp_path / "filed"
+            runs["way"], data=str(runs["animals"]), name=NAME, cards=tmp_path / "cards", stored=tmp_path / "filed"
         )
     assert not [*(tmp_path / "cards").iterdir()] and not (tmp_path / "filed").exists()
 
@@ -81,7 +81,8 @@ def test_a_folder_that_is_too_large_is_not_published(
 def test_a_baseline_of_other_images_is_refused(runs: dict[str, Path]) -> None:
     results = RunResults.load(runs["way"] / "results.json")
     other = RunResults.from_dict({**results.to_dict(), "class_names": ["x", "y", "z"]}, "results")
-    with pytest.raises(SystemExit, match=r"ce has no test scores on animals: give another baseline\.$"):
+    sentence = r"=.*ce has no test scores on the classes of animals: give a run on the same data\.$"
+    with pytest.raises(SystemExit, match=sentence):
         publish.baseline("ce", runs["ce"], other)
 
 
