@@ -18,7 +18,7 @@ import pytest
 import render
 import scipy.stats
 from _comparison import equal_passes
-from _rows import RESULTS, ROOT, SeedResults, Links
+from _rows import RESULTS, ROOT, Links, SeedResults
 from commands import resolved
 
 from glmc_zoo.fields import field_names
