@@ -1,4 +1,4 @@
-"""benchmarks/heldout.py: settings are scored on images that are neither trained on nor tested on."""
+"""benchmarks/heldout.py: settings are scored on images that are in neither the training nor the test split."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def digits_run(tmp_path: Path, *words: str) -> TrainingRun:
     return TrainingRun(resolved("train.py", [*words, "--output-dir", str(tmp_path / "run")]))
 
 
-def test_left_over_is_what_nobody_has(tmp_path: Path) -> None:
+def test_left_over_images_are_in_no_split(tmp_path: Path) -> None:
     run = digits_run(tmp_path)
     split = heldout.left_over_images(run, None)
     assert len(split) == 1797 - 335 - 600
@@ -52,8 +52,8 @@ def test_three_seeds_have_an_interval() -> None:
 def test_a_line_of_options_gives_a_line_of_scores(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), "--seeds", "0", "1", "--images", "10"]
     line = "--method ce --epochs 1 --threads 1"
-    done = subprocess.run(command, input=f"{line}\n\n", cwd=tmp_path, capture_output=True, text=True, check=True)
-    [row] = map(json.loads, done.stdout.splitlines())
+    process = subprocess.run(command, input=f"{line}\n\n", cwd=tmp_path, capture_output=True, text=True, check=True)
+    [row] = map(json.loads, process.stdout.splitlines())
     assert row["options"] == line and row["seeds"] == [0, 1] and row["commit"] and row["versions"]["torch"]
     assert (row["n"], row["passes"]) == (2, 1)
     for name in ("balanced_accuracy", "medium", "few"):
