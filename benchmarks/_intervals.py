@@ -32,7 +32,7 @@ class Interval:
 
 
 def moments_interval(average: float, deviation: float, n: int) -> Interval:
-    """95 % t interval of a mean, from the mean, the sample standard deviation and the number of values.
+    """95 % t interval of a mean, from the mean, the sample standard deviation and the number of values ``n``.
 
     Raises:
         ValueError: There are fewer than two values, which have no spread.
@@ -56,8 +56,8 @@ def mean_interval(values: Sequence[float]) -> Interval:
 def welch_difference(left: Sequence[float], right: Sequence[float]) -> Interval:
     """Mean of ``left`` minus mean of ``right`` with its 95 % interval by Welch's t, for unequal variances.
 
-    The values are not paired: equal seeds of two methods share nothing that makes their scores move together. The
-    degrees of freedom are those of Welch and Satterthwaite. Without any spread on both sides the interval is a point.
+    The values are not paired, because an equal seed does not make the scores of two methods depend on each other. The
+    degrees of freedom are those of Welch and Satterthwaite. If neither side has any spread, the half width is 0.
 
     Source: Welch, The generalization of "Student's" problem when several different population variances are involved,
     Biometrika 34, 1947.

@@ -1,6 +1,6 @@
-"""Shared by the measurements: options of a run, clock, memory, counts of operations, busy time of a GPU, the report.
+"""Shared by the measurements: options, clock, memory, floating-point operations, busy time of a GPU, the report.
 
-This module imports nothing heavy, because index.py measures the memory of a process that imports it.
+This module imports nothing heavy at its top, because index.py measures the memory of a process that imports it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 
 
 def run_options(**values: Any) -> RunOptions:
-    """The resolved options of a training, as ``glmc_zoo.train`` resolves them; ``None`` leaves one to its default."""
+    """Resolve the options of a training as ``glmc_zoo.train`` does; ``None`` stands for an option's default."""
     from glmc_zoo.options.given import given_options
     from glmc_zoo.options.resolve import training_options
     from glmc_zoo.options.sections import TRAIN
@@ -36,27 +36,30 @@ def run_options(**values: Any) -> RunOptions:
     return training_options(given_options(TRAIN, values, ""))
 
 
-def in_turn(measures: Mapping[_K, Callable[[], _T]], rounds: int) -> dict[_K, list[_T]]:
-    """Run all measures in each round. They alternate, so that a slow moment of the machine affects all of them."""
-    taken: dict[_K, list[_T]] = {name: [] for name in measures}
+def alternate(measures: Mapping[_K, Callable[[], _T]], rounds: int) -> dict[_K, list[_T]]:
+    """Call every function once in each round, and return its results over the rounds.
+
+    The functions alternate, so that a slow moment of the machine affects all of them.
+    """
+    results: dict[_K, list[_T]] = {name: [] for name in measures}
     for _ in range(rounds):
         for name, measure in measures.items():
-            taken[name].append(measure())
-    return taken
+            results[name].append(measure())
+    return results
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Median and range of the rounds."""
+    """Median and range over the rounds, for a report."""
     return {"median": median(values), "range": [min(values), max(values)]}
 
 
 def ratios(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
-    """The first over the second, round by round."""
-    return spread([one / other for one, other in zip(first, second, strict=True)])
+    """Median and range of ``first`` divided by ``second``, computed in each round."""
+    return spread([left / right for left, right in zip(first, second, strict=True)])
 
 
-def shown(value: Mapping[str, Any], digits: int) -> str:
-    """Median and range in a cell of a printed table."""
+def with_range(value: Mapping[str, Any], digits: int) -> str:
+    """What `spread` returned as text, ``1.5 (1.2 to 1.9)``."""
     low, high = value["range"]
     return f"{value['median']:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
@@ -70,7 +73,7 @@ def wait(device: torch.device) -> None:
 
 
 def processor_seconds() -> float:
-    """Processor time so far of this process, of its children, and of those that have ended."""
+    """Processor time so far of this process and its children, with the children that have ended."""
     import psutil
 
     process = psutil.Process()
@@ -87,16 +90,16 @@ def processor_seconds() -> float:
 
 
 def peak_mib() -> float:
-    """Largest resident memory of this process so far, in MiB; Linux alone.
+    """Largest resident memory of this process so far, in MiB; Linux only.
 
-    Not ``ru_maxrss``: a process inherits that from the process that started it.
+    ``ru_maxrss`` would be wrong: a process inherits it from the process that started it.
     """
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def children_mib() -> float:
-    """Memory that the children of this process do not share with another process, in MiB."""
+    """Memory of the children of this process, in MiB, without what they share with another process."""
     import psutil
 
     used: int = sum(child.memory_full_info().uss for child in psutil.Process().children(recursive=True))
@@ -104,7 +107,7 @@ def children_mib() -> float:
 
 
 class Meter:
-    """Wall and processor time of steps after a warm-up. It waits for the device before the first and after the last.
+    """Wall and processor time of steps after a warm-up. The clock starts and stops when the device has no work left.
 
     Args:
         device: Where the steps run.
@@ -118,7 +121,7 @@ class Meter:
         self._start = self._processor = 0.0
 
     def begin(self) -> None:
-        """Begin the next step: call this before its batch is fetched."""
+        """Begin the next step. Call this before the batch is fetched."""
         if len(self._begun) == self.warmup:
             wait(self.device)
             self._processor = processor_seconds()
@@ -126,7 +129,7 @@ class Meter:
         self._begun.append(time.perf_counter())
 
     def count(self, samples: int) -> None:
-        """Count the samples of this step's batch."""
+        """Add the number of samples in the batch of this step."""
         if len(self._begun) > self.warmup:
             self.samples += samples
 
@@ -142,28 +145,28 @@ class Meter:
             "steps": len(timed) - 1,
             "samples": self.samples,
             "workers_mib": children_mib(),
-            # As the process sees its steps: on a GPU it may be ahead of the device.
+            # Time of the Python process, which may be ahead of a GPU.
             "median_step_seconds": median(b - a for a, b in pairwise(timed)),
         }
 
 
 def time_matmul(size: int, dtype: torch.dtype, device: torch.device, repeats: int) -> dict[str, Any]:
-    """Arithmetic per second in products of two square matrices: what the device reaches at its best."""
+    """Speed of a product of two square matrices in GFLOP/s: a practical upper limit of the device."""
     import torch
 
-    one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     meter = Meter(device, 2)
     for _ in range(repeats + 2):
         meter.begin()
-        torch.mm(one, other)
-    # By the median on a CPU: a product is short, and one slow moment would count for many.
-    done = meter.stop()
-    seconds = done["seconds"] / repeats if device.type == "cuda" else done["median_step_seconds"]
+        torch.mm(left, right)
+    measured = meter.stop()
+    # The median on a CPU, because a product is so short that one slow moment would change the mean.
+    seconds = measured["seconds"] / repeats if device.type == "cuda" else measured["median_step_seconds"]
     return {"gflops": 2 * size**3 / seconds / 1e9}
 
 
 def count_flops(step: Callable[[], Any]) -> int:
-    """Floating-point operations of matrix products and convolutions; a multiplication with its addition is two."""
+    """Count floating-point operations of matrix products and convolutions; a multiplication and an addition are two."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
@@ -172,7 +175,7 @@ def count_flops(step: Callable[[], Any]) -> int:
 
 
 def busy_seconds(events: Iterable[dict[str, Any]]) -> float:
-    """Time during which at least one kernel ran, from the events of a chrome trace (in microseconds)."""
+    """Seconds in which at least one kernel ran, from the events of a Chrome trace, which are in microseconds."""
     kernels = sorted((e["ts"], e["ts"] + e["dur"]) for e in events if e.get("ph") == "X" and e.get("cat") == "kernel")
     total, reached = 0.0, float("-inf")
     for start, end in kernels:
@@ -182,7 +185,7 @@ def busy_seconds(events: Iterable[dict[str, Any]]) -> float:
 
 
 def kernel_seconds(work: Callable[[], Any]) -> float:
-    """Time during which the GPU computes while ``work`` runs; the trace slows the process, not the kernels."""
+    """Seconds in which the GPU computes while ``work`` runs. Profiling slows the process down, but not the kernels."""
     import torch
     from torch.profiler import ProfilerActivity, profile
 
@@ -195,8 +198,8 @@ def kernel_seconds(work: Callable[[], Any]) -> float:
         return busy_seconds(json.loads(path.read_text(encoding="utf-8"))["traceEvents"])
 
 
-def write_report(path: Path | None, rows: list[dict[str, Any]], *, device: str = "cpu", **more: Any) -> None:
-    """Write ``rows`` as JSON to ``path``, where there is one, with what is needed to read and repeat them."""
+def write_report(path: Path | None, rows: list[dict[str, Any]], *, device: str = "cpu", **extra: Any) -> None:
+    """Write ``rows`` as JSON to ``path`` with command, machine and versions; ``None`` as path writes nothing."""
     if path is None:
         return
     import torch
@@ -215,7 +218,7 @@ def write_report(path: Path | None, rows: list[dict[str, Any]], *, device: str =
         },
         "versions": package_versions(),
         "commit": source_commit(),
-        **more,
+        **extra,
         "results": rows,
     }
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Seeded mutations of valid files: of their values, where they are JSON, and of their bytes."""
+"""Seeded mutations of valid files: of the bytes of any file, and of the values of a JSON file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ VALUES: list[Any] = [
     *("", "x", "nan", "../../etc/passwd", "a" * 5000, "\u202e\x1b[31m", "line\nbreak", "=1+1"),
     *([], {}, [[]], [0], [None] * 3, [1, 2], [0.5] * 3, ["a"] * 10, {"a": 1}, [[1, 2], [3, 4]], list(range(200))),
 ]
-"""Put where another value was."""
-_WORDS = [*map(str, VALUES), *"\"',;#|\t\n\r", "- ", "? ", ": ", "&a ", "*a"]
+"""Values that replace a value of a JSON file."""
+_REPLACEMENTS = [*map(str, VALUES), *"\"',;#|\t\n\r", "- ", "? ", ": ", "&a ", "*a"]
 SNIPPETS = [b"NaN", b"Infinity", b"1e999", b"9" * 400, b"[" * 3000, b'{"a":' * 500, b"\xff\xfe", b"\x00", b'"\\ud800"']
 SNIPPETS += [b"!!python/object/apply:os.system [ls]", b"&a [*a]", b"\r\n", b",,,,", b'"', b"'", b"\\", b"\x1b[0m", b"-"]
 
 
 def mutated_bytes(content: bytes, rng: random.Random) -> bytes:
-    """A few bytes flipped, cut, repeated or put in."""
+    """Change, delete, repeat or insert a few bytes."""
     data = bytearray(content)
     for _ in range(rng.choice([1, 1, 2, 4, 16])):
         at = rng.randrange(len(data) + 1)
@@ -40,7 +40,7 @@ def mutated_bytes(content: bytes, rng: random.Random) -> bytes:
 
 
 def mutated_text(content: bytes, rng: random.Random) -> bytes:
-    """A few lines, cells or characters of a text changed, so that what is left is still text; one in ten as bytes."""
+    """Change a few lines, cells or words of a text, so that the result is text too; one time in ten, change bytes."""
     if rng.random() < 0.1:
         return mutated_bytes(content, rng)
     text = content.decode()
@@ -55,36 +55,36 @@ def mutated_text(content: bytes, rng: random.Random) -> bytes:
             case 2:
                 parts[at] = parts[rng.randrange(len(parts))]
             case _:
-                parts[at] = rng.choice(_WORDS)
+                parts[at] = rng.choice(_REPLACEMENTS)
         text = "".join(parts)
     return text.encode("utf-8", "replace")
 
 
 def mutated_values(value: Any, rng: random.Random) -> Any:
-    """A JSON value with one to three values replaced, removed, renamed or doubled, anywhere in it."""
+    """Replace, remove, rename or repeat one to three values anywhere in a JSON value."""
     value = json.loads(json.dumps(value))
     for _ in range(rng.choice([1, 1, 2, 3])):
-        holders = [one for one in _holders(value) if one]
-        if not holders:
+        containers = [container for container in _containers(value) if container]
+        if not containers:
             return copy.deepcopy(rng.choice(VALUES))
-        holder = rng.choice(holders)
-        key = rng.choice(list(holder)) if isinstance(holder, dict) else rng.randrange(len(holder))
+        container = rng.choice(containers)
+        key = rng.choice(list(container)) if isinstance(container, dict) else rng.randrange(len(container))
         match rng.randrange(7):
             case 0:
-                del holder[key]
-            case 1 if isinstance(holder, list):
-                holder += holder[: rng.choice([1, 10])]
-            case 2 if isinstance(holder, dict):
-                holder[rng.choice(["x", "", "schema", "num_classes"])] = holder.pop(key)
+                del container[key]
+            case 1 if isinstance(container, list):
+                container += container[: rng.choice([1, 10])]
+            case 2 if isinstance(container, dict):
+                container[rng.choice(["x", "", "schema", "num_classes"])] = container.pop(key)
             case 3 | 4:
-                holder[key] = _alike(holder[key], rng)
+                container[key] = _same_type(container[key], rng)
             case _:
-                holder[key] = copy.deepcopy(rng.choice(VALUES))
+                container[key] = copy.deepcopy(rng.choice(VALUES))
     return value
 
 
-def _alike(value: Any, rng: random.Random) -> Any:
-    """Another value of the same type."""
+def _same_type(value: Any, rng: random.Random) -> Any:
+    """Another value of the same type, if it is a truth value, a number or text."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, int | float):
@@ -94,15 +94,16 @@ def _alike(value: Any, rng: random.Random) -> Any:
     return value
 
 
-def _holders(value: Any) -> Iterator[Any]:
+def _containers(value: Any) -> Iterator[Any]:
+    """The lists and dicts in a JSON value, with the value itself if it is one."""
     if isinstance(value, dict | list):
         yield value
         for inner in value.values() if isinstance(value, dict) else value:
-            yield from _holders(inner)
+            yield from _containers(inner)
 
 
 def json_or_bytes(content: bytes, rng: random.Random) -> bytes:
-    """A JSON document changed as a value, or as bytes."""
+    """Change the values of a JSON file, or its bytes."""
     if rng.random() < 0.3:
         return mutated_bytes(content, rng)
     text = json.dumps(mutated_values(json.loads(content), rng), indent=rng.choice([None, 2]))
@@ -110,7 +111,7 @@ def json_or_bytes(content: bytes, rng: random.Random) -> bytes:
 
 
 def header_or_bytes(content: bytes, rng: random.Random) -> bytes:
-    """A safetensors file whose header was changed as a value, or as bytes with or without its length."""
+    """Change the JSON header of a safetensors file, the length of the header, or bytes at the beginning."""
     length = int.from_bytes(content[:8], "little")
     header, rest = content[8 : 8 + length], content[8 + length :]
     if rng.random() < 0.1:
@@ -121,7 +122,7 @@ def header_or_bytes(content: bytes, rng: random.Random) -> bytes:
 
 
 def lines_or_bytes(content: bytes, rng: random.Random) -> bytes:
-    """A file of JSON lines with one of them changed, or as bytes."""
+    """Change one line of a file of JSON lines."""
     lines = content.splitlines()
     at = rng.randrange(len(lines))
     lines[at] = json_or_bytes(lines[at], rng)

@@ -1,4 +1,4 @@
-"""The rows of the tables and the results filed for them.
+"""The rows of the tables, and their stored results.
 
 A row is a published one, a file in recipes/configs, or one of benchmarks/suites.yaml. The results of a row with a seed
 are in benchmarks/results/SUITE/ROW_seedN.json, a copy of the ``results.json`` of its run.
@@ -31,7 +31,7 @@ ONE_VIEW = ("alternate", "none")
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of a table, without its seed."""
+    """One row of a table: an experiment that is run with several seeds."""
 
     suite: str
     name: str
@@ -46,33 +46,33 @@ class Row:
     factor: float | None = None
     """Imbalance factor that the training split is thinned to."""
     baseline: bool = False
-    """The best of these rows is what a new method is compared with."""
+    """Whether new methods are compared with it, if it is the best such row with equal passes."""
     new: bool = False
-    """The difference from the best baseline is printed below the table."""
+    """Whether its difference from the best baseline is printed below the table."""
     passes: float | None = None
-    """Planned `passes`, shown until a run is filed."""
+    """Planned `passes`, shown until there are results."""
 
     @property
     def on_features(self) -> bool:
-        """Whether a classifier is trained on frozen features, which has no epochs."""
+        """Whether it trains a classifier on frozen features, which has no epochs."""
         return "--tune head" in " ".join(self.options) and not {"--method", "--views"} & {*self.options}
 
     @property
     def title(self) -> str:
-        """How the command line names the row."""
+        """Name of the row on the command line of reproduce.py."""
         return self.name if self.suite == PUBLISHED else f"{self.suite}/{self.name}"
 
 
 @dataclass(frozen=True)
-class Filed:
-    """The results of a row with one seed."""
+class SeedResults:
+    """The results of a row with one seed, as they are stored in benchmarks/results/."""
 
     seed: int
     results: RunResults | EvaluationResults
 
     @property
     def test(self) -> Scores:
-        """Scores on the test split, or on the split that an evaluation read."""
+        """Scores on the test split; for an evaluation, on the split that it scored."""
         scores = self.results.scores if isinstance(self.results, EvaluationResults) else self.results.test
         if scores is None:
             raise SystemExit(
@@ -81,22 +81,22 @@ class Filed:
         return scores
 
     @property
-    def shown(self) -> Scores:
-        """Scores on the held-out images where the run had any, to choose settings by them; else those on the test."""
+    def scores(self) -> Scores:
+        """Scores for the tables: on the held-out images of a run that has any, else on the test split."""
         return self.results.validation or self.test
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved options; an evaluation has none."""
+        """The resolved options; empty for an evaluation."""
         return self.results.config if isinstance(self.results, RunResults) else {}
 
     @property
     def seconds(self) -> float:
-        """Wall time of the run."""
+        """Wall time of the run in seconds; 0 if unknown."""
         return self.results.wall_time_s or 0.0
 
-    def rarest(self, classes: int) -> float:
-        """Mean recall of the classes with the fewest training images."""
+    def rarest_recall(self, classes: int) -> float:
+        """Mean recall (0 to 1) of the ``classes`` classes with the fewest training images."""
         recalls, counts = self.results.class_recalls or [], self.results.class_counts or []
         pairs = [(count, recall) for count, recall in zip(counts, recalls, strict=True) if recall is not None]
         return mean(recall for _, recall in sorted(pairs)[:classes])
@@ -104,32 +104,32 @@ class Filed:
 
 @dataclass(frozen=True)
 class Links:
-    """Relative links from one page to the files of the repository."""
+    """Relative links from one page to files of the repository."""
 
     folder: Path
     """The folder of the page."""
 
     def to(self, path: str) -> str:
-        """Link to a file, given by its path in the repository."""
+        """Link to the file with this path in the repository."""
         return Path(os.path.relpath(ROOT / path, self.folder)).as_posix()
 
-    def seeds(self, row: Row, filed: list[Filed]) -> str:
-        """Seeds of a row, each with a link to the file of its run, and those of the suite that were not run."""
+    def seeds(self, row: Row, runs: list[SeedResults]) -> str:
+        """Seeds of a row, each with a link to the results of its run, and the seeds of the suite that were not run."""
         file = f"benchmarks/results/{row.suite}/{row.name}"
-        done = ", ".join(f"[{run.seed}]({self.to(f'{file}_seed{run.seed}.json')})" for run in filed)
-        missing = sorted({*row.seeds} - {run.seed for run in filed}) if row.suite != PUBLISHED else []
+        done = ", ".join(f"[{run.seed}]({self.to(f'{file}_seed{run.seed}.json')})" for run in runs)
+        missing = sorted({*row.seeds} - {run.seed for run in runs}) if row.suite != PUBLISHED else []
         return done + (f" ({seed_range(missing)}: not run yet)" if missing else "")
 
 
 @cache
 def suites() -> dict[str, dict[str, Any]]:
-    """The content of benchmarks/suites.yaml, by name of the suite."""
+    """The content of benchmarks/suites.yaml, by suite."""
     loaded: dict[str, dict[str, Any]] = yaml.safe_load(SUITES.read_text(encoding="utf-8"))
     return loaded
 
 
 def published_rows() -> dict[str, Row]:
-    """The published rows, by the name of their files."""
+    """The published rows, by the name of the file in recipes/configs."""
     rows = {}
     for path in sorted(CONFIGS.glob("*.yaml")):
         recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -148,7 +148,7 @@ def published_rows() -> dict[str, Row]:
 
 
 def suite_rows(suite: str) -> dict[str, Row]:
-    """The rows of a suite, by name; a row's options follow those of its recipe and those of the suite."""
+    """The rows of a suite, by name. Options of a row come after those of its suite, so they override them."""
     about = suites()[suite]
     rows = {}
     for name, row in about["rows"].items():
@@ -183,7 +183,7 @@ def all_rows() -> dict[str, Row]:
 
 
 def chosen_rows(names: list[str]) -> list[Row]:
-    """The rows that the command line names.
+    """The rows with these names, in this order.
 
     Raises:
         SystemExit: A name is neither a published row, nor a suite, nor a row of a suite.
@@ -201,28 +201,31 @@ def chosen_rows(names: list[str]) -> list[Row]:
 
 
 def read_results(path: Path) -> RunResults | EvaluationResults:
-    """The results in a file, of a run or of an evaluation."""
+    """Read the results of a run or of an evaluation."""
     values = json.loads(path.read_text(encoding="utf-8"))
     kind = EvaluationResults if "split" in values else RunResults
     return kind.from_dict(values, path.name)
 
 
-def load(suite: str) -> dict[str, list[Filed]]:
-    """The results filed for a suite, by name of the row, in the order of the seeds."""
-    filed: dict[str, list[Filed]] = {}
+def load_results(suite: str) -> dict[str, list[SeedResults]]:
+    """The results of a suite, by row, sorted by seed."""
+    results: dict[str, list[SeedResults]] = {}
     for path in (RESULTS / suite).glob("*_seed*.json"):
         name, _, seed = path.stem.rpartition("_seed")
-        filed.setdefault(name, []).append(Filed(int(seed), read_results(path)))
-    return {name: sorted(filed[name], key=lambda run: run.seed) for name in sorted(filed)}
+        results.setdefault(name, []).append(SeedResults(int(seed), read_results(path)))
+    return {name: sorted(results[name], key=lambda run: run.seed) for name in sorted(results)}
 
 
 # ------------------------------------------------------------------------------------------------ passes
 def passes(config: dict[str, Any]) -> float:
-    """Images that go through the network in training, in units of the training set, by the resolved options of a run.
+    """Images through the network in training, divided by the size of the training set.
 
-    One an epoch for every view: GLMC has two views, or one with the `--views` of ``ONE_VIEW``; baselines and second
-    stages have one. SAM takes a second gradient every ``sam_every`` steps. Times of runs follow the passes nearly. A
-    classifier on features has a pass for each view, without gradients.
+    The time of a run is about proportional to its passes. Each epoch has one pass for each view: GLMC has two views, or
+    one with the values of `--views` in ``ONE_VIEW``; baselines and second stages have one. SAM adds a pass every
+    ``sam_every`` steps. A classifier on features has one pass for each view of its features, without gradients.
+
+    Args:
+        config: The resolved options of the run.
     """
     if "epochs" not in config:
         return float(config["feature_views"])
@@ -231,46 +234,46 @@ def passes(config: dict[str, Any]) -> float:
     return float(config["epochs"] * views * gradients)
 
 
-def row_passes(row: Row, filed: dict[str, list[Filed]]) -> float | None:
-    """`passes` of a row, with those of the row it starts from; as planned where no run of it is filed.
+def row_passes(row: Row, results: dict[str, list[SeedResults]]) -> float | None:
+    """`passes` of a row and of the row that it starts from; the planned passes if the row has no results.
 
     Args:
         row: Row of a table.
-        filed: Results of its suite, see `load`.
+        results: Results of its suite, see `load_results`.
     """
-    if not (runs := filed.get(row.name)):
+    if not (runs := results.get(row.name)):
         return row.passes
     trained = passes(runs[0].config) if runs[0].config else 0.0  # an evaluation trains nothing
     if (first := first_row(row)) is None:
         return trained
-    before = row_passes(first, filed)
+    before = row_passes(first, results)
     return None if before is None else before + trained
 
 
-def row_epochs(row: Row, filed: dict[str, list[Filed]]) -> str:
-    """Epochs of the filed runs of a row, behind those of the row it starts from: ``12 + 10``."""
-    own = dict.fromkeys(str(run.config["epochs"]) for run in filed.get(row.name, []) if "epochs" in run.config)
+def row_epochs(row: Row, results: dict[str, list[SeedResults]]) -> str:
+    """Epochs of the row that a row starts from, and its own: ``12 + 10``."""
+    epochs = dict.fromkeys(str(run.config["epochs"]) for run in results.get(row.name, []) if "epochs" in run.config)
     first = first_row(row)
-    return " + ".join(filter(None, [row_epochs(first, filed) if first else "", ", ".join(own)]))
+    return " + ".join(filter(None, [row_epochs(first, results) if first else "", ", ".join(epochs)]))
 
 
 def first_row(row: Row) -> Row | None:
-    """The row whose model a row starts from."""
+    """The row whose model a row starts from; ``None`` if it starts from nothing."""
     if row.after is None:
         return None
     rows = published_rows() if row.suite == PUBLISHED else suite_rows(row.suite)
     return rows[row.after.rpartition("/")[2]]
 
 
-def entries(suite: str, filed: dict[str, list[Filed]] | None = None) -> dict[str, Entry]:
-    """The rows of a suite as entries of a comparison, by name; settings are compared on their held-out images."""
-    filed = load(suite) if filed is None else filed
-    split = "shown" if suites()[suite]["kind"] == "scores" else "test"
+def entries(suite: str, results: dict[str, list[SeedResults]] | None = None) -> dict[str, Entry]:
+    """The rows of a suite as entries of a comparison, by name."""
+    results = load_results(suite) if results is None else results
+    split = "scores" if suites()[suite]["kind"] == "scores" else "test"
     return {
         name: Entry(
             label=row.label,
-            passes=row_passes(row, filed),
-            values=tuple(100 * getattr(run, split).balanced_accuracy for run in filed.get(name, [])),
+            passes=row_passes(row, results),
+            values=tuple(100 * getattr(run, split).balanced_accuracy for run in results.get(name, [])),
             baseline=row.baseline,
             new=row.new,
         )

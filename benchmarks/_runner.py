@@ -1,4 +1,4 @@
-"""Start the runs of rows, one per slot at a time, each after the run it starts from, and file their results."""
+"""Start the runs of rows, as many at a time as there are slots, and copy their results to benchmarks/results/."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from _rows import Filed, Row, read_results
+from _rows import Row, SeedResults, read_results
 
 
 @dataclass
 class Run:
-    """A row with a seed: one call of a recipe."""
+    """One call of a recipe: a row with a seed."""
 
     row: Row
     seed: int
@@ -24,28 +24,29 @@ class Run:
     command: list[str]
     result: Path
     after: Run | None = None
+    """The run whose model this one starts from."""
     needed: bool = False
-    """Whether another run starts from its model, which is not among the filed results."""
+    """Whether another run starts from its model. Results alone do not suffice then."""
     done: threading.Event = field(default_factory=threading.Event)
     failure: str | None = None
-    """Why it is not finished; ``None`` when it is."""
+    """Why it is not finished; ``None`` if it is."""
 
     @property
     def trains(self) -> bool:
-        """Whether it leaves a model, as all recipes but ``evaluate.py`` do."""
+        """Whether it leaves a model. Of the recipes only ``evaluate.py`` does not."""
         return self.row.script != "evaluate.py"
 
     def complete(self) -> bool:
-        """Whether it ran to its end: the scores are written before the model is."""
+        """Whether it ran to its end. A training writes its scores before its model."""
         return (self.folder / "results.json").is_file() and ((self.folder / "model").is_dir() or not self.trains)
 
 
 class Runner:
-    """Makes the runs of a plan.
+    """Starts runs.
 
     Args:
-        slots: Environment variables of each run that is made at a time, such as its GPU.
-        deadline: Value of ``time.monotonic()`` at which runs are stopped.
+        slots: Environment variables for each of the runs at a time, such as the number of its GPU.
+        deadline: Value of ``time.monotonic()`` at which all runs are stopped; ``None`` for no limit.
     """
 
     def __init__(self, slots: list[dict[str, str]], deadline: float | None) -> None:
@@ -54,12 +55,12 @@ class Runner:
         self.children: set[subprocess.Popen[bytes]] = set()
         self.stopping = False
 
-    def all(self, runs: list[Run]) -> None:
-        """Make the runs. Afterwards ``failure`` of each says why it is not finished."""
+    def run_all(self, runs: list[Run]) -> None:
+        """Run all, each after the run that it starts from. Then ``failure`` of each says why it is not finished."""
         with ThreadPoolExecutor(len(self.slots)) as pool:
             try:
-                futures = [pool.submit(self.one, run) for run in runs]
-                # Without a timeout, waiting could miss a signal that came just before it.
+                futures = [pool.submit(self.run_one, run) for run in runs]
+                # With a timeout, a signal that came just before the wait is handled soon.
                 while wait(futures, timeout=0.5).not_done:
                     pass
                 for future in futures:
@@ -69,20 +70,20 @@ class Runner:
                 raise
 
     def stop(self) -> None:
-        """Stop the runs in progress and begin no more; their newest checkpoints stay."""
+        """Stop the runs in progress, whose newest checkpoints remain, and start no more."""
         with self.lock:
             self.stopping = True
             for child in self.children:
                 child.terminate()
 
-    def one(self, run: Run) -> None:
-        """Make one run, and file its results."""
+    def run_one(self, run: Run) -> None:
+        """Run one, and copy its results."""
         try:
-            run.failure = self._one(run)
+            run.failure = self._run(run)
         finally:
             run.done.set()
 
-    def _one(self, run: Run) -> str | None:
+    def _run(self, run: Run) -> str | None:
         if run.result.is_file() and (not run.needed or (run.folder / "model").is_dir()):
             return None
         if run.after is not None:
@@ -107,10 +108,10 @@ class Runner:
         if self.deadline is not None and time.monotonic() > self.deadline:
             self.stop()
         run.folder.parent.mkdir(parents=True, exist_ok=True)
-        if not run.trains:  # an evaluation does not resume: it wants a fresh folder
+        if not run.trains:  # an evaluation does not resume: it needs a fresh folder
             shutil.rmtree(run.folder, ignore_errors=True)
         with run.folder.with_suffix(".log").open("ab") as log:
-            with self.lock:  # so that no run begins after `stop` has gone through the children
+            with self.lock:  # so that no run starts after `stop` went through the children
                 if self.stopping:
                     return 1
                 say(f"begin {run.row.title}, seed {run.seed}: {run.folder}")
@@ -128,11 +129,11 @@ class Runner:
 
 
 def file_results(run: Run) -> None:
-    """Put a finished run's results where the tables are made from."""
-    filed = Filed(run.seed, read_results(run.folder / "results.json"))
+    """Copy the results of a finished run to the folder from which the tables are made."""
+    stored = SeedResults(run.seed, read_results(run.folder / "results.json"))
     run.result.parent.mkdir(parents=True, exist_ok=True)
-    filed.results.save(run.result)
-    score, minutes = 100 * filed.shown.balanced_accuracy, filed.seconds / 60
+    stored.results.save(run.result)
+    score, minutes = 100 * stored.scores.balanced_accuracy, stored.seconds / 60
     say(f"done  {run.row.title}, seed {run.seed}: {score:.2f} in {minutes:.0f} min")
 
 

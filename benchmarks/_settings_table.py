@@ -1,4 +1,4 @@
-"""The tables of settings that benchmarks/heldout.py scored on held-out images."""
+"""The tables of settings, scored on held-out images by benchmarks/heldout.py."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 import re
 from typing import Any
 
-from _comparison import MIN_SEEDS, Entry, alone_lines, by_passes, passes_text, seed_range, summary, table
+from _comparison import MIN_SEEDS, Entry, by_passes, missing_baseline_lines, passes_text, seed_range, summary, table
 from _intervals import moments_interval
 from _rows import RESULTS, Links
 from _tables import GROUPS
 
 
 def settings_table(suite: str, links: Links) -> str:
-    """Scores of a file of heldout.py, a line a setting; the options that all share stand above the table."""
+    """The table of a file of heldout.py: a row for each setting, and below the options that all settings share."""
     text = (RESULTS / f"{suite}.jsonl").read_text(encoding="utf-8")
     settings = [json.loads(line) for line in text.splitlines()]
     pieces = [re.findall(r"--\S+(?: [^-]\S*)?", setting["options"]) for setting in settings]
@@ -33,11 +33,11 @@ def settings_table(suite: str, links: Links) -> str:
     )
     file = f"- Each line of [{suite}.jsonl]({links.to(f'benchmarks/results/{suite}.jsonl')}) is a row."
     common = [f"- All rows have `{' '.join(shared)}`."] if shared else []
-    return "\n".join([*lines, "", *alone_lines(list(entries.values())), *common, file])
+    return "\n".join([*lines, "", *missing_baseline_lines(list(entries.values())), *common, file])
 
 
 def _setting_cell(score: dict[str, Any] | None, n: int) -> str:
-    """A score of a setting; of some only mean and standard deviation, or the mean alone, were filed."""
+    """A score of a setting. For some settings only mean and standard deviation, or only the mean, were stored."""
     if score is None:
         return "-"
     if "runs" in score:

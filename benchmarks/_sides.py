@@ -1,7 +1,7 @@
 """The two sides of the speed measurements: the package, and the reference loop.
 
-Each runs in a separate process, because threads, allocator and precision belong to a process. A side builds its run
-once, then reads tasks as lines of JSON and answers each with another: see `serve`.
+Each side runs in a separate process, because threads, allocator and precision belong to a process. It builds its run
+once. Then it reads tasks as lines of JSON, and answers each with a line of JSON: see `serve`.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ from glmc_zoo.errors import UserError, as_command_line
 from glmc_zoo.method import GLMCTask, backbone_config
 from glmc_zoo.options.run import RunOptions, flat
 
-# Options of a side of the package that override the command line.
+# Options of each side of the package. They override the command line.
 SIDES: dict[str, dict[str, Any]] = {
     "ours": {},
     "plain": {"resident": False, "mixed_precision": "no", "compile": False, "compile_mode": None},
 }
-_PASSED_ON = ("backbone", "data", "data_dir", "image_size", "batch_size", "threads", "mixed_precision", "workers")
-_EPOCHS = 1000  # more than there are rounds; an epoch's length has nothing to do with it
+_RUN_OPTIONS = ("backbone", "data", "data_dir", "image_size", "batch_size", "threads", "mixed_precision", "workers")
+_EPOCHS = 1000  # more than there are rounds; a round decides itself how many batches it takes
 
 
-def options_of(options: argparse.Namespace, side: str) -> RunOptions:
-    """The options of a run of ``side``; the reference loop takes its numbers from them, too."""
-    given = {name: getattr(options, name) for name in (*_PASSED_ON, "resident", "compile", "compile_mode")}
-    given |= {"preset": "official", "epochs": _EPOCHS, "output_dir": str(Path(options.folder, side))}
-    backbone_config(options.backbone)  # refuses in one sentence what timm does not know
-    return run_options(**given | SIDES.get(side, {}))
+def side_options(options: argparse.Namespace, side: str) -> RunOptions:
+    """The resolved options of the run of a side. The reference loop takes its learning rate and others from them."""
+    values = {name: getattr(options, name) for name in (*_RUN_OPTIONS, "resident", "compile", "compile_mode")}
+    values |= {"preset": "official", "epochs": _EPOCHS, "output_dir": str(Path(options.folder, side))}
+    backbone_config(options.backbone)  # raises UserError for a name that timm does not know
+    return run_options(**values | SIDES.get(side, {}))
 
 
-def synthetic(
+def synthetic_batches(
     options: argparse.Namespace, size: int, classes: int, device: torch.device
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Two views of two batches of normalised images, and their classes."""
+    """Two batches with two views each: four tensors (B, 3, size, size) of random values, and two of classes (B,)."""
     shape = (options.batch_size, 3, size, size)
     images = [torch.randn(shape, device=device) for _ in range(4)]
     return images, [torch.randint(classes, shape[:1], device=device) for _ in range(2)]
 
 
 def endless(loader: Any) -> Iterator[Any]:
-    """The batches of a loader again and again."""
+    """The batches of a loader, epoch after epoch."""
     return chain.from_iterable(repeat(loader))
 
 
 class MeteredLoader:
-    """So many batches of a prepared loader, with a call of the meter before each: an epoch for `train_one_epoch`."""
+    """A loader whose epoch has ``length`` batches of another loader, and which calls the meter before each batch."""
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader
@@ -80,12 +80,12 @@ class MeteredLoader:
             yield batch
 
     def close_workers(self) -> None:
-        """End workers that outlive an epoch, so that none runs while another side is timed."""
+        """End the workers, which outlive an epoch, so that none runs while another side is timed."""
         getattr(self.loader, "base_dataloader", self.loader)._iterator = None
 
 
 class Side:
-    """What is measured of both sides."""
+    """What both sides have in common."""
 
     options: argparse.Namespace
     device: torch.device
@@ -94,7 +94,7 @@ class Side:
     def _steps(
         self, items: Iterator[tuple[int, Any]], use: Callable[[Any], Any], steps: int, warmup: int
     ) -> dict[str, Any]:
-        """Use so many items, each of which stands for a number of samples."""
+        """Time ``use`` of the items, each of which comes with its number of samples."""
         meter = Meter(self.device, warmup)
         for _ in range(warmup + steps):
             meter.begin()
@@ -108,27 +108,27 @@ class Side:
         raise NotImplementedError
 
     def matmul(self, size: int, repeats: int) -> dict[str, Any]:
-        """A matrix product in the precision of the step."""
+        """Speed of a matrix product in the precision of the step."""
         return time_matmul(size, self.matmul_dtype, self.device, repeats)
 
     def peak(self) -> dict[str, Any]:
-        """Memory of this process at its largest: allocated on the GPU, or resident on a CPU."""
+        """Peak memory of this process in MiB: allocated on the GPU, or resident on a CPU."""
         cuda = self.device.type == "cuda"
         return {"peak_mib": torch.cuda.max_memory_allocated() / 2**20 if cuda else peak_mib()}
 
     def busy(self, steps: int, warmup: int) -> dict[str, Any]:
-        """Time during which the GPU computes in one step of the loop, in seconds."""
+        """Seconds in which the GPU computes in one step of the loop."""
         return {"busy_seconds": kernel_seconds(lambda: self.loop(steps, warmup)) / (steps + warmup)}
 
 
 class PackageSide(Side):
-    """The package: `TrainingRun` and what it prepared."""
+    """The package: a `TrainingRun` with its loader and network."""
 
     def __init__(self, options: argparse.Namespace, side: str) -> None:
         from glmc_zoo.training.run import TrainingRun
 
         self.options = options
-        self.run = TrainingRun(options_of(options, side))
+        self.run = TrainingRun(side_options(options, side))
         self.device = self.run.accelerator.device
         self.loader = MeteredLoader(self.run.loader)
         self.run.loader = self.run.trainer.loader = self.loader
@@ -147,15 +147,15 @@ class PackageSide(Side):
         }
 
     def _epoch(self, steps: int, warmup: int, work: Callable[[], Any]) -> dict[str, Any]:
-        """An epoch of so many batches, and what `finish_epoch` does without an evaluation and a checkpoint."""
+        """Time ``work`` in an epoch of ``warmup + steps`` batches; then begin the next epoch without a checkpoint."""
         next(self.epochs)
         self.loader.length, self.loader.meter = warmup + steps, Meter(self.device, warmup)
         work()
-        done = self.loader.meter.stop()
+        measured = self.loader.meter.stop()
         self.loader.close_workers()
         progress = self.run.progress
         progress.epoch, progress.batch, progress.sums = progress.epoch + 1, 0, {}
-        return done
+        return measured
 
     def loop(self, steps: int, warmup: int) -> dict[str, Any]:
         """Whole training steps, by `TrainingRun.train_epoch`."""
@@ -166,9 +166,9 @@ class PackageSide(Side):
         run, task, size = self.run, self.run.task, self.run.spec.size
         assert isinstance(task, GLMCTask)
         run.trainer.step.task.train()
-        # In the memory layout of the loop's images.
+        # The memory layout of the images in the loop.
         layout = torch.contiguous_format if run.placement.resident_on is None else torch.channels_last
-        images, (first, second) = synthetic(self.options, size, len(run.data.class_names), self.device)
+        images, (first, second) = synthetic_batches(self.options, size, len(run.data.class_names), self.device)
         a, b, c, d = (image.contiguous(memory_format=layout) for image in images)
         generator = torch.Generator().manual_seed(0)
         mixes = [task.draw(size, size, generator) for _ in range(warmup + steps)]
@@ -179,12 +179,12 @@ class PackageSide(Side):
         return self._steps(((len(first), mix) for mix in mixes), step, steps, warmup)
 
     def flops(self) -> dict[str, Any]:
-        """Arithmetic of a step, where it is not compiled: what is compiled cannot be looked into."""
+        """Floating-point operations of a step; ``None`` for a compiled one, whose operations cannot be counted."""
         compiled = self.run.options.machine.compile
         return {"flops": None if compiled else count_flops(lambda: self.step(1, 0))}
 
     def input(self, steps: int, warmup: int) -> dict[str, Any]:
-        """Batches alone, up to what the mixing takes: four normalised views on the device."""
+        """Batches alone, as the mixing takes them: four normalised views on the device."""
         return self._epoch(steps, warmup, self._normalise_batches)
 
     def _normalise_batches(self) -> None:
@@ -193,8 +193,8 @@ class PackageSide(Side):
         transfer = Transfer(self.device)
         for batch in map(transfer, self.loader):
             for views, params in ((batch.first, batch.first_params), (batch.second, batch.second_params)):
-                for view, one in zip(views, params or repeat(None), strict=False):
-                    self.run.trainer.normalize(view, one)
+                for view, view_params in zip(views, params or repeat(None), strict=False):
+                    self.run.trainer.normalize(view, view_params)
 
     def evaluation(self) -> dict[str, Any]:
         """Scores of the test split."""
@@ -208,7 +208,7 @@ class ReferenceSide(Side):
     """The reference loop, measured in the same ways."""
 
     def __init__(self, options: argparse.Namespace, side: str) -> None:
-        resolved = options_of(options, side)
+        resolved = side_options(options, side)
         self.options, config = options, SimpleNamespace(**flat(resolved))
         if options.threads is not None:
             torch.set_num_threads(options.threads)
@@ -244,18 +244,18 @@ class ReferenceSide(Side):
     def _batches(self, steps: int, warmup: int, use: Callable[[Any], Any]) -> dict[str, Any]:
         self.run.model.train()
         batches = chain.from_iterable(self.run.batches() for _ in repeat(None))
-        # With this generator the iterators and their workers end.
+        # When this generator is deleted, the loaders end their workers.
         return self._steps(((len(batch[0][1]), batch) for batch in batches), use, steps, warmup)
 
     def step(self, steps: int, warmup: int) -> dict[str, Any]:
         """Mixing, both views forward, backward and optimiser, on normalised images that are on the device."""
         self.run.model.train()
-        images, classes = synthetic(self.options, self.settings.image_size, self.run.classes, self.device)
+        images, classes = synthetic_batches(self.options, self.settings.image_size, self.run.classes, self.device)
         batch = [*images[:2], classes[0], *images[2:], classes[1]]
         return self._steps(repeat((len(classes[0]), batch)), self.run.step, steps, warmup)
 
     def flops(self) -> dict[str, Any]:
-        """Arithmetic of a step."""
+        """Floating-point operations of a step."""
         return {"flops": count_flops(lambda: self.step(1, 0))}
 
     def evaluation(self) -> dict[str, Any]:
@@ -268,9 +268,9 @@ class ReferenceSide(Side):
 
 
 def serve(options: argparse.Namespace, name: str) -> None:
-    """Build the side of this name, answer with its settings, then do one task after the other until no more come."""
+    """Build the side with this name and answer with its settings. Then do each task on standard input and answer it."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # text that libraries print must not mix with the answers
 
     def answer(value: dict[str, Any]) -> None:
         print(json.dumps(value), file=answers, flush=True)

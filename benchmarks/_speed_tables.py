@@ -1,4 +1,4 @@
-"""The tables of times, memory and files, from the reports of the measurements in results/."""
+"""The tables of times, memory and exported files, from the reports in benchmarks/results/."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from _comparison import seed_range, table
-from _meter import shown
+from _meter import with_range
 from _rows import RESULTS, Links
 
 
 def report(name: str) -> Any:
-    """Content of a report."""
+    """Read a report."""
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def sources(links: Links, *names: str) -> list[str]:
-    """The commands of some reports, each with a link to its file, below a table."""
+    """Lines below a table: the command of each report, with a link to its file."""
     lines = []
     for name in names:
         command = report(name)["command"].partition(" --json ")[0]
@@ -42,24 +42,24 @@ LOOPS = {
 
 
 def loop_table(links: Links) -> list[str]:
-    """The package against the reference loop."""
+    """Speed of the package and of the reference loop."""
     rows = []
-    for name, figure in LOOPS.items():
+    for name, label in LOOPS.items():
         by_side = sides(name)
         cells = [f"{by_side[side]['samples_per_second']['median']:,.0f}" for side in ("reference", "ours")]
         cells += [_times(by_side, side) for side in ("ours", "plain")]
         loop = by_side["ours"].get("loop_over_bare_step")
-        rows.append([figure, *cells, shown(loop, 3) if loop else "-"])
+        rows.append([label, *cells, with_range(loop, 3) if loop else "-"])
     heads = ["samples/s", "reference", "ours", "ours over reference", "plain over reference", "loop over bare step"]
     return [*table(heads, rows), *sources(links, *LOOPS)]
 
 
 def _times(by_side: Mapping[str, Any], side: str) -> str:
-    return shown(by_side[side]["times_reference"], 2) if side in by_side else "-"
+    return with_range(by_side[side]["times_reference"], 2) if side in by_side else "-"
 
 
 def arithmetic_table(links: Links) -> list[str]:
-    """Arithmetic of the step beside that of a matrix product."""
+    """Floating-point operations per second in a step and in a matrix product."""
     rows = []
     for name in ("speed_step_resnet32x4", "speed_step_resnet20"):
         for side, row in sides(name).items():
@@ -71,46 +71,51 @@ def arithmetic_table(links: Links) -> list[str]:
 
 
 def memory_table(links: Links) -> list[str]:
-    """Peak memory of the loop."""
+    """Peak memory of training steps."""
     rows = [
         [side, f"{row['peak_mib']:,.0f}", f"{row['workers_mib']:,.0f}"] for side, row in sides("speed_memory").items()
     ]
-    return [*table(["side", "peak, MiB", "in workers, MiB"], rows), *sources(links, "speed_memory")]
+    note = "- `speed.py memory` no longer exists: `speed.py loop` reports these numbers."
+    return [*table(["side", "peak, MiB", "in workers, MiB"], rows), *sources(links, "speed_memory"), note]
 
 
 def jpegs_table(links: Links) -> list[str]:
-    """Input of large JPEGs."""
+    """Speed of the input for large JPEG images."""
     rows = []
     names = ("speed_input_jpegs_one_thread", "speed_input_jpegs")
     for name in names:
         by_side = sides(name)
         for side, row in by_side.items():
             cells = [f"{row['samples_per_second']['median']:.0f}", f"{row['cores_used']['median']:.1f}"]
-            cells += [shown(row[key], 2) for key in ("times_reference", "times_reference_per_core")]
+            cells += [with_range(row[key], 2) for key in ("times_reference", "times_reference_per_core")]
             rows.append([f"{side}, threads: {row['threads']}", *cells])
     heads = ["side", "samples/s", "cores", "over reference", "over reference per core"]
     return [*table(heads, rows), *sources(links, *names)]
 
 
 def startup_table(links: Links) -> list[str]:
-    """Time to the first step."""
-    rows = [[f"`{row['case']}`", shown(row["seconds"], 1)] for row in report("startup")["results"]]
+    """Time to the first training step."""
+    rows = [[f"`{row['case']}`", with_range(row["seconds"], 1)] for row in report("startup")["results"]]
     return [*table(["case", "seconds"], rows), *sources(links, "startup")]
 
 
 def classes_table(links: Links) -> list[str]:
-    """Step with many classes."""
+    """Time and memory of a step with many classes."""
     rows = []
     for name, precision in (("step_classes", "float32"), ("step_classes_bf16", "bf16")):
         for row in report(name)["results"]:
-            cells = [f"{row['step_ms']:,.0f}", f"{row['time_over_1000']:.2f}", f"{row['peak_mib']:,.0f}"]
+            cells = [
+                f"{row['step_ms']['median']:,.0f}",
+                f"{row['times_first']['median']:.2f}",
+                f"{row['peak_mib']:,.0f}",
+            ]
             rows.append([f"{row['classes']:,}", precision, *cells])
     heads = ["classes", "precision", "ms a step", "over 1,000 classes", "peak, MiB"]
     return [*table(heads, rows), *sources(links, "step_classes", "step_classes_bf16")]
 
 
 def precision_table(links: Links) -> list[str]:
-    """Scores of bf16 beside single precision."""
+    """Scores of runs in single precision and in bf16."""
     rows = []
     for row in report("precision")["results"]:
         cells = []
@@ -122,21 +127,21 @@ def precision_table(links: Links) -> list[str]:
 
 
 def growth_table(links: Links) -> list[str]:
-    """Time of an epoch over images and classes."""
+    """Time of an epoch by number of images and by number of classes."""
     rows = []
     for row in report("growth")["results"]:
-        for value, seconds, over in zip(row["values"], row["median_s"], row["over_first"], strict=True):
-            rows.append([f"{row['what']}, {value:,} {row['over']}", f"{seconds:.1f}", f"{over:.2f}"])
+        for value, seconds, over in zip(row["values"], row["seconds"], row["over_first"], strict=True):
+            rows.append([f"{row['what']}, {value:,} {row['over']}", f"{seconds['median']:.1f}", f"{over:.2f}"])
     return [*table(["epoch", "seconds", "over the first"], rows), *sources(links, "growth")]
 
 
 # ------------------------------------------------------------------------------------------------ data and predictions
 def index_table(links: Links) -> list[str]:
-    """Finding the images of large sets."""
+    """Time to find the images of large data sets."""
     rows = []
     for row in report("index")["results"]:
         first = f"{row['first_seconds']:.1f}" if "first_seconds" in row else "-"
-        cells = [f"{row['names']:,}", f"{row['seconds']:.1f}", first]
+        cells = [f"{row['names']:,}", f"{row['seconds']['median']:.1f}", first]
         peak = max(row["peak_mib"], row.get("first_peak_mib", 0))
         rows.append([f"`{row['set']}`, {row['form']}", *cells, f"{peak:,.0f}"])
     heads = ["set, form", "names", "seconds", "the first time", "peak, MiB"]
@@ -144,20 +149,20 @@ def index_table(links: Links) -> list[str]:
 
 
 def inventory_table(links: Links) -> list[str]:
-    """From the path of a folder to its inventory."""
+    """Time from the path of a folder to its inventory."""
     rows = [
-        [row["form"], f"{row['images']:,}", shown(row["seconds"], 2), f"{row['peak_mib']:,.0f}"]
+        [row["form"], f"{row['images']:,}", with_range(row["seconds"], 2), f"{row['peak_mib']:,.0f}"]
         for row in report("inventory")["results"]
     ]
     return [*table(["form", "images", "seconds", "peak, MiB"], rows), *sources(links, "inventory")]
 
 
 def predict_table(links: Links) -> list[str]:
-    """Predicting small images."""
+    """Time to predict small images."""
     rows = [
         [
             row["threads"],
-            shown(row["seconds"], 1),
+            with_range(row["seconds"], 1),
             f"{row['processor_seconds']['median']:.1f}",
             f"{row['peak_mib']:.0f}",
         ]
@@ -167,30 +172,31 @@ def predict_table(links: Links) -> list[str]:
 
 
 def augment_table(links: Links) -> list[str]:
-    """Augmentation of large images."""
+    """Speed of the augmentation of large images."""
     ways = {
         "torchvision": "torchvision, image by image",
         "crops": "decoding and crops, on the CPU",
         "rest": "jitter, grey, blur, mirroring, normalisation",
         "both": "both parts",
+        "policy": "both parts, RandAugment in place of the jitter",
     }
     rows = []
     for row in report("augment")["results"]:
-        over = {"median": row["times_torchvision"], "range": row["times_torchvision_range"]}
-        rows.append([ways[row["way"]], f"{row['images_per_second']:.0f}", shown(over, 1)])
+        cells = [f"{row['images_per_second']['median']:.0f}", with_range(row["times_torchvision"], 1)]
+        rows.append([ways[row["way"]], *cells])
     return [*table(["way", "images/s", "over torchvision"], rows), *sources(links, "augment")]
 
 
 def exports_table(links: Links) -> list[str]:
-    """Exported files, compared with torch."""
+    """Size, accuracy and speed of exported files, compared with torch."""
     rows = []
     content = report("export")
-    for one in content["results"]:
-        counts = {"random": one["random_images"], "real": one["test_images"]}
-        cells = [f"`{one['file']}`", one["format"], f"{one['bytes'] / 1e6:.1f}"]
+    for row in content["results"]:
+        counts = {"random": row["random_images"], "real": row["test_images"]}
+        cells = [f"`{row['file']}`", row["format"], f"{row['bytes'] / 1e6:.1f}"]
         cells += [" and ".join(f"{count} {kind}" for kind, count in counts.items() if count)]
-        cells += [f"{one['max_difference']:.1e}", f"{100 * one['top1_agreement']:.2f} %"]
-        rows.append([*cells, *(f"{one[f'time_ratio_{count}']:.2f}" for count in (1, 16))])
+        cells += [f"{row['max_difference']:.1e}", f"{100 * row['top1_agreement']:.2f} %"]
+        rows.append([*cells, *(f"{row[f'time_ratio_{batch}']:.2f}" for batch in (1, 16))])
     heads = ["file", "format", "MB", "images", "largest difference of a probability", "same class"]
     machine, versions = content["machine"], content["versions"]
     where = f"{machine['device']}, {machine['cpu']}, threads: {machine['threads']}, torch {versions['torch']}"
@@ -199,7 +205,7 @@ def exports_table(links: Links) -> list[str]:
 
 
 def soak_table(links: Links) -> list[str]:
-    """A training that was killed many times, beside one that was not."""
+    """A training that was killed many times, compared with one that was not."""
     rows = []
     for row in report("soak")["results"]:
         memory, seconds = row["memory_mib"], row["seconds"]
@@ -229,9 +235,9 @@ SPEED: dict[str, Callable[[Links], list[str]]] = {
     "export": exports_table,
     "soak": soak_table,
 }
-"""Makers of the tables, by the name in their mark."""
+"""The functions that make the tables, by the name in the mark of a page."""
 
 
 def speed_table(name: str, links: Links) -> str:
-    """One table of speed."""
+    """The table with this name, see `SPEED`."""
     return "\n".join(SPEED[name](links))

@@ -1,12 +1,13 @@
-"""Data sets that no catalogue has: classes of CIFAR-100 that CIFAR-10 lacks, thinned to a long tail.
+"""Data sets of some classes of CIFAR-100 that CIFAR-10 does not have, thinned to a long tail.
 
-``cifar100_20_lt`` has every fifth class (0, 5, ..., 95), 200 training images of the first class to 5 of the last
-(imbalance factor 40, 1,100 in all), and their 100 test images a class. ``cifar100_20_held_out`` has the same training
-images and as its test split, to choose settings by, 40 training images a class that the thinning left over.
-``cifar100_20_held_out_small`` is the same with the classes 2, 7, ..., 97 and 60 to 6 images, 468 in all.
-``cifar100_12_lt`` has every eighth class (4, 12, ..., 92), 226 training images of the first class to 4 of the last
-(imbalance factor 56.5, 724 in all), and their 100 test images a class. ``cifar100_12_held_out`` is the same with the
-classes 6, 14, ..., 94 and held-out training images.
+- ``cifar100_20_lt``: every fifth class (0, 5, ..., 95), with 200 training images of the first class down to 5 of the
+  last (imbalance factor 40, 1,100 images) and 100 test images of each class.
+- ``cifar100_20_held_out``: the same training images. The test split, for choosing settings, has 40 training images of
+  each class that the thinning left over.
+- ``cifar100_20_held_out_small``: the same with the classes 2, 7, ..., 97 and 60 to 6 images of a class, 468 in all.
+- ``cifar100_12_lt``: every eighth class (4, 12, ..., 92), with 226 training images of the first class down to 4 of the
+  last (imbalance factor 56.5, 724 images) and 100 test images of each class.
+- ``cifar100_12_held_out``: the same with the classes 6, 14, ..., 94, and left-over training images as test split.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-HELD_OUT = 40  # images a class
+HELD_OUT = 40  # images of each class
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class Subset:
     max_count: int
     imbalance_factor: float
     held_out: bool = False
-    """Whether the test split is of training images left over."""
+    """Whether the test split has training images that the thinning left over."""
 
 
 SUBSETS = {
@@ -43,8 +44,8 @@ def write_subset(source: Path, folder: Path, subset: Subset) -> None:
 
     Args:
         source: Copy of the Hub's ``uoft-cs/cifar100``.
-        folder: Where the files go; created.
-        subset: Which images.
+        folder: New folder for the files.
+        subset: Which classes and how many images.
     """
     import numpy as np
     from datasets import ClassLabel, Dataset

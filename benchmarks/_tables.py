@@ -1,4 +1,4 @@
-"""The tables of scores: rows of equal passes together, each seed with a link to the file of its run."""
+"""The tables of scores. Rows are sorted by passes, and each seed links to the results of its run."""
 
 from __future__ import annotations
 
@@ -10,64 +10,65 @@ from typing import Any
 from _comparison import (
     NO_PARTNER,
     Entry,
-    above,
     by_passes,
     comparison_lines,
-    counted,
     difference,
     equal_passes,
+    minus_published,
     passes_text,
     percent,
     summary,
+    summary_with_n,
     table,
 )
 from _published import MISSING, equal_terms, narrow_published
-from _rows import Filed, Links, Row, entries, load, row_epochs, suite_rows, suites
+from _rows import Links, Row, SeedResults, entries, load_results, row_epochs, suite_rows, suites
 
 SCORES = {"top1": "top-1", "balanced_accuracy": "balanced", "many": "many", "medium": "medium", "few": "few"}
 GROUPS = ("many", "medium", "few")
-CHOSEN = ": the preset tuned"
-"""End of the label of the row that the preset `tuned` trains."""
+TUNED_SUFFIX = ": the preset tuned"
+"""End of the label of the row that the preset `tuned` gives."""
 
 
-def cell(values: Iterable[float | None]) -> str:
+def percent_cell(values: Iterable[float | None]) -> str:
     """`percent` with one decimal."""
     return percent(values, digits=1)
 
 
-def how(row: Row, one: Entry, runs: dict[str, list[Filed]], links: Links) -> list[str]:
-    """The last cells of a row: n, seeds, epochs, passes, minutes."""
-    if not (filed := runs.get(row.name)):
-        return ["0", "-", "-", passes_text(one.passes), "-"]
-    minutes = f"{mean(run.seconds for run in filed) / 60:.1f}"
-    length = [row_epochs(row, runs) or "-", passes_text(one.passes), minutes]
-    return [str(len(filed)), links.seeds(row, filed), *length]
+RUN_HEADS = ["n", "seeds", "epochs", "passes", "minutes a run"]
 
 
-HOW = ["n", "seeds", "epochs", "passes", "minutes a run"]
+def run_cells(row: Row, entry: Entry, results: dict[str, list[SeedResults]], links: Links) -> list[str]:
+    """The cells of a row below `RUN_HEADS`."""
+    if not (runs := results.get(row.name)):
+        return ["0", "-", "-", passes_text(entry.passes), "-"]
+    minutes = f"{mean(run.seconds for run in runs) / 60:.1f}"
+    length = [row_epochs(row, results) or "-", passes_text(entry.passes), minutes]
+    return [str(len(runs)), links.seeds(row, runs), *length]
 
 
 # ------------------------------------------------------------------------------------------------ scores
 def score_table(suite: str, links: Links) -> str:
-    """Scores by row, and the comparisons that equal passes allow.
+    """The scores of a suite, a row of the table for each row with results, and sentences that compare them.
 
-    Published numbers stand in it where a run has their network and schedule.
+    Published numbers are in the table if the suite has their network.
     """
-    runs, rows, about = load(suite), suite_rows(suite), suites()[suite]
-    compared = entries(suite, runs)
+    results, rows, about = load_results(suite), suite_rows(suite), suites()[suite]
+    compared = entries(suite, results)
     published = _published(about, compared)
     rarest = about.get("rarest")
     lines = []
     for name in by_passes(compared):
-        if not (filed := runs.get(name, [])):
+        if not (runs := results.get(name, [])):
             continue
-        cells = [cell(getattr(run.shown, score) for run in filed) for score in SCORES]
+        cells = [percent_cell(getattr(run.scores, score) for run in runs) for score in SCORES]
         if rarest:
-            cells += [cell(run.rarest(rarest) for run in filed), cell(run.shown.ece for run in filed)]
+            cells += [percent_cell(run.rarest_recall(rarest) for run in runs)]
+            cells += [percent_cell(run.scores.ece for run in runs)]
         if published:
-            cells[:1] = [cells[0], *_beside(published.get(name), filed)]
-        lines.append([compared[name].label, *cells, *how(rows[name], compared[name], runs, links)])
-    heads = ["method", *SCORES.values(), *([f"{rarest} rarest classes", "ECE"] if rarest else []), *HOW]
+            cells[:1] = [cells[0], *_published_cells(published.get(name), runs)]
+        lines.append([compared[name].label, *cells, *run_cells(rows[name], compared[name], results, links)])
+    heads = ["method", *SCORES.values(), *([f"{rarest} rarest classes", "ECE"] if rarest else []), *RUN_HEADS]
     if published:
         heads[2:2] = ["published", "minus published"]
     below = comparison_lines(list(compared.values()), digits=1) + missing_lines(compared)
@@ -75,94 +76,108 @@ def score_table(suite: str, links: Links) -> str:
 
 
 def missing_lines(compared: dict[str, Entry]) -> list[str]:
-    """The sentence that names the rows without a run."""
-    labels = [one.label for one in compared.values() if not (one.values or one.new)]
+    """A sentence that names the rows without results. New methods have a sentence already."""
+    labels = [entry.label for entry in compared.values() if not (entry.values or entry.new)]
     return [f"- {MISSING.capitalize()}: {'; '.join(labels)}."] if labels else []
 
 
 def _published(about: dict[str, Any], compared: dict[str, Entry]) -> dict[str, float]:
-    """Published numbers of the rows of a suite, by name; none where the suite has another network."""
+    """Published top-1 of the rows of a suite, by name; empty if the suite has another network."""
     if "resnet32_cifar" not in " ".join([about["options"], *about.get("script_options", {}).values()]):
         return {}
-    numbers = {name: narrow_published(one.label, about.get("recipe")) for name, one in compared.items()}
+    numbers = {name: narrow_published(entry.label, about.get("recipe")) for name, entry in compared.items()}
     return {name: number for name, number in numbers.items() if number is not None}
 
 
-def _beside(published: float | None, filed: list[Filed]) -> list[str]:
+def _published_cells(published: float | None, runs: list[SeedResults]) -> list[str]:
+    """The published number, and how far the runs are above it, if they have its network and schedule."""
     if published is None:
         return ["-", "-"]
-    alike = filed and all(equal_terms(run) for run in filed)
-    return [f"{published:.1f}", above([100 * run.test.top1 for run in filed], published, digits=1) if alike else "-"]
+    if not (runs and all(equal_terms(run) for run in runs)):
+        return [f"{published:.1f}", "-"]
+    return [f"{published:.1f}", minus_published([100 * run.test.top1 for run in runs], published, digits=1)]
 
 
 def rows_table(argument: str, links: Links) -> str:
-    """Rows of a suite, each with its difference from the first where passes are equal: ``SUITE ROW ROW ...``."""
+    """Rows of a suite, with their differences from the first one if passes are equal.
+
+    Args:
+        argument: ``SUITE ROW ROW ...``.
+        links: Links of the page.
+    """
     suite, *names = argument.split()
     return "\n".join(_differences(suite, names, names[0], links, "variant"))
 
 
 def ablation_table(suite: str, links: Links) -> str:
-    """What each change loses or gains against the unchanged base, by the runs of equal passes."""
+    """All rows of a suite, with their differences from its base row if passes are equal."""
     return "\n".join(_differences(suite, by_passes(entries(suite)), suites()[suite]["base"], links, "change"))
 
 
 def _differences(suite: str, names: list[str], base: str, links: Links, head: str) -> list[str]:
-    runs, rows = load(suite), suite_rows(suite)
-    compared = entries(suite, runs)
+    results, rows = load_results(suite), suite_rows(suite)
+    compared = entries(suite, results)
     lines = []
     for name in names:
-        filed, one = runs.get(name, []), compared[name]
-        scores = [cell(run.shown.balanced_accuracy for run in filed) if filed else MISSING]
-        scores += [_from_base(one, compared[base])]
-        scores += [cell(getattr(run.shown, key) for run in filed) for key in GROUPS]
-        lines.append([one.label, *scores, *how(rows[name], one, runs, links)])
-    return table([head, "balanced", "difference", *GROUPS, *HOW], lines)
+        runs, entry = results.get(name, []), compared[name]
+        scores = [percent_cell(run.scores.balanced_accuracy for run in runs) if runs else MISSING]
+        scores += [_from_base(entry, compared[base])]
+        scores += [percent_cell(getattr(run.scores, key) for run in runs) for key in GROUPS]
+        lines.append([entry.label, *scores, *run_cells(rows[name], entry, results, links)])
+    return table([head, "balanced", "difference", *GROUPS, *RUN_HEADS], lines)
 
 
-def _from_base(one: Entry, base: Entry) -> str:
-    if one is base or not (base.values and one.values):
+def _from_base(entry: Entry, base: Entry) -> str:
+    if entry is base or not (base.values and entry.values):
         return "-"
-    return difference(one.values, base.values, digits=1) if equal_passes(one.passes, base.passes) else NO_PARTNER
+    return difference(entry.values, base.values, digits=1) if equal_passes(entry.passes, base.passes) else NO_PARTNER
 
 
 def class_table(suite: str, links: Links) -> str:
-    """Recall of every class, most training images first."""
-    runs = load(suite)
-    compared = entries(suite, runs)
-    if not runs:
+    """Recall of every class, with its number of training images, for each row with results."""
+    results = load_results(suite)
+    compared = entries(suite, results)
+    if not results:
         return MISSING
-    first = next(iter(runs.values()))[0].results
-    heads = [f"{n} ({c})" for n, c in zip(first.class_names, first.class_counts or [], strict=True)]
+    first = next(iter(results.values()))[0].results
+    heads = [f"{name} ({count})" for name, count in zip(first.class_names, first.class_counts or [], strict=True)]
     rows = []
-    for name in filter(runs.__contains__, by_passes(compared)):
-        columns = zip(*(run.results.class_recalls or [] for run in runs[name]), strict=True)
-        one = compared[name]
-        rows.append([one.label, *map(cell, columns), str(len(runs[name])), passes_text(one.passes)])
+    for name in filter(results.__contains__, by_passes(compared)):
+        recalls = zip(*(run.results.class_recalls or [] for run in results[name]), strict=True)  # by class
+        entry = compared[name]
+        rows.append([entry.label, *map(percent_cell, recalls), str(len(results[name])), passes_text(entry.passes)])
     return "\n".join(table(["method", *heads, "n", "passes"], rows))
 
 
 # ------------------------------------------------------------------------------------------------ overview
 def main_table(argument: str, links: Links) -> str:
-    """Balanced accuracy of every method of equal time, a column a suite: ``SUITE SUITE ...``.
+    """Balanced accuracy of every method, with a column for each suite.
 
-    Each head links to the table of its suite in docs/results.md. The row that the preset tuned trains is bold.
+    Each head links to the table of its suite in docs/results.md. The row of the preset `tuned` is bold.
+
+    Args:
+        argument: ``SUITE SUITE ...``, suites of equal passes.
+        links: Links of the page.
     """
     names = argument.split()
     by_suite = {suite: entries(suite) for suite in names}
-    labels = {name: one.label.removesuffix(CHOSEN) for compared in by_suite.values() for name, one in compared.items()}
+    labels = {
+        name: entry.label.removesuffix(TUNED_SUFFIX)
+        for compared in by_suite.values()
+        for name, entry in compared.items()
+    }
     lines = []
     for name, label in labels.items():
-        ones = [compared.get(name) for compared in by_suite.values()]
-        lines.append([label, *(_main_cell(one) for one in ones)])
+        lines.append([label, *(_main_cell(compared.get(name)) for compared in by_suite.values())])
     page = links.to("docs/results.md")
     heads = ["method", *(f"[{suites()[suite]['short']}]({page}#{slug(suites()[suite]['title'])})" for suite in names)]
-    news = [
+    gains = [
         f"- {suites()[suite]['short']}: {line.removeprefix('- ')}"
         for suite, compared in by_suite.items()
         for line in comparison_lines(list(compared.values()), digits=1)
         if " over " in line
     ]
-    return "\n".join([*table(heads, lines), *_below(news)])
+    return "\n".join([*table(heads, lines), *_below(gains)])
 
 
 def slug(title: str) -> str:
@@ -170,13 +185,13 @@ def slug(title: str) -> str:
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
-def _main_cell(one: Entry | None) -> str:
-    if one is None:
+def _main_cell(entry: Entry | None) -> str:
+    if entry is None:
         return "-"
-    if not one.values:
+    if not entry.values:
         return MISSING
-    text = counted(one.values, digits=1) if len(one.values) > 2 else summary(one.values, digits=1)
-    return f"**{text}**" if one.label.endswith(CHOSEN) else text
+    text = summary_with_n(entry.values, digits=1) if len(entry.values) > 2 else summary(entry.values, digits=1)
+    return f"**{text}**" if entry.label.endswith(TUNED_SUFFIX) else text
 
 
 def _below(lines: list[str]) -> list[str]:

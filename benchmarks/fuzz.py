@@ -1,12 +1,12 @@
-"""Test the readers of this package with damaged and hostile files: seeded mutations of valid ones.
+"""Read damaged and hostile files with this package: seeded mutations of valid files.
 
     python benchmarks/fuzz.py --inputs 20000 --seed 0
 
-Each file is given to the function of the package that reads such files. It may be read, or refused in one sentence
-(`UserError`; for an image, `UnreadableImage` with its reason). Anything else is a traceback that a user would see. The
-JSON on standard output has for each kind of file the number of inputs, of read files and of tracebacks, and the time of
-the slowest input. It also has the peak memory beyond that before the first input. An input that takes longer than 10
-seconds counts as hanging. The same seed gives the same inputs.
+Each file goes to the function of the package that reads this kind of file. The file may be read, or refused in one
+sentence (`UserError`; for an image, `UnreadableImage`). Any other error is a traceback that a user would see, and so is
+an input that takes longer than 10 seconds. The JSON on standard output has the numbers of inputs, of read files, of
+refused files and of tracebacks for each kind of file, and the time of the slowest input. It also has the growth of peak
+memory since the first input. The same seed gives the same inputs.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from _mutations import header_or_bytes, json_or_bytes, lines_or_bytes, mutated_b
 
 from glmc_zoo.errors import UserError
 
-HANGS = 10  # seconds
+TIME_LIMIT = 10  # seconds for an input
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "hub_cards" / "resnet20_cifar.glmc_digits_lt"
 KINDS = ("config.json", "results.json", "safetensors", "metrics.jsonl", "manifest.json", "YAML", "CSV", "image")
 
 
-# ---------------------------------------------------------------- what reads them
+# ---------------------------------------------------------------- kinds of files and their readers
 @dataclass(frozen=True)
 class Kind:
     """One kind of file: valid contents, the mutation, and the function that reads them."""
@@ -49,7 +49,7 @@ class Kind:
 
 
 class Readers:
-    """The functions of the package, on files below one folder."""
+    """The functions of the package that read files. Each writes its input below one folder, and reads it from there."""
 
     def __init__(self, folder: Path) -> None:
         import shutil
@@ -73,7 +73,7 @@ class Readers:
             path.write_bytes((MODEL / file).read_bytes())
 
     def config(self, content: bytes) -> None:
-        """``config.json``: each is checked, and one in ten also built with its weights."""
+        """``config.json`` of an exported folder. For every tenth one, the model is built and its weights are loaded."""
         from glmc_zoo.hub.load.source import open_folder
 
         self.count += 1
@@ -83,7 +83,7 @@ class Readers:
                 source.create()
 
     def results(self, content: bytes) -> None:
-        """``results.json``: read, shown in the list of models and in a card, and asked for a prior."""
+        """``results.json`` of an exported folder: read, listed, rendered as a card, and used for the class prior."""
         from glmc_zoo.hub import list_models, render_card
         from glmc_zoo.hub.load.source import open_folder
         from glmc_zoo.scoring.model_prior import model_log_prior
@@ -96,7 +96,7 @@ class Readers:
                 model_log_prior(results)
 
     def safetensors(self, content: bytes) -> None:
-        """A file of weights: its header, then its tensors."""
+        """A safetensors file: its header, then its tensors."""
         from safetensors.torch import load_file
 
         from glmc_zoo.hub.load.weights import check_header
@@ -150,7 +150,7 @@ class Readers:
 
 
 def encoded_images() -> list[bytes]:
-    """A small image in the usual formats."""
+    """A small image in the usual formats, as files."""
     from PIL import Image
 
     contents = []
@@ -169,8 +169,8 @@ def kinds(folder: Path) -> list[Kind]:
     readers = Readers(folder)
     row = {"epoch": 0, "train_loss": 2.5, "top1": 0.5, "lr": 0.1, "seconds": 3.5}
     rows = "".join(json.dumps({**row, "epoch": epoch}) + "\n" for epoch in range(4)).encode()
-    listed_files = {"format": 2, "step": 1, "processes": 1, "precision": "no", "sha256": {}, "plugins": {}}
-    manifest = json.dumps(listed_files).encode()
+    checkpoint = {"format": 2, "step": 1, "processes": 1, "precision": "no", "sha256": {}, "plugins": {}}
+    manifest = json.dumps(checkpoint).encode()
     configs = [ROOT / "recipes" / "configs" / f"{name}.yaml" for name in ("cifar10_lt_if100", "imagenet_lt", "inat18")]
     options = [path.read_bytes() for path in configs]
     listed = [("a.png", "ant"), ("b.png", "ant"), ("c.png", "bee"), ("d.png", "bee")]
@@ -191,7 +191,7 @@ def kinds(folder: Path) -> list[Kind]:
     ]
 
 
-# ---------------------------------------------------------------- the run
+# ---------------------------------------------------------------- reading the inputs
 @dataclass
 class Report:
     """Outcomes of the inputs of one kind."""
@@ -204,20 +204,20 @@ class Report:
 
 
 class Hanging(Exception):
-    """An input took too long."""
+    """An input took longer than `TIME_LIMIT`."""
 
 
 def try_one(kind: Kind, content: bytes, report: Report) -> BaseException | None:
-    """Read one input and count the outcome. An error that no user should see is returned."""
+    """Read one input and count the outcome. Returns an error that no user should see, else ``None``."""
     from glmc_zoo.data.reading.decoding import UnreadableImage
 
     def stop(*_: object) -> None:
         raise Hanging
 
     report.inputs += 1
-    began = time.perf_counter()
+    start = time.perf_counter()
     signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, HANGS)
+    signal.setitimer(signal.ITIMER_REAL, TIME_LIMIT)
     try:
         kind.read(content)
         report.read += 1
@@ -231,17 +231,24 @@ def try_one(kind: Kind, content: bytes, report: Report) -> BaseException | None:
         return error
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        report.slowest_seconds = max(report.slowest_seconds, time.perf_counter() - began)
+        report.slowest_seconds = max(report.slowest_seconds, time.perf_counter() - start)
     return None
 
 
 def fuzz(inputs: int, seed: int, *, keep: Path | None = None, only: str | None = None) -> dict[str, Any]:
-    """Try ``inputs`` files, one kind after the other. ``keep`` is a folder for inputs that gave a traceback."""
+    """Read mutated files, and return the report.
+
+    Args:
+        inputs: Number of files, over all kinds in turn.
+        seed: Seed of the mutations.
+        keep: Folder for the inputs that gave a traceback; they are not stored by default.
+        only: Name of the only kind of file to try; all kinds by default.
+    """
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory(prefix="glmc_zoo-fuzz-") as scratch:
         chosen = [kind for kind in kinds(Path(scratch)) if only in (None, kind.name)]
         reports = {kind.name: Report() for kind in chosen}
-        for kind in chosen:  # imports are not counted
+        for kind in chosen:  # so that imports count neither as time nor as memory
             kind.read(kind.seeds[0])
         before, examples = _peak(), {}
         for number in range(inputs):
@@ -271,11 +278,11 @@ def _peak() -> int:
 
 
 def main() -> None:
-    """Parse, fuzz, print."""
+    """Read the files, and print the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--inputs", type=int, default=20_000, help="inputs over all kinds of files")
+    parser.add_argument("--inputs", type=int, default=20_000, help="number of files, over all kinds")
     parser.add_argument("--seed", type=int, default=0, help="seed of the mutations")
-    parser.add_argument("--only", choices=KINDS, help="only this kind of file")
+    parser.add_argument("--only", choices=KINDS, help="the only kind of file to try")
     parser.add_argument("--keep", type=Path, help="folder for the inputs that gave a traceback")
     args = parser.parse_args()
     if args.keep is not None:

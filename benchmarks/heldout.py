@@ -1,13 +1,13 @@
-"""Score settings on training images that thinning left over, so that no setting is chosen on a test split.
+"""Score settings on training images that thinning left over, so that no setting is chosen on the test split.
 
     python benchmarks/heldout.py --seeds 0 1 2 < settings.txt > benchmarks/results/digits_heldout.jsonl
     python benchmarks/heldout.py --images 500 --data-dir DATA/cifar10 < settings.txt > benchmarks/results/FILE.jsonl
 
-Each line of standard input holds options of recipes/train.py for a data set that is thinned. It is trained with every
-seed. Each line of the output has the options, the passes over the training set, the scores of the runs in percent with
-their mean, its 95 % t interval (from three seeds on) and their standard deviation, commit, versions and seconds. If
-thinning keeps all images of a class, give --max-count to leave some out. Settings that are chosen on a share of the
-training images (--val-fraction) are rows of suites.yaml, which reproduce.py runs.
+Each line of standard input has options of recipes/train.py, for a data set that is thinned to a long tail. The run is
+trained with each seed. Each line of the output has the options, the passes over the training set, the scores in percent
+(each run, mean, standard deviation, and from three seeds on the 95 % t interval of the mean), commit, versions and
+seconds. If thinning would leave no image of a class over, give a lower --max-count. Settings that are chosen on a share
+of the training images (--val-fraction) are rows of suites.yaml instead, which reproduce.py runs.
 """
 
 from __future__ import annotations
@@ -40,8 +40,12 @@ from glmc_zoo.training.run import TrainingRun
 SCORES = ("balanced_accuracy", "many", "medium", "few")
 
 
-def left_over(run: TrainingRun, images: int | None) -> ImageSplit:
-    """Images of the unthinned training split that the run does not train on, ``images`` of each class at most."""
+def left_over_images(run: TrainingRun, images: int | None) -> ImageSplit:
+    """Images that the run does not train on, of the training split before thinning; at most ``images`` of each class.
+
+    Raises:
+        SystemExit: No image of a class is left over.
+    """
     raw = open_source(run.options.data, list_data().get(run.options.data.data))
     settle_classes(raw)
     rows = np.setdiff1d(raw.train.rows, run.data.train.rows)
@@ -57,11 +61,11 @@ def left_over(run: TrainingRun, images: int | None) -> ImageSplit:
 
 
 def score(options: list[str], seed: int, images: int | None) -> tuple[dict[str, float], float]:
-    """Scores of one run on the images left over, in percent, and its passes over the training set."""
+    """Train a run, and return its scores on the left-over images in percent and its passes."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         words = [*options, "--seed", str(seed), "--output-dir", f"{folder}/run", "--eval-every", "1000"]
         run = TrainingRun(training_options(read_command_line(TRAIN, "", "", words)))
-        split = left_over(run, images)
+        split = left_over_images(run, images)
         for _ in run.epochs():
             run.finish_epoch(run.train_epoch())
         scores = run.evaluate(split).scores()
@@ -69,8 +73,8 @@ def score(options: list[str], seed: int, images: int | None) -> tuple[dict[str, 
     return percent, passes(flat(run.options))
 
 
-def over_seeds(scores: list[float]) -> dict[str, Any]:
-    """Mean and standard deviation of the runs, and from three seeds on the ends of the 95 % t interval of the mean."""
+def summarise_seeds(scores: list[float]) -> dict[str, Any]:
+    """Mean, standard deviation and, from three seeds on, the 95 % t interval of the mean, rounded to one decimal."""
     interval = mean_interval(scores) if len(scores) >= MIN_SEEDS else None
     return {
         "mean": round(mean(scores), 1),
@@ -81,11 +85,11 @@ def over_seeds(scores: list[float]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read settings, print scores."""
+    """Read settings from standard input, and print their scores."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--images", type=int, help="score on this many of each class at most; on all by default")
-    parser.add_argument("--data-dir", help="folder of a catalogue data set; left out of the output")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of each setting")
+    parser.add_argument("--images", type=int, help="score at most this many images of each class; all by default")
+    parser.add_argument("--data-dir", help="local copy of a catalogue data set; not in the output")
     args = parser.parse_args()
     data_dir = [] if args.data_dir is None else ["--data-dir", args.data_dir]
     for line in filter(None, map(str.strip, sys.stdin)):
@@ -93,7 +97,7 @@ def main() -> None:
         runs = [score([*shlex.split(line), *data_dir], seed, args.images) for seed in args.seeds]
         row = {"options": line, "seeds": args.seeds, "n": len(runs), "passes": runs[0][1]}
         for name in runs[0][0]:
-            row[name] = over_seeds([round(scores[name], 2) for scores, _ in runs])
+            row[name] = summarise_seeds([round(scores[name], 2) for scores, _ in runs])
         row |= {"commit": source_commit(), "versions": package_versions()}
         print(json.dumps({**row, "wall_time_s": round(time.perf_counter() - start, 1)}), flush=True)
 

@@ -1,14 +1,14 @@
-"""Time and peak memory of building a large set from the names of its images and its official-shaped list.
+"""Time and peak memory of loading a data set of the size of ImageNet-LT or iNaturalist 2018.
 
     python benchmarks/index.py --folder EMPTY_FOLDER
     python benchmarks/index.py --folder EMPTY_FOLDER --sets imagenet_lt --forms hub --rounds 5 --json index.json
 
-Makes each set with as many images, classes and list lines as the real one: ImageNet's 1.28 million training images as
-a tree of files (links to one file a class, so that they take inodes and no space), and as parquet in the Hub's schema
-(with images of one pixel); iNaturalist 2018 as a tree. Timed is the whole of ``load_data`` in a fresh process: walking
-the folders or opening the table that ``datasets`` keeps, reading the list, matching it, and counting classes; and the
-first opening of the parquet files, which ``datasets`` converts once. Imports are not timed; the peak is of the whole
-process. Prints a table, and writes JSON with ``--json FILE``.
+Makes each data set with as many images, classes and lines of its split file as the real one. ImageNet's 1.28 million
+training images are made as a folder (links to one file of each class, so they take inodes and no space) and as parquet
+files as on the Hub (with images of one pixel); iNaturalist 2018 as a folder. ``load_data`` is timed in a fresh process:
+walking the folders or opening the table in the cache of ``datasets``, reading the split file, finding its images, and
+counting classes. For parquet files the first call is reported as well, in which ``datasets`` converts them. Imports are
+not timed. Peak memory is that of the process. Prints a table, and writes JSON with ``--json FILE``.
 """
 
 from __future__ import annotations
@@ -27,19 +27,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _meter import peak_mib, shown, spread, write_report
+from _meter import peak_mib, spread, with_range, write_report
 from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large the real set is."""
+    """Size of a real data set."""
 
     classes: int
     train: int
     test: int
     listed: int
+    """Lines of the split file of the training images."""
     largest: int
+    """Images of the largest class in the split file."""
     smallest: int
 
 
@@ -51,7 +53,7 @@ FORMS = {"imagenet_lt": ("folder", "hub"), "inat18": ("folder",)}
 
 
 def long_tail(size: Size) -> list[int]:
-    """Class counts with the list's total, largest and smallest class, along a power of the rank."""
+    """Class counts that fall as a power of the rank, with the given total, largest and smallest class."""
     rank, low, high = np.arange(1, size.classes + 1), 0.0, 4.0
 
     def curve(power: float) -> NDArray[np.int64]:
@@ -69,16 +71,16 @@ def long_tail(size: Size) -> list[int]:
 
 
 def imagenet_names(size: Size) -> tuple[list[list[str]], list[list[str]]]:
-    """Training and validation file names of each class, without suffix."""
+    """Names of the training and of the validation files of each class, without suffix."""
     wnids = [f"n{1_440_764 + 13_000 * label:08d}" for label in range(size.classes)]
-    each = [size.train // size.classes + (label < size.train % size.classes) for label in range(size.classes)]
-    train = [[f"{wnid}_{7 * number + 13}" for number in range(count)] for wnid, count in zip(wnids, each, strict=True)]
-    every = [f"ILSVRC2012_val_{number + 1:08d}" for number in range(size.test)]
-    return train, [every[label :: size.classes] for label in range(size.classes)]
+    counts = [size.train // size.classes + (label < size.train % size.classes) for label in range(size.classes)]
+    train = [[f"{wnid}_{7 * number + 13}" for number in range(n)] for wnid, n in zip(wnids, counts, strict=True)]
+    test = [f"ILSVRC2012_val_{number + 1:08d}" for number in range(size.test)]
+    return train, [test[label :: size.classes] for label in range(size.classes)]
 
 
 def link_files(folder: Path, names: Sequence[str]) -> None:
-    """Write one image under many names."""
+    """Write one image, and links to it with the other names."""
     from PIL import Image
 
     folder.mkdir(parents=True)
@@ -89,14 +91,14 @@ def link_files(folder: Path, names: Sequence[str]) -> None:
 
 
 def make_imagenet(folder: Path, form: str) -> None:
-    """The tree or the parquet files of ImageNet, and the lists of ImageNet-LT."""
+    """Make the folder or the parquet files of ImageNet, and the split files of ImageNet-LT."""
     size = SIZES["imagenet_lt"]
     train, test = imagenet_names(size)
     wnids = [names[0].partition("_")[0] for names in train]
     if form == "folder":
-        for wnid, known, other in zip(wnids, train, test, strict=True):
-            link_files(folder / "train" / wnid, [f"{name}.JPEG" for name in known])
-            link_files(folder / "val" / wnid, [f"{name}.JPEG" for name in other])
+        for wnid, train_names, test_names in zip(wnids, train, test, strict=True):
+            link_files(folder / "train" / wnid, [f"{name}.JPEG" for name in train_names])
+            link_files(folder / "val" / wnid, [f"{name}.JPEG" for name in test_names])
     else:
         write_parquet(folder / "data", "train", train, wnids, shards=20)
         write_parquet(folder / "data", "validation", test, wnids, shards=1)
@@ -111,7 +113,7 @@ def make_imagenet(folder: Path, form: str) -> None:
 
 
 def write_parquet(folder: Path, split: str, names: list[list[str]], wnids: list[str], *, shards: int) -> None:
-    """Rows in no order, in the schema of ``ILSVRC/imagenet-1k``."""
+    """Write shuffled rows with the columns of ``ILSVRC/imagenet-1k``."""
     import datasets
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -120,33 +122,33 @@ def write_parquet(folder: Path, split: str, names: list[list[str]], wnids: list[
     buffer = io.BytesIO()
     Image.new("RGB", (1, 1)).save(buffer, "PNG")
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=wnids)})
-    rows = [(f"{name}_{wnids[label]}.JPEG", label) for label, inside in enumerate(names) for name in inside]
+    rows = [(f"{name}_{wnids[label]}.JPEG", label) for label, members in enumerate(names) for name in members]
     folder.mkdir(parents=True, exist_ok=True)
-    for part, chosen in enumerate(np.array_split(np.random.default_rng(2).permutation(len(rows)), shards)):
-        images = [{"bytes": buffer.getvalue(), "path": rows[row][0]} for row in chosen]
-        table = pa.table({"image": images, "label": [rows[row][1] for row in chosen]}, schema=features.arrow_schema)
+    for part, positions in enumerate(np.array_split(np.random.default_rng(2).permutation(len(rows)), shards)):
+        images = [{"bytes": buffer.getvalue(), "path": rows[row][0]} for row in positions]
+        table = pa.table({"image": images, "label": [rows[row][1] for row in positions]}, schema=features.arrow_schema)
         pq.write_table(table, folder / f"{split}-{part:05d}-of-{shards:05d}.parquet")
 
 
 def make_inat(folder: Path) -> None:
-    """The tree of iNaturalist 2018 and its lists."""
+    """Make the folder of iNaturalist 2018 and its split files."""
     size = SIZES["inat18"]
     counts, rng = long_tail(size), np.random.default_rng(3)
     lines: dict[str, list[str]] = {"train": [], "val": []}
     for label, count in enumerate(counts):
-        inside = f"train_val2018/Super{label % 14}/{label}"
+        class_folder = f"train_val2018/Super{label % 14}/{label}"
         names = [f"{rng.bytes(16).hex()}.jpg" for _ in range(count + size.test // size.classes)]
-        link_files(folder / inside, names)
+        link_files(folder / class_folder, names)
         for index, name in enumerate(names):
-            lines["train" if index < count else "val"].append(f"{inside}/{name} {label}\n")
+            lines["train" if index < count else "val"].append(f"{class_folder}/{name} {label}\n")
     for kind, entries in lines.items():
         (folder / f"iNaturalist18_{kind}.txt").write_text("".join(entries))
 
 
 def measure(name: str, folder: Path) -> dict[str, Any]:
-    """One ``load_data`` in this process: seconds, peak, and what it loaded."""
+    """Call ``load_data`` once in this process: seconds, peak memory, and the size of the result."""
     import datasets
-    import pyarrow.compute  # noqa: F401  # not timed, like all imports
+    import pyarrow.compute  # noqa: F401  # imported before the clock starts
 
     from glmc_zoo.data.load import load_data
 
@@ -165,38 +167,38 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
 
 
 def in_a_child(name: str, folder: Path, cache: Path) -> dict[str, Any]:
-    """`measure` in a fresh process."""
+    """Call `measure` in a fresh process."""
     root = Path(__file__).resolve().parents[1]
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(cache), "PYTHONPATH": str(root)}
     command = [sys.executable, __file__, "--folder", str(folder), "--child", name]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
-    if done.returncode:
-        sys.exit(done.stderr)
-    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    process = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    if process.returncode:
+        sys.exit(process.stderr)
+    measured: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     return measured
 
 
 def measure_form(name: str, form: str, folder: Path, rounds: int) -> dict[str, Any]:
-    """Row of the report for one set in one form; the set is made and removed again."""
+    """Make one data set in one form, measure and remove it, and return the row of the report."""
     source, cache = folder / f"{name}_{form}", folder / "cache"
     if name == "imagenet_lt":
         make_imagenet(source, form)
     else:
         make_inat(source)
     first = in_a_child(name, source, cache)
-    taken = [in_a_child(name, source, cache) for _ in range(rounds)]
-    for made in (source, cache):
-        shutil.rmtree(made, ignore_errors=True)
+    runs = [in_a_child(name, source, cache) for _ in range(rounds)]
+    for path in (source, cache):
+        shutil.rmtree(path, ignore_errors=True)
     size = SIZES[name]
-    for run in taken:
+    for run in runs:
         assert (run["train_images"], run["classes"]) == (size.listed, size.classes), run
     row = {
         "set": name,
         "form": form,
         "names": size.train + size.test,
         **{key: first[key] for key in ("classes", "train_images", "test_images", "largest_smallest")},
-        "seconds": spread([run["seconds"] for run in taken]),
-        "peak_mib": max(run["peak_mib"] for run in taken),
+        "seconds": spread([run["seconds"] for run in runs]),
+        "peak_mib": max(run["peak_mib"] for run in runs),
     }
     if form == "hub":
         row |= {"first_seconds": first["seconds"], "first_peak_mib": first["peak_mib"]}
@@ -204,13 +206,19 @@ def measure_form(name: str, form: str, folder: Path, rounds: int) -> dict[str, A
 
 
 def main() -> None:
-    """Make the sets, measure, print, and write."""
+    """Make the data sets, measure, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True, help="empty folder for the made sets; needs 1.4 M inodes")
-    parser.add_argument("--sets", nargs="+", choices=list(SIZES), default=list(SIZES))
-    parser.add_argument("--forms", nargs="+", choices=["folder", "hub"], default=["folder", "hub"])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--folder", type=Path, required=True, help="new or empty folder for the files; 1.4 M inodes")
+    parser.add_argument("--sets", nargs="+", choices=list(SIZES), default=list(SIZES), help="data sets")
+    parser.add_argument(
+        "--forms",
+        nargs="+",
+        choices=["folder", "hub"],
+        default=["folder", "hub"],
+        help="folders of images, or parquet files as on the Hub",
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="calls of load_data, after a first one")
+    parser.add_argument("--json", type=Path, help="file for the report")
     parser.add_argument("--child", choices=list(SIZES), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -219,7 +227,9 @@ def main() -> None:
 
     options.folder.mkdir(parents=True, exist_ok=True)
     if any(options.folder.iterdir()):
-        parser.error(f"--folder {options.folder} is not empty: give an empty one, because it is cleared")
+        parser.error(
+            f"--folder {options.folder} is not empty: give a new or empty folder, in which files are made and removed"
+        )
     rows = [
         measure_form(name, form, options.folder, options.rounds)
         for name in options.sets
@@ -230,7 +240,7 @@ def main() -> None:
     for row in rows:
         what = f"{row['set']:11s}  {row['form']:6s}  {row['names']:9,d}  {row['train_images']:10,d}"
         first = f"{row['first_seconds']:13.1f}" if "first_seconds" in row else ""
-        print(f"{what}  {shown(row['seconds'], 2):20s}  {row['peak_mib']:9.0f}  {first}".rstrip())
+        print(f"{what}  {with_range(row['seconds'], 2):20s}  {row['peak_mib']:9.0f}  {first}".rstrip())
     write_report(options.json, rows, rounds=options.rounds)
 
 

@@ -1,20 +1,21 @@
-"""Whether bf16 trains as single precision does: loss curves and scores of the same runs in both.
+"""Compare trainings in bf16 and in single precision: loss curves and scores of the same runs.
 
     python benchmarks/precision.py --data-dir DATA/cifar10 --epochs 10 --threads 2 --out benchmarks/results
     python benchmarks/precision.py --data digits_lt
 
-Every seed of recipes/train.py runs once in single precision and once in bf16 autocast: `digits_lt` by its default
-recipe, and a short `cifar10_lt` with `resnet20_cifar`, imbalance factor 100 and the preset tuned. Finished runs are
-not repeated, and an interrupted one is resumed.
+Each seed is trained once in single precision and once in bf16 autocast, by recipes/train.py: `digits_lt` with its
+default options, and a short `cifar10_lt` with `resnet20_cifar`, imbalance factor 100 and the preset `tuned`, both by
+GLMC with two mixed views. Finished runs are not repeated, and an interrupted run is resumed.
 
-The rule, written down before any run: an epoch is *within the spread* where the means over the seeds of the two
-training losses differ by no more than the largest less the smallest single-precision loss of that epoch. A curve is
-called within the spread when that holds in at least 80 % of its epochs; of three seeds and three others that differ by
-chance alone it holds in 86 % of the cases (normal distribution). The final test scores are held to the same rule.
+The rule was written down before the first run. The spread of an epoch is its largest minus its smallest loss in single
+precision. An epoch is within the spread if the mean loss over the seeds in bf16 differs from the mean in single
+precision by no more than that. A curve is within the spread if at least 80 % of its epochs are. Three seeds against
+three other seeds of the same normal distribution are within the spread with probability 0.86. The rule for a final test
+score is the same.
 
-Also printed: the share of the losses (one a seed and epoch) between the smallest and the largest single-precision loss
-of their epoch. Other seeds would fall into that band half of the time; the same seeds, if bf16 changed next to nothing,
-two thirds: those at its edges end up slightly inside or outside.
+The second number of each curve is the share of bf16 losses between the smallest and the largest loss in single
+precision. Other seeds would give one half. The same seeds, with next to no change by bf16, would give two thirds,
+because the losses at the edges of the band move slightly in or out.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _comparison import counted
 from _comparison import difference as difference_text
+from _comparison import summary_with_n
 from _meter import write_report
 from numpy.typing import NDArray
 
@@ -37,14 +38,15 @@ from glmc_zoo.results import RunResults
 ROOT = Path(__file__).resolve().parents[1]
 TERMS = ("loss", "conventional", "rebalanced", "consistency")
 SCORES = ("top1", "balanced_accuracy")
-LEAST_SHARE = 0.8  # of the epochs, by the rule above
+MIN_SHARE = 0.8  # of the epochs, by the rule above
 
 Curves = NDArray[np.float64]
 
 
 def train(options: argparse.Namespace, data: str, precision: str, seed: int) -> Path:
-    """Folder of the finished run; it is trained first where that is missing."""
+    """Train a run if it is not finished yet, and return its folder."""
     recipe = ["--data", data, "--eval-every", "1000", "--seed", str(seed), "--mixed-precision", precision]
+    recipe += ["--method", "glmc", "--views", "mixup_cutmix"]  # not what the preset decides: `TERMS` are of GLMC
     name = data
     if data == "cifar10_lt":
         recipe += ["--data-dir", str(options.data_dir), "--imbalance-factor", "100", "--epochs", str(options.epochs)]
@@ -64,7 +66,7 @@ def train(options: argparse.Namespace, data: str, precision: str, seed: int) -> 
 
 
 def read_run(run: Path) -> dict[str, Any]:
-    """Loss terms of each epoch, final test scores, and the command of a run."""
+    """The loss terms of each epoch, the final test scores and the command of a run."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     results = RunResults.load(run / "results.json")
     return {
@@ -78,18 +80,18 @@ def read_run(run: Path) -> dict[str, Any]:
 
 
 def compare(single: Curves, other: Curves) -> dict[str, Any]:
-    """How the losses ``other`` compare with those of single precision.
+    """Compare losses with those of single precision, by the rule above.
 
     Args:
-        single: shape (seeds, epochs).
-        other: shape (other seeds, epochs).
+        single: Losses in single precision, (seeds, epochs).
+        other: Losses to compare, (other seeds, epochs).
     """
     low, high = single.min(axis=0), single.max(axis=0)
     width = np.maximum(high - low, np.finfo(np.float64).tiny)
     drift = np.abs(other.mean(axis=0) - single.mean(axis=0))
     share = float((drift <= width).mean())
     return {
-        "within_the_spread": share >= LEAST_SHARE,
+        "within_the_spread": share >= MIN_SHARE,
         "share_of_epochs_within": share,
         "largest_difference_of_means_over_spread": float((drift / width).max()),
         "share_of_losses_in_band": float(((low <= other) & (other <= high)).mean()),
@@ -97,29 +99,29 @@ def compare(single: Curves, other: Curves) -> dict[str, Any]:
 
 
 def compare_scores(single: list[float], other: list[float]) -> dict[str, Any]:
-    """Mean, smallest and largest final score of both, in fractions of 1, the rule on their means, and percent."""
+    """Compare final scores (0 to 1): means, ranges, the rule on the means, and texts in percent."""
     both = {"fp32": single, "other": other}
-    stated = {kind: {"mean": float(np.mean(s)), "min": min(s), "max": max(s)} for kind, s in both.items()}
-    difference = stated["other"]["mean"] - stated["fp32"]["mean"]
+    statistics = {kind: {"mean": float(np.mean(s)), "min": min(s), "max": max(s)} for kind, s in both.items()}
+    difference = statistics["other"]["mean"] - statistics["fp32"]["mean"]
     points = {kind: [100 * score for score in scores] for kind, scores in both.items()}
-    texts = {kind: counted(values, digits=1) for kind, values in points.items()}
+    texts = {kind: summary_with_n(values, digits=1) for kind, values in points.items()}
     texts["difference"] = difference_text(points["other"], points["fp32"], digits=1)
     within = abs(difference) <= max(single) - min(single)
-    return {**stated, "difference": difference, "within": within, "percent": texts}
+    return {**statistics, "difference": difference, "within": within, "percent": texts}
 
 
 def compare_runs(single: list[dict[str, Any]], other: list[dict[str, Any]]) -> dict[str, Any]:
     """`compare` for the total loss and for each of its terms, and `compare_scores` for each score."""
 
-    def of(key: str, name: str) -> list[Any]:
+    def values(key: str, name: str) -> list[Any]:
         return [[run[key][name] for run in runs] for runs in (single, other)]
 
-    curves = {term: compare(*map(np.array, of("curves", term))) for term in TERMS}
-    return {"curves": curves, "scores": {name: compare_scores(*of("test", name)) for name in SCORES}}
+    curves = {term: compare(*map(np.array, values("curves", term))) for term in TERMS}
+    return {"curves": curves, "scores": {name: compare_scores(*values("test", name)) for name in SCORES}}
 
 
 def report_lines(data: str, compared: dict[str, Any]) -> list[str]:
-    """What is printed of one data set."""
+    """The lines that are printed for one data set."""
     verdicts = {True: "within the spread", False: "NOT within the spread"}
     lines = [data, "  term          epochs within  in the band"]
     for term, result in compared["curves"].items():
@@ -133,7 +135,7 @@ def report_lines(data: str, compared: dict[str, Any]) -> list[str]:
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """A panel for each data set: the band of single precision with bf16 over it; below, both minus the mean."""
+    """Draw the losses of each data set in both precisions, and below minus the mean of single precision."""
     from matplotlib.ticker import MaxNLocator
 
     from glmc_zoo.metrics._figure import GREY, SKY, VERMILION, new_figure, save
@@ -170,20 +172,20 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     """Train what is missing, compare, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    known = ("digits_lt", "cifar10_lt")
-    parser.add_argument("--data", nargs="+", choices=known, default=known, help="which sets (default: both)")
-    parser.add_argument("--data-dir", type=Path, help="copy of the Hub's uoft-cs/cifar10")
-    parser.add_argument("--epochs", type=int, default=10, help="of cifar10_lt")
-    parser.add_argument("--max-count", type=int, help="images of the largest class of cifar10_lt, to try this out")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of both precisions; two at least")
-    parser.add_argument("--threads", type=int, help="threads of a run; its share of the cores by default")
+    names = ("digits_lt", "cifar10_lt")
+    parser.add_argument("--data", nargs="+", choices=names, default=names, help="data sets (default: both)")
+    parser.add_argument("--data-dir", type=Path, help="copy of the Hub's uoft-cs/cifar10, for cifar10_lt")
+    parser.add_argument("--epochs", type=int, default=10, help="epochs of cifar10_lt")
+    parser.add_argument("--max-count", type=int, help="images of the largest class of cifar10_lt, for a quick trial")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of both precisions, two or more")
+    parser.add_argument("--threads", type=int, help="threads of a run; all cores by default")
     parser.add_argument("--work", type=Path, default=Path("runs/precision"), help="folder of the runs")
     parser.add_argument("--out", type=Path, help="folder for precision.json and precision.png")
     options = parser.parse_args()
     if len(set(options.seeds)) < 2:
-        parser.error("give two different --seeds or more")
+        parser.error("--seeds needs two different seeds or more, because their range is the yardstick")
     if "cifar10_lt" in options.data and options.data_dir is None:
-        parser.error("cifar10_lt needs --data-dir; or give --data digits_lt alone")
+        parser.error("--data cifar10_lt needs --data-dir: give it, or --data digits_lt alone")
 
     rows: list[dict[str, Any]] = [{"data": data} for data in options.data]
     for row in rows:
@@ -196,9 +198,9 @@ def main() -> None:
 
         options.out.mkdir(parents=True, exist_ok=True)
         if options.threads is not None:
-            torch.set_num_threads(options.threads)  # as in the runs, for the report
+            torch.set_num_threads(options.threads)  # the report states the threads of this process
         hardware = sorted({run["hardware"] for row in rows for kind in ("fp32", "bf16") for run in row[kind]})
-        write_report(options.out / "precision.json", rows, hardware=hardware, least_share=LEAST_SHARE)
+        write_report(options.out / "precision.json", rows, hardware=hardware, least_share=MIN_SHARE)
         plot(rows, options.out / "precision.png")
 
 

@@ -1,11 +1,11 @@
-"""Add a finished run to the published models: hub_cards/NAME/ has exactly the files of its Hub repository.
+"""Add a finished run to the published models. hub_cards/NAME/ gets exactly the files of a Hub repository.
 
     python benchmarks/publish.py runs/NAME [--data-dir DATA/cifar10]
     python benchmarks/publish.py runs/NAME --data DATA/clothing --half --baseline "cross-entropy=runs/OTHER"
 
-The exported model is scored again by recipes/evaluate.py in single precision, whatever precision the run had. So the
-scores of the card are those that anybody gets from the published weights. NAME is the name of the model in the results
-of the run. The results are also filed as benchmarks/results/models/NAME.json.
+recipes/evaluate.py scores the exported model again in single precision, whatever precision the run had. So anybody gets
+the scores of the card from the published weights. NAME is the name of the model in the results of the run. The results
+are also stored as benchmarks/results/models/NAME.json.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import yaml
-from _rows import RESULTS, ROOT, Filed
+from _rows import RESULTS, ROOT, SeedResults
 
 from glmc_zoo.hub import export_run, open_model
 from glmc_zoo.hub.export.decoration import decorate_export
@@ -31,14 +31,18 @@ from glmc_zoo.results import BaselineFacts, EvaluationResults, RunResults
 
 SCORED = ("test", "class_recalls", "group_confusion", "groups", "thresholds", "group_support")
 CARDS = ROOT / "hub_cards"
-MOST_BYTES = 10_000_000
-"""Limit of a published folder, because every checkout contains it."""
+MAX_BYTES = 10_000_000
+"""Largest size of a published folder, because every checkout contains it."""
 
 
 def evaluate(
     model: Path, results: RunResults, data: str | None, data_dir: str | None, output: Path
 ) -> EvaluationResults:
-    """Score an exported model on the data of its run."""
+    """Score an exported model on the test split of its run.
+
+    Raises:
+        SystemExit: The class counts are not those of the run.
+    """
     command = [sys.executable, str(ROOT / "recipes" / "evaluate.py"), "--model", str(model)]
     command += ["--data", data or results.config["data"], "--output-dir", str(output)]
     command += ["--data-seed", str(results.config["data_seed"])]
@@ -52,32 +56,43 @@ def evaluate(
     scored = EvaluationResults.load(output / "results.json")
     if scored.class_counts != results.class_counts:
         raise SystemExit(
-            "publish.py: error: the scored data has other class counts than the run: give the images of the run by "
-            "--data or --data-dir."
+            "publish.py: error: the scored data has other class counts in its training split than the run: give the "
+            "data of the run by --data or --data-dir."
         )
     return scored
 
 
 def baseline(label: str, run: Path, results: RunResults) -> BaselineFacts:
-    """Read the scores of another finished run on the same images, for a table in the card."""
+    """Read the scores of another finished run on the same data, for a table in the card.
+
+    Raises:
+        SystemExit: The run has no test scores, or other data or classes.
+    """
     other = RunResults.load(run / "results.json")
     if other.test is None or (other.data.name, other.class_names) != (results.data.name, results.class_names):
-        raise SystemExit(f"publish.py: error: {run} has no test scores on {results.data.name}: give another baseline.")
+        raise SystemExit(
+            f"publish.py: error: --baseline {label}={run} has no test scores on the classes of {results.data.name}: "
+            "give a run on the same data."
+        )
     return BaselineFacts(
         label=label, test=other.test, intervals=other.intervals.get("test", {}), wall_time_s=other.wall_time_s
     )
 
 
 def size_of(folder: Path, *, half: bool) -> int:
-    """Size in bytes of a folder that is to be published; ``half``: its weights are in half precision.
+    """Size in bytes of a folder to publish.
+
+    Args:
+        folder: The folder.
+        half: Whether its weights are in half precision, for the advice of the error.
 
     Raises:
-        SystemExit: It is larger than `MOST_BYTES`.
+        SystemExit: It is larger than `MAX_BYTES`.
     """
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    if size > MOST_BYTES:
+    if size > MAX_BYTES:
         raise SystemExit(
-            f"publish.py: error: {folder.name} has {size / 1e6:.1f} MB, and the limit is {MOST_BYTES / 1e6:g}: "
+            f"publish.py: error: {folder.name} has {size / 1e6:.1f} MB, and the limit is {MAX_BYTES / 1e6:g} MB: "
             f"{'' if half else 'give --half, or '}train a smaller network."
         )
     return size
@@ -93,24 +108,23 @@ def publish(
     half: bool = False,
     baselines: Mapping[str, Path] | None = None,
     cards: Path = CARDS,
-    filed: Path = RESULTS / "models",
+    stored: Path = RESULTS / "models",
 ) -> Path:
     """Score the exported model, put the scores into its results, and export it with its card.
 
     Raises:
-        SystemExit: The run was trained on other images than it is scored on, a baseline does not fit, or the folder is
-            larger than `MOST_BYTES`.
+        SystemExit: The data is not that of the run, a baseline does not fit, or the folder is larger than `MAX_BYTES`.
 
     Args:
         run: Folder of a finished run.
-        data: Folder of its images, if the catalogue does not have them.
+        data: Folder of its images, if they are not in the catalogue.
         data_dir: Local copy of its catalogue data set.
         name: ``ARCHITECTURE.TAG``; by default the name in the results.
-        description: Description of its images, if the catalogue has none.
+        description: Description of its images, if they are not in the catalogue.
         half: Whether the weights are stored, and scored, in half precision.
         baselines: Folders of finished runs by their labels, for a table in the card.
         cards: Folder of the published models.
-        filed: Folder of their results.
+        stored: Folder of their results.
 
     Returns:
         The folder of the published model.
@@ -127,7 +141,7 @@ def publish(
     source = open_model(str(run / "model"))
     with tempfile.TemporaryDirectory() as scratch:
         model, output = Path(scratch) / results.model.name, Path(scratch) / "eval"  # plots are titled by the folder
-        exported_files(run / "model")  # refuses links, which a copy would follow
+        exported_files(run / "model")  # raises UserError for links, which a copy would follow
         if half:
             export_run(model, source.create(), results, half=True)
         else:
@@ -153,9 +167,9 @@ def publish(
         sample = run / "model" / SAMPLE_FILE
         if results.sample_image is not None and sample.is_file():
             decorate_export(folder, output / "plots", published.plots, sample=(sample, results.sample_image))
-    filed.mkdir(exist_ok=True)
-    shutil.copy(folder / "results.json", filed / f"{folder.name}.json")
-    before, after = (100 * Filed(0, one).test.balanced_accuracy for one in (results, scored))
+    stored.mkdir(exist_ok=True)
+    shutil.copy(folder / "results.json", stored / f"{folder.name}.json")
+    before, after = (100 * SeedResults(0, values).test.balanced_accuracy for values in (results, scored))
     print(f"{folder}: balanced accuracy {after:.2f} %, {before:.2f} % as in the run; {size / 1e6:.1f} MB")
     return folder
 
@@ -164,15 +178,17 @@ def main() -> None:
     """Publish the run that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of a finished run")
-    parser.add_argument("--data", help="folder of the run's images, where they are not in the catalogue")
-    parser.add_argument("--data-dir", help="local copy of the run's catalogue data set")
-    parser.add_argument("--name", help="ARCHITECTURE.TAG; as in the run by default")
-    parser.add_argument("--description", help="what the images are, where they are not in the catalogue")
+    parser.add_argument("--data", help="folder of the images of the run, if they are not in the catalogue")
+    parser.add_argument("--data-dir", help="local copy of the catalogue data set of the run")
+    parser.add_argument("--name", help="ARCHITECTURE.TAG; by default as in the run")
+    parser.add_argument("--description", help="description of the images, if they are not in the catalogue")
     parser.add_argument("--half", action="store_true", help="store the weights in half precision")
-    parser.add_argument("--baseline", action="append", default=[], metavar="LABEL=RUN", help="a run for comparison")
+    parser.add_argument(
+        "--baseline", action="append", default=[], metavar="LABEL=RUN", help="another run for the table of the card"
+    )
     args = parser.parse_args()
     if any("=" not in pair for pair in args.baseline):
-        parser.error("--baseline takes LABEL=RUN, for instance cross-entropy=runs/ce")
+        parser.error("--baseline needs LABEL=RUN, for example cross-entropy=runs/ce")
     pairs = (pair.split("=", 1) for pair in args.baseline)
     publish(
         args.run, data=args.data, data_dir=args.data_dir, name=args.name, description=args.description,

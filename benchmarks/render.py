@@ -1,14 +1,18 @@
-"""Render the tables of README.md and docs/ from the files in benchmarks/results/.
+"""Render the tables and numbers of README.md and docs/ from the files in benchmarks/results/.
 
     python benchmarks/render.py --write    # put the tables into the pages
     python benchmarks/render.py --check    # exit with status 1 if a page is stale
 
-A table stands between `<!-- KIND: WHAT -->` and `<!-- end -->`. KIND is one of `TABLES`; WHAT is a suite of
-suites.yaml, for `rows` a suite and some of its rows, for `main` several suites, for `settings` a file of heldout.py,
-for `speed` one of `_speed_tables.SPEED`. One number stands between `<!-- value: SUITE/ROW min -->` (or `mean`, `max`,
-over the seeds) and `<!-- end -->`. `mean` is the mean with its 95 % interval and n, or the values where there are fewer
-than three; `over OTHER_ROW` in its place is the difference of two rows, if their passes are equal; `few`, or another
-score of `SCORES`, is the mean of that score without decimals.
+A table is between `<!-- KIND: ARGUMENT -->` and `<!-- end -->`. KIND is one of `TABLES`. ARGUMENT is a suite of
+suites.yaml; for `rows` a suite and some of its rows; for `main` several suites; for `settings` a file of heldout.py;
+for `speed` one of `_speed_tables.SPEED`; for `published` `cifar` or `large`.
+
+A number is between `<!-- value: SUITE/ROW STATISTIC -->` and `<!-- end -->`. STATISTIC is one of:
+
+- `min`, `max`: smallest or largest balanced accuracy over the seeds.
+- `mean`: mean with its 95 % interval and n; the values if there are fewer than three.
+- `over OTHER_ROW`: difference from another row of the suite, if their passes are equal.
+- `few`, or another score of `SCORES`: mean of that score without decimals.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from pathlib import Path
 from statistics import mean
 
 import _rows
-from _comparison import NO_PARTNER, Entry, counted, difference, equal_passes
+from _comparison import NO_PARTNER, Entry, difference, equal_passes, summary_with_n
 from _published import MISSING, narrow_table, published_table
 from _rows import ROOT, Links
 from _settings_table import settings_table
@@ -46,34 +50,38 @@ OVER_SEEDS: dict[str, Callable[[Iterable[float]], float]] = {"min": min, "max": 
 WIDTH = 120
 
 
-def value(where: str, what: str) -> str:
-    """One measured number: a row's balanced accuracy on the test split in percent.
+def value(row_title: str, statistic: str) -> str:
+    """A statistic of a row in percent, see the top of this file.
 
-    A row that is not filed is said to be not run yet, a difference of unequal passes is not computed.
+    The text says so if the row has no results, or if the passes of two rows are not equal.
+
+    Args:
+        row_title: ``SUITE/ROW``.
+        statistic: STATISTIC above.
     """
-    suite, row = where.split("/")
-    if (score := what.partition(" ")[0]) in SCORES:
-        values = [100 * getattr(run.shown, score) for run in _rows.load(suite).get(row, [])]
+    suite, row = row_title.split("/")
+    if statistic in SCORES:
+        values = [100 * getattr(run.scores, statistic) for run in _rows.load_results(suite).get(row, [])]
         return f"{mean(values):.0f}" if values else MISSING
     entries = _rows.entries(suite)
-    one, (what, *other) = entries[row], what.split()
-    if what in OVER_SEEDS:
-        return f"{OVER_SEEDS[what](one.values):.1f}" if one.values else MISSING
-    if what == "mean":
-        return counted(one.values, digits=1) if one.values else MISSING
-    return _over(one, entries[other[0]])
+    entry = entries[row]
+    if statistic in OVER_SEEDS:
+        return f"{OVER_SEEDS[statistic](entry.values):.1f}" if entry.values else MISSING
+    if statistic == "mean":
+        return summary_with_n(entry.values, digits=1) if entry.values else MISSING
+    return _difference_text(entry, entries[statistic.removeprefix("over ")])
 
 
-def _over(one: Entry, other: Entry) -> str:
-    if not (one.values and other.values):
+def _difference_text(left: Entry, right: Entry) -> str:
+    if not (left.values and right.values):
         return MISSING
-    if not equal_passes(one.passes, other.passes):
+    if not equal_passes(left.passes, right.passes):
         return NO_PARTNER
-    return f"{difference(one.values, other.values, digits=1)} (n = {len(one.values)} and {len(other.values)})"
+    return f"{difference(left.values, right.values, digits=1)} (n = {len(left.values)} and {len(right.values)})"
 
 
-def wrapped(text: str) -> str:
-    """The text with its list items broken to the width of a page; rows of a table stay whole."""
+def wrap(text: str) -> str:
+    """Break the list items of a text to `WIDTH`; rows of a table remain on one line."""
     lines = []
     for line in text.split("\n"):
         parts = textwrap.wrap(line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
@@ -82,12 +90,12 @@ def wrapped(text: str) -> str:
 
 
 def render(page: str, folder: Path = ROOT) -> str:
-    """The text of a page in a folder, with every marked table and number made anew."""
+    """The text of a page with every marked table and number rendered again. Links are relative to ``folder``."""
     links = Links(folder)
 
     def block(match: re.Match[str]) -> str:
-        kind, what = match.groups()
-        return f"<!-- {kind}: {what} -->\n{wrapped(TABLES[kind](what, links))}\n<!-- end -->"
+        kind, argument = match.groups()
+        return f"<!-- {kind}: {argument} -->\n{wrap(TABLES[kind](argument, links))}\n<!-- end -->"
 
     def number(match: re.Match[str]) -> str:
         return f"<!-- value: {match[1]} {match[2]} -->{value(match[1], match[2])}<!-- end -->"

@@ -1,15 +1,17 @@
-"""Kill a training of the embedded digits many times at random moments, and compare its end with that of a whole one.
+"""Kill a training on the embedded digits many times, and compare its result with an uninterrupted training.
 
     python benchmarks/soak.py --epochs 200 --kills 40 --processes 2 --out benchmarks/results
     python benchmarks/soak.py --epochs 4 --kills 3
 
-SIGKILL ends the run with all its processes: most often after a random number of new checkpoints, one time in
-``_EARLY`` while it starts. The same command with ``--resume auto`` goes on. The figures are printed as JSON; the exit
-status is 1 where the two ends differ, a resumption failed, or memory grew.
+SIGKILL ends the run with all its processes at a random moment: usually after a random number of new checkpoints, one
+time in ``_EARLY`` while it starts. Then the same command resumes it with ``--resume auto``. The result is printed as
+JSON. The exit status is 1 if the two trainings differ, a resumed run failed, files were left over, or memory grew.
 
-- ``equal_weights``: the exported weights of both runs are the same, bit for bit.
-- ``one_line_of_epochs``: each epoch has one line in ``metrics.jsonl``, with the losses and scores of the whole run.
-- ``memory_mib``: resident memory of the largest process, by quarters of the whole training, and at the most.
+- ``equal_weights``: whether the exported weights of both trainings are equal bit for bit.
+- ``one_line_of_epochs``: whether ``metrics.jsonl`` has one line for each epoch, with the same losses and scores.
+- ``left_over``: hidden files and folders in the run folder at the end, which should not exist.
+- ``memory_mib``: resident memory of the largest process: medians of the four quarters of the uninterrupted training,
+  and peaks.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import argparse
 import json
 import os
 import random
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -32,25 +35,25 @@ import psutil
 from _meter import write_report
 
 _RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "train.py"
-_EARLY = 8  # of so many runs one is killed while it starts
-_GROWTH = 1.05  # memory of the last quarter over that of the second one
+_EARLY = 8  # one of so many runs is killed while it starts
+_MAX_GROWTH = 1.05  # of memory, from the second quarter to the last
 _LIMIT = 900.0  # seconds without a new checkpoint
 
 
 @dataclass
 class Attempt:
-    """One process, or launcher with its processes, from its start to its end."""
+    """One start of the training, to its end or until it is killed."""
 
     words: list[str]
     folder: Path
     killed: bool = False
     seconds: float = 0.0
     memory: list[tuple[int, float]] = field(default_factory=list)
-    """Checkpoints so far, and resident memory of the largest process in MiB; many times a second."""
+    """Pairs of new checkpoints so far and resident memory of the largest process in MiB, many times a second."""
     out: str = ""
 
     def run(self, checkpoints: int | None = None, seconds: float | None = None) -> int:
-        """Exit status; the run is killed after so many new checkpoints, or seconds, where one of them is given."""
+        """Run it and return its exit status. It is killed after so many new checkpoints or seconds, if given."""
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1"}
         start, before, seen, newest = time.monotonic(), self._steps(), 0, time.monotonic()
         with tempfile.TemporaryFile("w+") as output:
@@ -63,9 +66,9 @@ class Attempt:
                 late = seconds is not None and now - start > seconds
                 if now - newest > _LIMIT:
                     kill(child)
-                    raise SystemExit(f"soak.py: no new checkpoint for {_LIMIT:.0f} s: {self.words}")
+                    raise SystemExit(f"soak.py: error: no new checkpoint in {_LIMIT:.0f} s: {shlex.join(self.words)}")
                 if late or (checkpoints is not None and seen >= checkpoints):
-                    # Not always in the same moment after a checkpoint.
+                    # Not always at the same time after a checkpoint.
                     time.sleep(random.uniform(0, 0.5))
                     kill(child)
                     self.killed = True
@@ -84,18 +87,18 @@ class Attempt:
     def _measure(self, process: int, checkpoints: int) -> None:
         try:
             family = [psutil.Process(process), *psutil.Process(process).children(recursive=True)]
-            self.memory.append((checkpoints, max(one.memory_info().rss for one in family) / 2**20))
+            self.memory.append((checkpoints, max(member.memory_info().rss for member in family) / 2**20))
         except psutil.NoSuchProcess:
-            pass  # it ended in this moment
+            pass  # it has just ended
 
     @property
     def peak(self) -> float:
-        """Largest memory in MiB."""
+        """Peak of the measured memory in MiB."""
         return max((mib for _, mib in self.memory), default=0.0)
 
 
 def kill(child: subprocess.Popen[Any]) -> None:
-    """SIGKILL a process and all that it has started."""
+    """Send SIGKILL to a process and to all processes that it started."""
     try:
         family = psutil.Process(child.pid).children(recursive=True)
     except psutil.NoSuchProcess:
@@ -109,7 +112,7 @@ def kill(child: subprocess.Popen[Any]) -> None:
 
 
 def command(arguments: argparse.Namespace, folder: Path) -> list[str]:
-    """The training, in one process or more."""
+    """The command of the training, with a launcher if it has several processes. Its last word is the run folder."""
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(arguments.processes), "--standalone"]
     options = {
         "epochs": arguments.epochs, "checkpoint-steps": arguments.checkpoint_steps, "views": arguments.views,
@@ -120,13 +123,13 @@ def command(arguments: argparse.Namespace, folder: Path) -> list[str]:
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
-    """The epochs of a run, without its speed."""
+    """The lines of ``metrics.jsonl`` without the speed, which differs from run to run."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return [{name: value for name, value in row.items() if name != "images_per_second"} for row in rows]
 
 
 def quarters(attempt: Attempt) -> list[float]:
-    """Median memory in each quarter of the training: from its first checkpoint to its last."""
+    """Median memory in MiB in each quarter of a training, from its first checkpoint to its last."""
     last = attempt.memory[-1][0]
     parts: list[list[float]] = [[], [], [], []]
     for checkpoints, mib in attempt.memory:
@@ -136,36 +139,40 @@ def quarters(attempt: Attempt) -> list[float]:
 
 
 def soak(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
-    """Run both trainings and compare them."""
+    """Run both trainings and compare them.
+
+    Raises:
+        SystemExit: A training failed, or wrote no checkpoint for a long time.
+    """
     whole, folder = Attempt(command(arguments, work / "whole"), work / "whole"), work / "killed"
     if whole.run():
-        raise SystemExit(f"soak.py: the uninterrupted run failed:\n{whole.out[-2000:]}")
+        raise SystemExit(f"soak.py: error: the uninterrupted run failed:\n{whole.out[-2000:]}")
     print(f"uninterrupted: {whole.seconds:.0f} s", file=sys.stderr)
-    # 335 training images in batches of 64; what does not fill a batch of each process is left out.
+    # 335 training images in batches of 64. With several processes, images that do not fill all batches are left out.
     steps = arguments.epochs * (335 // (64 * arguments.processes) if arguments.processes > 1 else 6)
     checkpoints = max(steps // arguments.checkpoint_steps, arguments.epochs)
-    each = max(checkpoints / (arguments.kills + 1), 1)
+    between_kills = max(checkpoints / (arguments.kills + 1), 1)
     attempts: list[Attempt] = []
     while not attempts or attempts[-1].killed:
         attempts.append(Attempt([*whole.words[:-1], str(folder), "--resume", "auto"], folder))
         limits: dict[str, Any] = {}
         if len(attempts) <= arguments.kills:
             early = random.random() < 1 / _EARLY
-            most = max(int(1.6 * each), 1)
+            most = max(int(1.6 * between_kills), 1)
             limits = {"seconds": random.uniform(0, 15)} if early else {"checkpoints": random.randint(1, most)}
         status = attempts[-1].run(**limits)
         print(f"run {len(attempts)}: {limits or 'to its end'}, status {status}", file=sys.stderr)
     if status:
-        raise SystemExit(f"soak.py: a resumed run failed:\n{attempts[-1].out[-2000:]}")
-    return figures(arguments, whole, attempts)
+        raise SystemExit(f"soak.py: error: a resumed run failed:\n{attempts[-1].out[-2000:]}")
+    return compare(arguments, whole, attempts)
 
 
-def figures(arguments: argparse.Namespace, whole: Attempt, attempts: list[Attempt]) -> dict[str, Any]:
-    """What is printed."""
+def compare(arguments: argparse.Namespace, whole: Attempt, attempts: list[Attempt]) -> dict[str, Any]:
+    """Compare the uninterrupted training with the one that was killed."""
     folder, parts = attempts[-1].folder, quarters(whole)
     weights = [(path / "model" / "model.safetensors").read_bytes() for path in (whole.folder, folder)]
     peaks = [round(attempt.peak, 1) for attempt in attempts]
-    left = [path.relative_to(folder).as_posix() for path in folder.rglob(".*")]
+    left_over = [path.relative_to(folder).as_posix() for path in folder.rglob(".*")]
     return {
         "epochs": arguments.epochs,
         "processes": arguments.processes,
@@ -175,25 +182,25 @@ def figures(arguments: argparse.Namespace, whole: Attempt, attempts: list[Attemp
         "equal_weights": weights[0] == weights[1],
         "one_line_of_epochs": lines(whole.folder) == lines(folder)
         and [row["epoch"] for row in lines(folder)] == list(range(1, arguments.epochs + 1)),
-        "left_over": left,
+        "left_over": left_over,
         "memory_mib": {"quarters_of_whole": parts, "peak_of_whole": round(whole.peak, 1), "peaks_between_kills": peaks},
-        "memory_flat": parts[3] <= _GROWTH * parts[1] and max(peaks) <= _GROWTH * whole.peak,
-        "seconds": {"whole": round(whole.seconds, 1), "killed": round(sum(one.seconds for one in attempts), 1)},
+        "memory_flat": parts[3] <= _MAX_GROWTH * parts[1] and max(peaks) <= _MAX_GROWTH * whole.peak,
+        "seconds": {"whole": round(whole.seconds, 1), "killed": round(sum(attempt.seconds for attempt in attempts), 1)},
     }
 
 
 def main() -> None:
-    """Read the command line, run, and print the figures."""
+    """Run, print, and write."""
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--epochs", type=int, default=200, help="length of the training")
+    parser.add_argument("--epochs", type=int, default=200, help="epochs of the training")
     parser.add_argument("--kills", type=int, default=40, help="how often the run is killed")
     parser.add_argument("--checkpoint-steps", type=int, default=5, help="steps from one checkpoint to the next")
     parser.add_argument("--processes", type=int, default=1, choices=(1, 2), help="processes of the training")
-    parser.add_argument("--views", default="alternate", help="as for recipes/train.py")
-    parser.add_argument("--seed", type=int, default=0, help="of the training and of the moments")
-    parser.add_argument("--work", type=Path, help="fresh folder of the two runs; a temporary one by default")
+    parser.add_argument("--views", default="alternate", help="views of the training, as in recipes/train.py")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the training and of the moments")
+    parser.add_argument("--work", type=Path, help="new folder for the two runs; by default a temporary one")
     parser.add_argument("--out", type=Path, help="folder for soak.json")
     arguments = parser.parse_args()
     random.seed(arguments.seed)

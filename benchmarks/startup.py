@@ -1,13 +1,13 @@
-"""How long a user waits for the first step of training, and for ``--help``.
+"""Time until the first training step, and time of ``--help``.
 
     python benchmarks/startup.py --data-dir DATA/cifar10 --json FILE
     python benchmarks/startup.py --device cuda --data-dir DATA/cifar10
 
-Each is a separate process, started as a user starts it: ``accelerate launch recipes/train.py``. Its wall time runs from
-the launch to the end of the first training step. To report that moment this script runs as the recipe, prints a line
-after the first step, and stops. `cold` begins with an empty HF_HOME, so that `datasets` prepares the set anew; `warm`
-with what such a run left. Neither empties the page cache of the system: the first run after a boot reads packages and
-images from the disk, and is slower than both. Prints medians and ranges, and writes JSON with ``--json FILE``.
+Each training is a separate process, started by ``accelerate launch`` with the options of recipes/train.py. Its wall
+time goes from the launch to the end of the first training step: this script runs the recipe, prints a line after the
+first step, and stops. `cold` starts with an empty HF_HOME, so `datasets` prepares the data set. `warm` starts with the
+HF_HOME that another run left. Neither empties the page cache of the system, so the first run after a boot is slower
+than both. Prints medians and ranges, and writes JSON with ``--json FILE``.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from _meter import in_turn, shown, spread, write_report
+from _meter import alternate, spread, with_range, write_report
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "train.py"
 MARK = "first training step done"
 
 
 def run_to_first_step(arguments: list[str]) -> None:
-    """Be recipes/train.py until its first step is done."""
+    """Run recipes/train.py with these arguments, and end it after its first step."""
     from glmc_zoo.training.step import TrainStep
 
-    whole = TrainStep.__call__
+    original_step = TrainStep.__call__
 
     def step(self: TrainStep, inputs: tuple[Any, ...]) -> Any:
-        result = whole(self, inputs)
+        result = original_step(self, inputs)
         result["loss"].item()  # waits for the device
         print(MARK, flush=True)
         raise SystemExit(0)
@@ -48,10 +48,10 @@ def run_to_first_step(arguments: list[str]) -> None:
 
 
 def seconds_to(command: list[str], environment: dict[str, str], mark: str | None) -> float:
-    """Wall time from the launch to the line ``mark`` on standard output, or to the end where none is given.
+    """Wall time of a command in seconds: to the line ``mark`` on its standard output, or to its end without a mark.
 
     Raises:
-        RuntimeError: The process ended without it.
+        RuntimeError: The command failed, or ended without the line.
     """
     start, printed = time.perf_counter(), []
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -69,7 +69,14 @@ def seconds_to(command: list[str], environment: dict[str, str], mark: str | None
 
 
 def seconds_to_first_step(device: str, data: list[str], folder: Path, home: Path | None) -> float:
-    """Wall time to the first step with this ``HF_HOME``, or an empty one; ``folder`` is for what the run writes."""
+    """Wall time to the first training step in seconds.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        data: Options that name the data set.
+        folder: Where the files of the run go.
+        home: ``HF_HOME`` of the run; ``None`` for an empty one.
+    """
     launch = ["-m", "accelerate.commands.accelerate_cli", "launch", "--num_processes", "1", "--num_machines", "1"]
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no", *(["--cpu"] if device == "cpu" else [])]
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -85,10 +92,10 @@ def main() -> None:
     if sys.argv[1:2] == ["--first-step"]:
         return run_to_first_step(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", type=Path, help="copy of the Hub's uoft-cs/cifar10; digits_lt alone without it")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--data-dir", type=Path, help="copy of the Hub's uoft-cs/cifar10; digits_lt only by default")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where the step runs")
+    parser.add_argument("--rounds", type=int, default=5, help="launches of each case")
+    parser.add_argument("--json", type=Path, help="file for the report")
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
@@ -99,14 +106,14 @@ def main() -> None:
     cases: dict[str, Callable[[], float]] = {"--help": partial(seconds_to, help_command, dict(os.environ), None)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for data, words in sets.items():
-            first_step = partial(seconds_to_first_step, options.device, words, folder)
-            first_step(folder / "warm")  # fills the cache of the warm case
+        for data, arguments in sets.items():
+            first_step = partial(seconds_to_first_step, options.device, arguments, folder)
+            first_step(folder / "warm")  # fills the HF_HOME of the warm case
             cases |= {f"{data}, cold": partial(first_step, None), f"{data}, warm": partial(first_step, folder / "warm")}
-        seconds = in_turn(cases, options.rounds)
-    rows: list[dict[str, Any]] = [{"case": case, "seconds": spread(taken)} for case, taken in seconds.items()]
+        seconds = alternate(cases, options.rounds)
+    rows: list[dict[str, Any]] = [{"case": case, "seconds": spread(values)} for case, values in seconds.items()]
     for row in rows:
-        print(f"{row['case']:18s} {shown(row['seconds'], 2)} s")
+        print(f"{row['case']:18s} {with_range(row['seconds'], 2)} s")
     write_report(options.json, rows, device=options.device, rounds=options.rounds)
 
 

@@ -1,11 +1,12 @@
-"""Time and memory of the training step alone, for several numbers of classes, alternating between them.
+"""Time and memory of a training step without its input, for several numbers of classes.
 
     python benchmarks/step.py --backbone resnet50 --image-size 64 --batch-size 32 --classes 1000 8142
     python benchmarks/step.py --backbone resnet20_cifar --image-size 32 --batch-size 64 --classes 10
 
-A step is mixing, both views forward, backward and the optimiser, on synthetic images that are on the device already.
-An image of the batch counts once, although its two views are two images to the network. Peak memory is measured in a
-separate process for each number of classes. Prints a table, and writes JSON with ``--json FILE``.
+A step is mixing, forward with both views, backward and the optimiser, on synthetic images that are on the device. The
+numbers of classes alternate. In images/s an image of the batch counts once, although its two views go through the
+network. Peak memory is measured in a separate process for each number of classes. Prints a table, and writes JSON with
+``--json FILE``.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from _meter import in_turn, peak_mib, ratios, run_options, shown, spread, wait, write_report
+from _meter import alternate, peak_mib, ratios, run_options, spread, wait, with_range, write_report
 
 
 def make_step(options: argparse.Namespace, classes: int) -> Callable[[], float]:
-    """A function that does one training step, as a run does it but without the input, and returns its seconds."""
+    """Return a function that does one training step with this number of classes and returns its seconds."""
     import torch
 
     from glmc_zoo import GLMCModel, GLMCTask
@@ -64,7 +65,7 @@ def make_step(options: argparse.Namespace, classes: int) -> Callable[[], float]:
 
 
 def peak_after_steps(options: argparse.Namespace) -> float:
-    """Peak memory of this process in MiB after three steps: allocated on the device, or resident on a CPU."""
+    """Peak memory of this process in MiB after three steps: allocated on a GPU, or resident on a CPU."""
     import torch
 
     step = make_step(options, options.peak_of)
@@ -76,22 +77,22 @@ def peak_after_steps(options: argparse.Namespace) -> float:
 def peak_memory(classes: int) -> float:
     """`peak_after_steps` of a separate process."""
     command = [sys.executable, __file__, *sys.argv[1:], "--peak-of", str(classes)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(done.stdout.split()[-1])
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(process.stdout.split()[-1])
 
 
 def main() -> None:
     """Measure, print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbone", default="resnet50")
-    parser.add_argument("--image-size", type=int, default=64)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--classes", type=int, nargs="+", default=[1000, 8142])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, help="of torch; all cores by default")
+    parser.add_argument("--backbone", default="resnet50", help="any timm model")
+    parser.add_argument("--image-size", type=int, default=64, help="side of the images in pixels")
+    parser.add_argument("--batch-size", type=int, default=32, help="images in a step")
+    parser.add_argument("--classes", type=int, nargs="+", default=[1000, 8142], help="numbers of classes")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, help="threads of torch; all cores by default")
     parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--rounds", type=int, default=9, help="steps of each number of classes")
+    parser.add_argument("--json", type=Path, help="file for the report")
     parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak_of is not None:
@@ -99,18 +100,18 @@ def main() -> None:
         return
 
     steps = {classes: make_step(options, classes) for classes in options.classes}
-    in_turn(steps, 2)  # warm up
-    seconds = in_turn(steps, options.rounds)
+    alternate(steps, 2)  # warm up
+    seconds = alternate(steps, options.rounds)
     first = seconds[options.classes[0]]
     rows: list[dict[str, Any]] = []
     print("classes  ms a step, median (range)  times the first  peak MiB")
-    for classes, taken in seconds.items():
-        row = {"classes": classes, "step_ms": spread([1000 * one for one in taken])}
-        row["images_per_second"] = spread([options.batch_size / one for one in taken])
-        row |= {"times_first": ratios(taken, first), "peak_mib": peak_memory(classes)}
+    for classes, times in seconds.items():
+        row = {"classes": classes, "step_ms": spread([1000 * elapsed for elapsed in times])}
+        row["images_per_second"] = spread([options.batch_size / elapsed for elapsed in times])
+        row |= {"times_first": ratios(times, first), "peak_mib": peak_memory(classes)}
         rows.append(row)
         over = row["times_first"]["median"]
-        print(f"{classes:7d}  {shown(row['step_ms'], 1):25s}  {over:15.3f}  {row['peak_mib']:8.0f}")
+        print(f"{classes:7d}  {with_range(row['step_ms'], 1):25s}  {over:15.3f}  {row['peak_mib']:8.0f}")
     write_report(options.json, rows, device=options.device, rounds=options.rounds)
 
 

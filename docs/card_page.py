@@ -1,4 +1,4 @@
-"""A model card as a page that looks like the Hub's: front matter as tags and scores, the card as Markdown."""
+"""Render a model card as an HTML page that looks like the page of a model on the Hub."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ aside p { margin: 4px 0; font-size: 13px; color: #4b5563; }
 
 
 def card_page(folder: Path) -> str:
-    """The card in an exported folder as HTML; its images are loaded from the folder.
+    """The model card of an exported folder as an HTML page, whose images are loaded from the folder.
 
-    Left out are the parts of the Hub's page that need the Hub: widget, downloads, files and discussions.
+    The page has no widget, downloads, files and discussions, because they exist only on the Hub.
     """
     from markdown_it import MarkdownIt
 
@@ -51,7 +51,7 @@ def _tag(text: str) -> str:
 
 
 def _scores(data: dict[str, Any]) -> list[str]:
-    """A table for each data set of the ``model-index``."""
+    """The scores in ``model-index`` as HTML, a table for each data set."""
     tables = []
     for model in data.get("model-index", []):
         for result in model["results"]:

@@ -1,10 +1,9 @@
-"""Draw balanced accuracy over minutes, `finetuning.png` beside this file, a line for each way to fine-tune.
+"""Draw balanced accuracy over minutes as `finetuning.png` in this folder, with a line for each way to fine-tune.
 
     python docs/finetuning_figure.py
 
-The values are those of the rows `clothing` of benchmarks/suites.yaml that are filed in benchmarks/results/clothing/:
-whatever is filed later is drawn when the script is run again. A row's label ends with the size of its images, and what
-comes before is its way.
+The values are the results in benchmarks/results/clothing/, of the suite `clothing` of benchmarks/suites.yaml. Run the
+script again to draw new results. The label of a row is its way to fine-tune, a comma, and the size of its images.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from matplotlib.figure import Figure
 ROOT = Path(__file__).resolve().parents[1]
 SUITE = "clothing"
 RESULTS = ROOT / "benchmarks" / "results" / SUITE
-STYLES = (  # colour by Okabe and Ito (2008), and marker, in the order of the suite
+STYLES = (  # colour (Okabe and Ito, 2008) and marker of each way, in the order of the suite
     *(("#CC79A7", "v"), ("#6B6B6B", "s"), ("#0072B2", "o"), ("#009E73", "^"), ("#D55E00", "D"), ("#000000", "*")),
 )
 
@@ -28,18 +27,18 @@ __all__ = ["Point", "draw", "lines"]
 
 
 class Point(NamedTuple):
-    """The filed runs of a row."""
+    """The results of a row."""
 
     minutes: float
-    """Minutes of the fastest run, which other work on the machine slowed down least."""
+    """Minutes of the fastest run. Other work on the machine slowed it down least."""
     accuracies: list[float]
     """Balanced accuracy of each run, in percent."""
     size: str
-    """Such as ``96 pixels``."""
+    """Size of the images, such as ``96 pixels``."""
 
 
 def lines() -> dict[str, list[Point]]:
-    """The points of each way, in the order of the suite; those of rows without a filed run are left out."""
+    """The points of each way, in the order of the suite. Rows without results have none."""
     rows = yaml.safe_load((ROOT / "benchmarks" / "suites.yaml").read_text(encoding="utf-8"))[SUITE]["rows"]
     ways: dict[str, list[Point]] = {}
     for name, row in rows.items():
@@ -53,7 +52,7 @@ def lines() -> dict[str, list[Point]]:
 
 
 def draw() -> Figure:
-    """The figure: means as a line, and around each the range of its runs."""
+    """Draw the means as lines, and the range of the runs around each mean."""
     figure = Figure(figsize=(7.6, 5.4), layout="constrained")
     axes = figure.add_subplot()
     for (way, points), (colour, marker) in zip(lines().items(), STYLES, strict=False):

@@ -1,8 +1,8 @@
-"""Draw accuracy over passes, `length.png` beside this file, a line for each method.
+"""Draw balanced accuracy over passes as `length.png` in this folder, with a line for each method.
 
     python docs/length_figure.py
 
-The values are those of `benchmarks/results/cifar100_lt_length_heldout.jsonl`, which `benchmarks/heldout.py` filed.
+The values are in benchmarks/results/cifar100_lt_length_heldout.jsonl, which benchmarks/heldout.py wrote.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from glmc_zoo.options.length import MIXING_PASSES
 
 ROOT = Path(__file__).resolve().parents[1]
 VALUES = ROOT / "benchmarks" / "results" / "cifar100_lt_length_heldout.jsonl"
-METHODS = {  # words of the options, and how the line is labelled and drawn; Okabe and Ito (2008)
+METHODS = {  # words of the options: label, colour (Okabe and Ito, 2008) and marker of the line
     ("--method balanced_softmax", "--views alternate"): ("balanced softmax, mixed", "#E69F00", "s"),
     ("--method balanced_softmax",): ("balanced softmax", "#0072B2", "o"),
     ("--preset tuned", "--views alternate"): ("GLMC, one mixed view", "#009E73", "^"),
@@ -27,7 +27,7 @@ __all__ = ["draw", "lines"]
 
 
 def lines() -> dict[str, list[tuple[float, float]]]:
-    """Passes and balanced accuracy in percent of each method, by its label."""
+    """Passes and balanced accuracy in percent of each setting, by the label of its method."""
     points: dict[str, list[tuple[float, float]]] = {label: [] for label, _, _ in METHODS.values()}
     for text in VALUES.read_text(encoding="utf-8").splitlines():
         setting = json.loads(text)
@@ -37,7 +37,7 @@ def lines() -> dict[str, list[tuple[float, float]]]:
 
 
 def draw() -> Figure:
-    """The figure."""
+    """Draw the figure."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     points = lines()

@@ -1,8 +1,8 @@
-"""Draw GLMC in one picture, `method.png` beside this file, with views that the package itself mixed.
+"""Draw how GLMC works as `method.png` in this folder, with views that the package itself mixed.
 
     python docs/method_figure.py
 
-The two digits are from the embedded data set, tinted so that their parts can be told apart after mixing.
+The two digits are images of the embedded data set. Their colours show which part of a view is from which image.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from glmc_zoo.data import LongTailData, train_transform
 
 __all__ = ["draw", "mixed_digits"]
 
-WIDTH, HEIGHT, DPI = 160, 80, 200  # units of the drawing; ten pixels each
+WIDTH, HEIGHT, DPI = 160, 80, 200  # a unit of the drawing is ten pixels
 INK, GREY = "#222222", "#6B6B6B"
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"  # Okabe and Ito (2008)
 FILL = {GREY: "#F1F1F1", GREEN: "#D5F0E6", PURPLE: "#FAEEF5"}
 LETTERS = {GREY: "#555555", BLUE: "#005A8E", VERMILION: "#A84A00", GREEN: "#00664B", PURPLE: "#8A3F6E"}
 LAM, CENTRE = 0.6, (11, 11)
-FREQUENT, RARE = (0, 2, 1), (7, 3, 7)  # class, which of its training images, and seed of its augmentation
-TOP, MIDDLE, BOTTOM = 57.0, 41.0, 25.0  # heights of the global view, the encoder and the local view
+FREQUENT, RARE = (0, 2, 1), (7, 3, 7)  # class, index among its training images, and sample seed
+TOP, MIDDLE, BOTTOM = 57.0, 41.0, 25.0  # y of the global view, the encoder and the local view
 
 
-def _tinted_views(data: LongTailData, label: int, which: int, seed: int, colour: str) -> tuple[Tensor, Tensor]:
-    """Two augmentations of one digit, as ink of ``colour`` on white: each ``(1, 3, S, S)`` in 0 to 1."""
+def _tinted_views(data: LongTailData, label: int, index: int, seed: int, colour: str) -> tuple[Tensor, Tensor]:
+    """Two augmented views of a digit in a colour on white, each (1, 3, S, S) with values from 0 to 1."""
     assert data.train.pixels is not None and data.image_size is not None
-    position = np.flatnonzero(data.train.labels == label)[which]
+    position = np.flatnonzero(data.train.labels == label)[index]
     pixels = torch.from_numpy(data.train.pixels[[position]]).permute(0, 3, 1, 2)
     augment = train_transform(data.augment, data.image_size)
     rgb = torch.tensor([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]).reshape(1, 3, 1, 1)
@@ -46,7 +46,7 @@ def _tinted_views(data: LongTailData, label: int, which: int, seed: int, colour:
 
 
 def mixed_digits(data: LongTailData) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], MixedViews, Mix]:
-    """A frequent and a rare digit in two augmentations each, their global and local view, and the mix."""
+    """Two views each of a frequent and of a rare digit, their mixed views, and the mix."""
     first, second = _tinted_views(data, *FREQUENT, BLUE), _tinted_views(data, *RARE, VERMILION)
     side = first[0].shape[-1]
     mix = Mix(LAM, cut_box(side, side, LAM, CENTRE), (side, side))
@@ -58,7 +58,7 @@ def _text(axes: Axes, x: float, y: float, text: str, colour: str = INK, size: fl
     axes.text(x, y, text, color=LETTERS.get(colour, colour), fontsize=size, **{"ha": "center", "va": "center"} | kwargs)
 
 
-def _picture(axes: Axes, image: Tensor, x: float, y: float, colour: str, title: str, note: str) -> None:
+def _draw_image(axes: Axes, image: Tensor, x: float, y: float, colour: str, title: str, note: str) -> None:
     axes.imshow(image[0].permute(1, 2, 0).numpy(), extent=(x - 8, x + 8, y - 8, y + 8), interpolation="nearest")
     axes.add_patch(Rectangle((x - 8, y - 8), 16, 16, fill=False, edgecolor=colour, linewidth=1.5))
     _text(axes, x, y + 10.3, title, colour, size=8, weight="bold")
@@ -87,13 +87,13 @@ def _draw_views(axes: Axes, data: LongTailData) -> None:
         (BOTTOM, second, RARE, VERMILION, "re-balanced batch"),
     ):
         note = f"class {data.class_names[label]}: {data.class_counts[label]} images"
-        _picture(axes, pair[0], 13, y, colour, title, note)
+        _draw_image(axes, pair[0], 13, y, colour, title, note)
         for target in (TOP, BOTTOM):
             _arrow(axes, (22, y + (target - y) * 0.1), (36, target + (y - target) * 0.1), colour)
     shares = views.global_labels[0]
     note = f"label: {shares[FREQUENT[0]]:.0%} {FREQUENT[0]}, {shares[RARE[0]]:.0%} {RARE[0]}"
-    _picture(axes, views.global_images, 46, TOP, INK, "global view: MixUp", note)
-    _picture(axes, views.local_images, 46, BOTTOM, INK, "local view: CutMix", note)
+    _draw_image(axes, views.global_images, 46, TOP, INK, "global view: MixUp", note)
+    _draw_image(axes, views.local_images, 46, BOTTOM, INK, "local view: CutMix", note)
     top, bottom, left, right = (side * 16 / views.local_images.shape[-1] for side in mix.box)
     corner = (38 + left, BOTTOM + 8 - bottom)
     axes.add_patch(
@@ -174,7 +174,7 @@ def _draw_schedule(axes: Axes) -> None:
 
 
 def draw(data: LongTailData) -> Figure:
-    """The whole picture, 1600 x 800 pixels."""
+    """Draw the figure, 1600 x 800 pixels."""
     figure = Figure(figsize=(WIDTH * 10 / DPI, HEIGHT * 10 / DPI), dpi=DPI, facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1))
     for x, heading in ((13, "two batches"), (46, "two views"), (69.5, "one encoder"), (94, "four heads")):

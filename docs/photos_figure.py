@@ -1,9 +1,9 @@
-"""Draw the result of the demo on images of clothes, `photos.png` beside this file.
+"""Draw the result of recipes/demo_photos.py, on images of clothes, as `photos.png` in this folder.
 
     python recipes/demo_photos.py runs/demo-photos
     python docs/photos_figure.py runs/demo-photos
 
-Images are not chosen: of each class with fewer than 20 training images the first two of the test split are shown.
+The images are not hand-picked: they are the first two test images of each class with fewer than 20 training images.
 """
 
 from __future__ import annotations
@@ -28,50 +28,49 @@ NAMES = {
     "default": "the\ndefault",
 }
 COLOURS = ("#6B6B6B", "#0072B2", "#009E73")  # Okabe and Ito (2008)
-RIGHT, WRONG, INK = "#00664B", "#B3261E", "#222222"
-EACH = 2
-"""Images of each class."""
+CORRECT, WRONG, INK = "#00664B", "#B3261E", "#222222"
+IMAGES_PER_CLASS = 2
 
-__all__ = ["Answers", "draw"]
+__all__ = ["ModelPredictions", "draw"]
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What one model says of each image of a split, and its results there."""
+class ModelPredictions:
+    """The predictions and results of one model on a split."""
 
     results: EvaluationResults
     predictions: Predictions
 
     @classmethod
-    def read(cls, folder: Path) -> Answers:
-        """Those in a folder that an evaluation left for one model."""
+    def read(cls, folder: Path) -> ModelPredictions:
+        """Read the folder that an evaluation wrote for one model."""
         return cls(EvaluationResults.load(folder / "results.json"), Predictions.read(folder))
 
 
-def draw(models: Sequence[Answers], split: ImageSplit) -> Figure:
-    """The scores on rare classes on the left, images with answers on the right."""
+def draw(models: Sequence[ModelPredictions], split: ImageSplit) -> Figure:
+    """Draw the scores on rare classes on the left, and images with their predictions on the right."""
     figure = Figure(figsize=(11, 4.6))
     classes = rare_classes(models[0].results)
     _bars(figure.add_axes((0.045, 0.13, 0.185, 0.71)), models, len(classes))
     left, width = 0.262, 0.73 / len(classes)
     for column, label in enumerate(classes):
-        positions = np.flatnonzero(split.labels == label)[:EACH].tolist()
+        positions = np.flatnonzero(split.labels == label)[:IMAGES_PER_CLASS].tolist()
         counts = models[0].results.class_counts or []
         centre = left + (column + 0.5) * width
         name = models[0].results.class_names[label]
         figure.text(centre, 0.95, name, ha="center", va="center", fontsize=12, fontweight="bold", color=INK)
         figure.text(centre, 0.907, f"{counts[label]} training images", ha="center", va="center", fontsize=8, color=INK)
         for row, position in enumerate(positions):
-            bottom = 0.17 + (EACH - 1 - row) * 0.435
+            bottom = 0.17 + (IMAGES_PER_CLASS - 1 - row) * 0.435
             axes = figure.add_axes((left + column * width + 0.004, bottom, width - 0.008, 0.272))
             _image(axes, split, position)
             for line, (model, colour) in enumerate(zip(models, COLOURS, strict=True)):
                 height = bottom - 0.034 - 0.043 * line
-                _answer(figure, left + column * width + 0.012, height, model, position, colour)
+                _prediction(figure, left + column * width + 0.012, height, model, position, colour)
     return figure
 
 
-def _bars(axes: Axes, models: Sequence[Answers], classes: int) -> None:
+def _bars(axes: Axes, models: Sequence[ModelPredictions], classes: int) -> None:
     for index, (model, colour) in enumerate(zip(models, COLOURS, strict=True)):
         results = model.results
         few = 100 * (results.scores.few or 0)
@@ -96,18 +95,18 @@ def _image(axes: Axes, split: ImageSplit, position: int) -> None:
     axes.set_axis_off()
 
 
-def _answer(figure: Figure, x: float, y: float, model: Answers, position: int, colour: str) -> None:
+def _prediction(figure: Figure, x: float, y: float, model: ModelPredictions, position: int, colour: str) -> None:
     predicted = int(model.predictions.prediction[position])
-    right = predicted == int(model.predictions.label[position])
+    correct = predicted == int(model.predictions.label[position])
     figure.text(x, y, "\N{BLACK SQUARE}", ha="left", va="center", fontsize=9, color=colour)
-    mark = "\N{CHECK MARK}" if right else "\N{BALLOT X}"
+    mark = "\N{CHECK MARK}" if correct else "\N{BALLOT X}"
     figure.text(x + 0.016, y, f"{mark} {model.results.class_names[predicted]}",
-                ha="left", va="center", fontsize=9.5, color=RIGHT if right else WRONG,
-                fontweight="bold" if right else "normal")  # fmt: skip
+                ha="left", va="center", fontsize=9.5, color=CORRECT if correct else WRONG,
+                fontweight="bold" if correct else "normal")  # fmt: skip
 
 
 if __name__ == "__main__":
     evaluation = Path(sys.argv[1]) / "evaluation"
-    answers = [Answers.read(evaluation / name) for name in NAMES]
-    figure = draw(answers, load_data("clothing_small").test)
+    models = [ModelPredictions.read(evaluation / name) for name in NAMES]
+    figure = draw(models, load_data("clothing_small").test)
     figure.savefig(Path(__file__).with_name("photos.png"), dpi=100, metadata={"Software": None})

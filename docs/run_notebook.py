@@ -1,8 +1,8 @@
-"""Run the notebook of this folder in a temporary folder, and store it with what its cells show.
+"""Run notebook.ipynb in a temporary folder, and save it with the outputs of its cells.
 
     python docs/run_notebook.py
 
-Needs `pip install 'glmc_zoo[dev,photos]'`.
+It needs `pip install 'glmc_zoo[dev,photos]'`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NOTEBOOK = Path(__file__).with_name("notebook.ipynb")
 
 
 def execute(folder: Path) -> nbformat.NotebookNode:
-    """The notebook, its cells run in ``folder`` one after the other.
+    """Run the cells of the notebook in ``folder``, and return it with their outputs.
 
     Raises:
         CellExecutionError: A cell failed.
@@ -29,7 +29,7 @@ def execute(folder: Path) -> nbformat.NotebookNode:
 
 
 def without_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The same without progress bars, of which a page shows only a name, and without the moments of the run."""
+    """Remove from a notebook its progress bars, which a page cannot show, and the times of the run."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -37,7 +37,7 @@ def without_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             widget = "application/vnd.jupyter.widget-view+json"
             cell.outputs = [output for output in cell.outputs if widget not in output.get("data", {})]
             for output in cell.outputs:
-                output.get("data", {}).pop("image/jpeg", None)  # beside the same as PNG
+                output.get("data", {}).pop("image/jpeg", None)  # the output has the same image as PNG
     return notebook
 
 

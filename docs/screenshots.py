@@ -1,19 +1,17 @@
-"""Take the screenshots of the pages, as JPEG files beside this file.
+"""Take the screenshots for the pages, as JPEG files in this folder.
 
     python docs/screenshots.py report runs/NAME/report.html     # or: make screenshots REPORT=runs/NAME/report.html
     python docs/screenshots.py demo runs/NAME/model photo.jpg
     python docs/screenshots.py card hub_cards/NAME              # or any exported model
 
-``report`` makes `report_desktop.jpg`, the report at 1,100 pixels in light colours, from its top and from its images,
-and `report_phone.jpg`, the report at 390 pixels, in light and in dark colours.
+- report: `report_desktop.jpg` has the report in light colours, 1,100 pixels wide, from its top and from its images.
+  `report_phone.jpg` has it 390 pixels wide, in light and in dark colours.
+- demo: `demo_desktop.jpg` has the demo in light colours, 1,100 pixels wide, after an upload of the image.
+  `demo_phone.jpg` has it 390 pixels wide, from its top and, in dark colours, from its similar images.
+- card: `card.jpg` has a model card as the Hub shows it (`card_page.py`), from its top and from its plots. This needs
+  markdown-it-py (`pip install markdown-it-py`).
 
-``demo`` makes `demo_desktop.jpg`, the demo at 1,100 pixels in light colours after the image was uploaded, and
-`demo_phone.jpg`, the same at 390 pixels, from its top and, in dark colours, from its similar images.
-
-``card`` makes `card.jpg`, a model card as the Hub shows it (`card_page.py`): from its top and from its plots. It needs
-markdown-it-py (`pip install markdown-it-py`).
-
-It needs Chromium (on Debian: apt-get install chromium) and Playwright (`pip install playwright`).
+All need Chromium (on Debian: apt-get install chromium) and Playwright (`pip install playwright`).
 """
 
 from __future__ import annotations
@@ -46,7 +44,7 @@ class Screen(NamedTuple):
     width: int
     height: int
     part: str = ""
-    """Id of the heading that is at the top; empty for the top of the page."""
+    """Id of the element at the top of the screenshot; empty for the top of the page."""
     dark: bool = False
 
 
@@ -61,7 +59,11 @@ PHONE = [
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Headless Chromium."""
+    """Start headless Chromium, which ends with the context.
+
+    Raises:
+        SystemExit: Chromium is not installed.
+    """
     from playwright.sync_api import sync_playwright
 
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -74,7 +76,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def screenshot(browser: Browser, url: str, screen: Screen, scale: float) -> Image.Image:
-    """What a window of the given size shows of the page; ``scale`` pixels a CSS pixel."""
+    """Take a screenshot of a page. The image has ``scale`` pixels for each CSS pixel."""
     page = browser.new_page(
         viewport={"width": screen.width, "height": screen.height},
         device_scale_factor=scale,
@@ -87,7 +89,7 @@ def screenshot(browser: Browser, url: str, screen: Screen, scale: float) -> Imag
 
 
 def side_by_side(images: list[Image.Image]) -> Image.Image:
-    """The images in a row, on grey."""
+    """Put images of equal height into a row, on grey."""
     width, height = sum(image.width for image in images), images[0].height
     row = Image.new("RGB", (width + GAP * (len(images) + 1), height + 2 * GAP), GREY)
     left = GAP
@@ -98,14 +100,14 @@ def side_by_side(images: list[Image.Image]) -> Image.Image:
 
 
 def save(image: Image.Image, name: str) -> None:
-    """Write the image beside this file, and say so."""
+    """Save the image in this folder, and print its size."""
     target = HERE / name
     image.save(target, quality=75, subsampling=0, optimize=True)
     print(f"{target}: {image.width} x {image.height} pixels, {target.stat().st_size // 1000} kB")
 
 
 def report(path: Path) -> None:
-    """Take those of a report."""
+    """Take the screenshots of a report."""
     with chromium() as browser:
         for name, screens, scale in (("desktop", DESKTOP, 0.8), ("phone", PHONE, 1.0)):
             shots = [screenshot(browser, path.resolve().as_uri(), screen, scale) for screen in screens]
@@ -113,18 +115,18 @@ def report(path: Path) -> None:
 
 
 def demo(path: Path, image: Path) -> None:
-    """Take those of the demo of a model, once it has answered on an image."""
+    """Take the screenshots of the demo of a model, with its answer to an image."""
     import glmc_zoo
 
     phone = [Screen(390, 1040), Screen(390, 1040, "glmc-similar", dark=True)]
-    with glmc_zoo.demo(model=str(path)) as shown, chromium() as browser:
+    with glmc_zoo.demo(model=str(path)) as running, chromium() as browser:
         for name, screens, scale in (("desktop", [Screen(1100, 1290)], 0.8), ("phone", phone, 1.0)):
-            shots = [answered(browser, shown.url, image, screen, scale) for screen in screens]
+            shots = [answer_screenshot(browser, running.url, image, screen, scale) for screen in screens]
             save(side_by_side(shots), f"demo_{name}.jpg")
 
 
-def answered(browser: Browser, url: str, image: Path, screen: Screen, scale: float) -> Image.Image:
-    """What a window shows of the demo after an upload."""
+def answer_screenshot(browser: Browser, url: str, image: Path, screen: Screen, scale: float) -> Image.Image:
+    """Upload an image to the demo, and take a screenshot of the answer."""
     page = browser.new_page(
         viewport={"width": screen.width, "height": screen.height},
         device_scale_factor=scale,
@@ -133,7 +135,7 @@ def answered(browser: Browser, url: str, image: Path, screen: Screen, scale: flo
     page.goto(url)
     page.set_input_files("#glmc-upload input[type=file]", image)
     page.wait_for_selector("#glmc-answer table")
-    page.wait_for_timeout(1000)  # until the sign of work has faded
+    page.wait_for_timeout(1000)  # until the progress indicator has faded
     if screen.part:
         page.evaluate(f"document.getElementById('{screen.part}').scrollIntoView()")
     taken = page.screenshot()
@@ -142,13 +144,14 @@ def answered(browser: Browser, url: str, image: Path, screen: Screen, scale: flo
 
 
 def card(folder: Path) -> None:
-    """Take those of a model card."""
+    """Take the screenshots of a model card."""
     from card_page import card_page
 
     with chromium() as browser, tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "card.html"
         text = card_page(folder)
-        text = text.replace('<p><img src="plots/', '<p id="plots"><img src="plots/', 1)  # the first plot, to go to
+        first_plot = '<p><img src="plots/'
+        text = text.replace(first_plot, first_plot.replace("<p>", '<p id="plots">'), 1)  # to scroll to it
         path.write_text(text, encoding="utf-8")
         shots = []
         for part in ("", "plots"):
@@ -163,7 +166,7 @@ def card(folder: Path) -> None:
 
 
 def main() -> None:
-    """Take those that are asked for."""
+    """Take the screenshots that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     subjects = parser.add_subparsers(dest="subject", required=True)
     for name, make in (("report", report), ("card", card), ("demo", demo)):
@@ -172,9 +175,9 @@ def main() -> None:
         if name == "demo":
             subject.add_argument("image", type=Path)
         subject.set_defaults(make=make)
-    given = vars(parser.parse_args())
-    del given["subject"]
-    given.pop("make")(*given.values())
+    arguments = vars(parser.parse_args())
+    del arguments["subject"]
+    arguments.pop("make")(*arguments.values())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Shared fixtures. The Hub is never asked by the tests that do not need it."""
+"""Shared fixtures. Tests that do not need the Hub run offline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# Tiny networks gain nothing from threads, and sums in another order would move the last bits.
+# Threads do not speed up tiny networks, and another order of sums would change the last bits.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -23,9 +23,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parent / "support"))  # shared by the tests of several packages
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))  # whose scripts import one another
+sys.path.insert(0, str(Path(__file__).resolve().parent / "support"))  # modules that tests share
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))  # its scripts import each other
 
 from hub_server import HubServer
 
@@ -35,7 +34,7 @@ TRAIN = ROOT / "recipes" / "train.py"
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with golden numbers and real test images; tests that need it are skipped without it."""
+    """The folder with reference numbers and real images. Without it, the tests that need it are skipped."""
     folder = Path(os.environ.get("GLMC_ZOO_SHARED", Path(__file__).resolve().parents[2] / "shared"))
     if not (folder / "reference").is_dir():
         pytest.skip(f"needs the reference data, which is not at {folder} (set GLMC_ZOO_SHARED)")
@@ -44,17 +43,17 @@ def shared() -> Path:
 
 @pytest.fixture
 def hub() -> Iterator[HubServer]:
-    """A Hub on loopback, empty; clients find it in the environment that ``hub_env`` gives."""
+    """An empty Hub on the loopback interface, which clients use with the environment of ``hub_env``."""
     with HubServer() as server:
         yield server
 
 
 @pytest.fixture
 def hub_env(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, str]]:
-    """``hub_env(token=None, **more)``: environment of a child process that uses ``hub``, with an empty cache."""
+    """``hub_env(token=None, **variables)``: environment of a child process that uses ``hub``, with an empty cache."""
 
-    def make(token: str | None = None, **more: str) -> dict[str, str]:
-        return hub.environment(tmp_path_factory.mktemp("hf_home"), token, **more)
+    def make(token: str | None = None, **variables: str) -> dict[str, str]:
+        return hub.environment(tmp_path_factory.mktemp("hf_home"), token, **variables)
 
     return make
 
@@ -63,10 +62,10 @@ def hub_env(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 def hub_python(
     hub_env: Callable[..., dict[str, str]], tmp_path: Path
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """``hub_python(*args, token=None, **env)``: ``python ARGS`` with the clients as they are, talking to ``hub``.
+    """``hub_python(*args, token=None, **env)``: run ``python ARGS`` with the installed clients, which use ``hub``.
 
-    A fresh cache each time, unless ``HF_HOME`` is given. Give code as ``"-c", code`` and a recipe by its path below
-    the checkout. Output is captured.
+    Each call has an empty cache, unless ``HF_HOME`` is given. Give code as ``"-c", code``, and a recipe by its path in
+    the repository. Output is captured.
     """
 
     def run(*args: Any, token: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
@@ -83,23 +82,23 @@ def hub_python(
 
 # 68 training images, 5 steps an epoch: a run takes a second.
 FEW = ["--max-count", "10", "--imbalance-factor", "2", "--batch-size", "16"]
-# Left to itself, the preset tuned would train so few images without mixing.
+# Without --views, the preset tuned would not mix so few images.
 TINY = [*FEW, "--views", "mixup_cutmix"]
 
 
 @dataclass
 class Outcome:
-    """What one run of the recipe came to."""
+    """Exit status and output of a recipe."""
 
     status: int
     out: str
     err: str
     run: Any = None
-    """The `TrainingRun`, of a run inside this process that got as far."""
+    """The `TrainingRun`, if the recipe ran in this process and built one."""
 
     @property
     def sentence(self) -> str:
-        """The one line of an error, checked to be one and to be no traceback."""
+        """The sentence of the error. Checks that the error is one line, without a traceback."""
         assert self.status == 2, (self.status, self.out, self.err)
         lines = [line for line in self.err.splitlines() if "error: " in line]
         assert len(lines) == 1 and "Traceback" not in self.err, self.err
@@ -109,14 +108,14 @@ class Outcome:
         return sentence
 
 
-def environment(**more: str) -> dict[str, str]:
-    """The environment of a child process that imports this checkout."""
+def environment(**variables: str) -> dict[str, str]:
+    """Environment of a child process that imports the package of this checkout."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **more}
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **variables}
 
 
 def run_python(*args: Any, cwd: Path, timeout: float = 120, **env: str) -> Outcome:
-    """``python ARGS`` as a child process."""
+    """Run ``python ARGS`` as a child process."""
     done = subprocess.run(
         [sys.executable, *map(str, args)], cwd=cwd, env=environment(**env), capture_output=True, text=True,
         timeout=timeout, check=False,
@@ -125,37 +124,45 @@ def run_python(*args: Any, cwd: Path, timeout: float = 120, **env: str) -> Outco
 
 
 def torchrun(*args: Any, cwd: Path, timeout: float = 180) -> Outcome:
-    """``ARGS`` on two CPU processes that talk by gloo."""
+    """Run ``ARGS`` in two CPU processes."""
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
     return run_python(*launcher, *args, cwd=cwd, timeout=timeout, ACCELERATE_USE_CPU="true")
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
-    """The lines of ``metrics.jsonl``."""
+    """The lines of ``metrics.jsonl`` of a run."""
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def results(folder: Path) -> dict[str, Any]:
-    """``results.json``."""
+    """The content of ``results.json`` of a run."""
     return json.loads((folder / "results.json").read_text())
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:
-    """The exported weights."""
+    """The exported weights of a run."""
     from safetensors.numpy import load_file
 
     return load_file(folder / "model" / "model.safetensors")
 
 
-def same_weights(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
-    """Bit for bit."""
-    return one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
+def same_weights(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> bool:
+    """Whether weights are equal bit for bit."""
+    return left.keys() == right.keys() and all(np.array_equal(left[key], right[key]) for key in left)
 
 
 def make_images(
     folder: Path, counts: dict[str, int] | None = None, *, test: int = 5, size: int = 32, seed: int = 0
 ) -> Path:
-    """``train/CLASS/*.png`` and ``test/CLASS/*.png``: noise around a colour of the class; no test part for 0."""
+    """Write ``train/CLASS/*.png`` and ``test/CLASS/*.png``: noise around the colour of the class.
+
+    Args:
+        folder: Where the images go; it is returned.
+        counts: Training images of each class.
+        test: Test images of each class; 0 for no test split.
+        size: Side of an image in pixels.
+        seed: Seed of the noise.
+    """
     rng = np.random.default_rng(seed)
     counts = counts or {"ant": 12, "bee": 8, "cat": 4}
     for index, (name, count) in enumerate(counts.items()):
@@ -169,7 +176,7 @@ def make_images(
 
 
 def make_source(folder: Path, architecture: str = "test_convnext", class_names: str = "w x y z") -> Path:
-    """An exported model with random weights, of 32 pixels and its own classes, to fine-tune from."""
+    """Export a model with random weights, for images of 32 pixels and other classes, to fine-tune it."""
     import timm
     import torch
 
@@ -184,7 +191,7 @@ def make_source(folder: Path, architecture: str = "test_convnext", class_names: 
 
 @pytest.fixture(scope="session")
 def lab() -> SimpleNamespace:
-    """The functions above; ``tiny``, the options of a GLMC run that takes a second; ``few``, those without a method."""
+    """The functions above. ``tiny`` has the options of a GLMC run of a second, ``few`` the same without a method."""
     return SimpleNamespace(
         root=ROOT, recipe=TRAIN, tiny=TINY, few=FEW, environment=environment, run_python=run_python, torchrun=torchrun,
         rows=rows, results=results, weights=weights, same_weights=same_weights, images=make_images,
@@ -194,7 +201,7 @@ def lab() -> SimpleNamespace:
 
 @pytest.fixture(autouse=True)
 def own_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test calls in this process may set ``sys.argv``, as ``glmc-zoo`` does; the next test has its own again."""
+    """Restore ``sys.argv`` after each test, because ``glmc-zoo`` sets it."""
     monkeypatch.setattr(sys, "argv", list(sys.argv))
 
 
@@ -207,7 +214,7 @@ def _forget_accelerate() -> None:
 
 
 def leave_plots_empty(patch: pytest.MonkeyPatch) -> None:
-    """Write empty files for plots: drawing takes longer than the training."""
+    """Write empty files instead of plots, because drawing takes longer than the training."""
     from matplotlib.figure import Figure
 
     from glmc_zoo.metrics import plots
@@ -224,17 +231,17 @@ def leave_plots_empty(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def recipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Outcome]]:
-    """``recipe("train", "--epochs", 1, ...)`` runs a recipe as ``__main__`` in this process; plots stay empty."""
+    """``recipe("train", "--epochs", 1, ...)`` runs a recipe as ``__main__`` in this process, with empty plots."""
 
     def call(name: str, *args: Any, plots: bool = False) -> Outcome:
         from glmc_zoo.training import run as training_run
 
         script = str(ROOT / "recipes" / f"{name}.py")
-        made: list[Any] = []
+        built: list[Any] = []
         original = training_run.TrainingRun.__init__
 
         def remember(self: Any, *a: Any, **k: Any) -> None:
-            made.append(self)
+            built.append(self)
             original(self, *a, **k)
 
         _forget_accelerate()
@@ -250,7 +257,7 @@ def recipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
             except SystemExit as stop:
                 status = int(stop.code or 0)
         captured = capsys.readouterr()
-        return Outcome(status, captured.out, captured.err, made[0] if made else None)
+        return Outcome(status, captured.out, captured.err, built[0] if built else None)
 
     yield call
     _forget_accelerate()
@@ -276,7 +283,7 @@ def evaluate(recipe: Callable[..., Outcome]) -> Callable[..., Outcome]:
 
 @pytest.fixture
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A cache of ``datasets`` for this test alone."""
+    """Give a test a cache of ``datasets`` of its own."""
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
@@ -290,7 +297,7 @@ def stage(recipe: Callable[..., Outcome]) -> Callable[..., Outcome]:
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The exported model of a first stage on 68 digits, its run's ``config.yaml`` beside it; 5 steps an epoch."""
+    """The exported model of a run on 68 digits, 5 steps an epoch. ``config.yaml`` of the run is in the folder above."""
     import glmc_zoo
 
     folder = tmp_path_factory.mktemp("first") / "run"

@@ -1,4 +1,4 @@
-"""The front door in Python: the same runs as the recipes, several in one process, with typed results."""
+"""The Python functions: they do the same as the recipes, several times in one process, with typed results."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ TINY: dict[str, Any] = {"max_count": 10, "imbalance_factor": 2, "batch_size": 16
 
 @pytest.fixture(autouse=True)
 def no_drawing(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes longer than the training."""
+    """Leave plots empty, because drawing takes longer than the training."""
     lab.leave_plots_empty(monkeypatch)
 
 
 def words(options: dict[str, Any]) -> list[str]:
-    """The same options on a command line."""
+    """The options as words of a command line."""
     return [
         word
         for name, value in options.items()
@@ -38,7 +38,7 @@ def files(folder: Path) -> set[str]:
 
 
 def comparable(folder: Path) -> dict[str, Any]:
-    """Results without what differs from call to call."""
+    """The results without what differs from call to call."""
     results: dict[str, Any] = json.loads((folder / "results.json").read_text())
     head = {name: value for name, value in (results["head"] or {}).items() if not name.endswith("_seconds")}
     return {name: value for name, value in results.items() if name not in ("command", "wall_time_s")} | {"head": head}
@@ -58,7 +58,7 @@ def test_a_training_is_that_of_the_recipe_bit_for_bit(
     ours, theirs = tmp_path / "python", tmp_path / "recipe"
     capsys.readouterr()
     results = glmc_zoo.train(**options, output_dir=ours)
-    shown = capsys.readouterr().out
+    printed = capsys.readouterr().out
     outcome = recipe("train", *words(options), "--output-dir", theirs)
     assert outcome.status == 0, outcome.err
 
@@ -66,8 +66,8 @@ def test_a_training_is_that_of_the_recipe_bit_for_bit(
     assert files(ours) == files(theirs) >= {"config.yaml", "metrics.jsonl", "results.json", "model/model.safetensors"}
     assert (ours / "config.yaml").read_text() == (theirs / "config.yaml").read_text()
     assert comparable(ours) == comparable(theirs)
-    # The same lines are printed, but for the folders.
-    assert len(shown.splitlines()) == len(outcome.out.splitlines()) > 5
+    # The same lines are printed, apart from folders.
+    assert len(printed.splitlines()) == len(outcome.out.splitlines()) > 5
 
     assert isinstance(results, RunResults) and results == RunResults.load(ours / "results.json")
     command = str(results.origin.command)
@@ -75,7 +75,7 @@ def test_a_training_is_that_of_the_recipe_bit_for_bit(
 
 
 def test_a_second_run_in_a_process_has_options_of_its_own(lab: Any, tmp_path: Path) -> None:
-    """Precision and accumulation of the first, which Accelerate keeps, do not reach the second."""
+    """Accelerate remembers precision and accumulation of the first run. They do not affect the second one."""
     runs = (
         {"mixed_precision": "bf16", "grad_accum_steps": 2},
         {},
@@ -96,15 +96,15 @@ def test_a_second_run_in_a_process_has_options_of_its_own(lab: Any, tmp_path: Pa
 def test_evaluation_and_prediction(first: Path, lab: Any, tmp_path: Path) -> None:
     run = RunResults.load(first.parent / "results.json")
     tail = {"max_count": 10, "imbalance_factor": 2, "data_seed": 3}
-    (one,) = glmc_zoo.evaluate(model=first, output_dir=tmp_path / "one", **tail)
-    assert isinstance(one, EvaluationResults) and one == EvaluationResults.load(tmp_path / "one" / "results.json")
-    assert one.class_counts == run.class_counts and one.test is not None and run.test is not None
-    assert one.scores.top1 == pytest.approx(run.test.top1) and one.plain_scores is None
+    (plain,) = glmc_zoo.evaluate(model=first, output_dir=tmp_path / "one", **tail)
+    assert isinstance(plain, EvaluationResults) and plain == EvaluationResults.load(tmp_path / "one" / "results.json")
+    assert plain.class_counts == run.class_counts and plain.test is not None and run.test is not None
+    assert plain.scores.top1 == pytest.approx(run.test.top1) and plain.plain_scores is None
     both = glmc_zoo.evaluate(model=[first, str(first)], output_dir=tmp_path / "two", logit_adjustment=0.5, **tail)
     assert len(both) == 2 and both[0].test == both[1].test
-    assert both[0].plain_scores == one.test and both[0].posthoc is not None
+    assert both[0].plain_scores == plain.test and both[0].posthoc is not None
     assert (tmp_path / "two" / "comparison.csv").is_file()
-    assert str(tmp_path) not in str(both[0].origin.command) + str(one.origin.command)
+    assert str(tmp_path) not in str(both[0].origin.command) + str(plain.origin.command)
 
     lab.images(tmp_path / "images", {"a": 2, "b": 1}, test=1, size=16)
     predictions = glmc_zoo.predict(
@@ -149,7 +149,7 @@ def test_a_file_of_options_repeats_a_run(first: Path, lab: Any, tmp_path: Path) 
     assert results.config["epochs"] == 1 and results.config["opt"] == "sgd"
 
 
-# ------------------------------------------------------------------------------------------------ refusals
+# ------------------------------------------------------------------------------------------------ errors
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
@@ -168,22 +168,22 @@ def test_a_file_of_options_repeats_a_run(first: Path, lab: Any, tmp_path: Path) 
         ({"method": "ce", "beta": 0.5}, "beta= is for mixed images, and method='ce' does not mix them"),
     ],
 )
-def test_a_value_is_refused_the_same_way_on_each_way_in(
+def test_python_command_line_and_file_refuse_a_value_in_the_same_way(
     values: dict[str, Any], sentence: str, train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as caught:
         glmc_zoo.train(**values)
     assert str(caught.value).startswith(sentence)
-    shown = train(*words(values)).sentence
-    assert "='" not in shown and f"--{next(iter(values)).replace('_', '-')}" in shown
-    # The same sentence but for the spelling of the options.
-    assert shown.split(": ")[-1].split(" has ")[0] == spelled(str(caught.value)).split(": ")[-1].split(" has ")[0]
+    printed = train(*words(values)).sentence
+    assert "='" not in printed and f"--{next(iter(values)).replace('_', '-')}" in printed
+    # The same sentence, apart from the spelling of the options.
+    assert printed.split(": ")[-1].split(" has ")[0] == spelled(str(caught.value)).split(": ")[-1].split(" has ")[0]
     (tmp_path / "options.yaml").write_text(yaml.safe_dump(values))
-    if "beta" not in values:  # switches of another method may stand in a file
-        with pytest.raises(UserError) as filed:
+    if "beta" not in values:  # a file may have switches of another method
+        with pytest.raises(UserError) as in_file:
             glmc_zoo.train(config="options.yaml")
-        assert sentence in str(filed.value)
+        assert sentence in str(in_file.value)
     assert [path.name for path in tmp_path.iterdir()] == ["options.yaml"]
 
 

@@ -1,4 +1,4 @@
-"""Bad input through the recipe: one sentence on standard error, exit status 2, nothing on disk changed."""
+"""Bad input to recipes/train.py: one sentence on standard error, exit status 2, and no change on disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.mark.parametrize(
-    ("args", "says"),
+    ("args", "parts"),
     [
         (["--backbone", "resnet18x"], ["Unknown backbone 'resnet18x'", "Did you mean resnet18"]),
         (["--data", "cifar100lt"], ["'cifar100lt'", "cifar100_lt"]),
@@ -49,18 +49,18 @@ pytestmark = pytest.mark.usefixtures("own_cache")
     ],
 )
 def test_one_sentence(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[Any], says: list[str]
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[Any], parts: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a_file").write_text("mine")
     sentence = train(*args).sentence
-    for part in says:
+    for part in parts:
         assert part in sentence, sentence
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.processes
-def test_in_a_process_of_its_own(lab: Any, tmp_path: Path) -> None:
+def test_in_a_separate_process(lab: Any, tmp_path: Path) -> None:
     command = [lab.recipe, "--backbone", "resnet50", "--data", "imagenet_lt"]
     assert "ILSVRC/imagenet-1k cannot be read" in lab.run_python(*command, cwd=tmp_path).sentence
     (tmp_path / "bad.yaml").write_text("epoch: 3\n")
@@ -118,12 +118,14 @@ def test_unreadable_image_is_named_or_left_out(train: Train, lab: Any, tmp_path:
     assert "--skip-bad-images" in sentence
     outcome = train("--data", folder, *SMALL, "--skip-bad-images", "--output-dir", tmp_path / "good")
     assert outcome.status == 0, outcome.err
-    found = lab.results(tmp_path / "good")
-    assert found["data"]["skipped_images"] == 1 and found["class_counts"] == [11, 8]
+    results = lab.results(tmp_path / "good")
+    assert results["data"]["skipped_images"] == 1 and results["class_counts"] == [11, 8]
 
 
-def test_unreadable_image_met_in_training_by_a_worker(train: Train, lab: Any, tmp_path: Path) -> None:
-    folder = lab.images(tmp_path / "data", {"ant": 12, "bee": 8}, size=70)  # too large to be decoded ahead
+def test_unreadable_image_in_a_worker(train: Train, lab: Any, tmp_path: Path) -> None:
+    folder = lab.images(
+        tmp_path / "data", {"ant": 12, "bee": 8}, size=70
+    )  # too large to be decoded before the training
     (folder / "train" / "bee" / "002.png").write_text("no image")
     sentence = train("--data", folder, *SMALL, "--workers", 1, "--output-dir", tmp_path / "run").sentence
     assert "Image 14 of the training split" in sentence and "train/bee/002.png" in sentence
@@ -143,7 +145,7 @@ def test_folder_of_another_run_is_left_alone(train: Train, lab: Any, tmp_path: P
     assert "epochs: 1 -> 2" in sentence and "lr: 0.025 -> 0.3" in sentence and "seed" not in sentence
     checkpoint = out / "checkpoints" / "step-000000005"
     assert "epochs: 1 -> 2" in train(*options, checkpoint).sentence
-    # Also without naming its folder, and not into another run's.
+    # Also if the folder is not named, and not into the folder of another run.
     assert "epochs: 1 -> 2" in train("--epochs", 2, *lab.tiny, "--resume", checkpoint).sentence
     sentence = train("--epochs", 1, *lab.tiny, "--resume", checkpoint, "--output-dir", tmp_path / "other").sentence
     assert "belongs to the run in" in sentence and not (tmp_path / "other").exists()
@@ -153,8 +155,8 @@ def test_folder_of_another_run_is_left_alone(train: Train, lab: Any, tmp_path: P
 def test_folder_of_other_things_is_left_alone(train: Train, lab: Any, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
-    for more in ([], ["--resume", "auto"]):
-        assert "holds files" in train(*lab.tiny, "--output-dir", tmp_path / "mine", *more).sentence
+    for resume in ([], ["--resume", "auto"]):
+        assert "holds files" in train(*lab.tiny, "--output-dir", tmp_path / "mine", *resume).sentence
     (tmp_path / "loose").mkdir()
     sentence = train(*lab.tiny, "--resume", tmp_path / "loose").sentence
     assert "does not belong to a run" in sentence
@@ -163,7 +165,7 @@ def test_folder_of_other_things_is_left_alone(train: Train, lab: Any, tmp_path: 
 
 def test_loss_that_is_not_finite(train: Train, lab: Any, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    # The first step is good, and is saved; what follows it is not.
+    # The first step is good and is saved. The second one is not.
     options = ["--epochs", 2, *lab.tiny, "--lr", 1e20, "--checkpoint-steps", 1, "--output-dir", out]
     outcome = train(*options)
     sentence = outcome.sentence
@@ -181,7 +183,7 @@ def test_loss_that_is_not_finite(train: Train, lab: Any, tmp_path: Path) -> None
 def test_weights_that_are_not_finite_make_no_checkpoint(
     train: Train, lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # One step an epoch: no loss is computed any more after the step that breaks the weights.
+    # With one step, no loss is computed after the step that breaks the weights.
     original = torch.optim.SGD.step
 
     def broken(self: torch.optim.SGD, closure: Any = None) -> Any:

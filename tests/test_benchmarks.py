@@ -1,4 +1,4 @@
-"""The speed measurements time what their descriptions say."""
+"""The speed measurements: their reports, the reference loop, and the meter."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ ROOT = Path(__file__).resolve().parents[1]
 def run_script(name: str, *arguments: Any, cwd: Path) -> str:
     environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
     command = [sys.executable, str(ROOT / "benchmarks" / name), *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    process = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 @pytest.mark.processes
 @pytest.mark.parametrize("script", ["speed.py", "startup.py", "predict.py", "export.py"])
-def test_a_measurement_explains_itself(script: str, tmp_path: Path) -> None:
+def test_a_measurement_has_a_help(script: str, tmp_path: Path) -> None:
     assert "--json" in run_script(script, "--help", cwd=tmp_path)
 
 
 @pytest.mark.processes
-def test_speed_writes_the_report_it_promises(tmp_path: Path) -> None:
+def test_speed_writes_a_report(tmp_path: Path) -> None:
     file = tmp_path / "loop.json"
     options = "--data digits_lt --batch-size 8 --rounds 2 --steps 2 --warmup 1 --threads 1 --reference-workers 0"
     printed = run_script("speed.py", "loop", *options.split(), "--json", file, cwd=tmp_path)
@@ -45,8 +47,8 @@ def test_speed_writes_the_report_it_promises(tmp_path: Path) -> None:
     for row in rows.values():
         assert row["threads"] == 1 and row["steps"] == 2
         assert row["images_per_second"]["median"] == pytest.approx(2 * row["samples_per_second"]["median"])
-        each = [1000 * 8 / speed for speed in row["samples_per_second"]["range"]]
-        assert sorted(each) == pytest.approx(row["ms_per_step"]["range"])
+        step_ms = [1000 * 8 / speed for speed in row["samples_per_second"]["range"]]
+        assert sorted(step_ms) == pytest.approx(row["ms_per_step"]["range"])
     assert rows["ours"]["resident"] and rows["ours"]["loop_over_bare_step"]["median"] > 0
 
 
@@ -58,7 +60,7 @@ def test_startup_stops_the_recipe_after_its_first_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
-def test_a_prediction_is_timed_from_its_start_to_its_end(tmp_path: Path) -> None:
+def test_predictions_are_timed_with_both_numbers_of_threads(tmp_path: Path) -> None:
     file = tmp_path / "predict.json"
     printed = run_script("predict.py", "--images", 5, "--rounds", 1, "--json", file, cwd=tmp_path)
     report = json.loads(file.read_text(encoding="utf-8"))
@@ -95,14 +97,14 @@ def test_reference_loop_trains_as_the_package_does() -> None:
     for lam, box in ((0.3, (0, 9, 4, 16)), (0.9, (5, 9, 5, 9)), (0.5, (2, 12, 0, 7))):
         a, b, first, c, d, second = batch = loop.to_device(next(batches))
         assert not torch.equal(a, b)  # two augmentations of the same images
-        theirs = loop.losses(batch, lam, box)
+        expected = loop.losses(batch, lam, box)
         ours = task(task.mix((a, b), (c, d), first, second, mix=Mix(lam, box)))
-        for name, value in theirs.items():
+        for name, value in expected.items():
             torch.testing.assert_close(ours[name], value, rtol=1e-5, atol=1e-5)
-        for loss, used in ((theirs["loss"], loop.optimizer), (ours["loss"], optimizer)):
-            used.zero_grad()
+        for loss, its_optimizer in ((expected["loss"], loop.optimizer), (ours["loss"], optimizer)):
+            its_optimizer.zero_grad()
             loss.backward()
-            used.step()
+            its_optimizer.step()
 
 
 def test_reference_draws_boxes_of_the_published_size() -> None:
@@ -123,9 +125,9 @@ def test_meter_leaves_the_warm_up_out(monkeypatch: pytest.MonkeyPatch) -> None:
         meter.begin()
         time.sleep(pause)
         meter.count(4)
-    done = meter.stop()
-    assert (done["steps"], done["samples"], done["workers_mib"]) == (3, 12, 7.0)
-    assert done["warmup_seconds"] >= 0.1 and 0 <= done["median_step_seconds"] <= done["seconds"]
+    measured = meter.stop()
+    assert (measured["steps"], measured["samples"], measured["workers_mib"]) == (3, 12, 7.0)
+    assert measured["warmup_seconds"] >= 0.1 and 0 <= measured["median_step_seconds"] <= measured["seconds"]
 
 
 def test_overlapping_kernels_count_once_as_busy_time() -> None:
@@ -136,5 +138,5 @@ def test_overlapping_kernels_count_once_as_busy_time() -> None:
 
 
 def test_arithmetic_of_a_product_counts_additions_too() -> None:
-    one, other = torch.ones(3, 5), torch.ones(5, 7)
-    assert _meter.count_flops(lambda: one @ other) == 2 * 3 * 5 * 7
+    left, right = torch.ones(3, 5), torch.ones(5, 7)
+    assert _meter.count_flops(lambda: left @ right) == 2 * 3 * 5 * 7

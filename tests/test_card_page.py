@@ -1,4 +1,4 @@
-"""The page of a model card for the screenshot of `docs/screenshots.py card`."""
+"""docs/card_page.py: the page of a model card, for its screenshot."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def test_it_shows_the_front_matter_and_the_images_of_the_card(folder: Path) -> N
     page = runpy.run_path(str(ROOT / "docs" / "card_page.py"))["card_page"](folder)
     front = yaml.safe_load((folder / "README.md").read_text(encoding="utf-8").split("---\n")[1])
     metrics = front["model-index"][0]["results"][0]["metrics"]
-    shown = re.findall(r"<tr><td>([^<]*)</td><td>([^<]*)</td></tr>", page.partition("<aside>")[2])
-    assert shown == [(metric["name"], str(metric["value"])) for metric in metrics] and len(metrics) >= 4
+    cells = re.findall(r"<tr><td>([^<]*)</td><td>([^<]*)</td></tr>", page.partition("<aside>")[2])
+    assert cells == [(metric["name"], str(metric["value"])) for metric in metrics] and len(metrics) >= 4
     for tag in front["tags"]:
         assert f'<span class="tag">{html.escape(tag)}</span>' in page
     images = re.findall(r'<img src="([^"]*)" alt="([^"]*)"', page)

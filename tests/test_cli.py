@@ -1,4 +1,4 @@
-"""The command ``glmc-zoo``, and what every recipe does around its own steps."""
+"""The command ``glmc-zoo``, and what `run_recipe` does for each recipe: errors, signals and exit status."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from glmc_zoo.options.sections import COMMANDS, TRAIN
 ROOT = Path(__file__).resolve().parents[1]
 
 
-# ------------------------------------------------------------------------------------------------ around a recipe
+# ------------------------------------------------------------------------------------------------ run_recipe
 def expect_exit(function: Callable[[], None], status: int) -> None:
     with pytest.raises(SystemExit) as stop:
         run_recipe(function)
@@ -43,7 +43,7 @@ def test_an_error_is_one_sentence_with_options_and_status_2(
     assert capsys.readouterr().err == "train.py: error: --lr -1 must be above 0, so --split-file a b is wrong.\n"
 
 
-def test_one_process_of_several_reports_what_all_meet(
+def test_only_the_first_process_reports_an_error_of_all_processes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RANK", "1")
@@ -71,19 +71,19 @@ def test_other_errors_keep_their_traceback_and_an_interruption_has_none() -> Non
     expect_exit(interrupted, 130)
 
 
-def test_a_process_that_loads_images_and_dies_is_a_sentence(
+def test_the_death_of_a_worker_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def lost() -> None:
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
 
-    monkeypatch.setenv("RANK", "1")  # no other process meets it
+    monkeypatch.setenv("RANK", "1")  # only this process has the error
     expect_exit(lost, 2)
     error = capsys.readouterr().err
     assert "died (killed by signal: Killed)" in error and "--workers 0" in error and error.count("\n") == 1
 
 
-def test_a_name_that_the_terminal_lacks_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_characters_that_the_terminal_cannot_show_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", terminal)
     run_recipe(lambda: print("fée \udce9"))
@@ -93,10 +93,10 @@ def test_a_name_that_the_terminal_lacks_is_escaped(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(("fault", "status"), [("", 0), ("raise UserError('The value 3 is odd: give 2.')", 2)])
 @pytest.mark.processes
-def test_one_process_of_several_ends_without_taking_the_interpreter_apart(
+def test_one_process_of_several_ends_without_finalizing_the_interpreter(
     fault: str, status: int, lab: Any, tmp_path: Path
 ) -> None:
-    """Native threads that outlive it abort the process now and then; what was registered and printed is still there."""
+    """Native threads can abort a process while Python finalizes. Exit handlers run and output is complete anyway."""
     probe = f"""
 import atexit
 from glmc_zoo.cli import run_recipe
@@ -125,18 +125,18 @@ def test_the_command_is_read_from_this_process(
 ) -> None:
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
     monkeypatch.setattr(sys, "argv", ["recipes/train.py", "--lr", "0.5", "--data", "/home/me/images"])
-    given = read_options(TRAIN, "Train a model.\n\nAnd more.")
-    assert given.explicit == {"lr": 0.5, "data": "/home/me/images"}
-    assert given.command == "python recipes/train.py --lr 0.5 --data path/to/images"
+    options = read_options(TRAIN, "Train a model.\n\nAnd more.")
+    assert options.explicit == {"lr": 0.5, "data": "/home/me/images"}
+    assert options.command == "python recipes/train.py --lr 0.5 --data path/to/images"
     with pytest.raises(SystemExit) as stop:
         read_options(TRAIN, "Train a model.\n\nAnd more.", ["--help"])
-    shown = capsys.readouterr().out
-    assert not stop.value.code and "Train a model." in shown and "And more" not in shown
+    printed = capsys.readouterr().out
+    assert not stop.value.code and "Train a model." in printed and "And more" not in printed
 
 
 @pytest.mark.processes
 @pytest.mark.parametrize("launcher", [[], ["-m", "accelerate.commands.accelerate_cli", "launch", "--cpu"]])
-def test_the_recipe_evaluate_does_not_hide_the_library(lab: Any, tmp_path: Path, launcher: list[str]) -> None:
+def test_the_recipe_evaluate_does_not_hide_the_package_evaluate(lab: Any, tmp_path: Path, launcher: list[str]) -> None:
     probe = "from glmc_zoo.cli import run_recipe\nrun_recipe(lambda: print(__import__('evaluate').__file__))\n"
     (tmp_path / "evaluate.py").write_text("raise SystemExit('the wrong one')\n")
     (tmp_path / "train.py").write_text(probe)
@@ -148,12 +148,12 @@ def test_the_recipe_evaluate_does_not_hide_the_library(lab: Any, tmp_path: Path,
 # ------------------------------------------------------------------------------------------------ glmc-zoo
 @pytest.fixture(autouse=True)
 def own_argv(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`main` sets the words of the process for the recipe that it runs."""
+    """Restore ``sys.argv``, which `main` sets for the recipe that it runs."""
     monkeypatch.setattr(sys, "argv", list(sys.argv))
 
 
-def shown_by(capsys: pytest.CaptureFixture[str], words: list[str], status: int = 0) -> str:
-    """What the command prints, on the one stream that it prints to."""
+def printed_by(capsys: pytest.CaptureFixture[str], words: list[str], status: int = 0) -> str:
+    """What the command prints. Checks that it prints to one stream only."""
     try:
         main(words)
     except SystemExit as stop:
@@ -164,14 +164,14 @@ def shown_by(capsys: pytest.CaptureFixture[str], words: list[str], status: int =
 
 
 def test_every_recipe_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
-    # These two have no options: a page to read and run, and what `make demo-photos` runs.
+    # These two have no options: the method on one page, and the demo of `make demo-photos`.
     assert set(recipes()) == set(COMMANDS)
     scripts = {path.stem for path in (ROOT / "recipes").glob("*.py")} - {"minimal", "demo_photos"}
     assert {path.stem for path in recipes().values()} == scripts
-    # A module of the standard library by that name would be hidden from every script beside it.
+    # A script would hide the module of the standard library with its name from other scripts in its folder.
     assert not scripts & sys.stdlib_module_names
-    usage = shown_by(capsys, [])
-    assert usage == shown_by(capsys, ["--help"])
+    usage = printed_by(capsys, [])
+    assert usage == printed_by(capsys, ["--help"])
     for name in (*recipes(), "list"):
         line = next(line for line in usage.splitlines() if line.split()[:1] == [name])
         assert len(line.split()) > 4 and line.endswith(".")
@@ -179,7 +179,7 @@ def test_every_recipe_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("name", sorted(recipes()))
 def test_help_of_a_command_is_that_of_its_recipe(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    text = shown_by(capsys, [name.replace("_", "-"), "--help"])
+    text = printed_by(capsys, [name.replace("_", "-"), "--help"])
     assert text.startswith(f"usage: glmc-zoo {name} [--option value ...]")
     assert "--config" in text and "==SUPPRESS==" not in text
 
@@ -212,20 +212,20 @@ def test_help_of_a_command_is_that_of_its_recipe(name: str, capsys: pytest.Captu
 def test_bad_input_is_one_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     import re
 
-    text = shown_by(capsys, words, status=2)
+    text = printed_by(capsys, words, status=2)
     assert re.match(sentence, text) and text.count("\n") == 1
 
 
 def test_version_and_list(capsys: pytest.CaptureFixture[str]) -> None:
     from glmc_zoo import __version__, list_data, list_models
 
-    assert shown_by(capsys, ["--version"]) == f"glmc-zoo {__version__}\n"
-    assert shown_by(capsys, ["list", "--help"]).startswith("usage: glmc-zoo list\n")
-    shown = shown_by(capsys, ["list"])
+    assert printed_by(capsys, ["--version"]) == f"glmc-zoo {__version__}\n"
+    assert printed_by(capsys, ["list", "--help"]).startswith("usage: glmc-zoo list\n")
+    printed = printed_by(capsys, ["list"])
     for name in (*(model.name for model in list_models()), *list_data()):
-        assert any(line.startswith(f"{name} ") for line in shown.splitlines())
+        assert any(line.startswith(f"{name} ") for line in printed.splitlines())
     for model in list_models():
-        assert f"{100 * model.scores['balanced_accuracy']:.1f}" in shown
+        assert f"{100 * model.scores['balanced_accuracy']:.1f}" in printed
 
 
 def test_a_command_runs_its_recipe_and_is_recorded(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,19 +245,19 @@ def test_the_package_is_a_command(lab: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
-def test_the_wheel_holds_recipes_template_and_published_models(tmp_path: Path) -> None:
+def test_the_wheel_has_recipes_template_and_published_models(tmp_path: Path) -> None:
     pytest.importorskip("hatchling", reason="needs hatchling to build a wheel without the network")
     copy = tmp_path / "checkout"
     ignored = shutil.ignore_patterns(".*", "runs", "benchmarks", "tests", "docs", "__pycache__")
     shutil.copytree(ROOT, copy, ignore=ignored)
-    built = subprocess.run(
+    build = subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel"],
         cwd=copy,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert built.returncode == 0, built.stderr
+    assert build.returncode == 0, build.stderr
     with zipfile.ZipFile(next((copy / "dist").glob("*.whl"))) as wheel:
         wheel.extractall(tmp_path / "site")
     site = tmp_path / "site" / "glmc_zoo"
@@ -273,12 +273,12 @@ from glmc_zoo.options.given import config_path
 assert config_path("inat18").is_file() and "site" in config_path("inat18").parts
 print(glmc_zoo.__file__, *recipes(), *(model.name for model in glmc_zoo.list_models()))
 """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
         env={"PYTHONPATH": str(tmp_path / "site"), "PATH": ""}, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    package, *names = done.stdout.split()
+    assert process.returncode == 0, process.stderr
+    package, *names = process.stdout.split()
     assert Path(package).parent == site
     published = {path.parent.name for path in (ROOT / "hub_cards").glob("*/results.json")}
     assert set(names) == set(recipes()) | published
@@ -290,7 +290,7 @@ def test_sigterm_lets_a_command_clean_up_and_ends_it_with_143(capsys: pytest.Cap
     def work() -> None:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
-            raise AssertionError("it goes on")
+            raise AssertionError("the signal did not end it")
         finally:
             cleaned.append(True)
 
@@ -301,17 +301,17 @@ def test_sigterm_lets_a_command_clean_up_and_ends_it_with_143(capsys: pytest.Cap
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_copy_of_the_process_still_ends_by_sigterm() -> None:
+def test_a_forked_process_still_ends_by_sigterm() -> None:
     statuses = []
 
     def work() -> None:
-        begun, begin = os.pipe()
+        read_end, write_end = os.pipe()
         child = os.fork()
         if child == 0:
-            os.write(begin, b"1")  # Python forgets a signal that comes before the copy runs Python code
+            os.write(write_end, b"1")  # a signal that comes before the fork runs Python code is lost
             time.sleep(60)
             os._exit(0)
-        os.read(begun, 1)
+        os.read(read_end, 1)
         os.kill(child, signal.SIGTERM)
         statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 

@@ -1,4 +1,4 @@
-"""benchmarks/_clothing.py: one table of both splits, and a network whose weights are those of the package."""
+"""benchmarks/_clothing.py: both splits as one table, and the network to start from."""
 
 from __future__ import annotations
 

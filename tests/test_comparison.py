@@ -1,4 +1,4 @@
-"""Statistics over seeds, and which rows of the benchmarks are compared."""
+"""benchmarks/_comparison.py and _intervals.py: intervals, texts, passes, and which rows are compared."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def test_fewer_than_three_seeds_get_no_interval() -> None:
     assert _comparison.percent([0.205, 0.214], digits=1) == "20.5, 21.4"
     assert _comparison.percent([0.205, None, 0.214, 0.2], digits=1) == "20.6 ± 1.8"
     assert _comparison.percent([None]) == "-"
-    assert _comparison.counted([20.5, 21.4], digits=1) == "20.5, 21.4 (n = 2)"
+    assert _comparison.summary_with_n([20.5, 21.4], digits=1) == "20.5, 21.4 (n = 2)"
     assert _comparison.difference([5, 6, 7], [1, 2, 3]) == "+4.00 ± 2.27"
     assert _comparison.difference([5, 6], [1, 2, 3]) == "+2.00 to +5.00"
     assert _comparison.difference([5], [7]) == "-2.00"
-    assert _comparison.above([57, 58], 57.5) == "-0.50, +0.50"
-    assert _comparison.above([57, 58, 59], 57.5) == "+0.50 ± 2.48"
-    assert _comparison.above([57, 58, 59], 58.5) == "-0.50 ± 2.48"
+    assert _comparison.minus_published([57, 58], 57.5) == "-0.50, +0.50"
+    assert _comparison.minus_published([57, 58, 59], 57.5) == "+0.50 ± 2.48"
+    assert _comparison.minus_published([57, 58, 59], 58.5) == "-0.50 ± 2.48"
 
 
 def test_seeds_in_a_row_are_written_as_a_range() -> None:
@@ -75,7 +75,7 @@ def test_seeds_in_a_row_are_written_as_a_range() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"method": "glmc"}, 120),  # a run filed before the option --views
+        ({"method": "glmc"}, 120),  # a run from before the option --views
         ({"method": "glmc", "views": "mixup_cutmix"}, 120),
         ({"method": "glmc", "views": "cutmix"}, 120),
         ({"method": "glmc", "views": "alternate"}, 60),
@@ -92,13 +92,13 @@ def test_passes_of_a_run(options: dict[str, object], expected: float) -> None:
     assert _rows.passes({"epochs": 60, **options}) == pytest.approx(expected)
 
 
-def test_passes_of_a_filed_row_count_the_row_it_starts_from() -> None:
+def test_passes_of_a_row_include_the_row_that_it_starts_from() -> None:
     suite = "cifar100_lt_if100_resnet20_12_epochs_variants"
-    entries, filed = _rows.entries(suite), _rows.load(suite)
+    entries, results = _rows.entries(suite), _rows.load_results(suite)
     names = ("glmc", "glmc_maxnorm", "glmc_logit_adjustment", "glmc_balanced_softmax_sam")
     assert [entries[name].passes for name in names] == [24, 34, 24, 48]
     rows = _rows.suite_rows(suite)
-    assert [_rows.row_epochs(rows[name], filed) for name in names] == ["12", "12 + 10", "12", "12"]
+    assert [_rows.row_epochs(rows[name], results) for name in names] == ["12", "12 + 10", "12", "12"]
     assert _rows.row_passes(rows["glmc"], {}) is None
 
 
@@ -135,7 +135,7 @@ def test_two_seeds_are_compared_by_the_range_of_their_values() -> None:
     assert text == f"- new over base, balanced accuracy at 30 passes: **+1.0 to +7.0** {kind}"
 
 
-def test_what_has_no_partner_says_so() -> None:
+def test_a_row_without_a_partner_is_not_compared() -> None:
     base = Entry(label="base", passes=15, values=(75,), baseline=True)
     new = Entry(label="new", passes=30, values=(80, 82), new=True)
     other = Entry(label="other", passes=60, values=(81,))
@@ -147,7 +147,7 @@ def test_what_has_no_partner_says_so() -> None:
     assert lines(new, other) == []
 
 
-def test_rows_of_equal_passes_stand_together() -> None:
+def test_rows_are_sorted_by_passes() -> None:
     passes = {"two": 30.0, "unknown": None, "one": 15.0, "also two": 28.0}
     entries = {name: Entry(label=name, passes=value) for name, value in passes.items()}
     assert _comparison.by_passes(entries) == ["one", "also two", "two", "unknown"]

@@ -1,4 +1,4 @@
-"""Completion of the shell, by the shell itself."""
+"""The completion script, in a real shell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from glmc_zoo.options.sections import COMMANDS
 
 
 def test_bash_completes_commands_options_and_values(tmp_path: Path) -> None:
-    """The script is read by a real shell."""
     if shutil.which("bash") is None:
         pytest.skip("bash is not installed")
     script = tmp_path / "completion"

@@ -1,4 +1,4 @@
-"""A disk that is full, read-only or bounded: one sentence that names the folder, and nothing lost."""
+"""A disk that is full, read-only or limited: one sentence that names the folder, and no file is lost."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_one_sentence_names_folder_and_fix(error: Exception, reason: str, tmp_pa
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOENT, "No such file"), KeyError("x"), UserError("x")])
-def test_other_errors_stay_what_they_are(error: Exception, tmp_path: Path) -> None:
+def test_other_errors_are_unchanged(error: Exception, tmp_path: Path) -> None:
     assert disk_error(error) is None
     with pytest.raises(type(error)) as caught, disk_errors(tmp_path):
         raise error
@@ -66,7 +66,7 @@ def test_a_method_of_a_run_names_its_folder(tmp_path: Path) -> None:
         Run().save(full=True)
 
 
-def test_room_is_compared_with_what_is_to_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_space_is_checked_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: SimpleNamespace(free=2_500_000))
     check_free_space(tmp_path / "not" / "made", 2_500_000, "a checkpoint")
     with pytest.raises(UserError, match=r"needs 2\.6 MB for a checkpoint, and 2\.5 MB are free: free some space"):
@@ -74,7 +74,7 @@ def test_room_is_compared_with_what_is_to_be_written(tmp_path: Path, monkeypatch
 
 
 def test_a_file_that_does_not_fit_leaves_the_old_one(tmp_path: Path) -> None:
-    """By a limit of the process: the file is too large in the middle of it."""
+    """A limit of the process stops the writing in the middle of the file."""
     path = tmp_path / "results.json"
     path.write_text("old")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -91,8 +91,8 @@ _SCRIPT = """
 import os, pathlib, subprocess, sys
 command = [sys.executable, "-m", "glmc_zoo", "train", "--data", "digits_lt", "--backbone", "resnet20_cifar"]
 command += ["--epochs", "2", "--max-count", "20", "--imbalance-factor", "2", "--batch-size", "32"]
-done = subprocess.run([*command, "--output-dir", "full/run"], capture_output=True, text=True)
-print(done.returncode, done.stderr.splitlines()[-1])
+process = subprocess.run([*command, "--output-dir", "full/run"], capture_output=True, text=True)
+print(process.returncode, process.stderr.splitlines()[-1])
 print(sorted(path.name for path in pathlib.Path("full/run").glob("*/*/*")))
 """
 
@@ -103,18 +103,18 @@ print(sorted(path.name for path in pathlib.Path("full/run").glob("*/*/*")))
     [("1500k", "for a checkpoint, and"), ("3500k", "full/run cannot be written, the disk is full, ")],
 )
 def test_a_training_on_a_full_disk(lab: Any, tmp_path: Path, size: str, sentence: str) -> None:
-    """A run on a disk of its own, in a namespace, where the machine allows one: before the start, and in the middle."""
+    """A run on a small file system, if the machine allows mount namespaces. It is full at the start, or later."""
     unshare = ["unshare", "--mount", *(["--user", "--map-root-user"] if os.geteuid() else [])]
     if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], check=False).returncode:
         pytest.skip("needs a mount namespace")
     (tmp_path / "full").mkdir()
     (tmp_path / "run.py").write_text(_SCRIPT)
     command = f"mount -t tmpfs -o size={size} tmpfs full && exec {sys.executable} run.py"
-    done = subprocess.run(
+    process = subprocess.run(
         [*unshare, "sh", "-c", command], cwd=tmp_path, env=lab.environment(), capture_output=True, text=True,
         timeout=200, check=False,
     )  # fmt: skip
-    status, *_ = done.stdout.partition("\n")
-    assert status.startswith("2 glmc-zoo train: error: The folder full/run ") and sentence in status, done.stdout
+    status, *_ = process.stdout.partition("\n")
+    assert status.startswith("2 glmc-zoo train: error: The folder full/run ") and sentence in status, process.stdout
     if "cannot be written" in status:
-        assert "manifest.json" in done.stdout  # the first checkpoint is whole
+        assert "manifest.json" in process.stdout  # the first checkpoint is complete

@@ -1,4 +1,4 @@
-"""The rows of equal time: the one of the preset tuned trains what the preset decides."""
+"""The suites of equal time: their row of the preset `tuned` has the settings that the preset decides."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ IMAGES = {"cifar10_lt": 12_406, "cifar100_lt": 10_847, "digits_lt": 335}
 
 
 @pytest.mark.parametrize("suite", [*PASSES, "digits_lt"])
-def test_the_row_of_the_preset_tuned_is_what_it_decides(suite: str) -> None:
-    """The row trains what ``--preset tuned`` trains, with the images and passes of the suite."""
+def test_the_row_of_the_preset_tuned_has_its_settings(suite: str) -> None:
+    """The row has the same settings as ``--preset tuned``, with the images and passes of the suite."""
     rows = _rows.suite_rows(suite).values()
     (row,) = [row for row in rows if row.label.endswith("the preset tuned")]
     method = next(index for index, word in enumerate(row.options) if word in ("--method", "--preset"))

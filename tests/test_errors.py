@@ -1,4 +1,4 @@
-"""The sentence a user reads."""
+"""The sentences of errors and notes, as users see them."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def test_a_sentence_has_a_capital_and_one_full_stop(message: str, sentence: str)
     assert UserError(message).sentence == sentence
 
 
-def test_near_names_are_offered() -> None:
+def test_similar_names_are_suggested() -> None:
     assert did_you_mean("resnet19", ["resnet18", "vit"]) == " Did you mean resnet18?"
     assert did_you_mean("zzz", ["resnet18", "vit"]) == ""
 
 
 @pytest.mark.parametrize(
-    ("sentence", "shown"),
+    ("sentence", "printed"),
     [
         ("lr=-1 must be above 0.", "--lr -1 must be above 0."),
         ("lr=nan must be above 0, min_lr=-inf too.", "--lr nan must be above 0, --min-lr -inf too."),
@@ -52,16 +52,16 @@ def test_near_names_are_offered() -> None:
          "--images is missing: give for instance --images path/to/images."),
         ("model= is missing: give model=runs/NAME/model, or data=FOLDER.",
          "--model is missing: give --model runs/NAME/model, or --data FOLDER."),
-        # Of other functions, and within words.
+        # Arguments of other functions, and text within words.
         ("n=3 and HTTP lr_x=4, xlr=5", "n=3 and HTTP lr_x=4, xlr=5"),
         ("data_seed=3 and seed=4.", "--data-seed 3 and --seed 4."),
     ],
 )  # fmt: skip
-def test_arguments_become_options(sentence: str, shown: str) -> None:
-    assert as_command_line(sentence, option_names()) == shown
+def test_arguments_become_options(sentence: str, printed: str) -> None:
+    assert as_command_line(sentence, option_names()) == printed
 
 
-def test_notes_are_spelled_as_on_the_command_line_only_there() -> None:
+def test_notes_name_options_only_on_the_command_line() -> None:
     note = "The test split is not used, as no_test=True asks for."
     assert as_shown(note) == note
     with on_command_line(["no_test"]):

@@ -1,4 +1,4 @@
-"""Options as fields: what each type of option takes, from text and from Python, and what is said of the rest."""
+"""Options as fields: the values that each type accepts, from text and from Python, and errors about others."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Group(OptionGroup):
         *(("x", str, "x"), (Path("a/b"), str, "a/b"), ("3", str, "3")),
         *((None, int | None, None), ("3", int | None, 3), (None, Level | None, None)),
         *((np.int64(3), int, 3), (np.float64(0.5), float, 0.5)),
-        *((False, Literal["no", "bf16"], "no"),),  # what YAML reads for no
+        *((False, Literal["no", "bf16"], "no"),),  # YAML reads no as False
         *(("low", Level, "low"), ("search", Search, "search"), ("1.5", Search, 1.5)),
         *((["a", "b"], list[str], ["a", "b"]), ("a", list[str], ["a"]), ((Path("a"),), list[str], ["a"])),
     ],
 )  # fmt: skip
-def test_a_value_becomes_what_its_option_takes(value: Any, kind: Any, expected: Any) -> None:
+def test_a_value_is_converted_to_the_type_of_its_option(value: Any, kind: Any, expected: Any) -> None:
     converted = convert("name", value, kind)
     assert converted == expected and type(converted) is type(expected)
 
@@ -81,7 +81,7 @@ def test_a_group_converts_and_checks_its_values() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         group.rate = 0.1  # type: ignore[misc]
     group.names.append("b")
-    assert Group(rate=0.1).names == ["a"]  # a list of its own
+    assert Group(rate=0.1).names == ["a"]  # the default is copied
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_group_converts_and_checks_its_values() -> None:
         ({"rate": 0.5, "level": "high"}, "level='high' needs steps=."),
     ],
 )
-def test_one_sentence_about_a_value_that_the_group_does_not_take(values: dict[str, Any], sentence: str) -> None:
+def test_one_sentence_about_a_value_that_the_group_refuses(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError) as caught:
         Group(**values)
     assert str(caught.value) == sentence
@@ -108,13 +108,13 @@ def test_a_long_value_is_named_by_its_type() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "  ", "a\0b", ["x", ""]])
-def test_text_that_is_empty_or_that_no_path_can_hold(value: Any) -> None:
+def test_empty_text_and_nul_characters_are_refused(value: Any) -> None:
     with pytest.raises(UserError, match=r"^output_dir=.* (is empty: give a value|holds a NUL character)"):
         convert("output_dir", value, list[str] if isinstance(value, list) else str | None)
 
 
 @pytest.mark.parametrize("name", ["workers", "threads"])
-def test_no_option_asks_for_a_million_processes(name: str) -> None:
+def test_a_million_workers_or_threads_are_refused(name: str) -> None:
     group = MachineOptions if name == "threads" else ImageOptions
     with pytest.raises(UserError, match=f"{name}=1000000 must be below 1025"):
         group(**{name: 1_000_000})

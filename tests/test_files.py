@@ -1,4 +1,4 @@
-"""Tables that other programs read."""
+"""CSV files that other programs read, and the folder of a run."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def test_a_cell_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "expected"), [("\udce9", "\\udce9\n"), ("\ud800é", "\\ud800é\n"), ("x", "x\n")])
-def test_what_utf8_cannot_hold_is_escaped(text: str, expected: str) -> None:
+def test_characters_that_utf8_cannot_encode_are_escaped(text: str, expected: str) -> None:
     assert csv_text([[text]]) == expected
 
 
-def test_a_folder_that_is_not_utf8_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"^output_dir='.*\\udce9/run' is not UTF-8: give a folder with a path in UTF-8\.$"
     ):

@@ -1,4 +1,4 @@
-"""docs/finetuning.md: its commands are understood as written, and its figure shows the filed results."""
+"""docs/finetuning.md: its commands can be parsed, and its figure shows all results."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_commands_parse(line: str) -> None:
     assert RESOLVE[name](read_command_line(COMMANDS[name], "", "", words))
 
 
-def test_the_way_of_a_user_is_complete() -> None:
+def test_the_commands_are_those_from_images_to_predictions() -> None:
     assert [line.split()[1] for line in LINES] == ["inspect", "finetune", "evaluate", "predict"]
 
 
@@ -42,12 +42,13 @@ def figure() -> dict[str, Any]:
     return runpy.run_path(str(ROOT / "docs" / "finetuning_figure.py"))
 
 
-def test_the_figure_has_every_filed_run(figure: dict[str, Any]) -> None:
-    filed = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(figure["RESULTS"].glob("*.json"))]
+def test_the_figure_has_every_run(figure: dict[str, Any]) -> None:
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(figure["RESULTS"].glob("*.json"))]
     points = [point for way in figure["lines"]().values() for point in way]
-    shown = sorted(accuracy for point in points for accuracy in point.accuracies)
-    assert shown == pytest.approx(sorted(100 * run["test"]["balanced_accuracy"] for run in filed)) and len(filed) > 9
-    seconds = {run["wall_time_s"] for run in filed}
+    accuracies = sorted(accuracy for point in points for accuracy in point.accuracies)
+    expected = sorted(100 * run["test"]["balanced_accuracy"] for run in runs)
+    assert accuracies == pytest.approx(expected) and len(runs) > 9
+    seconds = {run["wall_time_s"] for run in runs}
     assert all(any(60 * point.minutes == pytest.approx(second) for second in seconds) for point in points)
     assert isinstance(figure["draw"](), Figure)
     assert len(figure["STYLES"]) >= len(figure["lines"]())
@@ -55,7 +56,7 @@ def test_the_figure_has_every_filed_run(figure: dict[str, Any]) -> None:
     assert alt is not None and (ROOT / "docs" / "finetuning.png").is_file()
 
 
-def test_a_result_that_is_filed_later_is_drawn(figure: dict[str, Any], tmp_path: Path) -> None:
+def test_a_new_result_is_drawn(figure: dict[str, Any], tmp_path: Path) -> None:
     results = {"ce_6_seed0": (60, 0.5), "ce_6_seed1": (90, 0.6), "balanced_softmax_head_6_seed0": (120, 0.7)}
     for name, (seconds, accuracy) in results.items():
         run = {"wall_time_s": seconds, "test": {"balanced_accuracy": accuracy}}

@@ -1,4 +1,4 @@
-"""A small part of benchmarks/fuzz.py: damaged and hostile files are read or refused in one sentence."""
+"""benchmarks/fuzz.py with few inputs: damaged and hostile files are read, or refused in one sentence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from _mutations import header_or_bytes, json_or_bytes, lines_or_bytes, mutated_bytes
 
 
-# Damaged lines of metrics.jsonl are named and kept, so that no input is refused.
+# metrics.jsonl is not among them, because its damaged lines are reported and no file is refused.
 @pytest.mark.parametrize(
     "kind", ["config.json", "results.json", "safetensors", "manifest.json", "YAML", "CSV", "image"]
 )
@@ -28,7 +28,7 @@ def test_a_traceback_and_a_hang_are_counted(monkeypatch: pytest.MonkeyPatch) -> 
         while content == b"hang":
             pass
 
-    monkeypatch.setattr(fuzz, "HANGS", 0.05)
+    monkeypatch.setattr(fuzz, "TIME_LIMIT", 0.05)
     kind, report = fuzz.Kind("x", [b""], mutated_bytes, read), fuzz.Report()
     for content in (b"error", b"hang", b"fine"):
         fuzz.try_one(kind, content, report)
@@ -46,6 +46,6 @@ def test_a_traceback_and_a_hang_are_counted(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_mutations_follow_their_seed_and_change_something(mutate: object, content: bytes) -> None:
-    made = [mutate(content, random.Random(seed)) for seed in range(200)]  # type: ignore[operator]
-    assert made == [mutate(content, random.Random(seed)) for seed in range(200)]  # type: ignore[operator]
-    assert len(set(made)) > 100 and sum(one == content for one in made) < 60
+    mutated = [mutate(content, random.Random(seed)) for seed in range(200)]  # type: ignore[operator]
+    assert mutated == [mutate(content, random.Random(seed)) for seed in range(200)]  # type: ignore[operator]
+    assert len(set(mutated)) > 100 and mutated.count(content) < 60

@@ -1,4 +1,4 @@
-"""benchmarks/heldout.py: settings are scored on images that are neither trained on nor tested on."""
+"""benchmarks/heldout.py: settings are scored on images that are in neither the training nor the test split."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ def digits_run(tmp_path: Path, *words: str) -> TrainingRun:
     return TrainingRun(resolved("train.py", [*words, "--output-dir", str(tmp_path / "run")]))
 
 
-def test_left_over_is_what_nobody_has(tmp_path: Path) -> None:
+def test_left_over_images_are_in_no_split(tmp_path: Path) -> None:
     run = digits_run(tmp_path)
-    split = heldout.left_over(run, None)
+    split = heldout.left_over_images(run, None)
     assert len(split) == 1797 - 335 - 600
     assert not set(split.rows) & set(run.data.train.rows) and not set(split.rows) & set(run.data.test.rows)
     from sklearn.datasets import load_digits
 
     assert np.array_equal(split.labels, load_digits().target[split.rows])
-    few = heldout.left_over(run, 7)
+    few = heldout.left_over_images(run, 7)
     assert np.array_equal(np.bincount(few.labels), [7] * 10) and set(few.rows) <= set(split.rows)
-    assert np.array_equal(few.rows, heldout.left_over(run, 7).rows)
+    assert np.array_equal(few.rows, heldout.left_over_images(run, 7).rows)
 
 
 def test_a_class_that_keeps_all_its_images_is_named(tmp_path: Path) -> None:
     run = digits_run(tmp_path, "--imbalance-factor", "1")
     run.data.train.rows = np.arange(1797)
     with pytest.raises(SystemExit, match="class 0 has no image left over: give a lower --max-count"):
-        heldout.left_over(run, None)
+        heldout.left_over_images(run, None)
 
 
 def test_three_seeds_have_an_interval() -> None:
     # By hand: the standard error of 1, 2, 3 is 0.577, and t at 2 degrees of freedom is 4.303.
     expected = {"mean": 2.0, "std": 1.0, "interval": [-0.5, 4.5], "runs": [1.0, 2.0, 3.0]}
-    assert heldout.over_seeds([1.0, 2.0, 3.0]) == expected
-    assert heldout.over_seeds([1.0])["std"] is None
+    assert heldout.summarise_seeds([1.0, 2.0, 3.0]) == expected
+    assert heldout.summarise_seeds([1.0])["std"] is None
 
 
 @pytest.mark.processes
 def test_a_line_of_options_gives_a_line_of_scores(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), "--seeds", "0", "1", "--images", "10"]
     line = "--method ce --epochs 1 --threads 1"
-    done = subprocess.run(command, input=f"{line}\n\n", cwd=tmp_path, capture_output=True, text=True, check=True)
-    [row] = map(json.loads, done.stdout.splitlines())
+    process = subprocess.run(command, input=f"{line}\n\n", cwd=tmp_path, capture_output=True, text=True, check=True)
+    [row] = map(json.loads, process.stdout.splitlines())
     assert row["options"] == line and row["seeds"] == [0, 1] and row["commit"] and row["versions"]["torch"]
     assert (row["n"], row["passes"]) == (2, 1)
     for name in ("balanced_accuracy", "medium", "few"):

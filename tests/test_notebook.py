@@ -1,4 +1,4 @@
-"""The notebook of the docs runs from its first cell to its last, and shows what its text says."""
+"""docs/notebook.ipynb runs from its first cell to its last, and is stored with the outputs of its cells."""
 
 from __future__ import annotations
 

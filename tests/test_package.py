@@ -1,4 +1,4 @@
-"""The package as a whole: public names, what importing it costs, which package may import which, and limits of size."""
+"""The package as a whole: public names, import rules, limits of size, and light imports."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ CONTRACT = {
 }
 HEAVY = {"torch", "timm", "datasets", "evaluate", "accelerate", "matplotlib", "sklearn", "torchvision", "PIL"}
 
-# What each package may import from this one; those of the same row do not know each other.
+# What each package may import from glmc_zoo. Packages of `TRADES` do not import each other.
 FLOOR = {"client_limits", "disk", "documents", "errors", "facts", "fields", "files", "notebook", "results", "retry"}
 FLOOR |= {"screen", "text"}
 TRADES = {"method", "backbones", "data", "metrics", "hub"}
-# Options may read these modules, which are light.
+# Light modules that `options` may import.
 LIGHT = {"hub.push.target", "data.options", "data.catalogue", "method.registry", "method.switches"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{key: set() for key in ("text", "facts", "client_limits")},
@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 TOP = {"api", "cli", "completion", "conversion", "__main__", "__init__"}
 ALL_BELOW = {*MAY_IMPORT, *TOP}
-# Third-party packages of each package of this one; the rest take what the packages below them bring.
+# Third-party packages that each package may import.
 LIBRARIES = {
     "client_limits": {"huggingface_hub"},
     "retry": {"huggingface_hub"},
@@ -86,7 +86,7 @@ class Import:
     module: str
     line: int
     when_loaded: bool
-    """Whether importing the file imports it: not in a function, and not for a type checker alone."""
+    """Whether it is imported when the file is: neither in a function, nor only for a type checker."""
 
 
 @cache
@@ -103,11 +103,11 @@ def stub(name: str) -> ast.Module:
 
 @cache
 def imports(name: str) -> tuple[Import, ...]:
-    return (*found(tree(name), name), *found(stub(name), name, False))
+    return (*imports_below(tree(name), name), *imports_below(stub(name), name, False))
 
 
-def found(node: ast.AST, name: str, when_loaded: bool = True) -> Iterator[Import]:
-    """Every import below ``node``, in functions and for type checkers as well."""
+def imports_below(node: ast.AST, name: str, when_loaded: bool = True) -> Iterator[Import]:
+    """Every import below ``node``, with those in functions and for type checkers."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             yield from (Import(alias.name, child.lineno, when_loaded) for alias in child.names)
@@ -118,23 +118,23 @@ def found(node: ast.AST, name: str, when_loaded: bool = True) -> Iterator[Import
                 if (home := home_of(module, alias.name)) is not None:
                     yield Import(home, child.lineno, when_loaded)
         elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            yield from found(child, name, False)
+            yield from imports_below(child, name, False)
         else:
             function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            yield from found(child, name, when_loaded and not function)
+            yield from imports_below(child, name, when_loaded and not function)
 
 
 def absolute(node: ast.ImportFrom, name: str) -> str:
-    """Module that ``from ... import`` names, its leading dots resolved."""
+    """The module that ``from ... import`` names, without leading dots."""
     if not node.level:
         return node.module or ""
-    inside = ["glmc_zoo", *name.split(".")]
-    folder = inside[: len(inside) - node.level + (FILES[name].name == "__init__.py" and name != "__init__")]
+    parts = ["glmc_zoo", *name.split(".")]
+    folder = parts[: len(parts) - node.level + (FILES[name].name == "__init__.py" and name != "__init__")]
     return ".".join([*folder, *([node.module] if node.module else [])])
 
 
 def home_of(module: str, attribute: str) -> str | None:
-    """The submodule behind a name of one of our packages, whose names are lazy."""
+    """The submodule that defines a name of one of our packages, whose names are lazy; ``None`` if there is none."""
     package = "__init__" if module == "glmc_zoo" else module.removeprefix("glmc_zoo.")
     if not f"{module}.".startswith("glmc_zoo.") or package not in FILES:
         return None
@@ -150,7 +150,7 @@ def home_of(module: str, attribute: str) -> str | None:
 
 
 def package_of(name: str) -> str:
-    """Package, or module at the top, that a module belongs to."""
+    """The package, or the module at the top, that a module belongs to."""
     return name.split(".")[0]
 
 
@@ -162,8 +162,8 @@ def may_import(name: str, target: str) -> bool:
     package = package_of(name)
     if top == "glmc_zoo":
         below = ALL_BELOW if package in TOP else MAY_IMPORT[package]
-        inside = ".".join(rest)
-        return not rest or package_of(inside) in below | {package} or inside in below
+        module = ".".join(rest)
+        return not rest or package_of(module) in below | {package} or module in below
     libraries = {"numpy", "yaml", "wrapt", "lazy_loader"} | LIBRARIES.get(package, set())
     return top in sys.stdlib_module_names or top in libraries
 
@@ -185,13 +185,13 @@ def test_contract() -> None:
         _ = glmc_zoo.nosuch
 
 
-def declares(node: ast.stmt) -> bool:
+def assigns_all(node: ast.stmt) -> bool:
     return isinstance(node, ast.Assign) and "__all__" in " ".join(map(ast.unparse, node.targets))
 
 
 def test_public_names_are_listed_by_packages_alone_and_exist() -> None:
-    # In the source: timm gives a list to each module that registers a model.
-    listing = [name for name in FILES if any(declares(node) for node in tree(name).body)]
+    # By the source, because timm adds an `__all__` to each module that registers a model.
+    listing = [name for name in FILES if any(assigns_all(node) for node in tree(name).body)]
     assert set(listing) >= TRADES
     for name in listing:
         assert FILES[name].name == "__init__.py", name
@@ -201,7 +201,7 @@ def test_public_names_are_listed_by_packages_alone_and_exist() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ import rules
-def test_every_package_is_under_the_rules() -> None:
+def test_every_package_has_import_rules() -> None:
     assert {package_of(name) for name in FILES} == set(MAY_IMPORT) | TOP
 
 
@@ -235,7 +235,7 @@ def test_the_rules_forbid(name: str, target: str) -> None:
     assert not may_import(name, target)
 
 
-def test_imports_are_all_seen() -> None:
+def test_all_kinds_of_imports_are_recognized() -> None:
     source = """
 import a.b
 from . import catalogue
@@ -245,8 +245,8 @@ if TYPE_CHECKING:
 def f():
     from glmc_zoo import load_data, hub
 """
-    seen = list(found(ast.parse(source), "data.load"))
-    assert [(i.module, i.when_loaded) for i in seen] == [
+    recognized = list(imports_below(ast.parse(source), "data.load"))
+    assert [(i.module, i.when_loaded) for i in recognized] == [
         ("a.b", True),
         ("glmc_zoo.data", True),
         ("glmc_zoo.data.catalogue", True),
@@ -267,14 +267,14 @@ def inner(name: str, *, when_loaded: bool) -> set[str]:
 
 
 def test_modules_do_not_import_each_other_in_a_circle() -> None:
-    """Imports at the level of the module; those in functions and for type checkers come later."""
+    """Imports at the top of a module count. Imports in functions and for type checkers happen later."""
     graph = {name: inner(name, when_loaded=True) for name in FILES}
-    assert sum(map(len, graph.values())) > 200  # they were seen
+    assert sum(map(len, graph.values())) > 200  # the imports were recognized
     graphlib.TopologicalSorter(graph).prepare()  # raises CycleError
 
 
 def test_packages_do_not_import_each_other_in_a_circle() -> None:
-    """All imports count, those in functions too; ``glmc_zoo`` itself, whose names are lazy, is no package here."""
+    """All imports count, those in functions too. ``glmc_zoo`` itself is left out, because its names are lazy."""
     graph: dict[str, set[str]] = {}
     for name in FILES:
         if package_of(name) != "__init__":
@@ -286,29 +286,29 @@ def test_packages_do_not_import_each_other_in_a_circle() -> None:
 
 # ------------------------------------------------------------------------------------------------ limits
 def test_files_and_functions_are_short() -> None:
-    too_much = []
+    too_large = []
     for path in [*FILES.values(), *sorted((ROOT / "recipes").rglob("*.py"))]:
-        text, where = path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()
+        text, name = path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()
         if (lines := text.count("\n")) > 350:
-            too_much.append(f"{where}: {lines} lines")
+            too_large.append(f"{name}: {lines} lines")
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 length = (node.end_lineno or 0) - node.lineno + 1
                 names = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
-                taken = len(names) - (names[:1] in (["self"], ["cls"]))
-                if length > 60 or taken > 10:
-                    too_much.append(f"{where}: {node.name} has {length} lines and {taken} parameters")
-    assert too_much == []
+                parameters = len(names) - (names[:1] in (["self"], ["cls"]))
+                if length > 60 or parameters > 10:
+                    too_large.append(f"{name}: {node.name} has {length} lines and {parameters} parameters")
+    assert too_large == []
 
 
 # ------------------------------------------------------------------------------------------------ imports are light
 def run(code: str) -> str:
-    """What ``code`` prints in a fresh interpreter."""
-    done = subprocess.run(
+    """Run ``code`` in a new interpreter, and return what it prints."""
+    process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 @pytest.mark.processes
@@ -345,6 +345,6 @@ for script in {[str(path) for path in scripts]!r}:
     ids=["ours first", "timm first"],
 )
 def test_backbones_are_registered(lines: tuple[str, ...], expected: str) -> None:
-    """Whichever of the two is imported first; timm alone does not know them."""
+    """Both orders of import register them. timm without glmc_zoo does not know them."""
     code = "\n".join(lines).replace("KNOWN", "print(timm.is_model('resnet20_cifar'))")
     assert run(code).split() == expected.split()

@@ -1,4 +1,4 @@
-"""What the pages show works as written: links, anchors, commands, options and Python."""
+"""Links, anchors, commands, options and Python on the pages work as written."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [ROOT / "README.md", *DOCS, ROOT / "benchmarks" / "README.md", ROOT / "CONTRIBUTING.md"]
 TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES if page.exists()}
 OTHERS = [ROOT / name for name in ("ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md", "benchmarks/gpu_todo.md")]
-# tests/scoring/exporting/test_page.py runs the Python of this one.
+# Its Python is run by tests/scoring/exporting/test_page.py.
 RUN_ELSEWHERE = {ROOT / "docs" / "export.md"}
 
 RESOLVE: dict[str, Callable[[Given], Any]] = {
     "train": resolve.training_options,
     "finetune": resolve.finetuning_options,
-    # Without the options of the first stage, whose model does not exist.
+    # Without options of the first stage, because its model does not exist.
     "second_stage": partial(resolve.second_stage_options, first={}),
     "evaluate": resolve.evaluation_options,
     "inspect": resolve.inspection_options,
@@ -41,11 +41,11 @@ RESOLVE: dict[str, Callable[[Given], Any]] = {
     "export": resolve.export_options,
     "convert": resolve.conversion_options,
 }
-BUILT_IN = (losses, task, weights)  # they register their names when they are imported, here before a test begins
+BUILT_IN = (losses, task, weights)  # imported here, because the import registers their names
 SCRIPTS = {command.script or name: name for name, command in COMMANDS.items()}
 
 
-def named(page: Path) -> str:
+def page_name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
@@ -55,13 +55,13 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of all shell blocks, continued ones joined, without comments and prompts."""
+    """The commands in all shell blocks: continued lines are joined, comments and prompts removed."""
     joined = "\n".join(blocks(text, "")).replace("\\\n", " ")
     return [re.sub(r"(^|\s)#.*", "", line).removeprefix("$ ").strip() for line in joined.splitlines()]
 
 
-def started(line: str) -> tuple[str, list[str]] | None:
-    """The command of this package that a line starts, and its words; ``None`` for any other line."""
+def parsed_command(line: str) -> tuple[str, list[str]] | None:
+    """The command of this package in a line, with its words; ``None`` if there is none."""
     if match := re.match(r"glmc-zoo (\S+)(.*)", line) or re.match(r"accelerate launch .*-m glmc_zoo (\S+)(.*)", line):
         return match[1].replace("-", "_"), shlex.split(match[2])
     if match := re.search(r"(?:accelerate launch|python)\b.* recipes/(\w+)\.py(.*)", line):
@@ -70,7 +70,7 @@ def started(line: str) -> tuple[str, list[str]] | None:
     return None
 
 
-SHOWN = [(page, line) for page, text in TEXTS.items() for line in lines_of(text) if started(line)]
+SHOWN = [(page, line) for page, text in TEXTS.items() for line in lines_of(text) if parsed_command(line)]
 MEASURED = [
     (page, line) for page, text in TEXTS.items() for line in lines_of(text) if re.search(r"^python benchmarks/\w", line)
 ]
@@ -81,14 +81,14 @@ def test_the_readme_is_short() -> None:
     assert len(TEXTS[ROOT / "README.md"].splitlines()) <= 200
 
 
-@pytest.mark.parametrize("page", TEXTS, ids=named)
+@pytest.mark.parametrize("page", TEXTS, ids=page_name)
 def test_lines_are_short(page: Path) -> None:
     code = "\n".join(re.findall(r"^```.*?^```", TEXTS[page], re.DOTALL | re.MULTILINE))
     long = [line for line in TEXTS[page].splitlines() if len(line) > 120 and not line.startswith(("|", "<!--"))]
     assert not [line for line in long if line not in code.splitlines() or len(line) > 130]
 
 
-@pytest.mark.parametrize("page", TEXTS, ids=named)
+@pytest.mark.parametrize("page", TEXTS, ids=page_name)
 def test_pages_are_in_plain_english(page: Path) -> None:
     text = re.sub(r"<!-- .*?<!-- end -->", "", TEXTS[page], flags=re.DOTALL)  # labels of rows are not sentences
     dialect = "is no (?:folder|file|error|interval)|can(?:not)? be had|that which|in the place of|photographs?"
@@ -100,33 +100,33 @@ def test_pages_are_in_plain_english(page: Path) -> None:
 def anchors(text: str) -> set[str]:
     """Anchors of the headings, where GitHub and mkdocs agree on them."""
     outside = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
-    found = set()
+    names = set()
     for title in re.findall(r"^#+ (.*)$", outside, re.MULTILINE):
         words = re.sub(r"[^\w\- ]", "", title.lower())
         if words.replace(" ", "-") == re.sub(r"[- ]+", "-", words):
-            found.add(words.replace(" ", "-"))
-    return found
+            names.add(words.replace(" ", "-"))
+    return names
 
 
-@pytest.mark.parametrize("page", [*TEXTS, *OTHERS], ids=named)
+@pytest.mark.parametrize("page", [*TEXTS, *OTHERS], ids=page_name)
 def test_links_and_anchors_resolve(page: Path) -> None:
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    wrong = []
+    broken = []
     for link in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`]*`", "", text)):
         if re.match(r"https?:", link):
             continue
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
         if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
-            wrong.append(link)
-    assert not wrong
+            broken.append(link)
+    assert not broken
 
 
 def test_every_page_can_be_reached() -> None:
     index = TEXTS[ROOT / "docs" / "index.md"] + TEXTS[ROOT / "docs" / "methods" / "index.md"]
-    assert not [named(page) for page in DOCS if page.name != "index.md" and f"({page.name})" not in index]
+    assert not [page_name(page) for page in DOCS if page.name != "index.md" and f"({page.name})" not in index]
     nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    assert not [named(page) for page in DOCS if page.relative_to(ROOT / "docs").as_posix() not in nav]
+    assert not [page_name(page) for page in DOCS if page.relative_to(ROOT / "docs").as_posix() not in nav]
 
 
 # ------------------------------------------------------------------------------------------------ commands
@@ -134,9 +134,9 @@ def test_every_page_can_be_reached() -> None:
 def test_commands_parse(page: Path, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
-    started_command = started(line)
-    assert started_command
-    name, words = started_command
+    command = parsed_command(line)
+    assert command
+    name, words = command
     if name in RESOLVE and not {"--help", "..."} & set(words):
         assert RESOLVE[name](read_command_line(COMMANDS[name], "", "", words))
     else:
@@ -155,7 +155,7 @@ def test_benchmarks_have_their_options(page: Path, line: str) -> None:
 
 
 def test_every_command_is_shown() -> None:
-    commands = {started_command[0] for _, line in SHOWN if (started_command := started(line))}
+    commands = {command[0] for _, line in SHOWN if (command := parsed_command(line))}
     assert commands >= set(RESOLVE)
 
 
@@ -164,22 +164,22 @@ def test_options_in_sentences_exist() -> None:
     known = {f"--{prefix}{name.replace('_', '-')}" for name in names for prefix in ("", "no-")}
     for script in (ROOT / "benchmarks").glob("*.py"):
         known |= set(re.findall(r'"(--[a-z-]+)"', script.read_text(encoding="utf-8")))
-    elsewhere = {"--shm-size", "--signal", "--cpu", "--dist"}  # of Docker, Slurm, Accelerate and pytest
-    wrong = {
-        (named(page), option)
+    other_tools = {"--shm-size", "--signal", "--cpu", "--dist"}  # of Docker, Slurm, Accelerate and pytest
+    unknown = {
+        (page_name(page), option)
         for page, text in TEXTS.items()
         for code in re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
         for option in re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*(?![\w])", code)
-        if option not in known | elsewhere
+        if option not in known | other_tools
     }
-    assert not wrong
+    assert not unknown
 
 
 # ------------------------------------------------------------------------------------------------ Python
 SNIPPETS = [
     (page, snippet) for page, text in TEXTS.items() if page not in RUN_ELSEWHERE for snippet in blocks(text, "python")
 ]
-# What a snippet names and a test does not have, and a run of seconds instead of hours.
+# Replacements in the snippets: files that a test has, and a run of seconds instead of hours.
 SMALL = {
     "resnet50": "test_resnet",
     "pretrained=True, epochs=30": "image_size=32, batch_size=8, epochs=1",
@@ -188,15 +188,15 @@ SMALL = {
 
 
 @pytest.mark.usefixtures("own_cache")
-@pytest.mark.parametrize(("page", "snippet"), SNIPPETS, ids=[named(page) for page, _ in SNIPPETS])
+@pytest.mark.parametrize(("page", "snippet"), SNIPPETS, ids=[page_name(page) for page, _ in SNIPPETS])
 def test_snippets_run(page: Path, snippet: str, lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
     if "glmc_zoo.train(" in snippet:
         lab.images(tmp_path / "path" / "to" / "my_images")
         assert all(words in snippet for words in SMALL)
-        for words, others in SMALL.items():
-            snippet = snippet.replace(words, others)
+        for text, replacement in SMALL.items():
+            snippet = snippet.replace(text, replacement)
     elif "runs/wildlife/model" in snippet:
         model = timm.create_model("test_resnet", num_classes=2)
         statistics: Any = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "input_size": (3, 64, 64)}
@@ -205,5 +205,5 @@ def test_snippets_run(page: Path, snippet: str, lab: Any, tmp_path: Path, monkey
     exec(snippet, {})
 
 
-def test_there_is_something_to_test() -> None:
+def test_the_pages_have_snippets_and_commands() -> None:
     assert len(SNIPPETS) >= 5 and len(SHOWN) >= 40 and len(MEASURED) >= 10

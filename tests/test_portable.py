@@ -1,4 +1,4 @@
-"""What a run exports is timm's alone: the same logits and features in a process that never imports glmc_zoo."""
+"""An exported model needs only timm: a process without glmc_zoo computes the same logits and features."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ for name in sys.argv[1:]:
 assert not [module for module in sys.modules if module.startswith("glmc_zoo")]
 """
 
-# Residual, inverted residual, plain and windowed transformers, hybrids, a net without normalisation, a mixer.
+# Residual, inverted residual, ConvNeXt, plain and windowed transformer, without normalisation, MLP mixer.
 FAMILIES = ["test_resnet", "test_efficientnet", "test_convnext", "test_vit", "test_maxvit", "test_nfnet", "mixer"]
 
 

@@ -1,4 +1,4 @@
-"""benchmarks/publish.py: a run in half precision with baselines beside it, loaded by timm alone."""
+"""benchmarks/publish.py: a run in half precision with a baseline, loaded by timm alone; publish_clothing.py."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def runs(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str,
     source = lab.source(tmp_path / "source", "test_resnet")
     images = lab.images(tmp_path / "animals")
     lab.leave_plots_empty(monkeypatch)
-    for name, more in {"way": {}, "ce": {"head_loss": "ce"}}.items():
-        glmc_zoo.finetune(model=source, data=images, tune="head", **more, output_dir=tmp_path / name)
+    for name, options in {"way": {}, "ce": {"head_loss": "ce"}}.items():
+        glmc_zoo.finetune(model=source, data=images, tune="head", **options, output_dir=tmp_path / name)
     return {name: tmp_path / name for name in ("way", "ce", "animals")}
 
 
@@ -38,17 +38,17 @@ def test_half_precision_with_a_baseline(runs: dict[str, Path], tmp_path: Path) -
     (tmp_path / "cards").mkdir()
     folder = publish.publish(
         runs["way"], data=str(runs["animals"]), name=NAME, description="Three animals.", half=True,
-        baselines={"cross-entropy": runs["ce"]}, cards=tmp_path / "cards", filed=tmp_path / "filed",
+        baselines={"cross-entropy": runs["ce"]}, cards=tmp_path / "cards", stored=tmp_path / "stored",
     )  # fmt: skip
     assert folder == tmp_path / "cards" / NAME
     results, other = RunResults.load(folder / "results.json"), RunResults.load(runs["ce"] / "results.json")
-    assert RunResults.load(tmp_path / "filed" / f"{NAME}.json") == results
+    assert RunResults.load(tmp_path / "stored" / f"{NAME}.json") == results
     assert results.weights is not None and results.weights.dtype == "float16"
     assert (results.model.name, results.model.tag) == (NAME, "glmc_animals")
     (row,) = results.baselines
     assert (row.label, row.test, row.wall_time_s) == ("cross-entropy", other.test, other.wall_time_s)
 
-    # The scores are those of the half weights, in timm alone.
+    # The scores are those of the weights in half precision, computed by timm alone.
     model: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     transform: Any = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
     test = glmc_zoo.load_data(runs["animals"]).test
@@ -68,20 +68,21 @@ def test_half_precision_with_a_baseline(runs: dict[str, Path], tmp_path: Path) -
 def test_a_folder_that_is_too_large_is_not_published(
     runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish, "MOST_BYTES", 300_000)
+    monkeypatch.setattr(publish, "MAX_BYTES", 300_000)
     (tmp_path / "cards").mkdir()
-    sentence = rf"{NAME} has [\d.]+ MB, and the limit is 0\.3: give --half, or train a smaller network\.$"
+    sentence = rf"{NAME} has [\d.]+ MB, and the limit is 0\.3 MB: give --half, or train a smaller network\.$"
     with pytest.raises(SystemExit, match=sentence):
         publish.publish(
-            runs["way"], data=str(runs["animals"]), name=NAME, cards=tmp_path / "cards", filed=tmp_path / "filed"
+            runs["way"], data=str(runs["animals"]), name=NAME, cards=tmp_path / "cards", stored=tmp_path / "stored"
         )
-    assert not [*(tmp_path / "cards").iterdir()] and not (tmp_path / "filed").exists()
+    assert not [*(tmp_path / "cards").iterdir()] and not (tmp_path / "stored").exists()
 
 
-def test_a_baseline_of_other_images_is_refused(runs: dict[str, Path]) -> None:
+def test_a_baseline_of_other_classes_is_refused(runs: dict[str, Path]) -> None:
     results = RunResults.load(runs["way"] / "results.json")
     other = RunResults.from_dict({**results.to_dict(), "class_names": ["x", "y", "z"]}, "results")
-    with pytest.raises(SystemExit, match=r"ce has no test scores on animals: give another baseline\.$"):
+    sentence = r"=.*ce has no test scores on the classes of animals: give a run on the same data\.$"
+    with pytest.raises(SystemExit, match=sentence):
         publish.baseline("ce", runs["ce"], other)
 
 

@@ -1,4 +1,4 @@
-"""The published models: complete folders, cards that match the results, and scores that an evaluation repeats."""
+"""The published models: complete folders, cards that match the results, and scores that can be reproduced."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from glmc_zoo.results import EvaluationResults, RunResults
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = sorted(path.parent for path in (ROOT / "hub_cards").glob("*/results.json"))
-MOST_BYTES = 16 << 20
+MAX_BYTES = 16 << 20
 
 
-def test_the_zoo_lists_what_lies_in_hub_cards() -> None:
+def test_list_models_has_the_folders_of_hub_cards() -> None:
     assert [model.folder for model in list_models()] == FOLDERS
     assert {"resnet20_cifar.glmc_digits_lt", "resnet20_cifar.glmc_cifar10_lt"} <= {m.name for m in list_models()}
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 class TestPublished:
-    def test_its_card_is_what_its_results_render_to(self, folder: Path) -> None:
+    def test_its_card_is_rendered_from_its_results(self, folder: Path) -> None:
         results = RunResults.load(folder / "results.json")
         text = (folder / "README.md").read_text()
-        assert render_card(results) == text, "render the card anew: python benchmarks/publish.py"
+        assert render_card(results) == text, "render the card again: python benchmarks/publish.py"
         check_card(text)
 
-    def test_its_folder_is_complete_and_holds_no_local_path(self, folder: Path) -> None:
+    def test_its_folder_is_complete_and_has_no_local_path(self, folder: Path) -> None:
         source = open_model(folder.name)  # compares the weights with their SHA-256
         assert source.kind == "zoo" and source.results is not None
         assert source.class_names == source.results.class_names
@@ -45,7 +45,7 @@ class TestPublished:
         assert names >= {
             f"plots/{name}.png" for name in ("training", "class_accuracy", "class_confusion", "group_confusion")
         }
-        assert sum((folder / name).stat().st_size for name in names) < MOST_BYTES
+        assert sum((folder / name).stat().st_size for name in names) < MAX_BYTES
         for name in names:
             if not name.endswith((".jpg", ".png", ".safetensors")):
                 text = (folder / name).read_text()
@@ -54,7 +54,7 @@ class TestPublished:
 
     def test_it_recognises_its_sample_image(self, folder: Path) -> None:
         results = RunResults.load(folder / "results.json")
-        if results.sample_image is None:  # its data set has no licence that lets everybody publish an image
+        if results.sample_image is None:  # the licence of its data set does not allow everybody to publish an image
             assert results.data.name == "cifar10_lt"
             return
         model: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
@@ -71,14 +71,14 @@ class TestPublished:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("data", "folder"), [("digits_lt", None), ("cifar10_lt", "cifar10")])
-def test_it_scores_what_its_card_says(
+def test_an_evaluation_gives_the_scores_of_its_card(
     data: str, folder: str | None, request: pytest.FixtureRequest, evaluate: Callable[..., Any], tmp_path: Path
 ) -> None:
-    name, where = f"resnet20_cifar.glmc_{data}", []
+    name, data_dir = f"resnet20_cifar.glmc_{data}", []
     if folder is not None:
-        where = ["--data-dir", request.getfixturevalue("shared") / "data" / folder]
-    done = evaluate("--model", name, "--data", data, *where, "--output-dir", tmp_path / "eval")
-    assert done.status == 0, done.err
+        data_dir = ["--data-dir", request.getfixturevalue("shared") / "data" / folder]
+    outcome = evaluate("--model", name, "--data", data, *data_dir, "--output-dir", tmp_path / "eval")
+    assert outcome.status == 0, outcome.err
     expected = RunResults.load(ROOT / "hub_cards" / name / "results.json")
     scored = EvaluationResults.load(tmp_path / "eval" / "results.json")
     assert expected.test is not None and scored.test is not None

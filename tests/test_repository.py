@@ -1,4 +1,4 @@
-"""The files around the package: they parse, and they agree with one another."""
+"""The files around the package: workflows, issue forms, versions, and targets of make."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_yaml_parses(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_workflows_run_what_exists(path: Path) -> None:
+def test_workflows_run_existing_scripts(path: Path) -> None:
     workflow = parsed(path)
     assert workflow["permissions"] == {"contents": "read"}
     for job in workflow["jobs"].values():
@@ -36,7 +36,7 @@ def test_workflows_run_what_exists(path: Path) -> None:
             assert "uses" in step or not step["run"].startswith(".ci/") or script.stat().st_mode & 0o100, step
 
 
-def test_issue_forms_have_what_they_need() -> None:
+def test_issue_forms_are_complete() -> None:
     forms = [path for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml"]
     for form in map(parsed, forms):
         assert form["name"] and form["description"]
@@ -45,7 +45,7 @@ def test_issue_forms_have_what_they_need() -> None:
     assert len(forms) == 2
 
 
-def test_all_say_the_same_version() -> None:
+def test_versions_are_equal() -> None:
     version = glmc_zoo.__version__
     assert f'\nversion = "{version}"\n' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert parsed(ROOT / "CITATION.cff")["version"] == version

@@ -1,4 +1,4 @@
-"""What reproduce.py is given on its command line: rows, options to pass on, and what it refuses."""
+"""The command line of benchmarks/reproduce.py: its options, the list of rows, and errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import reproduce
 
 
-def test_one_option_alone_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_option_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["reproduce.py", "row", "--options=--compile", "--jobs", "2"])
     args = reproduce.parse()
     assert (args.options, args.jobs, args.rows) == ("--compile", 2, ["row"])
@@ -26,18 +26,18 @@ def test_the_list_names_every_row(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 
 def test_bad_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for options, says in (
+    for options, sentence in (
         ("", "give the name of a row, or --list"),
         ("nothing", "'nothing' is not a row"),
         ("digits_lt/nothing", "'digits_lt/nothing' is not a row"),
         ("digits_lt --jobs 0", "--jobs 0 must be at least 1"),
-        ("digits_lt --data-dir x", "--data-dir takes NAME=FOLDER"),
+        ("digits_lt --data-dir x", "--data-dir needs NAME=FOLDER"),
         (
             "digits_lt --data-dir cifar10=x",
-            "--data-dir cifar10=... is no data set with a folder: give one of cifar10_lt",
+            "--data-dir cifar10=... does not name a data set: the name is one of cifar10_lt",
         ),
     ):
         monkeypatch.setattr(sys, "argv", ["reproduce.py", *options.split()])
         with pytest.raises(SystemExit) as ended:
             reproduce.main()
-        assert ended.value.code and says in f"{ended.value.code} {capsys.readouterr().err}", options
+        assert ended.value.code and sentence in f"{ended.value.code} {capsys.readouterr().err}", options

@@ -1,4 +1,4 @@
-"""Results as files: what is written is what is read, and what is said of a file that holds something else."""
+"""Results as files: they are read as they were written, and other content is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ EVALUATION = EvaluationResults(
 
 
 @pytest.mark.parametrize("results", [RESULTS, MORE, CONVERTED, MINIMAL], ids=["run", "more", "converted", "minimal"])
-def test_what_is_written_is_what_is_read(results: RunResults, tmp_path: Path) -> None:
+def test_results_are_read_as_they_were_written(results: RunResults, tmp_path: Path) -> None:
     results.save(tmp_path / "results.json")
     assert RunResults.load(tmp_path / "results.json") == results
     written = json.loads((tmp_path / "results.json").read_text())
     assert next(iter(written)) == "schema" and written["schema"] == SCHEMA == 1
-    # Where they come from stands beside the rest.
+    # Fields of `origin` are at the top level of the file.
     assert written["command"] == results.origin.command and "origin" not in written
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
@@ -81,7 +81,7 @@ def test_keys_of_a_later_version_are_left_out() -> None:
 
 
 def edited(**changes: Any) -> dict[str, Any]:
-    """The results as a dictionary; ``None`` takes a key out."""
+    """The results as a dictionary with changes; ``None`` removes a key."""
     values: dict[str, Any] = json.loads(json.dumps(RESULTS.to_dict())) | changes
     return {key: value for key, value in values.items() if value is not None}
 
@@ -119,7 +119,7 @@ def test_one_sentence_about_a_file_that_cannot_be_read(tmp_path: Path) -> None:
             RunResults.load(tmp_path / name)
 
 
-def test_a_fault_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
+def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_json(path, {"a": 1})
     with pytest.raises(TypeError):
@@ -138,7 +138,7 @@ def test_results_of_the_other_kind_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "reason"),
     [
         ({"schema": True}, "holds no results of glmc_zoo"),
         ({"schema": "1"}, "holds no results of glmc_zoo"),
@@ -151,13 +151,13 @@ def test_results_of_the_other_kind_are_named(tmp_path: Path) -> None:
         ({"intervals": {"test": {"top1": [0.1]}}}, "an interval of its scores is not two numbers"),
     ],
 )
-def test_results_that_cannot_be_right(change: dict[str, Any], says: str) -> None:
-    with pytest.raises(UserError, match=says) as caught:
+def test_impossible_results_are_refused(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=reason) as caught:
         RunResults.from_dict({**minimal_results().to_dict(), **change}, "x.json")
     assert str(caught.value).startswith("x.json") and "\n" not in str(caught.value)
 
 
-def test_parts_of_results_that_cannot_be_right() -> None:
+def test_impossible_parts_of_results_are_refused() -> None:
     values = minimal_results().to_dict()
     parts: list[tuple[str, Any, str]] = [
         ("model", {**values["model"], "mean": [0.5]}, "input_size, mean and std of its model"),
@@ -168,8 +168,8 @@ def test_parts_of_results_that_cannot_be_right() -> None:
         ("calibration", {"images": 3, "thresholds": {"0.95": [0.5]}}, "1 values of thresholds for precision 0.95"),
         ("second_stage", {"kind": "maxnorm", "beta": 1.0, "source": "x"}, "its class-balanced beta 1.0"),
     ]
-    for name, value, says in parts:
-        with pytest.raises(UserError, match=says):
+    for name, value, reason in parts:
+        with pytest.raises(UserError, match=reason):
             RunResults.from_dict({**values, name: value}, "x.json")
 
 
@@ -223,4 +223,4 @@ def test_a_notebook_shows_scores_and_figures(tmp_path: Path) -> None:
     assert Image.open(io.BytesIO(data)).size == (3, 2)
     assert "script" not in page.tags and "a&lt;b" in html
     assert "No images were scored." in dataclasses.replace(EVALUATION, validation=None)._repr_html_()
-    assert results == EvaluationResults.load(tmp_path / "results.json")  # the folder is not part of them
+    assert results == EvaluationResults.load(tmp_path / "results.json")  # which folder they are from does not count

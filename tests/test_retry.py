@@ -1,4 +1,4 @@
-"""What is tried again, and how often."""
+"""Which errors lead to another attempt, and how often."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from glmc_zoo.retry import is_transient, retrying
 
 
-class Answered(Exception):
-    """Has what a client's error about an answer has."""
+class ResponseError(Exception):
+    """Has the attributes of a client's error about a response."""
 
     def __init__(self, status: int) -> None:
         super().__init__(str(status))
         self.response = type("Response", (), {"status_code": status})()
 
 
-def test_busy_is_transient_and_refused_is_not() -> None:
+def test_a_busy_server_is_transient_and_a_refusal_is_not() -> None:
     for status in (429, 500, 502, 503, 504):
-        assert is_transient(Answered(status)), status
+        assert is_transient(ResponseError(status)), status
         wrapped = RuntimeError("Error while uploading")
-        wrapped.__cause__ = Answered(status)
+        wrapped.__cause__ = ResponseError(status)
         assert is_transient(wrapped), status
     for status in (400, 401, 403, 404, 409, 412):
-        assert not is_transient(Answered(status)), status
+        assert not is_transient(ResponseError(status)), status
 
 
 @pytest.mark.parametrize("library", ["requests", "httpx", "httpx2"])
 def test_broken_connections_of_every_http_library(library: str) -> None:
-    """Errors of requests (huggingface_hub 0.x), httpx (1.x) and httpx2 (2.x), as far as they are installed."""
+    """Errors of requests (huggingface_hub 0.x), httpx (1.x) and httpx2 (2.x), if they are installed."""
     module = pytest.importorskip(library)
     names = ["ConnectError", "ReadTimeout", "RemoteProtocolError", "WriteError", "ConnectTimeout", "ReadError"]
     if library == "requests":
@@ -41,7 +41,7 @@ def test_broken_connections_of_every_http_library(library: str) -> None:
     assert not is_transient(module.InvalidURL("no"))
 
 
-def test_the_installed_client_is_one_of_them() -> None:
+def test_the_installed_client_uses_one_of_them() -> None:
     base = HfHubHTTPError.__mro__[1].__module__.split(".")[0]
     assert base in ("requests", "httpx", "httpx2")
 
@@ -52,14 +52,14 @@ def test_others_are_not_transient() -> None:
         assert not is_transient(error)
 
 
-def test_as_often_as_asked_and_no_more() -> None:
+def test_the_number_of_attempts() -> None:
     calls: list[int] = []
 
     def fail() -> None:
         calls.append(1)
-        raise Answered(503)
+        raise ResponseError(503)
 
-    with pytest.raises(Answered):
+    with pytest.raises(ResponseError):
         retrying(fail, attempts=3, first_wait=0)
     assert len(calls) == 3
     with pytest.raises(ValueError, match="at least 1"):
@@ -67,31 +67,31 @@ def test_as_often_as_asked_and_no_more() -> None:
     assert len(calls) == 3
 
 
-def test_what_had_its_effect_is_not_done_again() -> None:
+def test_a_call_that_had_its_effect_is_not_repeated() -> None:
     calls, state = [], []
 
-    def lose_the_answer() -> str:
+    def lose_the_response() -> str:
         calls.append(1)
         state.append("done")
         raise ConnectionResetError
 
-    assert retrying(lose_the_answer, attempts=3, first_wait=0, done=lambda: state[-1] if state else None) == "done"
+    assert retrying(lose_the_response, attempts=3, first_wait=0, done=lambda: state[-1] if state else None) == "done"
     assert len(calls) == 1
 
 
-def test_looking_may_fail_too() -> None:
-    """While nobody knows whether the first call had its effect, there is no second one."""
+def test_the_check_for_an_effect_may_fail_too() -> None:
+    """There is no second call until it is known whether the first one had its effect."""
     order: list[str] = []
 
     def call() -> str:
         order.append("call")
-        raise Answered(503)
+        raise ResponseError(503)
 
-    def look() -> str | None:
-        order.append("look")
-        if order.count("look") == 1:
-            raise Answered(503)
-        return "found"
+    def check() -> str | None:
+        order.append("check")
+        if order.count("check") == 1:
+            raise ResponseError(503)
+        return "result"
 
-    assert retrying(call, attempts=3, first_wait=0, done=look) == "found"
-    assert order == ["call", "look", "look"]
+    assert retrying(call, attempts=3, first_wait=0, done=check) == "result"
+    assert order == ["call", "check", "check"]

@@ -1,4 +1,4 @@
-"""How much a command shows, and where."""
+"""Verbosity, colours and progress bars."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_lines_are_hidden_where_quiet_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_hides_lines(capsys: pytest.CaptureFixture[str]) -> None:
     say("one\x1b[2J\ntwo")
     say("of another process", main_process=False)
     glmc_zoo.set_verbosity("quiet")
@@ -40,21 +40,21 @@ def test_an_unknown_level_is_refused() -> None:
         set_verbosity("loud")  # type: ignore[arg-type]
 
 
-def test_errors_have_a_colour_on_a_terminal_alone(
+def test_errors_have_a_colour_only_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     set_verbosity("quiet")
     complain("wrong")
     assert capsys.readouterr().err == "wrong\n"
-    for variables, shown in (({}, "\x1b[31mwrong\x1b[0m\n"), ({"NO_COLOR": "1"}, "wrong\n")):
+    for variables, expected in (({}, "\x1b[31mwrong\x1b[0m\n"), ({"NO_COLOR": "1"}, "wrong\n")):
         terminal = Terminal()
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stderr", terminal)
             for name, value in variables.items():
                 patch.setenv(name, value)
             complain("wrong")
-        assert terminal.getvalue() == shown
+        assert terminal.getvalue() == expected
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_errors_have_a_colour_on_a_terminal_alone(
         (False, "normal", True, True),
     ],
 )
-def test_bars_are_for_terminals(
+def test_only_a_terminal_gets_a_progress_bar(
     monkeypatch: pytest.MonkeyPatch, terminal: bool, level: Any, main_process: bool, disabled: bool
 ) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal() if terminal else io.StringIO())
@@ -77,8 +77,8 @@ def test_bars_are_for_terminals(
         assert bool(bar.disable) is disabled and (disabled or bar.n == 10)
 
 
-def test_lines_stand_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bar is taken away before a line is printed, and comes back after it."""
+def test_lines_are_printed_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar is removed before a line is printed, and drawn again after it."""
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr(sys, "stdout", screen)
@@ -92,7 +92,7 @@ def test_lines_stand_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert before.rstrip(" ").endswith("\r") and "work" in before and "work:  50%" in after
 
 
-def test_quiet_shows_results_alone_and_verbose_shows_versions_and_tracebacks(
+def test_quiet_shows_only_results_and_verbose_shows_versions_and_tracebacks(
     lab: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def call(*words: object) -> tuple[int, str, str]:

@@ -1,4 +1,4 @@
-"""The site is built from the pages without a warning, and holds what they link to."""
+"""The site is built from the pages without a warning, and has the files that they link to."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ ROOT = Path(__file__).resolve().parents[1]
 def test_the_site_is_built(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert process.returncode == 0, process.stderr
     pages = {page.relative_to(tmp_path / "site").as_posix(): page for page in (tmp_path / "site").rglob("*.html")}
     html = pages["results.html"].read_text(encoding="utf-8")
     files = set(re.findall(r'href="(project/benchmarks/results/[^"]+\.json)"', html))
@@ -32,7 +34,7 @@ def test_the_site_is_built(tmp_path: Path) -> None:
     api = pages["api.html"].read_text(encoding="utf-8")
     for name in ("api.train", "data.load_data", "method.GLMCTask", "method.register_loss", "results.RunResults"):
         assert f'id="glmc_zoo.{name}"' in api, name
-    # A page loads nothing from elsewhere.
+    # No page loads anything from another host.
     for name, page in pages.items():
         loaded = re.findall(r'<(?:script|img)[^>]* src="(https?:[^"]+)"', page.read_text(encoding="utf-8"))
         loaded += re.findall(

@@ -1,4 +1,4 @@
-"""A model folder of a stranger: whatever opens it goes through one check, and says the same sentence."""
+"""A model folder from somebody else: every function that opens it makes the same checks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ USES: dict[str, Callable[[Path, Path], Any]] = {
 }
 
 
-def spoil(folder: Path, file: str, **values: Any) -> None:
+def damage(folder: Path, file: str, **values: Any) -> None:
     content = json.loads((folder / file).read_text())
     content.update(values)
     (folder / file).write_text(json.dumps(content))
@@ -51,32 +51,32 @@ def spoil(folder: Path, file: str, **values: Any) -> None:
 
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize(
-    ("file", "values", "says"),
+    ("file", "values", "reason"),
     [
         ("config.json", {"architecture": 7}, r"config\.json of .* has architecture 7: it must be text"),
         ("results.json", {"class_counts": [-1, 3]}, r"results\.json of .*class_counts is -1"),
         ("config.json", {"model_args": {"layers": "abc"}}, "cannot be built"),
     ],
 )
-def test_every_use_goes_through_the_check(
-    use: str, file: str, values: dict[str, Any], says: str, folder: Path, images: Path
+def test_every_function_makes_the_checks(
+    use: str, file: str, values: dict[str, Any], reason: str, folder: Path, images: Path
 ) -> None:
-    spoil(folder, file, **values)
-    if says == "cannot be built" and use == "push":
-        pytest.skip("nothing is built for a push")
-    with pytest.raises(UserError, match=says) as caught:
+    damage(folder, file, **values)
+    if reason == "cannot be built" and use == "push":
+        pytest.skip("a push builds no model")
+    with pytest.raises(UserError, match=reason) as caught:
         USES[use](folder, images)
     assert "\n" not in str(caught.value) and not (folder.parent / "out" / "model").exists()
 
 
-def test_the_list_of_models_reads_results_by_the_same_rules(folder: Path) -> None:
+def test_list_models_makes_the_same_checks(folder: Path) -> None:
     assert [model.name for model in list_models(folder.parent)] == ["model"]
-    spoil(folder, "results.json", schema=True)
+    damage(folder, "results.json", schema=True)
     with pytest.raises(UserError, match="holds no results of glmc_zoo"):
         list_models(folder.parent)
 
 
-def test_files_of_two_exports(folder: Path, tmp_path: Path) -> None:
+def test_files_of_two_exports_are_refused(folder: Path, tmp_path: Path) -> None:
     model = timm.create_model("test_resnet", num_classes=3)
     results = minimal_results("test_resnet", classes=["a", "b", "c"])
     other = export_run(tmp_path / "other", model, results)

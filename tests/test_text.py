@@ -1,4 +1,4 @@
-"""Names that anybody wrote: on a terminal, in Markdown, in a spreadsheet."""
+"""Names from files of others: on a terminal, in Markdown and in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from glmc_zoo.text import (
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("a cat", "a cat"),
         ("naïve ☃ 猫 👩\u200d🔬", "naïve ☃ 猫 👩\u200d🔬"),
@@ -36,16 +36,16 @@ from glmc_zoo.text import (
         ("caf\udce9", r"caf\xe9"),
     ],
 )
-def test_a_name_commands_no_terminal(text: str, shown: str) -> None:
-    assert printable(text) == shown == printable(printable(text))
+def test_a_name_has_no_control_characters_on_a_terminal(text: str, expected: str) -> None:
+    assert printable(text) == expected == printable(printable(text))
     assert printable_lines(f"{text.replace(chr(10), '')}\nb").split("\n")[-1] == "b"
-    assert str(UserError(f"The class {text} is unknown.")) == f"The class {shown} is unknown."
+    assert str(UserError(f"The class {text} is unknown.")) == f"The class {expected} is unknown."
     assert UserError(f"The class {text} is unknown.").sentence.startswith("The class ")
-    assert as_shown(text) == shown
-    assert text_table([("class", "images"), (text, "1")], left=(0, 1)).split("\n")[1] == f"{shown.ljust(5)}  1"
+    assert as_shown(text) == expected
+    assert text_table([("class", "images"), (text, "1")], left=(0, 1)).split("\n")[1] == f"{expected.ljust(5)}  1"
 
 
-def test_an_error_of_a_worker_keeps_the_beginning_of_a_value_with_a_line_end() -> None:
+def test_an_error_of_a_worker_keeps_a_value_with_a_line_break() -> None:
     inside = UserError("Image a\nb.png cannot be read: it is empty.")
     text = "Caught UserError in DataLoader worker process 1.\nOriginal Traceback (most recent call last):\n"
     text += f"  File\nglmc_zoo.errors.UserError: {inside}\n"
@@ -53,7 +53,7 @@ def test_an_error_of_a_worker_keeps_the_beginning_of_a_value_with_a_line_end() -
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("cifar100_lt", "cifar100_lt"),
         ("[0.5, 0.5]", "[0.5, 0.5]"),
@@ -70,11 +70,11 @@ def test_an_error_of_a_worker_keeps_the_beginning_of_a_value_with_a_line_end() -
         ("www.e.org", "www&#46;e.org"),
     ],
 )
-def test_a_name_is_no_markup(text: str, shown: str) -> None:
-    assert markdown(text) == shown
+def test_a_name_is_no_markup(text: str, expected: str) -> None:
+    assert markdown(text) == expected
 
 
-def test_a_name_ends_no_code() -> None:
+def test_a_name_does_not_end_a_code_block() -> None:
     assert markdown_code("a`b|c\n") == r"a'b\|c\n"
     assert markdown_block("a\n```\n<b>") == "a\n'''\n<b>"
 
@@ -88,12 +88,12 @@ def test_a_cell_is_no_formula(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["-1.5", "+3", "-1e-5", ".5", "cat", "'s-Hertogenbosch", "", "a=b", "1-2"])
-def test_numbers_and_other_text_stay(text: str) -> None:
+def test_numbers_and_other_text_are_unchanged(text: str) -> None:
     assert quoted_formula(text) == text == unquoted_formula(text)
     assert csv_text([[text, -1.5]], quote_formulas=True) == csv_text([[text, -1.5]])
 
 
 @given(st.text(alphabet="'=+-@\t\ra1.", max_size=6))
-def test_every_cell_is_read_back_as_it_was(text: str) -> None:
+def test_every_cell_is_read_as_it_was_written(text: str) -> None:
     assert unquoted_formula(quoted_formula(text)) == text
     assert quoted_formula(text) == text or quoted_formula(text)[0] == "'"

@@ -1,4 +1,4 @@
-"""Twenty kinds of data that users have and that were once read wrongly: right data or one sentence, end to end."""
+"""Kinds of user data that were once read wrongly. They are read correctly now, or refused in one sentence."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def image(seed: int, size: int = 40) -> Image.Image:
-    """Pixels that no other seed has."""
+    """An image of noise, different for each seed."""
     return Image.fromarray(np.random.RandomState(seed).randint(0, 256, (size, size, 3)).astype(np.uint8))
 
 
 def put(*paths: str, seed: int = 0) -> None:
-    """A different image in each of these files."""
+    """Write a different image into each of these files."""
     for number, path in enumerate(paths):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         image(1000 * seed + number).save(path, "PNG")
 
 
 def classes(folder: str, counts: dict[str, int], seed: int = 0) -> None:
-    """``FOLDER/CLASS/000.png`` and so on."""
+    """Write the images ``FOLDER/CLASS/000.png`` and so on."""
     for number, (name, count) in enumerate(counts.items()):
         put(*(f"{folder}/{name}/{index:03d}.png" for index in range(count)), seed=10 * seed + number)
 
@@ -56,20 +56,20 @@ def counts(data: Any) -> dict[str, int]:
 
 
 def left_out(data: Any) -> dict[str, int]:
-    return {one.reason: one.files for one in data.facts.inventory.left_out}
+    return {group.reason: group.files for group in data.facts.inventory.left_out}
 
 
 @pytest.mark.parametrize(
     ("train", "test"), [("training_set", "test_set"), ("seg_train/seg_train", "seg_test/seg_test")]
 )
-def test_splits_by_a_list_of_names(train: str, test: str) -> None:
+def test_names_of_split_folders(train: str, test: str) -> None:
     classes(f"d/{train}", {"ant": 6, "bee": 6})
     classes(f"d/{test}", {"ant": 3, "bee": 3}, seed=1)
     data = load_data("d")
     assert (counts(data), len(data.test)) == ({"ant": 6, "bee": 6}, 6)
 
 
-def test_images_of_the_test_split_pooled_into_training() -> None:
+def test_test_images_of_a_metadata_file_are_not_trained_on() -> None:
     names = [f"{split}/{number}.png" for split, images in (("train", 6), ("test", 4)) for number in range(images)]
     put(*(f"d/{name}" for name in names))
     rows = "".join(f"{name},{'ant' if number % 2 else 'bee'}\n" for number, name in enumerate(names))
@@ -78,7 +78,7 @@ def test_images_of_the_test_split_pooled_into_training() -> None:
     assert (len(data.train), len(data.test)) == (6, 4)
 
 
-def test_images_left_out_without_a_word() -> None:
+def test_images_with_a_rare_suffix_are_read_and_other_files_counted() -> None:
     train_and_test()
     for split, number in (("train", 6), ("test", 3)):
         Path(f"d/{split}/cow").mkdir()
@@ -91,7 +91,7 @@ def test_images_left_out_without_a_word() -> None:
     assert any("fox" in note for note in data.notes)
 
 
-def test_one_image_many_times() -> None:
+def test_links_to_parent_folders_are_not_followed() -> None:
     train_and_test()
     os.symlink(".", "d/train/bee/self")
     os.symlink("..", "d/train/ant/up")
@@ -99,7 +99,7 @@ def test_one_image_many_times() -> None:
     assert counts(data) == {"ant": 6, "bee": 6} and sum(left_out(data).values()) == 2
 
 
-def test_folders_of_programs_taken_for_data() -> None:
+def test_folders_that_programs_make_are_no_classes() -> None:
     classes("d", {"ant": 12, "bee": 12, "@eaDir": 3, "__MACOSX": 2, ".ipynb_checkpoints": 1})
     data = load_data("d")
     assert data.class_names == ["ant", "bee"] and left_out(data) == {"made by a program for itself": 5, "hidden": 1}
@@ -113,17 +113,17 @@ def test_names_that_are_not_utf8() -> None:
     data.train.images(range(len(data.train)))
 
 
-def test_exif_written_anew_to_rotate() -> None:
+def test_exif_with_a_tag_of_an_odd_type() -> None:
     turned = struct.pack(">HHIHxx", 0x0112, 3, 1, 6)
-    resolution = struct.pack(">HHI4s", 0x011A, 2, 3, b"72")  # as text, which it must not be
+    resolution = struct.pack(">HHI4s", 0x011A, 2, 3, b"72")  # as text, which is not allowed
     exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 2) + turned + resolution + bytes(4)
     Path("d").mkdir()
     image(0, 64).crop((0, 0, 64, 32)).save("d/a.jpg", exif=exif)
-    (one,) = glmc_zoo.predict(model=MODEL, images=["d"], output=None)
-    assert one.problem is None and one.labels
+    (prediction,) = glmc_zoo.predict(model=MODEL, images=["d"], output=None)
+    assert prediction.problem is None and prediction.labels
 
 
-def test_a_column_of_another_kind() -> None:
+def test_an_image_column_of_paths() -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -137,7 +137,7 @@ def test_a_column_of_another_kind() -> None:
         load_data("d", image_column="label")
 
 
-def test_resuming_without_knowing_the_data() -> None:
+def test_resuming_with_other_data_is_refused() -> None:
     train_and_test()
     glmc_zoo.train(data="d", output_dir="o", checkpoint_steps=1, **TINY)
     classes("d/train", {"cow": 6}, seed=2)
@@ -146,7 +146,7 @@ def test_resuming_without_knowing_the_data() -> None:
         glmc_zoo.train(data="d", output_dir="o", checkpoint_steps=1, resume="auto", **TINY)
 
 
-def test_advice_that_is_then_refused() -> None:
+def test_a_user_can_follow_the_advice_about_an_unreadable_image() -> None:
     train_and_test()
     bad = Path("d/train/bee/002.png")
     bad.write_bytes(bad.read_bytes()[:200])
@@ -156,7 +156,7 @@ def test_advice_that_is_then_refused() -> None:
     assert results.class_counts == [6, 5] and results.data.skipped_images == 1
 
 
-def test_an_unlabelled_test_split_blocks_training() -> None:
+def test_an_unlabelled_test_split_is_left_out() -> None:
     classes("d/train", {"ant": 12, "bee": 12})
     put(*(f"d/test/{number}.png" for number in range(5)), seed=9)
     data = load_data("d")
@@ -169,7 +169,7 @@ def test_only_a_test_split() -> None:
     assert results.data.test_images == 30
 
 
-def test_the_set_aside_images_move_as_the_set_grows() -> None:
+def test_test_images_stay_test_images_as_the_data_grows() -> None:
     classes("d", {"ant": 30, "bee": 20})
     before = load_data("d")
     image(99_999).save("d/ant/000a.png")
@@ -177,14 +177,14 @@ def test_the_set_aside_images_move_as_the_set_grows() -> None:
     assert set(before.train.paths()) <= set(after.train.paths()) and set(before.test.paths()) <= set(after.test.paths())
 
 
-def test_every_class_must_be_tested() -> None:
+def test_a_class_without_test_images_is_trained() -> None:
     train_and_test()
     classes("d/train", {"cow": 2}, seed=2)
     results = glmc_zoo.train(data="d", output_dir="o", **TINY)
     assert results.class_names == ["ant", "bee", "cow"] and results.class_recalls[2] is None
 
 
-def test_other_classes_by_another_reader() -> None:
+def test_a_readme_with_configs_does_not_change_the_classes() -> None:
     for split, seed in (("train", 0), ("test", 1)):
         for name, number in (("ant", 0), ("bee", 1)):
             classes(f"d/{split}/{name}", {"2019": 3, "2020": 3}, seed=10 * seed + 5 * number)
@@ -193,7 +193,7 @@ def test_other_classes_by_another_reader() -> None:
     assert counts(load_data("d")) == {"ant": 6, "bee": 6}
 
 
-def test_text_read_as_missing() -> None:
+def test_labels_that_look_like_missing_values_or_numbers() -> None:
     labels = ["None", "NA", "007"] * 8
     put(*(f"d/{number}.png" for number in range(24)))
     rows = "".join(f"{number}.png,{label}\n" for number, label in enumerate(labels))
@@ -201,7 +201,7 @@ def test_text_read_as_missing() -> None:
     assert load_data("d/labels.csv").class_names == ["007", "NA", "None"]
 
 
-def test_deep_images_lose_their_grey_levels() -> None:
+def test_16_bit_images_keep_their_grey_levels() -> None:
     for split, number in (("train", 5), ("test", 2)):
         for name in ("ant", "bee"):
             Path(f"d/{split}/{name}").mkdir(parents=True)
@@ -212,7 +212,7 @@ def test_deep_images_lose_their_grey_levels() -> None:
     assert len(np.unique(np.asarray(data.test.images([0])[0]))) > 200 and "4095" in data.facts.inventory.intensity
 
 
-def test_all_predictions_lost_by_one_file() -> None:
+def test_one_unreadable_file_does_not_stop_a_prediction() -> None:
     put(*(f"d/{number:02d}.png" for number in range(20)))
     Path("d/zz.png").write_bytes(b"not an image")
     predictions = glmc_zoo.predict(model=MODEL, images=["d"], output="o.csv", batch_size=8)
@@ -222,14 +222,14 @@ def test_all_predictions_lost_by_one_file() -> None:
     assert "d/zz.png" in Path("o.csv.problems.csv").read_text()
 
 
-def test_a_thin_image_takes_gigabytes() -> None:
+def test_a_very_thin_image_is_refused() -> None:
     put("d/a.png")
     Image.new("RGB", (60_000, 1)).save("d/thin.png")
-    one, thin = glmc_zoo.predict(model=MODEL, images=["d"], image_size=224, output=None)
-    assert one.problem is None and "60000 x 1" in thin.problem
+    square, thin = glmc_zoo.predict(model=MODEL, images=["d"], image_size=224, output=None)
+    assert square.problem is None and "60000 x 1" in thin.problem
 
 
-def test_one_name_in_two_unicode_forms() -> None:
+def test_a_class_name_in_two_unicode_forms_is_one_class() -> None:
     train, test = (unicodedata.normalize(form, "café") for form in ("NFD", "NFC"))
     classes("d/train", {train: 6, "tea": 6})
     classes("d/test", {test: 3, "tea": 3}, seed=1)

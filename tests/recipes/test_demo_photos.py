@@ -47,7 +47,7 @@ def test_three_classifiers_a_table_a_page_and_a_figure(
     assert page.count('class="other"') == 2 * page.count("<img ") > 0  # the answers of both others on each image
 
     figure = runpy.run_path(str(ROOT / "docs" / "photos_figure.py"))
-    answers = [figure["Answers"].read(folder / "evaluation" / name) for name in figure["NAMES"]]
+    answers = [figure["ModelPredictions"].read(folder / "evaluation" / name) for name in figure["NAMES"]]
     drawn = []
     for _ in range(2):
         canvas = FigureCanvasAgg(figure["draw"](answers, test))

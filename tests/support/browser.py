@@ -1,4 +1,4 @@
-"""Pages in headless Chromium: what is on the page once its script has run, and what the console said."""
+"""Pages in headless Chromium: their elements after the scripts have run, and the lines of the console."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _SECONDS = 300
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedPage:
     """A page after its scripts have run."""
 
     dom: str
     console: list[str]
-    """Lines of the console, errors and refusals of the content security policy among them."""
+    """Lines of the console, with errors and with refusals by the content security policy."""
     result: Any
-    """What the script of `opened` gave."""
+    """What the script of `open_page` returned."""
 
 
 @contextmanager
 def browser_page() -> Iterator[tuple[Page, list[str]]]:
-    """An empty page, and the list that lines of its console are added to."""
+    """Open an empty page. The second value is a list that gets the lines of its console."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -51,9 +51,9 @@ def browser_page() -> Iterator[tuple[Page, list[str]]]:
         browser.close()
 
 
-def opened(path: Path, script: str = "") -> Opened:
-    """The page in Chromium; ``script`` is the body of an async function that runs after the page's own script."""
+def open_page(path: Path, script: str = "") -> OpenedPage:
+    """Open a page in Chromium. ``script`` is the body of an async function that runs after the scripts of the page."""
     with browser_page() as (page, console):
         page.goto(path.as_uri())
         result = page.evaluate(f"async () => {{ {script} }}")
-        return Opened(page.content(), list(console), result)
+        return OpenedPage(page.content(), list(console), result)

@@ -1,4 +1,4 @@
-"""Results that cards are rendered from and models exported with: complete ones, the least, and those of other kinds."""
+"""Results for cards and exports: complete, minimal, and of a converted checkpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from glmc_zoo.results import (
 
 
 def scores(**values: float | None) -> Scores:
-    """Scores with these values; the required others are 0.5."""
+    """Scores with these values. Other required scores are 0.5."""
     required = {
         f.name: 0.5
         for f in dataclasses.fields(Scores)
@@ -31,7 +31,7 @@ def scores(**values: float | None) -> Scores:
 
 
 def minimal_results(backbone: str = "resnet18", *, size: int = 32, classes: list[str] | None = None) -> RunResults:
-    """The least that a card and an export need, with one training image more for each earlier class."""
+    """The minimum that a card and an export need. Class counts are ..., 3, 2, 1."""
     names = classes if classes is not None else ["one", "two"]
     return RunResults(
         model=ModelFacts(
@@ -106,7 +106,7 @@ MORE = dataclasses.replace(
         file="model.safetensors", sha256="ab" * 32, dtype="float16", bytes=1234567, max_logit_difference=0.00123
     ),
 )
-"""With what only some models have."""
+"""The same with the facts that only some models have."""
 
 CONVERTED = RunResults(
     converted=ConvertedFacts(file="published.pth.tar", sha256="cd" * 32),
@@ -131,7 +131,7 @@ MINIMAL = minimal_results()
 
 
 def changed(results: RunResults = RESULTS, **changes: Any) -> RunResults:
-    """The results with other values; a dictionary changes fields of the object of that name."""
+    """The results with some values replaced. A dictionary replaces fields of the object with that name."""
     values = {}
     for name, value in changes.items():
         current = getattr(results, name)

@@ -1,4 +1,4 @@
-"""What the recipes make of a command line."""
+"""The options that a recipe resolves from a command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from glmc_zoo.options.sections import COMMANDS
 
 
 def resolved(script: str, words: Sequence[str]) -> Any:
-    """The options that a recipe, such as ``train.py``, resolves from these words."""
+    """The options that a recipe, such as ``train.py``, resolves from the words of a command line."""
     name = script.removesuffix(".py")
     given = read_command_line(COMMANDS[name], "", "", words)
     if name == "second_stage":

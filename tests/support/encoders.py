@@ -1,4 +1,4 @@
-"""PNG, TIFF and PSD files written byte by byte, for what Pillow reads and does not write."""
+"""PNG, TIFF and PSD files of kinds that Pillow reads, but cannot write."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _PNG_TYPE = {1: _GREY, 3: _COLOUR, 2: _GREY_ALPHA, 4: _COLOUR_ALPHA}
 
 
 def pil(image: Image.Image, format: str, **options: Any) -> bytes:
-    """An image as Pillow writes it."""
+    """The file of an image as Pillow writes it."""
     data = io.BytesIO()
     image.save(data, format, **options)
     return data.getvalue()
 
 
 def png16(values: np.ndarray, transparent: tuple[int, ...] = ()) -> bytes:
-    """A PNG of 16 bits: uint16 of shape (H, W, samples); ``transparent`` is the value that stands for nothing."""
+    """A PNG file of 16 bits from uint16 (H, W, samples); ``transparent`` is the colour that is transparent."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -31,8 +31,8 @@ def png16(values: np.ndarray, transparent: tuple[int, ...] = ()) -> bytes:
     height, width, samples = values.shape
     header = struct.pack(">IIBBBBB", width, height, 16, _PNG_TYPE[samples], 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    nothing = chunk(b"tRNS", struct.pack(f">{len(transparent)}H", *transparent)) if transparent else b""
-    body = chunk(b"IHDR", header) + nothing + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    transparency = chunk(b"tRNS", struct.pack(f">{len(transparent)}H", *transparent)) if transparent else b""
+    body = chunk(b"IHDR", header) + transparency + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
 
@@ -45,7 +45,16 @@ def tiff(
     planes: bool = False,
     orientation: int = 1,
 ) -> bytes:
-    """A TIFF of the type of ``values``, of shape (H, W, samples): grey or RGB, with an extra sample of the kind."""
+    """A TIFF file of grey or RGB from ``values`` (H, W, samples) in their type.
+
+    Args:
+        values: The samples.
+        big: Whether numbers are big-endian.
+        deflate: Whether the strips are compressed.
+        extra: Value of the tag ExtraSamples, for one more sample than grey or RGB has.
+        planes: Whether each sample has a plane of its own.
+        orientation: Value of the tag Orientation.
+    """
     order = ">" if big else "<"
     height, width, samples = values.shape
     parts = [values[..., k] for k in range(samples)] if planes else [values]
@@ -83,22 +92,22 @@ def tiff(
 
 
 def psd(pixels: np.ndarray) -> bytes:
-    """A Photoshop file of 8-bit RGB, without layers or compression."""
+    """A PSD file of 8-bit RGB without layers or compression, from uint8 (H, W, 3)."""
     height, width, _ = pixels.shape
     header = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, height, width, 8, 3)
     return header + bytes(12) + bytes(2) + pixels.transpose(2, 0, 1).tobytes()
 
 
 def exif(*entries: tuple[int, int, int, bytes]) -> bytes:
-    """An EXIF block with these entries: tag, type, count and value."""
+    """An EXIF block with these entries of tag, type, count and value."""
     offset, directory, data = 8 + 2 + 12 * len(entries) + 4, struct.pack(">H", len(entries)), b""
     for tag, kind, count, value in entries:
-        inside = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack(">I", offset + len(data))
+        field = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack(">I", offset + len(data))
         data += value if len(value) > 4 else b""
-        directory += struct.pack(">HHI", tag, kind, count) + inside
+        directory += struct.pack(">HHI", tag, kind, count) + field
     return b"Exif\0\0MM\0*" + struct.pack(">I", 8) + directory + bytes(4) + data
 
 
 def orientation(value: int) -> tuple[int, int, int, bytes]:
-    """The entry of EXIF for an orientation."""
+    """The EXIF entry of an orientation."""
     return (0x0112, 3, 1, struct.pack(">H", value))

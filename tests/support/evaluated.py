@@ -1,4 +1,4 @@
-"""Models to evaluate, what an evaluation left, and the same logits from timm and PIL alone."""
+"""Models to evaluate, the files of an evaluation, and the same logits by timm and PIL alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLASSES = list(COUNTS)
 
 
 def exported(folder: Path, names: list[str], *, seed: int = 0, source: Path | None = None) -> Path:
-    """A model with these classes, with fresh weights; or those of ``source``, its logits as they are."""
+    """Export a model with these classes. Its weights are random, or those of the exported model ``source``."""
     torch.manual_seed(seed)
     if source is None:
         model = timm.create_model("test_efficientnet", num_classes=len(names))
@@ -36,19 +36,19 @@ def exported(folder: Path, names: list[str], *, seed: int = 0, source: Path | No
 
 
 def table(folder: Path) -> dict[str, list[Any]]:
-    """The columns of ``predictions.parquet``."""
+    """The columns of ``predictions.parquet`` of an evaluation."""
     columns: dict[str, list[Any]] = parquet.read_table(folder / "predictions.parquet").to_pydict()
     return columns
 
 
 def results_of(folder: Path) -> dict[str, Any]:
-    """``results.json``."""
+    """The content of ``results.json`` of an evaluation."""
     results: dict[str, Any] = json.loads((folder / "results.json").read_text())
     return results
 
 
 def timm_logits(model: Path, images: Iterable[Image.Image]) -> torch.Tensor:
-    """Logits (B, C) of an exported model, as timm's documentation says how to get them."""
+    """Logits (B, C) of an exported model, computed as in the documentation of timm."""
     network: Any = timm.create_model(f"local-dir:{model}", pretrained=True).eval()
     transform: Any = create_transform(**resolve_model_data_config(network), is_training=False)
     with torch.inference_mode():
@@ -57,6 +57,6 @@ def timm_logits(model: Path, images: Iterable[Image.Image]) -> torch.Tensor:
 
 
 def logits_of(model: Path, data: Path, split: str, **options: Any) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """`timm_logits` and the classes of the images of a split."""
+    """`timm_logits` and the labels of the images of a split."""
     part = getattr(load_data(data, **options), split)
     return timm_logits(model, part.images(range(len(part)))).double().numpy(), part.labels

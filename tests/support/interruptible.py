@@ -12,9 +12,10 @@ from typing import Any
 
 @contextmanager
 def interruptible(words: Sequence[str], folder: Path, lab: Any, **variables: str) -> Iterator[subprocess.Popen[str]]:
-    """A command in ``folder`` that SIGINT reaches, and that is killed at the end if it still runs.
+    """Start a command in ``folder`` that can be interrupted by SIGINT. It is killed at the end if it still runs.
 
-    A shell ignores SIGINT in what it runs in the background, and processes inherit that.
+    A shell makes its background processes ignore SIGINT, and their children inherit this. So SIGINT gets its default
+    handler while the command starts.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

@@ -1,8 +1,8 @@
-"""The large data sets in miniature, each in its true layout: real folder and file names, lists, and the Hub's schema.
+"""The large data sets in miniature, each with the folder and file names, split files and columns of the real one.
 
-Every image is noise around the colour of its class, so that a test can tell from the pixels whether a label is right
-(`class_of`). The same images and lists come out each time, whatever the layout. ``LISTED`` images of each class are
-on the training list, among ``FULL`` that the complete set has.
+Every image is noise around the colour of its class, so a test can see from the pixels whether a label is right
+(`class_of`). Images and split files are the same in each call and in each layout. The complete set has ``FULL``
+training images of each class, and the training list names ``LISTED`` of them.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _WNID_NAMES = (
     "tiger shark, Galeocerdo cuvieri",
     "hammerhead, hammerhead shark",
 )
-# In numeric order, which is not that of the folders' names as text.
+# In numeric order, which differs from the order of the folder names as text.
 _CATEGORIES = ((13, "Amphibia"), (673, "Insecta"), (3184, "Aves"), (7228, "Plantae"), (7291, "Plantae"))
-# As the lists spell them; "-" is a folder within a folder in the original archive.
+# As in the split files; "-" stands for a folder in a folder in the original archive.
 _PLACES = ("airfield", "apartment_building-outdoor", "arena-hockey", "train_station-platform", "zen_garden")
 _PLACES_LABELS = (0, 8, 15, 337, 364)
 
@@ -49,14 +49,14 @@ _LIST_NAMES = {
 
 @dataclass(frozen=True)
 class MiniatureImage:
-    """One image: what it shows, and on which list it is."""
+    """One image, and the list that names it."""
 
     index: int
     """Position of its class among the five."""
     number: int
-    """Different for each image of the set."""
+    """Number of the image, which no other image of the set has."""
     listed: str | None
-    """``train``, ``val`` or ``test``; ``None`` for one that no list names."""
+    """``train``, ``val`` or ``test``; ``None`` for an image that no list names."""
     mode: str = "RGB"
 
     @property
@@ -73,14 +73,14 @@ class MiniatureImage:
 
 @dataclass(frozen=True)
 class Miniature:
-    """One miniature on disk, and what must be found in it."""
+    """A miniature on disk, and its expected content."""
 
     name: str
     """Name of the catalogue entry."""
     folder: Path
     """The ``data_dir``."""
     class_names: list[str]
-    """In the order of the labels."""
+    """Names of the classes, in the order of the labels."""
     lists: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     """Path and label of each line of the ``train``, ``val`` and ``test`` list."""
 
@@ -104,7 +104,7 @@ class Miniature:
 
 
 def class_of(image: Image.Image) -> int:
-    """Which of the five classes a image shows, by its brightness (one is grey, so by nothing else)."""
+    """Which of the five classes an image shows, by its brightness. The colour does not count: one image is grey."""
     grey = np.asarray(image.convert("RGB").convert("L"), dtype=float)
     return int(np.argmin([abs(grey.mean() - (30 + 48 * index)) for index in range(5)]))
 
@@ -112,14 +112,14 @@ def class_of(image: Image.Image) -> int:
 def imagenet(
     folder: Path, *, flat_val: bool = False, cls_loc: bool = False, lists: Path | None = None, gz: bool = False
 ) -> Miniature:
-    """``train/WNID/*.JPEG`` and ``val/WNID/*.JPEG``, or a flat ``val/*.JPEG``.
+    """Write ``train/WNID/*.JPEG`` and ``val/WNID/*.JPEG``, or a flat ``val/*.JPEG``.
 
     Args:
-        folder: made; the data set's root.
-        flat_val: without class folders in ``val``.
-        cls_loc: below ``ILSVRC/Data/CLS-LOC``.
-        lists: folder for the official lists; none are written by default.
-        gz: compress the lists.
+        folder: Root of the data set; created.
+        flat_val: Whether ``val`` has no class folders.
+        cls_loc: Whether both are below ``ILSVRC/Data/CLS-LOC``.
+        lists: Folder for the official lists; none are written by default.
+        gz: Whether the lists are compressed.
     """
     root = folder / "ILSVRC" / "Data" / "CLS-LOC" if cls_loc else folder
     for image in _thinned_images():
@@ -131,10 +131,10 @@ def imagenet(
 
 
 def imagenet_hub(folder: Path, *, shards: int = 2, lists: Path | None = None, gz: bool = False) -> Miniature:
-    """The Hub repository ``ILSVRC/imagenet-1k`` as downloaded: a card, and parquet files below ``data``.
+    """Write the Hub repository ``ILSVRC/imagenet-1k`` as downloaded: a card, and parquet files below ``data``.
 
-    Rows are in no order, file names end in the class (``n01440764_10026_n01440764.JPEG``), and the test split has no
-    labels (-1), as there.
+    As on the Hub, rows are shuffled, file names end in the class (``n01440764_10026_n01440764.JPEG``), and the test
+    split has no labels (-1).
     """
     import datasets
 
@@ -151,8 +151,8 @@ def imagenet_hub(folder: Path, *, shards: int = 2, lists: Path | None = None, gz
     for split, rows in splits.items():
         order = np.random.default_rng(5).permutation(len(rows))
         parts = shards if split == "train" else 1
-        for part, chosen in enumerate(np.array_split(order, parts)):
-            columns = {"image": [rows[i][0] for i in chosen], "label": [rows[i][1] for i in chosen]}
+        for part, positions in enumerate(np.array_split(order, parts)):
+            columns = {"image": [rows[i][0] for i in positions], "label": [rows[i][1] for i in positions]}
             table = datasets.Dataset.from_dict(columns, features=features)
             table.to_parquet(str(folder / "data" / f"{split}-{part:05d}-of-{parts:05d}.parquet"))
     (folder / "README.md").write_text(_hub_card({split: len(rows) for split, rows in splits.items()}), encoding="utf-8")
@@ -160,7 +160,7 @@ def imagenet_hub(folder: Path, *, shards: int = 2, lists: Path | None = None, gz
 
 
 def inat18(folder: Path, *, json_files: bool = True, lists: Path | None = None, gz: bool = False) -> Miniature:
-    """``train_val2018/SUPER/CATEGORY/HASH.jpg``, both parts in one tree, with the competition's annotation files."""
+    """Write ``train_val2018/SUPER/CATEGORY/HASH.jpg`` of both splits, and the annotation files of the competition."""
     entries: dict[str, list[tuple[str, int]]] = {"train": [], "test": []}
     for index, (category, parent) in enumerate(_CATEGORIES):
         for position in range(LISTED[index] + 3):
@@ -182,16 +182,16 @@ def inat18(folder: Path, *, json_files: bool = True, lists: Path | None = None, 
 def places_lt(
     folder: Path, *, prefix: str = "train", nested: bool = False, lists: Path | None = None, gz: bool = False
 ) -> Miniature:
-    """Places365, in one of its two forms; the lists have the same prefixes as the folders.
+    """Write Places365 in one of its two forms. The paths of the lists begin like those of the folders.
 
     Args:
-        folder: made; the data set's root.
+        folder: Root of the data set; created.
         prefix: ``train`` for ``train/airfield/00004851.jpg`` and ``val/airfield/Places365_val_00003597.jpg``, or
             ``data_256`` for ``data_256/a/airfield/00004851.jpg`` and ``val_256/Places365_val_00003597.jpg``.
-        nested: ``apartment_building/outdoor`` in place of ``apartment_building-outdoor``; the archive that has
-            ``data_256`` always has it.
-        lists: folder for the official lists; none are written by default.
-        gz: compress the lists.
+        nested: Whether folders are ``apartment_building/outdoor`` instead of ``apartment_building-outdoor``; with
+            ``data_256`` they always are.
+        lists: Folder for the official lists; none are written by default.
+        gz: Whether the lists are compressed.
     """
     archive = prefix == "data_256"
     entries: dict[str, list[tuple[str, int]]] = {"train": [], "val": [], "test": []}
@@ -202,26 +202,26 @@ def places_lt(
             name = f"Places365_val_{image.number:08d}.jpg"
             path = f"val_256/{name}" if archive else f"val/{inner}/{name}"
         else:
-            # Numbers start again in each class: the file's name alone says nothing.
+            # Numbers start again in each class, so a file name alone does not identify an image.
             name = f"{image.number % 1000 + 1:08d}.jpg"
             path = f"data_256/{place[0]}/{inner}/{name}" if archive else f"train/{inner}/{name}"
         _write(folder / path, image)
         if image.listed:
-            # The lists that go with plain folders write the class with a dash, whatever the folders do.
+            # The lists for this form always have a dash in the class, even if the folders are nested.
             listed = path.replace(inner, place) if nested and not archive else path
             entries[image.listed].append((listed, _PLACES_LABELS[image.index]))
     return _with_lists(Miniature("places_lt", folder, list(_PLACES), entries), lists, gz)
 
 
 def _thinned_images() -> list[MiniatureImage]:
-    """Images of ImageNet and Places: class by class the listed ones among others, then those of the test part."""
+    """Images of ImageNet and Places: in each class the training images, listed or not, then the test images."""
     images = []
     for index, count in enumerate(LISTED):
         kinds = ["train"] * count + ["val"] * VAL + [None] * (FULL - VAL - count)
-        for position, place in enumerate(np.random.default_rng(index).permutation(FULL)):
-            images.append(MiniatureImage(index, 10_000 + 1000 * index + position, kinds[place]))
+        for position, kind in enumerate(np.random.default_rng(index).permutation(FULL)):
+            images.append(MiniatureImage(index, 10_000 + 1000 * index + position, kinds[kind]))
         images += [MiniatureImage(index, 20_000 + 1000 * index + position, "test") for position in range(VAL)]
-    # The real set has both kinds.
+    # The real data set has grey and CMYK images too.
     modes = {next(i for i, p in enumerate(images) if p.index == 1 and p.listed == "train"): "L"}
     modes[next(i for i, p in enumerate(images) if p.index == 3 and p.listed == "train")] = "CMYK"
     return [MiniatureImage(p.index, p.number, p.listed, modes.get(i, "RGB")) for i, p in enumerate(images)]
@@ -254,7 +254,7 @@ def _write(path: Path, image: MiniatureImage) -> None:
 
 
 def _coco(entries: list[tuple[str, int]]) -> dict[str, Any]:
-    """The competition's annotation file; images and annotations stand in different orders."""
+    """The annotation file of the competition. Images and annotations are in different orders."""
     return {
         "info": {"description": "This is the 2018 FGVC Competition dataset.", "year": 2018},
         "images": [
@@ -271,7 +271,7 @@ def _coco(entries: list[tuple[str, int]]) -> dict[str, Any]:
 
 
 def _hub_card(rows: dict[str, int]) -> str:
-    """The front matter of the data set's card on the Hub."""
+    """The card of the data set on the Hub, with its front matter."""
     import yaml
 
     names = {str(index): name for index, name in enumerate(_WNID_NAMES)}
@@ -297,6 +297,6 @@ def _hub_card(rows: dict[str, int]) -> str:
 
 
 def check_images(data: Any) -> None:
-    """Every label is the class that the image shows."""
+    """Assert that every label is the class that its image shows."""
     for split in filter(None, (data.train, data.test, data.val)):
         assert [class_of(image) for image in split.images(range(len(split)))] == split.labels.tolist()

@@ -1,4 +1,4 @@
-"""The published rows of GLMC, written by hand, and the recipe files that must agree with them."""
+"""The published rows of GLMC, copied by hand, to compare the recipe files with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "configs"
 
-# Top-1 of GLMC, with MaxNorm, and with SAM; then of GLMC run again by others.
+# Top-1 of GLMC, of GLMC with MaxNorm and with SAM, and of GLMC when others ran it again.
 CIFAR: dict[tuple[str, int], tuple[float, float, float | None, float]] = {
     ("cifar10_lt", 100): (88.50, 89.58, 89.18, 88.24),
     ("cifar10_lt", 50): (91.04, 92.04, 91.56, 90.89),
@@ -18,7 +18,7 @@ CIFAR: dict[tuple[str, int], tuple[float, float, float | None, float]] = {
     ("cifar100_lt", 50): (63.78, 64.57, 65.28, 62.99),
     ("cifar100_lt", 10): (73.40, 74.28, None, 74.08),
 }
-# Top-1, many, medium, few, and run again by others.
+# Top-1, many, medium and few; then top-1 when others ran it again.
 LARGE: dict[str, tuple[float, float, float, float, list[float]]] = {
     "imagenet_lt": (56.3, 70.1, 52.4, 30.4, [54.95, 55.31]),
     "imagenet_lt_maxnorm": (56.7, 60.8, 55.9, 45.5, []),
@@ -36,8 +36,8 @@ SWITCHES = {
     "imagenet_lt": (0.2, 1.0, 10.0),
     "inat18": (0.2, 1.0, 10.0),
 }
-# Backbone, its parameters in millions with the classifier of the set, learning rate, batch, epochs, weight decay,
-# warm-up, width of projection and prediction.
+# Backbone, its parameters in millions with the classifier of the data set, learning rate, batch size, epochs, weight
+# decay, warm-up epochs, width of projection and prediction.
 SCHEDULE = {
     "cifar10_lt": ("resnet32x4_cifar", 7.4, 0.01, 64, 200, 5e-3, 0, 128),
     "cifar100_lt": ("resnet32x4_cifar", 7.4, 0.01, 64, 200, 5e-3, 0, 128),
@@ -47,7 +47,7 @@ SCHEDULE = {
 CLASSES = {"cifar10_lt": 10, "cifar100_lt": 100, "imagenet_lt": 1000, "inat18": 8142}
 IMAGES = {"imagenet_lt": 115_846, "inat18": 437_513}
 PLAIN = sorted(SWITCHES)
-# Trained in one stage, and not the first stage of another file; and those of two stages.
+# Files of one stage that no other file starts from; then files of two stages.
 ALONE = sorted([f"{name}_sam" for name in PLAIN if "cifar" in name] + ["imagenet_lt_balanced_softmax", "inat18"])
 CHAINS = sorted(f"{name}_maxnorm" for name in PLAIN if name != "inat18")
 NAMES = sorted([*PLAIN, *CHAINS, *(name for name in ALONE if name != "inat18")])
@@ -63,14 +63,14 @@ def options(name: str) -> dict[str, Any]:
 
 
 def base_of(name: str) -> str:
-    """The plain GLMC file that a variant is based on."""
+    """Name of the plain GLMC file that a variant is based on."""
     for suffix in ("_maxnorm", "_sam", "_balanced_softmax"):
         name = name.removesuffix(suffix)
     return name
 
 
 def training_images(name: str) -> int:
-    """Size of the training split: by the official list, or by the formula for class c of C."""
+    """Size of the training split: of the official list, or by the formula of CIFAR for class c of C."""
     data, _, factor = base_of(name).rpartition("_if")
     if not data:
         return IMAGES[base_of(name)]

@@ -1,4 +1,4 @@
-"""Networks in plain PyTorch, whose state dicts have the published checkpoints' layout."""
+"""Networks in plain PyTorch, whose state dicts have the keys and shapes of the published checkpoints."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 
 class Heads(nn.Module):
-    """The four heads, by their published names; ``sequential`` puts the last two inside a ``Sequential``."""
+    """A network with the four heads, by their published names."""
 
     def add_heads(self, width: int, classes: int, dim: int, sequential: bool = False) -> None:
+        """Add the heads; ``sequential`` puts projection and prediction into a ``Sequential`` each."""
         self.fc = nn.Linear(width, classes)
         self.fc_cb = nn.Linear(width, classes)
         projection, contrast = nn.Linear(width, dim), nn.Linear(dim, dim)
@@ -35,7 +36,7 @@ class Heads(nn.Module):
 
 
 class Block(nn.Module):
-    """Two convolutions beside a shortcut that skips pixels and pads channels (He et al., option A)."""
+    """Two convolutions with a shortcut that skips pixels and pads channels (He et al., option A)."""
 
     def __init__(self, narrow: int, wide: int, stride: int) -> None:
         super().__init__()
@@ -75,7 +76,7 @@ class CifarNet(Heads):
 
 
 class TorchvisionNet(Heads):
-    """A ResNet of torchvision's, its layers by their names at the top."""
+    """A ResNet of torchvision, whose layers are attributes of this module."""
 
     def __init__(self, name: str, classes: int, dim: int = 16) -> None:
         super().__init__()
@@ -92,8 +93,8 @@ class TorchvisionNet(Heads):
         return self.avgpool(x).flatten(1)
 
 
-def lively(network: Heads) -> Heads:
-    """With batch-norm statistics and scales that are not trivial."""
+def randomize_batch_norm(network: Heads) -> Heads:
+    """Give the batch-norm layers random statistics and scales, so that a test notices if they are lost."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for module in network.modules():
@@ -109,4 +110,4 @@ def lively(network: Heads) -> Heads:
 
 def tiny(classes: int = 3, **options: Any) -> Heads:
     torch.manual_seed(0)
-    return lively(CifarNet(3, 16, classes, **options))
+    return randomize_batch_norm(CifarNet(3, 16, classes, **options))

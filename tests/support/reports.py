@@ -1,4 +1,4 @@
-"""A made-up evaluation with its answers, of any number of classes and images, and a report taken apart."""
+"""An evaluation on images of noise, to make reports from, and a parser of HTML pages."""
 
 from __future__ import annotations
 
@@ -24,9 +24,16 @@ VOID = {"meta", "link", "br", "img", "input"}
 def evaluation(
     folder: Path, classes: int, images: int, *, seed: int = 0, name: str = "model", side: int = 16, **changes: Any
 ) -> Subject:
-    """An evaluation of ``images`` images of noise; class 0 has the most training images, the last one the fewest.
+    """Write the folder of an evaluation on images of noise, and load it.
 
-    ``changes`` replace fields of the results.
+    Args:
+        folder: Where the files go.
+        classes: Number of classes. Class 0 has the most training images, the last class the fewest.
+        images: Number of images.
+        seed: Seed of the logits.
+        name: Name of the model.
+        side: Side of an image in pixels.
+        **changes: Fields of the results to replace.
     """
     rng = np.random.default_rng(seed)
     labels = np.arange(images) % classes
@@ -62,31 +69,31 @@ def evaluation(
 
 
 class Element:
-    """One element of a page: tag, attributes, children and its own text."""
+    """An element of a page: tag, attributes, and children, which are elements or text."""
 
     def __init__(self, tag: str, attributes: dict[str, str]) -> None:
         self.tag, self.attributes = tag, attributes
         self.children: list[Element | str] = []
 
     def all(self, tag: str, **attributes: str) -> list[Element]:
-        """The elements below this one with a tag and attributes (``class_`` holds one of the classes)."""
+        """The elements below this one with this tag and these attributes (``class_`` is one of the classes)."""
         matches = []
         for child in self.children:
             if isinstance(child, Element):
-                wanted = all(
+                matching = all(
                     value in child.attributes.get("class", "").split()
                     if key == "class_"
                     else child.attributes.get(key) == value
                     for key, value in attributes.items()
                 )
-                if child.tag == tag and wanted:
+                if child.tag == tag and matching:
                     matches.append(child)
                 matches += child.all(tag, **attributes)
         return matches
 
     @property
     def text(self) -> str:
-        """All text in it, blanks as one."""
+        """All text in the element, with a single blank between words."""
         parts = [child if isinstance(child, str) else child.text for child in self.children]
         return " ".join(" ".join(parts).split())
 
@@ -114,7 +121,7 @@ class _Reader(HTMLParser):
 
 
 def parsed(page: str) -> Element:
-    """A page as its elements; each tag must be closed where it belongs."""
+    """Parse a page, and assert that each tag is closed where it must be."""
     reader = _Reader()
     reader.feed(page)
     assert len(reader.open) == 1, f"<{reader.open[-1].tag}> is not closed"

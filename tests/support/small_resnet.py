@@ -1,4 +1,4 @@
-"""The CIFAR ResNets of the tests."""
+"""Small CIFAR ResNets for tests."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def small(**kwargs: Any) -> CifarResNet:
 
 
 def create(name: str, **kwargs: Any) -> Any:
-    """``timm.create_model``, without its static type: a type checker takes each submodule for a possible tensor."""
+    """Call ``timm.create_model``. With the type ``Any`` tests need no casts for submodules."""
     return timm.create_model(name, **kwargs)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from published_layout import CifarNet, Heads, TorchvisionNet, lively, tiny
+from published_layout import CifarNet, Heads, TorchvisionNet, randomize_batch_norm, tiny
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -43,7 +43,7 @@ CASES: dict[str, tuple[Callable[[], Heads], int]] = {
 def test_a_converted_model_is_the_reference(tmp_path: Path, name: str, prefix: str) -> None:
     build, size = CASES[name]
     torch.manual_seed(0)
-    reference = lively(build())
+    reference = randomize_batch_norm(build())
     state = {f"{prefix}{key}": value for key, value in reference.state_dict().items()}
     whole: dict[str, Any] = {"epoch": 7, "best_acc1": torch.tensor(1.0), "state_dict": state}
     torch.save(whole if prefix else state, tmp_path / "published.pth.tar")
@@ -151,7 +151,7 @@ def test_another_backbone_is_named() -> None:
     with pytest.raises(
         UserError, match=r"fit resnet20_cifar, the nearest of the backbones that were tried: .* of another shape"
     ):
-        convert_state_dict(lively(CifarNet(2, 8, 3)).state_dict())
+        convert_state_dict(randomize_batch_norm(CifarNet(2, 8, 3)).state_dict())
 
 
 class Payload:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import needs_chromium, opened
+from browser import needs_chromium, open_page
 from reports import evaluation
 
 from glmc_zoo.scoring.page.render import write_report
@@ -43,11 +43,11 @@ def page(tmp_path: Path) -> tuple[Path, Subject, Subject]:
 
 
 def test_it_opens_without_a_word_on_the_console(page: Any, tmp_path: Path) -> None:
-    seen = opened(page[0])
+    seen = open_page(page[0])
     assert seen.console == [] and 'data-ready="yes"' in seen.dom  # the policy lets its script run
     refused = page[0].read_text(encoding="utf-8").replace("</body>", "<script>document.title='x'</script></body>")
     (tmp_path / "other.html").write_text(refused, encoding="utf-8")
-    assert any("Content Security Policy" in line for line in opened(tmp_path / "other.html").console)
+    assert any("Content Security Policy" in line for line in open_page(tmp_path / "other.html").console)
 
 
 def test_it_sorts(page: Any, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_it_sorts(page: Any, tmp_path: Path) -> None:
     script = """return { first: shown(), down: click(1), marked: order(), up: click(1), name: click(0), count: click(2),
         change: click(3), focus: (() => { const button = table.querySelector("th button"); button.focus();
         return document.activeElement === button; })() };"""
-    seen = opened(page[0], NAMES + script).result
+    seen = open_page(page[0], NAMES + script).result
     names = [f"class {label}" for label in range(5)]
     assert seen["first"] == names[::-1]
     assert seen["down"] == [names[i] for i in (0, 4, 3, 1, 2)]  # by recall; the class without one is last
@@ -86,7 +86,7 @@ def test_it_filters_and_leads_to_the_images_of_a_class(page: Any, tmp_path: Path
     location.hash = "#class-0"; await new Promise((done) => setTimeout(done, 50));
     return { groups, one, status, few, none, all, every, mistakes, some, classes: [...classes],
         open: document.getElementById("class-0").open };"""
-    seen = opened(page[0], NAMES + script).result
+    seen = open_page(page[0], NAMES + script).result
     assert seen["one"] == ["class 3"] and seen["status"] == "1 of 5 classes" and seen["none"] == []
     assert len(seen["few"]) == sum(text.endswith(" few") for text in seen["groups"]) > 0 and len(seen["all"]) == 5
     assert seen["every"] == len(page[1].answers.images)
@@ -107,7 +107,7 @@ def test_200_classes_and_5000_images_stay_under_15_megabytes(tmp_path: Path) -> 
     await Promise.all(images.map((image) => image.decode()));
     return { images: images.length, loaded: images.filter((image) => image.naturalWidth === 112).length,
         rows: shown().length, sorted: click(1).length };"""
-    seen = opened(tmp_path / "report.html", NAMES + script)
+    seen = open_page(tmp_path / "report.html", NAMES + script)
     assert seen.console == []
     shown = sum(one.source is not None for one in subject.answers.images)
     assert seen.result == {"images": shown, "loaded": shown, "rows": 200, "sorted": 200} and shown > 600
