@@ -90,12 +90,12 @@ def index_layout(folder: Path, official: OfficialSplit) -> ImageIndex | None:
     roots = dict.fromkeys(folder / inner for inner in layout)  # one or two
     names = [_image_names(root) for root in roots]
     folders = [_classes_by_folder(paths, official.naming) for paths in names]
-    named = {name for known, _ in folders for name in known if name}
-    class_names = sorted(named, key=lambda name: (int(name) if name.isdecimal() else -1, name))  # numbers by value
+    distinct = {name for folder_names, _ in folders for name in folder_names if name}
+    class_names = sorted(distinct, key=lambda name: (int(name) if name.isdecimal() else -1, name))  # numbers by value
     number = {name: index for index, name in enumerate(class_names)}
     splits = []
-    for kind, root, paths, (known, positions) in zip(("training", "test"), roots, names, folders, strict=False):
-        classes = np.asarray([number.get(name, -1) for name in known], np.int64)[positions]
+    for kind, root, paths, (folder_names, positions) in zip(("training", "test"), roots, names, folders, strict=False):
+        classes = np.asarray([number.get(name, -1) for name in folder_names], np.int64)[positions]
         if kind == "training" and (classes < 0).any():
             raise stray_image(paths[int(np.argmax(classes < 0))], root)
         # A folder of the layout may be a link to another disk. The paths come from the walk, so they are trusted.

@@ -105,8 +105,8 @@ def _patterns(entry: Mapping[str, Any], root: Path) -> dict[str, list[str]]:
         listed = [("", "**")]
     elif isinstance(files, Mapping):
         listed = [(str(split), path) for split, path in files.items()]
-    elif isinstance(files, list) and any(isinstance(one, Mapping) for one in files):
-        listed = [(str(one.get("split", "")), one.get("path")) for one in files if isinstance(one, Mapping)]
+    elif isinstance(files, list) and any(isinstance(item, Mapping) for item in files):
+        listed = [(str(item.get("split", "")), item.get("path")) for item in files if isinstance(item, Mapping)]
     elif files is not None:
         listed = [("", files)]
     patterns: dict[str, list[str]] = {}
@@ -141,7 +141,9 @@ def _expression(pattern: str) -> re.Pattern[str]:
     meaning = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     special = [meaning.get(part, part.replace("[!", "[^", 1)) for part in parts[1::2]]
     fixed = [re.escape(part) for part in parts[::2]]
-    return re.compile("".join(one + other for one, other in zip(fixed, [*special, ""], strict=True)), re.DOTALL)
+    return re.compile(
+        "".join(text + expression for text, expression in zip(fixed, [*special, ""], strict=True)), re.DOTALL
+    )
 
 
 def _common_folder(patterns: list[str]) -> str:

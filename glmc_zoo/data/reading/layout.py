@@ -91,8 +91,8 @@ def find_layout(tree: FolderTree, options: DataOptions, base: str = ".") -> Layo
     classes = {name: _inner(tree, join(base, name)) for name in splits}
     classes = _with_lone_classes(tree, base, classes)
     for name, folder in classes.items():
-        inside = [one for one in tree.children(folder) if split_role(one)]
-        if split_role(name) and {split_role(one) for one in inside} - {split_role(name)} and len(inside) > 1:
+        inside = [child for child in tree.children(folder) if split_role(child)]
+        if split_role(name) and {split_role(child) for child in inside} - {split_role(name)} and len(inside) > 1:
             raise UserError(
                 f"The folder {escaped(folder)} has the name of a split and holds others, {name_few(inside)}: give that "
                 "folder as the data, or move its folders up."
@@ -122,8 +122,8 @@ def _base(tree: FolderTree, options: DataOptions, top: str) -> str:
     (only,) = tree.children(top)
     if options.class_level is None:
         raise UserError(
-            f"The folder {tree.walk.root} holds the one folder {escaped(join(top, only))}: give that folder as the "
-            "data if its folders are the classes, or class_level=1 if it is a class."
+            f"The folder {tree.walk.root} holds only the folder {escaped(join(top, only))}: give that folder as the "
+            "data if its folders are the classes, or add the folders of the other classes if it is a class."
         )
     return top
 
@@ -132,7 +132,7 @@ def _with_splits(tree: FolderTree, base: str) -> str | None:
     """The one inner folder that holds training and test split, with at most a few images beside it."""
     for name in tree.children(base):
         inner = join(base, name)
-        holding = {split_role(one) for one in tree.children(inner) if len(tree.children(join(inner, one))) > 1}
+        holding = {split_role(child) for child in tree.children(inner) if len(tree.children(join(inner, child))) > 1}
         inside = tree.images_below(inner)
         if "train" in holding and len(holding - {None}) > 1 and (tree.images_below(base) - inside) * _FEW <= inside:
             return inner
@@ -140,9 +140,9 @@ def _with_splits(tree: FolderTree, base: str) -> str | None:
 
 
 def _named_splits(children: list[str], options: DataOptions) -> dict[str, Role | None]:
-    given = [name for name in (options.train_split, options.test_split) if name is not None]
-    if given and all(name in children for name in given):
-        return {name: split_role(name) for name in children if name in given or split_role(name)}
+    requested = [name for name in (options.train_split, options.test_split) if name is not None]
+    if requested and all(name in children for name in requested):
+        return {name: split_role(name) for name in children if name in requested or split_role(name)}
     return {name: role for name in children if (role := split_role(name))}
 
 
@@ -150,12 +150,12 @@ def _checked_splits(
     tree: FolderTree, base: str, children: list[str], splits: dict[str, Role | None], options: DataOptions
 ) -> dict[str, Role | None]:
     """The splits, or nothing where the names are those of classes; refused where both can be meant."""
-    given = options.train_split is not None or options.test_split is not None
+    by_user = options.train_split is not None or options.test_split is not None
     holding = {name for name in splits if tree.children(join(base, name))}
     others = [name for name in children if name not in splits]
     train = any(role == "train" and name in holding for name, role in splits.items())
     scored = any(role in ("test", "validation") for role in splits.values())
-    if given or not others:
+    if by_user or not others:
         return splits
     if options.class_level is not None and not (train and scored):
         return {}
@@ -173,9 +173,9 @@ def _checked_splits(
 
 def _refuse_splits_in_classes(tree: FolderTree, base: str, children: list[str]) -> None:
     for name in children:
-        roles = [one for one in tree.children(join(base, name)) if split_role(one)]
-        if len({split_role(one) for one in roles}) > 1:
-            holding = [one for one in children if set(roles) & set(tree.children(join(base, one)))]
+        roles = [child for child in tree.children(join(base, name)) if split_role(child)]
+        if len({split_role(child) for child in roles}) > 1:
+            holding = [child for child in children if set(roles) & set(tree.children(join(base, child)))]
             _refuse_class_first(holding, roles)
 
 

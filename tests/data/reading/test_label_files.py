@@ -156,7 +156,7 @@ def test_other_columns_are_no_splits(put: Put) -> None:
     assert read(folder, "path,label,subset\na.png,ant,day\nb.png,bee,night\n").unsplit
     listing = read(folder, "path,label,part\na.png,ant,x\nb.png,bee,y\n", split_column="part", train_split="x")
     assert set(listing.splits) == {"x", "y"}
-    with pytest.raises(UserError, match=r"split_column='z' is not a column: the first line of .* names the columns"):
+    with pytest.raises(UserError, match=r"split_column='z' is not a column: the columns of .* are path, label, part"):
         read(folder, "path,label,part\na.png,ant,x\nb.png,bee,y\n", split_column="z")
     with pytest.raises(UserError, match="The column split holds 1, 2, and none of them is called train"):
         read(folder, "path,label,split\na.png,ant,1\nb.png,bee,2\n")
@@ -214,13 +214,12 @@ def test_rows_without_a_label(put: Put) -> None:
     [
         (
             "a.png,ant\nb.png,bee\n",
-            "No column is recognised as the image column: the first line of {} names the columns a.png, ant; name one "
+            "No column is recognised as the image column: the columns of {} are a.png, ant; name one "
             "with image_column=.",
         ),
         (
             "path,kind\na.png,ant\n",
-            "No column is recognised as the label column: the first line of {} names the columns kind; name one with "
-            "label_column=.",
+            "No column is recognised as the label column: the columns of {} are kind; name one with label_column=.",
         ),
         ("", "{} has no rows: list the images with their classes in it."),
         ("path,label\n", "{} has no rows: list the images with their classes in it."),

@@ -199,8 +199,12 @@ def test_a_table_that_says_its_splits(make_table: Make) -> None:
         raw_from_tables({"train": rows.add_column("split", ["train", "", "test", "test"])}, DataOptions())
     with pytest.raises(UserError, match=r"^The column split holds 0, 1, and none of them is called train: name the"):
         raw_from_tables({"train": rows.add_column("split", [0, 1, 1, 0])}, DataOptions())
-    with pytest.raises(UserError, match=r"^split_column='split' is not a column of a data set without splits: "):
+    with pytest.raises(
+        UserError, match=r"^split_column='split' is for a single table, and .* the splits train, test: "
+    ):
         raw_from_tables({"train": rows, "test": rows}, DataOptions(split_column="split"))
+    with pytest.raises(UserError, match=r"^split_column='fold' is not a column: give one of image, label\.$"):
+        raw_from_tables({"train": rows}, DataOptions(split_column="fold"))
 
 
 def test_a_column_of_splits_that_is_a_class_label(make_table: Make) -> None:
