@@ -207,12 +207,7 @@ def _fill(
     splits, how = _splits(table, paths, options)
     if how and how not in listing.layout:
         listing.layout += f", {how}"
-    if entries and listing.unsplit != (splits is None):
-        raise UserError(
-            f"{table.path} names {'no split' if splits is None else 'a split'} for each of its images, and other "
-            f"metadata {'do' if splits is None else 'do not'}: add a column split to all of them."
-        )
-    listing.unsplit = splits is None
+    listing.unsplit = splits is None  # `_splits` gives splits to each of several tables
     if listing.splits and listing.grouped_by != columns.group:
         raise UserError(
             f"{table.path} groups its images by {columns.group or 'no column'}, and other metadata by "

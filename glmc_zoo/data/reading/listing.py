@@ -193,7 +193,8 @@ def _usable(listing: FileListing) -> FileListing:
             splits[name] = _without_repeated_links(rows.select(labelled), listing)
     if no_file:
         raise UserError(
-            f"No image of {listing.root} can be used, {listing.left_out.text}: correct the paths of the images."
+            f"No image of {listing.root} can be used, as these are left out: {listing.left_out.text}; correct the "
+            "paths of the images."
         )
     if not splits:
         raise UserError(f"No image of {listing.root} has a label: give the classes as folders or in a CSV file.")

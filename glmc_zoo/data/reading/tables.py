@@ -150,8 +150,8 @@ def _no_images(split_name: str, label_column: str, reasons: LeftOut) -> UserErro
             "with label_column=."
         )
     return UserError(
-        f"No image of the {split_name} split can be used, {reasons.text}: copy the images into the data folder, and "
-        "write the path and the class of each into the table."
+        f"No image of the {split_name} split can be used, as these are left out: {reasons.text}; copy the images "
+        "into the data folder, and write the path and the class of each into the table."
     )
 
 

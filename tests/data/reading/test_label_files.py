@@ -313,3 +313,24 @@ def test_a_pipe_in_a_list_is_counted(put: Put) -> None:
     os.mkfifo(folder / "x.png")
     listing = read(folder, "path,label\na.png,ant\nb.png,bee\nx.png,bee\n")
     assert rows(listing) == AB and listing.left_out.count(NOT_A_FILE) == 1
+
+
+def test_a_split_without_a_file(put: Put) -> None:
+    folder = put("a.png", "b.png")
+    text = "path,label,split\na.png,ant,train\nb.png,bee,train\nc.png,ant,test\n"
+    raw = raw_from_listing(read(folder, text, skip_bad_images=True), DataOptions())
+    assert raw.test is None and raw.notes == ["The split test has no image file and is not used."]
+    assert raw.left_out.count(MISSING) == 1
+
+
+def test_no_listed_path_is_a_file(put: Put) -> None:
+    """The labels are there: the sentence names the files."""
+    folder = put("images/a.png", "more/b.png")
+    with pytest.raises(UserError) as caught:
+        raw_from_listing(read(folder, "path,label\nimages,ant\nmore,bee\n"), DataOptions())
+    assert str(caught.value) == (
+        f"No image of {folder} can be used, as these are left out: 2 {NOT_A_FILE} (images, more); correct the paths of "
+        "the images."
+    )
+    raw = raw_from_listing(read(folder, "path,label\nimages/a.png,ant\nmore/b.png,bee\n"), DataOptions())
+    assert raw.class_names == ["ant", "bee"]

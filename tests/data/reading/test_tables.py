@@ -316,3 +316,18 @@ def test_labels_beyond_64_bits_with_a_sign_stay_what_they_are() -> None:
 def test_minus_one_beside_whole_numbers_is_no_class(values: list, feature: object, labels: list, names: list) -> None:
     ((read,), classes) = read_labels([table(values, feature)], "label")
     assert read.tolist() == labels and classes == names
+
+
+def test_a_label_column_without_a_class(make_table: Make) -> None:
+    table = make_table([0, 1]).add_column("kind", ["", ""]).rename_column("label", "number")
+    with pytest.raises(UserError) as caught:
+        raw_from_tables({"train": table}, DataOptions(label_column="kind"))
+    assert str(caught.value) == (
+        "The label column 'kind' has no class for any image of the training split: name another with label_column=."
+    )
+    assert raw_from_tables({"train": table}, DataOptions(label_column="number")).class_names == ["a", "b"]
+
+
+def test_a_table_without_rows(make_table: Make) -> None:
+    with pytest.raises(UserError, match=r"^The training split has no rows: give a data set that has images in it\.$"):
+        raw_from_tables({"train": make_table([0, 1]).select([])}, DataOptions())
