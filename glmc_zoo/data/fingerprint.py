@@ -69,7 +69,7 @@ class DataChange:
     """Keys of images that are no longer in their class and split."""
     only_removed: bool
     """Whether images were only removed: none is new or in another class or split."""
-    seen_in_test: int
+    moved_to_test: int
     """Test images that were training or validation images before."""
 
 

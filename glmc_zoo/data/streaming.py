@@ -263,9 +263,9 @@ def _settle(
         values.update(rows[column])
     counts = Counter({label_key(value, train.features[column], column): count for value, count in values.items()})
     if names is None:
-        none = next((key for key in counts if str(key) == "-1"), None)
-        if none is not None and minus_one_means_none(map(str, counts)):
-            notes.append(f"{counts.pop(none):,} training images are {LABEL_MINUS_ONE}.")
+        minus_one = next((key for key in counts if str(key) == "-1"), None)
+        if minus_one is not None and minus_one_means_none(map(str, counts)):
+            notes.append(f"{counts.pop(minus_one):,} training images are {LABEL_MINUS_ONE}.")
         names = sorted(counts)
     unused = [str(key) for key in names if not counts[key]]
     if unused:

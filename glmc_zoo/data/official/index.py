@@ -119,9 +119,11 @@ def _image_names(root: Path) -> Any:
     """The path of each image below ``root``, relative to it, as Arrow strings."""
     chunks: list[Any] = []
     for folder, files in walk_images(root).folders.items():
-        odd = next((name for name in (folder, *files) if escaped(name) != name), None)
-        if odd is not None:  # Arrow strings are UTF-8, and so are the names on official lists
-            raise UserError(f"The name {escaped(odd)} in {root} is not UTF-8: rename it, or move it out of the data.")
+        unusable = next((name for name in (folder, *files) if escaped(name) != name), None)
+        if unusable is not None:  # Arrow strings are UTF-8, and so are the names on official lists
+            raise UserError(
+                f"The name {escaped(unusable)} in {root} is not UTF-8: rename it, or move it out of the data."
+            )
         names = pa.array(files)
         chunks.append(names if folder == "." else pc.binary_join_element_wise(pa.scalar(folder), names, "/"))
     if not chunks:

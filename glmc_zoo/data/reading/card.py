@@ -123,7 +123,10 @@ def _matching(walk: Walk, images: list[str], patterns: list[str]) -> list[str]:
     matched: dict[str, None] = {}
     for pattern in patterns:
         if os.path.isfile(walk.root / pattern) and pattern.lower().endswith(ARCHIVES):
-            raise UserError(f"The data folder {walk.root} holds the archive {pattern}: unpack it there.")
+            raise UserError(
+                f"The dataset card of {walk.root} names the archive {pattern}: unpack it, and name the folder with its "
+                "images in the configs of the card instead."
+            )
         expression = _expression(pattern)
         matching = [path for path in images if expression.fullmatch(path) or is_inside(path, pattern)]
         if not matching:

@@ -18,12 +18,12 @@ _NO_NUMBER = np.iinfo(np.int64).min
 
 
 def find_image_column(features: Mapping[str, Any], requested: str | None = None) -> str:
-    """The column that holds the images: the one asked for, or the only one of feature type ``Image``."""
+    """The column that holds the images: the requested one, or the only one of feature type ``Image``."""
     return _only("image", [name for name, feature in features.items() if _holds_images(feature)], features, requested)
 
 
 def find_label_column(features: Mapping[str, Any], requested: str | None = None) -> str:
-    """The column that holds the classes: the one asked for, the only ``ClassLabel``, or one of a usual name."""
+    """The column that holds the classes: the requested one, the only ``ClassLabel``, or one with a usual name."""
     return _only("label", label_columns(features), features, requested)
 
 

@@ -57,8 +57,8 @@ def list_class_folders(walk: Walk, options: DataOptions, base: str = ".") -> Fil
     for folder in layout.beside:
         files = tree.images_below(join(layout.base, folder))
         listing.left_out.add(BESIDE_SPLITS, f"{join(layout.base, folder)}/", files)
-    if layout.splits and (loose := tree.images_in(layout.base)):
-        listing.left_out.add(BESIDE_SPLITS, join(layout.base, walk.folders[layout.base][0]), loose)
+    if layout.splits and (beside_splits := tree.images_in(layout.base)):
+        listing.left_out.add(BESIDE_SPLITS, join(layout.base, walk.folders[layout.base][0]), beside_splits)
     if layout.base != base:
         listing.notes.append(f"The images lie in the inner folder {escaped(layout.base)}.")
     _count_outside(tree, layout.base, listing)
@@ -188,18 +188,21 @@ def _refuse_class_first(names: list[str], roles: list[str]) -> NoReturn:
 
 
 def _check_classes(tree: FolderTree, bases: Iterable[str], options: DataOptions) -> None:
-    """Refuse first folders that hold the same folders: they may be cameras, years or splits instead of classes."""
+    """Refuse folders that may be cameras, years or splits instead of classes, because they hold the same inner folders.
+
+    ``bases`` are the folders that hold the classes, one for each split.
+    """
     if options.class_level is not None:
         return
     inner: dict[str, set[str]] = defaultdict(set)
-    loose = set()
+    with_images = set()
     for base in bases:
         for name in tree.children(base):
             inner[name] |= set(tree.children(join(base, name)))
             if tree.images_in(join(base, name)):
-                loose.add(name)
-    # An image directly in a first folder would have no class if the second folders were the classes.
-    if len(inner) < 2 or 2 * len(loose) >= len(inner):
+                with_images.add(name)
+    # If the inner folders were the classes, an image directly in an outer folder would have no class.
+    if len(inner) < 2 or 2 * len(with_images) >= len(inner):
         return
     if repeated := repeated_folders(inner):
         raise UserError(
@@ -242,24 +245,24 @@ def list_rows(files: list[str], folder: str, name: str, options: DataOptions, li
     """These images of a split, each with its class below a folder; those without one are counted as left out."""
     level, rows = options.class_level or 1, FileRows()
     depth = 0 if folder == "." else folder.count("/") + 1
-    loose = []
+    outside_classes = []
     for path in files:
         parts = path.split("/")[depth:]
         if len(parts) <= level or not is_inside(path, folder):
-            loose.append(path)
+            outside_classes.append(path)
             continue
         if split_role(name) not in ("test", "validation"):
             _refuse_split_in_class(parts[level:-1], path)
         rows.add(path, class_name(parts[level - 1]))
-    if loose and not rows.paths:
+    if outside_classes and not rows.paths:
         listing.bare_splits.append(name)
         listing.notes.append(f"The split {escaped(name)} has no class folders and is not used.")
-    elif len(loose) > len(rows):
+    elif len(outside_classes) > len(rows):
         raise UserError(
-            f"{len(loose):,} images, such as {escaped(loose[0])}, lie beside the class folders and so have no class: "
-            "move each into the folder of its class, or list them in a CSV file."
+            f"{len(outside_classes):,} images, such as {escaped(outside_classes[0])}, lie beside the class "
+            "folders and so have no class: move each into the folder of its class, or list them in a CSV file."
         )
-    for path in loose:
+    for path in outside_classes:
         listing.left_out.add(BESIDE_CLASSES if rows.paths else UNLABELLED, path)
     return rows
 

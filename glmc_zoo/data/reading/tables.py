@@ -52,8 +52,8 @@ def errors_as_sentence(source: Path | str) -> Iterator[None]:
         raise
     except Exception as error:
         known = isinstance(error, OSError | ValueError | RuntimeError | DatasetsError)
-        odd = odd_answer(error) if isinstance(source, str) else None
-        of_the_hub = isinstance(source, str) and (odd is not None or is_transient(error))
+        answer_problem = odd_answer(error) if isinstance(source, str) else None
+        of_the_hub = isinstance(source, str) and (answer_problem is not None or is_transient(error))
         if not known and not of_the_hub:
             raise
         # A `DatasetGenerationError` says only that something failed; its cause says what.
@@ -61,8 +61,10 @@ def errors_as_sentence(source: Path | str) -> Iterator[None]:
         reason = one_line(cause or error)
         if isinstance(source, Path):
             raise UserError(f"The data folder {source} cannot be read: {reason}.") from error
-        if odd is not None:
-            raise UserError(f"The data set {source} cannot be read from the Hugging Face Hub: {odd}") from error
+        if answer_problem is not None:
+            raise UserError(
+                f"The data set {source} cannot be read from the Hugging Face Hub: {answer_problem}"
+            ) from error
         raise UserError(
             f"The data set {source} cannot be read from the Hugging Face Hub ({reason}): check the name and "
             "the network, or give a local copy (data_dir= for a catalogue data set, else the folder as the data set)."

@@ -255,7 +255,7 @@ def test_files_that_cannot_be_used(put: Put, text: str, sentence: str) -> None:
     ("text", "part"),
     [
         ("{", "Line 1 of .* is not JSON: "),
-        ("[1]", "Line 1 of .* is not an object: write one for each image"),
+        ("[1]", "Line 1 of .* is not an object: write one object for each image"),
         ('{"path": "a.png", "label": ["x", "y"]}', r'has the label \["x", "y"\]: give one class for each image'),
         ('{"path": "a.png", "label": {"x": 1}}', "give one class for each image"),
     ],
