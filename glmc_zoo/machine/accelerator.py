@@ -83,4 +83,7 @@ def _check_tracker(name: str) -> None:
     if name not in known:
         raise UserError(f"tracker={name!r} is unknown: choose one of {', '.join(known)}.{did_you_mean(name, known)}")
     if name != "all" and name not in [str(kind) for kind in get_available_trackers()]:
-        raise UserError(f"tracker={name!r} needs a package that is not installed: pip install {name}.")
+        raise UserError(
+            f"tracker={name!r} needs a package that is not installed: pip install {name}. The extra "
+            "glmc_zoo[trackers] installs tensorboard, trackio and wandb."
+        )

@@ -75,7 +75,7 @@ def settle_length(options: RunOptions, images: int, before: Mapping[str, Any] | 
         enough, reason = False, "the network is pretrained"
     else:
         length = f"{schedule.epochs} epoch{'s' if schedule.epochs > 1 else ''} of {images:,} images"
-        reason = f"{length} are {'enough' if enough else 'too few'} for mixing to pay"
+        reason = f"a training of {length} is {'long enough' if enough else 'too short'} for mixing to pay"
     if stage.method.method == "auto" and not enough:
         chosen = f"balanced softmax on unmixed images, because {reason}"
         return Decision(_with(options, "balanced_softmax", "none", 0), _sentence(chosen))
