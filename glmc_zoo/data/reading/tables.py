@@ -109,10 +109,7 @@ def raw_from_tables(tables: Mapping[str, Any], options: DataOptions, folder: Pat
     for split, split_name, label in zip(chosen, ("training", "test"), labels, strict=False):
         reasons = LeftOut()
         source, usable = _image_source(split, options, features, split_name, folder, reasons)
-        rows = split.rows[usable[split.rows]]
-        labelled, minus_ones = rows[label[rows] >= 0], int((label[rows] == MINUS_ONE).sum())
-        reasons.add(LABEL_MINUS_ONE, f"rows of the {split_name} split", minus_ones)
-        reasons.add(UNLABELLED, f"rows of the {split_name} split", len(rows) - len(labelled) - minus_ones)
+        labelled = _labelled_rows(split.rows[usable[split.rows]], label, split_name, reasons)
         if not len(labelled):
             raise _no_images(split_name, label_column, reasons)
         left_out.update(reasons)
@@ -140,6 +137,16 @@ def raw_from_tables(tables: Mapping[str, Any], options: DataOptions, folder: Pat
         alone="test" if is_test_alone(train_name, test_name, options) else None,
         grouped_by=group_column,
     )
+
+
+def _labelled_rows(
+    rows: NDArray[np.int64], label: NDArray[np.int64], split_name: str, reasons: LeftOut
+) -> NDArray[np.int64]:
+    """Those of these rows of a table that have a label; the others are counted in ``reasons``."""
+    labelled, minus_ones = rows[label[rows] >= 0], int((label[rows] == MINUS_ONE).sum())
+    reasons.add(LABEL_MINUS_ONE, f"rows of the {split_name} split", minus_ones)
+    reasons.add(UNLABELLED, f"rows of the {split_name} split", len(rows) - len(labelled) - minus_ones)
+    return labelled
 
 
 def _no_images(split_name: str, label_column: str, reasons: LeftOut) -> UserError:
