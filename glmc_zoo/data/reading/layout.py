@@ -140,6 +140,7 @@ def _with_splits(tree: FolderTree, base: str) -> str | None:
 
 
 def _named_splits(children: list[str], options: DataOptions) -> dict[str, Role | None]:
+    """The folders that are splits by the user's names or by usual names, with the split that each name stands for."""
     requested = [name for name in (options.train_split, options.test_split) if name is not None]
     if requested and all(name in children for name in requested):
         return {name: split_role(name) for name in children if name in requested or split_role(name)}
@@ -172,6 +173,7 @@ def _checked_splits(
 
 
 def _refuse_splits_in_classes(tree: FolderTree, base: str, children: list[str]) -> None:
+    """Refuse class folders that hold several splits, such as ``ant/train`` and ``ant/test``."""
     for name in children:
         roles = [child for child in tree.children(join(base, name)) if split_role(child)]
         if len({split_role(child) for child in roles}) > 1:
@@ -226,7 +228,11 @@ def _inner(tree: FolderTree, folder: str) -> str:
 
 
 def _with_lone_classes(tree: FolderTree, base: str, classes: dict[str, str]) -> dict[str, str]:
-    """The folders of the classes, where one that is called ``images`` is a class if another split has that class."""
+    """The folder that holds the classes of each split, corrected for a split with one class.
+
+    `_inner` skips a single folder with a name such as ``images``. It is a class if another split has a class of that
+    name.
+    """
     known = {
         class_name(child)
         for name, folder in classes.items()
@@ -294,6 +300,7 @@ def check_trainable(listing: FileListing) -> None:
 
 
 def _count_outside(tree: FolderTree, base: str, listing: FileListing) -> None:
+    """Count the images outside of ``base`` as left out."""
     for folder in tree.walk.folders:
         if not is_inside(folder, base):
             listing.left_out.add(BESIDE_SPLITS, f"{folder}/", tree.images_in(folder))

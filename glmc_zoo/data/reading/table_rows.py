@@ -75,7 +75,7 @@ def csv_cells(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """The cells of each row of a CSV file with the number of its last line, counted from 1; empty rows are passed over.
 
     The separator is the most frequent one in the first line. An apostrophe that keeps a spreadsheet from taking a cell
-    for a formula is taken away; see `quoted_formula`.
+    for a formula is removed; see `quoted_formula`.
 
     Raises:
         UserError: A quote is never closed.
