@@ -78,8 +78,8 @@ class DataEntry:
             raise UserError(f"imbalance_factor={imbalance_factor!r} is not possible: give 1 (balanced) or more.")
         if not self.recipes:
             return {}
-        wanted = imbalance_factor or self.default_imbalance_factor or 1.0
-        nearest = min(self.recipes, key=lambda factor: abs(math.log(factor) - math.log(wanted)))
+        factor_of_data = imbalance_factor or self.default_imbalance_factor or 1.0
+        nearest = min(self.recipes, key=lambda factor: abs(math.log(factor) - math.log(factor_of_data)))
         return dict(self.recipes[nearest])
 
 

@@ -73,12 +73,12 @@ def read_contents(options: DataOptions) -> DataContents:
     entry = list_data().get(options.data)
     check_options(options, entry)
     raw = open_source(options, entry)
-    as_read = _copy(raw)
+    original = _copy(raw)
     try:
         data = split_to_train(raw, options, entry, cache_bytes=0)
     except UserError as error:
-        as_read.intensity = raw.intensity
-        return _unsplit_contents(as_read, options, entry, error.sentence)
+        original.intensity = raw.intensity
+        return _unsplit_contents(original, options, entry, error.sentence)
     splits = {"train": data.train, "validation": data.val, "test": data.test}
     used = {name: split for name, split in splits.items() if split is not None and len(split)}
     inventory = data.facts.inventory or _catalogue_inventory(used, data.class_names)

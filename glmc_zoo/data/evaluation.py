@@ -102,7 +102,9 @@ def _same_images(facts: DataFacts, name: str, images: int) -> bool:
     The number is not compared if the training thinned its images.
     """
     used = (facts.train_images or 0) + (facts.test_images or 0) + facts.val_images + facts.skipped_images
-    used += sum(left.files for left in facts.inventory.left_out if left.reason == DUPLICATE) if facts.inventory else 0
+    used += (
+        sum(reason.files for reason in facts.inventory.left_out if reason.reason == DUPLICATE) if facts.inventory else 0
+    )
     return not facts.in_catalogue and facts.name == name and (facts.imbalance_factor is not None or used == images)
 
 

@@ -69,7 +69,7 @@ class DataChange:
     """Keys of images that are no longer in their class and split."""
     only_removed: bool
     """Whether images were only removed: none is new or in another class or split."""
-    seen_in_test: int
+    moved_to_test: int
     """Test images that were training or validation images before."""
 
 
@@ -96,30 +96,30 @@ def compare(before: DataFingerprint, now: DataFingerprint) -> DataChange | None:
     if before.class_names != now.class_names:
         return DataChange(_shortened(_class_changes(before, now)), False, frozenset(), False, 0)
     items, removed, added = [], Counter[bytes](), Counter[bytes]()
-    for split, shown in (("train", "training"), ("validation", "validation"), ("test", "test")):
+    for split, split_name in (("train", "training"), ("validation", "validation"), ("test", "test")):
         for label, name in enumerate(now.class_names):
             old, new = before.keys(split, label), now.keys(split, label)
             if old != new:
                 gone, fresh = old - new, new - old
-                items.append(_class_change(name, shown, old.total(), new.total(), gone.total(), fresh.total()))
+                items.append(_class_change(name, split_name, old.total(), new.total(), gone.total(), fresh.total()))
                 removed.update(gone)
                 added.update(fresh)
     trained = _all_keys(before, "train") | _all_keys(before, "validation")
-    seen = sum(number for key, number in _all_keys(now, "test").items() if key in trained)
-    seen -= sum(number for key, number in _all_keys(before, "test").items() if key in trained)
-    return DataChange(_shortened(items), True, frozenset(removed), not added, max(seen, 0))
+    in_test = sum(number for key, number in _all_keys(now, "test").items() if key in trained)
+    in_test -= sum(number for key, number in _all_keys(before, "test").items() if key in trained)
+    return DataChange(_shortened(items), True, frozenset(removed), not added, max(in_test, 0))
 
 
 def all_unreadable(data: LongTailData, keys: frozenset[bytes]) -> bool:
     """Whether all these keys belong to images that ``data`` left out because they cannot be read."""
-    left = set(keys)
+    unmatched = set(keys)
     for source, unused in _unused_rows(data):
-        rows = [int(row) for row, key in zip(unused, _keys(source, unused), strict=True) if key in left]
+        rows = [int(row) for row, key in zip(unused, _keys(source, unused), strict=True) if key in unmatched]
         positions = np.asarray(rows, dtype=np.int64)
         if len(readable_rows(source, positions)):
             return False
-        left -= set(_keys(source, positions))
-    return not left
+        unmatched -= set(_keys(source, positions))
+    return not unmatched
 
 
 def _splits(data: LongTailData) -> dict[str, ImageSplit]:

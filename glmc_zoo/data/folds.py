@@ -24,11 +24,11 @@ def training_folds(data: LongTailData, folds: int, seed: int) -> NDArray[np.int6
         contents = np.ascontiguousarray(digests).view(f"V{digests.shape[1]}").reshape(-1)
         return stay_trained(deal(contents, labels, folds, salt), labels)
     fold = np.full(len(labels), folds - 1, dtype=np.int64)
-    left = np.arange(len(labels))
+    remaining = np.arange(len(labels))
     for number in range(folds - 1):
-        held = choose_groups(data.groups[left], labels[left], 1 / (folds - number), f"{salt} {number}")
-        fold[left[held]] = number
-        left = left[~held]
+        held_out = choose_groups(data.groups[remaining], labels[remaining], 1 / (folds - number), f"{salt} {number}")
+        fold[remaining[held_out]] = number
+        remaining = remaining[~held_out]
     return stay_trained(fold, labels, data.groups)
 
 

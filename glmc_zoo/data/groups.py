@@ -136,13 +136,13 @@ class _Counts:
     def can_hold_group(self, group: int) -> bool:
         """`can_hold` for one group."""
         cells = slice(self.starts[group], self.starts[group + 1])
-        left = self.total - self.held_images
-        return bool((self.images[cells] < left[self.label[cells]]).all())
+        remaining = self.total - self.held_images
+        return bool((self.images[cells] < remaining[self.label[cells]]).all())
 
     def can_hold(self) -> NDArray[np.bool_]:
         """Whether every class keeps a training image when a group is held out, of shape (groups,)."""
-        left = self.total - self.held_images
-        return np.logical_and.reduceat(self.images < left[self.label], self.starts[:-1])
+        remaining = self.total - self.held_images
+        return np.logical_and.reduceat(self.images < remaining[self.label], self.starts[:-1])
 
     def best_change(self) -> list[int]:
         """The group to move, or the two groups to exchange, with the largest gain; empty if none gains."""

@@ -20,14 +20,14 @@ def make_inventory(
     """
     if not raw.layout:
         return None
-    read = {split.name: split for split in raw.sources}
+    sources = {split.name: split for split in raw.sources}
     duplicates = duplicates or Duplicates()
     aside = _SET_ASIDE if groups is None else _SET_ASIDE_WHOLE
     facts = []
     for name, split in splits.items():
         if split is None:
             continue
-        origin = read.get(name) or SplitFacts(name=name, source="", images=0, how=aside[name])
+        origin = sources.get(name) or SplitFacts(name=name, source="", images=0, how=aside[name])
         facts.append(SplitFacts(name=name, source=origin.source, images=len(split), how=origin.how))
     return Inventory(
         layout=raw.layout,

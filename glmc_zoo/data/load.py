@@ -121,8 +121,9 @@ def split_to_train(
 ) -> LongTailData:
     """`split_source` for training: a data set with only test images is refused."""
     if raw.alone == "test":
+        left_out = f"; left out: {raw.left_out.text}" if raw.left_out.files else ""
         raise UserError(
-            f"{options.data} has only test images ({raw.sources[0].source}): add training images, or give "
+            f"{options.data} has only test images ({raw.sources[0].source}{left_out}): add training images, or give "
             "train_split= to train on these."
         )
     return split_source(raw, options, entry, cache_bytes=cache_bytes)

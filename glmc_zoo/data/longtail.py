@@ -82,13 +82,13 @@ def longtail_indices(
         raise UserError(f"The {len(counts)} class counts do not fit {labelled}: give one count for each class.")
     rng = np.random.RandomState(seed)
     chosen: list[NDArray[np.int64]] = []
-    for label, wanted in enumerate(counts):
+    for label, count in enumerate(counts):
         members = np.flatnonzero(classes == label)
-        if not 0 <= wanted <= len(members):
+        if not 0 <= count <= len(members):
             advice = f"give a count from 0 to {len(members)}"
             images = f"{len(members)} image{'' if len(members) == 1 else 's'}"
-            raise UserError(f"counts[{label}]={wanted} does not fit class {label}, which has {images}: {advice}.")
+            raise UserError(f"counts[{label}]={count} does not fit class {label}, which has {images}: {advice}.")
         if selection == "ldam":
             rng.shuffle(members)
-        chosen.append(members[:wanted])
+        chosen.append(members[:count])
     return np.concatenate(chosen).astype(np.int64) if chosen else np.empty(0, np.int64)

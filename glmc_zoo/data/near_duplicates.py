@@ -72,7 +72,10 @@ def near_duplicates(splits: Mapping[str, ImageSplit], *, distance: int = 4, limi
         pairs = np.concatenate([pairs, np.column_stack([near[:, 0], ends])])
         if len(pairs) > limit:
             pairs = _nearest(pairs, limit)
-    nearest = [NearDuplicate(names[one], names[other], bits) for bits, one, other in _nearest(pairs, limit).tolist()]
+    nearest = [
+        NearDuplicate(names[first_index], names[second_index], bits)
+        for bits, first_index, second_index in _nearest(pairs, limit).tolist()
+    ]
     return NearDuplicates(nearest, total, len(names) - len(readable))
 
 
@@ -104,10 +107,10 @@ def _near(hashes: NDArray[np.uint64], start: int, distance: int) -> NDArray[np.i
     block = hashes[start : start + _BLOCK]
     different = block[:, None] ^ hashes[start:]
     bits = _BITS[different.view(np.uint16)].reshape(*different.shape, 4).sum(axis=2, dtype=np.uint8)
-    one, other = np.nonzero(bits <= distance)
-    later = other > one
-    one, other = one[later], other[later]
-    return np.column_stack([bits[one, other].astype(np.int64), start + one, start + other])
+    first, second = np.nonzero(bits <= distance)
+    later = second > first
+    first, second = first[later], second[later]
+    return np.column_stack([bits[first, second].astype(np.int64), start + first, start + second])
 
 
 def _nearest(pairs: NDArray[np.int64], limit: int) -> NDArray[np.int64]:

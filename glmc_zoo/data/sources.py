@@ -110,9 +110,9 @@ def with_usual_names(options: DataOptions, entry: DataEntry | None, splits: Mapp
         return options
     features = next(iter(splits.values())).features
 
-    def usual(name: str, available: Any, taken: str | None = None) -> str | None:
-        asked, value = getattr(options, name), getattr(entry, name)
-        return str(value) if asked is None and value in available and value != taken else asked
+    def usual(name: str, available: Any, other_split: str | None = None) -> str | None:
+        requested, value = getattr(options, name), getattr(entry, name)
+        return str(value) if requested is None and value in available and value != other_split else requested
 
     train = usual("train_split", splits, options.test_split)
     return replace(
@@ -219,8 +219,8 @@ def _open_official(options: DataOptions, entry: DataEntry, official: OfficialSpl
         data_dir=source if isinstance(source, Path) else None,
         lists_repo=None if thinned and not official.natural else entry.lists_repo,
     )
-    wanted = official.natural or not thinned
-    if wanted and (lists.train is not None or (index.shared and lists.test is not None)):
+    uses_list = official.natural or not thinned
+    if uses_list and (lists.train is not None or (index.shared and lists.test is not None)):
         raw = split_by_lists(
             official, index, lists, official_val=options.official_val, skip_missing=options.skip_bad_images,
             where=str(source),

@@ -26,17 +26,22 @@ _TEST_FRACTION = 0.2
 
 
 def skip_unreadable(raw: RawData) -> int:
-    """Leave unreadable images out of every split, before images are counted; return their number."""
-    skipped, main = 0, raw.train if len(raw.train.rows) or raw.test is None else raw.test
-    for split in raw.splits:
+    """Leave unreadable images out of every split, before images are counted; return their number.
+
+    Raises:
+        UserError: No image of a split can be read.
+    """
+    skipped = 0
+    for split, name in ((raw.train, "training"), (raw.test, "test"), (raw.val, "validation")):
+        if split is None or not len(split.rows):
+            continue
         good = readable_rows(split.source, split.rows)
+        if not len(good):
+            raise UserError(f"No image of the {name} split can be read: check that the files are images.")
         for row in np.setdiff1d(split.rows, good).tolist():
             raw.left_out.add(UNREADABLE, image_name(split.source, row))
         skipped += len(split.rows) - len(good)
         split.rows = good
-    if not len(main.rows):
-        name = "training" if main is raw.train else "test"
-        raise UserError(f"No image of the {name} split can be read: check that the files are images.")
     return skipped
 
 
@@ -63,11 +68,11 @@ def untested_note(class_names: Sequence[str], test_counts: Iterable[int]) -> lis
     untested = [name for name, images in zip(class_names, test_counts, strict=True) if images == 0]
     if not untested:
         return []
-    shown = name_few(untested, 10)
+    names = name_few(untested, 10)
     if len(untested) == 1:
-        return [f"1 class has no test image ({shown}): its recall is not known, and no mean includes it."]
+        return [f"1 class has no test image ({names}): its recall is not known, and no mean includes it."]
     have = f"{len(untested)} classes have no test image"
-    return [f"{have} ({shown}): their recalls are not known, and no mean includes them."]
+    return [f"{have} ({names}): their recalls are not known, and no mean includes them."]
 
 
 def whole_as_test(raw: RawData) -> None:
@@ -91,10 +96,10 @@ def leave_test_out(raw: RawData) -> None:
 
 def unused_classes(names: list[str]) -> str:
     """The note about class names without any image."""
-    shown = name_few(names, 10)
+    first_names = name_few(names, 10)
     if len(names) == 1:
-        return f"1 class has no image and was left out: {shown}."
-    return f"{len(names)} classes have no image and were left out: {shown}."
+        return f"1 class has no image and was left out: {first_names}."
+    return f"{len(names)} classes have no image and were left out: {first_names}."
 
 
 def check_several_classes(names: list[str]) -> None:
@@ -135,16 +140,16 @@ def thin(raw: RawData, options: DataOptions, *, strict: bool) -> None:
         return
     available = raw.train.counts(len(raw.class_names)).tolist()
     counts = tail_counts(available, options)
-    for name, wanted, images in zip(raw.class_names, counts, available, strict=True):
-        if strict and wanted > images:
+    for name, count, images in zip(raw.class_names, counts, available, strict=True):
+        if strict and count > images:
             # The imbalance factor does not change the count of the largest classes.
-            larger = "a larger imbalance_factor= or " if wanted < counts[0] else ""
+            larger = "a larger imbalance_factor= or " if count < counts[0] else ""
             advice = f"give {larger}a smaller max_count="
             raise UserError(
                 f"Class {name!r} has {images} images but a long tail of factor {options.imbalance_factor:g} from "
-                f"{counts[0]} needs {wanted}: {advice}."
+                f"{counts[0]} needs {count}: {advice}."
             )
-    short = sum(wanted > images for wanted, images in zip(counts, available, strict=True))
+    short = sum(count > images for count, images in zip(counts, available, strict=True))
     if short:
         raw.notes.append(f"{short} classes have fewer images than the long tail asks for and keep all they have.")
         counts = [min(pair) for pair in zip(counts, available, strict=True)]

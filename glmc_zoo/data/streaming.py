@@ -89,7 +89,7 @@ class StreamSplit:
                     decode_record,
                     intensity=self.intensity,
                     open_path=self.table_paths.open,
-                    shown=lambda path: escaped(Path(path).name),
+                    display_path=lambda path: escaped(Path(path).name),
                 )
                 images = [decode(record, at, _ADVICE) for record, at in zip(records, where, strict=True)]
                 labels = [self._class(value, at) for value, at in zip(rows[self.label_column], where, strict=True)]
@@ -193,15 +193,15 @@ def load_stream_data(options: DataOptions) -> StreamedData:
     check_several_classes([str(name) for name in names])
     classes = {key: position for position, key in enumerate(names)}
     limits = options.intensity_limits
-    intensity = None if limits is None else Intensity(*limits, given=True)
+    intensity = None if limits is None else Intensity(*limits, by_user=True)
 
-    def split(name: str, shown: str) -> StreamSplit:
+    def split(name: str, split_name: str) -> StreamSplit:
         table = tables.splits[name]
         column = image if image in table.features else find_image_column(table.features)
         # The order matters: after ``select_columns``, ``datasets`` would decode the image files.
         undecoded = table.decode(False).select_columns([column, label])
         return StreamSplit(
-            undecoded, column, label, classes, shown, tables.sizes[name], intensity=intensity,
+            undecoded, column, label, classes, split_name, tables.sizes[name], intensity=intensity,
             table_paths=tables.table_paths,
         )  # fmt: skip
 
@@ -263,9 +263,9 @@ def _settle(
         values.update(rows[column])
     counts = Counter({label_key(value, train.features[column], column): count for value, count in values.items()})
     if names is None:
-        none = next((key for key in counts if str(key) == "-1"), None)
-        if none is not None and minus_one_means_none(map(str, counts)):
-            notes.append(f"{counts.pop(none):,} training images are {LABEL_MINUS_ONE}.")
+        minus_one = next((key for key in counts if str(key) == "-1"), None)
+        if minus_one is not None and minus_one_means_none(map(str, counts)):
+            notes.append(f"{counts.pop(minus_one):,} training images are {LABEL_MINUS_ONE}.")
         names = sorted(counts)
     unused = [str(key) for key in names if not counts[key]]
     if unused:

@@ -132,9 +132,9 @@ def _data_notes(checkpoint: Path, options: RunOptions, data: LongTailData, image
             f"with the new data by accept_new_data=True, or {start_anew(options.output.resume)}."
         )
     note = f"From step {step} on the run uses other images than before: {change.text}."
-    if change.seen_in_test:
-        seen = change.seen_in_test
-        note = f"{note[:-1]}; the test scores are too high, as {counted(seen, 'test image')} trained the model before."
+    if change.moved_to_test:
+        test_images = counted(change.moved_to_test, "test image")
+        note = f"{note[:-1]}; the test scores are too high, as {test_images} trained the model before."
     return [*saved.notes, note]
 
 

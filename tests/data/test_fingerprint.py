@@ -93,7 +93,7 @@ def test_what_changed_is_said(folder: Path, change: Callable[[Path], None], text
     difference = compare(before, now)
     assert difference is not None and difference.text == text and difference.same_classes
     assert difference.only_removed == (change in (remove, change_the_test_split))
-    assert not difference.seen_in_test
+    assert not difference.moved_to_test
 
 
 @pytest.mark.parametrize(
@@ -131,10 +131,10 @@ def test_training_images_that_are_tested_now_are_counted() -> None:
 
     one, two, three = b"1" * 8, b"2" * 8, b"3" * 8
     difference = compare(of_keys(one + two, three), of_keys(one, two + three))
-    assert difference is not None and difference.seen_in_test == 1
+    assert difference is not None and difference.moved_to_test == 1
     # A duplicate that was in both splits from the start is nothing new.
     difference = compare(of_keys(one + two, two), of_keys(one, two))
-    assert difference is not None and difference.seen_in_test == 0
+    assert difference is not None and difference.moved_to_test == 0
 
 
 def test_held_out_images_are_a_split_of_their_own(folder: Path) -> None:

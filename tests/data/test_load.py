@@ -166,6 +166,11 @@ def test_a_bad_image_is_named_or_left_out(write_images: Write, tmp_path: Path) -
     assert data.facts.skipped_images == 1
     (folder / "class_0" / "big.png").write_bytes((folder / "class_0" / "000.png").read_bytes()[:60])
     assert load_data(tmp_path / "set", skip_bad_images=True).facts.skipped_images == 2
+    for path in (tmp_path / "set" / "test").rglob("*.png"):  # no score could be given
+        path.write_bytes(b"not an image")
+    with pytest.raises(UserError, match=r"^No image of the test split can be read: check that the files are images"):
+        load_data(tmp_path / "set", skip_bad_images=True)
+    assert load_data(tmp_path / "set", skip_bad_images=True, no_test=True).class_counts == [4, 2]
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ class Policy:
     def sample_params(self, sample_seeds: Sequence[int], view: int) -> PolicyParams:
         """Choose the operations of one view of each image; they depend on its seed and the number of the view alone."""
         chosen = []
-        with _own_random_state():
+        with _restored_random_state():
             for sample_seed in sample_seeds:
                 random.seed(sample_seed << 16 | view)
                 chosen.append(self._choose())
@@ -185,7 +185,7 @@ def _mixed(images: Tensor, chains: Sequence[Tensor], shares: Tensor, amount: Ten
 
 
 @contextmanager
-def _own_random_state() -> Iterator[None]:
+def _restored_random_state() -> Iterator[None]:
     """Restore the state of Python's global generator, which timm uses and which is seeded for each image."""
     state = random.getstate()
     try:

@@ -19,7 +19,7 @@ _CHUNK = 1024
 def resident_bytes(split: ImageSplit, transform: object) -> int | None:
     """Bytes that `ResidentImages` of ``split`` would take; ``None`` where it is not possible.
 
-    It needs decoded images, and an augmentation that only crops and mirrors.
+    The images must be decoded, and the augmentation must only crop and mirror.
     """
     if split.pixels is None or not isinstance(transform, CropTrainTransform):
         return None
@@ -47,7 +47,10 @@ class ResidentImages:
 
     def __init__(self, split: ImageSplit, transform: object, device: torch.device) -> None:
         if split.pixels is None or not isinstance(transform, CropTrainTransform):
-            raise UserError("resident=True needs decoded images that are only cropped and mirrored: leave it out.")
+            raise UserError(
+                "resident_on= needs decoded images (`pixels` of the split) and a transform that only crops and "
+                "mirrors: leave it out."
+            )
         self.device = device
         self.transform = transform
         self.labels = torch.from_numpy(split.labels).to(device)

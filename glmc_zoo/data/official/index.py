@@ -90,12 +90,12 @@ def index_layout(folder: Path, official: OfficialSplit) -> ImageIndex | None:
     roots = dict.fromkeys(folder / inner for inner in layout)  # one or two
     names = [_image_names(root) for root in roots]
     folders = [_classes_by_folder(paths, official.naming) for paths in names]
-    named = {name for known, _ in folders for name in known if name}
-    class_names = sorted(named, key=lambda name: (int(name) if name.isdecimal() else -1, name))  # numbers by value
+    distinct = {name for folder_names, _ in folders for name in folder_names if name}
+    class_names = sorted(distinct, key=lambda name: (int(name) if name.isdecimal() else -1, name))  # numbers by value
     number = {name: index for index, name in enumerate(class_names)}
     splits = []
-    for kind, root, paths, (known, positions) in zip(("training", "test"), roots, names, folders, strict=False):
-        classes = np.asarray([number.get(name, -1) for name in known], np.int64)[positions]
+    for kind, root, paths, (folder_names, positions) in zip(("training", "test"), roots, names, folders, strict=False):
+        classes = np.asarray([number.get(name, -1) for name in folder_names], np.int64)[positions]
         if kind == "training" and (classes < 0).any():
             raise stray_image(paths[int(np.argmax(classes < 0))], root)
         # A folder of the layout may be a link to another disk. The paths come from the walk, so they are trusted.
@@ -119,9 +119,11 @@ def _image_names(root: Path) -> Any:
     """The path of each image below ``root``, relative to it, as Arrow strings."""
     chunks: list[Any] = []
     for folder, files in walk_images(root).folders.items():
-        odd = next((name for name in (folder, *files) if escaped(name) != name), None)
-        if odd is not None:  # Arrow strings are UTF-8, and so are the names on official lists
-            raise UserError(f"The name {escaped(odd)} in {root} is not UTF-8: rename it, or move it out of the data.")
+        unusable = next((name for name in (folder, *files) if escaped(name) != name), None)
+        if unusable is not None:  # Arrow strings are UTF-8, and so are the names on official lists
+            raise UserError(
+                f"The name {escaped(unusable)} in {root} is not UTF-8: rename it, or move it out of the data."
+            )
         names = pa.array(files)
         chunks.append(names if folder == "." else pc.binary_join_element_wise(pa.scalar(folder), names, "/"))
     if not chunks:

@@ -146,8 +146,8 @@ def read_list(path: Path) -> SplitList:
         reason = getattr(error, "strerror", None) or "it is not text in UTF-8 or is damaged"
         raise UserError(f"The list {path} cannot be read: {reason}; give a text file of 'path label' lines.") from error
     file = path.name.removesuffix(".gz")
-    read = _read_annotations if text.lstrip()[:1] == "{" else _read_lines
-    paths, labels, line_numbers = read(file, text)
+    parse = _read_annotations if text.lstrip()[:1] == "{" else _read_lines
+    paths, labels, line_numbers = parse(file, text)
     return SplitList(file, hashlib.sha256(data).hexdigest(), paths, np.asarray(labels, np.int64), line_numbers)
 
 
@@ -158,8 +158,8 @@ def _read_lines(file: str, text: str) -> tuple[Any, list[int], list[int]]:
         if not words:
             continue
         if len(words) < 2 or not _LABEL.fullmatch(words[1]):
-            shown = f"Line {number} of the list {file} is {line.strip()[:80]!r}"
-            raise UserError(f"{shown}: each line must be a path and a class number of 0 or more.")
+            line_text = f"Line {number} of the list {file} is {line.strip()[:80]!r}"
+            raise UserError(f"{line_text}: each line must be a path and a class number of 0 or more.")
         paths.append(words[0].lstrip())
         labels.append(int(words[1]))
         numbers.append(number)

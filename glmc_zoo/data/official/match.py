@@ -63,8 +63,8 @@ def pair_labels(listed: ListedImages, class_names: list[str]) -> dict[int, int]:
     """The class of the data set for each class number of a list, in ascending order; a one-to-one relation."""
     classes = listed.index.classes[listed.rows]
     pairs, counts = np.unique(np.stack([listed.source.labels[listed.entries], classes]), axis=1, return_counts=True)
-    labels, meant = pairs[:, np.argsort(counts, kind="stable")].tolist()
-    known = dict(sorted(dict(zip(labels, meant, strict=True)).items()))  # the most frequent pair comes last
+    labels, classes_of_labels = pairs[:, np.argsort(counts, kind="stable")].tolist()
+    known = dict(sorted(dict(zip(labels, classes_of_labels, strict=True)).items()))  # the most frequent pair comes last
     check_labels(listed, known, class_names)
     label_of: dict[int, int] = {}
     for label, number in known.items():
@@ -79,20 +79,21 @@ def pair_labels(listed: ListedImages, class_names: list[str]) -> dict[int, int]:
 def check_labels(listed: ListedImages, known: dict[int, int], class_names: list[str]) -> NDArray[np.int64]:
     """Class of each listed image by its label, checked against the image's folder; shape (M,)."""
     labels = listed.source.labels[listed.entries]
-    meant = np.asarray([known.get(label, -1) for label in labels.tolist()], np.int64)
+    expected = np.asarray([known.get(label, -1) for label in labels.tolist()], np.int64)
     actual = listed.index.classes[listed.rows]
-    bad = np.flatnonzero(meant < 0)
+    bad = np.flatnonzero(expected < 0)
     if len(bad):
         raise UserError(
             f"{listed.source.line(int(listed.entries[bad[0]]))} has the label {labels[bad[0]]}, which no training "
             "image has: give lists that belong together."
         )
-    wrong = np.flatnonzero((actual >= 0) & (meant != actual))
+    wrong = np.flatnonzero((actual >= 0) & (expected != actual))
     if len(wrong):
         first = int(wrong[0])
         raise UserError(
             f"{listed.source.line(int(listed.entries[first]))} has the label {labels[first]} "
-            f"({class_names[meant[first]]}) for {listed.path(first)}, which is of class {class_names[actual[first]]} "
-            "in the data: give the official list, or move the image to the folder of its class."
+            f"({class_names[expected[first]]}) for {listed.path(first)}, which is of class "
+            f"{class_names[actual[first]]} in the data: give the official list, or move the image to the folder of its "
+            "class."
         )
-    return meant
+    return expected

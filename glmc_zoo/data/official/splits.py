@@ -45,10 +45,12 @@ class _Lists:
         classes[listed.rows] = check_labels(listed, known, self.index.class_names)
         return RawSplit(listed.index.source, classes, listed.rows)
 
-    def other_images(self, split: SplitIndex, known: dict[int, int], kind: str, taken: NDArray[np.int64]) -> RawSplit:
-        """Every image that is not ``taken``, of the classes that the list has."""
+    def other_images(
+        self, split: SplitIndex, known: dict[int, int], kind: str, used_rows: NDArray[np.int64]
+    ) -> RawSplit:
+        """Every image outside of ``used_rows`` whose class is in the list."""
         free = np.ones(len(split.classes), dtype=bool)
-        free[taken] = False
+        free[used_rows] = False
         usable = np.isin(split.classes, list(known.values()))
         other = int((free & ~usable).sum())
         if other:

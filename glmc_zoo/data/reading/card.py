@@ -105,8 +105,8 @@ def _patterns(entry: Mapping[str, Any], root: Path) -> dict[str, list[str]]:
         listed = [("", "**")]
     elif isinstance(files, Mapping):
         listed = [(str(split), path) for split, path in files.items()]
-    elif isinstance(files, list) and any(isinstance(one, Mapping) for one in files):
-        listed = [(str(one.get("split", "")), one.get("path")) for one in files if isinstance(one, Mapping)]
+    elif isinstance(files, list) and any(isinstance(item, Mapping) for item in files):
+        listed = [(str(item.get("split", "")), item.get("path")) for item in files if isinstance(item, Mapping)]
     elif files is not None:
         listed = [("", files)]
     patterns: dict[str, list[str]] = {}
@@ -123,7 +123,10 @@ def _matching(walk: Walk, images: list[str], patterns: list[str]) -> list[str]:
     matched: dict[str, None] = {}
     for pattern in patterns:
         if os.path.isfile(walk.root / pattern) and pattern.lower().endswith(ARCHIVES):
-            raise UserError(f"The data folder {walk.root} holds the archive {pattern}: unpack it there.")
+            raise UserError(
+                f"The dataset card of {walk.root} names the archive {pattern}: unpack it, and name the folder with its "
+                "images in the configs of the card instead."
+            )
         expression = _expression(pattern)
         matching = [path for path in images if expression.fullmatch(path) or is_inside(path, pattern)]
         if not matching:
@@ -141,7 +144,9 @@ def _expression(pattern: str) -> re.Pattern[str]:
     meaning = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     special = [meaning.get(part, part.replace("[!", "[^", 1)) for part in parts[1::2]]
     fixed = [re.escape(part) for part in parts[::2]]
-    return re.compile("".join(one + other for one, other in zip(fixed, [*special, ""], strict=True)), re.DOTALL)
+    return re.compile(
+        "".join(text + expression for text, expression in zip(fixed, [*special, ""], strict=True)), re.DOTALL
+    )
 
 
 def _common_folder(patterns: list[str]) -> str:

@@ -17,14 +17,14 @@ MINUS_ONE = -2
 _NO_NUMBER = np.iinfo(np.int64).min
 
 
-def find_image_column(features: Mapping[str, Any], wanted: str | None = None) -> str:
-    """The column that holds the images: the one asked for, or the only one of feature type ``Image``."""
-    return _only("image", [name for name, feature in features.items() if _holds_images(feature)], features, wanted)
+def find_image_column(features: Mapping[str, Any], requested: str | None = None) -> str:
+    """The column that holds the images: the requested one, or the only one of feature type ``Image``."""
+    return _only("image", [name for name, feature in features.items() if _holds_images(feature)], features, requested)
 
 
-def find_label_column(features: Mapping[str, Any], wanted: str | None = None) -> str:
-    """The column that holds the classes: the one asked for, the only ``ClassLabel``, or one of a usual name."""
-    return _only("label", label_columns(features), features, wanted)
+def find_label_column(features: Mapping[str, Any], requested: str | None = None) -> str:
+    """The column that holds the classes: the requested one, the only ``ClassLabel``, or one with a usual name."""
+    return _only("label", label_columns(features), features, requested)
 
 
 def label_columns(features: Mapping[str, Any]) -> list[str]:
@@ -57,26 +57,26 @@ def read_labels(tables: Sequence[Any], column: str) -> tuple[list[NDArray[np.int
     features = label_features(tables, column)
     names = [list(map(class_name, f.names)) if isinstance(f, ClassLabel) else None for f in features]
     values = [_column_values(table, column) for table in tables]
-    for known, value in zip(names, values, strict=True):
-        if known is not None and len(bad := np.flatnonzero((value < -1) | (value >= len(known)))):
-            raise _outside(f"Row {bad[0]}", int(value[bad[0]]), column, len(known))
+    for class_names, value in zip(names, values, strict=True):
+        if class_names is not None and len(bad := np.flatnonzero((value < -1) | (value >= len(class_names)))):
+            raise _outside(f"Row {bad[0]}", int(value[bad[0]]), column, len(class_names))
     if names[0] is not None and all(other == names[0] for other in names) and len(set(names[0])) == len(names[0]):
         return values, names[0]
     # The splits number their classes differently: they share the names.
-    texts = [_as_names(value, known) for value, known in zip(values, names, strict=True)]
+    texts = [_as_names(value, class_names) for value, class_names in zip(values, names, strict=True)]
     missing = [_is_missing(value) for value in texts]
     if any(value.dtype.kind == "U" for value in texts):
         texts = [value.astype(np.str_) for value in texts]
-    classes = np.unique(np.concatenate([text[~bare] for text, bare in zip(texts, missing, strict=True)]))
-    none = "-1" if classes.dtype.kind == "U" else -1
-    marked = [np.equal(text, none) & ~bare for text, bare in zip(texts, missing, strict=True)]
-    if any(one.any() for one in marked) and minus_one_means_none(map(str, classes)):
-        classes = classes[classes != none]
+    classes = np.unique(np.concatenate([text[~unlabelled] for text, unlabelled in zip(texts, missing, strict=True)]))
+    minus_one = "-1" if classes.dtype.kind == "U" else -1
+    minus_ones = [np.equal(text, minus_one) & ~unlabelled for text, unlabelled in zip(texts, missing, strict=True)]
+    if any(rows.any() for rows in minus_ones) and minus_one_means_none(map(str, classes)):
+        classes = classes[classes != minus_one]
     else:
-        marked = [np.zeros_like(one) for one in marked]
+        minus_ones = [np.zeros_like(rows) for rows in minus_ones]
     numbers = [np.searchsorted(classes, text).astype(np.int64) for text in texts]
-    for number, bare, minus in zip(numbers, missing, marked, strict=True):
-        number[bare], number[minus] = -1, MINUS_ONE
+    for number, unlabelled, minus_rows in zip(numbers, missing, minus_ones, strict=True):
+        number[unlabelled], number[minus_rows] = -1, MINUS_ONE
     return numbers, [str(name) for name in classes]
 
 
@@ -120,12 +120,12 @@ def _holds_images(feature: Any) -> bool:
     return isinstance(feature, Image) or (isinstance(feature, dict) and set(feature) == {"bytes", "path"})
 
 
-def _only(kind: str, candidates: list[str], features: Mapping[str, Any], wanted: str | None) -> str:
+def _only(kind: str, candidates: list[str], features: Mapping[str, Any], requested: str | None) -> str:
     columns = f"the columns are {', '.join(features)}"
-    if wanted is not None:
-        if wanted not in features:
-            raise UserError(f"{kind}_column={wanted!r} is not a column: {columns}; give one of them.")
-        return wanted
+    if requested is not None:
+        if requested not in features:
+            raise UserError(f"{kind}_column={requested!r} is not a column: {columns}; give one of them.")
+        return requested
     if not candidates:
         raise UserError(f"No column is recognised as the {kind} column: {columns}; name one with {kind}_column=.")
     if len(candidates) > 1:

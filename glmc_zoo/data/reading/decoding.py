@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from glmc_zoo.data.reading.formats import FORMATS, UNREADABLE, open_regular, why_unidentified
-from glmc_zoo.data.reading.intensity import Intensity, own_intensity
+from glmc_zoo.data.reading.intensity import Intensity, image_intensity
 from glmc_zoo.errors import UserError
 from glmc_zoo.text import escaped
 
@@ -215,7 +215,7 @@ def _opacity(values: NDArray[Any], transparent: Any) -> NDArray[np.uint8] | None
 
 def _deep_rgb(deep: DeepValues, intensity: Intensity | None) -> Image.Image:
     if intensity is None:
-        intensity = own_intensity(deep.values, full=deep.full)
+        intensity = image_intensity(deep.values, full=deep.full)
     image = Image.fromarray(intensity.scale(deep.values)).convert("RGB")
     if deep.opacity is None:
         return image
@@ -262,7 +262,7 @@ def decode_record(
     *,
     intensity: Intensity | None = None,
     open_path: Callable[[str], BinaryIO] = open_regular,
-    shown: Callable[[str], str] = escaped,
+    display_path: Callable[[str], str] = escaped,
 ) -> Image.Image:
     """The image in one cell of an image column (encoded bytes, or a struct of ``bytes`` and ``path``), as 8-bit RGB.
 
@@ -273,7 +273,7 @@ def decode_record(
             return decode(file, intensity)
     except UnreadableImage as error:
         path = record.get("path") if isinstance(record, dict) else None
-        file_name = f" ({shown(path)})" if path else ""
+        file_name = f" ({display_path(path)})" if path else ""
         raise UserError(f"{where}{file_name} cannot be read: {error}; {advice}.") from error
 
 

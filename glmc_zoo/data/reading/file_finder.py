@@ -1,4 +1,4 @@
-"""Finding the files that a CSV file, metadata or a column of a table names."""
+"""Finding the files that are named by a CSV file, by metadata, or by a column of a table."""
 
 import os
 import unicodedata
@@ -20,11 +20,11 @@ class FileFinder:
         self._stems: dict[str, dict[str, list[str]]] = {}
 
     def find(self, cell: str, folder: str = ".") -> str | None:
-        """The path relative to the root that a cell means; ``None`` where nothing exists there.
+        """The path of what a cell names, relative to the root; ``None`` if nothing exists there.
 
-        A cell is relative to ``folder``, or absolute. It is taken as it is where that exists; else without spaces
-        around it, with ``\\`` of Windows as ``/``, and in the other Unicode form. A name without an image suffix also
-        means the one image of that name.
+        A cell holds an absolute path, or one relative to ``folder``. All `spellings` of it are tried in order. If
+        nothing exists under any of them, a name without an image suffix stands for the only image with that name and
+        any image suffix.
         """
         if not cell.strip():
             return None
@@ -34,25 +34,26 @@ class FileFinder:
                 return self._relative(path)
         for text in spellings(cell):
             path = os.path.normpath(os.path.join("" if folder == "." else folder, text))
-            if (named := self._by_stem(path)) is not None:
-                return self._relative(named)
+            if (match := self._by_stem(path)) is not None:
+                return self._relative(match)
         return None
 
     def is_file(self, path: str) -> bool:
-        """Whether a path that was found is a regular file, or a link to one."""
+        """Whether a path that `find` returned is a regular file, or a link to one."""
         return os.path.isfile(os.path.join(self.root, path))
 
     def _relative(self, path: str) -> str:
-        """The path relative to the root: no result tells a folder of this machine where it need not."""
+        """A path relative to the root, so that results do not tell where the data lies on this machine."""
         if not os.path.isabs(path):
             return path
-        above, name = os.path.split(path)
+        parent, name = os.path.split(path)
         inside = os.path.relpath(path, self.root)
         if not inside.startswith(".."):
             return inside
-        return os.path.relpath(os.path.join(os.path.realpath(above), name), self.root)
+        return os.path.relpath(os.path.join(os.path.realpath(parent), name), self.root)
 
     def _by_stem(self, path: str) -> str | None:
+        """The only image whose path is ``path`` plus an image suffix; ``None`` if there is none or several."""
         folder, name = os.path.split(path)
         if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
             return None
@@ -62,16 +63,20 @@ class FileFinder:
                 names = os.listdir(os.path.join(self.root, folder))
             except OSError:
                 names = []
-            for other in names:
-                stem, suffix = os.path.splitext(other)
+            for entry in names:
+                stem, suffix = os.path.splitext(entry)
                 if suffix.lower() in IMAGE_SUFFIXES:
-                    stems.setdefault(stem, []).append(other)
-        named = self._stems[folder].get(name, [])
-        return os.path.join(folder, named[0]) if len(named) == 1 else None
+                    stems.setdefault(stem, []).append(entry)
+        matches = self._stems[folder].get(name, [])
+        return os.path.join(folder, matches[0]) if len(matches) == 1 else None
 
 
 def spellings(cell: str) -> Iterator[str]:
-    """The path in a cell as it is written, then as other programs and systems may have meant it."""
+    """The path in a cell as it is written, then as another program or system may have written it.
+
+    The variants are: without surrounding spaces, with ``\\`` of Windows as ``/``, and in the two Unicode forms NFC and
+    NFD.
+    """
     for text in dict.fromkeys((cell, cell.strip())):
         for path in dict.fromkeys((text, text.replace("\\", "/"))):
             yield path

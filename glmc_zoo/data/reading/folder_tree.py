@@ -1,4 +1,4 @@
-"""The folders of a walk as a tree, with what can be told from their names."""
+"""The folders of a walk as a tree, and what their names tell about the images in them."""
 
 import re
 from collections import Counter, defaultdict
@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from glmc_zoo.data.reading.split_names import is_filler
 from glmc_zoo.data.reading.walk import Walk, join
 
-# Folders that say when, where or by what an image was taken: 2021, 2021-05, cam1, site_3, seq02, night.
+# Names of folders that tell when, where or with what images were recorded: 2021, 2021-05, cam1, site_3, seq02, night.
 _DATE = re.compile(r"(19|20)\d\d([-_. ]?\d\d?){0,2}")
-_TAKEN_BY = (
+_RECORDING_WORDS = (
     *("cam", "camera", "site", "station", "location", "loc", "deployment", "area", "plot", "year", "month", "week"),
     *("day", "night", "date", "session", "seq", "sequence", "burst", "video", "clip", "roll", "batch", "visit"),
     *("patient", "subject", "person", "individual", "animal", "scanner", "device", "fold", "run", "trip", "group"),
 )
-_TAKEN = re.compile(rf"(?:{'|'.join(_TAKEN_BY)})s?(?:[\W_]*(?:[a-z]|\d+))?")
+_RECORDING = re.compile(rf"(?:{'|'.join(_RECORDING_WORDS)})s?(?:[\W_]*(?:[a-z]|\d+))?")
 
 
 class FolderTree:
@@ -29,9 +29,9 @@ class FolderTree:
                 self._below[folder] += len(names)
                 if folder == ".":
                     break
-                above = folder.rpartition("/")[0] or "."
-                self._children[above].add(folder.rpartition("/")[2])
-                folder = above
+                parent = folder.rpartition("/")[0] or "."
+                self._children[parent].add(folder.rpartition("/")[2])
+                folder = parent
 
     def children(self, folder: str) -> list[str]:
         """Names of the folders in a folder that have images at or below them, sorted."""
@@ -47,36 +47,40 @@ class FolderTree:
 
     def files(self, folder: str) -> list[str]:
         """The images in a folder and below it, relative to the root of the walk."""
-        inside = [f for f in self.walk.folders if is_inside(f, folder)]
-        return [join(inner, name) for inner in inside for name in self.walk.folders[inner]]
+        folders = [inner for inner in self.walk.folders if is_inside(inner, folder)]
+        return [join(inner, name) for inner in folders for name in self.walk.folders[inner]]
 
 
 def is_inside(path: str, folder: str) -> bool:
-    """Whether a path is a folder, or lies in it."""
+    """Whether ``path`` is ``folder`` itself or lies below it; both relative to the same root, which is ``.``."""
     return folder == "." or path == folder or path.startswith(f"{folder}/")
 
 
-def says_how_taken(name: str) -> bool:
-    """Whether a folder's name is that of a date, a camera, a patient or the like, rather than of a class."""
+def describes_recording(name: str) -> bool:
+    """Whether the name of a folder is that of a date, a camera, a patient or the like, and so not that of a class."""
     name = name.lower()
-    return bool(_DATE.fullmatch(name) or _TAKEN.fullmatch(name))
+    return bool(_DATE.fullmatch(name) or _RECORDING.fullmatch(name))
 
 
 def repeated_folders(inner: Mapping[str, set[str]]) -> list[str]:
-    """The names of second folders that make it unclear which of two folders is the class, sorted; often empty.
+    """Names of inner folders that make it unclear whether the outer or the inner folders are the classes, sorted.
 
-    ``inner`` has the folders in each first folder. Cameras that each hold the same species look like classes; so do
-    classes that each hold the same years. Names as `says_how_taken` decides where they can; else it is unclear where
-    two names or more repeat, and these are half of the second folders.
+    Both CAMERA/SPECIES and SPECIES/YEAR repeat the same inner names below several outer folders. `describes_recording`
+    tells them apart. If it holds for all inner names, and not for all outer names, the outer folders are the classes,
+    and nothing is returned. If it holds for all outer names, and not for all inner names, every repeated name is
+    returned. In all other cases the repeated names are returned if they are two or more, and at least half of the
+    inner folders have one of them.
+
+    Args:
+        inner: Names of the folders in each outer folder.
     """
-    folders = {name: {one for one in inside if not is_filler(one)} for name, inside in inner.items()}
-    times = Counter(one for inside in folders.values() for one in inside)
-    repeated = sorted(one for one, number in times.items() if number > 1)
-    first_taken = all(map(says_how_taken, folders))
-    second_taken = all(map(says_how_taken, times))
-    if second_taken and not first_taken:
+    names = [{name for name in children if not is_filler(name)} for children in inner.values()]
+    counts = Counter(name for children in names for name in children)
+    repeated = sorted(name for name, count in counts.items() if count > 1)
+    outer_are_recordings = all(map(describes_recording, inner))
+    inner_are_recordings = all(map(describes_recording, counts))
+    if inner_are_recordings and not outer_are_recordings:
         return []
-    if first_taken and not second_taken and repeated:
+    if outer_are_recordings and not inner_are_recordings and repeated:
         return repeated
-    folders_with = sum(times[one] for one in repeated)
-    return repeated if len(repeated) > 1 and 2 * folders_with >= times.total() else []
+    return repeated if len(repeated) > 1 and 2 * sum(counts[name] for name in repeated) >= counts.total() else []

@@ -13,8 +13,8 @@ from glmc_zoo.data.reading.lists_beside import compare_class_folders, refuse_bar
 from glmc_zoo.data.reading.parquet_folder import (
     FolderTables,
     count_beside,
+    images_are_in_tables,
     table_arguments,
-    tables_rather_than_images,
     used_tables,
 )
 from glmc_zoo.data.reading.table_sizes import check_expansion
@@ -35,7 +35,7 @@ def open_folder(folder: Path, options: DataOptions, config: str | None = None) -
     if is_saved(folder):
         return _open_saved(folder)
     walk = walk_images(folder.resolve(), follow_links=options.follow_links)
-    if tables_rather_than_images(walk, options):
+    if images_are_in_tables(walk, options):
         import datasets
 
         with errors_as_sentence(folder):
@@ -92,7 +92,7 @@ def missing_folder(folder: Path | str) -> UserError:
 
 def holds_tables(folder: Path) -> bool:
     """Whether a folder was saved by ``datasets`` or holds parquet files with images, rather than image files."""
-    return is_saved(folder) or tables_rather_than_images(walk_images(folder.resolve()), DataOptions())
+    return is_saved(folder) or images_are_in_tables(walk_images(folder.resolve()), DataOptions())
 
 
 def _open_saved(folder: Path) -> Mapping[str, Any]:

@@ -19,7 +19,8 @@ _NOT_IMAGES = frozenset({"EPS", "MPEG", "PDF"})
 # Formats of plain text: their first bytes also begin source code or lists of labels.
 _TEXT = frozenset({"XBM", "XPM"})
 _PLAIN_PPM = (b"P1", b"P2", b"P3")
-# These count as images also where the library that reads them is missing, so that none is ignored silently.
+# Files with these suffixes count as images even if the library that reads them is missing, so that none is left out
+# silently.
 _OPTIONAL_SUFFIXES = frozenset({".webp", ".avif", ".heic", ".heif", ".hif"})
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _NEEDS_HEIC = "HEIC images need another package: pip install 'glmc_zoo[heic]'"
@@ -29,8 +30,8 @@ _PREFIX = 16  # bytes by which Pillow's plug-ins recognise their format
 def _register() -> tuple[str, ...]:
     """Load all plug-ins of Pillow, and return the formats that they can decode.
 
-    Those without a mark at the beginning of a file come last: a plug-in that has to parse a file is slow, and may take
-    another format for its own.
+    Formats that no first bytes identify come last. Their plug-ins have to parse the file, which is slow, and may
+    mistake another format for their own.
     """
     Image.init()
     try:
@@ -49,7 +50,7 @@ def _is_stub(factory: Any) -> bool:
 
 
 FORMATS = _register()
-"""Formats that are read, as Pillow calls them."""
+"""Formats that can be decoded, by their names in Pillow."""
 
 IMAGE_SUFFIXES = _OPTIONAL_SUFFIXES.union(
     suffix for suffix, name in Image.registered_extensions().items() if name in {*FORMATS, "MPO"}
@@ -60,23 +61,23 @@ _BY_CONTENT = [(name, Image.OPEN[name][1]) for name in FORMATS if name not in _T
 
 
 def open_regular(path: str) -> BinaryIO:
-    """Open a file for reading; anything else, such as a pipe, is an `OSError` and is not waited for."""
-    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  # the caller closes it
+    """Open a regular file for reading; `OSError` for anything else, such as a pipe, without waiting for its content."""
+    file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115  # the caller closes it
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise OSError("not a regular file")
     return file
 
 
-def _without_waiting(path: str, flags: int) -> int:
+def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def looks_like_image(path: str) -> bool:
-    """Whether the content of a file is an image, whatever its name says; false for a file that cannot be read.
+    """Whether a file is an image by its content, whatever its name is; false for a file that cannot be read.
 
-    The first bytes decide for most files. Formats of plain text, and those without a mark at their beginning (such as
-    TGA), are recognised by their suffix alone.
+    For most files the first bytes decide. Formats of plain text, and formats that no first bytes identify (such as
+    TGA), are not recognised here, only by their suffix.
     """
     try:
         prefix = _first_bytes(path)
@@ -90,7 +91,7 @@ def looks_like_image(path: str) -> bool:
 
 
 def _first_bytes(path: str) -> bytes:
-    descriptor = _without_waiting(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    descriptor = _open_without_waiting(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         return os.read(descriptor, _PREFIX)
     finally:
@@ -98,21 +99,21 @@ def _first_bytes(path: str) -> bytes:
 
 
 def _accepted(prefix: bytes) -> list[str]:
-    """The formats that may begin with these bytes."""
+    """Names of the formats whose files may begin with these bytes."""
     if prefix.startswith(_PLAIN_PPM):
         return []
-    prefix = prefix.ljust(_PREFIX, b"\0")  # some plug-ins fail on less
+    prefix = prefix.ljust(_PREFIX, b"\0")  # some plug-ins fail on fewer bytes
     return [name for name, accept in _BY_CONTENT if accept is not None and accept(prefix) is True]
 
 
 def why_unidentified(prefix: bytes) -> str | None:
-    """Why Pillow does not read an image that begins with these bytes; ``None`` where they are no known image."""
+    """Why Pillow cannot read an image file that begins with these bytes; ``None`` if its format is not known."""
     if "HEIF" not in FORMATS and prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIC_BRANDS:
         return _NEEDS_HEIC
     prefix = prefix.ljust(_PREFIX, b"\0")
     for name in FORMATS:
         accept = Image.OPEN[name][1]
-        # A plug-in whose library is missing answers with a sentence instead of true or false.
+        # If the library of a plug-in is missing, ``accept`` returns the reason as text instead of true or false.
         if accept is not None and isinstance(reason := accept(prefix), str):
             return reason
     return None

@@ -87,10 +87,10 @@ def walk_hub(hub_id: str, config: str | None) -> tuple[Walk, str]:
     from huggingface_hub.hf_api import RepoFile
 
     revision = ask_hub(hub_id, lambda: HfApi().dataset_info(hub_id)).sha
-    given: dict[str, Any] = {"repo_type": "dataset", "revision": revision}
-    walk = Walk(Path(ask_hub(hub_id, lambda: snapshot_download(hub_id, allow_patterns="README.md", **given))))
+    request: dict[str, Any] = {"repo_type": "dataset", "revision": revision}
+    walk = Walk(Path(ask_hub(hub_id, lambda: snapshot_download(hub_id, allow_patterns="README.md", **request))))
     folders: dict[str, list[str]] = {}
-    for entry in ask_hub(hub_id, lambda: list(HfApi().list_repo_tree(hub_id, recursive=True, **given))):
+    for entry in ask_hub(hub_id, lambda: list(HfApi().list_repo_tree(hub_id, recursive=True, **request))):
         if not isinstance(entry, RepoFile):
             continue
         folder, _, name = entry.path.rpartition("/")
@@ -101,7 +101,7 @@ def walk_hub(hub_id: str, config: str | None) -> tuple[Walk, str]:
             walk.left_out.add(hidden or NOT_AN_IMAGE, entry.path)
         else:
             folders.setdefault(folder or ".", []).append(name)
-    walk.folders = {folder: sorted(folders[folder]) for folder in sorted(folders, key=lambda one: one.split("/"))}
+    walk.folders = {folder: sorted(folders[folder]) for folder in sorted(folders, key=lambda path: path.split("/"))}
     _check_configuration(hub_id, walk.root, config)
     return walk, f"hf://datasets/{hub_id}@{revision}"
 

@@ -1,4 +1,4 @@
-"""Where the images of a split lie: in memory, in a column of a table, or in files below a folder."""
+"""The images of a split by row: in memory, in a column of a table, or in files below a folder."""
 
 import os
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _CHUNK = 1024
 
 
 def stray_image(name: str, root: Path) -> UserError:
-    """The error for an image that lies beside the class folders."""
+    """The error for an image of ``root`` that lies beside the class folders and not in one of them."""
     return UserError(f"The image {name} lies in {root} itself and so has no class: move it into a folder of its class.")
 
 
@@ -43,11 +43,14 @@ class ArrayImages:
 class ArrowImages:
     """Images in a column of a ``datasets.Dataset``, decoded here so that an error can name the image.
 
-    The column has the feature type ``Image``, or is binary, or a struct of ``bytes`` and ``path``. Messages call the
-    split by ``name``: "training" or "test". Paths are given relative to ``folder``, that of the data set.
-    ``table_paths`` says which files they may name; by default those below ``folder``, or without one those that
-    ``datasets`` downloaded. ``intensity`` is the range of images of more than 8 bits; without it each has a range of
-    its own.
+    Attributes:
+        dataset: The table, with the image column alone.
+        column: The image column: of the feature type ``Image``, or binary, or a struct of ``bytes`` and ``path``.
+        name: Name of the split for messages: "training" or "test".
+        folder: The data set's folder, which paths in messages are relative to; ``None`` without one.
+        table_paths: Which files the paths in the column may name. By default these are the files below ``folder``, or
+            without a folder the files that ``datasets`` downloaded.
+        intensity: The range of values of images of more than 8 bits; ``None`` scales each image by its own range.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class ArrowImages:
         return len(self.dataset)
 
     def open_path(self, path: str) -> BinaryIO:
-        """The file that a cell names, open for reading; `OutsideFolder` for one that it must not name."""
+        """The file that a cell names, open for reading; `OutsideFolder` if `table_paths` does not allow it."""
         return self.table_paths.open(path)
 
     def read(self, rows: NDArray[np.int64]) -> list[Image.Image]:
@@ -93,9 +96,9 @@ class ArrowImages:
             return file.read()
 
     def paths(self, rows: NDArray[np.int64]) -> list[str | None]:
-        """The file of each of these rows, relative to the data set's folder, or its name where it lies elsewhere.
+        """The file of each of these rows, relative to the data set's folder; only its name if it lies elsewhere.
 
-        ``None`` for an image that does not come in a file.
+        ``None`` for an image that is not in a file of its own.
         """
         table = self.dataset.with_format("arrow")
         paths: list[str | None] = []
@@ -105,11 +108,11 @@ class ArrowImages:
         return [path and escaped(below(path, self.folder)) for path in paths]
 
     def names(self) -> Any:
-        """File name or path of the image of every row, as Arrow strings; null without one. Nothing else is read."""
+        """The path in every row, as Arrow strings; null for a row without one. The images are not read."""
         return _path_field(self.dataset.data.column(self.column))
 
     def relative(self, path: str) -> str:
-        """``path`` relative to the data set's folder, or as it is where it lies elsewhere."""
+        """``path`` relative to the data set's folder, or as it is if it lies elsewhere; as text that can be printed."""
         if self.folder is None or not Path(path).is_relative_to(self.folder):
             return escaped(path)
         return escaped(Path(path).relative_to(self.folder).as_posix())
@@ -123,12 +126,13 @@ class FileImages:
         names: Path of each image relative to ``root``, with ``/``; bytes that are not UTF-8 as surrogate escapes.
         name: Name of the split for messages: "training" or "test".
 
-    ``intensity`` is the range of images of more than 8 bits; without it each has a range of its own.
+    Attributes:
+        intensity: The range of values of images of more than 8 bits; ``None`` scales each image by its own range.
     """
 
     def __init__(self, root: Path, names: Sequence[str], name: str) -> None:
         self.root = root
-        # One block of bytes: a list of half a million texts would be copied into every loading worker.
+        # One block of bytes, because each loading worker would copy a list of half a million strings.
         encoded = [os.fsencode(name) for name in names]
         self._names = np.frombuffer(b"".join(encoded), dtype=np.uint8)
         self._ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
@@ -144,11 +148,11 @@ class FileImages:
         return os.fsdecode(self._names[self._ends[row] : self._ends[row + 1]].tobytes())
 
     def open_path(self, path: str) -> BinaryIO:
-        """A file, open for reading; never a pipe or a device."""
+        """A regular file, open for reading; `OSError` for a pipe or a device."""
         return open_regular(path)
 
     def file(self, row: int) -> str:
-        """The file of one row, for ``open``."""
+        """The path of the file of one row, for ``open``."""
         return os.path.join(self.root, self._name(row))
 
     def read(self, rows: NDArray[np.int64]) -> list[Image.Image]:
@@ -178,20 +182,20 @@ ImageSource = ArrayImages | ArrowImages | FileImages
 
 
 def below(path: str, folder: Path | None) -> str:
-    """``path`` relative to the data set's folder; its name alone where it lies elsewhere on this machine."""
+    """``path`` relative to the data set's folder. An absolute path outside of it is shortened to its file name."""
     if folder is not None and Path(path).is_relative_to(folder):
         return Path(path).relative_to(folder).as_posix()
     return Path(path).name if Path(path).is_absolute() else path
 
 
 def image_name(source: ImageSource, row: int) -> str:
-    """The file of an image as text that can be shown, or its row where it does not come in a file."""
+    """The file of an image as text that can be printed, or its row if it is not in a file of its own."""
     path = None if isinstance(source, ArrayImages) else source.paths(np.asarray([row]))[0]
     return printable(path) if path else f"image {row} of the {source.name} split"
 
 
 def _decoded(source: ArrowImages | FileImages, records: Sequence[Any], rows: NDArray[np.int64]) -> list[Image.Image]:
-    """The images in these records of a source, RGB; an error names their rows."""
+    """The images in these cells of a source, RGB; `UserError` names the row of one that cannot be read."""
     return [
         decode_record(
             record,
@@ -199,14 +203,14 @@ def _decoded(source: ArrowImages | FileImages, records: Sequence[Any], rows: NDA
             "remove it or pass skip_bad_images=True",
             intensity=source.intensity,
             open_path=source.open_path,
-            shown=source.relative,
+            display_path=source.relative,
         )
         for record, row in zip(records, rows, strict=True)
     ]
 
 
 def _path_field(column: Any) -> Any:
-    """The paths in an Arrow column of images; null without any."""
+    """The paths in an Arrow column of images; all null if the column has no field ``path``."""
     import pyarrow
     import pyarrow.compute
 

@@ -20,9 +20,9 @@ class Intensity:
 
     low: float
     high: float
-    given: bool = False
-    """Whether the user gave the range: values beyond it are black or white. Otherwise an image with values beyond it
-    is scaled by a wider range of its own, so that nothing is cut off."""
+    by_user: bool = False
+    """Whether the user set the range: then values beyond it become black or white. Otherwise an image with values
+    beyond it is scaled by a wider range of its own, so that nothing is cut off."""
 
     @classmethod
     def of(cls, facts: DataFacts | None) -> "Intensity | None":
@@ -30,11 +30,11 @@ class Intensity:
         if facts is None or facts.intensity_range is None:
             return None
         low, high = facts.intensity_range
-        return cls(low, high, given=facts.intensity_given)
+        return cls(low, high, by_user=facts.intensity_given)
 
     def facts(self) -> dict[str, Any]:
         """The fields of `DataFacts` that store the range."""
-        return {"intensity_range": [self.low, self.high], "intensity_given": self.given}
+        return {"intensity_range": [self.low, self.high], "intensity_given": self.by_user}
 
     @property
     def note(self) -> str:
@@ -44,7 +44,7 @@ class Intensity:
     def scale(self, values: NDArray[Any]) -> NDArray[np.uint8]:
         """``values`` of any shape, integers or floats, as 0..255, rounded; values that are not finite become black."""
         low, high = self.low, self.high
-        if not self.given and (limits := finite_limits(values)) is not None:
+        if not self.by_user and (limits := finite_limits(values)) is not None:
             low, high = min(low, limits[0]), max(high, limits[1])
         if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
             pixels: NDArray[np.uint8] = _table(low, high)[values]
@@ -87,7 +87,7 @@ class ValueRange:
         return Intensity(low, high)
 
 
-def own_intensity(values: NDArray[Any], *, full: bool = False) -> Intensity:
+def image_intensity(values: NDArray[Any], *, full: bool = False) -> Intensity:
     """The range of a single image, used if the range of its data set is not known."""
     values_range = ValueRange()
     values_range.add(values, full=full)

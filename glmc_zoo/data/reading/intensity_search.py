@@ -1,4 +1,4 @@
-"""The one range of intensity of a data set, found in a sample of its images."""
+"""The range of values that scales all images of more than 8 bits in a data set, from a sample of its images."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,15 +11,18 @@ from glmc_zoo.data.reading.intensity import Intensity, ValueRange
 from glmc_zoo.data.reading.spread import spread
 
 FileSource = ArrowImages | FileImages
-_HEADERS = 200
-_DECODED = 2000
+_HEADERS = 200  # images whose headers are read
+_DECODED = 2000  # images that are decoded
 
 
 def find_intensity(splits: Sequence[tuple[ImageSource, NDArray[np.int64]]]) -> Intensity | None:
-    """The range of the images of more than 8 bits in these rows of these sources; ``None`` where there are none.
+    """The range of values of the images of more than 8 bits; ``None`` if there are none.
 
-    The headers of 200 images, spread over all, say whether there are any. If so, up to 2000 images are decoded. Images
-    that cannot be read are passed over.
+    At first the headers of up to 200 images are read, spread evenly over all. If one of these images has more than 8
+    bits, up to 2000 images are decoded, and the range covers their values. Images that cannot be read are skipped.
+
+    Args:
+        splits: The images of each split: their source, and their rows in it, int64 of shape (N,).
     """
     files = [(source, rows) for source, rows in splits if not isinstance(source, ArrayImages)]
     if not any(_is_deep(source, row) for source, row in _sample(files, _HEADERS)):
@@ -31,10 +34,15 @@ def find_intensity(splits: Sequence[tuple[ImageSource, NDArray[np.int64]]]) -> I
 
 
 def set_intensity(
-    splits: Sequence[tuple[ImageSource, NDArray[np.int64]]], given: tuple[float, float] | None
+    splits: Sequence[tuple[ImageSource, NDArray[np.int64]]], limits: tuple[float, float] | None
 ) -> Intensity | None:
-    """Give these sources one range of intensity, that of the user or that of their images, and return it."""
-    intensity = find_intensity(splits) if given is None else Intensity(*given, given=True)
+    """Set one range of values for all these sources, and return it; ``None`` if no image has more than 8 bits.
+
+    Args:
+        splits: As for `find_intensity`.
+        limits: The values that become black and white, if the user sets them. Otherwise `find_intensity` is used.
+    """
+    intensity = find_intensity(splits) if limits is None else Intensity(*limits, by_user=True)
     for source, _ in splits:
         if not isinstance(source, ArrayImages):
             source.intensity = intensity
@@ -42,12 +50,14 @@ def set_intensity(
 
 
 def _sample(splits: Sequence[tuple[FileSource, NDArray[np.int64]]], most: int) -> Iterator[tuple[FileSource, int]]:
+    """Source and row of at most ``most`` images, spread evenly over all."""
     for index, position in spread([len(rows) for _, rows in splits], most):
         source, rows = splits[index]
         yield source, int(rows[position])
 
 
 def _is_deep(source: FileSource, row: int) -> bool:
+    """Whether an image has more than 8 bits by its header; false for one that cannot be read."""
     try:
         with source.open(row) as file, open_image(file) as image:
             return is_deep(image)
@@ -56,6 +66,7 @@ def _is_deep(source: FileSource, row: int) -> bool:
 
 
 def _add(values: ValueRange, source: FileSource, row: int) -> None:
+    """Widen the range by the values of one image, if it has more than 8 bits and can be read."""
     try:
         with source.open(row) as file, open_image(file) as image:
             deep = deep_values(image, file)

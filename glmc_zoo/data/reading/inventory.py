@@ -1,4 +1,4 @@
-"""Counting what reading a source leaves out, by reason and with examples."""
+"""Count the files that are left out when a data set is read, by reason and with examples."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,8 +7,8 @@ from glmc_zoo.facts import LeftOutFacts
 from glmc_zoo.text import escaped
 
 MOST_EXAMPLES = 5
-"""Names that are kept as examples."""
-_EXAMPLES_SHOWN = 2
+"""Examples that are stored for each reason."""
+_EXAMPLES_IN_TEXT = 2
 
 
 class LeftOut:
@@ -19,7 +19,13 @@ class LeftOut:
         self._examples: dict[str, list[str]] = {}
 
     def add(self, reason: str, path: str, files: int = 1) -> None:
-        """Count ``files`` files for this reason; ``path`` is one of them, relative to the data set's folder."""
+        """Count ``files`` files for this reason.
+
+        Args:
+            reason: Why they are left out, to follow their number: ``hidden`` as in "3 hidden".
+            path: One of them, relative to the data set's folder.
+            files: Their number; 0 adds nothing.
+        """
         if not files:
             return
         self._files[reason] += files
@@ -28,7 +34,7 @@ class LeftOut:
             examples.append(escaped(path))
 
     def update(self, other: "LeftOut", below: str = "") -> None:
-        """Add what another reading left out, in the folder ``below``."""
+        """Add the files of ``other``, whose paths are relative to the folder ``below``."""
         for facts in other.facts():
             self._files[facts.reason] += facts.files
             examples = self._examples.setdefault(facts.reason, [])
@@ -36,9 +42,9 @@ class LeftOut:
             examples += [prefix + path for path in facts.examples][: MOST_EXAMPLES - len(examples)]
 
     def discard(self, reason: str, path: str) -> None:
-        """Count a file no longer for a reason: it is used after all."""
+        """Remove one file of this reason from the count, because it is used after all."""
         self._files[reason] -= 1
-        self._files += Counter()  # drops what is zero
+        self._files += Counter()  # drops reasons without a file
         examples = [example for example in self._examples.get(reason, []) if example != escaped(path)]
         if self._files[reason]:
             self._examples[reason] = examples
@@ -56,24 +62,25 @@ class LeftOut:
 
     @property
     def text(self) -> str:
-        """Such as ``3 hidden (.a, .b, ...); 1 not an image (c.txt)``; empty where nothing is left out."""
+        """All reasons, such as ``3 hidden (.a, .b, ...); 1 not an image (c.txt)``; empty if nothing is left out."""
         return "; ".join(map(reason_text, self.facts()))
 
     def facts(self) -> list[LeftOutFacts]:
-        """By reason, the most frequent first."""
+        """The files of each reason, the most frequent reason first."""
         return [
             LeftOutFacts(reason=reason, files=files, examples=list(self._examples[reason]))
             for reason, files in sorted(self._files.items(), key=lambda item: (-item[1], item[0]))
         ]
 
 
-def reason_text(one: LeftOutFacts) -> str:
+def reason_text(facts: LeftOutFacts) -> str:
     """One reason with its number of files and a few of them: ``3 hidden (.a, .b, ...)``."""
-    examples = ", ".join(one.examples[:_EXAMPLES_SHOWN])
-    return f"{one.files:,} {one.reason} ({examples}{', ...' if one.files > _EXAMPLES_SHOWN else ''})"
+    examples = ", ".join(facts.examples[:_EXAMPLES_IN_TEXT])
+    more = ", ..." if facts.files > _EXAMPLES_IN_TEXT else ""
+    return f"{facts.files:,} {facts.reason}" + (f" ({examples}{more})" if examples else "")
 
 
 def name_few(names: Sequence[str], most: int = 4) -> str:
     """The first few names and how many more there are."""
-    shown = ", ".join(escaped(name) for name in names[:most])
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+    first = ", ".join(escaped(name) for name in names[:most])
+    return f"{first} and {len(names) - most} more" if len(names) > most else first

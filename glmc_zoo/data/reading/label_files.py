@@ -1,4 +1,4 @@
-"""Files that list images with their classes: a CSV file, or ``metadata.csv`` and its like in a folder."""
+"""Files that list images with their classes: a CSV file, or metadata files in a folder, such as ``metadata.csv``."""
 
 import os
 from collections import Counter
@@ -97,11 +97,11 @@ def list_metadata(walk: Walk, options: DataOptions) -> FileListing | None:
         return None
     listing = FileListing(walk.root, "images listed in metadata", left_out=walk.left_out)
     known = set(walk.paths)
-    seen: dict[str, tuple[str, str]] = {}
+    entries: dict[str, tuple[str, str]] = {}
     for path, rows, columns in used:
         listing.left_out.discard(NOT_AN_IMAGE, path)
         table = _Table(walk.root / path, rows, columns, path.rpartition("/")[0] or ".", len(used) == 1)
-        _fill(listing, table, finder, options, seen, known)
+        _fill(listing, table, finder, options, entries, known)
     listed = {path for split in listing.splits.values() for path in split.paths}
     unlisted = sorted(known - listed)
     for path in unlisted:
@@ -111,7 +111,7 @@ def list_metadata(walk: Walk, options: DataOptions) -> FileListing | None:
 
 
 def _note_unlisted_splits(listing: FileListing, unlisted: Sequence[str]) -> None:
-    """Name folders with the name of a split that no metadata have, so that their images are not used."""
+    """Note each folder that has the name of a split, if its images have no row and are therefore not used."""
     used = {split_role(name) for name in listing.splits} if not listing.unsplit else {"train"}
     for folder, images in Counter(path.split("/")[0] for path in unlisted if "/" in path).items():
         if split_role(folder) not in {None, *used}:
@@ -122,7 +122,7 @@ def _note_unlisted_splits(listing: FileListing, unlisted: Sequence[str]) -> None
 
 
 def lists_images(rows: Rows, options: DataOptions) -> bool:
-    """Whether a table has a column of paths and one of classes; other tables beside images do not matter."""
+    """Whether a table has a column of paths and a column of classes, by the user's names or by usual names."""
     names = {column_key(name) for name in rows[0]}
     image = options.image_column in rows[0] or bool(names & set(PATH_NAMES))
     return image and (options.label_column in rows[0] or bool(names & set(LABEL_NAMES)))
@@ -161,12 +161,12 @@ def find_columns(
     return Columns(image, labels[0], split, group)
 
 
-def _candidates(path: Path, names: Sequence[str], wanted: str | None, usual: Sequence[str], kind: str) -> list[str]:
-    columns = f"the first line of {path} names the columns {', '.join(names)}"
-    if wanted is not None:
-        if wanted not in names:
-            raise UserError(f"{kind}_column={wanted!r} is not a column: {columns}; give one of them.")
-        return [wanted]
+def _candidates(path: Path, names: Sequence[str], requested: str | None, usual: Sequence[str], kind: str) -> list[str]:
+    columns = f"the columns of {path} are {', '.join(names)}"
+    if requested is not None:
+        if requested not in names:
+            raise UserError(f"{kind}_column={requested!r} is not a column: {columns}; give one of them.")
+        return [requested]
     matching = [name for name in names if column_key(name) in usual]
     if not matching:
         raise UserError(f"No column is recognised as the {kind} column: {columns}; name one with {kind}_column=.")
@@ -179,9 +179,9 @@ def _first_exists(rows: Rows, column: str, finder: FileFinder, folder: str) -> b
 
 
 def same_classes(pairs: Iterable[tuple[str, str]]) -> bool:
-    """Whether two labels of each image tell the same classes, such as their numbers and their names."""
-    given = {pair for pair in ((one.strip(), other.strip()) for one, other in pairs) if all(pair)}
-    return len({one for one, _ in given}) == len(given) == len({other for _, other in given})
+    """Whether two columns of labels divide the images into the same classes, such as their numbers and their names."""
+    distinct = {pair for pair in ((first.strip(), second.strip()) for first, second in pairs) if all(pair)}
+    return len({first for first, _ in distinct}) == len(distinct) == len({second for _, second in distinct})
 
 
 def _fill(
@@ -189,60 +189,73 @@ def _fill(
     table: _Table,
     finder: FileFinder,
     options: DataOptions,
-    seen: dict[str, tuple[str, str]],
+    entries: dict[str, tuple[str, str]],
     known: set[str] | None = None,
 ) -> None:
-    """Add the images of one table. ``seen`` has class and split of those before, ``known`` the images of a walk."""
+    """Add the images of one table to the listing.
+
+    Args:
+        listing: Gets the images, and the rows that are left out.
+        table: The file with its rows.
+        finder: Finds the files below the root of the listing.
+        options: Columns and splits that the user names.
+        entries: Class and split of each image of the tables before; gets those of this table.
+        known: The images that a walk found; ``None`` if any file may be listed.
+    """
     columns = table.columns
     paths = _paths(listing, table, finder, options, known)
     splits, how = _splits(table, paths, options)
     if how and how not in listing.layout:
         listing.layout += f", {how}"
-    if seen and listing.unsplit != (splits is None):
-        raise UserError(f"{table.path} does not tell the split of its images as the other metadata do: add a column.")
-    listing.unsplit = splits is None
+    listing.unsplit = splits is None  # `_splits` gives splits to each of several tables
     if listing.splits and listing.grouped_by != columns.group:
         raise UserError(
-            f"{table.path} has no column {listing.grouped_by or columns.group}: all metadata need the same."
+            f"{table.path} groups its images by {columns.group or 'no column'}, and other metadata by "
+            f"{listing.grouped_by or 'no column'}: give all of them the same column of groups."
         )
     listing.grouped_by = columns.group
-    lone = 0
-    here: set[str] = set()
+    without_group = 0
+    listed_here: set[str] = set()
     for index, (row, path) in enumerate(zip(table.rows, paths, strict=True)):
+        split = splits[index] if splits else "train"
         if path is None:
+            if split:  # a split without any file is noted later
+                listing.splits.setdefault(split, FileRows())
             continue
         if isinstance(row[columns.label], SeveralValues):
             raise UserError(
                 f"{table.path} has the {columns.label} {row[columns.label]}: give one class for each image."
             )
-        label, split = class_name(row[columns.label]), splits[index] if splits else "train"
-        if path in seen:
-            _check_same(table.path, path, seen[path], (label, split))
-            if path in here:
+        label = class_name(row[columns.label])
+        if path in entries:
+            _check_same(table.path, path, entries[path], (label, split))
+            if path in listed_here:
                 listing.left_out.add(LISTED_TWICE, path)
             continue
-        seen[path] = (label, split)
-        here.add(path)
+        entries[path] = (label, split)
+        listed_here.add(path)
         group = None if columns.group is None else class_name(row[columns.group])
-        lone += group == ""
+        without_group += group == ""
         listing.splits.setdefault(split, FileRows()).add(path, label, group)
-    if lone:
+    if without_group:
         raise UserError(
-            f"The column {columns.group} of {table.path} is empty for {lone:,} images: write the group of each, a name "
-            "of its own for one that stands alone."
+            f"The column {columns.group} of {table.path} is empty for {without_group:,} images: write the group of "
+            "each, a name of its own for one that stands alone."
         )
 
 
 def _check_same(table: Path, path: str, first: tuple[str, str], second: tuple[str, str]) -> None:
-    for one, other, what in zip(first, second, ("classes", "splits"), strict=True):
-        if one != other:
-            raise UserError(f"{table} lists {path} in two {what}, {one} and {other}: keep one of the rows.")
+    for first_value, second_value, what in zip(first, second, ("classes", "splits"), strict=True):
+        if first_value != second_value:
+            raise UserError(
+                f"{table} lists {path} in two {what}, {first_value} and {second_value}: keep one of the rows."
+            )
 
 
 def _paths(
     listing: FileListing, table: _Table, finder: FileFinder, options: DataOptions, known: set[str] | None
 ) -> list[str | None]:
-    """The path of each row relative to the root of the listing; ``None`` for one that is left out."""
+    """The path of each row relative to the root of the listing; ``None`` for a row that is left out."""
     paths: list[str | None] = []
     missing: list[str] = []
     left_out = LeftOut()
@@ -268,26 +281,30 @@ def _paths(
 
 
 def _walked(root: Path, path: str, known: set[str]) -> str | None:
-    """The path under which the walk found a file that is listed through a link."""
+    """The path of a listed file as the walk visited it, if it is listed through a link; ``None`` without one."""
     real = os.path.relpath(os.path.realpath(os.path.join(root, path)), root)
     return real if real in known else None
 
 
 def _splits(table: _Table, paths: Sequence[str | None], options: DataOptions) -> tuple[list[str] | None, str]:
-    """The split of each row, and what says it: its cell, else the folder of the table, else that in its path."""
+    """The split of each row (``None`` without splits), and how it was found, for the layout of the listing.
+
+    The column of splits decides. Without one, the split is the folder of the table, or else a folder in the path of
+    each image.
+    """
     column = table.columns.split
     if column is not None:
-        given = options.split_column is not None
-        cells = split_cells(column, table.cells(column), given=given, train=options.train_split)
+        by_user = options.split_column is not None
+        cells = split_cells(column, table.cells(column), by_user=by_user, train=options.train_split)
         if cells is not None:
             return cells, f"split by its column {column}"
-    named = [folder for folder in table.folder.split("/") if split_role(folder)]
-    if len({split_role(folder) for folder in named}) > 1:
+    split_folders = [folder for folder in table.folder.split("/") if split_role(folder)]
+    if len({split_role(folder) for folder in split_folders}) > 1:
         raise UserError(
-            f"{table.path} lies in the folders of several splits, {' and '.join(named)}: add a column split."
+            f"{table.path} lies in the folders of several splits, {' and '.join(split_folders)}: add a column split."
         )
-    if named or not table.alone:
-        return [named[0] if named else table.folder] * len(table.rows), ""
+    if split_folders or not table.alone:
+        return [split_folders[0] if split_folders else table.folder] * len(table.rows), ""
     folders = [None if path is None else path.split("/")[:-1] for path in paths]
     for level in range(max((len(above) for above in folders if above is not None), default=0)):
         names = {above[level] if len(above) > level else "" for above in folders if above is not None}

@@ -57,8 +57,8 @@ def list_class_folders(walk: Walk, options: DataOptions, base: str = ".") -> Fil
     for folder in layout.beside:
         files = tree.images_below(join(layout.base, folder))
         listing.left_out.add(BESIDE_SPLITS, f"{join(layout.base, folder)}/", files)
-    if layout.splits and (loose := tree.images_in(layout.base)):
-        listing.left_out.add(BESIDE_SPLITS, join(layout.base, walk.folders[layout.base][0]), loose)
+    if layout.splits and (beside_splits := tree.images_in(layout.base)):
+        listing.left_out.add(BESIDE_SPLITS, join(layout.base, walk.folders[layout.base][0]), beside_splits)
     if layout.base != base:
         listing.notes.append(f"The images lie in the inner folder {escaped(layout.base)}.")
     _count_outside(tree, layout.base, listing)
@@ -91,8 +91,8 @@ def find_layout(tree: FolderTree, options: DataOptions, base: str = ".") -> Layo
     classes = {name: _inner(tree, join(base, name)) for name in splits}
     classes = _with_lone_classes(tree, base, classes)
     for name, folder in classes.items():
-        inside = [one for one in tree.children(folder) if split_role(one)]
-        if split_role(name) and {split_role(one) for one in inside} - {split_role(name)} and len(inside) > 1:
+        inside = [child for child in tree.children(folder) if split_role(child)]
+        if split_role(name) and {split_role(child) for child in inside} - {split_role(name)} and len(inside) > 1:
             raise UserError(
                 f"The folder {escaped(folder)} has the name of a split and holds others, {name_few(inside)}: give that "
                 "folder as the data, or move its folders up."
@@ -122,8 +122,8 @@ def _base(tree: FolderTree, options: DataOptions, top: str) -> str:
     (only,) = tree.children(top)
     if options.class_level is None:
         raise UserError(
-            f"The folder {tree.walk.root} holds the one folder {escaped(join(top, only))}: give that folder as the "
-            "data if its folders are the classes, or class_level=1 if it is a class."
+            f"The folder {tree.walk.root} holds only the folder {escaped(join(top, only))}: give that folder as the "
+            "data if its folders are the classes, or add the folders of the other classes if it is a class."
         )
     return top
 
@@ -132,7 +132,7 @@ def _with_splits(tree: FolderTree, base: str) -> str | None:
     """The one inner folder that holds training and test split, with at most a few images beside it."""
     for name in tree.children(base):
         inner = join(base, name)
-        holding = {split_role(one) for one in tree.children(inner) if len(tree.children(join(inner, one))) > 1}
+        holding = {split_role(child) for child in tree.children(inner) if len(tree.children(join(inner, child))) > 1}
         inside = tree.images_below(inner)
         if "train" in holding and len(holding - {None}) > 1 and (tree.images_below(base) - inside) * _FEW <= inside:
             return inner
@@ -140,9 +140,10 @@ def _with_splits(tree: FolderTree, base: str) -> str | None:
 
 
 def _named_splits(children: list[str], options: DataOptions) -> dict[str, Role | None]:
-    given = [name for name in (options.train_split, options.test_split) if name is not None]
-    if given and all(name in children for name in given):
-        return {name: split_role(name) for name in children if name in given or split_role(name)}
+    """The folders that are splits by the user's names or by usual names, with the split that each name stands for."""
+    requested = [name for name in (options.train_split, options.test_split) if name is not None]
+    if requested and all(name in children for name in requested):
+        return {name: split_role(name) for name in children if name in requested or split_role(name)}
     return {name: role for name in children if (role := split_role(name))}
 
 
@@ -150,12 +151,12 @@ def _checked_splits(
     tree: FolderTree, base: str, children: list[str], splits: dict[str, Role | None], options: DataOptions
 ) -> dict[str, Role | None]:
     """The splits, or nothing where the names are those of classes; refused where both can be meant."""
-    given = options.train_split is not None or options.test_split is not None
+    by_user = options.train_split is not None or options.test_split is not None
     holding = {name for name in splits if tree.children(join(base, name))}
     others = [name for name in children if name not in splits]
     train = any(role == "train" and name in holding for name, role in splits.items())
     scored = any(role in ("test", "validation") for role in splits.values())
-    if given or not others:
+    if by_user or not others:
         return splits
     if options.class_level is not None and not (train and scored):
         return {}
@@ -172,10 +173,11 @@ def _checked_splits(
 
 
 def _refuse_splits_in_classes(tree: FolderTree, base: str, children: list[str]) -> None:
+    """Refuse class folders that hold several splits, such as ``ant/train`` and ``ant/test``."""
     for name in children:
-        roles = [one for one in tree.children(join(base, name)) if split_role(one)]
-        if len({split_role(one) for one in roles}) > 1:
-            holding = [one for one in children if set(roles) & set(tree.children(join(base, one)))]
+        roles = [child for child in tree.children(join(base, name)) if split_role(child)]
+        if len({split_role(child) for child in roles}) > 1:
+            holding = [child for child in children if set(roles) & set(tree.children(join(base, child)))]
             _refuse_class_first(holding, roles)
 
 
@@ -188,18 +190,21 @@ def _refuse_class_first(names: list[str], roles: list[str]) -> NoReturn:
 
 
 def _check_classes(tree: FolderTree, bases: Iterable[str], options: DataOptions) -> None:
-    """Refuse first folders that hold the same folders: they may be cameras, years or splits instead of classes."""
+    """Refuse folders that may be cameras, years or splits instead of classes, because they hold the same inner folders.
+
+    ``bases`` are the folders that hold the classes, one for each split.
+    """
     if options.class_level is not None:
         return
     inner: dict[str, set[str]] = defaultdict(set)
-    loose = set()
+    with_images = set()
     for base in bases:
         for name in tree.children(base):
             inner[name] |= set(tree.children(join(base, name)))
             if tree.images_in(join(base, name)):
-                loose.add(name)
-    # An image directly in a first folder would have no class if the second folders were the classes.
-    if len(inner) < 2 or 2 * len(loose) >= len(inner):
+                with_images.add(name)
+    # If the inner folders were the classes, an image directly in an outer folder would have no class.
+    if len(inner) < 2 or 2 * len(with_images) >= len(inner):
         return
     if repeated := repeated_folders(inner):
         raise UserError(
@@ -223,7 +228,11 @@ def _inner(tree: FolderTree, folder: str) -> str:
 
 
 def _with_lone_classes(tree: FolderTree, base: str, classes: dict[str, str]) -> dict[str, str]:
-    """The folders of the classes, where one that is called ``images`` is a class if another split has that class."""
+    """The folder that holds the classes of each split, corrected for a split with one class.
+
+    `_inner` skips a single folder with a name such as ``images``. It is a class if another split has a class of that
+    name.
+    """
     known = {
         class_name(child)
         for name, folder in classes.items()
@@ -242,24 +251,24 @@ def list_rows(files: list[str], folder: str, name: str, options: DataOptions, li
     """These images of a split, each with its class below a folder; those without one are counted as left out."""
     level, rows = options.class_level or 1, FileRows()
     depth = 0 if folder == "." else folder.count("/") + 1
-    loose = []
+    outside_classes = []
     for path in files:
         parts = path.split("/")[depth:]
         if len(parts) <= level or not is_inside(path, folder):
-            loose.append(path)
+            outside_classes.append(path)
             continue
         if split_role(name) not in ("test", "validation"):
             _refuse_split_in_class(parts[level:-1], path)
         rows.add(path, class_name(parts[level - 1]))
-    if loose and not rows.paths:
+    if outside_classes and not rows.paths:
         listing.bare_splits.append(name)
         listing.notes.append(f"The split {escaped(name)} has no class folders and is not used.")
-    elif len(loose) > len(rows):
+    elif len(outside_classes) > len(rows):
         raise UserError(
-            f"{len(loose):,} images, such as {escaped(loose[0])}, lie beside the class folders and so have no class: "
-            "move each into the folder of its class, or list them in a CSV file."
+            f"{len(outside_classes):,} images, such as {escaped(outside_classes[0])}, lie beside the class "
+            "folders and so have no class: move each into the folder of its class, or list them in a CSV file."
         )
-    for path in loose:
+    for path in outside_classes:
         listing.left_out.add(BESIDE_CLASSES if rows.paths else UNLABELLED, path)
     return rows
 
@@ -291,6 +300,7 @@ def check_trainable(listing: FileListing) -> None:
 
 
 def _count_outside(tree: FolderTree, base: str, listing: FileListing) -> None:
+    """Count the images outside of ``base`` as left out."""
     for folder in tree.walk.folders:
         if not is_inside(folder, base):
             listing.left_out.add(BESIDE_SPLITS, f"{folder}/", tree.images_in(folder))

@@ -19,7 +19,7 @@ from glmc_zoo.text import escaped
 
 UNUSED_SPLIT = "in a split that is not used"
 UNLABELLED = "without a label"
-LABEL_MINUS_ONE = "with the label -1, which means none where the others are 0, 1 and so on"
+LABEL_MINUS_ONE = "with the label -1, which means no label where the others are 0, 1 and so on"
 LINKED_AGAIN = "linking to an image that is read under its own name"
 
 
@@ -54,15 +54,16 @@ class FileRows:
 
 @dataclass
 class FileListing:
-    """Every image file of a source in exactly one of `splits`, or counted in `left_out`."""
+    """The image files of a source: each is in exactly one of `splits`, or counted in `left_out`."""
 
     root: Path
     layout: str
-    """How the files were found, for the inventory."""
+    """How the source holds its images, for the inventory."""
     splits: dict[str, FileRows] = field(default_factory=dict)
-    """By name as it was found; a source without splits has one, called ``train``."""
+    """By the name in the source; a source without splits has one, called ``train``. A split whose files are all left
+    out is empty."""
     unsplit: bool = False
-    """Whether nothing tells splits apart."""
+    """Whether the source has no splits."""
     bare_splits: list[str] = field(default_factory=list)
     """Splits that have images, but no class for any of them."""
     left_out: LeftOut = field(default_factory=LeftOut)
@@ -74,17 +75,18 @@ class FileListing:
 
 
 def class_name(text: str) -> str:
-    """The name of a class as it is compared, whatever it is read from.
+    """The name of a class in the form in which names are compared: in Unicode NFC, without surrounding spaces.
 
-    In Unicode NFC, so that a folder written on a Mac is the same class, and without spaces around it.
+    macOS writes the names of folders in another Unicode form.
     """
     return unicodedata.normalize("NFC", escaped(text)).strip()
 
 
 def minus_one_means_none(names: Iterable[str]) -> bool:
-    """Whether -1 is no class beside these names of classes: at least two others, all of them whole numbers from 0.
+    """Whether the label -1 among these names means that an image has no label, as many programs write it.
 
-    Many programs write -1 for an image without a label. If -1 and 1 are the only names, both are classes.
+    It does if there are at least two other names, all of them integers of 0 or more. If -1 and 1 are the only names,
+    both are classes.
     """
     others = set(names) - {"-1"}
     return len(others) > 1 and all(name.isascii() and name.isdecimal() for name in others)
@@ -106,14 +108,14 @@ def raw_from_listing(listing: FileListing, options: DataOptions) -> RawData:
     classes = sorted({label for name in used for label in listing.splits[name].labels})
     number = {name: index for index, name in enumerate(classes)}
 
-    def split(name: str, shown: str) -> RawSplit:
+    def split(name: str, split_name: str) -> RawSplit:
         rows = listing.splits[name]
         labels = np.array([number[label] for label in rows.labels], dtype=np.int64)
-        source = FileImages(listing.root, rows.paths, shown)
+        source = FileImages(listing.root, rows.paths, split_name)
         groups = np.array(rows.groups) if rows.groups else None
         return RawSplit(source, labels, np.arange(len(labels)), groups)
 
-    given = {train: options.train_split, test: options.test_split}
+    requested = {train: options.train_split, test: options.test_split}
     alone = "test" if is_test_alone(train, test, options) else None
     if listing.unsplit and test is None and options.train_split is None:
         alone = "whole"
@@ -129,7 +131,7 @@ def raw_from_listing(listing: FileListing, options: DataOptions) -> RawData:
                 name="train" if name == train else "test",
                 source=escaped(name) if not listing.unsplit else ".",
                 images=len(listing.splits[name]),
-                how="there are no splits" if listing.unsplit else how_decided(name, given[name]),
+                how="there are no splits" if listing.unsplit else how_decided(name, requested[name]),
             )
             for name in used
         ],
@@ -163,20 +165,22 @@ def listing_tables(listing: FileListing, address: str | None = None) -> Mapping[
 
 
 def is_test_alone(first: str, test: str | None, options: DataOptions) -> bool:
-    """Whether the splits that `choose_splits` gave are one, which the user or its name calls a test split."""
+    """Whether `choose_splits` returned only one split, and it is a test split by its name or by ``test_split``."""
     means_test = options.test_split is not None or split_role(first) in ("test", "validation")
     return test is None and options.train_split is None and means_test
 
 
 def _usable(listing: FileListing) -> FileListing:
-    """The listing without files of no label, and with each real file once in a class of a split.
-
-    A split that has no labels at all is not a split to learn or score.
-    """
+    """The listing without images that have no label, without splits that have no labelled image, and without links to
+    images of the same class and split."""
     splits, unlabelled = {}, {"": UNLABELLED}
     if minus_one_means_none({label for rows in listing.splits.values() for label in rows.labels if label}):
         unlabelled["-1"] = LABEL_MINUS_ONE
+    no_file = not any(map(len, listing.splits.values()))
     for name, rows in listing.splits.items():
+        if not len(rows):
+            listing.notes.append(f"The split {escaped(name)} has no image file and is not used.")
+            continue
         labelled = [index for index, label in enumerate(rows.labels) if label not in unlabelled]
         missing = len(rows) - len(labelled)
         if missing:
@@ -185,26 +189,31 @@ def _usable(listing: FileListing) -> FileListing:
                     listing.left_out.add(unlabelled[label], path)
             what = "no image with a label and is not used" if not labelled else f"{missing:,} images without a label"
             listing.notes.append(f"The split {escaped(name)} has {what}.")
-        if labelled or not missing:
+        if labelled:
             splits[name] = _without_repeated_links(rows.select(labelled), listing)
-    if not any(splits.values()):
+    if no_file:
+        raise UserError(
+            f"No image of {listing.root} can be used, as these are left out: {listing.left_out.text}; correct the "
+            "paths of the images."
+        )
+    if not splits:
         raise UserError(f"No image of {listing.root} has a label: give the classes as folders or in a CSV file.")
     listing.splits = splits
     return listing
 
 
 def _without_repeated_links(rows: FileRows, listing: FileListing) -> FileRows:
-    """The files of a split without links to one of them that has the same class: it would count several times."""
+    """The files of a split without links to other files of the same class, which would count several times."""
     if not listing.links:
         return rows
     pairs = list(zip(rows.paths, rows.labels, strict=True))
-    seen = {pair for pair in pairs if pair[0] not in listing.links}
+    files = {pair for pair in pairs if pair[0] not in listing.links}
     chosen = []
     for index, (path, label) in enumerate(pairs):
         if path in listing.links:
-            if (target := (listing.links[path], label)) in seen:
+            if (target := (listing.links[path], label)) in files:
                 listing.left_out.add(LINKED_AGAIN, path)
                 continue
-            seen.add(target)
+            files.add(target)
         chosen.append(index)
     return rows.select(chosen)

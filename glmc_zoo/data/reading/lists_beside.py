@@ -35,7 +35,7 @@ class _ListBeside:
 
 def refuse_bare_images(walk: Walk, options: DataOptions) -> None:
     """Refuse images without class folders where a file lists their classes."""
-    lists = [one.path for one in _lists_beside(walk, options) if one.labels is not None]
+    lists = [listed.path for listed in _lists_beside(walk, options) if listed.labels is not None]
     if not lists:
         return
     has = f"The folder {walk.root} has images but no class folders, and its"
@@ -60,21 +60,21 @@ def compare_class_folders(walk: Walk, listing: FileListing, options: DataOptions
     classes = {
         path: label for rows in listing.splits.values() for path, label in zip(rows.paths, rows.labels, strict=True)
     }
-    for one in _lists_beside(walk, options):
-        if one.labels is None:
+    for listed in _lists_beside(walk, options):
+        if listed.labels is None:
             listing.notes.append(
-                f"{escaped(one.path)} lists images of this folder and is not used, as no column of it is known as that "
-                "of the classes."
+                f"{escaped(listed.path)} lists images of this folder and is not used, as no column of it is known as "
+                "that of the classes."
             )
             continue
-        if listing.unsplit and one.has_splits:
+        if listing.unsplit and listed.has_splits:
             raise UserError(
-                f"The folder {walk.root} has class folders without splits, and its file {escaped(one.path)} says the "
-                f"split of each image: give {_that_file(one.path)} as the data, or move it out of the folder."
+                f"The folder {walk.root} has class folders without splits, and its file {escaped(listed.path)} says "
+                f"the split of each image: give {_that_file(listed.path)} as the data, or move it out of the folder."
             )
-        pairs = {(classes[path], label) for path, label in one.labels.items() if path in classes}
+        pairs = {(classes[path], label) for path, label in listed.labels.items() if path in classes}
         if options.class_level is None and not same_classes(pairs):
-            _refuse(walk, one.path, pairs)
+            _refuse(walk, listed.path, pairs)
 
 
 def _refuse(walk: Walk, path: str, pairs: set[tuple[str, str]]) -> NoReturn:
@@ -114,7 +114,7 @@ def _lists_beside(walk: Walk, options: DataOptions) -> list[_ListBeside]:
             lists.append(_listed(path, rows, known, by_name, options))
         except UserError:  # another kind of table
             continue
-    return [one for one in lists if one is not None]
+    return [listed for listed in lists if listed is not None]
 
 
 def _listed(
@@ -134,7 +134,7 @@ def _listed(
         cells = None
         if columns.split is not None:
             values = [row[columns.split] for row in rows]
-            cells = split_cells(columns.split, values, given=False, train=options.train_split)
+            cells = split_cells(columns.split, values, by_user=False, train=options.train_split)
     except UserError:  # several columns may be meant
         return _ListBeside(path, None)
     labels = {image: row[columns.label] for image, row in zip(images, rows, strict=True) if image}

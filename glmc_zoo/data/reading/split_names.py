@@ -1,4 +1,4 @@
-"""Which split a name means, and which of several splits are used."""
+"""Which split a name stands for, and which of several splits are used."""
 
 import re
 import unicodedata
@@ -27,7 +27,7 @@ _SHARD = re.compile(r"[-_.]\d+(?:[-_.]of[-_.]\d+)?$")
 _EVALUATIONS = ("eval", "evaluation", "holdout", "heldout", "hold", "held")
 
 SPLIT_COLUMN = "split"
-# Other names of the column that says the split. They may also stand for something else.
+# Other names of the column with the split of each image. They may also stand for something else.
 SPLIT_COLUMNS = (SPLIT_COLUMN, "subset", "partition", "set", "data_set", "dataset")
 _YES, _NO = frozenset({"1", "true", "yes", "t", "y"}), frozenset({"0", "false", "no", "f", "n"})
 
@@ -69,10 +69,11 @@ def column_key(name: str) -> str:
 
 
 def find_split_column(names: Sequence[str], cells: Callable[[str], Sequence[str]]) -> str | None:
-    """The column that says the split of each image: by its usual name, else by what is in it; ``None`` without one.
+    """The column that names the split of each image, by its usual name or else by its cells; ``None`` without one.
 
-    Any column counts whose cells are all names of splits, training and another, and so does one called ``is_train`` or
-    ``is_test`` that holds yes or no. Test images must not be trained on because their column has a name of its own.
+    A column counts if all its cells are names of splits, and the training split and another are among them. A column
+    called ``is_train`` or ``is_test`` counts if it holds yes and no. Looking at the cells keeps test images out of
+    training even if their column has an unusual name.
 
     Args:
         names: Names of the columns that are neither of images nor of classes.
@@ -85,13 +86,13 @@ def find_split_column(names: Sequence[str], cells: Callable[[str], Sequence[str]
     for name in usual:
         if column_key(name) == SPLIT_COLUMN or _says_split(cells(name)):
             return name
-    found = {name: _split_of_cells(name, cells(name)) for name in names if name not in usual}
-    saying = {name: splits for name, splits in found.items() if splits is not None}
-    if len(set(map(tuple, saying.values()))) > 1:
+    splits_by_column = {name: _split_of_cells(name, cells(name)) for name in names if name not in usual}
+    named_splits = {name: splits for name, splits in splits_by_column.items() if splits is not None}
+    if len(set(map(tuple, named_splits.values()))) > 1:
         raise UserError(
-            f"The columns {' and '.join(saying)} may each say the split of an image: name one with split_column=."
+            f"The columns {' and '.join(named_splits)} may each say the split of an image: name one with split_column=."
         )
-    return next(iter(saying), usual[0] if usual else None)
+    return next(iter(named_splits), usual[0] if usual else None)
 
 
 def _says_split(values: Sequence[str]) -> bool:
@@ -111,31 +112,32 @@ def _split_of_cells(column: str, values: Sequence[str]) -> list[Role | None] | N
 
 
 def _answers(column: str, values: Sequence[str]) -> list[str] | None:
-    """The split of each row by a column of yes and no, such as ``is_train``; ``None`` for any other column."""
+    """The split of each row by a column that holds yes and no, such as ``is_train``; ``None`` for any other column."""
     key = column_key(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column))
     role = split_role(key.removeprefix("is_")) if key.startswith("is_") else None
     if role is None:
         return None
-    given = [value.strip().lower() for value in values]
-    if not set(given) <= _YES | _NO or len(set(given)) < 2:
+    cells = [value.strip().lower() for value in values]
+    if not set(cells) <= _YES | _NO or len(set(cells)) < 2:
         return None
     other = "test" if role == "train" else "train"
-    return [role if value in _YES else other for value in given]
+    return [role if value in _YES else other for value in cells]
 
 
-def split_cells(column: str, values: Sequence[str], *, given: bool, train: str | None) -> list[str] | None:
-    """The split of each row by the cells of a column; ``None`` where a column that was not given means another thing.
+def split_cells(column: str, values: Sequence[str], *, by_user: bool, train: str | None) -> list[str] | None:
+    """The split of each row by the cells of a column; ``None`` if the column holds something else.
 
-    Spellings that differ in case or in spaces around them are one split.
+    Only a column that the user does not name can hold something else. Spellings that differ in case or in surrounding
+    spaces are one split.
 
     Args:
         column: Name of the column, for messages.
         values: Its cells as text.
-        given: Whether the user names the column; else its name looks like that of a split column.
-        train: Name of the training split, if the user gives it.
+        by_user: Whether the user names the column. Otherwise its name or its cells look like those of a split column.
+        train: Name of the training split, if the user names it.
 
     Raises:
-        UserError: A cell is empty, or no cell of a column called ``split`` names a split.
+        UserError: Some cells are empty, or the cells name several splits and none of them is known.
     """
     if (answers := _answers(column, values)) is not None:
         return answers
@@ -143,8 +145,8 @@ def split_cells(column: str, values: Sequence[str], *, given: bool, train: str |
     cells = [spelling.setdefault(value.strip().casefold(), value.strip()) for value in values]
     names = [name for name in spelling.values() if name]
     roles = {split_role(name) for name in names}
-    named = bool(roles & {"test", "validation"}) or "train" in roles
-    if not given and column_key(column) != SPLIT_COLUMN and (None in roles or not roles & {"test", "validation"}):
+    any_known = bool(roles & {"test", "validation"}) or "train" in roles
+    if not by_user and column_key(column) != SPLIT_COLUMN and (None in roles or not roles & {"test", "validation"}):
         return None
     if "" in spelling and names:
         raise UserError(
@@ -153,7 +155,7 @@ def split_cells(column: str, values: Sequence[str], *, given: bool, train: str |
         )
     if not names:
         return None
-    if not named and train is None and len(names) > 1:
+    if not any_known and train is None and len(names) > 1:
         raise UserError(
             f"The column {column} holds {name_few(names)}, and none of them is called train: name the splits with "
             "train_split= and test_split=, or rename the column if it is of something else."
@@ -164,11 +166,19 @@ def split_cells(column: str, values: Sequence[str], *, given: bool, train: str |
 def choose_splits(names: list[str], train: str | None, test: str | None) -> tuple[str, str | None, list[str]]:
     """Training split, test split (``None`` where there is none), and what was decided for the user.
 
-    A single split comes first, whatever its name, with no test split; so does the test split of several that are all
-    of test and validation images. ``train`` and ``test`` are names that the user gives.
+    A single split is returned as the training split, whatever its name. So is the test split if all of several splits
+    are test or validation splits. In both cases there is no test split.
+
+    Args:
+        names: Names of all splits.
+        train: Name of the training split, if the user names it.
+        test: Name of the test split, if the user names it.
+
+    Raises:
+        UserError: A name of the user is not a split, or it is not clear which split is the training or the test split.
     """
     notes = []
-    train, test = _given(names, train, "train_split"), _given(names, test, "test_split")
+    train, test = _split_of_user(names, train, "train_split"), _split_of_user(names, test, "test_split")
     if train is None and names == [test]:  # all there is, for an evaluation
         return names[0], None, []
     if train is None and len(names) > 1 and {split_role(name) for name in names} <= {"test", "validation"}:
@@ -199,19 +209,19 @@ def choose_splits(names: list[str], train: str | None, test: str | None) -> tupl
     return train, test, notes
 
 
-def _given(names: list[str], wanted: str | None, option: str) -> str | None:
+def _split_of_user(names: list[str], name_of_user: str | None, option: str) -> str | None:
     """The split that the user names: ``validation`` also means a folder called ``val``."""
-    if wanted is None or wanted in names:
-        return wanted
-    meant = [name for name in names if split_role(name) == wanted]
-    if len(meant) != 1:
-        raise UserError(f"{option}={wanted!r} is not a split: give one of {', '.join(names)}.")
-    return meant[0]
+    if name_of_user is None or name_of_user in names:
+        return name_of_user
+    matches = [name for name in names if split_role(name) == name_of_user]
+    if len(matches) != 1:
+        raise UserError(f"{option}={name_of_user!r} is not a split: give one of {', '.join(names)}.")
+    return matches[0]
 
 
-def how_decided(name: str, given: str | None) -> str:
+def how_decided(name: str, requested: str | None) -> str:
     """One phrase for the inventory: why a split has its role."""
-    return "named by the user" if name == given else f"it is called {name}"
+    return "named by the user" if name == requested else f"it is called {name}"
 
 
 def _only(names: list[str], role: Role) -> str | None:

@@ -93,7 +93,7 @@ def _open_lazily(arguments: dict[str, dict[str, Any]], options: DataOptions) -> 
     for option in ("split_column", "class_level"):
         if (value := getattr(options, option)) is not None:
             raise UserError(f"{option}={value!r} has no effect on tables with streaming=True: leave one of them out.")
-    splits = {name: datasets.load_dataset(**one, streaming=True) for name, one in arguments.items()}
+    splits = {name: datasets.load_dataset(**keywords, streaming=True) for name, keywords in arguments.items()}
     if any(split.features is None for split in splits.values()):
         raise UserError("The columns of the data set are not known before it is read: leave streaming=True out.")
     features = next(iter(splits.values())).features

@@ -75,7 +75,7 @@ def csv_cells(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """The cells of each row of a CSV file with the number of its last line, counted from 1; empty rows are passed over.
 
     The separator is the most frequent one in the first line. An apostrophe that keeps a spreadsheet from taking a cell
-    for a formula is taken away; see `quoted_formula`.
+    for a formula is removed; see `quoted_formula`.
 
     Raises:
         UserError: A quote is never closed.
@@ -115,9 +115,9 @@ def _next_row(reader: Any) -> list[str] | None:
 def _header(path: Path, cells: list[str]) -> list[str]:
     """The names of the columns; a column without a name, such as an index, is called by its number."""
     names = [cell.strip() or f"column {number}" for number, cell in enumerate(cells, start=1)]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise UserError(f"{path} has several columns called {twice}: rename all but one of them.")
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise UserError(f"{path} has several columns called {repeated}: rename all but one of them.")
     return names
 
 
@@ -127,12 +127,12 @@ def _json_rows(path: Path, text: str) -> Iterator[dict[str, str]]:
         if not line.strip():
             continue
         try:
-            # A number stays as it is written: 007 is no number in JSON, but 1.0 and 1e5 are.
+            # Numbers stay as they are written, such as 1.0 and 1e5.
             row = json.loads(line, parse_int=str, parse_float=str)
         except (ValueError, RecursionError) as error:
             raise UserError(f"Line {number} of {path} is not JSON: {one_line(error)}.") from error
         if not isinstance(row, dict):
-            raise UserError(f"Line {number} of {path} is not an object: write one for each image.")
+            raise UserError(f"Line {number} of {path} is not an object: write one object for each image.")
         yield {str(name): _as_text(value) for name, value in row.items()}
 
 

@@ -12,9 +12,9 @@ from glmc_zoo.errors import UserError
 MOST_LIST_BYTES = 2**29
 """Bytes of text in a list: the largest official one, unpacked, has a third of them."""
 _MOST_TIMES = 100
-"""A table may become this many times as large as its file, ..."""
+"""A table is refused if it becomes more than this many times as large as its file and exceeds `_ALWAYS_ALLOWED`."""
 _ALWAYS_ALLOWED = 2**28
-"""... and it may always take this many bytes."""
+"""Bytes that every table may take."""
 _SMALL_FILE = 2**26  # a larger file would have to be read twice, and is large already
 _PIECE = 2**29
 

@@ -33,16 +33,18 @@ from glmc_zoo.data.reading.split_names import (
     split_cells,
 )
 from glmc_zoo.data.reading.table_paths import OutsideFolder, TablePaths
-from glmc_zoo.data.reading.walk import OUTSIDE
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import SplitFacts
 from glmc_zoo.retry import is_transient, odd_answer
+
+OUTSIDE_TABLE = "outside of the folder of the table"
+"""Reason in the inventory why a file that a table names is not used."""
 
 
 @contextmanager
 def errors_as_sentence(source: Path | str) -> Iterator[None]:
     """Turn the errors of ``datasets`` about a folder, or about a Hub data set (its id), into one sentence."""
-    from datasets.exceptions import DatasetsError
+    from datasets.exceptions import DatasetGenerationError, DatasetsError
 
     try:
         yield
@@ -50,16 +52,21 @@ def errors_as_sentence(source: Path | str) -> Iterator[None]:
         raise
     except Exception as error:
         known = isinstance(error, OSError | ValueError | RuntimeError | DatasetsError)
-        odd = odd_answer(error) if isinstance(source, str) else None
-        of_the_hub = isinstance(source, str) and (odd is not None or is_transient(error))
+        answer_problem = odd_answer(error) if isinstance(source, str) else None
+        of_the_hub = isinstance(source, str) and (answer_problem is not None or is_transient(error))
         if not known and not of_the_hub:
             raise
+        # A `DatasetGenerationError` says only that something failed; its cause says what.
+        cause = error.__cause__ if isinstance(error, DatasetGenerationError) else None
+        reason = one_line(cause or error)
         if isinstance(source, Path):
-            raise UserError(f"The data folder {source} cannot be read: {one_line(error)}.") from error
-        if odd is not None:
-            raise UserError(f"The data set {source} cannot be read from the Hugging Face Hub: {odd}") from error
+            raise UserError(f"The data folder {source} cannot be read: {reason}.") from error
+        if answer_problem is not None:
+            raise UserError(
+                f"The data set {source} cannot be read from the Hugging Face Hub: {answer_problem}"
+            ) from error
         raise UserError(
-            f"The data set {source} cannot be read from the Hugging Face Hub ({one_line(error)}): check the name and "
+            f"The data set {source} cannot be read from the Hugging Face Hub ({reason}): check the name and "
             "the network, or give a local copy (data_dir= for a catalogue data set, else the folder as the data set)."
         ) from error
 
@@ -73,9 +80,17 @@ class _SplitRows:
 
 
 def raw_from_tables(tables: Mapping[str, Any], options: DataOptions, folder: Path | None = None) -> RawData:
-    """Choose the splits and columns, and read the classes; paths of images are given relative to ``folder``.
+    """Choose the splits and columns of a data set of tables, and read the classes.
 
-    A split without labels is left out with a note, and so is an image without one.
+    A test split without any label is not used, and a note says so. An image without a label is left out and counted.
+
+    Args:
+        tables: The ``datasets.Dataset`` of each split by name.
+        options: Columns and splits that the user names.
+        folder: Folder of the tables. Paths in messages are relative to it. ``None`` for a data set of the Hub.
+
+    Raises:
+        UserError: A column or a split does not fit the options, or a split has no image that can be used.
     """
     left_out = LeftOut()
     if isinstance(tables, FolderTables):
@@ -91,18 +106,17 @@ def raw_from_tables(tables: Mapping[str, Any], options: DataOptions, folder: Pat
     labels, class_names = read_labels([split.table for split in chosen], label_column)
     group_column = _group_column(chosen, options)
     splits = []
-    for split, shown, label in zip(chosen, ("training", "test"), labels, strict=False):
-        source, exists = _image_source(split, options, features, shown, folder, left_out)
-        rows = split.rows[exists[split.rows]]
-        known, minus = rows[label[rows] >= 0], int((label[rows] == MINUS_ONE).sum())
-        left_out.add(LABEL_MINUS_ONE, f"rows of the {shown} split", minus)
-        left_out.add(UNLABELLED, f"rows of the {shown} split", len(rows) - len(known) - minus)
+    for split, split_name, label in zip(chosen, ("training", "test"), labels, strict=False):
+        reasons = LeftOut()
+        source, usable = _image_source(split, options, features, split_name, folder, reasons)
+        labelled = _labelled_rows(split.rows[usable[split.rows]], label, split_name, reasons)
+        if not len(labelled):
+            raise _no_images(split_name, label_column, reasons)
+        left_out.update(reasons)
         label = np.where(label == MINUS_ONE, -1, label)
         groups = None if group_column is None else _texts(split.table, group_column)
-        splits.append(RawSplit(source, label, known, groups))
-    if not len(splits[0].rows):
-        raise UserError(f"The label column {label_column!r} is empty for every image: name another with label_column=.")
-    given = {train_name: options.train_split, test_name: options.test_split}
+        splits.append(RawSplit(source, label, labelled, groups))
+    requested = {train_name: options.train_split, test_name: options.test_split}
     return RawData(
         class_names,
         splits[0],
@@ -116,7 +130,7 @@ def raw_from_tables(tables: Mapping[str, Any], options: DataOptions, folder: Pat
                 name="train" if name == train_name else "test",
                 source=name,
                 images=len(split.rows),
-                how=how_decided(name, given[name]),
+                how=how_decided(name, requested[name]),
             )
             for name, split in zip(used, splits, strict=True)
         ],
@@ -125,10 +139,36 @@ def raw_from_tables(tables: Mapping[str, Any], options: DataOptions, folder: Pat
     )
 
 
+def _labelled_rows(
+    rows: NDArray[np.int64], label: NDArray[np.int64], split_name: str, reasons: LeftOut
+) -> NDArray[np.int64]:
+    """Those of these rows of a table that have a label; the others are counted in ``reasons``."""
+    labelled, minus_ones = rows[label[rows] >= 0], int((label[rows] == MINUS_ONE).sum())
+    reasons.add(LABEL_MINUS_ONE, f"rows of the {split_name} split", minus_ones)
+    reasons.add(UNLABELLED, f"rows of the {split_name} split", len(rows) - len(labelled) - minus_ones)
+    return labelled
+
+
+def _no_images(split_name: str, label_column: str, reasons: LeftOut) -> UserError:
+    """The error for a split without an image that can be used; ``reasons`` has all its rows that are left out."""
+    if not reasons.files:
+        return UserError(f"The {split_name} split has no rows: give a data set that has images in it.")
+    if reasons.files == reasons.count(UNLABELLED) + reasons.count(LABEL_MINUS_ONE):
+        return UserError(
+            f"The label column {label_column!r} has no class for any image of the {split_name} split: name another "
+            "with label_column=."
+        )
+    return UserError(
+        f"No image of the {split_name} split can be used, as these are left out: {reasons.text}; copy the images "
+        "into the data folder, and write the path and the class of each into the table."
+    )
+
+
 def _choose_labelled(
     available: dict[str, _SplitRows], options: DataOptions, left_out: LeftOut
 ) -> tuple[str, str | None, str, list[str]]:
-    """Training split, test split, label column, and notes; a test split without labels is taken from ``available``."""
+    """Training split, test split, label column, and notes. A test split without labels is removed from ``available``
+    and counted in ``left_out``."""
     dropped: list[str] = []
     while True:
         train, test, notes = choose_splits(list(available), options.train_split, options.test_split)
@@ -143,7 +183,7 @@ def _choose_labelled(
 
 
 def _available_splits(tables: Mapping[str, Any], options: DataOptions) -> tuple[dict[str, _SplitRows], str | None]:
-    """The splits, and the column that makes them: a single table may say the split of each row."""
+    """The splits, and the column that names the split of each row where a single table holds all of them."""
     available = {name: _SplitRows(table, np.arange(len(table))) for name, table in tables.items()}
     if len(tables) > 1 and options.split_column is None:
         return available, None
@@ -153,13 +193,15 @@ def _available_splits(tables: Mapping[str, Any], options: DataOptions) -> tuple[
     )
     if column is None:
         return available, None
-    if len(tables) > 1 or column not in table.features:
+    if len(tables) > 1:
         raise UserError(
-            f"split_column={column!r} is not a column of a data set without splits: the splits are "
-            f"{', '.join(tables)}, the columns {', '.join(table.features)}; leave it out or name another."
+            f"split_column={column!r} is for a single table, and this data set has the splits {', '.join(tables)}: "
+            "leave it out."
         )
-    given = options.split_column is not None
-    cells = split_cells(column, _texts(table, column).tolist(), given=given, train=options.train_split)
+    if column not in table.features:
+        raise UserError(f"split_column={column!r} is not a column: give one of {', '.join(table.features)}.")
+    by_user = options.split_column is not None
+    cells = split_cells(column, _texts(table, column).tolist(), by_user=by_user, train=options.train_split)
     if cells is None:
         return available, None
     values = np.array(cells, dtype=np.str_)
@@ -171,12 +213,12 @@ def _split_column_candidates(table: Any, options: DataOptions) -> list[str]:
 
     Label columns are left out, and so are the columns that the user names for something else.
     """
-    taken = {*label_columns(table.features), options.label_column, options.image_column, options.split_by}
+    other_columns = {*label_columns(table.features), options.label_column, options.image_column, options.split_by}
     dtypes = ("string", "large_string", "bool", "int8", "int32", "int64")
     return [
         name
         for name, feature in table.features.items()
-        if name not in taken and str(getattr(feature, "dtype", "")) in dtypes
+        if name not in other_columns and str(getattr(feature, "dtype", "")) in dtypes
     ]
 
 
@@ -190,6 +232,7 @@ def _unlabelled(split: _SplitRows, column: str) -> bool:
 
 
 def _group_column(available: Sequence[_SplitRows], options: DataOptions) -> str | None:
+    """The column that ``split_by`` names; ``None`` without one."""
     column = options.split_by
     if column is None or column.startswith("path:"):
         return None
@@ -219,14 +262,18 @@ def _image_source(
     folder: Path | None,
     left_out: LeftOut,
 ) -> tuple[ArrowImages | FileImages, NDArray[np.bool_]]:
-    """The images of a table, in its image column or in the files that a column of text names, and which exist."""
+    """The images of a split, and for each row of its table whether the image can be used.
+
+    The images are in the column, or in the files that a column of text names. Files that do not exist, or lie outside
+    of the folder, are refused, or with ``skip_bad_images`` counted in ``left_out``.
+    """
     table = split.table
     column = find_image_column(features, options.image_column)
     if column not in table.features:
         column = find_image_column(table.features)
     if may_hold_images(table.features[column]):
-        rule = None if folder is None else TablePaths.below(folder, follow_links=options.follow_links)
-        return ArrowImages(table, column, name, folder, rule), np.ones(len(table), dtype=np.bool_)
+        allowed = None if folder is None else TablePaths.below(folder, follow_links=options.follow_links)
+        return ArrowImages(table, column, name, folder, allowed), np.ones(len(table), dtype=np.bool_)
     kind = str(getattr(table.features[column], "dtype", "lists or objects"))
     if kind not in ("string", "large_string"):
         raise UserError(
@@ -242,41 +289,48 @@ def _image_source(
     paths = [finder.find(cell) for cell in cells]
     exists = np.array([path is not None and finder.is_file(path) for path in paths], dtype=np.bool_)
     missing = [cells[row] for row in split.rows[~exists[split.rows]]]
-    if missing and (not options.skip_bad_images or len(missing) == len(split.rows)):
+    some_exist = len(missing) < len(split.rows)
+    if missing and not (options.skip_bad_images and some_exist):
+        skip = ", or pass skip_bad_images=True to leave such rows out" if some_exist else ""
         raise UserError(
             f"image_column={column!r} holds the text {shortened(missing[0], 80)!r}, which is not a file: give a column "
-            "of images, or of paths that are absolute or relative to the data folder."
+            f"of images, or of paths of files in the data folder{skip}."
         )
     for cell in missing:
         left_out.add(MISSING, cell)
-    exists &= _inside(split, cells, paths, options, folder, left_out)
-    return FileImages(folder.resolve(), [path or "" for path in paths], name), exists
+    usable = exists & _inside(split.rows[exists[split.rows]], cells, paths, options, folder, left_out)
+    return FileImages(folder.resolve(), [path or "" for path in paths], name), usable
 
 
 def _inside(
-    split: _SplitRows,
+    rows: NDArray[np.int64],
     cells: Sequence[str],
     paths: Sequence[str | None],
     options: DataOptions,
     folder: Path,
     left_out: LeftOut,
 ) -> NDArray[np.bool_]:
-    """Which rows name a file below the folder of the table; another file is refused, as strangers write tables."""
-    rule = TablePaths.below(folder, follow_links=options.follow_links)
+    """Whether each row names a file below the folder of the table; only ``rows``, whose files exist, are checked.
+
+    Other files are refused, because a table may come from a stranger. With ``skip_bad_images`` they are counted in
+    ``left_out``.
+    """
+    allowed = TablePaths.below(folder, follow_links=options.follow_links)
     inside = np.ones(len(paths), dtype=np.bool_)
-    for row in split.rows.tolist():
+    for row in rows.tolist():
         try:
-            rule.locate(paths[row] or ".")
+            allowed.locate(paths[row] or "")
         except OutsideFolder:
-            inside[row] = paths[row] is None
-    outside = [cells[row] for row in split.rows[~inside[split.rows]]]
+            inside[row] = False
+    outside = [cells[row] for row in rows[~inside[rows]]]
     if outside and not options.skip_bad_images:
+        skip = ", or pass skip_bad_images=True to leave them out" if len(outside) < len(rows) else ""
         raise UserError(
             f"A table names the file {shortened(outside[0], 80)!r}, which lies outside of its folder {folder}: copy "
-            "the images into it, list them in a CSV file instead, or pass skip_bad_images=True to leave them out."
+            f"the images into it and change their paths, or list them in a CSV file instead{skip}."
         )
     for cell in outside:
-        left_out.add(OUTSIDE, cell)
+        left_out.add(OUTSIDE_TABLE, cell)
     return inside
 
 

@@ -1,4 +1,4 @@
-"""Finding the image files below a folder: the one walk of the package, for training, evaluation and prediction."""
+"""Find the image files below a folder, for training, evaluation and prediction alike."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from glmc_zoo.data.reading.inventory import LeftOut
 from glmc_zoo.errors import UserError
 from glmc_zoo.text import escaped
 
-# Folders that file servers, archives and editors make for themselves, in lower case.
+# Folders that file servers, archives and other programs make for their own use, in lower case.
 _HELPER_FOLDERS = frozenset(
     {
         *("@eadir", "@recycle", "@tmp", "@__thumb", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot"),
@@ -22,6 +22,7 @@ _HELPER_FOLDERS = frozenset(
 )
 _HELPER_FILES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db"})
 
+# Reasons in the inventory why a file is not used.
 NOT_AN_IMAGE = "not an image"
 HIDDEN = "hidden"
 HELPER = "made by a program for itself"
@@ -41,14 +42,15 @@ class Walk:
 
     root: Path
     folders: dict[str, list[str]] = field(default_factory=dict)
-    """Sorted names of the images in each folder that has any; the folder relative to `root`, with ``/``, or ``.``."""
+    """Sorted names of the images in each folder that has any. Folders are relative to `root`, which is ``.``."""
     bare: list[str] = field(default_factory=list)
-    """Folders without an image at or below them."""
+    """Folders without an image in them or below them, relative to `root`."""
     left_out: LeftOut = field(default_factory=LeftOut)
     tables: list[str] = field(default_factory=list)
-    """Files that may list images, relative to `root`: CSV, TSV, JSON lines, parquet. They count as `NOT_AN_IMAGE`."""
+    """Files that may list images, relative to `root`: CSV, TSV, JSON lines, parquet. `left_out` counts them as
+    `NOT_AN_IMAGE`."""
     links: dict[str, str] = field(default_factory=dict)
-    """The file that an image is a link to, where that lies in the folder too; both relative to `root`."""
+    """The target of each image that is a link to a file below `root`; both relative to `root`."""
     notes: list[str] = field(default_factory=list)
     """Decisions taken on the user's behalf, one sentence each."""
 
@@ -66,9 +68,9 @@ class Walk:
 def walk_images(root: Path, *, follow_links: bool = False) -> Walk:
     """Every image file below ``root``, in a fixed order; each real folder is visited once.
 
-    A file is an image by its suffix, or else by its content. A link is followed where it leads to a file below
-    ``root``, or, with ``follow_links``, to any file or to a folder that is not visited under its own name. Everything
-    else is counted in ``left_out``.
+    A file is an image by its suffix, or else by its content. A link to a file below ``root`` is followed. With
+    ``follow_links``, a link to any other file is followed as well, and so is a link to a folder that is not visited
+    under its own name. Everything else is counted in ``left_out``.
 
     Raises:
         UserError: A folder cannot be read.
@@ -77,12 +79,14 @@ def walk_images(root: Path, *, follow_links: bool = False) -> Walk:
 
 
 class _Walker:
+    """One walk, with the folders that were visited so far."""
+
     def __init__(self, root: Path, follow_links: bool) -> None:
         self.walk, self.follow_links = Walk(root), follow_links
         self.real_root = os.path.realpath(root)
         self.visited: set[tuple[int, int]] = set()
         self.folders: set[str] = set()
-        # Links to folders wait until everything is visited under its own name.
+        # Path and target of links to folders; they wait until every folder is visited under its own name.
         self.waiting: list[tuple[str, str]] = []
 
     def run(self) -> Walk:
@@ -91,7 +95,7 @@ class _Walker:
             self.waiting.sort(reverse=True)
             self._follow(*self.waiting.pop())
         walk = self.walk
-        with_images = {above for folder in walk.folders for above in _parents(folder)}
+        with_images = {path for folder in walk.folders for path in _with_parents(folder)}
         walk.bare = sorted(self.folders - with_images)
         walk.folders = dict(sorted(walk.folders.items(), key=lambda item: item[0].split("/")))
         return walk
@@ -100,14 +104,14 @@ class _Walker:
         return os.fspath(self.walk.root) if folder == "." else os.path.join(self.walk.root, folder)
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
-        """The entries of a folder in order; none where it was visited before."""
+        """The entries of a folder by name; none if it was visited before."""
         try:
             status = os.stat(self._path(folder))
             if (status.st_dev, status.st_ino) in self.visited:
                 return []
             with os.scandir(self._path(folder)) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)
-            # A folder without the right to enter it still tells its names, but no file can be opened.
+            # Without the right to enter a folder, its names can be listed, but its files cannot be opened.
             if listed and not os.access(self._path(folder), os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
@@ -120,6 +124,7 @@ class _Walker:
         return listed
 
     def _visit(self, top: str) -> None:
+        """Sort the entries of a folder and of the folders below it, but not of folders behind links."""
         stack = [top]
         while stack:
             folder = stack.pop()
@@ -136,17 +141,17 @@ class _Walker:
         reason = unwanted(entry.name)
         link = entry.is_symlink()
         if reason:
-            self._leave(path, reason, is_folder=entry.is_dir(follow_symlinks=False))
+            self._leave_out(path, reason, is_folder=entry.is_dir(follow_symlinks=False))
         elif link and not os.path.exists(entry.path):
-            self._leave(path, BROKEN)
+            self._leave_out(path, BROKEN)
         elif link and entry.is_dir():
             self.waiting.append((path, os.path.realpath(entry.path)))
         elif link and not self.follow_links and not self._allowed(os.path.realpath(entry.path)):
-            self._leave(path, OUTSIDE)
+            self._leave_out(path, OUTSIDE)
         elif entry.is_dir():
             inner.append(path)
         elif not entry.is_file():
-            self._leave(path, SPECIAL)
+            self._leave_out(path, SPECIAL)
         elif is_image_file(entry.path):
             names.append(entry.name)
             if link:
@@ -154,46 +159,50 @@ class _Walker:
         else:
             if os.path.splitext(entry.name)[1].lower() in (".csv", ".tsv", ".jsonl", ".parquet"):
                 self.walk.tables.append(path)
-            self._leave(path, NOT_AN_IMAGE)
+            self._leave_out(path, NOT_AN_IMAGE)
 
     def _follow(self, path: str, target: str) -> None:
+        """Visit the target of a link to a folder, or leave the link out."""
         status = os.stat(target)
         if not self._allowed(target):
-            self._leave(path, OUTSIDE)
+            self._leave_out(path, OUTSIDE)
         elif (status.st_dev, status.st_ino) in self.visited:
-            self._leave(path, READ_ALREADY)
+            self._leave_out(path, READ_ALREADY)
         elif not self.follow_links:
-            self._leave(path, TO_HIDDEN)
+            self._leave_out(path, TO_HIDDEN)  # every other folder below the root was visited under its own name
         else:
             self._visit(path)
 
     def _remember_link(self, path: str, target: str) -> None:
+        """Store the target of an image that is a link, if it lies below the root."""
         inside = os.path.relpath(target, self.real_root)
         if inside.split(os.sep)[0] != os.pardir:
             self.walk.links[path] = inside
 
     def _allowed(self, target: str) -> bool:
+        """Whether links may lead to ``target``, a real path."""
         return self.follow_links or target == self.real_root or target.startswith(self.real_root.rstrip("/") + "/")
 
-    def _leave(self, path: str, reason: str, *, is_folder: bool = False) -> None:
-        """Count what is left out: of a folder, every file in it."""
+    def _leave_out(self, path: str, reason: str, *, is_folder: bool = False) -> None:
+        """Count a file as left out, or every file in a folder."""
         if not is_folder:
             self.walk.left_out.add(reason, path)
             return
-        # `os.walk` names a link to a folder among the folders. A folder that cannot be read counts as one.
+        # `os.walk` lists links to folders among the folders; each counts as a file. So does an unreadable folder.
         unreadable: list[OSError] = []
         files = 0
-        for above, folders, names in os.walk(self._path(path), onerror=unreadable.append):
-            files += len(names) + sum(os.path.islink(os.path.join(above, folder)) for folder in folders)
+        for parent, folders, names in os.walk(self._path(path), onerror=unreadable.append):
+            files += len(names) + sum(os.path.islink(os.path.join(parent, folder)) for folder in folders)
         self.walk.left_out.add(reason, f"{path}/", files + len(unreadable))
 
 
 def join(folder: str, name: str) -> str:
-    """``folder/name``; ``.`` is the root."""
+    """``folder/name``, or ``name`` if the folder is the root, ``.``."""
     return name if folder == "." else f"{folder}/{name}"
 
 
-def _parents(folder: str) -> Iterator[str]:
+def _with_parents(folder: str) -> Iterator[str]:
+    """The root, every folder on the way to ``folder``, and ``folder`` itself."""
     yield "."
     parts = folder.split("/")
     for length in range(1, len(parts) + 1):
@@ -201,7 +210,7 @@ def _parents(folder: str) -> Iterator[str]:
 
 
 def unwanted(name: str) -> str | None:
-    """Why a file or folder of this name is left out, whatever it holds; ``None`` for any other name."""
+    """The reason to leave out a file or folder with this name, whatever it holds; ``None`` if there is none."""
     lower = name.lower()
     if lower in _HELPER_FOLDERS or lower in _HELPER_FILES:
         return HELPER

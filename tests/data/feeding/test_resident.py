@@ -11,6 +11,7 @@ from glmc_zoo.data import ImageSplit, Normalize, train_loader, train_transform
 from glmc_zoo.data.feeding.resident import ResidentImages, free_memory, resident_bytes
 from glmc_zoo.data.feeding.transforms import CropTrainTransform
 from glmc_zoo.data.reading.images import ArrayImages
+from glmc_zoo.errors import UserError
 
 CPU = torch.device("cpu")
 
@@ -138,3 +139,11 @@ def test_on_a_gpu_the_same_pixels() -> None:
         finally:
             torch.cuda.set_sync_debug_mode("default")
     assert all(torch.equal(one.cpu(), other) for one, other in zip(found, expected, strict=True))
+
+
+def test_images_that_cannot_stay_on_the_device() -> None:
+    """The sentence names the argument of `train_loader`."""
+    transform: Any = train_transform("large", 16)
+    with pytest.raises(UserError, match=r"^resident_on= needs decoded images .* crops and mirrors: leave it out\.$"):
+        train_loader(make_split(), transform, batch_size=8, resident_on=CPU)
+    assert train_loader(make_split(), transform, batch_size=8).dataset is not None

@@ -129,5 +129,6 @@ def test_cards_that_cannot_be_followed(read: Read, paths: list[str], files: Any,
 
 def test_archives_are_to_be_unpacked(read: Read, tmp_path: Path) -> None:
     (tmp_path / "train.zip").touch()
-    with pytest.raises(UserError, match=r"holds the archive train\.zip: unpack it there\.$"):
-        read(DEEP, entry(splits(train="train.zip")))
+    with pytest.raises(UserError, match=r"names the archive train\.zip: unpack it, and name the folder with its"):
+        read(DEEP, entry(splits(train="train.zip", test="test")))
+    assert set(read(DEEP, entry(splits(train="train", test="test"))).splits) == {"train", "test"}

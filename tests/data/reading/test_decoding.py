@@ -114,7 +114,7 @@ def test_what_is_not_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     (tmp_path / "secret").write_bytes(pil(rgb(COLOUR), "PNG"))
     assert looks_like_image(str(tmp_path / "secret"))
-    monkeypatch.setattr(formats, "_without_waiting", refuse)
+    monkeypatch.setattr(formats, "_open_without_waiting", refuse)
     with pytest.raises(UnreadableImage, match=r"^Permission denied$"):
         read_image(str(tmp_path / "secret"))
     assert not looks_like_image(str(tmp_path / "secret"))
@@ -207,7 +207,7 @@ def test_range_of_the_data_set() -> None:
     # Beyond the range, nothing is cut off unless the user gave it.
     image = decode(io.BytesIO(png16(values)), Intensity(0, 4095))
     assert np.asarray(image)[0, :, 0].tolist() == np.rint(values[0, :, 0] * 255.0 / 9000).tolist()
-    image = decode(io.BytesIO(png16(values)), Intensity(0, 4095, given=True))
+    image = decode(io.BytesIO(png16(values)), Intensity(0, 4095, by_user=True))
     assert np.asarray(image)[0, :, 0].tolist() == [0, 62, 255, 255]
     # Images of 8 bits are as they are.
     assert (np.asarray(decode(io.BytesIO(pil(rgb(COLOUR), "PNG")), Intensity(0, 9))) == COLOUR).all()

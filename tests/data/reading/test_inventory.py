@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glmc_zoo.data.reading.inventory import LeftOut, name_few
+from glmc_zoo.data.reading.inventory import MOST_EXAMPLES, LeftOut, name_few
 from glmc_zoo.facts import LeftOutFacts
 from glmc_zoo.text import escaped, printable
 
@@ -40,6 +40,12 @@ def test_a_file_that_is_used_after_all() -> None:
     assert left_out.facts() == [LeftOutFacts(reason="not an image", files=1, examples=["b.csv"])]
     left_out.discard("not an image", "b.csv")
     assert left_out.facts() == [] and left_out.files == 0
+    names = [f"{index}.parquet" for index in range(MOST_EXAMPLES)]
+    for name in [*names, "z.txt"]:
+        left_out.add("not an image", name)
+    for name in names:
+        left_out.discard("not an image", name)
+    assert left_out.text == "1 not an image"  # its name is not among the examples
 
 
 def test_names_that_are_not_utf8() -> None:

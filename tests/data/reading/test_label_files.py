@@ -156,7 +156,7 @@ def test_other_columns_are_no_splits(put: Put) -> None:
     assert read(folder, "path,label,subset\na.png,ant,day\nb.png,bee,night\n").unsplit
     listing = read(folder, "path,label,part\na.png,ant,x\nb.png,bee,y\n", split_column="part", train_split="x")
     assert set(listing.splits) == {"x", "y"}
-    with pytest.raises(UserError, match=r"split_column='z' is not a column: the first line of .* names the columns"):
+    with pytest.raises(UserError, match=r"split_column='z' is not a column: the columns of .* are path, label, part"):
         read(folder, "path,label,part\na.png,ant,x\nb.png,bee,y\n", split_column="z")
     with pytest.raises(UserError, match="The column split holds 1, 2, and none of them is called train"):
         read(folder, "path,label,split\na.png,ant,1\nb.png,bee,2\n")
@@ -214,13 +214,12 @@ def test_rows_without_a_label(put: Put) -> None:
     [
         (
             "a.png,ant\nb.png,bee\n",
-            "No column is recognised as the image column: the first line of {} names the columns a.png, ant; name one "
+            "No column is recognised as the image column: the columns of {} are a.png, ant; name one "
             "with image_column=.",
         ),
         (
             "path,kind\na.png,ant\n",
-            "No column is recognised as the label column: the first line of {} names the columns kind; name one with "
-            "label_column=.",
+            "No column is recognised as the label column: the columns of {} are kind; name one with label_column=.",
         ),
         ("", "{} has no rows: list the images with their classes in it."),
         ("path,label\n", "{} has no rows: list the images with their classes in it."),
@@ -256,7 +255,7 @@ def test_files_that_cannot_be_used(put: Put, text: str, sentence: str) -> None:
     ("text", "part"),
     [
         ("{", "Line 1 of .* is not JSON: "),
-        ("[1]", "Line 1 of .* is not an object: write one for each image"),
+        ("[1]", "Line 1 of .* is not an object: write one object for each image"),
         ('{"path": "a.png", "label": ["x", "y"]}', r'has the label \["x", "y"\]: give one class for each image'),
         ('{"path": "a.png", "label": {"x": 1}}', "give one class for each image"),
     ],
@@ -314,3 +313,24 @@ def test_a_pipe_in_a_list_is_counted(put: Put) -> None:
     os.mkfifo(folder / "x.png")
     listing = read(folder, "path,label\na.png,ant\nb.png,bee\nx.png,bee\n")
     assert rows(listing) == AB and listing.left_out.count(NOT_A_FILE) == 1
+
+
+def test_a_split_without_a_file(put: Put) -> None:
+    folder = put("a.png", "b.png")
+    text = "path,label,split\na.png,ant,train\nb.png,bee,train\nc.png,ant,test\n"
+    raw = raw_from_listing(read(folder, text, skip_bad_images=True), DataOptions())
+    assert raw.test is None and raw.notes == ["The split test has no image file and is not used."]
+    assert raw.left_out.count(MISSING) == 1
+
+
+def test_no_listed_path_is_a_file(put: Put) -> None:
+    """The labels are there: the sentence names the files."""
+    folder = put("images/a.png", "more/b.png")
+    with pytest.raises(UserError) as caught:
+        raw_from_listing(read(folder, "path,label\nimages,ant\nmore,bee\n"), DataOptions())
+    assert str(caught.value) == (
+        f"No image of {folder} can be used, as these are left out: 2 {NOT_A_FILE} (images, more); correct the paths of "
+        "the images."
+    )
+    raw = raw_from_listing(read(folder, "path,label\nimages/a.png,ant\nmore/b.png,bee\n"), DataOptions())
+    assert raw.class_names == ["ant", "bee"]

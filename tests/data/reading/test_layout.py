@@ -198,8 +198,8 @@ def test_a_flat_training_folder_is_not_replaced_by_the_test_split() -> None:
         ),
         (
             below(["pets"]),
-            "The folder /set holds the one folder pets: give that folder as the data if its folders are the classes, "
-            "or class_level=1 if it is a class.",
+            "The folder /set holds only the folder pets: give that folder as the data if its folders are the classes, "
+            "or add the folders of the other classes if it is a class.",
         ),
         (
             ["1.png", "2.png"],

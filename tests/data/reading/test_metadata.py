@@ -116,3 +116,22 @@ def test_a_split_folder_that_no_metadata_list_is_noted(put: Put) -> None:
     assert listing.notes == [
         "The folder test has the name of a split and 2 of its images have no row in the metadata: they are not used."
     ]
+
+
+@pytest.mark.parametrize(("first", "second"), [("group", "note"), ("note", "group")])
+def test_metadata_with_groups_in_one_file_only(put: Put, first: str, second: str) -> None:
+    """The sentence names the groups of each file, whichever comes first."""
+    folder = put("train/a.png", "test/b.png")
+    files = {
+        f"{split}/metadata.csv": f"file_name,label,{column}\n{name}.png,ant,x\n"
+        for split, column, name in (("test", first, "b"), ("train", second, "a"))
+    }
+    with pytest.raises(UserError) as caught:
+        in_folder(folder, files)
+    mine, others = ("no column", "group") if first == "group" else ("group", "no column")
+    assert str(caught.value) == (
+        f"{folder}/train/metadata.csv groups its images by {mine}, and other metadata by {others}: give all of them "
+        "the same column of groups."
+    )
+    files = {name: text.replace("note", "group") for name, text in files.items()}
+    assert in_folder(folder, files).grouped_by == "group"

@@ -92,8 +92,10 @@ def test_a_small_table_beside_images(read: Read, write_images: Write, tmp_path: 
 def test_as_many_images_as_rows_are_refused(read: Read, make_table: Make, write_images: Write, tmp_path: Path) -> None:
     make_table([0, 1] * 10).to_parquet(str(tmp_path / "train.parquet"))
     write_images(tmp_path, [10, 10], names=["ant", "bee"])
-    with pytest.raises(UserError, match=r"holds 20 image files and 20 rows with images in train\.parquet: give the"):
+    with pytest.raises(UserError, match=r"holds 20 image files, and 20 images in parquet files such as train\.pa"):
         read(tmp_path)
+    raw = read(tmp_path, image_column="image")
+    assert raw.left_out.count("image files beside tables that hold the images") == 20
 
 
 def test_a_column_names_images_beside_the_table(read: Read, write_images: Write, tmp_path: Path) -> None:
@@ -113,3 +115,20 @@ def test_a_column_names_images_beside_the_table(read: Read, write_images: Write,
         read(tmp_path, image_column="file")
     raw = read(tmp_path, image_column="file", skip_bad_images=True)
     assert (len(raw.train.rows), raw.left_out.count("listed and missing")) == (11, 1)
+
+
+def test_a_parquet_file_without_rows(read: Read, make_table: Make, tmp_path: Path) -> None:
+    make_table([0, 1]).to_parquet(str(tmp_path / "train.parquet"))
+    make_table([0, 1]).select([]).to_parquet(str(tmp_path / "test.parquet"))
+    with pytest.raises(UserError, match=r"^The parquet file .*/test\.parquet has no rows: move it out of the data"):
+        read(tmp_path)
+    (tmp_path / "test.parquet").unlink()
+    assert len(read(tmp_path).train.rows) == 2
+
+
+def test_files_with_different_columns(read: Read, make_table: Make, tmp_path: Path) -> None:
+    """The sentence has the cause, and not that "an error occurred"."""
+    make_table([0, 1]).to_parquet(str(tmp_path / "train_0.parquet"))
+    make_table([0, 1]).rename_column("label", "kind").to_parquet(str(tmp_path / "train_1.parquet"))
+    with pytest.raises(UserError, match=r"cannot be read: Couldn't cast .*kind"):
+        read(tmp_path)

@@ -91,7 +91,7 @@ def test_splits_that_are_not_clear(names: list[str], given: tuple, sentence: str
 
 def test_the_cells_of_a_split_column() -> None:
     def cells(column: str, values: list[str], given: bool = False, train: str | None = None) -> list[str] | None:
-        return split_cells(column, values, given=given, train=train)
+        return split_cells(column, values, by_user=given, train=train)
 
     assert cells("split", ["train", "Test", "TRAIN ", "test"]) == ["train", "Test", "train", "Test"]
     assert cells("subset", ["train", "test"]) == ["train", "test"]
@@ -144,7 +144,7 @@ def test_a_split_column_is_known_by_its_cells() -> None:
 def test_a_column_of_yes_and_no_says_the_split(name: str, cells: list[str], expected: list[str] | None) -> None:
     assert find_split_column([name], lambda _: cells) == (name if expected else None)
     if expected:
-        assert split_cells(name, cells, given=False, train=None) == expected
+        assert split_cells(name, cells, by_user=False, train=None) == expected
 
 
 def test_test_and_validation_images_alone() -> None:

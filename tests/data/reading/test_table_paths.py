@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from glmc_zoo.data import load_data
+from glmc_zoo.data.reading.label_files import MISSING
 from glmc_zoo.data.reading.table_paths import OutsideFolder, TablePaths
+from glmc_zoo.data.reading.tables import OUTSIDE_TABLE
 from glmc_zoo.data.streaming import load_stream
 from glmc_zoo.errors import UserError
 
@@ -96,3 +98,28 @@ def test_what_a_table_of_the_hub_may_name(tmp_path: Path) -> None:
     for path in (str(tmp_path / "a.png"), "/etc/hostname", f"{cached.parent}/../../../../../../etc/hostname", "hf://x"):
         with pytest.raises(OutsideFolder):
             TablePaths.cached().open(path)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("missing", [0, 2])
+def test_every_file_of_a_split_is_left_out(folder: Path, split: str, missing: int) -> None:
+    """The sentence gives the reasons that were counted, and the label column is not one of them."""
+    write(folder, [f"images/{number}.png" for number in range(4)], "text")
+    good = pq.read_table(folder / f"{split}.parquet")
+    paths = ["gone.png"] * missing + ["../secret/1.png"] * (4 - missing)
+    pq.write_table(good.set_column(0, "image", pa.array(paths)), folder / f"{split}.parquet")
+    options: Any = {"image_column": "image", "allow_duplicates": True, "skip_bad_images": True}
+    with pytest.raises(UserError) as caught:
+        load_data(folder, **options)
+    name = "training" if split == "train" else "test"
+    reasons = [f"2 {MISSING} (gone.png, gone.png)", f"2 {OUTSIDE_TABLE} (../secret/1.png, ../secret/1.png)"]
+    assert str(caught.value) == (
+        f"No image of the {name} split can be used, as these are left out: "
+        f"{'; '.join(reasons) if missing else f'4 {OUTSIDE_TABLE} (../secret/1.png, ../secret/1.png, ...)'}; copy the "
+        "images into the data folder, and write the path and the class of each into the table."
+    )
+    if not missing:  # there is nothing that the option would leave
+        with pytest.raises(UserError, match=r"or list them in a CSV file instead\.$"):
+            load_data(folder, **(options | {"skip_bad_images": False}))
+    pq.write_table(good, folder / f"{split}.parquet")
+    assert load_data(folder, **options).class_counts == [2, 2]

@@ -199,8 +199,12 @@ def test_a_table_that_says_its_splits(make_table: Make) -> None:
         raw_from_tables({"train": rows.add_column("split", ["train", "", "test", "test"])}, DataOptions())
     with pytest.raises(UserError, match=r"^The column split holds 0, 1, and none of them is called train: name the"):
         raw_from_tables({"train": rows.add_column("split", [0, 1, 1, 0])}, DataOptions())
-    with pytest.raises(UserError, match=r"^split_column='split' is not a column of a data set without splits: "):
+    with pytest.raises(
+        UserError, match=r"^split_column='split' is for a single table, and .* the splits train, test: "
+    ):
         raw_from_tables({"train": rows, "test": rows}, DataOptions(split_column="split"))
+    with pytest.raises(UserError, match=r"^split_column='fold' is not a column: give one of image, label\.$"):
+        raw_from_tables({"train": rows}, DataOptions(split_column="fold"))
 
 
 def test_a_column_of_splits_that_is_a_class_label(make_table: Make) -> None:
@@ -312,3 +316,18 @@ def test_labels_beyond_64_bits_with_a_sign_stay_what_they_are() -> None:
 def test_minus_one_beside_whole_numbers_is_no_class(values: list, feature: object, labels: list, names: list) -> None:
     ((read,), classes) = read_labels([table(values, feature)], "label")
     assert read.tolist() == labels and classes == names
+
+
+def test_a_label_column_without_a_class(make_table: Make) -> None:
+    table = make_table([0, 1]).add_column("kind", ["", ""]).rename_column("label", "number")
+    with pytest.raises(UserError) as caught:
+        raw_from_tables({"train": table}, DataOptions(label_column="kind"))
+    assert str(caught.value) == (
+        "The label column 'kind' has no class for any image of the training split: name another with label_column=."
+    )
+    assert raw_from_tables({"train": table}, DataOptions(label_column="number")).class_names == ["a", "b"]
+
+
+def test_a_table_without_rows(make_table: Make) -> None:
+    with pytest.raises(UserError, match=r"^The training split has no rows: give a data set that has images in it\.$"):
+        raw_from_tables({"train": make_table([0, 1]).select([])}, DataOptions())
