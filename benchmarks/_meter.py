@@ -29,11 +29,11 @@ _T = TypeVar("_T")
 
 def run_options(**values: Any) -> RunOptions:
     """The resolved options of a training, as ``glmc_zoo.train`` resolves them; ``None`` leaves one to its default."""
-    from glmc_zoo.options.given import given_options
     from glmc_zoo.options.resolve import training_options
     from glmc_zoo.options.sections import TRAIN
+    from glmc_zoo.options.user_options import parse_options
 
-    return training_options(given_options(TRAIN, values, ""))
+    return training_options(parse_options(TRAIN, values, ""))
 
 
 def in_turn(measures: Mapping[_K, Callable[[], _T]], rounds: int) -> dict[_K, list[_T]]:

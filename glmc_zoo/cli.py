@@ -15,9 +15,9 @@ from typing import Any
 from glmc_zoo.disk import disk_error
 from glmc_zoo.errors import UserError, as_command_line, did_you_mean, on_command_line
 from glmc_zoo.files import percent, text_table
-from glmc_zoo.options.given import Given, recipes_folder
 from glmc_zoo.options.parser import read_command_line
 from glmc_zoo.options.sections import COMMANDS, Command, option_names
+from glmc_zoo.options.user_options import UserOptions, recipes_folder
 from glmc_zoo.screen import Verbosity, complain, say, verbosity
 from glmc_zoo.text import printable
 
@@ -25,13 +25,13 @@ _LIST_HELP = "list the published models with their scores, and the data sets of 
 _COMPLETION_HELP = "print the completion script of a shell: bash, zsh or tcsh"
 
 
-def read_options(command: Command, description: str, argv: Sequence[str] | None = None) -> Given:
+def read_options(command: Command, description: str, argv: Sequence[str] | None = None) -> UserOptions:
     """What the command line of a recipe gives; the first line of its docstring heads ``--help``."""
     from glmc_zoo.machine.command import command_line
 
-    given = read_command_line(command, description.splitlines()[0], command_line(), argv)
+    user_options = read_command_line(command, description.splitlines()[0], command_line(), argv)
     _greet()
-    return given
+    return user_options
 
 
 def run_recipe(main: Callable[[], None]) -> None:

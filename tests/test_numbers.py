@@ -23,7 +23,7 @@ from commands import resolved
 
 from glmc_zoo.fields import field_names
 from glmc_zoo.method.switches import GLMCSwitches
-from glmc_zoo.options.run import flat
+from glmc_zoo.options.run import flatten_options
 from glmc_zoo.results import EvaluationResults, RunResults
 
 RUNS = sorted(RESULTS.glob("*/*.json"))
@@ -327,7 +327,7 @@ def test_every_run_is_one_of_its_row() -> None:
             row = _rows.suite_rows(suite)[name]
             if row.script not in ("train.py", "finetune.py"):
                 continue  # a second stage and an evaluation take the rest from the model they start from
-            expected = flat(resolved(row.script, [*row.options, "--data", filed[0].config["data"]]))
+            expected = flatten_options(resolved(row.script, [*row.options, "--data", filed[0].config["data"]]))
             for run in filed:
                 # A baseline has a value for the switches of GLMC too, and no use for them.
                 free = FREE | ({"preset", *field_names(GLMCSwitches)} if run.config.get("method") != "glmc" else set())

@@ -22,7 +22,7 @@ from _runner import Run, Runner
 from commands import resolved
 
 from glmc_zoo import longtail_counts
-from glmc_zoo.options.run import flat
+from glmc_zoo.options.run import flatten_options
 from glmc_zoo.results import RunResults
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,7 +52,7 @@ def parsed(run: Run) -> argparse.Namespace:
     given = words(run)
     if run.after is not None:  # its model is not trained yet: any stands for it
         given[given.index("--model") + 1] = "resnet20_cifar.glmc_cifar10_lt"
-    return argparse.Namespace(**flat(resolved(run.row.script, given)))
+    return argparse.Namespace(**flatten_options(resolved(run.row.script, given)))
 
 
 @pytest.mark.parametrize("trial", [False, True])
@@ -78,7 +78,7 @@ def test_a_published_row_is_the_experiment_of_its_file(tmp_path: Path, name: str
     words = ["--config", name]
     if run.after is not None:
         words += ["--model", "resnet20_cifar.glmc_cifar10_lt"]
-    by_file, by_row = flat(resolved(run.row.script, words)), vars(parsed(run))
+    by_file, by_row = flatten_options(resolved(run.row.script, words)), vars(parsed(run))
     assert by_file["mixed_precision"] == "no"
     changed = {option for option in by_file if by_file[option] != by_row[option]}
     assert by_file.keys() == by_row.keys() and changed == {"data_dir", "output_dir", "seed", "resume"}

@@ -105,6 +105,6 @@ class PushOptions(OptionGroup):
 
     def check(self) -> None:
         """Refuse options of a push without ``push_to_hub``."""
-        given = [name for name, value in values_of(self).items() if value not in (None, False)]
-        if given and self.push_to_hub is None:
-            raise UserError(f"{given[0]}= has no effect without push_to_hub=: give push_to_hub=ORG/NAME as well.")
+        names = [name for name, value in values_of(self).items() if value not in (None, False)]
+        if names and self.push_to_hub is None:
+            raise UserError(f"{names[0]}= has no effect without push_to_hub=: give push_to_hub=ORG/NAME as well.")

@@ -137,9 +137,9 @@ class TuneOptions(OptionGroup):
 
     def _check_features(self) -> None:
         """Refuse options of frozen features that have no effect on the start of the classifier."""
-        idle: tuple[str, ...] = {"fresh": FEATURE_OPTIONS, "mean": ("head_kind",)}.get(self.head_init, ())
+        unused: tuple[str, ...] = {"fresh": FEATURE_OPTIONS, "mean": ("head_kind",)}.get(self.head_init, ())
         for field in fields(self):
-            if field.name in idle and getattr(self, field.name) != field.default:
+            if field.name in unused and getattr(self, field.name) != field.default:
                 raise UserError(
                     f"{field.name}= has no effect with head_init={self.head_init!r}: give head_init='head', or leave "
                     f"{field.name}= out."

@@ -35,13 +35,13 @@ class SpaceOptions(OptionGroup):
     )
 
     @property
-    def wanted(self) -> bool:
+    def is_requested(self) -> bool:
         """Whether a Space is asked for."""
         return self.space is not None or self.space_folder is not None
 
     def check(self) -> None:
         """Refuse images for a Space that nobody asked for."""
-        if self.space_images and not self.wanted:
+        if self.space_images and not self.is_requested:
             raise UserError("space_images= has no effect without space=: give space=ORG/NAME as well.")
 
 

@@ -21,7 +21,7 @@ class PushRun:
 
     def __init__(self, request: PushRequest) -> None:
         self.request = request
-        self.space = make_space(request) if request.space.wanted else None
+        self.space = make_space(request) if request.space.is_requested else None
 
     def push(self) -> list[PushResult]:
         """Send the model and the Space, whichever are asked for, and print where they are.

@@ -13,7 +13,7 @@ from glmc_zoo.training.folder import options_before
 from glmc_zoo.training.resumption import options_of_resumed
 
 
-def settle_model(accelerator: Accelerator, options: RunOptions) -> tuple[RunOptions, list[str]]:
+def resolve_model(accelerator: Accelerator, options: RunOptions) -> tuple[RunOptions, list[str]]:
     """The options with ``model="auto"`` replaced by a model, and a note on the choice; no note for a named model.
 
     A resumed run keeps the model that it began with, whether the Hub can be reached or not.

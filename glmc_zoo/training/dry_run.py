@@ -15,7 +15,7 @@ from glmc_zoo.data import ImageSplit
 from glmc_zoo.facts import Inventory
 from glmc_zoo.machine.clock import StageClock
 from glmc_zoo.machine.hardware import peak_memory
-from glmc_zoo.options.run import HeadStage, RunOptions, saved
+from glmc_zoo.options.run import HeadStage, RunOptions, saved_options
 from glmc_zoo.text import counted, printable
 from glmc_zoo.training.finetuning import FineTuning
 from glmc_zoo.training.head_run import HeadRun
@@ -100,7 +100,7 @@ def print_estimate(run: TrainingRun) -> DryRun:
         run, seconds_per_step, evaluation_seconds, view_seconds, peak_memory(run.accelerator.device)
     )
     estimate = DryRun(
-        options=saved(run.options),
+        options=saved_options(run.options),
         inventory=run.data.facts.inventory,
         epochs=run.options.schedule.epochs,
         steps=len(run.loader),
@@ -141,7 +141,7 @@ def print_head_estimate(run: HeadRun) -> HeadDryRun:
         run, _evaluation_seconds(run, run.data.train), mean_seconds, peak_memory(run.accelerator.device)
     )
     estimate = HeadDryRun(
-        options=saved(run.options),
+        options=saved_options(run.options),
         inventory=run.data.facts.inventory,
         epochs=0,
         steps=0,

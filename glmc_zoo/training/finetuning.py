@@ -17,7 +17,7 @@ from glmc_zoo.machine.command import slug, without_folder
 from glmc_zoo.method import GLMCModel, check_backbone
 from glmc_zoo.method.switches import preset_switches
 from glmc_zoo.options.model import DEFAULT_ADAPTER, MethodOptions, TuneOptions
-from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, flat
+from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, flatten_options
 from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
 from glmc_zoo.results import FinetuneFacts, HeadFacts, RunResults, SearchFacts, StartFacts
 from glmc_zoo.scoring.calibration import undo_calibration
@@ -89,9 +89,9 @@ class FineTuning(Stage):
                 f"There are {len(data.train)} training images of {len(data.class_names)} classes. With so few, "
                 "training only the classifier was better than training the whole network: give tune='head'."
             )
-        return self._settle_batch(self._settle_settings(options, before), len(data.train), processes, before)
+        return self._resolve_batch(self._resolve_network_settings(options, before), len(data.train), processes, before)
 
-    def _settle_batch(
+    def _resolve_batch(
         self, options: RunOptions, images: int, processes: int, before: Mapping[str, Any] | None
     ) -> RunOptions:
         """The options with a batch that fits the training images, unless the user gave one."""
@@ -108,15 +108,15 @@ class FineTuning(Stage):
             self.notes.append(f"There are few training images, so a batch has {size} images instead of {recipe}.")
         return replace(options, schedule=replace(options.schedule, batch_size=size))
 
-    def _settle_settings(self, options: RunOptions, before: Mapping[str, Any] | None) -> RunOptions:
+    def _resolve_network_settings(self, options: RunOptions, before: Mapping[str, Any] | None) -> RunOptions:
         """The options with the settings that suit the network; see `settings_for`."""
         stage = options.stage
-        if not isinstance(stage, FinetuneStage) or not stage.by_network:
+        if not isinstance(stage, FinetuneStage) or not stage.decided_by_network:
             return options
-        network, opt = describe_network(self.start.skeleton()), None if "opt" in stage.by_network else self.opt
+        network, opt = describe_network(self.start.skeleton()), None if "opt" in stage.decided_by_network else self.opt
         settings = settings_for(network, self.tune.tune, opt)
-        values = {name: getattr(settings, name) for name in stage.by_network}
-        recipe = {name: flat(options)[name] for name in values}
+        values = {name: getattr(settings, name) for name in stage.decided_by_network}
+        recipe = {name: flatten_options(options)[name] for name in values}
         if before is not None and values != recipe and all(before.get(name) == recipe[name] for name in values):
             return options  # the run began with a version in which the network decided nothing
         self.tune, self.optimizer = replaced(self.tune, values), replaced(self.optimizer, values)

@@ -22,7 +22,7 @@ from glmc_zoo.files import (
 from glmc_zoo.hub.export.run import mend_exports
 from glmc_zoo.machine.lock import FolderLock, take_folder
 from glmc_zoo.machine.processes import on_main_process
-from glmc_zoo.options.run import RunOptions, option_defaults, saved
+from glmc_zoo.options.run import RunOptions, option_defaults, saved_options
 from glmc_zoo.screen import say
 from glmc_zoo.text import printable
 from glmc_zoo.training.metrics_file import EpochLines, read_epochs
@@ -63,7 +63,7 @@ class RunFolder:
         self.accelerator = accelerator
         self._lock: FolderLock | None = None
         self.path = Path(on_main_process(accelerator, lambda: str(self._claim(options, name))))
-        self._options = saved(options)
+        self._options = saved_options(options)
 
     def _claim(self, options: RunOptions, name: str) -> Path:
         """Make the folder, lock it, and write ``config.yaml`` for a new run."""
@@ -85,7 +85,7 @@ class RunFolder:
         self._lock = take_folder(folder)
         try:
             check_folder(folder, advice)  # again, because another run may have held the lock until now
-            _write_options(folder, saved(options))
+            _write_options(folder, saved_options(options))
         except BaseException:
             self.release()
             raise
@@ -102,7 +102,7 @@ class RunFolder:
         ``options`` replace those that the folder was claimed with.
         """
         if self.accelerator.is_main_process:
-            _write_options(self.path, self._options if options is None else saved(options))
+            _write_options(self.path, self._options if options is None else saved_options(options))
 
     @property
     def checkpoints(self) -> Path:
@@ -211,7 +211,7 @@ def start_anew(resume: str | None) -> str:
 
 def check_same_run(folder: Path, before: dict[str, Any], options: RunOptions) -> None:
     """Refuse options that would change what the run in ``folder`` computes; ``before`` are its saved options."""
-    changes = differing(before, saved(options))
+    changes = differing(before, saved_options(options))
     if changes:
         raise UserError(
             f"The run in {str(folder)!r} cannot be resumed, because it has other options ({'; '.join(changes)}): "

@@ -27,8 +27,8 @@ from glmc_zoo.scoring.decoration import RERUN_FIX, Decorations
 from glmc_zoo.scoring.loop import Scored
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.text import counted, printable
-from glmc_zoo.training.assemble import make_stage, push_target, settle_options, with_notes, with_precision
-from glmc_zoo.training.default_model import settle_model
+from glmc_zoo.training.assemble import make_stage, push_target, resolve_options, with_notes, with_precision
+from glmc_zoo.training.default_model import resolve_model
 from glmc_zoo.training.features import FeatureParts, compute_features, feature_key
 from glmc_zoo.training.finetuning import HeadTuning, timm_model_in
 from glmc_zoo.training.folder import RunFolder
@@ -73,14 +73,14 @@ class HeadRun(ScoredRun):
         )
         if target is not None:
             on_main_process(self.accelerator, check_login)
-        options, choice = settle_model(self.accelerator, options)
+        options, choice = resolve_model(self.accelerator, options)
         data = main_process_first(self.accelerator, lambda: load_split_data(options.data))
         self.data = with_notes(data, choice)
         self.stage = cast(HeadTuning, main_process_first(self.accelerator, lambda: make_stage(options.stage)))
         built = self.stage.build(self.data, options.images, options.schedule)
         self.spec, self._task = built.spec, built.task.to(self.accelerator.device)
         self._task.to(memory_format=torch.channels_last)
-        self.options = settle_options(with_precision(options, self.accelerator), self.data, self.spec)
+        self.options = resolve_options(with_precision(options, self.accelerator), self.data, self.spec)
         device = self.accelerator.device
         self.workers = loading_workers(options.images.workers, self.data.train.pixels is not None, device)
         leave_cores_to(self.workers, device, options.machine.threads)

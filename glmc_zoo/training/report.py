@@ -19,7 +19,7 @@ from glmc_zoo.machine.command import public, slug
 from glmc_zoo.machine.provenance import origin
 from glmc_zoo.method.registry import get_registered, method_names, plugins_of
 from glmc_zoo.metrics import GROUPS
-from glmc_zoo.options.run import HeadStage, RunOptions, flat, saved
+from glmc_zoo.options.run import HeadStage, RunOptions, flatten_options, saved_options
 from glmc_zoo.options.schedule import ScheduleOptions
 from glmc_zoo.results import (
     ModelFacts,
@@ -53,7 +53,7 @@ def describe_run(
 
     ``scored`` holds the counts of the splits ``test`` and ``validation``, where they exist.
     """
-    values, processes = flat(options), accelerator.num_processes
+    values, processes = flatten_options(options), accelerator.num_processes
     scores = {split: Scores.of(result.counts.scores()) for split, result in scored.items()}
     test = scored.get("test")
     thresholds = Thresholds(many=options.shots.many_threshold, few=options.shots.few_threshold)
@@ -79,7 +79,7 @@ def describe_run(
         schedule=ScheduleFacts(
             images_per_step=options.schedule.images_per_step(processes), lr=scaled.lr, min_lr=scaled.min_lr
         ),
-        config=public(saved(options)),
+        config=public(saved_options(options)),
         plugins=used_plugins(options),
         origin=origin(accelerator, options.command),
     )
@@ -87,7 +87,7 @@ def describe_run(
 
 def used_plugins(options: RunOptions) -> list[PluginFacts]:
     """The files that registered the method, loss or sampler of a run."""
-    values = flat(options)
+    values = flatten_options(options)
     return plugins_of(*(str(values[name]) for name in ("method", "rebalanced_loss", "sampler") if name in values))
 
 
@@ -106,7 +106,7 @@ def _model_facts(options: RunOptions, data: LongTailData, spec: InputSpec, timm_
         std=list(spec.std),
         interpolation=spec.interpolation,
         crop_pct=spec.crop_pct,
-        ema=flat(options).get("ema_decay"),
+        ema=flatten_options(options).get("ema_decay"),
         license=options.output.license or "apache-2.0",
         needs_glmc_zoo=type(timm_model).__module__.startswith("glmc_zoo."),
     )

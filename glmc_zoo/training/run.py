@@ -16,7 +16,7 @@ from glmc_zoo.machine.clock import StageClock
 from glmc_zoo.machine.hardware import hardware_text
 from glmc_zoo.machine.signals import StopSignals
 from glmc_zoo.method import SAM
-from glmc_zoo.options.run import RunOptions, flat
+from glmc_zoo.options.run import RunOptions, flatten_options
 from glmc_zoo.results import RunResults, Selection, StartFacts
 from glmc_zoo.text import counted, printable
 from glmc_zoo.training.assemble import assemble
@@ -122,7 +122,7 @@ class TrainingRun(ScoredRun):
         if self.options.output.tracker is None or self.options.output.dry_run:
             return
         self.accelerator.project_configuration.logging_dir = str(self.folder.path / "logs")
-        values = {name: value for name, value in flat(self.options).items() if value is not None}
+        values = {name: value for name, value in flatten_options(self.options).items() if value is not None}
         config = {name: ", ".join(v) if isinstance(v, list) else v for name, v in values.items()}
         named = tracker_options(self.folder.path)
         self.accelerator.init_trackers("glmc_zoo", config=config, init_kwargs=named)

@@ -17,13 +17,13 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.machine.accelerator import make_accelerator
 from glmc_zoo.machine.processes import main_process_first, on_main_process
 from glmc_zoo.options.machine import PushOptions
-from glmc_zoo.options.method_values import short_warmup
+from glmc_zoo.options.method_values import warmup_epochs
 from glmc_zoo.options.resolve import FINETUNE_RECIPE
 from glmc_zoo.options.run import FinetuneStage, RunOptions
 from glmc_zoo.results import SearchFacts, SearchTrial
 from glmc_zoo.screen import say
-from glmc_zoo.training.assemble import settle_run, with_notes
-from glmc_zoo.training.default_model import settle_model
+from glmc_zoo.training.assemble import resolve_run, with_notes
+from glmc_zoo.training.default_model import resolve_model
 from glmc_zoo.training.dry_run import step_seconds
 from glmc_zoo.training.finetuning import FineTuning
 from glmc_zoo.training.folder import RunFolder
@@ -85,12 +85,12 @@ class _Search:
         self.accelerator = make_accelerator(
             mixed_precision=options.machine.mixed_precision, threads=options.machine.threads
         )
-        self.requested, notes = settle_model(self.accelerator, options)
+        self.requested, notes = resolve_model(self.accelerator, options)
         for note in notes:
             say(f"note: {note}", main_process=self.accelerator.is_local_main_process)
         loaded = main_process_first(self.accelerator, lambda: load_split_data(options.data))
         self.data = with_notes(loaded, notes)  # the run gets a named model, so it cannot make these notes itself
-        settled = settle_run(self.requested, self.data, self.accelerator, resumed=True)
+        settled = resolve_run(self.requested, self.data, self.accelerator, resumed=True)
         self.options, self.stage = settled[0], cast(FineTuning, settled[1])
         self.minutes = cast(float, self.stage.tune.search_minutes)
         self.holdout = _hold_out(self.data, options.schedule.seed)
@@ -155,7 +155,7 @@ class _Search:
     def _build(self, lr: float, epochs: int, images: int) -> TrainingRun:
         """A training on part of the images, in memory: it writes nothing to disk and uses no test image."""
         options, data = self.options, self._part(images)
-        warmup = short_warmup(FINETUNE_RECIPE, {"epochs": epochs})
+        warmup = warmup_epochs(FINETUNE_RECIPE, {"epochs": epochs})
         schedule = replace(options.schedule, lr=lr, epochs=epochs, passes=None, warmup_epochs=warmup)
         output = replace(
             options.output, output_dir=str(self.folder.path / "trial"), resume=None, dry_run=True, tracker=None
@@ -254,13 +254,13 @@ class _Search:
         They are saved in ``config.yaml``, unless an earlier start had already ``finished`` the search.
         """
         requested, epochs = self.requested, facts.chosen.epochs
-        warmup = short_warmup(FINETUNE_RECIPE, {"epochs": epochs})
+        warmup = warmup_epochs(FINETUNE_RECIPE, {"epochs": epochs})
         schedule = replace(requested.schedule, lr=facts.chosen.lr, epochs=epochs, passes=None, warmup_epochs=warmup)
         output = replace(requested.output, output_dir=str(self.folder.path), resume=requested.output.resume or "auto")
         stage = replace(cast(FinetuneStage, requested.stage), searched=True)
         options = replace(requested, stage=stage, schedule=schedule, output=output)
         if not finished:
-            settled, _ = settle_run(options, self.data, self.accelerator, resumed=False)
+            settled, _ = resolve_run(options, self.data, self.accelerator, resumed=False)
             self.folder.save_options(settled)
         return options
 

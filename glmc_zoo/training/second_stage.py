@@ -16,7 +16,7 @@ from glmc_zoo.machine.command import without_folder
 from glmc_zoo.method import ClassBalancedLoss, MaxNorm
 from glmc_zoo.method.switches import preset_switches
 from glmc_zoo.options.model import MethodOptions
-from glmc_zoo.options.run import RunOptions, SecondStage, flat
+from glmc_zoo.options.run import RunOptions, SecondStage, flatten_options
 from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
 from glmc_zoo.results import RunResults, SecondStageFacts
 from glmc_zoo.training.finetuning import check_colour, start_from, timm_model_in, trained_parameters
@@ -141,7 +141,7 @@ class ClassifierTraining(Stage):
 
     def opening_lines(self, options: RunOptions, task: TrainingTask) -> list[str]:
         """What is trained, which options come from the first stage, and in which options the two stages differ."""
-        stage, values = self.model, flat(options)
+        stage, values = self.model, flatten_options(options)
         trained, total = trained_parameters(task)
         ball = "no bound on its rows"
         if self.ball is not None:

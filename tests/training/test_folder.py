@@ -15,15 +15,15 @@ import pytest
 from accelerate import Accelerator
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.options.given import given_options
 from glmc_zoo.options.resolve import training_options
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.options.sections import TRAIN
+from glmc_zoo.options.user_options import parse_options
 from glmc_zoo.training.folder import RunFolder, short_model_name
 
 
 def options(**values: object) -> RunOptions:
-    return training_options(given_options(TRAIN, values, ""))
+    return training_options(parse_options(TRAIN, values, ""))
 
 
 def test_half_a_line_is_not_an_epoch(accelerate: Callable[..., Accelerator], tmp_path: Path) -> None:
