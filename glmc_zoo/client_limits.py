@@ -13,7 +13,7 @@ from typing import Any
 
 REQUEST_SECONDS = 30.0
 """How long one request waits for a connection, and for each next part of an answer."""
-_MOST_FAILURES = 2
+_MAX_FAILURES = 2
 
 ABANDONED: ContextVar[threading.Event | None] = ContextVar("whether the attempt was given up", default=None)
 
@@ -43,14 +43,14 @@ _attempt: _Attempt | None = None
 
 
 @contextmanager
-def one_attempt(most_failures: int = _MOST_FAILURES) -> Iterator[None]:
+def one_attempt(max_failures: int = _MAX_FAILURES) -> Iterator[None]:
     """Limit the requests of the client, in whichever thread, until the block ends.
 
     Args:
-        most_failures: Requests in a row, in one thread, that may stay without an answer.
+        max_failures: Requests in a row, in one thread, that may stay without an answer.
     """
     global _attempt
-    before, _attempt = _attempt, _Attempt(most_failures)
+    before, _attempt = _attempt, _Attempt(max_failures)
     try:
         _limit_client()
         yield

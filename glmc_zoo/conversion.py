@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def convert(options: ConvertOptions, command: str) -> Path:
     """Convert and export; the folder's card says that the model was not evaluated."""
-    from glmc_zoo.backbones.complexity import computation
+    from glmc_zoo.backbones.complexity import count_operations
     from glmc_zoo.data import list_data
     from glmc_zoo.hub import convert_state_dict, export_run, read_checkpoint
     from glmc_zoo.hub.folder import file_sha256
@@ -53,7 +53,7 @@ def convert(options: ConvertOptions, command: str) -> Path:
             tag=tag,
             backbone=converted.backbone,
             parameters=sum(weight.numel() for weight in model.parameters()),
-            **computation(model, tuple(shape["input_size"])),
+            **count_operations(model, tuple(shape["input_size"])),
             feature_maps=hasattr(model, "feature_info"),
             license=options.license,
             needs_glmc_zoo=type(model).__module__.startswith("glmc_zoo."),

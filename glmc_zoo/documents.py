@@ -14,10 +14,10 @@ from typing import Any, NoReturn
 
 from glmc_zoo.errors import UserError
 
-MOST_BYTES = 16 << 20
+MAX_BYTES = 16 << 20
 """Size of the largest JSON or YAML file that is read."""
-_MOST_LEVELS = 100
-_MOST_INTEGER = 2**63
+_MAX_LEVELS = 100
+_MAX_INTEGER = 2**63
 
 
 def read_json(path: Path, shown: str, *, fix: str = "Download or export it again.") -> Any:
@@ -57,7 +57,7 @@ def parse_yaml(text: str, shown: str, *, fix: str) -> Any:
     return value
 
 
-def read_text(path: Path, shown: str, *, fix: str, most: int = MOST_BYTES) -> str:
+def read_text(path: Path, shown: str, *, fix: str, most: int = MAX_BYTES) -> str:
     """Text of a UTF-8 file; see `read_content`.
 
     Raises:
@@ -69,7 +69,7 @@ def read_text(path: Path, shown: str, *, fix: str, most: int = MOST_BYTES) -> st
         raise UserError(f"{shown} cannot be read: {_reason(error)} {fix}") from error
 
 
-def read_content(path: Path, shown: str, *, fix: str, most: int = MOST_BYTES) -> bytes:
+def read_content(path: Path, shown: str, *, fix: str, most: int = MAX_BYTES) -> bytes:
     """A file of at most so many bytes; a pipe or device is refused at once instead of waited for.
 
     Raises:
@@ -113,7 +113,7 @@ def _check(value: Any, shown: str, fix: str, *, finite: bool = True) -> None:
             if id(item) in seen:  # YAML may name one object in several places, or inside itself
                 continue
             seen.add(id(item))
-            if level >= _MOST_LEVELS:
+            if level >= _MAX_LEVELS:
                 raise UserError(f"{shown} cannot be read: It is nested too deeply. {fix}")
             items = [*item.keys(), *item.values()] if isinstance(item, dict) else item
             waiting += [(inner, level + 1) for inner in items]
@@ -124,7 +124,7 @@ def _check(value: Any, shown: str, fix: str, *, finite: bool = True) -> None:
 def _fault(item: Any, finite: bool) -> str | None:
     if isinstance(item, float) and finite and not math.isfinite(item):
         return "a number that is not finite"
-    if isinstance(item, int) and abs(item) >= _MOST_INTEGER:
+    if isinstance(item, int) and abs(item) >= _MAX_INTEGER:
         return "a whole number beyond 64 bits"
     if isinstance(item, str):
         try:

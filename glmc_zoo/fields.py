@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from glmc_zoo.errors import UserError
 
 _Group = TypeVar("_Group", bound="OptionGroup")
-MOST_PROCESSES = 1025
+MAX_PROCESSES = 1025
 """Processes or threads that an option asks for are below this: a typing error must not bring a machine down."""
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 

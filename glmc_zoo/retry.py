@@ -80,7 +80,7 @@ def retrying(
     done: Callable[[], _T | None] | None = None,
     budget: Budget | None = None,
     long: bool = False,
-    most_failures: int = 2,
+    max_failures: int = 2,
 ) -> _T:
     """The result of ``call``, tried up to ``attempts`` times while its failures are transient.
 
@@ -88,7 +88,7 @@ def retrying(
     server asks for. ``done`` is called before each retry: it returns the result if the previous attempt did succeed on
     the server and only its response was lost, else ``None``. Its own failure counts as an attempt. The last failure is
     raised as soon as the next wait does not fit the ``budget``. A call that may take ``long``, since it carries large
-    files, is waited for as long as something arrives; any other gets `ANSWER_SECONDS`. ``most_failures`` is that of
+    files, is waited for as long as something arrives; any other gets `ANSWER_SECONDS`. ``max_failures`` is that of
     `one_attempt`.
     """
     budget = Budget() if budget is None else budget
@@ -96,7 +96,7 @@ def retrying(
         began = time.monotonic()
         seconds = min(ANSWER_SECONDS, max(budget.left, 1.0))
         try:
-            with one_attempt(most_failures):
+            with one_attempt(max_failures):
                 earlier = within(seconds, done) if attempt and done is not None else None
                 if earlier is not None:
                     return earlier

@@ -68,7 +68,7 @@ def test_half_precision_with_a_baseline(runs: dict[str, Path], tmp_path: Path) -
 def test_a_folder_that_is_too_large_is_not_published(
     runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish, "MOST_BYTES", 300_000)
+    monkeypatch.setattr(publish, "MAX_BYTES", 300_000)
     (tmp_path / "cards").mkdir()
     sentence = rf"{NAME} has [\d.]+ MB, and the limit is 0\.3: give --half, or train a smaller network\.$"
     with pytest.raises(SystemExit, match=sentence):

@@ -11,12 +11,12 @@ from typing import Any
 from glmc_zoo.errors import UserError
 
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming", "random")
-MOST_PIXELS = 4096
+MAX_PIXELS = 4096
 """Largest side of the images of a model, and twice that after resizing (see ``crop_pct``)."""
 _CROP_MODES = ("center", "squash", "border")
-_MOST_CHANNELS = 64
-_MOST_CLASSES = 1_000_000
-_MOST_ARGUMENT = 100_000
+_MAX_CHANNELS = 64
+_MAX_CLASSES = 1_000_000
+_MAX_ARGUMENT = 100_000
 # Arguments of timm's factory that say where weights come from or what is loaded; they are no part of a network.
 _FACTORY = re.compile(
     r"pretrained.*|checkpoint_path|cache_dir|features_only|feature_cfg|kwargs_filter|model_c.*|variant"
@@ -85,7 +85,7 @@ def _check_arguments(arguments: Mapping[str, Any], shown: str) -> None:
                 "model again."
             )
         if not _is_argument(value):
-            allowed = f"a truth value, a short text, a number up to {_MOST_ARGUMENT}, or lists of these"
+            allowed = f"a truth value, a short text, a number up to {_MAX_ARGUMENT}, or lists of these"
             raise _refusal(shown, f"model_args {name[:40]}", value, allowed)
 
 
@@ -95,7 +95,7 @@ def _is_argument(value: Any, levels: int = 4) -> bool:
         return levels > 0 and len(items) <= 1000 and all(_is_argument(item, levels - 1) for item in items)
     if isinstance(value, str):
         return len(value) <= 1000
-    return value is None or abs(value) <= _MOST_ARGUMENT
+    return value is None or abs(value) <= _MAX_ARGUMENT
 
 
 def _check_statistics(inner: Mapping[str, Any], shown: str) -> None:
@@ -109,10 +109,10 @@ def _check_statistics(inner: Mapping[str, Any], shown: str) -> None:
     for prefix in ("", "test_"):
         side = max((inner.get(f"{prefix}input_size") or size)[1:])
         crop = inner.get(f"{prefix}crop_pct") or inner.get("crop_pct") or 1
-        if side / crop > 2 * MOST_PIXELS:
+        if side / crop > 2 * MAX_PIXELS:
             raise UserError(
                 f"{shown} has crop_pct {crop} for images of {side} pixels, which asks for images of "
-                f"{side / crop:,.0f} pixels a side: it must ask for at most {2 * MOST_PIXELS:,}."
+                f"{side / crop:,.0f} pixels a side: it must ask for at most {2 * MAX_PIXELS:,}."
             )
 
 
@@ -134,9 +134,9 @@ def _is_text(value: Any) -> bool:
 
 def _is_size(value: Any) -> bool:
     """Channels, height and width."""
-    if not isinstance(value, list | tuple) or len(value) != 3 or not _is_whole(value[0], 1, _MOST_CHANNELS):
+    if not isinstance(value, list | tuple) or len(value) != 3 or not _is_whole(value[0], 1, _MAX_CHANNELS):
         return False
-    return all(_is_whole(side, 1, MOST_PIXELS) for side in value[1:])
+    return all(_is_whole(side, 1, MAX_PIXELS) for side in value[1:])
 
 
 def _are(kind: Callable[..., bool], *limits: float) -> Callable[[Any], bool]:
@@ -144,13 +144,13 @@ def _are(kind: Callable[..., bool], *limits: float) -> Callable[[Any], bool]:
 
 
 _SIZE: _Check = (
-    f"three whole numbers: up to {_MOST_CHANNELS} channels, height and width up to {MOST_PIXELS} pixels",
+    f"three whole numbers: up to {_MAX_CHANNELS} channels, height and width up to {MAX_PIXELS} pixels",
     _is_size,
 )
 _CROP: _Check = ("a number from 0.1 to 1.5", lambda value: _is_number(value, 0.1, 1.5))
 _COUNT: _Check = (
-    f"a whole number from 0 to {_MOST_CLASSES:,}",
-    lambda value: _is_whole(value, 0, _MOST_CLASSES),
+    f"a whole number from 0 to {_MAX_CLASSES:,}",
+    lambda value: _is_whole(value, 0, _MAX_CLASSES),
 )
 _TEXT: _Check = ("text", _is_text)
 _TRUTH: _Check = ("true or false", lambda value: isinstance(value, bool))
@@ -164,7 +164,7 @@ _NAMES: _Check = (
 _TEXTS: _Check = ("text or a list of texts", lambda value: isinstance(value, str) or _are(_is_text)(value))
 _TOP: dict[str, _Check] = {
     "num_classes": _COUNT,
-    "num_features": ("a whole number from 1", lambda value: _is_whole(value, 1, _MOST_CLASSES)),
+    "num_features": ("a whole number from 1", lambda value: _is_whole(value, 1, _MAX_CLASSES)),
     "label_names": _NAMES,
     "model_args": ("an object", lambda value: isinstance(value, dict)),
 }
@@ -181,7 +181,7 @@ _INNER: dict[str, _Check] = {
     "num_classes": _COUNT,
     **dict.fromkeys(("label_names", "labels"), _NAMES),
     "fixed_input_size": _TRUTH,
-    **dict.fromkeys(("pool_size", "test_pool_size"), ("whole numbers", _are(_is_whole, 1, MOST_PIXELS))),
+    **dict.fromkeys(("pool_size", "test_pool_size"), ("whole numbers", _are(_is_whole, 1, MAX_PIXELS))),
     **dict.fromkeys(("first_conv", "classifier", "paper_ids", "notes"), _TEXTS),
     **dict.fromkeys(("tag", "license", "description", "origin_url", "paper_name"), _TEXTS),
 }

@@ -12,7 +12,7 @@ from glmc_zoo.hub.folder import EXPORTED_FILES, HEADS_FILE, PLOTS_FOLDER, WEIGHT
 
 _PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
 _PLOT_SUFFIXES = {".png"}
-_MOST_BYTES = 16 << 20
+_MAX_BYTES = 16 << 20
 """Size of the largest file of an export but for its tensors."""
 _TENSORS = {WEIGHTS_FILE, HEADS_FILE}
 
@@ -73,12 +73,12 @@ def read_plain(path: Path, folder: Path) -> bytes:
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with os.fdopen(os.open(path, flags), "rb") as file:
             _check(os.fstat(file.fileno()), name, folder)
-            content = file.read(_MOST_BYTES + 1)
+            content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"{folder} holds {name}, which cannot be read ({reason}): move it away.") from error
-    if len(content) > _MOST_BYTES:
-        raise UserError(f"{folder} holds {name}, which has more than {_MOST_BYTES >> 20} MiB: move it away.")
+    if len(content) > _MAX_BYTES:
+        raise UserError(f"{folder} holds {name}, which has more than {_MAX_BYTES >> 20} MiB: move it away.")
     return content
 
 

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from glmc_zoo.machine.processes import local_processes
 from glmc_zoo.text import counted
 
-MOST_WORKERS = 16
+MAX_WORKERS = 16
 """Most loader workers of one process; more would produce batches faster than the process consumes them."""
 
 # From <malloc.h> of glibc.
@@ -134,8 +134,8 @@ def default_workers(decoded: bool, device_type: str, cores: int, processes: int)
     if decoded:
         return 0
     if device_type == "cpu":
-        return min(cores // processes // 4, MOST_WORKERS)
-    return max(1, min(cores // processes - 1, MOST_WORKERS))
+        return min(cores // processes // 4, MAX_WORKERS)
+    return max(1, min(cores // processes - 1, MAX_WORKERS))
 
 
 def hardware_text(accelerator: Accelerator, workers: int, *, resident: bool) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.errors import UserError
-from glmc_zoo.fields import MOST_PROCESSES, OptionGroup, option
+from glmc_zoo.fields import MAX_PROCESSES, OptionGroup, option
 from glmc_zoo.options.images import InferenceOptions, ShotOptions
 
 SEARCH_FRACTION = 0.1
@@ -193,7 +193,7 @@ class PredictOptions(OptionGroup):
         default=None,
         decided_by="the machine",
         at_least=0,
-        below=MOST_PROCESSES,
+        below=MAX_PROCESSES,
     )
     image_size: int | None = option(
         "side of the images in pixels", default=None, decided_by="the model", at_least=1, below=4097

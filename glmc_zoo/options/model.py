@@ -8,7 +8,7 @@ from glmc_zoo.fields import OptionGroup, option
 from glmc_zoo.method.registry import method_names
 from glmc_zoo.method.switches import Preset
 
-MOST_VIEWS = 7
+MAX_VIEWS = 7
 """Largest number of views for frozen features: as in evaluation, mirrored, four corner crops, and the centre crop."""
 FEATURE_OPTIONS = ("head_kind", "feature_views", "feature_cache")
 """Options of frozen features."""
@@ -99,7 +99,7 @@ class TuneOptions(OptionGroup):
         "views of each image for frozen features; 1: as in evaluation; 2: mirrored too; more: also crops",
         default=4,
         at_least=1,
-        below=MOST_VIEWS + 1,
+        below=MAX_VIEWS + 1,
     )
     feature_cache: str | None = option(
         "folder that keeps frozen features for later runs", default=None, decided_by="none is kept"

@@ -27,7 +27,7 @@ def resolve_search(user_options: UserOptions) -> UserOptions:
     conflicts = [name for name in explicit | file if name in SEARCHED and user_options.get(name) is not None]
     if conflicts:
         raise UserError(
-            f"{conflicts[0]}= is decided by the search that search_minutes={user_options.get('search_minutes')} asks for: "
-            "leave one of them out."
+            f"{conflicts[0]}= is decided by the search that search_minutes={user_options.get('search_minutes')} asks "
+            "for: leave one of them out."
         )
     return UserOptions(explicit, file, user_options.command)

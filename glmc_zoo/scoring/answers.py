@@ -17,9 +17,9 @@ from torch import Tensor
 
 from glmc_zoo.metrics import ImageScores
 
-MOST_IMAGES = 1000
+MAX_IMAGES = 1000
 """About so many images are shown in a report."""
-_MOST_EACH, _FEWEST_EACH = 12, 3
+_MAX_EACH, _MIN_EACH = 12, 3
 _SIDE = 112
 
 Integers = NDArray[np.int64]
@@ -29,9 +29,9 @@ _COLUMNS = ("label", "prediction", "probability", "position")
 def images_of_each_class(num_classes: int) -> tuple[int, int]:
     """Number of images of each class in a report: most confident mistakes, and least confident right answers.
 
-    All classes together have about `MOST_IMAGES` images, but each class has at least three.
+    All classes together have about `MAX_IMAGES` images, but each class has at least three.
     """
-    each = min(_MOST_EACH, max(_FEWEST_EACH, MOST_IMAGES // num_classes))
+    each = min(_MAX_EACH, max(_MIN_EACH, MAX_IMAGES // num_classes))
     return each - each // 3, each // 3
 
 

@@ -23,7 +23,7 @@ from glmc_zoo.scoring.report import one_group_note
 from glmc_zoo.text import counted, printable
 
 _PAGE = "inspection.html"
-_MOST_PAIRS = 50
+_MAX_PAIRS = 50
 _PAIRS_SHOWN = 5  # on the screen
 
 
@@ -107,7 +107,7 @@ def _inspect(contents: DataContents, options: InspectOptions, page: Path) -> Ins
         thresholds = Thresholds(many=many, few=few)
     alike, bits, notes = None, options.inspection.near_duplicates, list(contents.notes)
     if bits is not None:
-        alike = near_duplicates(contents.splits, distance=bits, limit=_MOST_PAIRS)
+        alike = near_duplicates(contents.splits, distance=bits, limit=_MAX_PAIRS)
         if alike.unreadable:
             notes.append(
                 f"The search for near-duplicates leaves out {counted(alike.unreadable, 'image')} that cannot be read."

@@ -30,8 +30,8 @@ from glmc_zoo.scoring.prediction_files import Prediction
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-_MOST_CLUSTERS = 500
-_MOST_STEPS = 30
+_MAX_CLUSTERS = 500
+_MAX_STEPS = 30
 
 
 class FeatureTap(nn.Module):
@@ -149,10 +149,10 @@ def similar_images(features: NDArray[np.float32]) -> Integers:
 
     features = np.nan_to_num(features)
     features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    number = min(math.ceil(math.sqrt(len(features))), _MOST_CLUSTERS)
+    number = min(math.ceil(math.sqrt(len(features))), _MAX_CLUSTERS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different images than clusters
-        clusters = KMeans(number, n_init=1, max_iter=_MOST_STEPS, random_state=0).fit_predict(features)
+        clusters = KMeans(number, n_init=1, max_iter=_MAX_STEPS, random_state=0).fit_predict(features)
     return np.asarray(clusters, np.int64)
 
 

@@ -103,7 +103,7 @@ class _Pass:
         positions, images = zip(*gather_object(self._rows), strict=True)
         # In the order of the split, because the intervals depend on the order of the images.
         order = np.argsort(np.concatenate(positions), kind="stable")
-        return counts, score_intervals(ImageScores.joined(list(images)).select(order), counts.groups)
+        return counts, score_intervals(ImageScores.concatenate(list(images)).select(order), counts.groups)
 
 
 @torch.inference_mode()

@@ -44,7 +44,7 @@ from glmc_zoo.text import escaped, printable
 Batch = tuple[Tensor, list[int], list[tuple[int, str]]]
 """Logits (B, C), the positions of their images, and the position and reason of each file that cannot be read."""
 
-_MOST_SHOWN = 10
+_MAX_SHOWN = 10
 
 
 class PredictionRun:
@@ -230,10 +230,10 @@ class PredictionRun:
             return
         good = [prediction for prediction in predictions if prediction.problem is None]
         print(prediction_table(good))
-        for unreadable in self.unreadable[:_MOST_SHOWN]:
+        for unreadable in self.unreadable[:_MAX_SHOWN]:
             print(printable(f"not read  {unreadable.file} ({unreadable.problem})"))
-        if len(self.unreadable) > _MOST_SHOWN:
-            print(f"not read  {len(self.unreadable) - _MOST_SHOWN} more")
+        if len(self.unreadable) > _MAX_SHOWN:
+            print(f"not read  {len(self.unreadable) - _MAX_SHOWN} more")
         if self.ranking is not None:
             clusters = len({prediction.cluster for prediction in good})
             print(f"ordered by how much a label would help rare classes; {clusters} clusters of similar images")

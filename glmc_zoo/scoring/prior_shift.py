@@ -17,9 +17,9 @@ from glmc_zoo.files import text_table
 from glmc_zoo.scoring.model_prior import Floats, normalised
 from glmc_zoo.text import unquoted_formula
 
-_MOST_ITERATIONS = 10_000
+_MAX_ITERATIONS = 10_000
 _CHANGE = 1e-9
-_MOST_SHOWN = 50
+_MAX_SHOWN = 50
 
 
 def estimate_log_prior(logits: Floats, model_log_prior: Floats) -> Floats:
@@ -35,7 +35,7 @@ def estimate_log_prior(logits: Floats, model_log_prior: Floats) -> Floats:
     likelihood = logits - model_log_prior
     likelihood = np.exp(likelihood - likelihood.max(axis=1, keepdims=True))
     prior = np.exp(normalised(np.where(np.isneginf(logits).all(axis=0), -np.inf, model_log_prior)))
-    for _ in range(_MOST_ITERATIONS):
+    for _ in range(_MAX_ITERATIONS):
         joint = likelihood * prior
         new = (joint / joint.sum(axis=1, keepdims=True)).mean(axis=0)
         change = np.abs(new - prior).max()
@@ -124,10 +124,10 @@ def prior_table(class_names: Sequence[str], before: Floats, estimate: Floats, im
     """The table for the screen: the model's prior and the estimated share of each class, the largest share first."""
     rows = [("class", "model's prior", "estimated", "images")]
     order = np.argsort(-estimate, kind="stable")
-    for i in order[:_MOST_SHOWN]:
+    for i in order[:_MAX_SHOWN]:
         share = math.exp(estimate[i])
         rows.append((class_names[i], _percent(before[i]), _percent(estimate[i]), f"{share * images:.1f}"))
-    more = len(order) - _MOST_SHOWN
+    more = len(order) - _MAX_SHOWN
     return text_table(rows) + (f"\n... {more} more classes" if more > 0 else "")
 
 

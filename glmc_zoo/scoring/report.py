@@ -23,7 +23,7 @@ from glmc_zoo.text import markdown, printable
 
 _COLUMNS = ("top1", "balanced_accuracy", *GROUPS, "worst", "ece")
 _ENDS = ("low", "high")
-_MOST_KEPT = 3000  # images of a stream as small JPEGs in memory, about 15 MB
+_MAX_KEPT = 3000  # images of a stream as small JPEGs in memory, about 15 MB
 _HEADS = {"top1": "top-1", "balanced_accuracy": "balanced", "worst": "worst class", "ece": "ECE"}
 
 
@@ -130,7 +130,7 @@ def decorate_evaluation(
 
 def answer_form(images: ImageSplit | StreamSplit, num_classes: int) -> Literal["positions", "pixels"]:
     """How the images of the report are kept while a split is scored: those of a stream cannot be read again."""
-    small = num_classes * sum(images_of_each_class(num_classes)) <= _MOST_KEPT
+    small = num_classes * sum(images_of_each_class(num_classes)) <= _MAX_KEPT
     return "pixels" if isinstance(images, StreamSplit) and small else "positions"
 
 

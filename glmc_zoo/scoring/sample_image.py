@@ -16,9 +16,9 @@ from glmc_zoo.hub.folder import SAMPLE_FILE
 from glmc_zoo.results import DataFacts
 from glmc_zoo.scoring.answers import Answers
 
-_MOST_PIXELS = 384
+_MAX_PIXELS = 384
 """Pixels of the longer side, at most."""
-_MOST_BYTES = 60_000
+_MAX_BYTES = 60_000
 _QUALITIES = (95, 90, 80, 70, 60, 50, 40, 30)
 _OPEN_LICENSES = ("cc0-1.0", "cc-by-4.0")
 
@@ -47,7 +47,7 @@ def write_sample(folder: Path, answers: Answers, split: ImageSplit, class_counts
     (image,) = split.images([position])
     # Pixels alone: a copy of the image would take its metadata along.
     image = Image.fromarray(np.asarray(image.convert("RGB")))
-    image.thumbnail((_MOST_PIXELS, _MOST_PIXELS), Image.Resampling.BICUBIC)
+    image.thumbnail((_MAX_PIXELS, _MAX_PIXELS), Image.Resampling.BICUBIC)
     path = folder / SAMPLE_FILE
     partial = partial_name(path)
     try:
@@ -76,6 +76,6 @@ def _jpeg(image: Image.Image) -> bytes:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2)
         content = file.getvalue()
-        if len(content) <= _MOST_BYTES:
+        if len(content) <= _MAX_BYTES:
             break
     return content

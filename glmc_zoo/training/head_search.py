@@ -15,9 +15,9 @@ from glmc_zoo.data import LongTailData
 from glmc_zoo.data.folds import ALWAYS_TRAINS
 from glmc_zoo.method import log_prior
 from glmc_zoo.method.linear_heads import (
-    Directions,
     HeadProblems,
     LinearHeads,
+    PrincipalAxes,
     class_means,
     fit_heads,
     mean_anchor,
@@ -207,14 +207,14 @@ class _Search:
         self.scaled = (flat - self.mean) / self.length
         self.first = (first - self.mean) / self.length
         """Features of the first view, scaled likewise but not to equal length, (N, D)."""
-        self.directions = Directions.of(self.scaled)
+        self.principal_axes = PrincipalAxes.from_features(self.scaled)
 
     def fit(self, settings: list[HeadSetting], trained: list[Tensor], progress: Progress = _silent) -> LinearHeads:
         """Train one classifier for each setting, on the images where its mask (N,) in ``trained`` is true."""
-        rows = [mask.to(self.scaled).repeat(self.views) for mask in trained]
+        image_weights = [mask.to(self.scaled).repeat(self.views) for mask in trained]
         labels = self.labels.repeat(self.views)
         anchors: dict[int, Tensor] = {}  # by the identity of the mask, as all settings share the masks of the folds
-        for mask, weights in zip(trained, rows, strict=True):
+        for mask, weights in zip(trained, image_weights, strict=True):
             if id(mask) not in anchors:
                 means = class_means(self.scaled, labels, self.classes, weights)
                 anchors[id(mask)] = mean_anchor(means, MEAN_LENGTH if self.init == "mean" else 0.0)
@@ -222,9 +222,9 @@ class _Search:
             margins=torch.stack([LOSSES[setting.loss] * self.prior for setting in settings]),
             weight_decay=self.prior.new_tensor([setting.weight_decay for setting in settings]),
             anchor=torch.stack([anchors[id(mask)] for mask in trained]),
-            rows=torch.stack(rows),
+            image_weights=torch.stack(image_weights),
         )
-        return fit_heads(self.scaled, labels, problems, directions=self.directions, progress=progress)
+        return fit_heads(self.scaled, labels, problems, principal_axes=self.principal_axes, progress=progress)
 
     def held_out_logits(self, settings: list[HeadSetting], folds: Tensor, used: int, progress: Progress) -> Tensor:
         """Logits (settings, N, C) of the first view, each from the classifier trained without the image's fold."""

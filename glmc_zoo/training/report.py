@@ -9,7 +9,7 @@ import yaml
 from accelerate import Accelerator
 from torch import nn
 
-from glmc_zoo.backbones.complexity import computation
+from glmc_zoo.backbones.complexity import count_operations
 from glmc_zoo.data import LongTailData, inventory_lines
 from glmc_zoo.disk import disk_errors
 from glmc_zoo.documents import read_yaml
@@ -99,7 +99,7 @@ def _model_facts(options: RunOptions, data: LongTailData, spec: InputSpec, timm_
         tag=tag,
         backbone=architecture,
         parameters=sum(p.numel() for p in timm_model.parameters()),
-        **computation(timm_model, (3, spec.size, spec.size)),
+        **count_operations(timm_model, (3, spec.size, spec.size)),
         feature_maps=hasattr(timm_model, "feature_info"),
         input_size=[3, spec.size, spec.size],
         mean=list(spec.mean),

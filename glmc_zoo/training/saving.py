@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from glmc_zoo.machine.signals import StopSignals
 
-_MOST_STEPS = 25  # between two exchanges
+_MAX_STEPS = 25  # between two exchanges
 
 
 class SaveTimes:
@@ -82,7 +82,7 @@ class SaveTimes:
     def _exchange(self) -> None:
         """Stop for a signal of any process; take the due time and the steps to the next exchange from the main one."""
         elapsed = max(self._clock() - self._since, 1e-6)
-        steps_to_next = min(max(int(self._done / elapsed), 1), _MOST_STEPS)
+        steps_to_next = min(max(int(self._done / elapsed), 1), _MAX_STEPS)
         state = torch.tensor([[self.signals.number or 0, self._is_time(), steps_to_next]], dtype=torch.float32)
         rows = self.accelerator.gather(state.to(self.accelerator.device)).tolist()
         number = int(max(row[0] for row in rows))

@@ -13,7 +13,7 @@ _SGD_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 _ADAPTIVE_RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 SURVIVORS = (5, 2, 1)
 """Number of learning rates in each round. The best of a round enter the next, whose trainings are twice as long."""
-_FEWEST_EPOCHS, _MOST_EPOCHS = 2, 10  # of the first round
+_MIN_EPOCHS, _MAX_EPOCHS = 2, 10  # of the first round
 _CLASS_IMAGES = 8  # images of each class that a trial keeps at least, where the class has so many
 
 
@@ -59,7 +59,7 @@ def make_plan(rates: list[float], *, images: int, held_out: int, affordable: flo
     scoring = sum(SURVIVORS) * held_out / 3  # a pass without gradients takes about a third of the time of one with them
     work = sum(count * 2**round_ for round_, count in enumerate(SURVIVORS))
     trial_images = max(affordable - scoring, 0) / work  # affordable images of one trial in the first round
-    epochs = min(max(int(trial_images // images), _FEWEST_EPOCHS), _MOST_EPOCHS)
+    epochs = min(max(int(trial_images // images), _MIN_EPOCHS), _MAX_EPOCHS)
     return SearchPlan(rates, epochs, max(1, min(images, int(trial_images / epochs))))
 
 

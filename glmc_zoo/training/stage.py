@@ -63,7 +63,7 @@ class Stage:
         self.switches, self.optimizer = switches, optimizer
         self.opt, self.ema_decay = optimizer.opt, optimizer.ema_decay
         self.method = get_method(method.method)
-        self.views = self.method.views_with(switches)
+        self.views = self.method.num_views(switches)
         notes: list[str] = [method.preset] if method.method == "glmc" else []
         if not switches.two_views or (method.method != "glmc" and switches.mixes_baseline):
             notes.append("one mixed view a step")

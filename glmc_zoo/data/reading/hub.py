@@ -69,7 +69,7 @@ def ask_hub(hub_id: str, call: Callable[[], _T]) -> _T:
         if not is_transient(error):
             raise
         return within(ANSWER_SECONDS, call)
-    return retrying(call, attempts=4, first_wait=0.5, budget=budget, long=True, most_failures=_MOST_FAILURES)
+    return retrying(call, attempts=4, first_wait=0.5, budget=budget, long=True, max_failures=_MOST_FAILURES)
 
 
 def holds_image_files(builder: Any) -> bool:

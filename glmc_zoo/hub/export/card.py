@@ -41,7 +41,7 @@ _TUNED = {
 _PRECISIONS = {"no": "single (float32)", "fp16": "mixed with float16", "bf16": "mixed with bfloat16"}
 _MIXED = {"alternate": "MixUp and CutMix in turn", "mixup": "MixUp", "cutmix": "CutMix"}
 _COLOUR_MODES = {1: "L", 4: "RGBA"}
-_MOST_CLASSES_LISTED = 20
+_MAX_CLASSES_LISTED = 20
 
 
 def render_card(results: RunResults, *, template: str | Path | None = None, repo_id: str | None = None) -> str:
@@ -189,7 +189,7 @@ def _classes(classes: int | str, support: GroupSupport | None) -> int | str:
 def _class_rows(results: RunResults) -> list[tuple[str, int, str]]:
     """Name, training images and test accuracy of each class; none when there are too many for a table."""
     counts = results.class_counts or []
-    if len(counts) > _MOST_CLASSES_LISTED:
+    if len(counts) > _MAX_CLASSES_LISTED:
         return []
     recalls = map(_percent, results.class_recalls or [None] * len(counts))
     return list(zip(results.class_names, counts, recalls, strict=False))  # a conversion has no counts

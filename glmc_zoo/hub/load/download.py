@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from glmc_zoo.documents import MOST_BYTES
+from glmc_zoo.documents import MAX_BYTES
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.folder import CONFIG_FILE, explaining, file_sha256, one_line
 from glmc_zoo.hub.load.zoo import published_names
@@ -78,8 +78,8 @@ class _Fetched:
 
     def _file(self, file: str) -> Path:
         size = self._entries[file].size or 0
-        if not file.endswith(_TENSORS) and size > MOST_BYTES:
-            most = MOST_BYTES >> 20
+        if not file.endswith(_TENSORS) and size > MAX_BYTES:
+            most = MAX_BYTES >> 20
             raise UserError(
                 f"{file} of {self._name} has {size:,} bytes, and at most {most} MiB are read: give another model."
             )
@@ -151,7 +151,7 @@ def _hash(path: Path, expected: str) -> str:
     """The hash of a file, of the kind that is expected: SHA-256, or git's hash of a blob."""
     if len(expected) == 64:
         return file_sha256(path)
-    if path.stat().st_size > MOST_BYTES:  # git holds no such file
+    if path.stat().st_size > MAX_BYTES:  # git holds no such file
         return ""
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

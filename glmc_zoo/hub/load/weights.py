@@ -18,9 +18,9 @@ from glmc_zoo.hub.config import ModelConfig
 from glmc_zoo.hub.folder import explaining
 
 _FIX = "The file is damaged: download or export the model again."
-_MOST_HEADER = 16 << 20  # bytes; a network of 10,000 tensors needs one
+_MAX_HEADER = 16 << 20  # bytes; a network of 10,000 tensors needs one
 _DTYPES = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
-_MOST_MODULES = 15_000  # timm's largest network has 3,000
+_MAX_MODULES = 15_000  # timm's largest network has 3,000
 # Numbers that a network may have in addition to those in its file: computed tables, and a head of another size.
 _SPARE = 1 << 26
 
@@ -52,7 +52,7 @@ def check_header(file: Path, name: str) -> Header:
     with explaining(failure, SafetensorError, OSError, ValueError, struct.error, fix=_FIX):
         with file.open("rb") as opened:
             (length,) = struct.unpack("<Q", opened.read(8))
-            if length > _MOST_HEADER or length + 8 > file.stat().st_size:
+            if length > _MAX_HEADER or length + 8 > file.stat().st_size:
                 raise ValueError(f"its header claims {length:,} bytes")
             text = opened.read(length).decode("utf-8")
         with safe_open(file, framework="pt"):  # compares the header with the size of the file
@@ -141,8 +141,8 @@ def _limited_modules(name: str) -> Iterator[None]:
     def limit(*_: Any) -> None:
         nonlocal count
         count += 1
-        if count > _MOST_MODULES:
-            raise UserError(f"The config.json of {name} asks for more than {_MOST_MODULES:,} layers: it is damaged.")
+        if count > _MAX_MODULES:
+            raise UserError(f"The config.json of {name} asks for more than {_MAX_MODULES:,} layers: it is damaged.")
 
     handle = register_module_module_registration_hook(limit)
     try:

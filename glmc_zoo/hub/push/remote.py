@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glmc_zoo.documents import MOST_BYTES, read_json
+from glmc_zoo.documents import MAX_BYTES, read_json
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.config import ModelConfig, check_config
 from glmc_zoo.hub.folder import CONFIG_FILE, EXPORTED_FILES, PLOTS_FOLDER, file_sha256
@@ -95,7 +95,7 @@ def other_space(api: Any, repo_id: str, remote: Remote) -> str | None:
     uploaded = sorted(remote.files.keys() - _NO_CONTENT - {"README.md"})
     if not uploaded:
         return None
-    if APP_FILE in remote.files and (remote.files[APP_FILE].size or 0) <= MOST_BYTES:
+    if APP_FILE in remote.files and (remote.files[APP_FILE].size or 0) <= MAX_BYTES:
         with tempfile.TemporaryDirectory() as cache:
             path = api.hf_hub_download(
                 repo_id, APP_FILE, revision=remote.commit, cache_dir=cache, repo_type=remote.kind
@@ -111,7 +111,7 @@ def _class_count(config: ModelConfig) -> int | None:
 
 def _read_config(api: Any, repo_id: str, remote: Remote) -> ModelConfig | None:
     """The configuration in the repository; ``None`` where it is not one of a timm model."""
-    if (remote.files[CONFIG_FILE].size or 0) > MOST_BYTES:
+    if (remote.files[CONFIG_FILE].size or 0) > MAX_BYTES:
         return None
     with tempfile.TemporaryDirectory() as cache:  # not the user's cache, since nobody asked to download this model
         path = api.hf_hub_download(repo_id, CONFIG_FILE, revision=remote.commit, cache_dir=cache)

@@ -33,7 +33,7 @@ from glmc_zoo.scoring.model import Classifier, logit_batches
 from glmc_zoo.scoring.shots import trained_counts
 from glmc_zoo.scoring.trained_data import data_options_of, same_name
 
-MOST_IMAGES = 1000
+MAX_IMAGES = 1000
 """Training images that are compared; of larger sets, each rare class gives an equal share."""
 SHOWN = 6
 _OF_ONE_CLASS = 2
@@ -184,7 +184,7 @@ def _shot_groups(counts: Sequence[int], source: ModelSource) -> NDArray[np.int64
     return group_of_classes(counts, many=many, few=few)
 
 
-def rare_positions(labels: NDArray[np.int64], groups: NDArray[np.int64], most: int = MOST_IMAGES) -> NDArray[np.int64]:
+def rare_positions(labels: NDArray[np.int64], groups: NDArray[np.int64], most: int = MAX_IMAGES) -> NDArray[np.int64]:
     """Positions of the images of few- and medium-shot classes, ascending, at most about ``most``.
 
     Args:

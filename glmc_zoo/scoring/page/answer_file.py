@@ -20,10 +20,10 @@ from glmc_zoo.documents import read_json
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import from_json
 from glmc_zoo.files import replace_file
-from glmc_zoo.scoring.answers import MOST_IMAGES, Answers
+from glmc_zoo.scoring.answers import MAX_IMAGES, Answers
 
 ANSWERS_FILE = "answers.json"
-MOST_BYTES = 9_000_000
+MAX_BYTES = 9_000_000
 """Limit of all data URIs of a report together, so that it stays well below 15 MB."""
 
 _SCHEMA = 1
@@ -133,11 +133,11 @@ def make_answer_file(
     ranks[list(class_order)] = np.arange(len(class_order))
     order = np.argsort(ranks[answers.label], kind="stable")
     images, size = list[ShownImage](), 0
-    for row in order[:MOST_IMAGES].tolist():
+    for row in order[:MAX_IMAGES].tolist():
         position = int(answers.position[row])
-        name_of, source = _shown(answers, split, position, read=size < MOST_BYTES)
-        if size + len(source or "") > MOST_BYTES:
-            size, source = MOST_BYTES, None  # the others go without as well: the page says where they end
+        name_of, source = _shown(answers, split, position, read=size < MAX_BYTES)
+        if size + len(source or "") > MAX_BYTES:
+            size, source = MAX_BYTES, None  # the others go without as well: the page says where they end
         size += len(source or "")
         images.append(
             ShownImage(

@@ -16,7 +16,7 @@ LEFT, TOP, RIGHT, BOTTOM = 44, 10, 10, 24
 """Margins of a panel: for the numbers at its axes."""
 BARS = 1000, 200
 """Units of the drawing of the classes."""
-MOST_BARS = 400
+MAX_BARS = 400
 
 _LOSSES = {"loss": "total", "conventional": "conventional", "rebalanced": "re-balanced", "consistency": "consistency"}
 _SCORES = {"top1": "top-1", "balanced_accuracy": "balanced", **{group: group for group in GROUPS}}
@@ -128,7 +128,7 @@ def _ticks(low: float, high: float) -> list[float]:
 def class_bars(subject: Subject, order: Sequence[int]) -> list[dict[str, Any]]:
     """A bar for the recall of each class in this order, or of several neighbours where there are many classes."""
     recalls, groups, names = subject.recalls, subject.groups, subject.results.class_names
-    each = math.ceil(len(order) / MOST_BARS)
+    each = math.ceil(len(order) / MAX_BARS)
     parts = [order[start : start + each] for start in range(0, len(order), each)]
     step, bars = BARS[0] / len(parts), []
     for index, part in enumerate(parts):

@@ -13,10 +13,10 @@ from glmc_zoo.scoring.page.answer_file import check_page_file, read_page_file, w
 from glmc_zoo.scoring.page.html import whole_percent
 
 SUSPECTS_PAGE_FILE = "label_suspects.json"
-MOST_SUSPECTS = 200
+MAX_SUSPECTS = 200
 """Images that a report shows."""
 
-_MOST_EACH, _FEWEST_EACH = 12, 2
+_MAX_EACH, _MIN_EACH = 12, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class SuspectFile:
 
 
 def shown_suspects(given: Sequence[int], class_order: Sequence[int]) -> list[int]:
-    """Rows of the suspects that are shown, at most `MOST_SUSPECTS`: the first few of each given class.
+    """Rows of the suspects that are shown, at most `MAX_SUSPECTS`: the first few of each given class.
 
     Args:
         given: Given class of each suspect, the most suspect one first.
@@ -78,9 +78,9 @@ def shown_suspects(given: Sequence[int], class_order: Sequence[int]) -> list[int
     rows: dict[int, list[int]] = {}
     for row, label in enumerate(given):
         rows.setdefault(label, []).append(row)
-    each = min(_MOST_EACH, max(_FEWEST_EACH, MOST_SUSPECTS // max(len(rows), 1)))
+    each = min(_MAX_EACH, max(_MIN_EACH, MAX_SUSPECTS // max(len(rows), 1)))
     chosen = [row for label in class_order for row in rows.get(label, [])[:each]]
-    return chosen[:MOST_SUSPECTS]
+    return chosen[:MAX_SUSPECTS]
 
 
 def suspect_classes(results: RunResults | EvaluationResults, suspects: SuspectFile) -> list[dict[str, Any]]:

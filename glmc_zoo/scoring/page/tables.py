@@ -13,9 +13,9 @@ from glmc_zoo.results import EvaluationResults
 from glmc_zoo.scoring.page.answer_file import AnswerFile
 from glmc_zoo.scoring.page.subject import Subject
 
-MOST_PAIRS = 20
+MAX_PAIRS = 20
 """Confused pairs by their number of images, and as many by their share of a class."""
-MOST_IN_MATRIX = 30
+MAX_IN_MATRIX = 30
 """Classes of a confusion matrix that is shown in full."""
 
 _SCORES = {
@@ -141,7 +141,7 @@ def confused_pairs(subject: Subject) -> list[dict[str, Any]]:
     wrong = sorted((-images, label, given) for label, given, images in answers.pairs if label != given)
     by_images = [(label, given, -images) for images, label, given in wrong]
     by_share = sorted((one for one in by_images if one[2] > 1), key=lambda one: -one[2] / tested[one[0]])
-    chosen = {*by_images[:MOST_PAIRS], *by_share[:MOST_PAIRS]}
+    chosen = {*by_images[:MAX_PAIRS], *by_share[:MAX_PAIRS]}
     shown = [one for one in by_images if one in chosen]
     names, groups = subject.results.class_names, subject.groups
     return [
@@ -174,7 +174,7 @@ def group_block(subject: Subject) -> list[dict[str, Any]]:
 def matrix(subject: Subject, order: Sequence[int]) -> list[dict[str, Any]]:
     """Rows of the confusion matrix in this order of classes; empty where there are too many, or no answers."""
     answers = subject.answers
-    if answers is None or len(order) > MOST_IN_MATRIX:
+    if answers is None or len(order) > MAX_IN_MATRIX:
         return []
     counts = np.zeros((len(order), len(order)), np.int64)
     for label, prediction, number in answers.pairs:
