@@ -143,7 +143,7 @@ def within(seconds: float, call: Callable[[], _T]) -> _T:
     return results[0]
 
 
-def odd_answer(error: BaseException) -> str | None:
+def unexpected_answer(error: BaseException) -> str | None:
     """A sentence for an answer that the Hub itself would not send, or for its wish to be asked later; else ``None``."""
     wait = retry_after(error)
     if is_transient(error) and wait:

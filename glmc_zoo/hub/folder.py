@@ -46,7 +46,7 @@ def file_sha256(path: Path) -> str:
 
 
 @contextmanager
-def explaining(failure: str, *kinds: type[Exception], fix: str = "") -> Iterator[None]:
+def as_user_error(failure: str, *kinds: type[Exception], fix: str = "") -> Iterator[None]:
     """Turn errors of these kinds into a `UserError`: the failure, the error's own text, and the fix."""
     try:
         yield

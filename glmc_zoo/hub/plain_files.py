@@ -36,7 +36,7 @@ def exported_files(folder: Path) -> dict[str, bytes | Path]:
             )
         if name not in EXPORTED_FILES and not _is_plot(path, folder / PLOTS_FOLDER):
             raise UserError(f"{folder} holds {name}, which is not a file of an export and is not pushed: move it away.")
-        files[name] = path if name in _TENSORS else read_plain(path, folder)
+        files[name] = path if name in _TENSORS else read_regular_file(path, folder)
     return files
 
 
@@ -53,14 +53,14 @@ def copy_plots(source: Path, target: Path) -> list[str]:
         if not _is_plot(path, source):
             name = path.relative_to(source).as_posix()
             raise UserError(f"{source} holds {name}, which is not a plot and is not exported: move it away.")
-        plots[path.name] = read_plain(path, source)
+        plots[path.name] = read_regular_file(path, source)
     target.mkdir()
     for name, content in plots.items():
         (target / name).write_bytes(content)
     return sorted(plots)
 
 
-def read_plain(path: Path, folder: Path) -> bytes:
+def read_regular_file(path: Path, folder: Path) -> bytes:
     """Content of a plain file in ``folder``, which messages name.
 
     The check is made again on the file that was opened, which is not the one of the walk if it was replaced since.
@@ -84,14 +84,14 @@ def read_plain(path: Path, folder: Path) -> bytes:
 
 def _walk(folder: Path) -> list[Path]:
     """The plain files below a folder, hidden ones left out; links are refused and never followed."""
-    files, waiting = [], [folder]
-    while waiting:
-        for path in sorted(waiting.pop().iterdir()):
+    files, folders = [], [folder]
+    while folders:
+        for path in sorted(folders.pop().iterdir()):
             if path.name.startswith("."):
                 continue
             status = path.lstat()
             if stat.S_ISDIR(status.st_mode):
-                waiting.append(path)
+                folders.append(path)
             else:
                 _check(status, path.relative_to(folder).as_posix(), folder)
                 files.append(path)

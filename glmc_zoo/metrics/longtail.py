@@ -211,8 +211,8 @@ class ScoreCounts:
         ):
             if vector.shape != expected.shape:
                 raise UserError(
-                    f"{argument} has shape {vector.shape}, but counts of {self.num_classes} classes have {expected.shape}: "
-                    "give sums over counts of the same classes."
+                    f"{argument} has shape {vector.shape}, but counts of {self.num_classes} classes have "
+                    f"{expected.shape}: give sums over counts of the same classes."
                 )
             ends = np.cumsum([getattr(self, name).size for name in names])[:-1]
             for name, values in zip(names, np.split(vector, ends), strict=True):
@@ -243,7 +243,8 @@ class ScoreCounts:
             raise UserError("There are no images to score: references is empty. Score a split that has images.")
         if with_probabilities not in (0, total):
             raise UserError(
-                f"Only {with_probabilities} of {total} images came with logits or probabilities: give them for all or for none."
+                f"Only {with_probabilities} of {total} images came with logits or probabilities: give them for all or "
+                "for none."
             )
         result: dict[str, float | None] = {"top1": float(self.correct.sum() / total)}
         if with_probabilities:

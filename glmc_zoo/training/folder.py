@@ -19,7 +19,7 @@ from glmc_zoo.files import (
     remove,
     replace_file,
 )
-from glmc_zoo.hub.export.run import mend_exports
+from glmc_zoo.hub.export.run import repair_exports
 from glmc_zoo.machine.lock import FolderLock, take_folder
 from glmc_zoo.machine.processes import on_main_process
 from glmc_zoo.options.run import RunOptions, option_defaults, saved_options
@@ -268,7 +268,7 @@ def lock_run(folder: Path) -> FolderLock:
     lock = take_folder(folder)
     for leftover in (*folder.glob(".writing-*"), *folder.glob("checkpoints/.writing-*")):
         remove(leftover)
-    mend_exports(folder)
+    repair_exports(folder)
     return lock
 
 

@@ -36,7 +36,7 @@ from glmc_zoo.data.reading.table_paths import OutsideFolder, TablePaths
 from glmc_zoo.data.reading.walk import OUTSIDE
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import SplitFacts
-from glmc_zoo.retry import is_transient, odd_answer
+from glmc_zoo.retry import is_transient, unexpected_answer
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def errors_as_sentence(source: Path | str) -> Iterator[None]:
         raise
     except Exception as error:
         known = isinstance(error, OSError | ValueError | RuntimeError | DatasetsError)
-        odd = odd_answer(error) if isinstance(source, str) else None
+        odd = unexpected_answer(error) if isinstance(source, str) else None
         of_the_hub = isinstance(source, str) and (odd is not None or is_transient(error))
         if not known and not of_the_hub:
             raise

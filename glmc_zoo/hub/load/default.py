@@ -1,7 +1,7 @@
 """The pretrained model that fine-tuning starts from where nobody names one."""
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.hub.load.download import is_of_the_hub
+from glmc_zoo.hub.load.download import is_hub_error
 from glmc_zoo.hub.load.packaged import INSTALL, PACKAGED_MODEL, packaged_file
 
 DEFAULT_MODEL = "tf_efficientnet_lite0.in1k"
@@ -49,7 +49,7 @@ def _hub_has_weights() -> bool:
         get_session().head(hf_hub_url(repo, file), timeout=_PATIENCE)
         hf_hub_download(repo, file)
     except Exception as error:
-        if not is_of_the_hub(error):
+        if not is_hub_error(error):
             raise
         return False
     return True

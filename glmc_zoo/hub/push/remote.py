@@ -13,7 +13,7 @@ from glmc_zoo.hub.config import ModelConfig, check_config
 from glmc_zoo.hub.folder import CONFIG_FILE, EXPORTED_FILES, PLOTS_FOLDER, file_sha256
 
 # timm's own push adds the pickle, which would be another model's beside our weights.
-_OURS = EXPORTED_FILES | {"pytorch_model.bin"}
+_MODEL_FILES = EXPORTED_FILES | {"pytorch_model.bin"}
 _NO_CONTENT = {".gitattributes", ".gitignore"}
 APP_FILE = "app.py"
 SPACE_MODEL, SPACE_IMAGES = "model", "rare_images"
@@ -35,16 +35,18 @@ class Remote:
     kind: str = "model"
     """Kind of the repository, as the Hub calls it."""
 
-    def stale(self, files: Mapping[str, Any]) -> list[str]:
+    def outdated_files(self, files: Mapping[str, Any]) -> list[str]:
         """Files of an earlier export that ``files`` does not have."""
-        single, folders = (_OURS, (PLOTS_FOLDER,)) if self.kind == "model" else (SPACE_FILES, SPACE_FOLDERS)
-        ours = [name for name in self.files if name in single or name.startswith(tuple(f"{one}/" for one in folders))]
-        return sorted(name for name in ours if name not in files)
+        names, folders = (_MODEL_FILES, (PLOTS_FOLDER,)) if self.kind == "model" else (SPACE_FILES, SPACE_FOLDERS)
+        exported = [
+            name for name in self.files if name in names or name.startswith(tuple(f"{folder}/" for folder in folders))
+        ]
+        return sorted(name for name in exported if name not in files)
 
-    def holds(self, files: Mapping[str, bytes | Path]) -> bool:
+    def contains(self, files: Mapping[str, bytes | Path]) -> bool:
         """Whether a push of ``files`` would change nothing."""
-        return not self.stale(files) and all(
-            name in self.files and _same(self.files[name], content) for name, content in files.items()
+        return not self.outdated_files(files) and all(
+            name in self.files and _same_content(self.files[name], content) for name, content in files.items()
         )
 
 
@@ -73,24 +75,24 @@ def difference(api: Any, repo_id: str, remote: Remote, config: ModelConfig) -> s
     uploaded = sorted(remote.files.keys() - _NO_CONTENT)
     if not uploaded:
         return None
-    theirs = _read_config(api, repo_id, remote) if CONFIG_FILE in remote.files else None
-    if theirs is None:
+    remote_config = _read_config(api, repo_id, remote) if CONFIG_FILE in remote.files else None
+    if remote_config is None:
         return f"holds files ({', '.join(uploaded[:3])}) but no timm model"
-    if theirs.architecture != config.architecture:
-        return f"holds a {theirs.architecture}, not a {config.architecture}"
-    old_count, count = _class_count(theirs), _class_count(config)
+    if remote_config.architecture != config.architecture:
+        return f"holds a {remote_config.architecture}, not a {config.architecture}"
+    old_count, count = _class_count(remote_config), _class_count(config)
     if old_count != count:
         return f"holds a model of {old_count} classes, not {count}"
-    old_names, names = theirs.class_names, config.class_names
+    old_names, names = remote_config.class_names, config.class_names
     if (old_names is None) != (names is None):
         return f"holds a model {'without' if old_names is None else 'with'} names of its classes, unlike this one"
-    for before, now in zip(old_names or [], names or [], strict=False):
-        if before != now:
-            return f"holds a model of other classes ({before!r} instead of {now!r})"
+    for old_name, name in zip(old_names or [], names or [], strict=False):
+        if old_name != name:
+            return f"holds a model of other classes ({old_name!r} instead of {name!r})"
     return None
 
 
-def other_space(api: Any, repo_id: str, remote: Remote) -> str | None:
+def space_difference(api: Any, repo_id: str, remote: Remote) -> str | None:
     """How a Space differs from a demo of this package: the end of a sentence; ``None`` for one, or an empty Space."""
     uploaded = sorted(remote.files.keys() - _NO_CONTENT - {"README.md"})
     if not uploaded:
@@ -121,7 +123,7 @@ def _read_config(api: Any, repo_id: str, remote: Remote) -> ModelConfig | None:
             return None
 
 
-def _same(entry: Any, content: bytes | Path) -> bool:
+def _same_content(entry: Any, content: bytes | Path) -> bool:
     """Whether the Hub's file has this content: by SHA-256 for a large one, by git's hash of the blob otherwise."""
     if entry.lfs and isinstance(content, Path):
         return bool(entry.lfs.sha256 == file_sha256(content))

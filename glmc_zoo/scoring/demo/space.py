@@ -55,8 +55,8 @@ class Space:
         if request.space.space_images:
             more["space_images"] = request.space.space_images
         target = request.target or request.space_target
-        later = push_command(self.model, target, more, repo=request.target is not None)
-        return push_space(self.files, request.space_target, model=self.model, later=later)
+        retry_command = push_command(self.model, target, more, repo=request.target is not None)
+        return push_space(self.files, request.space_target, model=self.model, retry_command=retry_command)
 
 
 def make_space(request: PushRequest) -> Space:

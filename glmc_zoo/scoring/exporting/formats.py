@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.hub.folder import explaining
+from glmc_zoo.hub.folder import as_user_error
 from glmc_zoo.scoring.exporting.graph import INPUT, OUTPUTS
 
 Run = Callable[[Tensor], Tensor]
@@ -138,7 +138,7 @@ def write(name: str, model: str, graph: nn.Module, images: Tensor, metadata: Map
         )
     # The exporters and the runtimes raise errors of many types.
     failure, fix = f"{model} cannot be exported with format={name!r}", f"Give format={other!r} or another model."
-    with explaining(failure, Exception, fix=fix):
+    with as_user_error(failure, Exception, fix=fix):
         chosen.write(graph, images, metadata, path)
         return chosen.open(path)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from glmc_zoo.hub.folder import explaining
+from glmc_zoo.hub.folder import as_user_error
 from glmc_zoo.scoring.exporting.formats import quiet
 from glmc_zoo.scoring.exporting.graph import INPUT
 
@@ -49,7 +49,7 @@ def write_int8(source: Path, path: Path, images: Iterable[Tensor] | None) -> Non
 
     with (
         tempfile.TemporaryDirectory(prefix="glmc_zoo-") as scratch,
-        explaining("The model cannot be written with int8=True", Exception, fix="Leave int8= out."),
+        as_user_error("The model cannot be written with int8=True", Exception, fix="Leave int8= out."),
         quiet(),
     ):
         prepared = Path(scratch) / "prepared.onnx"
