@@ -201,12 +201,12 @@ def write_report(path: Path | None, rows: list[dict[str, Any]], *, device: str =
         return
     import torch
 
-    from glmc_zoo.machine.command import without_folder
+    from glmc_zoo.machine.command import shorten_path
     from glmc_zoo.machine.provenance import package_versions, source_commit
 
     cuda = device.startswith("cuda")
     report = {
-        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(without_folder, sys.argv[1:])]),
+        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(shorten_path, sys.argv[1:])]),
         "machine": {
             "device": torch.cuda.get_device_name() if cuda else platform.machine(),
             "cpu": torch.backends.cpu.get_cpu_capability(),

@@ -80,9 +80,9 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 def test_size_and_encoding(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_bytes(b"12345")
-    assert read_text(path, "x", fix=FIX, most=5) == "12345"
+    assert read_text(path, "x", fix=FIX, max_bytes=5) == "12345"
     with pytest.raises(UserError, match="more than 0 MiB"):
-        read_text(path, "x", fix=FIX, most=4)
+        read_text(path, "x", fix=FIX, max_bytes=4)
     with path.open("wb") as file:
         file.truncate(1 << 40)  # a hole, which no disk holds
     with pytest.raises(UserError, match="more than 16 MiB"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from glmc_zoo.errors import UserError, as_command_line, as_shown, did_you_mean, on_command_line
+from glmc_zoo.errors import UserError, as_command_line, did_you_mean, for_screen, on_command_line
 from glmc_zoo.options.sections import option_names
 
 
@@ -59,7 +59,7 @@ def test_arguments_become_options(sentence: str, shown: str) -> None:
 
 def test_notes_are_spelled_as_on_the_command_line_only_there() -> None:
     note = "The test split is not used, as no_test=True asks for."
-    assert as_shown(note) == note
+    assert for_screen(note) == note
     with on_command_line(["no_test"]):
-        assert as_shown(note) == "The test split is not used, as --no-test asks for."
-    assert as_shown(note) == note
+        assert for_screen(note) == "The test split is not used, as --no-test asks for."
+    assert for_screen(note) == note

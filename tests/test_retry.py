@@ -7,7 +7,7 @@ import importlib
 import pytest
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from glmc_zoo.retry import is_transient, retrying
+from glmc_zoo.retry import call_with_retries, is_transient
 
 
 class Answered(Exception):
@@ -60,10 +60,10 @@ def test_as_often_as_asked_and_no_more() -> None:
         raise Answered(503)
 
     with pytest.raises(Answered):
-        retrying(fail, attempts=3, first_wait=0)
+        call_with_retries(fail, attempts=3, first_wait=0)
     assert len(calls) == 3
     with pytest.raises(ValueError, match="at least 1"):
-        retrying(fail, attempts=0, first_wait=0)
+        call_with_retries(fail, attempts=0, first_wait=0)
     assert len(calls) == 3
 
 
@@ -75,7 +75,12 @@ def test_what_had_its_effect_is_not_done_again() -> None:
         state.append("done")
         raise ConnectionResetError
 
-    assert retrying(lose_the_answer, attempts=3, first_wait=0, done=lambda: state[-1] if state else None) == "done"
+    assert (
+        call_with_retries(
+            lose_the_answer, attempts=3, first_wait=0, recover_result=lambda: state[-1] if state else None
+        )
+        == "done"
+    )
     assert len(calls) == 1
 
 
@@ -93,5 +98,5 @@ def test_looking_may_fail_too() -> None:
             raise Answered(503)
         return "found"
 
-    assert retrying(call, attempts=3, first_wait=0, done=look) == "found"
+    assert call_with_retries(call, attempts=3, first_wait=0, recover_result=look) == "found"
     assert order == ["call", "look", "look"]

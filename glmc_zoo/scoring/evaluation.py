@@ -19,12 +19,12 @@ from glmc_zoo.data import (
 )
 from glmc_zoo.data.splits import untested_note
 from glmc_zoo.disk import disk_errors
-from glmc_zoo.errors import as_shown
+from glmc_zoo.errors import for_screen
 from glmc_zoo.hub import ModelSource, open_model
 from glmc_zoo.machine.accelerator import make_accelerator
 from glmc_zoo.machine.hardware import loading_workers
 from glmc_zoo.machine.processes import main_process_first, on_main_process
-from glmc_zoo.machine.provenance import origin
+from glmc_zoo.machine.provenance import collect_origin
 from glmc_zoo.options.commands import EvaluateOptions
 from glmc_zoo.results import EvaluationResults, Scores
 from glmc_zoo.scoring import report
@@ -106,7 +106,7 @@ class EvaluationRun:
         say(printable(heading), main_process=self.accelerator.is_local_main_process)
         inventory = self.data.facts.inventory
         lines = [] if inventory is None else inventory_lines(inventory)
-        for line in [*lines, *(f"note: {as_shown(note)}" for note in self.notes)]:
+        for line in [*lines, *(f"note: {for_screen(note)}" for note in self.notes)]:
             say(line, main_process=self.accelerator.is_local_main_process)
 
     def models(self) -> Iterator[tuple[str, Classifier]]:
@@ -133,7 +133,7 @@ class EvaluationRun:
         images, scaling = as_trained(self.split, source, self.options.data)
         notes = [*notes, *scaling]
         for note in notes:
-            say(f"note: {as_shown(note)}", main_process=self.accelerator.is_local_main_process)
+            say(f"note: {for_screen(note)}", main_process=self.accelerator.is_local_main_process)
         scored = score_split(
             classifier,
             self._loader(classifier, images),
@@ -148,14 +148,14 @@ class EvaluationRun:
         )
         if isinstance(data, StreamedData):
             for note in (untested := untested_note(data.class_names, scored.counts.support)):
-                say(f"note: {as_shown(note)}", main_process=self.accelerator.is_local_main_process)
+                say(f"note: {for_screen(note)}", main_process=self.accelerator.is_local_main_process)
             notes = [*notes, *untested]
         results = self._results(name, source, classifier, scored, posthoc, [*self.notes, *notes], start)
         results = on_main_process(
             self.accelerator, lambda: self._write(name, source, classifier, scored, corrections, results, images)
         )
         for warning in results.warnings:
-            self.accelerator.print(f"warning: {as_shown(warning)}")
+            self.accelerator.print(f"warning: {for_screen(warning)}")
         self.results.append(results)
         return results
 
@@ -199,10 +199,10 @@ class EvaluationRun:
         start: float,
     ) -> EvaluationResults:
         split: str = self.options.evaluation.split
-        scores: dict[str, Any] = {split: Scores.of(scored.counts.scores())}
+        scores: dict[str, Any] = {split: Scores.from_dict(scored.counts.scores())}
         intervals = {split: scored.intervals}
         if scored.plain is not None:
-            scores[f"{split}_plain"] = Scores.of(scored.plain.scores())
+            scores[f"{split}_plain"] = Scores.from_dict(scored.plain.scores())
             intervals[f"{split}_plain"] = scored.plain_intervals
         return EvaluationResults(
             model=report.evaluated_model(name, source, classifier),
@@ -222,7 +222,7 @@ class EvaluationRun:
             posthoc=posthoc,
             notes=notes,
             wall_time_s=round(time.perf_counter() - start, 1),
-            origin=origin(self.accelerator, self.options.command),
+            origin=collect_origin(self.accelerator, self.options.command),
         )
 
     def _loader(self, classifier: Classifier, split: ImageSplit | StreamSplit) -> Any:
@@ -299,7 +299,7 @@ class EvaluationRun:
                     warnings = report.write_comparison(folder, self.results, quote_formulas=quote)
                     if self.options.evaluation.report:
                         warnings += report.write_joint_report(folder, [self.folder / name for name in self.names])
-                print(*(f"warning: {as_shown(warning)}\n" for warning in warnings), sep="", end="")
+                print(*(f"warning: {for_screen(warning)}\n" for warning in warnings), sep="", end="")
             print(report.score_table(self.results))
             print(printable(f"results  {self.folder}"))
             if (page := self.folder / REPORT_FILE).is_file():

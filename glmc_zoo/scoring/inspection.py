@@ -10,7 +10,7 @@ from glmc_zoo.data.duplicates import same_images
 from glmc_zoo.data.near_duplicates import NearDuplicate, near_duplicates
 from glmc_zoo.data.reading.images import image_name
 from glmc_zoo.data.thumbnails import make_thumbnails
-from glmc_zoo.errors import UserError, as_shown
+from glmc_zoo.errors import UserError, for_screen
 from glmc_zoo.facts import Inventory
 from glmc_zoo.files import text_table
 from glmc_zoo.metrics import GROUPS, group_of_classes, tercile_thresholds
@@ -157,9 +157,9 @@ def inspection_lines(inspection: Inspection) -> list[str]:
     for group in inventory.left_out:
         more = ", ..." if group.files > len(group.examples) else ""
         lines.append(printable(f"         {group.files:,} {group.reason}: {', '.join(group.examples)}{more}"))
-    lines += [f"note: {printable(as_shown(note))}" for note in inspection.notes]
+    lines += [f"note: {printable(for_screen(note))}" for note in inspection.notes]
     if inspection.refusal is not None:
-        lines.append(f"training would refuse this data set: {printable(as_shown(inspection.refusal))}")
+        lines.append(f"training would refuse this data set: {printable(for_screen(inspection.refusal))}")
     return lines
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glmc_zoo.data.thumbnails import Thumbnail
-from glmc_zoo.errors import UserError, as_shown
+from glmc_zoo.errors import UserError, for_screen
 from glmc_zoo.files import replace_file
 from glmc_zoo.scoring.page.html import html_environment
 
@@ -44,8 +44,8 @@ def render_page(inspection: Inspection, thumbnails: dict[int, list[Thumbnail]]) 
     names, order = inspection.class_names, inspection.order
     return template.render(
         inspection=inspection,
-        notes=list(map(as_shown, inspection.notes)),
-        refusal=None if inspection.refusal is None else as_shown(inspection.refusal),
+        notes=list(map(for_screen, inspection.notes)),
+        refusal=None if inspection.refusal is None else for_screen(inspection.refusal),
         inventory=inspection.inventory,
         facts=image_lines(inspection, pairs=len(inspection.near_duplicate_examples)),
         bars=_bars(inspection),

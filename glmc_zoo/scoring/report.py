@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from glmc_zoo.data import ImageSplit, StreamSplit
-from glmc_zoo.files import aligned, percent, replace_file, write_csv
+from glmc_zoo.files import align_columns, percent, replace_file, write_csv
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.hub.export.decoration import decorate_export
 from glmc_zoo.hub.folder import file_sha256
-from glmc_zoo.machine.command import without_folder
+from glmc_zoo.machine.command import shorten_path
 from glmc_zoo.metrics import GROUPS, ScoreCounts, group_of_classes, recalls
 from glmc_zoo.options.images import ShotOptions
 from glmc_zoo.results import EvaluatedModel, EvaluationResults, GroupSupport, Thresholds, group_heading
@@ -66,7 +66,7 @@ def evaluated_model(name: str, source: ModelSource, classifier: Classifier) -> E
     config |= {key: classifier.data_config[key] for key in ("interpolation", "crop_pct", "crop_mode")}
     return EvaluatedModel(
         name=name,
-        given_as=without_folder(source.name),
+        given_as=shorten_path(source.name),
         source=source.kind,
         architecture=source.config.get("architecture"),
         hub_id=source.config.get("hf_hub_id"),
@@ -253,7 +253,7 @@ def score_table(results: Sequence[EvaluationResults], *, markup: bool = False) -
         [shown(row["label"]), *(_cell(row, column) for column in _COLUMNS), f"{row['parameters'] / 1e6:.2f} M"]
         for row in _rows(results)
     ]
-    heads, *body = aligned([heads, *rows])
+    heads, *body = align_columns([heads, *rows])
     rule = ["-" * len(heads[0]), *("-" * (len(head) - 1) + ":" for head in heads[1:])]
     table = (f"| {' | '.join(line)} |" for line in (heads, rule, *body))
     title = f"Scores in % on the {first.split} images of {shown(first.data.name)}"

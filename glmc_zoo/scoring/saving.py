@@ -8,7 +8,7 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.files import check_folder
 from glmc_zoo.hub import ModelSource, export_run
 from glmc_zoo.hub.folder import OPTIONS_FILE
-from glmc_zoo.machine.command import without_folder
+from glmc_zoo.machine.command import shorten_path
 from glmc_zoo.method import fold_corrections, linear_classifier
 from glmc_zoo.options.commands import EvaluateOptions
 from glmc_zoo.results import (
@@ -107,7 +107,7 @@ def save_corrected(
     posthoc = evaluated.posthoc or {}
     search = posthoc.get("search", {})
     facts = CorrectionFacts(
-        source=without_folder(source.name),
+        source=shorten_path(source.name),
         source_sha256=evaluated_model(evaluated.model.name, source, classifier).sha256,
         class_counts=counts if values["logit_adjustment"] is not None else None,
         searched=[name for name in values if getattr(options.evaluation, name) == "search"],

@@ -7,7 +7,7 @@ from glmc_zoo.data.options import DataOptions
 from glmc_zoo.documents import read_yaml
 from glmc_zoo.fields import field_names
 from glmc_zoo.hub import ModelSource
-from glmc_zoo.machine.command import without_folder
+from glmc_zoo.machine.command import shorten_path
 
 HIDDEN_FOLDER = "path/to/"
 """Stands in published results for the folder of something."""
@@ -32,7 +32,7 @@ def options_with_paths(source: ModelSource) -> dict[str, Any]:
     paths = {
         name: value for name, value in (saved if isinstance(saved, dict) else {}).items() if isinstance(value, str)
     }
-    return {**public, **{n: value for n, value in paths.items() if public.get(n) == without_folder(value)}}
+    return {**public, **{n: value for n, value in paths.items() if public.get(n) == shorten_path(value)}}
 
 
 def data_options_of(source: ModelSource) -> dict[str, Any]:

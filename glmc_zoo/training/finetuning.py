@@ -11,9 +11,9 @@ from torch import nn
 
 from glmc_zoo.data import LongTailData
 from glmc_zoo.errors import UserError
-from glmc_zoo.fields import replaced, values_of
+from glmc_zoo.fields import replace_options, values_of
 from glmc_zoo.hub import ModelSource
-from glmc_zoo.machine.command import slug, without_folder
+from glmc_zoo.machine.command import shorten_path, slug
 from glmc_zoo.method import GLMCModel, check_backbone
 from glmc_zoo.method.switches import preset_switches
 from glmc_zoo.options.model import DEFAULT_ADAPTER, MethodOptions, TuneOptions
@@ -119,13 +119,13 @@ class FineTuning(Stage):
         recipe = {name: flatten_options(options)[name] for name in values}
         if before is not None and values != recipe and all(before.get(name) == recipe[name] for name in values):
             return options  # the run began with a version in which the network decided nothing
-        self.tune, self.optimizer = replaced(self.tune, values), replaced(self.optimizer, values)
+        self.tune, self.optimizer = replace_options(self.tune, values), replace_options(self.optimizer, values)
         self.opt = self.optimizer.opt
         self._settings_differ = not uses_sgd(self.opt) or network.layer_norm
         if self._settings_differ:
             self.notes += settings_notes(network, self.tune.tune, values, settings.source)
         stage = replace(stage, model=self.tune, optimizer=self.optimizer)
-        return replace(options, stage=stage, schedule=replaced(options.schedule, values))
+        return replace(options, stage=stage, schedule=replace_options(options.schedule, values))
 
     def run_name(self, data: str, seed: int) -> str:
         """Name of a fresh run folder."""
@@ -175,7 +175,7 @@ class FineTuning(Stage):
 
     def facts(self, results: RunResults) -> RunResults:
         """The results with what was fine-tuned, and how."""
-        start, name = self.start, without_folder(self.name)
+        start, name = self.start, shorten_path(self.name)
         finetune = FinetuneFacts(
             model=name,
             kind=start.kind,

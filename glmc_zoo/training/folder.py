@@ -20,7 +20,7 @@ from glmc_zoo.files import (
     replace_file,
 )
 from glmc_zoo.hub.export.run import repair_exports
-from glmc_zoo.machine.lock import FolderLock, take_folder
+from glmc_zoo.machine.lock import FolderLock, lock_folder
 from glmc_zoo.machine.processes import on_main_process
 from glmc_zoo.options.run import RunOptions, option_defaults, saved_options
 from glmc_zoo.screen import say
@@ -82,7 +82,7 @@ class RunFolder:
             check_folder(folder, advice)
             return folder
         claim_folder(folder, advice)
-        self._lock = take_folder(folder)
+        self._lock = lock_folder(folder)
         try:
             check_folder(folder, advice)  # again, because another run may have held the lock until now
             _write_options(folder, saved_options(options))
@@ -265,7 +265,7 @@ def lock_run(folder: Path) -> FolderLock:
         UserError: Another process uses the folder, or it holds something that no run writes; see `check_layout`.
     """
     check_layout(folder)
-    lock = take_folder(folder)
+    lock = lock_folder(folder)
     for leftover in (*folder.glob(".writing-*"), *folder.glob("checkpoints/.writing-*")):
         remove(leftover)
     repair_exports(folder)

@@ -18,7 +18,7 @@ from glmc_zoo.files import percent, remove, text_table
 from glmc_zoo.hub import check_login
 from glmc_zoo.machine.accelerator import make_accelerator
 from glmc_zoo.machine.clock import StageClock
-from glmc_zoo.machine.hardware import hardware_text, leave_cores_to, loading_workers
+from glmc_zoo.machine.hardware import hardware_text, loading_workers, reserve_worker_cores
 from glmc_zoo.machine.processes import main_process_first, on_main_process
 from glmc_zoo.machine.signals import StopSignals
 from glmc_zoo.options.run import RunOptions
@@ -83,7 +83,7 @@ class HeadRun(ScoredRun):
         self.options = resolve_options(with_precision(options, self.accelerator), self.data, self.spec)
         device = self.accelerator.device
         self.workers = loading_workers(options.images.workers, self.data.train.pixels is not None, device)
-        leave_cores_to(self.workers, device, options.machine.threads)
+        reserve_worker_cores(self.workers, device, options.machine.threads)
         name = self.stage.run_name(self.data.name, options.schedule.seed)
         self.folder = RunFolder(self.accelerator, self.options, name)
         self.clock, self.signals = StageClock(self.accelerator), StopSignals(options.output.preempt_signal)
@@ -122,7 +122,7 @@ class HeadRun(ScoredRun):
             UserError: No training image can be held out, or features cannot be written.
             RunStopped: A signal came. The features computed so far are on disk.
         """
-        with self.signals.raising(self._stop_text("{signal}", "the features computed so far are on disk")):
+        with self.signals.raise_on_signal(self._stop_text("{signal}", "the features computed so far are on disk")):
             if self.options.output.resume is not None:
                 self.folder.save_options()
             self._train()
@@ -209,7 +209,7 @@ def head_table(head: HeadFacts) -> str:
         [
             f"{views} of each image, {head.features:,} features each, in {head.feature_seconds} s; "
             f"{len(head.trials)} classifiers, from {start}, in {head.search_seconds} s; balanced accuracy in % on "
-            f"{head.held_out_images:,} training images held out in {counted(head.folds, 'fold')}{head.kept_together}, "
+            f"{head.held_out_images:,} training images held out in {counted(head.folds, 'fold')}{head.group_phrase}, "
             "by weight decay:",
             text_table([["loss", *(f"{decay:g} " for decay in WEIGHT_DECAYS)], *rows]),
             f"* chosen, with logit adjustment {chosen.logit_adjustment:g}, and trained again on all training images",

@@ -8,7 +8,7 @@ import torch
 from glmc_zoo.data import ImageSplit
 from glmc_zoo.data.feeding.resident import LARGEST_RESIDENT_SIDE, RESIDENT_SHARE, free_memory, resident_bytes
 from glmc_zoo.errors import UserError
-from glmc_zoo.machine.hardware import leave_cores_to, loading_workers
+from glmc_zoo.machine.hardware import loading_workers, reserve_worker_cores
 from glmc_zoo.machine.processes import local_processes
 from glmc_zoo.options.images import ImageOptions
 from glmc_zoo.options.machine import MachineOptions
@@ -43,7 +43,7 @@ def place_images(
         UserError: ``resident=True`` is not possible for these images, or the memory is too small.
     """
     loading = loading_workers(images.workers, split.pixels is not None, device)
-    leave_cores_to(loading, device, machine.threads)
+    reserve_worker_cores(loading, device, machine.threads)
     needed, free = resident_bytes(split, transform), free_memory(device)
     if needed is None:
         if machine.resident:

@@ -13,10 +13,10 @@ from glmc_zoo.backbones.complexity import count_operations
 from glmc_zoo.data import LongTailData, inventory_lines
 from glmc_zoo.disk import disk_errors
 from glmc_zoo.documents import read_yaml
-from glmc_zoo.errors import as_shown
+from glmc_zoo.errors import for_screen
 from glmc_zoo.files import percent, text_table
-from glmc_zoo.machine.command import public, slug
-from glmc_zoo.machine.provenance import origin
+from glmc_zoo.machine.command import slug, without_local_paths
+from glmc_zoo.machine.provenance import collect_origin
 from glmc_zoo.method.registry import get_registered, method_names, plugins_of
 from glmc_zoo.metrics import GROUPS
 from glmc_zoo.options.run import HeadStage, RunOptions, flatten_options, saved_options
@@ -54,7 +54,7 @@ def describe_run(
     ``scored`` holds the counts of the splits ``test`` and ``validation``, where they exist.
     """
     values, processes = flatten_options(options), accelerator.num_processes
-    scores = {split: Scores.of(result.counts.scores()) for split, result in scored.items()}
+    scores = {split: Scores.from_dict(result.counts.scores()) for split, result in scored.items()}
     test = scored.get("test")
     thresholds = Thresholds(many=options.shots.many_threshold, few=options.shots.few_threshold)
     method = values.get("method", "")
@@ -79,9 +79,9 @@ def describe_run(
         schedule=ScheduleFacts(
             images_per_step=options.schedule.images_per_step(processes), lr=scaled.lr, min_lr=scaled.min_lr
         ),
-        config=public(saved_options(options)),
+        config=without_local_paths(saved_options(options)),
         plugins=used_plugins(options),
-        origin=origin(accelerator, options.command),
+        origin=collect_origin(accelerator, options.command),
     )
 
 
@@ -129,7 +129,7 @@ def opening_lines(
     ]
     notes = [*data.notes, *one_group_note(data.class_counts, options.shots), *_uncalibrated_note(options, data)]
     inventory = [] if data.facts.inventory is None else inventory_lines(data.facts.inventory)
-    return [*map(printable, lines), *inventory, *(f"note: {as_shown(note)}" for note in notes)]
+    return [*map(printable, lines), *inventory, *(f"note: {for_screen(note)}" for note in notes)]
 
 
 def _uncalibrated_note(options: RunOptions, data: LongTailData) -> list[str]:
@@ -190,7 +190,7 @@ def result_table(results: RunResults, folder: Path) -> str:
         lines.insert(-1, f"encoder {shown}/encoder")
     if results.model.needs_glmc_zoo:
         lines[-1] += "  # after import glmc_zoo, which registers the backbone"
-    lines += [f"warning: {as_shown(warning)}" for warning in results.warnings]
+    lines += [f"warning: {for_screen(warning)}" for warning in results.warnings]
     return "\n".join(lines)
 
 
@@ -258,4 +258,4 @@ def _public_config(path: Path) -> str | None:
     if not path.is_file():
         return None
     values = read_yaml(path, str(path), fix="Restore it, and go on with the run by resume='auto'.")
-    return yaml.safe_dump(public(values), sort_keys=False)
+    return yaml.safe_dump(without_local_paths(values), sort_keys=False)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from glmc_zoo.disk import disk_errors
 from glmc_zoo.documents import read_text
-from glmc_zoo.errors import UserError, as_shown
+from glmc_zoo.errors import UserError, for_screen
 from glmc_zoo.hub.folder import RESULTS_FILE, WEIGHTS_FILE
-from glmc_zoo.machine.lock import take_folder
+from glmc_zoo.machine.lock import lock_folder
 from glmc_zoo.options.commands import ReportOptions
 from glmc_zoo.results import EvaluationResults, RunResults
 from glmc_zoo.scoring.page.render import REPORT_FILE
@@ -34,7 +34,7 @@ def report_folder(options: ReportOptions) -> RunResults | list[EvaluationResults
     folder, *others = (_checked_folder(run) for run in options.run)
     baselines = [Subject.load(other) for other in others]
     with disk_errors(folder):
-        lock = take_folder(folder, option="run")
+        lock = lock_folder(folder, option="run")
         try:
             if (folder / RESULTS_FILE).is_file() and "method" in keys_of(folder / RESULTS_FILE):
                 return _report_run(folder, options.repo, baselines)
@@ -96,5 +96,5 @@ def _report_evaluation(folder: Path, baselines: Sequence[Subject]) -> list[Evalu
     if (folder / REPORT_FILE).is_file():
         print(printable(f"report   {folder / REPORT_FILE}"))
     for warning in warnings:
-        print(f"warning: {as_shown(warning)}")
+        print(f"warning: {for_screen(warning)}")
     return results

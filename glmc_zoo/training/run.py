@@ -10,7 +10,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from glmc_zoo.data import LongTailData, Normalize
-from glmc_zoo.disk import names_folder
+from glmc_zoo.disk import name_folder_in_errors
 from glmc_zoo.machine.accelerator import tracker_options
 from glmc_zoo.machine.clock import StageClock
 from glmc_zoo.machine.hardware import hardware_text
@@ -184,7 +184,7 @@ class TrainingRun(ScoredRun):
         if shapes not in ({}, expected):
             raise unreadable(checkpoint / "best.json", ValueError("its weights are not those of the model"))
 
-    @names_folder
+    @name_folder_in_errors
     def save(self) -> None:
         """Write a checkpoint.
 
@@ -235,17 +235,17 @@ class TrainingRun(ScoredRun):
         Raises:
             NotFiniteError: A loss is infinite or not a number.
         """
-        with self.signals.recorded():
+        with self.signals.record():
             return self.trainer.train()
 
-    @names_folder
+    @name_folder_in_errors
     def finish_epoch(self, losses: dict[str, float]) -> None:
         """Evaluate and save where this epoch is due for it, and write its line to ``metrics.jsonl``.
 
         Args:
             losses: What `train_epoch` returned.
         """
-        with self.signals.recorded():
+        with self.signals.record():
             self._finish_epoch(losses)
 
     def _finish_epoch(self, losses: dict[str, float]) -> None:

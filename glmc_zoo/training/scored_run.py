@@ -15,7 +15,7 @@ from torch import nn
 from glmc_zoo.data import ImageSplit, LongTailData, eval_loader
 from glmc_zoo.hub import push_model, source_license
 from glmc_zoo.machine.clock import StageClock
-from glmc_zoo.machine.command import resuming
+from glmc_zoo.machine.command import resume_command
 from glmc_zoo.machine.processes import on_main_process
 from glmc_zoo.machine.signals import RunStopped, StopSignals
 from glmc_zoo.metrics import ScoreCounts
@@ -131,11 +131,11 @@ class ScoredRun(ABC):
         Raises:
             RunStopped: A signal came. Everything that a resumed run needs is in the run folder already.
         """
-        with self.signals.raising(self._stop_text("{signal}", "the training is complete")):
+        with self.signals.raise_on_signal(self._stop_text("{signal}", "the training is complete")):
             return self._score_and_export(selection)
 
     def _stop_text(self, name: str, state: str) -> str:
-        return f"Stopped by {name}, {state}; to go on: {resuming(self.folder.path, self.options.command)}"
+        return f"Stopped by {name}, {state}; to go on: {resume_command(self.folder.path, self.options.command)}"
 
     def _stop(self, state: str) -> NoReturn:
         """End the run in all processes, for the signal that came; ``state`` says what is on disk."""

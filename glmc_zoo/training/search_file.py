@@ -129,7 +129,7 @@ def search_table(search: SearchFacts) -> str:
     return "\n".join(
         [
             f"search: {counted(len(search.trials), 'trial')}{fewer} in {search.seconds:.0f} s; accuracy in % on "
-            f"{search.held_out_images} held-out training images{search.kept_together}:",
+            f"{search.held_out_images} held-out training images{search.group_phrase}:",
             text_table([head, *rows], left=()),
             f"* chosen: --lr {search.chosen.lr:g} --epochs {search.chosen.epochs}, for all training images",
         ]

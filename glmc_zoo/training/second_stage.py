@@ -12,7 +12,7 @@ from glmc_zoo.data import LongTailData
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import percent
 from glmc_zoo.hub import ModelSource
-from glmc_zoo.machine.command import without_folder
+from glmc_zoo.machine.command import shorten_path
 from glmc_zoo.method import ClassBalancedLoss, MaxNorm
 from glmc_zoo.method.switches import preset_switches
 from glmc_zoo.options.model import MethodOptions
@@ -120,7 +120,7 @@ class ClassifierTraining(Stage):
             threshold=self.model.maxnorm_threshold if self.ball else None,
             beta=self.model.class_balanced_beta,
             limit=None if self.ball is None else self.ball.limit,
-            source=without_folder(self.name),
+            source=shorten_path(self.name),
             source_commit=start.commit,
             source_test_top1=self.top1,
             source_command=first.origin.command,

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from glmc_zoo.data import LongTailData
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub import ModelSource
-from glmc_zoo.machine.command import without_folder
+from glmc_zoo.machine.command import shorten_path
 from glmc_zoo.method import MethodSetup, create_backbone, get_method, get_sampler
 from glmc_zoo.method.switches import GLMCSwitches
 from glmc_zoo.options.images import ImageOptions
@@ -134,7 +134,7 @@ class Stage:
 
     def facts(self, results: RunResults) -> RunResults:
         """The results with the facts of this stage."""
-        start = without_folder(self.name) if self.pretrained else None
+        start = shorten_path(self.name) if self.pretrained else None
         # A name with a prefix, such as local-dir:, may hold a path of this machine, so the architecture replaces it.
         backbone = results.model.backbone if ":" in self.name else self.name
         return replace(results, model=replace(results.model, pretrained_from=start, backbone=backbone))

@@ -43,7 +43,7 @@ def evaluation(
     values: dict[str, Any] = {
         "model": model, "data": DataFacts(name="noise", train_images=sum(counts), test_images=images),
         "split": "test", "class_names": names, "class_counts": counts, "thresholds": thresholds,
-        "groups": group_sizes(counts, thresholds), "batch_size": 64, "test": Scores.of(scored.scores()),
+        "groups": group_sizes(counts, thresholds), "batch_size": 64, "test": Scores.from_dict(scored.scores()),
         "intervals": {"test": score_intervals(rows, scored.groups, resamples=20)},
         "group_support": group_support(scored), "class_recalls": class_recalls(scored),
         "group_confusion": scored.group_confusion.tolist(), "wall_time_s": 1.0,

@@ -87,9 +87,9 @@ def test_the_name_of_a_model_in_one_word(tmp_path: Path) -> None:
 BUSY = """
 import sys, time
 from pathlib import Path
-from glmc_zoo.machine.lock import take_folder
+from glmc_zoo.machine.lock import lock_folder
 Path(sys.argv[1]).mkdir(exist_ok=True)
-lock = take_folder(Path(sys.argv[1]))
+lock = lock_folder(Path(sys.argv[1]))
 print("locked", flush=True)
 time.sleep(60)
 """

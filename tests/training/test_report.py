@@ -74,7 +74,7 @@ def run(tmp_path: Path) -> tuple[Any, RunResults, Any, dict[str, torch.Tensor]]:
         class_counts=COUNTS,
         thresholds=Thresholds(many=100, few=20),
         groups={"many": 1, "medium": 1, "few": 1},
-        test=Scores.of(counts.scores()),
+        test=Scores.from_dict(counts.scores()),
         class_recalls=[0.5, 1.0, 1.0],
         group_confusion=counts.group_confusion.tolist(),
         seeds=Seeds(seed=0, data_seed=0),

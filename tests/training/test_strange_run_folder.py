@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 import glmc_zoo
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import HOLDER_FILE, LOCK_FILE, remove, replace_file, write_json
-from glmc_zoo.machine.lock import take_folder
+from glmc_zoo.machine.lock import lock_folder
 from glmc_zoo.scoring.decoration import Decorations
 from glmc_zoo.scoring.prediction_files import RowFile
 from glmc_zoo.training.checkpoint import newest_checkpoint
@@ -84,21 +84,21 @@ def test_a_plot_is_not_drawn_through_a_link(run: Path, precious: Path) -> None:
 def test_a_lock_is_not_written_through_a_link(run: Path, precious: Path) -> None:
     (run / f".writing-{HOLDER_FILE}").symlink_to(precious)
     (run / HOLDER_FILE).symlink_to(precious)
-    lock = take_folder(run)
+    lock = lock_folder(run)
     assert json.loads((run / HOLDER_FILE).read_text())["process"] == os.getpid()
     lock.release()
     assert not (run / HOLDER_FILE).exists()
     (run / HOLDER_FILE).mkdir()
     with pytest.raises(UserError, match=r"cannot be locked \(Is a directory\): give a folder that you may write to"):
-        take_folder(run)
+        lock_folder(run)
     (run / HOLDER_FILE).rmdir()
-    take_folder(run).release()
+    lock_folder(run).release()
 
 
 @pytest.mark.parametrize("number", [2**62, -1, 0])
 def test_a_holder_with_an_impossible_process_blocks_nobody(run: Path, number: int) -> None:
     (run / HOLDER_FILE).write_text(json.dumps({"process": number, "host": "x"}))
-    take_folder(run).release()
+    lock_folder(run).release()
 
 
 def test_rows_of_a_prediction_do_not_go_through_a_link(run: Path, precious: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_report_waits_for_no_other_process_and_meets_none(run: Path, monkeypat
     def used(folder: Path, *, option: str) -> Any:
         raise UserError(f"{option}={str(folder)!r} is used by process 7 on a")
 
-    monkeypatch.setattr(reporting, "take_folder", used)
+    monkeypatch.setattr(reporting, "lock_folder", used)
     with pytest.raises(UserError, match=r"^run='.*' is used by process 7"):
         glmc_zoo.report(run=str(run))
 

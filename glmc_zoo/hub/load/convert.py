@@ -155,7 +155,7 @@ def _split_heads(state_dict: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], d
 def _match_backbone(
     backbone: str, encoder: Mapping[str, Tensor], classifier: Mapping[str, Tensor], device: str = "cpu"
 ) -> tuple[Any, dict[str, Tensor], dict[str, list[str]]]:
-    """The timm model, the state that it would load, and the keys that do not fit, by the kind of misfit."""
+    """The timm model, the state that it would load, and the keys that do not fit, by the kind of find_contradiction."""
     import timm
 
     failures = (RuntimeError, ValueError, TypeError, AssertionError, OSError)

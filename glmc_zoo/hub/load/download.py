@@ -14,7 +14,7 @@ from glmc_zoo.documents import MAX_BYTES
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.folder import CONFIG_FILE, as_user_error, file_sha256, one_line
 from glmc_zoo.hub.load.zoo import published_names
-from glmc_zoo.retry import Budget, http_status, is_transient, retrying, unexpected_answer
+from glmc_zoo.retry import Budget, call_with_retries, http_status, is_transient, unexpected_answer
 
 _T = TypeVar("_T")
 _TENSORS = ".safetensors"
@@ -173,7 +173,7 @@ def _remove(path: Path) -> None:
 
 
 def _request(call: Callable[[], _T], budget: Budget, *, long: bool = False) -> _T:
-    return retrying(call, attempts=4, first_wait=0.5, budget=budget, long=long)
+    return call_with_retries(call, attempts=4, first_wait=0.5, budget=budget, long=long)
 
 
 def is_hub_error(error: Exception) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.folder import as_user_error, one_line
-from glmc_zoo.retry import ANSWER_SECONDS, http_status, is_transient, unexpected_answer, within
+from glmc_zoo.retry import ANSWER_SECONDS, call_with_timeout, http_status, is_transient, unexpected_answer
 
 
 def check_repo_id(repo_id: str, name: str = "repo") -> None:
@@ -39,7 +39,7 @@ def check_login() -> None:
     from huggingface_hub import HfApi
 
     try:
-        within(ANSWER_SECONDS, lambda: check_token(HfApi(library_name="glmc_zoo")))
+        call_with_timeout(ANSWER_SECONDS, lambda: check_token(HfApi(library_name="glmc_zoo")))
     except Exception as error:  # the client also raises errors of its HTTP library
         if isinstance(error, UserError) or http_status(error) == 401:
             raise UserError(failure_reason(error, "")) from error

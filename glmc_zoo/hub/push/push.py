@@ -20,7 +20,7 @@ from glmc_zoo.hub.push.checks import check_card, check_repo_id, check_token, che
 from glmc_zoo.hub.push.remote import Remote, difference, read_remote
 from glmc_zoo.hub.push.target import PushTarget
 from glmc_zoo.results import RunResults
-from glmc_zoo.retry import Budget, http_status, retrying
+from glmc_zoo.retry import Budget, call_with_retries, http_status
 
 _T = TypeVar("_T")
 _Commit = tuple[str, str | None]  # hash of the commit, address of the pull request
@@ -66,8 +66,8 @@ def push_folder(
     """Put an exported folder on the Hub, as one commit, with the login of ``hf auth login`` or ``HF_TOKEN``.
 
     Everything is checked before the first change on the Hub. The same commit deletes files of an earlier export that
-    this one does not have. Broken connections, 429 and 5xx are retried as `retrying` does, without ever making a second
-    commit. Pushing the same folder again changes nothing. Files whose name starts with a dot are not pushed. ``card``
+    this one does not have. Broken connections, 429 and 5xx are retried as `call_with_retries` does, without ever making
+    a second commit. Pushing the same folder again changes nothing. Files whose name starts with a dot are not pushed. ``card``
     is a text to push as ``README.md`` instead of the folder's card.
 
     A wrong folder, card or name raises a `UserError`, and so does a Hub that refuses or cannot be reached: the sentence
@@ -136,10 +136,15 @@ class Upload:
         return (content if isinstance(content, bytes) else content.read_bytes()).decode("utf-8")
 
     def _request(
-        self, call: Callable[[], _T], done: Callable[[], _T | None] | None = None, *, long: bool = False
+        self, call: Callable[[], _T], recover_result: Callable[[], _T | None] | None = None, *, long: bool = False
     ) -> _T:
-        return retrying(
-            call, attempts=self._attempts, first_wait=self._first_wait, done=done, budget=self._budget, long=long
+        return call_with_retries(
+            call,
+            attempts=self._attempts,
+            first_wait=self._first_wait,
+            recover_result=recover_result,
+            budget=self._budget,
+            long=long,
         )
 
     def _read_remote(self) -> Remote | None:
@@ -265,13 +270,13 @@ class Upload:
                     repo_type=self.kind,
                 )
             except Exception as error:
-                commit = done() if http_status(error) == 412 else None
+                commit = find_commit() if http_status(error) == 412 else None
                 if commit is None:
                     raise
                 return commit
             return commit_info.oid, commit_info.pr_url
 
-        def done() -> _Commit | None:
+        def find_commit() -> _Commit | None:
             if self._target.pull_request:
                 return self._find_pull_request(known_requests)
             remote_now = self._read_remote()
@@ -281,7 +286,7 @@ class Upload:
                 raise UserError("Somebody else pushed to it at the same time.")
             return remote_now.commit, None
 
-        return self._request(call, done, long=True)
+        return self._request(call, find_commit, long=True)
 
     def _pull_requests(self) -> dict[str, str]:
         refs = self._api.list_repo_refs(self._target.repo, include_pull_requests=True, repo_type=self.kind)

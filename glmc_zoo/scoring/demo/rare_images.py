@@ -21,7 +21,7 @@ from glmc_zoo.data.feeding.datasets import EvalDataset
 from glmc_zoo.data.feeding.loaders import batch_loader
 from glmc_zoo.data.reading.spread import evenly_spaced
 from glmc_zoo.data.thumbnails import Thumbnail, make_thumbnail
-from glmc_zoo.errors import UserError, as_shown
+from glmc_zoo.errors import UserError, for_screen
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.machine.hardware import loading_workers
 from glmc_zoo.metrics import GROUPS, group_of_classes, tercile_thresholds
@@ -128,11 +128,11 @@ def open_rare_images(
     name = data_options_of(source).get("data")
     if name is None or not _on_this_machine(name):
         shown = "path/to/images" if name is None else name
-        return None, as_shown(f"Start the demo with data={shown!r}, the images that the model was trained on.")
+        return None, for_screen(f"Start the demo with data={shown!r}, the images that the model was trained on.")
     try:
         return RareImages(_rare_data(DataOptions(**data_options_of(source)), source), classifier, accelerator), ""
     except UserError as error:
-        return None, f"The training images of {name} cannot be shown: {as_shown(error.sentence)}"
+        return None, f"The training images of {name} cannot be shown: {for_screen(error.sentence)}"
 
 
 def rare_training_data(source: ModelSource) -> RareData:

@@ -14,7 +14,7 @@ from torch import Tensor
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import text_table
 from glmc_zoo.hub import open_model
-from glmc_zoo.machine.hardware import use_device
+from glmc_zoo.machine.hardware import configure_device
 from glmc_zoo.options.commands import ExportOptions
 from glmc_zoo.scoring.exporting.check import (
     Agreement,
@@ -71,7 +71,7 @@ class ExportRun:
         self.files = _files(options, self.format.suffix)
         _check_files(self.files, overwrite=options.overwrite)
         device = torch.device("cpu")
-        use_device(device, None)
+        configure_device(device, None)
         self.source = open_model(options.model)
         self.classifier = load_classifier(self.source, device, image_size=options.image_size)
         self.labels = class_labels(self.source, self.classifier.network, self.classifier.num_classes)

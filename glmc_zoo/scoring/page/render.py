@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from glmc_zoo.errors import UserError, as_shown
+from glmc_zoo.errors import UserError, for_screen
 from glmc_zoo.files import replace_file
 from glmc_zoo.metrics import GROUPS
 from glmc_zoo.results import EvaluationResults
@@ -57,8 +57,8 @@ def render_report(subject: Subject, baselines: Sequence[Subject] = (), epochs: S
         made=_origin(subject),
         title=short_names([subject, *baselines])[0],
         baselines=short_names([subject, *baselines])[1:],
-        notes=list(map(as_shown, notes)),
-        warnings=list(map(as_shown, warnings)),
+        notes=list(map(for_screen, notes)),
+        warnings=list(map(for_screen, warnings)),
         scores=tables.score_rows(subject, baselines),
         plain=tables.plain_note(subject),
         panels=charts.training_panels(epochs) if epochs else [],

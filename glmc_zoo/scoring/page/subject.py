@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glmc_zoo.documents import read_json
-from glmc_zoo.errors import UserError, as_shown
+from glmc_zoo.errors import UserError, for_screen
 from glmc_zoo.hub.folder import RESULTS_FILE
 from glmc_zoo.metrics import GROUPS, group_of_classes
 from glmc_zoo.results import EvaluationResults, GroupSupport, RunResults, Scores
@@ -73,7 +73,7 @@ class Subject:
         try:
             answers = AnswerFile.load(path, len(results.class_names))
         except UserError as error:
-            return replace(subject, warning=as_shown(str(error)))
+            return replace(subject, warning=for_screen(str(error)))
         return replace(subject, answers=answers) if answers.split == subject.split else subject
 
     @classmethod
