@@ -87,9 +87,9 @@ def call_with_retries(
     ``first_wait`` is in seconds, before the second attempt; each later wait is twice as long, and no shorter than the
     server asks for. ``recover_result`` is called before each retry: it returns the result if the previous attempt did
     succeed on the server and only its response was lost, else ``None``. Its own failure counts as an attempt. The last
-    failure is raised as soon as the next wait does not fit the ``budget``. A call that may take ``long``, since it carries large
-    files, is waited for as long as something arrives; any other gets `ANSWER_SECONDS`. ``max_failures`` is that of
-    `limit_requests`.
+    failure is raised as soon as the next wait does not fit the ``budget``. A call that may take ``long``, since it
+    carries large files, is waited for as long as something arrives; any other gets `ANSWER_SECONDS`. ``max_failures``
+    is that of `limit_requests`.
     """
     budget = Budget() if budget is None else budget
     for attempt in range(attempts):

@@ -16,7 +16,11 @@ from glmc_zoo.results import RunResults
 from glmc_zoo.scoring.trained_data import HIDDEN_FOLDER, options_with_paths
 
 _DATA = frozenset(field_names(DataOptions))
-DEFAULTS = {f.name: f.default for group in (DataOptions, ShotOptions) for f in dataclasses.fields(group)}
+DEFAULTS = {
+    option_field.name: option_field.default
+    for group in (DataOptions, ShotOptions)
+    for option_field in dataclasses.fields(group)
+}
 # Where images are stored and how many make a step does not change which images they are.
 _NO_DIFFERENCE = frozenset({"data_dir", "batch_size"})
 
@@ -33,7 +37,7 @@ def first_stage_options(user_options: UserOptions) -> dict[str, Any]:
             "model= is missing: give the first stage's model, such as runs/NAME/model, hf_hub:ORG/NAME or a published "
             "name."
         )
-    first_options = trained_with(open_model(model, weights=False))
+    first_options = inherited_options(open_model(model, weights=False))
     data = user_options.get("data")
     if data is not None and not same_data(data, first_options.get("data")):
         # This is another data set, so the options that thinned and split the first one do not apply.
@@ -66,7 +70,7 @@ def training_results(source: ModelSource) -> RunResults:
     return results
 
 
-def trained_with(source: ModelSource) -> dict[str, Any]:
+def inherited_options(source: ModelSource) -> dict[str, Any]:
     """The options of a model's training that a second stage takes over; see `options_with_paths`.
 
     Raises:
@@ -80,11 +84,11 @@ def trained_with(source: ModelSource) -> dict[str, Any]:
     }
 
 
-def differing_options(options: Mapping[str, Any], first: Mapping[str, Any]) -> list[str]:
+def differing_options(options: Mapping[str, Any], first_options: Mapping[str, Any]) -> list[str]:
     """``name FIRST -> SECOND``, with the values of both stages, for each option that selects or groups other images."""
     return [
         f"{name.replace('_', ' ')} {value} -> {options[name]}"
-        for name, value in first.items()
+        for name, value in first_options.items()
         if name not in _NO_DIFFERENCE
         and options[name] != value
         and not (name == "data" and same_data(options["data"], value))

@@ -73,9 +73,9 @@ class HeadRun(ScoredRun):
         )
         if target is not None:
             on_main_process(self.accelerator, check_login)
-        options, choice = resolve_model(self.accelerator, options)
+        options, model_notes = resolve_model(self.accelerator, options)
         data = main_process_first(self.accelerator, lambda: load_split_data(options.data))
-        self.data = with_notes(data, choice)
+        self.data = with_notes(data, model_notes)
         self.stage = cast(HeadTuning, main_process_first(self.accelerator, lambda: make_stage(options.stage)))
         built = self.stage.build(self.data, options.images, options.schedule)
         self.spec, self._task = built.spec, built.task.to(self.accelerator.device)
@@ -185,8 +185,8 @@ class HeadRun(ScoredRun):
         """Score, export and report the model, and remove the features, unless they are in a ``feature_cache``."""
         facts = self.stage.head
         assert facts is not None
-        how = f"chosen on {facts.held_out_images} held-out training images in {counted(facts.folds, 'fold')}"
-        results = self.score_and_export(Selection(epoch=None, how=how))
+        description = f"chosen on {facts.held_out_images} held-out training images in {counted(facts.folds, 'fold')}"
+        results = self.score_and_export(Selection(epoch=None, how=description))
         if self.stage.tune.feature_cache is None and self.accelerator.is_main_process:
             with contextlib.suppress(OSError):  # the results are safe
                 remove(self.cache)

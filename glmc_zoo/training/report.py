@@ -58,7 +58,7 @@ def describe_run(
     test = scored.get("test")
     thresholds = Thresholds(many=options.shots.many_threshold, few=options.shots.few_threshold)
     method = values.get("method", "")
-    scaled = options.schedule.scaled(processes)
+    scaled_schedule = options.schedule.scaled(processes)
     return RunResults(
         model=_model_facts(options, data, spec, timm_model, method),
         data=data.facts,
@@ -77,7 +77,9 @@ def describe_run(
         group_confusion=None if test is None else test.counts.group_confusion.tolist(),
         seeds=Seeds(seed=options.schedule.seed, data_seed=options.data.data_seed),
         schedule=ScheduleFacts(
-            images_per_step=options.schedule.images_per_step(processes), lr=scaled.lr, min_lr=scaled.min_lr
+            images_per_step=options.schedule.images_per_step(processes),
+            lr=scaled_schedule.lr,
+            min_lr=scaled_schedule.min_lr,
         ),
         config=without_local_paths(saved_options(options)),
         plugins=used_plugins(options),
@@ -167,8 +169,8 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
     """The line of one epoch on the screen: loss, learning rate, scores and speed."""
     scores = row.get("test") or row.get("validation") or {}
     text = f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.3f}  lr {row['lr']:.4f}"
-    shown = ("top1", "balanced_accuracy", *GROUPS) if scores else ()
-    text += "".join(f"  {name} {percent(scores[name])}" for name in shown)
+    score_names = ("top1", "balanced_accuracy", *GROUPS) if scores else ()
+    text += "".join(f"  {name} {percent(scores[name])}" for name in score_names)
     return f"{text}  ({row['images_per_second']:.0f} images/s)"
 
 
@@ -176,18 +178,18 @@ def result_table(results: RunResults, folder: Path) -> str:
     """The lines at the end of a run: its scores, and the paths of its files."""
     if results.groups is None or results.selection is None or results.seeds is None:
         return f"model   {folder / 'model'}"
-    shown = printable(str(folder))
+    folder_text = printable(str(folder))
     lines = [
         *_score_lines(results),
         *(calibration_lines(results.calibration) if results.calibration else []),
-        f"scores  {shown}/results.json",
-        *([f"plots   {shown}/plots"] if results.plots else []),
-        *([f"report  {shown}/{REPORT_FILE}"] if (folder / REPORT_FILE).is_file() else []),
-        f"model   {shown}/model",
-        f'load    timm.create_model("local-dir:{shown}/model", pretrained=True)',
+        f"scores  {folder_text}/results.json",
+        *([f"plots   {folder_text}/plots"] if results.plots else []),
+        *([f"report  {folder_text}/{REPORT_FILE}"] if (folder / REPORT_FILE).is_file() else []),
+        f"model   {folder_text}/model",
+        f'load    timm.create_model("local-dir:{folder_text}/model", pretrained=True)',
     ]
     if (folder / "encoder").is_dir():
-        lines.insert(-1, f"encoder {shown}/encoder")
+        lines.insert(-1, f"encoder {folder_text}/encoder")
     if results.model.needs_glmc_zoo:
         lines[-1] += "  # after import glmc_zoo, which registers the backbone"
     lines += [f"warning: {for_screen(warning)}" for warning in results.warnings]
@@ -199,15 +201,15 @@ def _score_lines(results: RunResults) -> list[str]:
     split = "validation" if results.test is None else "test"
     scores, intervals = getattr(results, split), results.intervals.get(split, {})
     title = printable(f"{results.model.name} on {results.data.name}: ")
-    how = f"{results.selection.how}, seed {results.seeds.seed}" if results.selection and results.seeds else ""
+    selection = f"{results.selection.how}, seed {results.seeds.seed}" if results.selection and results.seeds else ""
     if scores is None:
-        return [f"{title}not scored, because no images were left for a test (no_test=True); {how}"]
+        return [f"{title}not scored, because no images were left for a test (no_test=True); {selection}"]
     columns = ["top1", "balanced_accuracy", *GROUPS, "worst", "macro_f1"]
     shots = [group_heading(results, group) for group in GROUPS]
-    heads = ["top-1", "balanced", *shots, "worst class", "macro-F1"]
+    headings = ["top-1", "balanced", *shots, "worst class", "macro-F1"]
     cells = [percent(getattr(scores, column), intervals.get(column)) for column in columns]
     brackets = ", in brackets the 95 % interval where it is wider than 2 points" if "[" in "".join(cells) else ""
-    return [f"{title}{split} scores in %, {how}{brackets}", text_table([heads, cells], left=())]
+    return [f"{title}{split} scores in %, {selection}{brackets}", text_table([headings, cells], left=())]
 
 
 def write_outputs(
@@ -216,7 +218,7 @@ def write_outputs(
     timm_model: nn.Module,
     heads: dict[str, torch.Tensor],
     options: RunOptions,
-    keep_answers: Callable[[Decorations], str | None] | None = None,
+    write_answers: Callable[[Decorations], str | None] | None = None,
 ) -> RunResults:
     """Write the scores, the exported model, and then plots, card and page into the run folder.
 
@@ -228,7 +230,7 @@ def write_outputs(
         timm_model: The model to export.
         heads: Tensors that only training needs, exported beside the model.
         options: Options of the run.
-        keep_answers: Writes the images of page and card.
+        write_answers: Writes the images of page and card.
 
     Returns:
         The results with the exported weights, and with a warning for each plot, card or page that could not be made.
@@ -243,14 +245,14 @@ def write_outputs(
     with disk_errors(path):
         results.save(path / "results.json")  # first, so that the scores survive whatever fails later
         config, half = _public_config(path / "config.yaml"), options.output.export_half
-        more: dict[str, Any] = {"config_yaml": config, "half": half, "card": False}
-        model = export_run(path / "model", timm_model, results, heads=heads, **more)
+        export_options: dict[str, Any] = {"config_yaml": config, "half": half, "card": False}
+        model = export_run(path / "model", timm_model, results, heads=heads, **export_options)
         if options.output.export_encoder:
-            export_run(path / "encoder", timm_model, results, encoder_only=True, **more)
+            export_run(path / "encoder", timm_model, results, encoder_only=True, **export_options)
         exported = RunResults.load(model / "results.json")
         exported.save(path / "results.json")
         repository, report = options.push.push_to_hub, options.output.report
-        return decorate_run(path, exported, folder.epoch_lines, repository, report=report, keep_answers=keep_answers)
+        return decorate_run(path, exported, folder.epoch_lines, repository, report=report, write_answers=write_answers)
 
 
 def _public_config(path: Path) -> str | None:

@@ -100,13 +100,13 @@ class ScoredRun(ABC):
         accelerator, shots = self.accelerator, self.options.shots
         classifier, loader = self._inference(split)
         empty = ScoreCounts.empty(self.data.class_counts, many=shots.many_threshold, few=shots.few_threshold)
-        before = None if temperature is None else partial(torch.mul, other=temperature)
+        undo_temperature = None if temperature is None else partial(torch.mul, other=temperature)
         with self.clock.stage("evaluation"):
             scored = score_split(
-                classifier, loader, empty, accelerator, total=len(split), intervals=final, correct=before,
+                classifier, loader, empty, accelerator, total=len(split), intervals=final, correct=undo_temperature,
                 answers="positions" if final and (self.options.output.report or self._shows_sample) else "none",
             )  # fmt: skip
-        return scored if before is None else scored.swapped()
+        return scored if undo_temperature is None else scored.swapped()
 
     def held_out_logits(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
         """Logits (n, C) and classes (n,) of held-out images; ``None`` where the run has none."""
@@ -161,12 +161,12 @@ class ScoredRun(ABC):
             wall_time_s=round(self.seconds, 1),
         )
         heads, scores = self.stage.training_heads(self.model), results
-        keep = None
+        write_answers = None
         for name, split in reversed(splits.items()):  # ends with the test split, where there is one
             if split:
-                keep = partial(self._keep_answers, name, split, scored[name])
+                write_answers = partial(self._write_answers, name, split, scored[name])
         results = on_main_process(
-            self.accelerator, lambda: write_outputs(self.folder, scores, self.timm_model, heads, options, keep)
+            self.accelerator, lambda: write_outputs(self.folder, scores, self.timm_model, heads, options, write_answers)
         )
         results = replace(results, folder=self.folder.path)
         if self.accelerator.is_main_process:  # `say` prints once on each machine
@@ -181,10 +181,10 @@ class ScoredRun(ABC):
     @property
     def _shows_sample(self) -> bool:
         """Whether the exported model gets a sample image."""
-        asked = self.options.output.sample_image
-        return may_be_shown(self.data.facts) if asked is None else asked
+        requested = self.options.output.sample_image
+        return may_be_shown(self.data.facts) if requested is None else requested
 
-    def _keep_answers(self, name: str, split: ImageSplit, scored: Scored, decorations: Decorations) -> str | None:
+    def _write_answers(self, name: str, split: ImageSplit, scored: Scored, decorations: Decorations) -> str | None:
         path, counts = self.folder.path, self.data.class_counts
         if self.options.output.report:
             keep_answers(decorations, path, name, scored, split, counts)

@@ -47,23 +47,25 @@ def rates_for(opt: str, tune: str) -> list[float]:
     return [rates[index] for index in sorted(range(len(rates)), key=lambda index: (abs(index - middle), index))]
 
 
-def make_plan(rates: list[float], *, images: int, held_out: int, affordable: float) -> SearchPlan:
+def make_plan(rates: list[float], *, images: int, held_out: int, image_budget: float) -> SearchPlan:
     """The plan that uses the time: trials on all images for as many epochs as possible, else on fewer images.
 
     Args:
         rates: Learning rates of the first round.
         images: Number of training images that are not held out.
         held_out: Number of images that each trial is scored on.
-        affordable: Images that the search can train on in its time; an image counts each time that it is seen.
+        image_budget: Images that the search can train on in its time; an image counts each time that it is seen.
     """
     scoring = sum(SURVIVORS) * held_out / 3  # a pass without gradients takes about a third of the time of one with them
     work = sum(count * 2**round_ for round_, count in enumerate(SURVIVORS))
-    trial_images = max(affordable - scoring, 0) / work  # affordable images of one trial in the first round
+    trial_images = max(image_budget - scoring, 0) / work  # affordable images of one trial in the first round
     epochs = min(max(int(trial_images // images), _MIN_EPOCHS), _MAX_EPOCHS)
     return SearchPlan(rates, epochs, max(1, min(images, int(trial_images / epochs))))
 
 
-def reduced(labels: NDArray[np.int64], positions: NDArray[np.int64], images: int, seed: int) -> NDArray[np.int64]:
+def subset_of_classes(
+    labels: NDArray[np.int64], positions: NDArray[np.int64], images: int, seed: int
+) -> NDArray[np.int64]:
     """About ``images`` of the ``positions``, sorted: the same share of each class, but at least 8 images of it.
 
     A class with fewer than 8 images keeps all of them.
@@ -78,8 +80,8 @@ def reduced(labels: NDArray[np.int64], positions: NDArray[np.int64], images: int
         return positions
     rng, share, chosen = np.random.default_rng(seed), images / len(positions), []
     for label in np.unique(labels[positions]):
-        of_class = rng.permutation(positions[labels[positions] == label])
-        chosen.append(of_class[: max(_CLASS_IMAGES, round(share * len(of_class)))])
+        class_positions = rng.permutation(positions[labels[positions] == label])
+        chosen.append(class_positions[: max(_CLASS_IMAGES, round(share * len(class_positions)))])
     return np.sort(np.concatenate(chosen))
 
 

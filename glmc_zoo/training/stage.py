@@ -76,8 +76,8 @@ class Stage:
 
     def run_name(self, data: str, seed: int) -> str:
         """Name of a fresh run folder."""
-        start = self.name.replace(":", "_").replace("/", "_")
-        return f"{start}.{self.method.name}_{Path(data).name or 'data'}.seed{seed}"
+        model_name = self.name.replace(":", "_").replace("/", "_")
+        return f"{model_name}.{self.method.name}_{Path(data).name or 'data'}.seed{seed}"
 
     def build(self, data: LongTailData, images: ImageOptions, schedule: ScheduleOptions) -> StageParts:
         """Build the input, the task with its model, the weights of the partners, and the parameter groups."""
@@ -134,10 +134,10 @@ class Stage:
 
     def facts(self, results: RunResults) -> RunResults:
         """The results with the facts of this stage."""
-        start = shorten_path(self.name) if self.pretrained else None
+        pretrained_from = shorten_path(self.name) if self.pretrained else None
         # A name with a prefix, such as local-dir:, may hold a path of this machine, so the architecture replaces it.
         backbone = results.model.backbone if ":" in self.name else self.name
-        return replace(results, model=replace(results.model, pretrained_from=start, backbone=backbone))
+        return replace(results, model=replace(results.model, pretrained_from=pretrained_from, backbone=backbone))
 
     def opening_lines(self, options: RunOptions, task: TrainingTask) -> list[str]:
         """Lines that this stage adds to the description of a run."""

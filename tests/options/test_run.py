@@ -15,7 +15,7 @@ from glmc_zoo.options.resolve import evaluation_options, finetuning_options, tra
 from glmc_zoo.options.run import RunOptions, flatten_options, option_groups, saved_options
 from glmc_zoo.options.sections import EVALUATE, FINETUNE, TRAIN
 from glmc_zoo.options.user_options import UserOptions, parse_options, read_config
-from glmc_zoo.training.folder import FREE_ON_RESUME, differing
+from glmc_zoo.training.folder import FREE_ON_RESUME, option_differences
 
 
 def train(**explicit: Any) -> RunOptions:
@@ -48,7 +48,7 @@ def test_where_a_run_was_pushed_to_is_not_saved(tmp_path: Path) -> None:
     save(options, tmp_path / "config.yaml")
     text = (tmp_path / "config.yaml").read_text()
     assert "push" not in text and "org/name" not in text
-    assert differing(yaml.safe_load(text), saved_options(options)) == []
+    assert option_differences(yaml.safe_load(text), saved_options(options)) == []
     absent = {"output_dir", "resume", "accept_new_data", "dry_run", *values_of(options.push)}
     assert saved_options(options).keys() == flatten_options(options).keys() - absent
 
@@ -69,7 +69,7 @@ def test_what_changes_the_result_of_a_resumed_run_is_named(
 ) -> None:
     save(train(lr=0.05), tmp_path / "config.yaml")
     before = read_config(tmp_path / "config.yaml", TRAIN)
-    assert sorted(differing(before, saved_options(train(**{"lr": 0.05, **change})))) == sorted(shown)
+    assert sorted(option_differences(before, saved_options(train(**{"lr": 0.05, **change})))) == sorted(shown)
 
 
 def test_what_may_change_is_an_option() -> None:

@@ -33,7 +33,7 @@ def test_half_a_line_is_not_an_epoch(accelerate: Callable[..., Accelerator], tmp
     text = folder.metrics.read_text()
     folder.metrics.write_text(text[:-2])  # the braces are not closed
     assert [row["epoch"] for row in folder.epoch_lines().rows] == [1, 2]
-    folder.keep_epochs(1)
+    folder.drop_epochs_after(1)
     folder.append({"epoch": 2})
     assert [json.loads(line)["epoch"] for line in folder.metrics.read_text().splitlines()] == [1, 2]
 
@@ -180,7 +180,7 @@ def test_damaged_lines_are_told_and_kept(
     """But for half a line at the end, whose epoch a resumed run repeats."""
     folder = RunFolder(accelerate(), options(output_dir=str(tmp_path / "run")), "name")
     folder.metrics.write_bytes(b'{"epoch": 1}\n\xff\x1b[2J\n{"loss": 1}\n{"epoch": 3}\n{"epoch": 4}\n{"epo')
-    folder.keep_epochs(3)
+    folder.drop_epochs_after(3)
     assert folder.metrics.read_bytes() == b'{"epoch": 1}\n\xff\x1b[2J\n{"loss": 1}\n{"epoch": 3}\n'
     notes = capsys.readouterr().out.splitlines()
     assert [note.split(" of ")[0] for note in notes] == ["note: Line 2", "note: Line 3", "note: Line 6"]

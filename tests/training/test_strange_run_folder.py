@@ -22,7 +22,7 @@ from glmc_zoo.scoring.decoration import Decorations
 from glmc_zoo.scoring.prediction_files import RowFile
 from glmc_zoo.training.checkpoint import newest_checkpoint
 from glmc_zoo.training.features import FeatureParts
-from glmc_zoo.training.folder import check_layout, lock_run, options_before
+from glmc_zoo.training.folder import check_layout, initial_options, lock_run
 from glmc_zoo.training.search_file import SearchFile
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs links and named pipes")
@@ -166,7 +166,7 @@ def test_a_link_in_place_of_a_folder_keeps_what_it_points_to(run: Path, tmp_path
 def test_pipes_are_not_waited_for(run: Path, accelerate: Callable[..., Any]) -> None:
     os.mkfifo(run / "config.yaml")
     with pytest.raises(UserError, match=r"config\.yaml cannot be read: It is not a regular file\. Give another output"):
-        options_before(run, "auto")
+        initial_options(run, "auto")
     checkpoint = run / "checkpoints" / "step-000000001"
     checkpoint.mkdir(parents=True)
     os.mkfifo(checkpoint / "manifest.json")
@@ -227,9 +227,9 @@ PLAN: dict[str, Any] = {"rates": [0.1], "epochs": 2, "images": 10}
 @pytest.mark.parametrize(
     ("line", "ask"),
     [
-        ("5", lambda file: file.spent()),
-        ("[" * 5000, lambda file: file.spent()),
-        ('{"spent": Infinity}', lambda file: file.spent()),
+        ("5", lambda file: file.seconds_so_far()),
+        ("[" * 5000, lambda file: file.seconds_so_far()),
+        ('{"spent": Infinity}', lambda file: file.seconds_so_far()),
         ('{"trial": {}}', lambda file: file.trials()),
         ('{"trial": {"lr": "x"}, "spent": 1}', lambda file: file.trials()),
         (json.dumps({"plan": PLAN | {"rates": [-1]}, "key": "k", "spent": 1}), lambda file: file.plan("k")),
@@ -245,4 +245,4 @@ def test_a_search_file_that_no_search_writes(run: Path, line: str, ask: Callable
         ask(file)
     file.path.write_text(json.dumps({"plan": PLAN, "key": "k", "spent": 1}) + '\n{"half')
     plan = file.plan("k")
-    assert plan is not None and plan.rates == [0.1] and file.spent() == 1.0
+    assert plan is not None and plan.rates == [0.1] and file.seconds_so_far() == 1.0

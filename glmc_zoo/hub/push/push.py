@@ -67,8 +67,8 @@ def push_folder(
 
     Everything is checked before the first change on the Hub. The same commit deletes files of an earlier export that
     this one does not have. Broken connections, 429 and 5xx are retried as `call_with_retries` does, without ever making
-    a second commit. Pushing the same folder again changes nothing. Files whose name starts with a dot are not pushed. ``card``
-    is a text to push as ``README.md`` instead of the folder's card.
+    a second commit. Pushing the same folder again changes nothing. Files whose name starts with a dot are not pushed.
+    ``card`` is a text to push as ``README.md`` instead of the folder's card.
 
     A wrong folder, card or name raises a `UserError`, and so does a Hub that refuses or cannot be reached: the sentence
     then holds the command that pushes later. No local file changes.
