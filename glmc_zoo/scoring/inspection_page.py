@@ -72,13 +72,13 @@ def _bars(inspection: Inspection) -> list[dict[str, Any]]:
     height, step = _CHART[1], _CHART[0] / max(len(order), 1)
     bars = []
     for index, label in enumerate(order):
-        tall = height * math.log1p(counts[label]) / math.log1p(largest)
+        bar_height = height * math.log1p(counts[label]) / math.log1p(largest)
         bars.append(
             {
                 "x": round(index * step, 2),
-                "y": round(height - tall, 2),
+                "y": round(height - bar_height, 2),
                 "width": round(max(step * 0.85, 0.1), 2),
-                "height": round(tall, 2),
+                "height": round(bar_height, 2),
                 "group": "all" if inspection.groups is None else inspection.groups[label],
                 "title": f"{inspection.class_names[label]}: {counts[label]:,}",
             }

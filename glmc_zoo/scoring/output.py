@@ -39,7 +39,7 @@ class EvaluationFolder:
         return self.path
 
     @contextmanager
-    def writing(self, name: str | None = None) -> Iterator[Path]:
+    def staging_folder(self, name: str | None = None) -> Iterator[Path]:
         """A temporary folder. After the block it is renamed to ``name``; without a name its files move to the top."""
         staging, moved = self.path / _STAGING, list[Path]()
         staging.mkdir()

@@ -89,8 +89,8 @@ def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
     options = options.with_values(**resumption.data_options)
     network_notes = stage.notes if isinstance(stage, FineTuning) else []
     data = with_notes(data, [*model_notes, *filter(None, [method_note]), *network_notes, *resumption.notes])
-    stage_parts = stage.build(data, options.images, options.schedule)
-    options, task = resolve_options(options, data, stage_parts.spec), stage_parts.task
+    parts = stage.build(data, options.images, options.schedule)
+    options, task = resolve_options(options, data, parts.spec), parts.task
     # The faster memory layout for convolutions, on GPUs and CPUs; it changes no values.
     task.to(memory_format=torch.channels_last)
     if options.machine.compile:
@@ -98,35 +98,27 @@ def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
         task.compile(mode=None if mode == "default" else mode)
 
     # ---------------------------------------------------------------- images, optimiser
-    spec, augmentations = stage_parts.spec, _augmentations(options.images)
+    spec, augmentations = parts.spec, _augmentations(options.images)
     transform = train_transform(spec.augment, spec.size, interpolation=spec.interpolation, **augmentations)
     placement = place_images(data.train, transform, accelerator.device, options.machine, options.images)
     processes = accelerator.num_processes
     loader = make_train_loader(
-        data,
-        transform,
-        placement,
-        options.schedule,
-        views=stage.views,
-        weights=stage_parts.weights,
-        processes=processes,
+        data, transform, placement, options.schedule, views=stage.views, weights=parts.weights, processes=processes
     )
     schedule = options.schedule.scaled(processes)
-    optimizer = make_optimizer(schedule, stage.opt, task, stage_parts.groups)
+    optimizer = make_optimizer(schedule, stage.opt, task, parts.groups)
     scheduler = make_scheduler(schedule, optimizer)
 
     # ---------------------------------------------------------------- run folder, what Accelerate wraps
     folder = RunFolder(accelerator, options, stage.run_name(data.name, schedule.seed))
     # Accelerate does not move batches: the loop copies each one while the step before it runs (`Transfer`).
-    device_placement = [True, True, False]
-    wrapped_task, wrapped_optimizer, loader = accelerator.prepare(
-        task, optimizer, loader, device_placement=device_placement
-    )
+    placement_flags = [True, True, False]
+    wrapped_task, wrapped, loader = accelerator.prepare(task, optimizer, loader, device_placement=placement_flags)
     # From here on each process needs random numbers of its own, for its dropout.
     set_seed(schedule.seed, device_specific=True)
     constraints = stage.constrain(task, optimizer)
     return RunParts(
-        options, accelerator, data, stage, stage_parts, wrapped_task, wrapped_optimizer, loader, scheduler, placement,
+        options, accelerator, data, stage, parts, wrapped_task, wrapped, loader, scheduler, placement,
         folder, resumption.checkpoint, checkpoint_data, constraints,
     )  # fmt: skip
 

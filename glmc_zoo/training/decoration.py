@@ -61,7 +61,7 @@ def decorate_run(
             lambda: decorate_export(export, plots, names, warnings=warnings, repo_id=repository, sample=sample),  # noqa: B023  # called here
         )
     if report:
-        subject = Subject.of(folder, replace(results, warnings=list(decorations.warnings)))
+        subject = Subject.from_results(folder, replace(results, warnings=list(decorations.warnings)))
         make_report(decorations, folder, subject, baselines, lines.rows)
     results = replace(results, plots=names, warnings=decorations.warnings)
     results.save(folder / RESULTS_FILE)
@@ -89,7 +89,7 @@ def _draw(decorations: Decorations, folder: Path, results: RunResults, epochs: C
         # A classifier on features has no epochs and no such plot, so it gets no warning.
         decorations.warnings.append("The plot training.png was not made: metrics.jsonl is missing or empty.")
     if results.test is not None:
-        draw_results(decorations, plots, Subject.of(folder, results), title)
+        draw_results(decorations, plots, Subject.from_results(folder, results), title)
     return lines
 
 

@@ -24,7 +24,7 @@ from glmc_zoo.machine.signals import StopSignals
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.results import HeadFacts, HeadTrial, RunResults, Selection
 from glmc_zoo.scoring.decoration import RERUN_FIX, Decorations
-from glmc_zoo.scoring.loop import Scored
+from glmc_zoo.scoring.loop import ScoredSplit
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.text import counted, printable
 from glmc_zoo.training.assemble import make_stage, push_target, resolve_options, with_notes, with_precision
@@ -130,7 +130,7 @@ class HeadRun(ScoredRun):
     def _train(self) -> None:
         start_time, tune = time.perf_counter(), self.stage.tune
         config, accelerator = self.spec.data_config, self.accelerator
-        classifier = Classifier.of(self.model, len(self.data.class_names), config, accelerator.device)
+        classifier = Classifier.from_network(self.model, len(self.data.class_names), config, accelerator.device)
         key = feature_key(classifier, self.data.train, tune.feature_views, accelerator.mixed_precision)
         features = compute_features(
             classifier, self.data.train, FeatureParts(self.cache, key), accelerator, views=tune.feature_views,
@@ -173,7 +173,7 @@ class HeadRun(ScoredRun):
         decorations.attempt(f"The list {SUSPECTS_FILE}", write, fix=RERUN_FIX)
         return suspects_note(sum(rows), len(choice.held_out_labels)), decorations.warnings
 
-    def _results(self, scored: dict[str, Scored]) -> RunResults:
+    def _results(self, scored: dict[str, ScoredSplit]) -> RunResults:
         return replace(super()._results(scored), warnings=self._warnings)
 
     def held_out_logits(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:

@@ -112,7 +112,9 @@ def start_features(run: ScoredRun, task: TrainingTask, data: LongTailData, folde
     Features that are in ``folder`` already are read; the others are computed and stored there.
     """
     accelerator, views = run.accelerator, cast(FineTuning, run.stage).tune.feature_views
-    classifier = Classifier.of(timm_model_in(task), len(data.class_names), run.spec.data_config, accelerator.device)
+    classifier = Classifier.from_network(
+        timm_model_in(task), len(data.class_names), run.spec.data_config, accelerator.device
+    )
     key = feature_key(classifier, data.train, views, accelerator.mixed_precision)
     return compute_features(
         classifier, data.train, FeatureParts(folder, key), accelerator, views=views,

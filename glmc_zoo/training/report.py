@@ -33,7 +33,7 @@ from glmc_zoo.results import (
 )
 from glmc_zoo.scoring.calibration import calibration_lines
 from glmc_zoo.scoring.decoration import Decorations
-from glmc_zoo.scoring.loop import Scored
+from glmc_zoo.scoring.loop import ScoredSplit
 from glmc_zoo.scoring.page.render import REPORT_FILE
 from glmc_zoo.scoring.report import class_recalls, group_sizes, group_support, one_group_note
 from glmc_zoo.text import printable
@@ -46,7 +46,7 @@ def describe_run(
     data: LongTailData,
     spec: InputSpec,
     timm_model: Any,
-    scored: dict[str, Scored],
+    scored: dict[str, ScoredSplit],
     accelerator: Accelerator,
 ) -> RunResults:
     """The results of a run. The facts of its stage, the chosen epoch and the exported weights are added by others.

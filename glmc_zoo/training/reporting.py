@@ -13,7 +13,7 @@ from glmc_zoo.machine.lock import lock_folder
 from glmc_zoo.options.commands import ReportOptions
 from glmc_zoo.results import EvaluationResults, RunResults
 from glmc_zoo.scoring.page.render import REPORT_FILE
-from glmc_zoo.scoring.page.subject import Subject, check_comparable, keys_of
+from glmc_zoo.scoring.page.subject import Subject, check_comparable, read_keys
 from glmc_zoo.scoring.report import decorate_evaluation, score_table, write_comparison, write_joint_report
 from glmc_zoo.text import printable, printable_lines, unquoted_formula
 from glmc_zoo.training.decoration import decorate_run
@@ -36,7 +36,7 @@ def report_folder(options: ReportOptions) -> RunResults | list[EvaluationResults
     with disk_errors(folder):
         lock = lock_folder(folder, option="run")
         try:
-            if (folder / RESULTS_FILE).is_file() and "method" in keys_of(folder / RESULTS_FILE):
+            if (folder / RESULTS_FILE).is_file() and "method" in read_keys(folder / RESULTS_FILE):
                 return _report_run(folder, options.repo, baselines)
             return _report_evaluation(folder, baselines)
         finally:
@@ -74,7 +74,7 @@ def _comparison_order(comparison: Path) -> Callable[[Path], tuple[int, str]]:
 
 def _report_evaluation(folder: Path, baselines: Sequence[Subject]) -> list[EvaluationResults]:
     """Report the evaluation of one model, or of several models with a folder for each."""
-    model_folders = [path.parent for path in folder.glob(f"*/{RESULTS_FILE}") if "split" in keys_of(path)]
+    model_folders = [path.parent for path in folder.glob(f"*/{RESULTS_FILE}") if "split" in read_keys(path)]
     model_folders.sort(key=_comparison_order(folder / "comparison.csv"))
     folders = [folder] if (folder / RESULTS_FILE).is_file() else model_folders
     if not folders:

@@ -21,11 +21,11 @@ from glmc_zoo.machine.signals import RunStopped, StopSignals
 from glmc_zoo.metrics import ScoreCounts
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.results import CalibrationFacts, RunResults, Selection
-from glmc_zoo.scoring.calibration import calibrate_classifier, split_logits, with_scores
-from glmc_zoo.scoring.decoration import Decorations, keep_answers, keep_sample
-from glmc_zoo.scoring.loop import Scored, score_split
+from glmc_zoo.scoring.calibration import add_reliability, calibrate_classifier, split_logits
+from glmc_zoo.scoring.decoration import Decorations, write_answer_file, write_sample_image
+from glmc_zoo.scoring.loop import ScoredSplit, score_split
 from glmc_zoo.scoring.model import Classifier
-from glmc_zoo.scoring.sample_image import may_be_shown
+from glmc_zoo.scoring.sample_image import is_publishable
 from glmc_zoo.screen import say
 from glmc_zoo.text import printable, printable_lines
 from glmc_zoo.training.assemble import push_target
@@ -77,7 +77,7 @@ class ScoredRun(ABC):
             # Each process has its own batch-norm statistics. Those of the main process are exported, so all use them.
             distribute_bn(self.model, accelerator.num_processes, reduce=False)
         config = self.spec.data_config
-        classifier = Classifier.of(self.model, len(self.data.class_names), config, accelerator.device)
+        classifier = Classifier.from_network(self.model, len(self.data.class_names), config, accelerator.device)
         loader = eval_loader(
             split,
             classifier.preprocessing,
@@ -88,14 +88,14 @@ class ScoredRun(ABC):
         )
         return classifier, loader
 
-    def _score(self, split: ImageSplit, *, final: bool = False, temperature: float | None = None) -> Scored:
+    def _score(self, split: ImageSplit, *, final: bool = False, temperature: float | None = None) -> ScoredSplit:
         """Score ``split``.
 
         Args:
             split: The images.
             final: Whether to compute intervals, and the answers that the report shows.
-            temperature: The temperature that was folded into the classifier. With it, `Scored.plain` has the scores
-                from before.
+            temperature: The temperature that was folded into the classifier. With it, `ScoredSplit.plain` has the
+                scores from before.
         """
         accelerator, shots = self.accelerator, self.options.shots
         classifier, loader = self._inference(split)
@@ -106,7 +106,7 @@ class ScoredRun(ABC):
                 classifier, loader, empty, accelerator, total=len(split), intervals=final, correct=undo_temperature,
                 answers="positions" if final and (self.options.output.report or self._shows_sample) else "none",
             )  # fmt: skip
-        return scored if undo_temperature is None else scored.swapped()
+        return scored if undo_temperature is None else scored.swap()
 
     def held_out_logits(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
         """Logits (n, C) and classes (n,) of held-out images; ``None`` where the run has none."""
@@ -157,7 +157,7 @@ class ScoredRun(ABC):
         results = replace(
             self._results(scored),
             selection=selection,
-            calibration=with_scores(calibration, scored),
+            calibration=add_reliability(calibration, scored),
             wall_time_s=round(self.seconds, 1),
         )
         heads, scores = self.stage.training_heads(self.model), results
@@ -182,15 +182,15 @@ class ScoredRun(ABC):
     def _shows_sample(self) -> bool:
         """Whether the exported model gets a sample image."""
         requested = self.options.output.sample_image
-        return may_be_shown(self.data.facts) if requested is None else requested
+        return is_publishable(self.data.facts) if requested is None else requested
 
-    def _write_answers(self, name: str, split: ImageSplit, scored: Scored, decorations: Decorations) -> str | None:
+    def _write_answers(self, name: str, split: ImageSplit, scored: ScoredSplit, decorations: Decorations) -> str | None:
         path, counts = self.folder.path, self.data.class_counts
         if self.options.output.report:
-            keep_answers(decorations, path, name, scored, split, counts)
-        return keep_sample(decorations, path, scored, split, counts) if self._shows_sample else None
+            write_answer_file(decorations, path, name, scored, split, counts)
+        return write_sample_image(decorations, path, scored, split, counts) if self._shows_sample else None
 
-    def _results(self, scored: dict[str, Scored]) -> RunResults:
+    def _results(self, scored: dict[str, ScoredSplit]) -> RunResults:
         results = describe_run(self.options, self.data, self.spec, self.timm_model, scored, self.accelerator)
         if self.options.output.license is None and self.stage.pretrained:
             # Fine-tuned weights keep the license of the weights that they started from.

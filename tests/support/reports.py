@@ -56,7 +56,7 @@ def evaluation(
     collector.update(np.arange(images), rows)
     pixels = rng.integers(256, size=(images, side, side, 3), dtype=np.uint8)
     split = ImageSplit(ArrayImages(pixels, "test"), np.arange(images), labels, names)
-    answers = collector.gathered(Accelerator(cpu=True))
+    answers = collector.gather(Accelerator(cpu=True))
     make_answer_file("test", answers, split, rarest_first(classes, counts)).save(folder / ANSWERS_FILE)
     return Subject.load(folder)
 

@@ -42,7 +42,7 @@ class Format:
     """Opens a file to run it on the CPU."""
     packages: tuple[str, ...] = ()
     """Packages that the format needs."""
-    largest: int | None = None
+    max_bytes: int | None = None
     """Most bytes of weights in one file; ``None`` for no limit."""
 
     def check(self, name: str) -> None:
@@ -60,7 +60,7 @@ def _installed(package: str) -> bool:
 
 def write_onnx(graph: nn.Module, images: Tensor, metadata: Mapping[str, Any], path: Path) -> None:
     """Write an ONNX file with torch's exporter; ``metadata_props`` holds the metadata, each value as JSON."""
-    with quiet():
+    with silence_exporters():
         program: Any = torch.onnx.export(
             graph,
             (images,),
@@ -92,7 +92,7 @@ def open_onnx(path: Path) -> Run:
 
 def write_torch_export(graph: nn.Module, images: Tensor, metadata: Mapping[str, Any], path: Path) -> None:
     """Write a ``.pt2`` file with ``torch.export``; the extra file `METADATA_FILE` holds the metadata."""
-    with quiet():
+    with silence_exporters():
         program = torch.export.export(graph, (images,), dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}})
         torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(metadata)})
 
@@ -129,22 +129,23 @@ def write(name: str, model: str, graph: nn.Module, images: Tensor, metadata: Map
     Raises:
         UserError: torch cannot export the model, or the file cannot be written or opened.
     """
-    chosen, other = FORMATS[name], next(other for other in FORMATS if other != name)
+    export_format, other_format = FORMATS[name], next(other_format for other_format in FORMATS if other_format != name)
     size = sum(tensor.numel() * tensor.element_size() for tensor in graph.state_dict().values())
-    if chosen.largest is not None and size > chosen.largest:
+    if export_format.max_bytes is not None and size > export_format.max_bytes:
         raise UserError(
-            f"{model} cannot be exported with format={name!r}, whose file holds at most {chosen.largest / 2**30:.1f} "
-            f"GiB of weights, and the model has {size / 2**30:.1f} GiB: give format={other!r}."
+            f"{model} cannot be exported with format={name!r}, whose file holds at most "
+            f"{export_format.max_bytes / 2**30:.1f} GiB of weights, and the model has {size / 2**30:.1f} GiB: "
+            f"give format={other_format!r}."
         )
     # The exporters and the runtimes raise errors of many types.
-    failure, fix = f"{model} cannot be exported with format={name!r}", f"Give format={other!r} or another model."
+    failure, fix = f"{model} cannot be exported with format={name!r}", f"Give format={other_format!r} or another model."
     with as_user_error(failure, Exception, fix=fix):
-        chosen.write(graph, images, metadata, path)
-        return chosen.open(path)
+        export_format.write(graph, images, metadata, path)
+        return export_format.open(path)
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_exporters() -> Iterator[None]:
     """Hide warnings and log messages of the exporters; errors are still raised."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]

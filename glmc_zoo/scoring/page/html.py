@@ -35,5 +35,5 @@ def script_hash(script: str) -> str:
 
 def whole_percent(probability: float) -> str:
     """A probability as a whole number of percent; never 100 % for what is less."""
-    shown = round(100 * probability)
-    return "> 99\N{NO-BREAK SPACE}%" if shown == 100 and probability < 1 else f"{shown}\N{NO-BREAK SPACE}%"
+    percent = round(100 * probability)
+    return "> 99\N{NO-BREAK SPACE}%" if percent == 100 and probability < 1 else f"{percent}\N{NO-BREAK SPACE}%"

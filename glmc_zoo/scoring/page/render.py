@@ -44,8 +44,8 @@ def render_report(subject: Subject, baselines: Sequence[Subject] = (), epochs: S
     """The page as text; see `write_report`."""
     results, answers = subject.results, subject.answers
     notes = [*results.data.notes, *_evaluation_notes(subject), *check_comparable(subject, baselines)]
-    suspects, unread = _suspects(subject)
-    warnings = [*results.warnings, *([subject.warning] if subject.warning else []), *unread]
+    suspects, read_errors = _suspects(subject)
+    warnings = [*results.warnings, *([subject.warning] if subject.warning else []), *read_errors]
     rare_first = rarest_first(len(results.class_names), results.class_counts)
     most_first = rare_first[::-1]
     environment = html_environment()
@@ -72,7 +72,7 @@ def render_report(subject: Subject, baselines: Sequence[Subject] = (), epochs: S
         matrix=tables.matrix(subject, most_first),
         answers=answers,
         gallery=[] if answers is None else gallery(subject, baselines, answers),
-        shown=set() if answers is None else {one.label for one in answers.images},
+        shown=set() if answers is None else {image.label for image in answers.images},
         suspects=suspects,
         suspect_classes=[] if suspects is None else suspect_classes(results, suspects),
         inventory=results.data.inventory,
@@ -119,7 +119,7 @@ def _origin(subject: Subject) -> list[tuple[str, str]]:
         if results.seeds is not None:
             facts.append(("seed", str(results.seeds.seed)))
     elif results.class_counts_from is not None:
-        facts.append(("class counts", _counted(results.class_counts_from)))
+        facts.append(("class counts", _counts_source(results.class_counts_from)))
     if results.wall_time_s is not None:
         facts.append(("wall time", _duration(results.wall_time_s)))
     if origin.hardware is not None:
@@ -130,7 +130,7 @@ def _origin(subject: Subject) -> list[tuple[str, str]]:
     return [(heading, fact) for heading, fact in facts if fact]
 
 
-def _counted(source: str) -> str:
+def _counts_source(source: str) -> str:
     return "training images of the data" if source == "data" else f"training images of {source}"
 
 

@@ -62,13 +62,15 @@ class Subject:
         return SuspectFile.load(path, len(self.results.class_names)) if path.is_file() else None
 
     @classmethod
-    def of(cls, folder: Path, results: RunResults | EvaluationResults) -> Subject:
+    def from_results(cls, folder: Path, results: RunResults | EvaluationResults) -> Subject:
         """Results, and the answers that lie in their folder; an older evaluation has them without images."""
         subject, path = cls(folder, results), folder / ANSWERS_FILE
         if not path.is_file():
             predictions = subject.predictions()
             return (
-                subject if predictions is None else replace(subject, answers=_pairs_alone(subject.split, predictions))
+                subject
+                if predictions is None
+                else replace(subject, answers=_answers_without_images(subject.split, predictions))
             )
         try:
             answers = AnswerFile.load(path, len(results.class_names))
@@ -86,8 +88,8 @@ class Subject:
         path = folder / RESULTS_FILE
         if not path.is_file():
             raise UserError(f"run={str(folder)!r} has no {RESULTS_FILE}: give the folder of a finished run.")
-        kind = RunResults if "method" in keys_of(path) else EvaluationResults
-        subject = cls.of(folder, kind.load(path))
+        results_class = RunResults if "method" in read_keys(path) else EvaluationResults
+        subject = cls.from_results(folder, results_class.load(path))
         if subject.scores is None:
             raise UserError(f"run={str(folder)!r} has no scores to compare: give a run that was scored.")
         return subject
@@ -134,8 +136,8 @@ class Subject:
             return list(self.results.class_recalls)
         if self.answers is None or self.tested is None:
             return []
-        right = {label: images for label, given, images in self.answers.pairs if label == given}
-        return [right.get(label, 0) / images if images else None for label, images in enumerate(self.tested)]
+        correct = {label: images for label, prediction, images in self.answers.pairs if label == prediction}
+        return [correct.get(label, 0) / images if images else None for label, images in enumerate(self.tested)]
 
     def support(self, group: str) -> GroupSupport | None:
         """What the score of a shot group rests on; ``None`` where it is not known."""
@@ -143,7 +145,11 @@ class Subject:
             return self.results.group_support[group]
         if self.tested is None or self.groups is None:
             return None
-        images = [images for images, one in zip(self.tested, self.groups, strict=True) if one == group and images]
+        images = [
+            images
+            for images, class_group in zip(self.tested, self.groups, strict=True)
+            if class_group == group and images
+        ]
         return GroupSupport(classes=len(images), images=sum(images))
 
     @property
@@ -161,14 +167,14 @@ class Subject:
         return Predictions.read(self.folder)
 
 
-def _pairs_alone(split: str, predictions: Predictions) -> AnswerFile:
+def _answers_without_images(split: str, predictions: Predictions) -> AnswerFile:
     """The answers without images, of an evaluation that kept none."""
     columns = np.stack([predictions.label, predictions.prediction], axis=1)
     pairs, images = np.unique(columns, axis=0, return_counts=True)
     return AnswerFile(split=split, pairs=np.column_stack([pairs, images]).tolist())
 
 
-def keys_of(path: Path) -> set[str]:
+def read_keys(path: Path) -> set[str]:
     """The keys of a file of results; those of a run where it is damaged, which whoever loads it reports."""
     try:
         values = read_json(path, str(path))
@@ -179,8 +185,10 @@ def keys_of(path: Path) -> set[str]:
 
 def short_names(subjects: Sequence[Subject]) -> list[str]:
     """A name for each, as long as is needed to tell them apart."""
-    names = [one.name for one in subjects]
-    return [name if names.count(name) == 1 else str(one.folder) for name, one in zip(names, subjects, strict=True)]
+    names = [subject.name for subject in subjects]
+    return [
+        name if names.count(name) == 1 else str(subject.folder) for name, subject in zip(names, subjects, strict=True)
+    ]
 
 
 def check_comparable(subject: Subject, baselines: Sequence[Subject]) -> list[str]:
@@ -189,16 +197,16 @@ def check_comparable(subject: Subject, baselines: Sequence[Subject]) -> list[str
     Raises:
         UserError: The classes of a baseline are not those of the subject.
     """
-    notes, first = [], subject.results
+    notes, subject_results = [], subject.results
     name, *others = short_names([subject, *baselines])
     for baseline, other_name in zip(baselines, others, strict=True):
         other = baseline.results
-        if other.class_names != first.class_names:
+        if other.class_names != subject_results.class_names:
             raise UserError(
                 f"run={str(baseline.folder)!r} has {len(other.class_names)} classes that are not the "
-                f"{len(first.class_names)} of {str(subject.folder)!r}: give runs on the same data."
+                f"{len(subject_results.class_names)} of {str(subject.folder)!r}: give runs on the same data."
             )
-        images = [_images(one) for one in (subject, baseline)]
+        images = [_images(compared) for compared in (subject, baseline)]
         if baseline.split != subject.split or images[0] != images[1]:
             notes.append(
                 f"{other_name} was scored on {images[1]} {baseline.split} images and {name} on {images[0]} "

@@ -62,9 +62,9 @@ class SuspectFile:
         """
         fix = "train the classifier again for another"
         suspects: SuspectFile = read_page_file(cls, path, "suspects", fix)
-        classes = [label for one in suspects.images for label in (one.given, one.suggested)]
+        classes = [label for suspect in suspects.images for label in (suspect.given, suspect.suggested)]
         fits = all(0 <= label < num_classes for label in classes)
-        check_page_file(path, [one.source for one in suspects.images], fix, fits=fits)
+        check_page_file(path, [suspect.source for suspect in suspects.images], fix, fits=fits)
         return suspects
 
 
@@ -78,9 +78,9 @@ def shown_suspects(given: Sequence[int], class_order: Sequence[int]) -> list[int
     rows: dict[int, list[int]] = {}
     for row, label in enumerate(given):
         rows.setdefault(label, []).append(row)
-    each = min(_MAX_EACH, max(_MIN_EACH, MAX_SUSPECTS // max(len(rows), 1)))
-    chosen = [row for label in class_order for row in rows.get(label, [])[:each]]
-    return chosen[:MAX_SUSPECTS]
+    per_class = min(_MAX_EACH, max(_MIN_EACH, MAX_SUSPECTS // max(len(rows), 1)))
+    shown = [row for label in class_order for row in rows.get(label, [])[:per_class]]
+    return shown[:MAX_SUSPECTS]
 
 
 def suspect_classes(results: RunResults | EvaluationResults, suspects: SuspectFile) -> list[dict[str, Any]]:
@@ -91,21 +91,24 @@ def suspect_classes(results: RunResults | EvaluationResults, suspects: SuspectFi
             "label": label,
             "name": names[label],
             "trained": None if counts is None else counts[label],
-            "images": [_image(one, names) for one in images],
+            "images": [_image(suspect, names) for suspect in images],
         }
-        for label, images in groupby(suspects.images, key=lambda one: one.given)
+        for label, images in groupby(suspects.images, key=lambda suspect: suspect.given)
     ]
 
 
 def _image(suspect: Suspect, names: Sequence[str]) -> dict[str, Any]:
     given, suggested = names[suspect.given], names[suspect.suggested]
-    label, other = whole_percent(suspect.self_confidence), whole_percent(suspect.suggested_probability)
+    given_percent, suggested_percent = (
+        whole_percent(suspect.self_confidence),
+        whole_percent(suspect.suggested_probability),
+    )
     return {
         "suggested": suggested,
-        "probability": other,
-        "given_probability": label,
+        "probability": suggested_percent,
+        "given_probability": given_percent,
         "file": suspect.name,
         "source": suspect.source,
-        "alt": f"Label to check: {suspect.name}, labelled {given} with probability {label}, looks like {suggested} "
-        f"with probability {other}",
+        "alt": f"Label to check: {suspect.name}, labelled {given} with probability {given_percent}, looks like "
+        f"{suggested} with probability {suggested_percent}",
     }

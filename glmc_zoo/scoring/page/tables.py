@@ -37,11 +37,11 @@ def score_rows(subject: Subject, baselines: Sequence[Subject]) -> list[dict[str,
     for key, label in _SCORES.items():
         if getattr(subject.scores, key) is None:
             continue
-        cells = [_score_cell(one, key) for one in (subject, *baselines)]
+        cells = [_score_cell(column, key) for column in (subject, *baselines)]
         for cell in cells[1:]:
             if cell["value"] is not None:
                 cell["change"] = _change(cells[0]["value"] - cell["value"])
-        rows.append({"key": key, "label": label, "rests": _rests_on(subject, key), "cells": cells})
+        rows.append({"key": key, "label": label, "rests": _score_basis(subject, key), "cells": cells})
     return rows
 
 
@@ -61,7 +61,7 @@ def _change(difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _rests_on(subject: Subject, key: str) -> str:
+def _score_basis(subject: Subject, key: str) -> str:
     """What a score rests on: classes and images."""
     supports = {group: support for group in GROUPS if (support := subject.support(group)) is not None}
     if key in supports:
@@ -74,31 +74,34 @@ def _rests_on(subject: Subject, key: str) -> str:
         name = subject.results.class_names[worst[0]]
         if len(worst) > 1:
             return f"{name} and {len(worst) - 1} more"
-        return f"{name}, {_plural(tested[worst[0]], 'image')}" if tested else name
-    images = sum(tested) if tested else sum(one.images for one in supports.values())
+        return f"{name}, {_count_noun(tested[worst[0]], 'image')}" if tested else name
+    images = sum(tested) if tested else sum(support_.images for support_ in supports.values())
     if not images:
         return ""
-    return _plural(images, "image") if key in ("top1", "top5", "ece") else _amount(classes, images)
+    return _count_noun(images, "image") if key in ("top1", "top5", "ece") else _amount(classes, images)
 
 
 def _amount(classes: int, images: int) -> str:
-    return f"{_plural(classes, 'class', 'classes')}, {_plural(images, 'image')}"
+    return f"{_count_noun(classes, 'class', 'classes')}, {_count_noun(images, 'image')}"
 
 
-def _plural(number: int, one: str, several: str = "") -> str:
-    return f"{number:,} {one if number == 1 else several or one + 's'}"
+def _count_noun(number: int, singular: str, plural: str = "") -> str:
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def class_rows(subject: Subject, baselines: Sequence[Subject], order: Sequence[int]) -> list[dict[str, Any]]:
     """A row for each class, in this order; none where the recalls are not known."""
     results, recalls, groups, tested = subject.results, subject.recalls, subject.groups, subject.tested
-    before = [one.recalls for one in baselines]
+    baseline_recalls = [recalls_of_baseline.recalls for recalls_of_baseline in baselines]
     mistakes = _most_frequent_mistake(subject.answers)
     rows = []
     for label in order if recalls else ():
         recall = recalls[label]
-        changes = [_recall_change(recall, one[label] if one else None) for one in before]
-        most = mistakes.get(label)
+        changes = [
+            _recall_change(recall, recalls_of_baseline[label] if recalls_of_baseline else None)
+            for recalls_of_baseline in baseline_recalls
+        ]
+        mistake = mistakes.get(label)
         rows.append(
             {
                 "label": label,
@@ -109,7 +112,7 @@ def class_rows(subject: Subject, baselines: Sequence[Subject], order: Sequence[i
                 "recall": recall,
                 "text": percent(recall),
                 "changes": changes,
-                "mistaken": None if most is None else f"{results.class_names[most[0]]} ({most[1]:,})",
+                "mistaken": None if mistake is None else f"{results.class_names[mistake[0]]} ({mistake[1]:,})",
             }
         )
     return rows
@@ -123,11 +126,11 @@ def _recall_change(recall: float | None, before: float | None) -> dict[str, Any]
 
 def _most_frequent_mistake(answers: AnswerFile | None) -> dict[int, tuple[int, int]]:
     """The class that images of each class are most often taken for, and their number."""
-    most: dict[int, tuple[int, int]] = {}
+    mistakes: dict[int, tuple[int, int]] = {}
     for label, prediction, images in answers.pairs if answers is not None else ():
-        if label != prediction and images > most.get(label, (0, 0))[1]:
-            most[label] = prediction, images
-    return most
+        if label != prediction and images > mistakes.get(label, (0, 0))[1]:
+            mistakes[label] = prediction, images
+    return mistakes
 
 
 def confused_pairs(subject: Subject) -> list[dict[str, Any]]:
@@ -138,11 +141,13 @@ def confused_pairs(subject: Subject) -> list[dict[str, Any]]:
     answers, tested = subject.answers, subject.tested
     if answers is None or tested is None:
         return []
-    wrong = sorted((-images, label, given) for label, given, images in answers.pairs if label != given)
-    by_images = [(label, given, -images) for images, label, given in wrong]
-    by_share = sorted((one for one in by_images if one[2] > 1), key=lambda one: -one[2] / tested[one[0]])
-    chosen = {*by_images[:MAX_PAIRS], *by_share[:MAX_PAIRS]}
-    shown = [one for one in by_images if one in chosen]
+    mistakes = sorted(
+        (-images, label, prediction) for label, prediction, images in answers.pairs if label != prediction
+    )
+    by_images = [(label, prediction, -images) for images, label, prediction in mistakes]
+    by_share = sorted((pair for pair in by_images if pair[2] > 1), key=lambda pair: -pair[2] / tested[pair[0]])
+    selected = {*by_images[:MAX_PAIRS], *by_share[:MAX_PAIRS]}
+    shown = [pair for pair in by_images if pair in selected]
     names, groups = subject.results.class_names, subject.groups
     return [
         {
@@ -166,7 +171,7 @@ def group_block(subject: Subject) -> list[dict[str, Any]]:
     rows = []
     for group, images in zip(GROUPS, confusion, strict=True):
         if total := int(images.sum()):
-            cells = [{"images": int(n), "share": int(n) / total} for n in images]
+            cells = [{"images": int(number), "share": int(number) / total} for number in images]
             rows.append({"name": group, "images": total, "cells": cells})
     return rows
 
@@ -184,8 +189,8 @@ def matrix(subject: Subject, order: Sequence[int]) -> list[dict[str, Any]]:
     for index, (label, images) in enumerate(zip(order, counts, strict=True)):
         total = int(images.sum())
         cells = [
-            {"images": int(n), "share": int(n) / total if total else 0.0, "right": column == index}
-            for column, n in enumerate(images)
+            {"images": int(cell_images), "share": int(cell_images) / total if total else 0.0, "right": column == index}
+            for column, cell_images in enumerate(images)
         ]
         rows.append({"number": index + 1, "name": names[label], "images": total, "cells": cells})
     return rows
