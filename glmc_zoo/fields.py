@@ -172,8 +172,8 @@ def _refusal(name: str, value: Any, expected: str) -> UserError:
     )
 
 
-def from_json(hint: Any, value: Any, where: str) -> Any:
-    """``value`` out of JSON as the type ``hint``, a dataclass or what its fields hold; ``where`` is for the message.
+def from_json(hint: Any, value: Any, location: str) -> Any:
+    """``value`` out of JSON as the type ``hint``, a dataclass or what its fields hold; ``location`` is for the message.
 
     Raises:
         UserError: A key is missing, a value is of another type, a whole number is negative, or a number is not finite.
@@ -185,23 +185,23 @@ def from_json(hint: Any, value: Any, where: str) -> Any:
         if value is None and NoneType in members:
             return None
         (hint,) = (member for member in members if member is not NoneType)
-        return from_json(hint, value, where)
+        return from_json(hint, value, location)
     if dataclasses.is_dataclass(hint):
-        return _dataclass_from_json(hint, value, where)
+        return _dataclass_from_json(hint, value, location)
     if origin is list and isinstance(value, list):
-        return [from_json(members[0], item, where) for item in value]
+        return [from_json(members[0], item, location) for item in value]
     if origin is dict and isinstance(value, dict):
-        return {str(key): from_json(members[1], item, where) for key, item in value.items()}
+        return {str(key): from_json(members[1], item, location) for key, item in value.items()}
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         if abs(value) <= sys.float_info.max:  # neither NaN nor infinite
             return value
     elif hint is int and isinstance(value, int) and not isinstance(value, bool):
         if value < 0:
-            raise UserError(f"{where} is {value} and must be a whole number of 0 or more: export the run again.")
+            raise UserError(f"{location} is {value} and must be a whole number of 0 or more: export the run again.")
         return value
     elif origin is None and hint not in (int, float) and isinstance(value, hint):
         return value
-    raise UserError(f"{where} is {_short(value)}, which has the wrong type: export the run again.")
+    raise UserError(f"{location} is {_short(value)}, which has the wrong type: export the run again.")
 
 
 def _short(value: Any) -> str:
@@ -209,13 +209,13 @@ def _short(value: Any) -> str:
     return repr((value if isinstance(value, str) else reprlib.repr(value))[:40])
 
 
-def _dataclass_from_json(kind: Any, value: Any, where: str) -> Any:
+def _dataclass_from_json(kind: Any, value: Any, location: str) -> Any:
     if not isinstance(value, dict):
-        raise UserError(f"{where} is {_short(value)} and must be an object: export the run again.")
+        raise UserError(f"{location} is {_short(value)} and must be an object: export the run again.")
     hints, arguments = type_hints(kind), {}
     for field_ in dataclasses.fields(kind):
         if field_.name in value:
-            arguments[field_.name] = from_json(hints[field_.name], value[field_.name], f"{where}: {field_.name}")
+            arguments[field_.name] = from_json(hints[field_.name], value[field_.name], f"{location}: {field_.name}")
         elif field_.default is dataclasses.MISSING and field_.default_factory is dataclasses.MISSING:
-            raise UserError(f"{where} lacks {field_.name}: give the results of a finished run.")
+            raise UserError(f"{location} lacks {field_.name}: give the results of a finished run.")
     return kind(**arguments)

@@ -32,7 +32,7 @@ RESOLVE: dict[str, Callable[[UserOptions], Any]] = {
     "train": resolve.training_options,
     "finetune": resolve.finetuning_options,
     # Without the options of the first stage, whose model does not exist.
-    "second_stage": partial(resolve.second_stage_options, first={}),
+    "second_stage": partial(resolve.second_stage_options, first_stage={}),
     "evaluate": resolve.evaluation_options,
     "inspect": resolve.inspection_options,
     "predict": resolve.prediction_options,

@@ -75,7 +75,7 @@ def build_parser(command: Command, description: str) -> argparse.ArgumentParser:
 def _add(section: Any, field: dataclasses.Field[Any], hint: Any, decided_by: str | None) -> None:
     name = "--" + field.name.replace("_", "-")
     settings = {"help": _help(field, hint, decided_by).replace("%", "%%"), "default": argparse.SUPPRESS}
-    types = [part for part in (get_args(hint) or (hint,)) if part is not NoneType]
+    types = [member for member in (get_args(hint) or (hint,)) if member is not NoneType]
     if bool in types:
         section.add_argument(name, action=_Switch, **settings)
     elif get_origin(hint) is list:

@@ -53,12 +53,12 @@ def parse_options(command: Command, explicit: Mapping[str, Any], command_line: s
     return UserOptions(_convert(command, values, ""), file, command_line)
 
 
-def _convert(command: Command, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _convert(command: Command, values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     types, converted = command.types, {}
     for name, value in values.items():
         if name not in types:
             refusal = command.refusals.get(name)
-            raise UserError(refusal or f"{where or 'The option '}{name}= is unknown.{did_you_mean(name, list(types))}")
+            raise UserError(refusal or f"{prefix or 'The option '}{name}= is unknown.{did_you_mean(name, list(types))}")
         if value is not None:
             converted[name] = convert(name, value, types[name])
     return converted

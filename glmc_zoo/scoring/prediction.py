@@ -281,5 +281,5 @@ def prediction_table(predictions: Sequence[Prediction], *, max_rows: int = 50) -
         runners_up = [f"{label} {share}" for label, share in zip(labels, shares, strict=True)][1:]
         label = labels[0] if prediction.sure else f"{UNSURE} ({labels[0]})"
         rows.append((printable(prediction.file), label, shares[0], ", ".join(runners_up)))
-    more = len(predictions) - max_rows
-    return text_table(rows, left=(0, 1, 3)) + (f"\n... {more} more in the CSV" if more > 0 else "")
+    remaining = len(predictions) - max_rows
+    return text_table(rows, left=(0, 1, 3)) + (f"\n... {remaining} more in the CSV" if remaining > 0 else "")

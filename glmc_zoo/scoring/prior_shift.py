@@ -129,8 +129,8 @@ def prior_table(class_names: Sequence[str], model_prior: Floats, estimate: Float
         rows.append(
             (class_names[label], _percent(model_prior[label]), _percent(estimate[label]), f"{share * images:.1f}")
         )
-    more = len(order) - _MAX_SHOWN
-    return text_table(rows) + (f"\n... {more} more classes" if more > 0 else "")
+    remaining = len(order) - _MAX_SHOWN
+    return text_table(rows) + (f"\n... {remaining} more classes" if remaining > 0 else "")
 
 
 def _percent(log_share: float) -> str:

@@ -105,7 +105,7 @@ def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
     loader = make_train_loader(
         data, transform, placement, options.schedule, views=stage.views, weights=parts.weights, processes=processes
     )
-    schedule = options.schedule.scaled(processes)
+    schedule = options.schedule.scale_rates(processes)
     optimizer = make_optimizer(schedule, stage.opt, task, parts.groups)
     scheduler = make_scheduler(schedule, optimizer)
 

@@ -160,9 +160,9 @@ class FineTuning(Stage):
             add_adapters(model, rank=rank, alpha=tune.lora_alpha or 2.0 * rank, image_size=spec.size, kind=kind)
         return task
 
-    def frozen(self, task: TrainingTask) -> list[nn.Module]:
+    def eval_modules(self, task: TrainingTask) -> list[nn.Module]:
         """Modules without trained parameters, and with ``freeze_bn`` every batch-norm of the model."""
-        return [*super().frozen(task), *(batch_norms(timm_model_in(task)) if self.tune.freeze_bn else [])]
+        return [*super().eval_modules(task), *(batch_norms(timm_model_in(task)) if self.tune.freeze_bn else [])]
 
     def parameter_groups(self, task: TrainingTask, weight_decay: float) -> list[dict[str, Any]] | None:
         """Parameter groups by learning rate, for ``layer_decay`` and ``head_lr_scale``; ``None`` without both."""
@@ -178,7 +178,7 @@ class FineTuning(Stage):
         """Merge the adapters into their layers."""
         merge_adapters(timm_model)
 
-    def facts(self, results: RunResults) -> RunResults:
+    def add_facts(self, results: RunResults) -> RunResults:
         """The results with what was fine-tuned, and how."""
         source, name = self.source, shorten_path(self.name)
         finetune = FinetuneFacts(
@@ -250,9 +250,9 @@ class HeadTuning(FineTuning):
         self.kept = []  # the classifier is a fresh one, also for the same classes
         return task
 
-    def facts(self, results: RunResults) -> RunResults:
+    def add_facts(self, results: RunResults) -> RunResults:
         """The results with the facts of the classifier's training."""
-        results = super().facts(results)
+        results = super().add_facts(results)
         architecture, tag = results.model.name.partition(".")[0], f"{HEAD}_{slug(results.data.name)}"
         model = replace(results.model, tag=tag, name=f"{architecture}.{tag}")
         return replace(results, model=model, method=HEAD, method_title=_HEAD_TITLE, schedule=None, head=self.head)

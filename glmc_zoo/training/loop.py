@@ -76,14 +76,14 @@ class _TaskInputs:
             images, targets = self.normalize(batch.images, batch.params), batch.targets
             if not isinstance(self.task, MixedLossTask):
                 return images, targets
-            return self._mixed((images,), (images.flip(0),), targets, targets.flip(0))
+            return self._mix((images,), (images.flip(0),), targets, targets.flip(0))
         first = self._views(batch.first, batch.first_params)
         if batch.second is None or batch.second_targets is None:
             return first, batch.first_targets
         second = self._views(batch.second, batch.second_params)
-        return self._mixed(first, second, batch.first_targets, batch.second_targets)
+        return self._mix(first, second, batch.first_targets, batch.second_targets)
 
-    def _mixed(
+    def _mix(
         self, first: tuple[Tensor, ...], second: tuple[Tensor, ...], targets: Tensor, second_targets: Tensor
     ) -> tuple[Any, ...]:
         if self._mixes is None:
@@ -155,7 +155,7 @@ class EpochTrainer:
     """Number of epochs in the whole run."""
     seed: int
     """Seed of the mixing; the epoch, the batch and the rank are mixed into it."""
-    frozen: Sequence[nn.Module] = ()
+    eval_modules: Sequence[nn.Module] = ()
     """Modules that stay in evaluation mode, so that their batch-norm statistics and dropout do too."""
     ema: ModelEmaV3 | None = None
     """Updated after every optimiser step."""
@@ -180,7 +180,7 @@ class EpochTrainer:
             task, self.normalize, lambda height, width: self._mixes(task, height, width, range(first_batch, length))
         )
         self.step.task.train()
-        for module in self.frozen:
+        for module in self.eval_modules:
             module.eval()
         bar = self._progress_bar(length)
         self.step.begin(progress.epoch, progress.batch, length)

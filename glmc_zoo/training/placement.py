@@ -52,11 +52,11 @@ def place_images(
                 "augment='crop_flip' or 'shift', and the images of this run are read anew in each epoch: leave it out."
             )
         return ImagePlacement(None, workers)
-    fits = _fits(required, free, device, resident=machine.resident, image_size=images.image_size or 0)
+    fits = _fits_device(required, free, device, resident=machine.resident, image_size=images.image_size or 0)
     return ImagePlacement(device if fits else None, workers)
 
 
-def _fits(required: int, free: int, device: torch.device, *, resident: bool | None, image_size: int) -> bool:
+def _fits_device(required: int, free: int, device: torch.device, *, resident: bool | None, image_size: int) -> bool:
     """Whether the images stay on the device. Without ``resident=True``, only small images that take little memory."""
     is_untested = device.type not in ("cpu", "cuda") or image_size > LARGEST_RESIDENT_SIDE
     if resident is False or (resident is None and is_untested):

@@ -58,7 +58,7 @@ def describe_run(
     test = scored.get("test")
     thresholds = Thresholds(many=options.shots.many_threshold, few=options.shots.few_threshold)
     method = values.get("method", "")
-    scaled_schedule = options.schedule.scaled(processes)
+    scaled_schedule = options.schedule.scale_rates(processes)
     return RunResults(
         model=_model_facts(options, data, spec, timm_model, method),
         data=data.facts,
@@ -155,7 +155,7 @@ def step_text(schedule: ScheduleOptions, processes: int) -> str:
     batch = " x ".join(factors) + (f" = {images} images a step" if len(factors) > 1 else "")
     rate = f"lr {schedule.lr}"
     if schedule.lr_base_size is not None:
-        rate = f"lr {schedule.scaled(processes).lr:g} ({schedule.lr} x {images} / {schedule.lr_base_size})"
+        rate = f"lr {schedule.scale_rates(processes).lr:g} ({schedule.lr} x {images} / {schedule.lr_base_size})"
     return f"{batch}, {rate}" + _sam_text(schedule)
 
 

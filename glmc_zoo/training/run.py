@@ -94,7 +94,7 @@ class TrainingRun(ScoredRun):
             self.progress,
             schedule.epochs,
             schedule.seed,
-            frozen=self.stage.frozen(self.task),
+            eval_modules=self.stage.eval_modules(self.task),
             ema=self.ema,
             checkpoints=CheckpointHook(self.save_times, self.save, lambda: self._newest_checkpoint),
         )

@@ -196,7 +196,7 @@ class ScoredRun(ABC):
             # Fine-tuned weights keep the license of the weights that they started from.
             license_name = source_license(self.stage.source, self.stage.timm_name)
             results = replace(results, model=replace(results.model, license=license_name))
-        return self.stage.facts(results)
+        return self.stage.add_facts(results)
 
     def _push(self) -> None:
         target = push_target(self.options.push)

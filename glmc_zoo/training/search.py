@@ -162,7 +162,7 @@ class _Search:
 
     def _build(self, lr: float, epochs: int, images: int) -> TrainingRun:
         """A training on part of the images, in memory: it writes nothing to disk and uses no test image."""
-        options, data = self.options, self._part(images)
+        options, data = self.options, self._trial_data(images)
         warmup = warmup_epochs(FINETUNE_RECIPE, {"epochs": epochs})
         schedule = replace(options.schedule, lr=lr, epochs=epochs, passes=None, warmup_epochs=warmup)
         output = replace(
@@ -181,13 +181,13 @@ class _Search:
         others = np.setdiff1d(self.holdout.train, positions)
         return np.sort(np.concatenate([positions, others[:missing]]))
 
-    def _part(self, images: int) -> LongTailData:
+    def _trial_data(self, images: int) -> LongTailData:
         """The data set of a trial: part of the training images, and the held-out images as its test split."""
         positions = self._positions(images)
-        train = _take(self.data.train, positions)
+        train = _select_images(self.data.train, positions)
         groups = None if self.data.groups is None else self.data.groups[positions]
         return replace(
-            self.data, train=train, test=_take(self.data.train, self.holdout.test), val=None,
+            self.data, train=train, test=_select_images(self.data.train, self.holdout.test), val=None,
             class_counts=train.class_counts, groups=groups,
         )  # fmt: skip
 
@@ -284,7 +284,7 @@ def _hold_out(data: LongTailData, seed: int) -> _HoldOut:
     return _HoldOut(np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out), folds)
 
 
-def _take(split: ImageSplit, positions: NDArray[np.int64]) -> ImageSplit:
+def _select_images(split: ImageSplit, positions: NDArray[np.int64]) -> ImageSplit:
     """The images of a split at these positions."""
     subset = copy.copy(split)
     subset.rows, subset.labels = split.rows[positions], split.labels[positions]

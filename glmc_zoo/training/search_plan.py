@@ -78,11 +78,11 @@ def subset_of_classes(
     """
     if images >= len(positions):
         return positions
-    rng, share, chosen = np.random.default_rng(seed), images / len(positions), []
+    rng, share, selected = np.random.default_rng(seed), images / len(positions), []
     for label in np.unique(labels[positions]):
         class_positions = rng.permutation(positions[labels[positions] == label])
-        chosen.append(class_positions[: max(_CLASS_IMAGES, round(share * len(class_positions)))])
-    return np.sort(np.concatenate(chosen))
+        selected.append(class_positions[: max(_CLASS_IMAGES, round(share * len(class_positions)))])
+    return np.sort(np.concatenate(selected))
 
 
 def next_rates(plan: SearchPlan, trials: Sequence[SearchTrial], round_: int) -> list[float]:

@@ -93,7 +93,7 @@ class ClassifierTraining(Stage):
         train_head(timm_model_in(task))
         return task  # type: ignore[no-any-return]  # a LossTask
 
-    def frozen(self, task: TrainingTask) -> list[nn.Module]:
+    def eval_modules(self, task: TrainingTask) -> list[nn.Module]:
         """The whole model: a dropout layer has no parameters, so it would not be recognised as frozen."""
         return [timm_model_in(task)]
 
@@ -108,7 +108,7 @@ class ClassifierTraining(Stage):
         """The first stage's heads: they still fit, because the encoder did not change."""
         return self.source.training_heads() or {}
 
-    def facts(self, results: RunResults) -> RunResults:
+    def add_facts(self, results: RunResults) -> RunResults:
         """The results with the settings of the second stage and the origin of the first."""
         source, first_results = self.source, self.first_results
         kind = METHOD if self.ball is None else "maxnorm"

@@ -116,7 +116,7 @@ class Stage:
         """Parameter groups of the optimiser; ``None`` for one group of all parameters."""
         return None
 
-    def frozen(self, task: TrainingTask) -> list[nn.Module]:
+    def eval_modules(self, task: TrainingTask) -> list[nn.Module]:
         """Modules that stay in evaluation mode while the task is trained."""
         return frozen_modules(task)
 
@@ -132,7 +132,7 @@ class Stage:
         heads: dict[str, Tensor] = getattr(model, "training_heads", dict)()
         return heads
 
-    def facts(self, results: RunResults) -> RunResults:
+    def add_facts(self, results: RunResults) -> RunResults:
         """The results with the facts of this stage."""
         pretrained_from = shorten_path(self.name) if self.pretrained else None
         # A name with a prefix, such as local-dir:, may hold a path of this machine, so the architecture replaces it.

@@ -31,7 +31,7 @@ NEW |= {"checkpoint_minutes": 10.0, "preempt_signal": None, "report": True, "sam
 def first_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two models whose second stage is resolved: ``m`` and ``folder``."""
     monkeypatch.setattr(first_stage, "open_model", lambda model, weights: model)
-    monkeypatch.setattr(first_stage, "trained_with", GOLDEN["first_stages"].__getitem__)
+    monkeypatch.setattr(first_stage, "inherited_options", GOLDEN["first_stages"].__getitem__)
 
 
 def resolved(command: str, explicit: dict[str, Any], file: dict[str, Any]) -> RunOptions:

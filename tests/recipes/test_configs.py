@@ -190,7 +190,7 @@ def test_the_command_means_the_file(name: str) -> None:
     assert values(given, "data_dir", "output_dir") == ("DATA", f"runs/{name}")
     # Scaled to the batch of one process, the rate of one process is the published one.
     schedule = ScheduleOptions(**{field: given[field] for field in field_names(ScheduleOptions)})
-    as_launched = given | values_of(schedule.scaled(1)) | {"data_dir": None, "output_dir": None}
+    as_launched = given | values_of(schedule.scale_rates(1)) | {"data_dir": None, "output_dir": None}
     assert as_launched == parsed("--config", name)
 
 

@@ -187,4 +187,4 @@ def test_damaged_lines_are_told_and_kept(
     assert notes[1].endswith("(it has no epoch number) and stays as it is.")
     assert notes[2].endswith("and is dropped, as its epoch is repeated.")
     lines = folder.epoch_lines()
-    assert [row["epoch"] for row in lines.rows] == [1, 3] and list(lines.damaged) == [2, 3] and lines.half is None
+    assert [row["epoch"] for row in lines.rows] == [1, 3] and list(lines.damaged) == [2, 3] and lines.incomplete is None

@@ -166,7 +166,7 @@ def test_a_rate_that_is_too_high_loses(source: Path, animals: Path, tmp_path: Pa
 @pytest.mark.usefixtures("short")
 def test_it_ends_where_the_time_ends(source: Path, animals: Path, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "_expected", lambda trial, epochs: 60.0)
+        patch.setattr(search, "_expected_seconds", lambda trial, epochs: 60.0)
         results = glmc_zoo.finetune(model=source, data=animals, output_dir=tmp_path / "run", **OPTIONS)
     assert results.search is not None and len(results.search.trials) == 1 and results.search.planned == 5
     assert "1 trial of 5 planned" in search_table(results.search)

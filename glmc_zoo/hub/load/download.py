@@ -53,7 +53,7 @@ def download(name: str, reference: str, files: Sequence[str]) -> Path:
                 raise
             status = http_status(error)
             unreachable = status is None or is_transient(error)
-            folder = _cached(name, repo_id, revision, files) if unreachable else None
+            folder = _cached_folder(name, repo_id, revision, files) if unreachable else None
             if folder is None:
                 raise UserError(_failure_reason(name, repo_id, revision, error)) from error
             return folder
@@ -116,7 +116,7 @@ class _CommitFiles:
         return _hash(path, expected) == str(expected)
 
 
-def _cached(name: str, repo_id: str, revision: str, files: Sequence[str]) -> Path | None:
+def _cached_folder(name: str, repo_id: str, revision: str, files: Sequence[str]) -> Path | None:
     """The files of an earlier download, compared with their names in the cache; ``None`` without them."""
     from huggingface_hub import snapshot_download
 

@@ -141,7 +141,7 @@ def _card(source: ModelSource, *, title: str, repo_id: str | None, images: int) 
     front_matter: dict[str, Any] = {
         "title": title,
         "sdk": "gradio",
-        "sdk_version": _installed("gradio") or _OLDEST_GRADIO,
+        "sdk_version": _installed_version("gradio") or _OLDEST_GRADIO,
         "python_version": ".".join(platform.python_version_tuple()[:2]),
         "app_file": APP_FILE,
         "pinned": False,
@@ -173,11 +173,11 @@ def _requirements() -> str:
     """What the Space installs: this package, and the versions of what it was made with."""
     from glmc_zoo import __version__
 
-    pinned = [f"{name}=={number}" for name in _PINNED if (number := _installed(name))]
+    pinned = [f"{name}=={number}" for name in _PINNED if (number := _installed_version(name))]
     return "\n".join([f"glmc_zoo[demo]=={__version__}", *pinned]) + "\n"
 
 
-def _installed(name: str) -> str | None:
+def _installed_version(name: str) -> str | None:
     """The version of a package without what tells builds apart, such as ``+cpu``."""
     try:
         return version(name).partition("+")[0]

@@ -47,14 +47,14 @@ class Format:
 
     def check(self, name: str) -> None:
         """Raise a `UserError` where a package is not installed; ``name`` is the format's name."""
-        missing = [package for package in self.packages if not _installed(package)]
+        missing = [package for package in self.packages if not _is_installed(package)]
         if missing:
             verb = "is" if len(missing) == 1 else "are"
             fix = "pip install 'glmc_zoo[onnx]'"
             raise UserError(f"format={name!r} needs {', '.join(missing)}, which {verb} not installed: {fix}.")
 
 
-def _installed(package: str) -> bool:
+def _is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 

@@ -120,34 +120,34 @@ class Subject:
         return self.results.intervals.get(self.split, {})
 
     @property
-    def tested(self) -> list[int] | None:
+    def scored_images(self) -> list[int] | None:
         """Images of each class in that split; ``None`` without answers."""
         if self.answers is None:
             return None
-        tested = [0] * len(self.results.class_names)
+        scored_images = [0] * len(self.results.class_names)
         for label, _, images in self.answers.pairs:
-            tested[label] += images
-        return tested
+            scored_images[label] += images
+        return scored_images
 
     @property
     def recalls(self) -> list[float | None]:
         """Recall of each class; empty where it is not known for that split."""
         if self.results.class_recalls is not None:
             return list(self.results.class_recalls)
-        if self.answers is None or self.tested is None:
+        if self.answers is None or self.scored_images is None:
             return []
         correct = {label: images for label, prediction, images in self.answers.pairs if label == prediction}
-        return [correct.get(label, 0) / images if images else None for label, images in enumerate(self.tested)]
+        return [correct.get(label, 0) / images if images else None for label, images in enumerate(self.scored_images)]
 
     def support(self, group: str) -> GroupSupport | None:
         """What the score of a shot group rests on; ``None`` where it is not known."""
         if self.results.group_support:
             return self.results.group_support[group]
-        if self.tested is None or self.groups is None:
+        if self.scored_images is None or self.groups is None:
             return None
         images = [
             images
-            for images, class_group in zip(self.tested, self.groups, strict=True)
+            for images, class_group in zip(self.scored_images, self.groups, strict=True)
             if class_group == group and images
         ]
         return GroupSupport(classes=len(images), images=sum(images))

@@ -68,19 +68,19 @@ class SuspectFile:
         return suspects
 
 
-def shown_suspects(given: Sequence[int], class_order: Sequence[int]) -> list[int]:
+def shown_suspects(labels: Sequence[int], class_order: Sequence[int]) -> list[int]:
     """Rows of the suspects that are shown, at most `MAX_SUSPECTS`: the first few of each given class.
 
     Args:
-        given: Given class of each suspect, the most suspect one first.
+        labels: Given class of each suspect, the most suspect one first.
         class_order: Classes, the most important first: the last go without where there are too many.
     """
     rows: dict[int, list[int]] = {}
-    for row, label in enumerate(given):
+    for row, label in enumerate(labels):
         rows.setdefault(label, []).append(row)
     per_class = min(_MAX_EACH, max(_MIN_EACH, MAX_SUSPECTS // max(len(rows), 1)))
-    shown = [row for label in class_order for row in rows.get(label, [])[:per_class]]
-    return shown[:MAX_SUSPECTS]
+    shown_rows = [row for label in class_order for row in rows.get(label, [])[:per_class]]
+    return shown_rows[:MAX_SUSPECTS]
 
 
 def suspect_classes(results: RunResults | EvaluationResults, suspects: SuspectFile) -> list[dict[str, Any]]:
@@ -98,17 +98,17 @@ def suspect_classes(results: RunResults | EvaluationResults, suspects: SuspectFi
 
 
 def _image(suspect: Suspect, names: Sequence[str]) -> dict[str, Any]:
-    given, suggested = names[suspect.given], names[suspect.suggested]
+    given_name, suggested_name = names[suspect.given], names[suspect.suggested]
     given_percent, suggested_percent = (
         whole_percent(suspect.self_confidence),
         whole_percent(suspect.suggested_probability),
     )
     return {
-        "suggested": suggested,
+        "suggested": suggested_name,
         "probability": suggested_percent,
         "given_probability": given_percent,
         "file": suspect.name,
         "source": suspect.source,
-        "alt": f"Label to check: {suspect.name}, labelled {given} with probability {given_percent}, looks like "
-        f"{suggested} with probability {suggested_percent}",
+        "alt": f"Label to check: {suspect.name}, labelled {given_name} with probability {given_percent}, looks like "
+        f"{suggested_name} with probability {suggested_percent}",
     }

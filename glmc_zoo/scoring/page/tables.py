@@ -66,7 +66,7 @@ def _score_basis(subject: Subject, key: str) -> str:
     supports = {group: support for group in GROUPS if (support := subject.support(group)) is not None}
     if key in supports:
         return _amount(supports[key].classes, supports[key].images)
-    tested, recalls = subject.tested, subject.recalls
+    tested, recalls = subject.scored_images, subject.recalls
     classes = sum(recall is not None for recall in recalls)
     if key == "worst" and classes:
         lowest = min(recall for recall in recalls if recall is not None)
@@ -91,7 +91,7 @@ def _count_noun(number: int, singular: str, plural: str = "") -> str:
 
 def class_rows(subject: Subject, baselines: Sequence[Subject], order: Sequence[int]) -> list[dict[str, Any]]:
     """A row for each class, in this order; none where the recalls are not known."""
-    results, recalls, groups, tested = subject.results, subject.recalls, subject.groups, subject.tested
+    results, recalls, groups, tested = subject.results, subject.recalls, subject.groups, subject.scored_images
     baseline_recalls = [recalls_of_baseline.recalls for recalls_of_baseline in baselines]
     mistakes = _most_frequent_mistake(subject.answers)
     rows = []
@@ -118,10 +118,10 @@ def class_rows(subject: Subject, baselines: Sequence[Subject], order: Sequence[i
     return rows
 
 
-def _recall_change(recall: float | None, before: float | None) -> dict[str, Any]:
-    if recall is None or before is None:
+def _recall_change(recall: float | None, baseline_recall: float | None) -> dict[str, Any]:
+    if recall is None or baseline_recall is None:
         return {"value": None, "text": "-"}
-    return {"value": recall - before, "text": _change(recall - before)}
+    return {"value": recall - baseline_recall, "text": _change(recall - baseline_recall)}
 
 
 def _most_frequent_mistake(answers: AnswerFile | None) -> dict[int, tuple[int, int]]:
@@ -138,7 +138,7 @@ def confused_pairs(subject: Subject) -> list[dict[str, Any]]:
 
     A share of a single image says nothing, so that such a pair is among the first alone.
     """
-    answers, tested = subject.answers, subject.tested
+    answers, tested = subject.answers, subject.scored_images
     if answers is None or tested is None:
         return []
     mistakes = sorted(
@@ -147,7 +147,7 @@ def confused_pairs(subject: Subject) -> list[dict[str, Any]]:
     by_images = [(label, prediction, -images) for images, label, prediction in mistakes]
     by_share = sorted((pair for pair in by_images if pair[2] > 1), key=lambda pair: -pair[2] / tested[pair[0]])
     selected = {*by_images[:MAX_PAIRS], *by_share[:MAX_PAIRS]}
-    shown = [pair for pair in by_images if pair in selected]
+    pairs = [pair for pair in by_images if pair in selected]
     names, groups = subject.results.class_names, subject.groups
     return [
         {
@@ -159,7 +159,7 @@ def confused_pairs(subject: Subject) -> list[dict[str, Any]]:
             "share": images / tested[label],
             "of": tested[label],
         }
-        for label, prediction, images in shown
+        for label, prediction, images in pairs
     ]
 
 

@@ -29,10 +29,10 @@ def test_images_of_many_shot_classes_are_left_out() -> None:
 def test_of_many_images_each_class_gives_an_equal_share() -> None:
     labels = np.repeat([0, 1, 2, 3], [500, 90, 90, 3])
     groups = np.array([0, 1, 1, 2])
-    chosen = rare_positions(labels, groups, most=30)
+    chosen = rare_positions(labels, groups, limit=30)
     assert Counter(labels[chosen].tolist()) == {1: 10, 2: 10, 3: 3}
     assert chosen.tolist() == sorted(set(chosen.tolist())) and chosen[0] == 500
-    assert len(rare_positions(labels, groups, most=2)) == 3  # one of each at least
+    assert len(rare_positions(labels, groups, limit=2)) == 3  # one of each at least
 
 
 def features(folder: Path, images: list[Image.Image]) -> np.ndarray:

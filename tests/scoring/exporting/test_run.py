@@ -122,10 +122,10 @@ def test_the_recipe_prints_what_python_prints(
 def test_a_missing_package_is_named_with_its_extra(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "_installed", lambda package: package != "onnxscript")
+    monkeypatch.setattr(formats, "_is_installed", lambda package: package != "onnxscript")
     with pytest.raises(UserError, match=r"^format='onnx' needs onnxscript, which is not installed: pip install 'glmc_"):
         glmc_zoo.export(model=model, output=tmp_path)
-    monkeypatch.setattr(formats, "_installed", lambda package: False)
+    monkeypatch.setattr(formats, "_is_installed", lambda package: False)
     with pytest.raises(UserError, match=r"needs onnx, onnxscript, onnxruntime, which are not installed: pip install '"):
         glmc_zoo.export(model=model, output=tmp_path)
     formats.FORMATS["torch_export"].check("torch_export")

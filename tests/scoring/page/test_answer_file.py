@@ -26,7 +26,7 @@ def test_what_is_written_is_read_again(subject: Subject, tmp_path: Path) -> None
     assert answers is not None
     answers.save(tmp_path / "answers.json")
     assert AnswerFile.load(tmp_path / "answers.json", num_classes=5) == answers
-    assert subject.tested == [12] * 5
+    assert subject.scored_images == [12] * 5
 
 
 @pytest.mark.parametrize(
