@@ -56,7 +56,7 @@ def ask_hub(hub_id: str, call: Callable[[], _T]) -> _T:
     before; ``call`` then has a few seconds to find the data set in the cache.
 
     Raises:
-        Exception: That of the last attempt; see `glmc_zoo.retry.retrying`.
+        Exception: That of the last attempt; see `glmc_zoo.retry.call_with_retries`.
     """
     from huggingface_hub import HfApi, constants
 
