@@ -1,7 +1,7 @@
 """The one exception for mistakes that a user can correct."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -48,6 +48,20 @@ def did_you_mean(name: str, names: Collection[str], *, max_names: int = 3) -> st
 
     suggestions = get_close_matches(name, names, n=max_names, cutoff=0.6)
     return f" Did you mean {', '.join(suggestions)}?" if suggestions else ""
+
+
+def missing_packages(subject: str, packages: Sequence[str], *, extra: str) -> UserError:
+    """The error for a feature whose packages are not installed.
+
+    Args:
+        subject: What needs them, as the sentence begins: ``"A demo"``, ``"tune='lora'"``.
+        packages: Names of the packages on PyPI.
+        extra: The extra of this package that installs them.
+    """
+    verb = "is" if len(packages) == 1 else "are"
+    return UserError(
+        f"{subject} needs {', '.join(packages)}, which {verb} not installed: pip install 'glmc_zoo[{extra}]'."
+    )
 
 
 _VALUE = r"True\b|False\b|'[^']*'|\"[^\"]*\"|\[[^\]]*\]|-?\d[\w.+-]*\w|-?\d|-?(?:nan|inf)\b|\w+(?:/\w+)+|[A-Z]\w*"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from importlib.metadata import metadata
+from pathlib import Path
+
 import pytest
 
-from glmc_zoo.errors import UserError, as_command_line, did_you_mean, for_screen, on_command_line
+from glmc_zoo.errors import UserError, as_command_line, did_you_mean, for_screen, missing_packages, on_command_line
 from glmc_zoo.options.sections import option_names
 
 
@@ -63,3 +67,20 @@ def test_notes_are_spelled_as_on_the_command_line_only_there() -> None:
     with on_command_line(["no_test"]):
         assert for_screen(note) == "The test split is not used, as --no-test asks for."
     assert for_screen(note) == note
+
+
+def test_a_missing_package_comes_with_its_extra() -> None:
+    error = missing_packages("tune='lora'", ["peft"], extra="peft")
+    assert str(error) == "tune='lora' needs peft, which is not installed: pip install 'glmc_zoo[peft]'."
+    several = missing_packages("format='onnx'", ["onnx", "onnxruntime"], extra="onnx")
+    assert "onnx, onnxruntime, which are not installed" in str(several)
+
+
+def test_every_extra_that_the_code_names_exists() -> None:
+    root = Path(__file__).parents[1]
+    extras = metadata("glmc_zoo").get_all("Provides-Extra") or []
+    named = set()
+    for path in (root / "glmc_zoo").rglob("*.py"):
+        text = path.read_text()
+        named |= set(re.findall(r"glmc_zoo\[(\w+)\]", text)) | set(re.findall(r'extra="(\w+)"', text))
+    assert {"demo", "heic", "inspect", "onnx", "peft", "photos", "trackers"} <= named <= set(extras)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glmc_zoo.data.reading.split import ImageSplit
-from glmc_zoo.errors import UserError
+from glmc_zoo.errors import UserError, missing_packages
 
 _THREADS = 4  # Pillow releases the GIL while it decodes
 _BLOCK = 512
@@ -80,8 +80,8 @@ def _hashes(split: ImageSplit) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
     """The perceptual hash of each image, and whether it can be read, each of shape (N,)."""
     try:
         from imagehash import phash
-    except ImportError:
-        raise UserError("Near-duplicates need imagehash: pip install glmc_zoo[inspect].") from None
+    except ImportError as error:
+        raise missing_packages("near_duplicates=", ["imagehash"], extra="inspect") from error
 
     def hash_bytes(position: int) -> bytes | None:
         try:

@@ -83,4 +83,7 @@ def _check_tracker(name: str) -> None:
     if name not in names:
         raise UserError(f"tracker={name!r} is unknown: choose one of {', '.join(names)}.{did_you_mean(name, names)}")
     if name != "all" and name not in [str(tracker) for tracker in get_available_trackers()]:
-        raise UserError(f"tracker={name!r} needs a package that is not installed: pip install {name}.")
+        raise UserError(
+            f"tracker={name!r} needs a package that is not installed: pip install {name}. The extra "
+            "glmc_zoo[trackers] installs tensorboard, trackio and wandb."
+        )

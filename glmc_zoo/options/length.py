@@ -75,7 +75,7 @@ def resolve_method(options: RunOptions, images: int, resumed: Mapping[str, Any] 
         long_enough, reason = False, "the network is pretrained"
     else:
         length = f"{schedule.epochs} epoch{'s' if schedule.epochs > 1 else ''} of {images:,} images"
-        reason = f"{length} are {'enough' if long_enough else 'too few'} for mixing to pay"
+        reason = f"a training of {length} is {'long enough' if long_enough else 'too short'} for mixing to pay"
     if stage.method.method == "auto" and not long_enough:
         choice = f"balanced softmax on unmixed images, because {reason}"
         return Decision(_with_method(options, "balanced_softmax", "none", 0), _describe(choice))

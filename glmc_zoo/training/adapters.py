@@ -7,7 +7,7 @@ import torch
 from timm.layers import Conv2dSame
 from torch import nn
 
-from glmc_zoo.errors import UserError
+from glmc_zoo.errors import UserError, missing_packages
 
 # peft's LoHa and LoKr compute a convolution themselves, without the padding of `Conv2dSame`. Its DoRA calls `view` on
 # the weights of a convolution, which fails for the memory format that training uses.
@@ -66,7 +66,7 @@ def _insert(model: Any, kind: str, targets: list[str], rank: int, alpha: float) 
         import peft
     except ImportError as error:
         tune = "lora" if kind == "lora" else "adapter"
-        raise UserError(f"tune={tune!r} needs the package peft: pip install 'glmc_zoo[peft]'.") from error
+        raise missing_packages(f"tune={tune!r}", ["peft"], extra="peft") from error
     scale: Any = alpha  # peft annotates whole numbers, and takes floats
     if kind == "loha":
         peft.LoHaModel(model, peft.LoHaConfig(r=rank, alpha=scale, target_modules=targets), "default")

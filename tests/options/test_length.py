@@ -79,8 +79,8 @@ def test_short_trainings_are_not_mixed() -> None:
     options, sentence = settled(10_000, {**FOLDER, "epochs": 5})
     assert (options["method"], options["views"], options["mix_off_epochs"]) == ("balanced_softmax", "none", 0)
     assert sentence == (
-        "The preset tuned trains balanced softmax on unmixed images, because 5 epochs of 10,000 images are too few for "
-        "mixing to pay. method= and views= override this."
+        "The preset tuned trains balanced softmax on unmixed images, because a training of 5 epochs of 10,000 images "
+        "is too short for mixing to pay. method= and views= override this."
     )
 
 
@@ -88,8 +88,8 @@ def test_long_trainings_mix_one_view_and_end_unmixed() -> None:
     options, sentence = settled(10_000, {**FOLDER, "epochs": 200})
     assert (options["method"], options["views"], options["mix_off_epochs"]) == ("glmc", "alternate", 50)
     assert sentence.startswith(
-        "The preset tuned trains GLMC with one mixed view a step, the last 50 of 200 epochs unmixed, because 200 "
-        "epochs of 10,000 images are enough for mixing to pay."
+        "The preset tuned trains GLMC with one mixed view a step, the last 50 of 200 epochs unmixed, because a "
+        "training of 200 epochs of 10,000 images is long enough for mixing to pay."
     )
 
 
@@ -113,8 +113,8 @@ def test_what_is_asked_for_is_not_decided() -> None:
         assert (options["method"], options["views"]) == ("glmc", "alternate")
     assert settled(10_000, {**FOLDER, "epochs": 5, "method": "glmc"})[1] == (
         "The preset tuned trains GLMC with one mixed view a step, the last 1 of 5 epochs unmixed, because GLMC or a "
-        "switch of it was asked for (else balanced softmax on unmixed images: 5 epochs of 10,000 images are too few "
-        "for mixing to pay). method= and views= override this."
+        "switch of it was asked for (else balanced softmax on unmixed images: a training of 5 epochs of 10,000 "
+        "images is too short for mixing to pay). method= and views= override this."
     )
     assert "a step, because GLMC" in settled(10_000, {**FOLDER, "epochs": 1, "method": "glmc"})[1]
     for off in (0, 7):
@@ -140,7 +140,7 @@ def test_a_decided_run_is_decided_anew_where_that_is_asked_for() -> None:
     for again in ({"method": "auto"}, {"views": "auto"}, {"preset": "tuned"}):
         options, sentence = settled(10_000, {"epochs": 200, **again}, short)
         assert (options["method"], options["views"], options["mix_off_epochs"]) == ("glmc", "alternate", 50)
-        assert "200 epochs of 10,000 images are enough" in sentence
+        assert "a training of 200 epochs of 10,000 images is long enough" in sentence
     official, _ = settled(10_000, {"preset": "official"}, short)
     assert (official["method"], official["views"], official["rebalanced_loss"]) == (
         *("glmc", "mixup_cutmix"),

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from glmc_zoo.data.reading.formats import IMAGE_SUFFIXES
-from glmc_zoo.errors import UserError
+from glmc_zoo.errors import UserError, missing_packages
 from glmc_zoo.options.demo import DemoOptions
 from glmc_zoo.scoring.demo.answering import Answer, DemoModel
 from glmc_zoo.scoring.demo.html import answer_html, heading_html, similar_html, style
@@ -81,7 +81,7 @@ class DemoRun:
 
     def __init__(self, options: DemoOptions) -> None:
         if importlib.util.find_spec("gradio") is None:
-            raise UserError('A demo needs gradio, which is not installed: pip install "glmc_zoo[demo]".')
+            raise missing_packages("A demo", ["gradio"], extra="demo")
         self.options = options
         self.model = DemoModel(options)
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from glmc_zoo.errors import UserError
+from glmc_zoo.errors import UserError, missing_packages
 from glmc_zoo.hub.folder import as_user_error
 from glmc_zoo.scoring.exporting.graph import INPUT, OUTPUTS
 
@@ -49,9 +49,7 @@ class Format:
         """Raise a `UserError` where a package is not installed; ``name`` is the format's name."""
         missing = [package for package in self.packages if not _is_installed(package)]
         if missing:
-            verb = "is" if len(missing) == 1 else "are"
-            fix = "pip install 'glmc_zoo[onnx]'"
-            raise UserError(f"format={name!r} needs {', '.join(missing)}, which {verb} not installed: {fix}.")
+            raise missing_packages(f"format={name!r}", missing, extra="onnx")
 
 
 def _is_installed(package: str) -> bool:

@@ -59,7 +59,7 @@ def test_a_demo_needs_gradio(model: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *more: None if name == "gradio" else real(name, *more)
     )
-    with pytest.raises(UserError, match=r'needs gradio, which is not installed: pip install "glmc_zoo\[demo\]"'):
+    with pytest.raises(UserError, match=r"needs gradio, which is not installed: pip install 'glmc_zoo\[demo\]'"):
         glmc_zoo.demo(model=model)
 
 
