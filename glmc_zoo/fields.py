@@ -213,9 +213,9 @@ def _dataclass_from_json(kind: Any, value: Any, location: str) -> Any:
     if not isinstance(value, dict):
         raise UserError(f"{location} is {_short(value)} and must be an object: export the run again.")
     hints, arguments = type_hints(kind), {}
-    for field_ in dataclasses.fields(kind):
-        if field_.name in value:
-            arguments[field_.name] = from_json(hints[field_.name], value[field_.name], f"{location}: {field_.name}")
-        elif field_.default is dataclasses.MISSING and field_.default_factory is dataclasses.MISSING:
-            raise UserError(f"{location} lacks {field_.name}: give the results of a finished run.")
+    for field in dataclasses.fields(kind):
+        if field.name in value:
+            arguments[field.name] = from_json(hints[field.name], value[field.name], f"{location}: {field.name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise UserError(f"{location} lacks {field.name}: give the results of a finished run.")
     return kind(**arguments)

@@ -205,11 +205,11 @@ class PredictionRun:
         measures: Sequence[tuple[float | None, float | None]] = [(None, None)] * len(positions)
         if self.ranking is not None:
             measures = self.ranking.measure(self.decision.probabilities(logits))
-        decided = self.decision.top(logits, self.options.top)
-        for position, top_labels, probabilities, sure, (uncertainty, rarity) in zip(
-            positions, *decided, measures, strict=True
+        answers = self.decision.top(logits, self.options.top)
+        for position, top_classes, probabilities, sure, (uncertainty, rarity) in zip(
+            positions, *answers, measures, strict=True
         ):
-            labels = [self.labels[label] for label in top_labels]
+            labels = [self.labels[label] for label in top_classes]
             file = str(self.files[position])
             rows.append(
                 (position, Prediction(file, labels, probabilities, sure=sure, uncertainty=uncertainty, rarity=rarity))

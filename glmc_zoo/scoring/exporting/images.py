@@ -53,7 +53,7 @@ def open_check_images(data: str, data_dir: str | None, source: ModelSource, clas
     training_options = data_options_of(source) if has_same_name(data, source) else {}
     options = DataOptions(**training_options | {"data": data, "data_dir": data_dir, "no_test": False})
     facts = [] if source.results is None else [source.results.data]
-    data_ = load_evaluation_data(options, trained=facts)
-    split, _ = with_trained_intensity(data_.test, source, options)
+    loaded_data = load_evaluation_data(options, trained=facts)
+    split, _ = with_trained_intensity(loaded_data.test, source, options)
     assert isinstance(split, ImageSplit)
-    return CheckImages(split, f"{data_.name}, test split", classifier)
+    return CheckImages(split, f"{loaded_data.name}, test split", classifier)

@@ -75,7 +75,7 @@ def _score_basis(subject: Subject, key: str) -> str:
         if len(worst) > 1:
             return f"{name} and {len(worst) - 1} more"
         return f"{name}, {_count_noun(tested[worst[0]], 'image')}" if tested else name
-    images = sum(tested) if tested else sum(support_.images for support_ in supports.values())
+    images = sum(tested) if tested else sum(group_support.images for group_support in supports.values())
     if not images:
         return ""
     return _count_noun(images, "image") if key in ("top1", "top5", "ece") else _amount(classes, images)
@@ -92,15 +92,12 @@ def _count_noun(number: int, singular: str, plural: str = "") -> str:
 def class_rows(subject: Subject, baselines: Sequence[Subject], order: Sequence[int]) -> list[dict[str, Any]]:
     """A row for each class, in this order; none where the recalls are not known."""
     results, recalls, groups, tested = subject.results, subject.recalls, subject.groups, subject.scored_images
-    baseline_recalls = [recalls_of_baseline.recalls for recalls_of_baseline in baselines]
+    baseline_recalls = [baseline.recalls for baseline in baselines]
     mistakes = _most_frequent_mistake(subject.answers)
     rows = []
     for label in order if recalls else ():
         recall = recalls[label]
-        changes = [
-            _recall_change(recall, recalls_of_baseline[label] if recalls_of_baseline else None)
-            for recalls_of_baseline in baseline_recalls
-        ]
+        changes = [_recall_change(recall, baseline[label] if baseline else None) for baseline in baseline_recalls]
         mistake = mistakes.get(label)
         rows.append(
             {
