@@ -1,4 +1,4 @@
-"""What a command shows while it works: lines, notes and progress bars, and how much of them."""
+"""Output of a command while it works: lines, notes and progress bars, by the chosen verbosity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exported folder: the names of its files, and what more than one of export, push and load does with them."""
+"""The exported folder: the names of its files, and functions that export, push and load share."""
 
 import hashlib
 from collections.abc import Iterator

@@ -55,8 +55,8 @@ class LabellingRanking:
     """The ranking of the images of one prediction.
 
     Args:
-        classifier: What classifies them.
-        source: Where it comes from; its results have the training images of each class.
+        classifier: The model that classifies the images.
+        source: The source of the model; its results have the number of training images of each class.
 
     Raises:
         UserError: The training images of each class are not known.
@@ -72,7 +72,7 @@ class LabellingRanking:
         self.weights = rarity_weights(counts)
         self._recorder = FeatureRecorder(classifier.network)
         self.classifier = replace(classifier, network=self._recorder)
-        """Classifies as the one that was given, and collects features."""
+        """The same classifier, which also collects features."""
         self._positions: list[int] = []
 
     def record(self, batches: Iterator[Any]) -> Iterator[Any]:
@@ -92,7 +92,7 @@ class LabellingRanking:
 
         Args:
             predictions: In the order of the images, with uncertainty and rarity.
-            accelerator: Of these processes.
+            accelerator: The accelerator of the run.
         """
         gathered = gather_object([(self._positions, self._recorder.features)])
         readable = [prediction for prediction in predictions if prediction.problem is None]

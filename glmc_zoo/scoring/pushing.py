@@ -1,4 +1,4 @@
-"""A push, step by step: what is to be sent is made and checked, then the model is sent, and last its demo."""
+"""The command ``glmc-zoo push``: prepares and checks all files, then pushes the model, and last its demo."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ class PushRun:
         self.space = make_space(request) if request.space.is_requested else None
 
     def push(self) -> list[PushResult]:
-        """Send the model and the Space, whichever are asked for, and print where they are.
+        """Push the model, the Space or both, as requested, and print their addresses.
 
         With ``dry_run`` the files are listed and nothing is sent; with ``space_folder`` the Space is written there.
 

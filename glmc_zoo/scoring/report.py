@@ -1,4 +1,4 @@
-"""What an evaluation leaves: scores, a line for each class, a row for each image, plots, and a comparison of models."""
+"""Writes the files of an evaluation: scores, rows for classes and images, plots, and a comparison of models."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -39,14 +39,14 @@ def group_sizes(class_counts: Sequence[int], thresholds: Thresholds) -> dict[str
 
 
 def group_support(counts: ScoreCounts) -> dict[str, GroupSupport]:
-    """What each group's score rests on; empty without groups."""
+    """Number of classes and test images of each shot group; empty without groups."""
     if not counts.has_groups:
         return {}
     return {name: GroupSupport(**numbers) for name, numbers in counts.group_support().items()}
 
 
 def one_group_note(class_counts: Sequence[int], shots: ShotOptions) -> list[str]:
-    """What to print where the thresholds put every class into one group, so that two of the three scores are null."""
+    """A note if the thresholds put every class into one group, so that two of the three scores are null."""
     many, few = shots.many_threshold, shots.few_threshold
     filled = [name for name, classes in group_sizes(class_counts, Thresholds(many=many, few=few)).items() if classes]
     if len(filled) > 1 or shots.groups == "terciles":
@@ -58,7 +58,7 @@ def one_group_note(class_counts: Sequence[int], shots: ShotOptions) -> list[str]
 
 
 def evaluated_model(name: str, source: ModelSource, classifier: Classifier) -> EvaluatedModel:
-    """What the results say of a model."""
+    """The facts about a model, for the results."""
     sha256 = None if source.results is None or source.results.weights is None else source.results.weights.sha256
     if sha256 is None and source.folder is not None:
         sha256 = file_sha256(source.folder / "model.safetensors")

@@ -1,4 +1,4 @@
-"""How the images were read in the training of a model, as far as its files say."""
+"""The data options of a model's training, as far as its files state them."""
 
 from pathlib import Path
 from typing import Any

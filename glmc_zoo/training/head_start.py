@@ -208,7 +208,7 @@ def start_lines(start: StartFacts) -> list[str]:
     return [start.reason or "The classifier starts from the class means of frozen features."]
 
 
-def read_start(run: ScoredRun) -> None:
+def read_classifier_start(run: ScoredRun) -> None:
     """Read ``start.json`` of a resumed run: how its classifier started."""
     file = run.folder.path / _FILE
     if isinstance(run.stage, FineTuning) and file.is_file():

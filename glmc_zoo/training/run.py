@@ -26,7 +26,7 @@ from glmc_zoo.training.head_start import (
     ClassifierStart,
     begin_classifier,
     prior_shares,
-    read_start,
+    read_classifier_start,
     remove_features,
     start_clip,
 )
@@ -141,7 +141,7 @@ class TrainingRun(ScoredRun):
             self.checkpoints.load(checkpoint)
             self._check_best(checkpoint)
             self._newest_checkpoint = str(checkpoint)
-            read_start(self)
+            read_classifier_start(self)
             if isinstance(self.stage, FineTuning):
                 self._limit_gradient(self.stage.start_facts)
         else:

@@ -54,7 +54,7 @@ class ExportInfo:
 
     @classmethod
     def from_results(cls, results: RunResults) -> "ExportInfo":
-        """The info that the results of a run give."""
+        """Build the info from the results of a run."""
         model = vars(results.model)  # names the input, tag and licence as this class does
         return cls(
             class_names=[] if results.encoder_only else results.class_names,

@@ -1,4 +1,4 @@
-"""What a repository on the Hub holds, compared with what is about to be pushed."""
+"""The files of a repository on the Hub, compared with those that are about to be pushed."""
 
 import hashlib
 import tempfile

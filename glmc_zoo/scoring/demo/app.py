@@ -52,7 +52,7 @@ class Demo:
 
 
 class _Uploads:
-    """The folder where Gradio puts uploaded images, which it is told by the environment."""
+    """The folder for uploaded images. Gradio reads its path from an environment variable."""
 
     _NAME = "GRADIO_TEMP_DIR"
 
@@ -102,7 +102,7 @@ class DemoRun:
         Raises:
             UserError: The address cannot be listened on, or no public address was given.
         """
-        _load_gradio()  # before its folder is chosen, since it makes another one in what it finds when it is imported
+        _load_gradio()  # before `_Uploads`, because on import Gradio makes a folder of its own in GRADIO_TEMP_DIR
         uploads, (host, port) = _Uploads(), (self.options.host, self.options.port)
         try:
             blocks = demo_page(self.model, self.options.min_probability)
@@ -194,7 +194,7 @@ def _load_gradio() -> Any:
 
 
 def _theme() -> Any:
-    """Gradio's own with fonts of the system: nothing is fetched, and its own semibold lacks letters."""
+    """Gradio's theme with system fonts, so that no font is downloaded; its own semibold font lacks letters."""
     return _load_gradio().themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
 

@@ -1,4 +1,4 @@
-"""Training images of rare classes that look like another image to a model: the nearest by its features.
+"""Finds the training images of rare classes whose features are nearest to those of an image.
 
 Near means a large cosine of the features before the classifier. Rare classes are the few- and medium-shot ones.
 """
@@ -66,11 +66,11 @@ class RareData:
     counts: Sequence[int]
     """Training images of each class."""
     positions: NDArray[np.int64]
-    """Those of rare classes in the split, (N,)."""
+    """Positions of the images of rare classes in the split, (N,)."""
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """Class of each of them, (N,)."""
+        """Class of each image of a rare class, (N,)."""
         labels: NDArray[np.int64] = self.split.labels[self.positions]
         return labels
 
@@ -172,7 +172,7 @@ def _rare_data(options: DataOptions, source: ModelSource) -> RareData:
 
 
 def _shot_groups(counts: Sequence[int], source: ModelSource) -> NDArray[np.int64]:
-    """Shot groups by the thresholds of the training; by thirds of the classes where these make all many-shot."""
+    """Shot groups by the thresholds of the training, or by terciles if these make every class many-shot."""
     thresholds = None if source.results is None else source.results.thresholds
     many, few = ShotOptions.many_threshold, ShotOptions.few_threshold
     if thresholds is not None:
@@ -190,7 +190,8 @@ def rare_positions(labels: NDArray[np.int64], groups: NDArray[np.int64], limit: 
     Args:
         labels: Class of each image, (N,).
         groups: Shot group of each class, (C,), 0 for many-shot.
-        limit: Of more images, each class gives an equal share, spread evenly over its images; one at least.
+        limit: Largest number of images. If there are more, each class keeps the same number, at least one, spread
+            evenly over its images.
     """
     rare = np.flatnonzero((groups > 0) & (np.bincount(labels, minlength=len(groups)) > 0))
     if not len(rare):

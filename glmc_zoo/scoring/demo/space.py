@@ -42,14 +42,14 @@ class Space:
     """The model that it shows, as the user named it."""
 
     def write(self, folder: Path) -> None:
-        """Write them into a folder, made where it is missing."""
+        """Write the files into a folder, which is created if it is missing."""
         for name, content in self.files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
 
     def push(self, request: PushRequest) -> PushResult:
-        """Push them; errors are those of `push_space`."""
+        """Push the files; errors are those of `push_space`."""
         assert request.space_target is not None
         extra: dict[str, Any] = {"space": request.space.space}
         if request.space.space_images:
@@ -170,7 +170,7 @@ def _card(source: ModelSource, *, title: str, repo_id: str | None, images: int) 
 
 
 def _requirements() -> str:
-    """What the Space installs: this package, and the versions of what it was made with."""
+    """The requirements of the Space: this package, and the installed versions of the packages in `_PINNED`."""
     from glmc_zoo import __version__
 
     pinned = [f"{name}=={number}" for name in _PINNED if (number := _installed_version(name))]
@@ -178,7 +178,7 @@ def _requirements() -> str:
 
 
 def _installed_version(name: str) -> str | None:
-    """The version of a package without what tells builds apart, such as ``+cpu``."""
+    """The installed version of a package without a suffix such as ``+cpu``; ``None`` if it is not installed."""
     try:
         return version(name).partition("+")[0]
     except PackageNotFoundError:

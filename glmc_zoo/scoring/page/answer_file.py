@@ -33,7 +33,7 @@ _SOURCE = re.compile(r"data:image/(jpeg|png);base64,[A-Za-z0-9+/]+={0,2}")
 
 @dataclass(frozen=True, kw_only=True)
 class ReportImage:
-    """One image, and what the model answered."""
+    """One image, and the prediction of the model."""
 
     label: int
     """True class."""
@@ -64,7 +64,7 @@ class AnswerFile:
     images: list[ReportImage] = field(default_factory=list)
     """The rarest class first; those of a class together, mistakes first."""
     left_out: int = 0
-    """Images that would have been shown but for the limits of the page."""
+    """Number of images that were left out to keep the page small."""
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""

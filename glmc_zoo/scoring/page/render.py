@@ -36,7 +36,7 @@ def write_report(
         OSError: The page cannot be written.
     """
     text = render_report(subject, baselines, epochs)
-    # A lone surrogate, as a file name may hold, is no UTF-8.
+    # A file name may hold a lone surrogate, which UTF-8 cannot encode.
     replace_file(path, lambda file: file.write(text), errors="backslashreplace")
 
 
@@ -81,7 +81,7 @@ def render_report(subject: Subject, baselines: Sequence[Subject] = (), epochs: S
 
 
 def _suspects(subject: Subject) -> tuple[SuspectFile | None, list[str]]:
-    """The labels to check, and why they cannot be read."""
+    """The labels to check, and the reason if they cannot be read."""
     try:
         return subject.suspects(), []
     except UserError as error:
@@ -90,7 +90,7 @@ def _suspects(subject: Subject) -> tuple[SuspectFile | None, list[str]]:
 
 def _evaluation_notes(subject: Subject) -> list[str]:
     results = subject.results
-    # An evaluation has those of the data among its own.
+    # The notes of an evaluation include those of the data.
     return [note for note in getattr(results, "notes", []) if note not in results.data.notes]
 
 

@@ -1,4 +1,4 @@
-"""What a report is about: the results of a run or of an evaluation, seen alike."""
+"""The subject of a report: the results of a run or of an evaluation, with one interface."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PREDICTIONS_FILE = "predictions.parquet"
 
 @dataclass(frozen=True)
 class Predictions:
-    """What an evaluation left of each image of a split, in its order."""
+    """The stored predictions of an evaluation, one for each image of a split, in its order."""
 
     label: NDArray[np.int64]
     """True class, (N,)."""
@@ -33,7 +33,7 @@ class Predictions:
 
     @classmethod
     def read(cls, folder: Path) -> Predictions:
-        """Those in a folder that an evaluation left for one model."""
+        """Read the predictions in the folder of one evaluated model."""
         from pyarrow import parquet
 
         names = ("label", "prediction", "probability")
@@ -48,7 +48,7 @@ class Subject:
     folder: Path
     results: RunResults | EvaluationResults
     answers: AnswerFile | None = None
-    """Those of the split that was scored, where the folder holds them."""
+    """The answers on the split that was scored; ``None`` if the folder has none."""
     warning: str | None = None
     """Why the answers cannot be read, one sentence."""
 
@@ -63,7 +63,7 @@ class Subject:
 
     @classmethod
     def from_results(cls, folder: Path, results: RunResults | EvaluationResults) -> Subject:
-        """Results, and the answers that lie in their folder; an older evaluation has them without images."""
+        """The results with the answers in their folder; those of an older evaluation have no images."""
         subject, path = cls(folder, results), folder / ANSWERS_FILE
         if not path.is_file():
             predictions = subject.predictions()
@@ -161,7 +161,7 @@ class Subject:
         return [GROUPS[group] for group in group_of_classes(counts, many=thresholds.many, few=thresholds.few)]
 
     def predictions(self) -> Predictions | None:
-        """What was answered on each image; ``None`` where the folder does not hold it."""
+        """The prediction for each image; ``None`` if the folder has no predictions."""
         if not (self.folder / PREDICTIONS_FILE).is_file():
             return None
         return Predictions.read(self.folder)
@@ -175,7 +175,7 @@ def _answers_without_images(split: str, predictions: Predictions) -> AnswerFile:
 
 
 def read_keys(path: Path) -> set[str]:
-    """The keys of a file of results; those of a run where it is damaged, which whoever loads it reports."""
+    """The keys of a file of results. A damaged file counts as that of a run: loading it reports the damage."""
     try:
         values = read_json(path, str(path))
     except UserError:
@@ -184,7 +184,7 @@ def read_keys(path: Path) -> set[str]:
 
 
 def short_names(subjects: Sequence[Subject]) -> list[str]:
-    """A name for each, as long as is needed to tell them apart."""
+    """A name for each subject: its short name, or its folder where short names are equal."""
     names = [subject.name for subject in subjects]
     return [
         name if names.count(name) == 1 else str(subject.folder) for name, subject in zip(names, subjects, strict=True)

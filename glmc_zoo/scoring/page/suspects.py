@@ -43,9 +43,9 @@ class SuspectFile:
     """The content of ``label_suspects.json``."""
 
     total: int
-    """All suspects, also those that are not shown."""
+    """Number of all suspects, including those that are not shown."""
     held_out: int
-    """Training images that were looked at."""
+    """Number of training images that were examined."""
     images: list[Suspect] = field(default_factory=list)
     """The rarest given class first; those of a class together, the least probable label first."""
 
