@@ -29,11 +29,11 @@ _T = TypeVar("_T")
 
 def run_options(**values: Any) -> RunOptions:
     """Resolve the options of a training as ``glmc_zoo.train`` does; ``None`` stands for an option's default."""
-    from glmc_zoo.options.given import given_options
     from glmc_zoo.options.resolve import training_options
     from glmc_zoo.options.sections import TRAIN
+    from glmc_zoo.options.user_options import parse_options
 
-    return training_options(given_options(TRAIN, values, ""))
+    return training_options(parse_options(TRAIN, values, ""))
 
 
 def alternate(measures: Mapping[_K, Callable[[], _T]], rounds: int) -> dict[_K, list[_T]]:
@@ -204,12 +204,12 @@ def write_report(path: Path | None, rows: list[dict[str, Any]], *, device: str =
         return
     import torch
 
-    from glmc_zoo.machine.command import without_folder
+    from glmc_zoo.machine.command import shorten_path
     from glmc_zoo.machine.provenance import package_versions, source_commit
 
     cuda = device.startswith("cuda")
     report = {
-        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(without_folder, sys.argv[1:])]),
+        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(shorten_path, sys.argv[1:])]),
         "machine": {
             "device": torch.cuda.get_device_name() if cuda else platform.machine(),
             "cpu": torch.backends.cpu.get_cpu_capability(),

@@ -23,7 +23,7 @@ from reference_loop import ReferenceLoop, Settings
 from glmc_zoo.data import load_split_data
 from glmc_zoo.errors import UserError, as_command_line
 from glmc_zoo.method import GLMCTask, backbone_config
-from glmc_zoo.options.run import RunOptions, flat
+from glmc_zoo.options.run import RunOptions, flatten_options
 
 # Options of each side of the package. They override the command line.
 SIDES: dict[str, dict[str, Any]] = {
@@ -209,7 +209,7 @@ class ReferenceSide(Side):
 
     def __init__(self, options: argparse.Namespace, side: str) -> None:
         resolved = side_options(options, side)
-        self.options, config = options, SimpleNamespace(**flat(resolved))
+        self.options, config = options, SimpleNamespace(**flatten_options(resolved))
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         data = load_split_data(resolved.data)

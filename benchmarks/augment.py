@@ -140,9 +140,9 @@ def main() -> None:
 
     import torch
 
-    from glmc_zoo.machine.hardware import use_device
+    from glmc_zoo.machine.hardware import configure_device
 
-    use_device(torch.device(options.device), options.threads)
+    configure_device(torch.device(options.device), options.threads)
     files = jpegs(options.batch_size)
     ways = {name: partial(timed, way) for name, way in make_ways(options, files).items()}
     alternate(ways, 1)  # warm up

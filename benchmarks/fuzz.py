@@ -124,8 +124,8 @@ class Readers:
 
     def yaml(self, content: bytes) -> None:
         """A file of options."""
-        from glmc_zoo.options.given import read_config
         from glmc_zoo.options.sections import TRAIN
+        from glmc_zoo.options.user_options import read_config
 
         path = self.folder / "options.yaml"
         path.write_bytes(content)

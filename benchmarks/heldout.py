@@ -33,7 +33,7 @@ from glmc_zoo.data.splits import settle_classes
 from glmc_zoo.machine.provenance import package_versions, source_commit
 from glmc_zoo.options.parser import read_command_line
 from glmc_zoo.options.resolve import training_options
-from glmc_zoo.options.run import flat
+from glmc_zoo.options.run import flatten_options
 from glmc_zoo.options.sections import TRAIN
 from glmc_zoo.training.run import TrainingRun
 
@@ -70,7 +70,7 @@ def score(options: list[str], seed: int, images: int | None) -> tuple[dict[str, 
             run.finish_epoch(run.train_epoch())
         scores = run.evaluate(split).scores()
     percent = {name: 100 * value for name in SCORES if (value := scores[name]) is not None}
-    return percent, passes(flat(run.options))
+    return percent, passes(flatten_options(run.options))
 
 
 def summarise_seeds(scores: list[float]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from _rows import RESULTS, ROOT, SeedResults
 from glmc_zoo.hub import export_run, open_model
 from glmc_zoo.hub.export.decoration import decorate_export
 from glmc_zoo.hub.folder import SAMPLE_FILE
-from glmc_zoo.hub.plain_files import exported_files, read_plain
+from glmc_zoo.hub.plain_files import exported_files, read_regular_file
 from glmc_zoo.results import BaselineFacts, EvaluationResults, RunResults
 
 SCORED = ("test", "class_recalls", "group_confusion", "groups", "thresholds", "group_support")
@@ -148,7 +148,7 @@ def publish(
             shutil.copytree(run / "model", model)
         scored = evaluate(model, results, data, data_dir, output)
         if (run / "plots" / "training.png").is_file():  # a classifier on features has no epochs
-            (output / "plots" / "training.png").write_bytes(read_plain(run / "plots" / "training.png", run))
+            (output / "plots" / "training.png").write_bytes(read_regular_file(run / "plots" / "training.png", run))
         intervals = results.intervals | {"test": scored.intervals["test"]}
         published = dataclasses.replace(
             results, intervals=intervals, **{field: getattr(scored, field) for field in SCORED}

@@ -28,12 +28,12 @@ def make_step(options: argparse.Namespace, classes: int) -> Callable[[], float]:
 
     from glmc_zoo import GLMCModel, GLMCTask
     from glmc_zoo.data import Normalize
-    from glmc_zoo.machine.hardware import use_device
+    from glmc_zoo.machine.hardware import configure_device
     from glmc_zoo.method import preset_switches
     from glmc_zoo.training.build import make_optimizer
 
     device = torch.device(options.device)
-    use_device(device, options.threads)
+    configure_device(device, options.threads)
     torch.manual_seed(0)
     schedule = run_options(backbone=options.backbone, preset="official", data="imagenet_lt").schedule
     model = GLMCModel(options.backbone, classes, image_size=options.image_size)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
     from glmc_zoo.hub import PushResult
-    from glmc_zoo.options.given import Given
     from glmc_zoo.options.run import RunOptions
     from glmc_zoo.options.sections import Command
+    from glmc_zoo.options.user_options import UserOptions
     from glmc_zoo.results import EvaluationResults, RunResults
     from glmc_zoo.scoring.demo.app import Demo
     from glmc_zoo.scoring.exporting.run import ExportedFile
@@ -46,7 +46,7 @@ def train(**options: Any) -> RunResults | DryRun:
     from glmc_zoo.options.resolve import training_options
     from glmc_zoo.options.sections import TRAIN
 
-    return _run(training_options(_given(TRAIN, "train", options)))
+    return _run(training_options(_user_options(TRAIN, "train", options)))
 
 
 @overload
@@ -61,7 +61,7 @@ def finetune(**options: Any) -> RunResults | DryRun:
     from glmc_zoo.options.resolve import finetuning_options
     from glmc_zoo.options.sections import FINETUNE
 
-    return _run(finetuning_options(_given(FINETUNE, "finetune", options)))
+    return _run(finetuning_options(_user_options(FINETUNE, "finetune", options)))
 
 
 @overload
@@ -74,8 +74,8 @@ def second_stage(**options: Any) -> RunResults | DryRun:
     from glmc_zoo.options.sections import SECOND_STAGE
     from glmc_zoo.training.first_stage import first_stage_options
 
-    given = _given(SECOND_STAGE, "second_stage", options)
-    return _run(second_stage_options(given, first_stage_options(given)))
+    user_options = _user_options(SECOND_STAGE, "second_stage", options)
+    return _run(second_stage_options(user_options, first_stage_options(user_options)))
 
 
 def evaluate(**options: Any) -> list[EvaluationResults]:
@@ -90,7 +90,7 @@ def evaluate(**options: Any) -> list[EvaluationResults]:
     from glmc_zoo.options.sections import EVALUATE
     from glmc_zoo.scoring.evaluation import evaluate_models
 
-    return evaluate_models(evaluation_options(_given(EVALUATE, "evaluate", options)))
+    return evaluate_models(evaluation_options(_user_options(EVALUATE, "evaluate", options)))
 
 
 def inspect(**options: Any) -> Inspection:
@@ -103,7 +103,7 @@ def inspect(**options: Any) -> Inspection:
     from glmc_zoo.options.sections import INSPECT
     from glmc_zoo.scoring.inspection import inspect_data
 
-    return inspect_data(inspection_options(_given(INSPECT, "inspect", options)))
+    return inspect_data(inspection_options(_user_options(INSPECT, "inspect", options)))
 
 
 def predict(**options: Any) -> list[Prediction]:
@@ -123,11 +123,11 @@ def predict(**options: Any) -> list[Prediction]:
     from glmc_zoo.options.sections import PREDICT
     from glmc_zoo.scoring.prediction import predict_images
 
-    given = _given(PREDICT, "predict", options)
-    resolved = prediction_options(given)
+    user_options = _user_options(PREDICT, "predict", options)
+    resolved = prediction_options(user_options)
     if "output" in options and options["output"] is None:
         return predict_images(replace(resolved, output=None))
-    return predict_images(resolved, fresh_output="output" not in given)
+    return predict_images(resolved, fresh_output="output" not in user_options)
 
 
 def report(**options: Any) -> RunResults | list[EvaluationResults]:
@@ -144,7 +144,7 @@ def report(**options: Any) -> RunResults | list[EvaluationResults]:
     from glmc_zoo.options.sections import REPORT
     from glmc_zoo.training.reporting import report_folder
 
-    return report_folder(report_options(_given(REPORT, "report", options)))
+    return report_folder(report_options(_user_options(REPORT, "report", options)))
 
 
 def demo(**options: Any) -> Demo:
@@ -160,7 +160,7 @@ def demo(**options: Any) -> Demo:
     from glmc_zoo.options.sections import DEMO
     from glmc_zoo.scoring.demo.app import open_demo
 
-    return open_demo(demo_options(_given(DEMO, "demo", options)))
+    return open_demo(demo_options(_user_options(DEMO, "demo", options)))
 
 
 def export(**options: Any) -> list[ExportedFile]:
@@ -175,7 +175,7 @@ def export(**options: Any) -> list[ExportedFile]:
     from glmc_zoo.options.sections import EXPORT
     from glmc_zoo.scoring.exporting.run import export_classifier
 
-    return export_classifier(export_options(_given(EXPORT, "export", options)))
+    return export_classifier(export_options(_user_options(EXPORT, "export", options)))
 
 
 def push(**options: Any) -> list[PushResult]:
@@ -191,7 +191,7 @@ def push(**options: Any) -> list[PushResult]:
     from glmc_zoo.options.sections import PUSH
     from glmc_zoo.scoring.pushing import run_push
 
-    return run_push(push_options(_given(PUSH, "push", options)))
+    return run_push(push_options(_user_options(PUSH, "push", options)))
 
 
 def _run(options: RunOptions) -> RunResults | DryRun:
@@ -206,9 +206,9 @@ def _run(options: RunOptions) -> RunResults | DryRun:
     return run_head(options) if isinstance(options.stage, HeadStage) else run_training(*search_settings(options))
 
 
-def _given(command: Command, name: str, options: dict[str, Any]) -> Given:
+def _user_options(command: Command, name: str, options: dict[str, Any]) -> UserOptions:
     from glmc_zoo.machine.command import python_call
-    from glmc_zoo.options.given import given_options
+    from glmc_zoo.options.user_options import parse_options
 
     values = {key: os.fspath(value) if isinstance(value, Path) else value for key, value in options.items()}
-    return given_options(command, values, python_call(name, values))
+    return parse_options(command, values, python_call(name, values))

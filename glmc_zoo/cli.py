@@ -15,9 +15,9 @@ from typing import Any
 from glmc_zoo.disk import disk_error
 from glmc_zoo.errors import UserError, as_command_line, did_you_mean, on_command_line
 from glmc_zoo.files import percent, text_table
-from glmc_zoo.options.given import Given, recipes_folder
 from glmc_zoo.options.parser import read_command_line
 from glmc_zoo.options.sections import COMMANDS, Command, option_names
+from glmc_zoo.options.user_options import UserOptions, recipes_folder
 from glmc_zoo.screen import Verbosity, complain, say, verbosity
 from glmc_zoo.text import printable
 
@@ -25,13 +25,13 @@ _LIST_HELP = "list the published models with their scores, and the data sets of 
 _COMPLETION_HELP = "print the completion script of a shell: bash, zsh or tcsh"
 
 
-def read_options(command: Command, description: str, argv: Sequence[str] | None = None) -> Given:
+def read_options(command: Command, description: str, argv: Sequence[str] | None = None) -> UserOptions:
     """What the command line of a recipe gives; the first line of its docstring heads ``--help``."""
     from glmc_zoo.machine.command import command_line
 
-    given = read_command_line(command, description.splitlines()[0], command_line(), argv)
-    _greet()
-    return given
+    user_options = read_command_line(command, description.splitlines()[0], command_line(), argv)
+    _print_start()
+    return user_options
 
 
 def run_recipe(main: Callable[[], None]) -> None:
@@ -40,21 +40,21 @@ def run_recipe(main: Callable[[], None]) -> None:
     If several processes raise the same error, the first one (rank 0) reports it. An error with ``in_one_process`` is
     reported by the process that raised it.
     """
-    from glmc_zoo.machine.signals import sigterm_raises
+    from glmc_zoo.machine.signals import raise_on_sigterm
 
-    _hide_own_folder()
-    _print_any_name()
+    _hide_recipes_folder()
+    _escape_unencodable()
     status = 0
     try:
-        with on_command_line(option_names()), sigterm_raises():
+        with on_command_line(option_names()), raise_on_sigterm():
             main()
     except UserError as error:
         _report(error)
         status = 2
     except Exception as error:
-        if (explained := _explained(error)) is None:
+        if (machine_error := _machine_error(error)) is None:
             raise
-        _report(explained)
+        _report(machine_error)
         status = 2
     except KeyboardInterrupt as stop:
         status = getattr(stop, "status", 130)
@@ -66,15 +66,15 @@ def run_recipe(main: Callable[[], None]) -> None:
         raise SystemExit(status)
 
 
-def _explained(error: Exception) -> UserError | None:
+def _machine_error(error: Exception) -> UserError | None:
     """A sentence for an error of the machine: a loader process that was killed, or a full disk; ``None`` for others."""
     from glmc_zoo.machine.processes import worker_error
 
-    explained = worker_error(error) if isinstance(error, RuntimeError) else None
-    explained = disk_error(error) if explained is None else explained
-    if explained is not None:
-        explained.in_one_process = True
-    return explained
+    user_error = worker_error(error) if isinstance(error, RuntimeError) else None
+    user_error = disk_error(error) if user_error is None else user_error
+    if user_error is not None:
+        user_error.in_one_process = True
+    return user_error
 
 
 def _report(error: UserError) -> None:
@@ -85,7 +85,7 @@ def _report(error: UserError) -> None:
         complain(f"{Path(sys.argv[0]).name}: error: {sentence}")
 
 
-def _greet() -> None:
+def _print_start() -> None:
     """Say on a terminal that the command runs, before PyTorch takes its seconds to load; with ``-v`` the versions."""
     if int(os.environ.get("RANK", "0")) or verbosity() is Verbosity.QUIET:
         return
@@ -96,7 +96,7 @@ def _greet() -> None:
         print("loading PyTorch and timm", file=sys.stderr, flush=True)
 
 
-def _print_any_name() -> None:
+def _escape_unencodable() -> None:
     """Escape characters that the terminal's encoding lacks, so that a file or class name cannot end a run."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -115,7 +115,7 @@ def _end_process(status: int) -> None:
     os._exit(status)
 
 
-def _hide_own_folder() -> None:
+def _hide_recipes_folder() -> None:
     """Take the recipes' folder off the path: Python puts it first, and evaluate.py in it hides the library's name."""
     folder = Path(sys.argv[0]).resolve().parent
     if (folder / "evaluate.py").is_file():
@@ -134,7 +134,7 @@ def main(argv: list[str] | None = None) -> None:
 
     ``accelerate launch -m glmc_zoo train ...`` does the same on several processes.
     """
-    name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    name, *arguments = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if name.replace("-", "_") in recipes():  # as options are spelled
         name = name.replace("-", "_")
     if name in ("-h", "--help"):
@@ -145,12 +145,12 @@ def main(argv: list[str] | None = None) -> None:
         print(f"glmc-zoo {__version__}")
     elif name in recipes():
         # The recipe reads its command line from here, and records in its results how it was called.
-        sys.argv = [f"glmc-zoo {name}", *rest]
+        sys.argv = [f"glmc-zoo {name}", *arguments]
         run_recipe(_load(recipes()[name]).main)
     else:
         sys.argv = ["glmc-zoo"]
         built_in = {"list": _list, "completion": _completion}
-        run_recipe(lambda: built_in[name](rest) if name in built_in else _unknown(name))
+        run_recipe(lambda: built_in[name](arguments) if name in built_in else _unknown(name))
 
 
 def _load(path: Path) -> Any:
@@ -173,16 +173,16 @@ def _usage() -> str:
 
 def _summaries() -> dict[str, str]:
     """One line for each command: the first of its recipe's docstring."""
-    first = {name: path.read_text(encoding="utf-8").split('"""')[1] for name, path in recipes().items()}
+    docstrings = {name: path.read_text(encoding="utf-8").split('"""')[1] for name, path in recipes().items()}
     built_in = {"list": _LIST_HELP, "completion": _COMPLETION_HELP}
-    return {name: text.splitlines()[0] for name, text in first.items()} | {
+    return {name: text.splitlines()[0] for name, text in docstrings.items()} | {
         name: f"{text[0].upper()}{text[1:]}." for name, text in built_in.items()
     }
 
 
 def _unknown(name: str) -> None:
-    known = [*recipes(), "list", "completion"]
-    raise UserError(f"Unknown command {name!r}: give one of {', '.join(known)}.{did_you_mean(name, known)}")
+    commands = [*recipes(), "list", "completion"]
+    raise UserError(f"Unknown command {name!r}: give one of {', '.join(commands)}.{did_you_mean(name, commands)}")
 
 
 def _completion(arguments: list[str]) -> None:
@@ -204,13 +204,13 @@ def _list(arguments: list[str]) -> None:
     from glmc_zoo.hub import list_models
 
     models: list[tuple[str, ...]] = [("model", "parameters", "top-1", "balanced", "many", "medium", "few")]
-    for m in list_models():
-        scores = [percent(m.scores.get(name)) for name in ("top1", "balanced_accuracy", "many", "medium", "few")]
-        models.append((m.name, f"{m.parameters / 1e6:.2f} M", *scores))
+    for model in list_models():
+        scores = [percent(model.scores.get(name)) for name in ("top1", "balanced_accuracy", "many", "medium", "few")]
+        models.append((model.name, f"{model.parameters / 1e6:.2f} M", *scores))
     data = [("data", "classes", "images from", "what")]
-    for e in list_data().values():
-        source = e.hub_id or ("a folder" if e.official else "embedded")
-        data.append((e.name, str(e.num_classes), source, e.description))
+    for entry in list_data().values():
+        source = entry.hub_id or ("a folder" if entry.official else "embedded")
+        data.append((entry.name, str(entry.num_classes), source, entry.description))
     print(text_table(models))
     print(
         '\nTest scores in %. glmc_zoo.create_model("NAME") loads one; glmc-zoo finetune --model NAME starts from it.\n'

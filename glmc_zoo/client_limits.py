@@ -2,7 +2,7 @@
 
 All code of the process shares one client, so the limits apply only while one of our attempts runs. A time-out that we
 set stays. Clients built on requests (huggingface_hub 0.x) have no such hooks: there only the limit of
-`glmc_zoo.retry.within` applies.
+`glmc_zoo.retry.call_with_timeout` applies.
 """
 
 import threading
@@ -13,13 +13,13 @@ from typing import Any
 
 REQUEST_SECONDS = 30.0
 """How long one request waits for a connection, and for each next part of an answer."""
-_MOST_FAILURES = 2
+_MAX_FAILURES = 2
 
 ABANDONED: ContextVar[threading.Event | None] = ContextVar("whether the attempt was given up", default=None)
 
 
 class HubBusy(Exception):
-    """The server answered 429 or 5xx; raised so that `retrying` decides what follows, and not the client."""
+    """The server answered 429 or 5xx; raised so that `call_with_retries` decides what follows, and not the client."""
 
     def __init__(self, response: Any) -> None:
         super().__init__(f"the server answered with status {response.status_code}")
@@ -30,32 +30,32 @@ class _Attempt(threading.local):
     """Requests of one attempt that have no answer yet, in each of its threads.
 
     Args:
-        most: How many in a row, in one thread, may have none; a new thread calls this again.
+        max_failures: Requests in a row, in one thread, that may have no answer. A new thread calls this again.
     """
 
     failures = 0
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, max_failures: int) -> None:
+        self.max_failures = max_failures
 
 
 _attempt: _Attempt | None = None
 
 
 @contextmanager
-def one_attempt(most_failures: int = _MOST_FAILURES) -> Iterator[None]:
+def limit_requests(max_failures: int = _MAX_FAILURES) -> Iterator[None]:
     """Limit the requests of the client, in whichever thread, until the block ends.
 
     Args:
-        most_failures: Requests in a row, in one thread, that may stay without an answer.
+        max_failures: Requests in a row, in one thread, that may stay without an answer.
     """
     global _attempt
-    before, _attempt = _attempt, _Attempt(most_failures)
+    previous, _attempt = _attempt, _Attempt(max_failures)
     try:
         _limit_client()
         yield
     finally:
-        _attempt = before
+        _attempt = previous
 
 
 def _limit_client() -> None:
@@ -80,7 +80,7 @@ def _before_request(_request: Any) -> None:
         raise TimeoutError("no answer in time")
     if attempt is None:
         return
-    if attempt.failures >= attempt.most:
+    if attempt.failures >= attempt.max_failures:
         raise TimeoutError("no answer to several requests in a row")
     attempt.failures += 1
 

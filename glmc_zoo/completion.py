@@ -29,13 +29,13 @@ def completion_script(shell: str, summaries: dict[str, str]) -> str:
     parser = argparse.ArgumentParser(prog="glmc-zoo")
     commands = parser.add_subparsers(dest="command")
     for name, summary in summaries.items():
-        parents = [_completed(COMMANDS[name])] if name in COMMANDS else []
+        parents = [_completion_parser(COMMANDS[name])] if name in COMMANDS else []
         commands.add_parser(name, parents=parents, add_help=False, help=summary)
     script: str = shtab.complete(parser, shell=shell)
     return script
 
 
-def _completed(command: Command) -> argparse.ArgumentParser:
+def _completion_parser(command: Command) -> argparse.ArgumentParser:
     """The parser of a command, whose options know what can follow them."""
     import shtab
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def convert(options: ConvertOptions, command: str) -> Path:
     """Convert and export; the folder's card says that the model was not evaluated."""
-    from glmc_zoo.backbones.complexity import computation
+    from glmc_zoo.backbones.complexity import count_operations
     from glmc_zoo.data import list_data
     from glmc_zoo.hub import convert_state_dict, export_run, read_checkpoint
     from glmc_zoo.hub.folder import file_sha256
@@ -27,10 +27,10 @@ def convert(options: ConvertOptions, command: str) -> Path:
     catalogue = list_data()
     entry = catalogue.get(options.data or "")
     if options.data is not None and entry is None:
-        known = list(catalogue)
+        catalogue_names = list(catalogue)
         raise UserError(
-            f"data={options.data!r} is not in the catalogue ({', '.join(known)}): leave it out and give "
-            f"class_names=FILE.{did_you_mean(options.data, known)}"
+            f"data={options.data!r} is not in the catalogue ({', '.join(catalogue_names)}): leave it out and give "
+            f"class_names=FILE.{did_you_mean(options.data, catalogue_names)}"
         )
     checkpoint = Path(options.checkpoint)
     converted = convert_state_dict(read_checkpoint(checkpoint), options.backbone)
@@ -43,7 +43,7 @@ def convert(options: ConvertOptions, command: str) -> Path:
         )
     source = entry.name if entry is not None else Path(str(options.class_names)).stem
     tag = f"glmc_{slug(source)}"
-    shape = _input(model.pretrained_cfg, entry, options.image_size)
+    input_settings = _input_settings(model.pretrained_cfg, entry, options.image_size)
     results = RunResults(
         converted=ConvertedFacts(file=checkpoint.name, sha256=file_sha256(checkpoint)),
         class_names=names,
@@ -53,11 +53,11 @@ def convert(options: ConvertOptions, command: str) -> Path:
             tag=tag,
             backbone=converted.backbone,
             parameters=sum(weight.numel() for weight in model.parameters()),
-            **computation(model, tuple(shape["input_size"])),
+            **count_operations(model, tuple(input_settings["input_size"])),
             feature_maps=hasattr(model, "feature_info"),
             license=options.license,
             needs_glmc_zoo=type(model).__module__.startswith("glmc_zoo."),
-            **shape,
+            **input_settings,
         ),
         method="glmc",
         origin=Origin(command=command, versions=package_versions(), commit=source_commit()),
@@ -65,8 +65,8 @@ def convert(options: ConvertOptions, command: str) -> Path:
     try:
         return export_run(options.output_dir, model, results, heads=converted.heads)
     except OSError as error:
-        if (explained := disk_error(error, Path(options.output_dir))) is not None:
-            raise explained from error
+        if (disk_failure := disk_error(error, Path(options.output_dir))) is not None:
+            raise disk_failure from error
         reason = error.strerror or error
         raise UserError(
             f"output_dir={options.output_dir!r} cannot be written ({reason}): give another folder."
@@ -90,13 +90,13 @@ def _class_names(options: ConvertOptions, entry: DataEntry | None) -> list[str]:
     names = [line.strip() for line in text.rstrip().splitlines()]
     if not all(names):
         raise UserError(f"class_names={str(path)!r} has no name on line {names.index('') + 1}: give one a line.")
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise UserError(f"class_names={str(path)!r} names {twice!r} twice: give each class a name of its own.")
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate is not None:
+        raise UserError(f"class_names={str(path)!r} names {duplicate!r} twice: give each class a name of its own.")
     return names
 
 
-def _input(backbone: dict[str, Any], entry: DataEntry | None, image_size: int | None) -> dict[str, Any]:
+def _input_settings(backbone: dict[str, Any], entry: DataEntry | None, image_size: int | None) -> dict[str, Any]:
     """The network's input: as the data set's entry describes it, else as the backbone does."""
     size = image_size or (entry.image_size if entry is not None else backbone["input_size"][-1])
     large = entry.augment == "large" if entry is not None else size > 64

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 from glmc_zoo.errors import UserError
 
-_needed: dict[Path, str] = {}  # what `check_free_space` was told, for errors that come later
+_required_space: dict[Path, str] = {}  # from `check_free_space`, for later errors
 _M = TypeVar("_M", bound=Callable[..., Any])
 
 _REASONS = {
@@ -47,23 +47,23 @@ def disk_error(error: BaseException, folder: Path | None = None) -> UserError | 
     if number is None:
         return None
     reason, fix = _REASONS[number]
-    named = getattr(error, "filename", None)
-    if folder is None and isinstance(named, str | bytes):
-        folder = Path(os.fsdecode(named)).parent
-    where = "A file" if folder is None else f"The folder {str(folder if folder != Path() else Path.cwd())[:200]}"
+    filename = getattr(error, "filename", None)
+    if folder is None and isinstance(filename, str | bytes):
+        folder = Path(os.fsdecode(filename)).parent
+    place = "A file" if folder is None else f"The folder {str(folder if folder != Path() else Path.cwd())[:200]}"
     free = "" if number != errno.ENOSPC or folder is None else f", {megabytes(free_bytes(folder))} are free"
-    needed = f" and {_needed[folder]} are needed" if free and folder in _needed else ""
-    sentence = f"{where} cannot be written, {reason}{free}{needed}: {fix}; what was whole before is still there."
-    explained = UserError(sentence)
-    explained.in_one_process = True
-    return explained
+    required = f" and {_required_space[folder]} are needed" if free and folder in _required_space else ""
+    sentence = f"{place} cannot be written, {reason}{free}{required}: {fix}; what was whole before is still there."
+    user_error = UserError(sentence)
+    user_error.in_one_process = True
+    return user_error
 
 
 def _number(error: BaseException) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno if error.errno in _REASONS else None
     text = str(error)
-    return next((number for number, marks in _IN_TEXT.items() if any(mark in text for mark in marks)), None)
+    return next((number for number, messages in _IN_TEXT.items() if any(message in text for message in messages)), None)
 
 
 @contextmanager
@@ -72,13 +72,13 @@ def disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        explained = disk_error(error, folder)
-        if explained is None:
+        user_error = disk_error(error, folder)
+        if user_error is None:
             raise
-        raise explained from error
+        raise user_error from error
 
 
-def names_folder(method: _M) -> _M:
+def name_folder_in_errors(method: _M) -> _M:
     """Decorator for a method of a run: errors of the disk become a sentence about the run folder."""
 
     @functools.wraps(method)
@@ -100,21 +100,21 @@ def megabytes(size: float) -> str:
     return f"{size / 1e6:,.{1 if size < 1e7 else 0}f} MB"
 
 
-def check_free_space(folder: Path, needed: int, what: str) -> None:
+def check_free_space(folder: Path, size: int, purpose: str) -> None:
     """Refuse to begin if the folder has too little space; a later error of a full disk names the needed space too.
 
     Args:
-        folder: Where it goes.
-        needed: Its size in bytes.
-        what: What it is, for the sentence, such as "a checkpoint".
+        folder: Folder that is written to.
+        size: Bytes that are needed.
+        purpose: What is written, for the sentence, such as "a checkpoint".
 
     Raises:
         UserError: Less is free.
     """
     free = free_bytes(folder)
-    _needed[folder] = f"{megabytes(needed)} for {what}"
-    if free < needed:
+    _required_space[folder] = f"{megabytes(size)} for {purpose}"
+    if free < size:
         raise UserError(
-            f"The folder {folder} needs {megabytes(needed)} for {what}, and {megabytes(free)} are free: free some "
+            f"The folder {folder} needs {megabytes(size)} for {purpose}, and {megabytes(free)} are free: free some "
             "space, or give a folder on another disk."
         )

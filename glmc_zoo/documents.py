@@ -14,37 +14,37 @@ from typing import Any, NoReturn
 
 from glmc_zoo.errors import UserError
 
-MOST_BYTES = 16 << 20
+MAX_BYTES = 16 << 20
 """Size of the largest JSON or YAML file that is read."""
-_MOST_LEVELS = 100
-_MOST_INTEGER = 2**63
+_MAX_LEVELS = 100
+_MAX_INTEGER = 2**63
 
 
-def read_json(path: Path, shown: str, *, fix: str = "Download or export it again.") -> Any:
-    """Content of a JSON file; messages call the file ``shown`` and end with the ``fix``.
+def read_json(path: Path, label: str, *, fix: str = "Download or export it again.") -> Any:
+    """Content of a JSON file; messages call the file ``label`` and end with the ``fix``.
 
     Raises:
         UserError: It is missing, not a regular file, too large, not JSON, or holds a value beyond the limits.
     """
-    return parse_json(read_text(path, shown, fix=fix), shown, fix=fix)
+    return parse_json(read_text(path, label, fix=fix), label, fix=fix)
 
 
-def parse_json(text: str, shown: str, *, fix: str = "Download or export it again.") -> Any:
+def parse_json(text: str, label: str, *, fix: str = "Download or export it again.") -> Any:
     """Like `read_json`, for text that was read already."""
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{shown} cannot be read: {_reason(error)} {fix}") from error
-    _check(value, shown, fix)
+        raise UserError(f"{label} cannot be read: {_reason(error)} {fix}") from error
+    _check(value, label, fix)
     return value
 
 
-def read_yaml(path: Path, shown: str, *, fix: str) -> Any:
+def read_yaml(path: Path, label: str, *, fix: str) -> Any:
     """Content of a YAML file with plain values; see `read_json`. Dates become what PyYAML makes of them."""
-    return parse_yaml(read_text(path, shown, fix=fix), shown, fix=fix)
+    return parse_yaml(read_text(path, label, fix=fix), label, fix=fix)
 
 
-def parse_yaml(text: str, shown: str, *, fix: str) -> Any:
+def parse_yaml(text: str, label: str, *, fix: str) -> Any:
     """Like `read_yaml`, for text that was read already."""
     import yaml
 
@@ -52,25 +52,25 @@ def parse_yaml(text: str, shown: str, *, fix: str) -> Any:
         value = yaml.safe_load(text)
     # PyYAML raises the others for what looks like a date, a number or a key and is none.
     except (yaml.YAMLError, RecursionError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-        raise UserError(f"{shown} is not YAML: {_reason(error)} {fix}") from error
-    _check(value, shown, fix, finite=False)
+        raise UserError(f"{label} is not YAML: {_reason(error)} {fix}") from error
+    _check(value, label, fix, finite=False)
     return value
 
 
-def read_text(path: Path, shown: str, *, fix: str, most: int = MOST_BYTES) -> str:
+def read_text(path: Path, label: str, *, fix: str, max_bytes: int = MAX_BYTES) -> str:
     """Text of a UTF-8 file; see `read_content`.
 
     Raises:
         UserError: The file is missing, not a regular file, too large, or not UTF-8.
     """
     try:
-        return read_content(path, shown, fix=fix, most=most).decode("utf-8")
+        return read_content(path, label, fix=fix, max_bytes=max_bytes).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{shown} cannot be read: {_reason(error)} {fix}") from error
+        raise UserError(f"{label} cannot be read: {_reason(error)} {fix}") from error
 
 
-def read_content(path: Path, shown: str, *, fix: str, most: int = MOST_BYTES) -> bytes:
-    """A file of at most so many bytes; a pipe or device is refused at once instead of waited for.
+def read_content(path: Path, label: str, *, fix: str, max_bytes: int = MAX_BYTES) -> bytes:
+    """A file of at most ``max_bytes`` bytes; a pipe or device is refused at once instead of waited for.
 
     Raises:
         UserError: The file is missing, not a regular file, or too large.
@@ -80,15 +80,15 @@ def read_content(path: Path, shown: str, *, fix: str, most: int = MOST_BYTES) ->
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise UserError(f"{shown} cannot be read: It is not a regular file. {fix}")
-            content = file.read(most + 1)
-        if len(content) > most:
-            raise UserError(f"{shown} cannot be read: It has more than {most >> 20} MiB. {fix}")
+                raise UserError(f"{label} cannot be read: It is not a regular file. {fix}")
+            content = file.read(max_bytes + 1)
+        if len(content) > max_bytes:
+            raise UserError(f"{label} cannot be read: It has more than {max_bytes >> 20} MiB. {fix}")
         return content
     except UserError:
         raise
     except (OSError, ValueError) as error:
-        raise UserError(f"{shown} cannot be read: {_reason(error)} {fix}") from error
+        raise UserError(f"{label} cannot be read: {_reason(error)} {fix}") from error
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -104,27 +104,27 @@ def _reason(error: BaseException) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def _check(value: Any, shown: str, fix: str, *, finite: bool = True) -> None:
+def _check(value: Any, label: str, fix: str, *, finite: bool = True) -> None:
     """Refuse what no later step can use; without recursion, because the nesting is the file's choice."""
-    waiting, seen = [(value, 0)], set[int]()
-    while waiting:
-        item, level = waiting.pop()
+    pending, seen = [(value, 0)], set[int]()
+    while pending:
+        item, level = pending.pop()
         if isinstance(item, dict | list):
             if id(item) in seen:  # YAML may name one object in several places, or inside itself
                 continue
             seen.add(id(item))
-            if level >= _MOST_LEVELS:
-                raise UserError(f"{shown} cannot be read: It is nested too deeply. {fix}")
+            if level >= _MAX_LEVELS:
+                raise UserError(f"{label} cannot be read: It is nested too deeply. {fix}")
             items = [*item.keys(), *item.values()] if isinstance(item, dict) else item
-            waiting += [(inner, level + 1) for inner in items]
+            pending += [(child, level + 1) for child in items]
         elif (fault := _fault(item, finite)) is not None:
-            raise UserError(f"{shown} cannot be read: It holds {fault}. {fix}")
+            raise UserError(f"{label} cannot be read: It holds {fault}. {fix}")
 
 
 def _fault(item: Any, finite: bool) -> str | None:
     if isinstance(item, float) and finite and not math.isfinite(item):
         return "a number that is not finite"
-    if isinstance(item, int) and abs(item) >= _MOST_INTEGER:
+    if isinstance(item, int) and abs(item) >= _MAX_INTEGER:
         return "a whole number beyond 64 bits"
     if isinstance(item, str):
         try:

@@ -42,12 +42,12 @@ class UserError(ValueError):
         return text if text.endswith((".", "?")) else f"{text}."
 
 
-def did_you_mean(name: str, known: Collection[str], *, most: int = 3) -> str:
+def did_you_mean(name: str, names: Collection[str], *, max_names: int = 3) -> str:
     """``" Did you mean a, b?"`` for the names nearest to ``name``, or an empty string when none is near."""
     from difflib import get_close_matches
 
-    near = get_close_matches(name, known, n=most, cutoff=0.6)
-    return f" Did you mean {', '.join(near)}?" if near else ""
+    suggestions = get_close_matches(name, names, n=max_names, cutoff=0.6)
+    return f" Did you mean {', '.join(suggestions)}?" if suggestions else ""
 
 
 def missing_packages(subject: str, packages: Sequence[str], *, extra: str) -> UserError:
@@ -74,23 +74,23 @@ def as_command_line(sentence: str, names: Collection[str]) -> str:
     ``--no-maxnorm``, and ``split_file=`` by itself becomes ``--split-file``.
 
     Args:
-        sentence: Of a `UserError`.
+        sentence: Sentence of a `UserError`.
         names: Names of options; other words before an equals sign stay as they are.
     """
 
-    def spelled(match: re.Match[str]) -> str:
+    def spell(match: re.Match[str]) -> str:
         option, value = match[1].replace("_", "-"), match[2] or ""
         if value in ("", "True", "False"):
             return f"--no-{option}" if value == "False" else f"--{option}"
         return f"--{option} {value.strip(chr(39) + chr(34))}"
 
-    known = "|".join(sorted(names, key=len, reverse=True))
-    return re.sub(rf"(?<![\w-])({known})=({_VALUE})?", spelled, sentence)
+    alternatives = "|".join(sorted(names, key=len, reverse=True))
+    return re.sub(rf"(?<![\w-])({alternatives})=({_VALUE})?", spell, sentence)
 
 
 @contextmanager
 def on_command_line(names: Collection[str]) -> Iterator[None]:
-    """Have `as_shown` spell these options as on the command line."""
+    """Have `for_screen` spell these options as on the command line."""
     token = _OPTIONS.set(frozenset(names))
     try:
         yield
@@ -98,7 +98,7 @@ def on_command_line(names: Collection[str]) -> Iterator[None]:
         _OPTIONS.reset(token)
 
 
-def as_shown(sentence: str) -> str:
+def for_screen(sentence: str) -> str:
     """A note for the screen, on one line: as it is, or with options as on the command line where a command is run."""
     names = _OPTIONS.get()
     return printable(as_command_line(sentence, names) if names else sentence)

@@ -69,7 +69,7 @@ class Inventory:
     @property
     def files_left_out(self) -> int:
         """Files left out for any reason."""
-        return sum(one.files for one in self.left_out)
+        return sum(facts.files for facts in self.left_out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ class HeldOutFacts:
     """What kept images together on one side: a column, or a pattern on the path."""
 
     @property
-    def kept_together(self) -> str:
+    def group_phrase(self) -> str:
         """The end of a phrase about them that says so; empty without groups."""
         return f", kept together by {self.grouped_by}" if self.grouped_by else ""
 
@@ -309,15 +309,15 @@ class CorrectionFacts:
     command: str | None = None
 
 
-def misfit(results: Any) -> str | None:
+def find_contradiction(results: Any) -> str | None:
     """What does not fit together in results that were read from a file, as the end of a sentence.
 
     ``None`` where all fits. The types are right already; these rules say what code that reads results relies on.
     """
     names, model = len(results.class_names), results.model
-    for what, values in _per_class(results):
+    for list_name, values in _per_class(results):
         if values and len(values) != names:
-            return f"it names {names} classes and has {len(values)} values of {what}"
+            return f"it names {names} classes and has {len(values)} values of {list_name}"
     if len(model.input_size) != 3 or not len(model.mean) == len(model.std) == model.input_size[0]:
         return "input_size, mean and std of its model are not for one number of channels"
     if results.class_counts is not None and not sum(results.class_counts):

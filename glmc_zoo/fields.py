@@ -14,9 +14,9 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from glmc_zoo.errors import UserError
 
 _Group = TypeVar("_Group", bound="OptionGroup")
-MOST_PROCESSES = 1025
+MAX_PROCESSES = 1025
 """Processes or threads that an option asks for are below this: a typing error must not bring a machine down."""
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 def option(
@@ -60,14 +60,14 @@ class OptionGroup:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
             value = convert(field.name, getattr(self, field.name), hints[field.name])
             choices = field.metadata.get("choices")
-            if choices is not None and value is not None and value not in (known := list(choices())):
-                raise _refusal(field.name, value, f"one of {', '.join(known)}")
+            if choices is not None and value is not None and value not in (allowed_values := list(choices())):
+                raise _refusal(field.name, value, f"one of {', '.join(allowed_values)}")
             if isinstance(value, int | float):
                 _check_limits(field, value)
             object.__setattr__(self, field.name, value)
         self.check()
 
-    def check(self) -> None:  # noqa: D102  # said by the class
+    def check(self) -> None:  # noqa: D102  # the class says it
         pass
 
 
@@ -85,11 +85,13 @@ type_hints: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
 """Types of a dataclass's fields, by name."""
 
 
-def replaced(group: _Group, values: Mapping[str, Any]) -> _Group:
+def replace_options(group: _Group, values: Mapping[str, Any]) -> _Group:
     """A group of options with those of the ``values`` that it has."""
-    changed: Any = group  # a dataclass, as every subclass is
-    new: _Group = dataclasses.replace(changed, **{name: values[name] for name in values_of(group) if name in values})
-    return new
+    dataclass: Any = group  # a dataclass, as every subclass is
+    replaced: _Group = dataclasses.replace(
+        dataclass, **{name: values[name] for name in values_of(group) if name in values}
+    )
+    return replaced
 
 
 def field_names(*groups: type) -> list[str]:
@@ -102,27 +104,27 @@ def values_of(group: Any) -> dict[str, Any]:
     return {field.name: getattr(group, field.name) for field in dataclasses.fields(group)}
 
 
-def convert(name: str, value: Any, kind: Any) -> Any:
+def convert(name: str, value: Any, hint: Any) -> Any:
     """``value`` as the type of an option asks for; text that spells a number becomes the number.
 
     Args:
         name: Name of the option, for the message.
         value: From a command line, a YAML file or Python.
-        kind: Type of the option: a plain type, a ``Literal``, a list of text, or a union of these.
+        hint: Type of the option: a plain type, a ``Literal``, a list of text, or a union of these.
 
     Raises:
         UserError: The type does not allow the value, or it is text that is empty or holds a NUL character.
     """
-    for part in get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,):
+    for member in get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,):
         try:
-            converted = _converted(value, part)
+            converted = _convert_value(value, member)
         except (TypeError, ValueError, OverflowError):  # int(inf) overflows
             continue
         for text in converted if isinstance(converted, list) else [converted]:
             if isinstance(text, str):
                 _check_text(name, text)
         return converted
-    raise _refusal(name, value, allowed(kind))
+    raise _refusal(name, value, describe_type(hint))
 
 
 def _check_text(name: str, text: str) -> None:
@@ -132,74 +134,74 @@ def _check_text(name: str, text: str) -> None:
         raise UserError(f"{name}={text[:100]!r} holds a NUL character, which no path and no name has: leave it out.")
 
 
-def _converted(value: Any, kind: Any) -> Any:
-    if get_origin(kind) is Literal:
+def _convert_value(value: Any, hint: Any) -> Any:
+    if get_origin(hint) is Literal:
         value = "no" if value is False else value  # YAML reads a bare no as false
-        if value in get_args(kind) and not isinstance(value, bool):
+        if value in get_args(hint) and not isinstance(value, bool):
             return value
-    elif get_origin(kind) is list:
+    elif get_origin(hint) is list:
         items = [value] if isinstance(value, str | os.PathLike) else list(value)
-        return [_converted(item, get_args(kind)[0]) for item in items]
-    elif kind is str:
+        return [_convert_value(item, get_args(hint)[0]) for item in items]
+    elif hint is str:
         if isinstance(value, str | os.PathLike):
             return str(os.fspath(value))
-    elif kind in (int, float):
+    elif hint in (int, float):
         if isinstance(value, str) or (isinstance(value, Real) and not isinstance(value, bool)):
-            number = kind(value)
+            number = hint(value)
             if abs(number) != math.inf and (isinstance(value, str) or number == value or value != value):
                 return number
-    elif isinstance(value, kind):
+    elif isinstance(value, hint):
         return value
     raise TypeError
 
 
-def allowed(kind: Any) -> str:
+def describe_type(hint: Any) -> str:
     """What a type of option allows, in words."""
-    parts = [part for part in (get_args(kind) or (kind,)) if part is not NoneType]
-    if get_origin(kind) is Literal:
-        return f"one of {', '.join(map(str, parts))}" if len(parts) > 1 else str(parts[0])
-    if get_origin(kind) is list:
-        return f"{_KINDS[parts[0]]}, once or several times"
-    return " or ".join(map(allowed, parts)) if get_args(kind) else _KINDS[kind]
+    members = [member for member in (get_args(hint) or (hint,)) if member is not NoneType]
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(str, members))}" if len(members) > 1 else str(members[0])
+    if get_origin(hint) is list:
+        return f"{_TYPE_NAMES[members[0]]}, once or several times"
+    return " or ".join(map(describe_type, members)) if get_args(hint) else _TYPE_NAMES[hint]
 
 
 def _refusal(name: str, value: Any, expected: str) -> UserError:
-    shown = repr(value)
+    text = repr(value)
     return UserError(
-        f"{name}={shown if len(shown) < 200 else type(value).__name__} is not accepted: it must be {expected}."
+        f"{name}={text if len(text) < 200 else type(value).__name__} is not accepted: it must be {expected}."
     )
 
 
-def from_json(kind: Any, value: Any, where: str) -> Any:
-    """``value`` out of JSON as the type ``kind``, a dataclass or what its fields hold; ``where`` is for the message.
+def from_json(hint: Any, value: Any, location: str) -> Any:
+    """``value`` out of JSON as the type ``hint``, a dataclass or what its fields hold; ``location`` is for the message.
 
     Raises:
         UserError: A key is missing, a value is of another type, a whole number is negative, or a number is not finite.
     """
-    if kind is Any:
+    if hint is Any:
         return value
-    origin, parts = get_origin(kind), get_args(kind)
+    origin, members = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        if value is None and NoneType in parts:
+        if value is None and NoneType in members:
             return None
-        (kind,) = (part for part in parts if part is not NoneType)
-        return from_json(kind, value, where)
-    if dataclasses.is_dataclass(kind):
-        return _dataclass(kind, value, where)
+        (hint,) = (member for member in members if member is not NoneType)
+        return from_json(hint, value, location)
+    if dataclasses.is_dataclass(hint):
+        return _dataclass_from_json(hint, value, location)
     if origin is list and isinstance(value, list):
-        return [from_json(parts[0], item, where) for item in value]
+        return [from_json(members[0], item, location) for item in value]
     if origin is dict and isinstance(value, dict):
-        return {str(key): from_json(parts[1], item, where) for key, item in value.items()}
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return {str(key): from_json(members[1], item, location) for key, item in value.items()}
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         if abs(value) <= sys.float_info.max:  # neither NaN nor infinite
             return value
-    elif kind is int and isinstance(value, int) and not isinstance(value, bool):
+    elif hint is int and isinstance(value, int) and not isinstance(value, bool):
         if value < 0:
-            raise UserError(f"{where} is {value} and must be a whole number of 0 or more: export the run again.")
+            raise UserError(f"{location} is {value} and must be a whole number of 0 or more: export the run again.")
         return value
-    elif origin is None and kind not in (int, float) and isinstance(value, kind):
+    elif origin is None and hint not in (int, float) and isinstance(value, hint):
         return value
-    raise UserError(f"{where} is {_short(value)}, which has the wrong type: export the run again.")
+    raise UserError(f"{location} is {_short(value)}, which has the wrong type: export the run again.")
 
 
 def _short(value: Any) -> str:
@@ -207,13 +209,13 @@ def _short(value: Any) -> str:
     return repr((value if isinstance(value, str) else reprlib.repr(value))[:40])
 
 
-def _dataclass(kind: Any, value: Any, where: str) -> Any:
+def _dataclass_from_json(kind: Any, value: Any, location: str) -> Any:
     if not isinstance(value, dict):
-        raise UserError(f"{where} is {_short(value)} and must be an object: export the run again.")
-    hints, given = type_hints(kind), {}
-    for f in dataclasses.fields(kind):
-        if f.name in value:
-            given[f.name] = from_json(hints[f.name], value[f.name], f"{where}: {f.name}")
-        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise UserError(f"{where} lacks {f.name}: give the results of a finished run.")
-    return kind(**given)
+        raise UserError(f"{location} is {_short(value)} and must be an object: export the run again.")
+    hints, arguments = type_hints(kind), {}
+    for field in dataclasses.fields(kind):
+        if field.name in value:
+            arguments[field.name] = from_json(hints[field.name], value[field.name], f"{location}: {field.name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise UserError(f"{location} lacks {field.name}: give the results of a finished run.")
+    return kind(**arguments)

@@ -110,15 +110,15 @@ def check_folder(folder: Path, advice: str, *, option: str = "output_dir") -> No
         raise UserError(f"{option}={str(folder)!r} is not UTF-8: give a folder with a path in UTF-8.") from error
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
-        inside = {path.name for path in existing.iterdir()} if existing == folder else set()
+        names = {path.name for path in existing.iterdir()} if existing == folder else set()
     except OSError as error:
         raise UserError(f"{option}={str(folder)!r} cannot be written: {error.strerror or error}.") from error
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         reason = "Permission denied" if existing.is_dir() else "Not a directory"
         raise UserError(f"{option}={str(folder)!r} cannot be written: {reason}.")
-    if names := sorted(inside - {LOCK_FILE, HOLDER_FILE}):
-        shown = ", ".join(names[:3]) + (", ..." if names[3:] else "")
-        raise UserError(f"{option}={str(folder)!r} already holds files ({shown}); {advice}.")
+    if other_names := sorted(names - {LOCK_FILE, HOLDER_FILE}):
+        listed = ", ".join(other_names[:3]) + (", ..." if other_names[3:] else "")
+        raise UserError(f"{option}={str(folder)!r} already holds files ({listed}); {advice}.")
 
 
 def percent(score: float | None, interval: Sequence[float] | None = None) -> str:
@@ -126,8 +126,8 @@ def percent(score: float | None, interval: Sequence[float] | None = None) -> str
 
     Its ``interval`` follows where `is_wide` says so.
     """
-    shown = "-" if score is None else f"{100 * score:.1f}"
-    return f"{shown} [{percent(interval[0])}, {percent(interval[1])}]" if interval and is_wide(interval) else shown
+    text = "-" if score is None else f"{100 * score:.1f}"
+    return f"{text} [{percent(interval[0])}, {percent(interval[1])}]" if interval and is_wide(interval) else text
 
 
 def is_wide(interval: Sequence[float]) -> bool:
@@ -135,20 +135,23 @@ def is_wide(interval: Sequence[float]) -> bool:
     return interval[1] - interval[0] > _WIDE
 
 
-def aligned(rows: Sequence[Sequence[str]], left: Iterable[int] = (0,)) -> list[list[str]]:
+def align_columns(rows: Sequence[Sequence[str]], left: Iterable[int] = (0,)) -> list[list[str]]:
     """The cells of a table padded to the width of their column; the columns ``left`` flush left, the others right.
 
     Control characters in a cell are shown escaped.
     """
-    columns, flush = list(zip(*(map(printable, row) for row in rows), strict=True)), set(left)
-    pads = [str.ljust if i in flush else str.rjust for i in range(len(columns))]
-    padded = [[pad(cell, max(map(len, column))) for cell in column] for pad, column in zip(pads, columns, strict=True)]
+    columns, left_columns = list(zip(*(map(printable, row) for row in rows), strict=True)), set(left)
+    pad_functions = [str.ljust if i in left_columns else str.rjust for i in range(len(columns))]
+    padded = [
+        [pad(cell, max(map(len, column))) for cell in column]
+        for pad, column in zip(pad_functions, columns, strict=True)
+    ]
     return [list(row) for row in zip(*padded, strict=True)]
 
 
 def text_table(rows: Sequence[Sequence[str]], left: Iterable[int] = (0,)) -> str:
-    """A table for the screen, its head the first row; see `aligned`."""
-    return "\n".join("  ".join(row).rstrip() for row in aligned(rows, left))
+    """A table for the screen, its head the first row; see `align_columns`."""
+    return "\n".join("  ".join(row).rstrip() for row in align_columns(rows, left))
 
 
 def cards_folder() -> Path:

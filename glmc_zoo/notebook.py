@@ -11,7 +11,7 @@ from typing import Any
 from glmc_zoo.files import percent
 from glmc_zoo.text import printable
 
-_MOST_BYTES = 1_000_000  # of a figure
+_MAX_BYTES = 1_000_000  # of a figure
 
 
 def results_html(results: Any, groups: Mapping[str, str]) -> str:
@@ -56,7 +56,7 @@ def _text(text: str) -> str:
 
 
 def _is_small(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink() and path.stat().st_size <= _MOST_BYTES
+    return path.is_file() and not path.is_symlink() and path.stat().st_size <= _MAX_BYTES
 
 
 def _figure(path: Path) -> str:

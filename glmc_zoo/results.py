@@ -19,7 +19,7 @@ from glmc_zoo.facts import FinetuneFacts as FinetuneFacts
 from glmc_zoo.facts import GroupSupport as GroupSupport
 from glmc_zoo.facts import HeadFacts as HeadFacts
 from glmc_zoo.facts import HeadTrial as HeadTrial
-from glmc_zoo.facts import Inventory, misfit
+from glmc_zoo.facts import Inventory, find_contradiction
 from glmc_zoo.facts import PluginFacts as PluginFacts
 from glmc_zoo.facts import Reliability as Reliability
 from glmc_zoo.facts import ScheduleFacts as ScheduleFacts
@@ -57,7 +57,7 @@ class Scores:
     nll: float | None = None
 
     @classmethod
-    def of(cls, scores: Mapping[str, Any]) -> "Scores":
+    def from_dict(cls, scores: Mapping[str, Any]) -> "Scores":
         """The scores of `ScoreCounts.scores`."""
         return cls(**scores)
 
@@ -214,13 +214,13 @@ class _Results:
         if schema != SCHEMA:
             fix = "update glmc_zoo" if schema > SCHEMA else "export the run again"
             raise UserError(f"{source} has schema {schema}, and this version reads {SCHEMA}: {fix}.")
-        right = "RunResults" if "method" in values else "EvaluationResults" if "split" in values else cls.__name__
-        if right != cls.__name__:
-            raise UserError(f"{source} holds results of another kind: read them with {right}.load.")
+        class_name = "RunResults" if "method" in values else "EvaluationResults" if "split" in values else cls.__name__
+        if class_name != cls.__name__:
+            raise UserError(f"{source} holds results of another kind: read them with {class_name}.load.")
         names = {f.name for f in dataclasses.fields(Origin)}
         origin = {name: value for name, value in values.items() if name in names}
         results: _R = from_json(cls, {**values, "origin": origin, "folder": None}, source)
-        fault = misfit(results)
+        fault = find_contradiction(results)
         if fault is not None:
             raise UserError(f"{source} is not valid, {fault}: export the run again.")
         return results

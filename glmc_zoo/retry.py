@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
-from glmc_zoo.client_limits import ABANDONED, one_attempt
+from glmc_zoo.client_limits import ABANDONED, limit_requests
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -28,7 +28,7 @@ class Budget:
     """Seconds that the failed attempts of one operation may take together, the waits between them included."""
 
     def __init__(self, seconds: float = 40.0) -> None:
-        self.left = seconds
+        self.seconds_left = seconds
 
 
 def http_status(error: BaseException) -> int | None:
@@ -72,49 +72,51 @@ def is_transient(error: BaseException) -> bool:
     return False
 
 
-def retrying(
+def call_with_retries(
     call: Callable[[], _T],
     *,
     attempts: int,
     first_wait: float,
-    done: Callable[[], _T | None] | None = None,
+    recover_result: Callable[[], _T | None] | None = None,
     budget: Budget | None = None,
     long: bool = False,
-    most_failures: int = 2,
+    max_failures: int = 2,
 ) -> _T:
     """The result of ``call``, tried up to ``attempts`` times while its failures are transient.
 
     ``first_wait`` is in seconds, before the second attempt; each later wait is twice as long, and no shorter than the
-    server asks for. ``done`` is called before each retry: it returns the result if the previous attempt did succeed on
-    the server and only its response was lost, else ``None``. Its own failure counts as an attempt. The last failure is
-    raised as soon as the next wait does not fit the ``budget``. A call that may take ``long``, since it carries large
-    files, is waited for as long as something arrives; any other gets `ANSWER_SECONDS`. ``most_failures`` is that of
-    `one_attempt`.
+    server asks for. ``recover_result`` is called before each retry: it returns the result if the previous attempt did
+    succeed on the server and only its response was lost, else ``None``. Its own failure counts as an attempt. The last
+    failure is raised as soon as the next wait does not fit the ``budget``. A call that may take ``long``, since it
+    carries large files, is waited for as long as something arrives; any other gets `ANSWER_SECONDS`. ``max_failures``
+    is that of `limit_requests`.
     """
     budget = Budget() if budget is None else budget
     for attempt in range(attempts):
-        began = time.monotonic()
-        seconds = min(ANSWER_SECONDS, max(budget.left, 1.0))
+        start = time.monotonic()
+        seconds = min(ANSWER_SECONDS, max(budget.seconds_left, 1.0))
         try:
-            with one_attempt(most_failures):
-                earlier = within(seconds, done) if attempt and done is not None else None
-                if earlier is not None:
-                    return earlier
-                return call() if long else within(seconds, call)
+            with limit_requests(max_failures):
+                recovered = (
+                    call_with_timeout(seconds, recover_result) if attempt and recover_result is not None else None
+                )
+                if recovered is not None:
+                    return recovered
+                return call() if long else call_with_timeout(seconds, call)
         except Exception as error:
-            passed = time.monotonic() - began
+            elapsed = time.monotonic() - start
             # A transfer may have gone well for hours before it broke.
-            budget.left -= min(passed, ANSWER_SECONDS) if long else passed
+            budget.seconds_left -= min(elapsed, ANSWER_SECONDS) if long else elapsed
             wait = max(first_wait * 2**attempt, retry_after(error) or 0.0)
-            if not is_transient(error) or attempt == attempts - 1 or wait >= budget.left:
+            if not is_transient(error) or attempt == attempts - 1 or wait >= budget.seconds_left:
                 raise
             _log.warning("The Hub cannot be reached or is busy; trying again in %g s", wait)
-            budget.left -= wait
+            budget.seconds_left -= wait
             time.sleep(wait)
     raise ValueError(f"attempts must be at least 1, not {attempts}")
 
 
-def within(seconds: float, call: Callable[[], _T]) -> _T:
+def call_with_timeout(seconds: float, call: Callable[[], _T]) -> _T:
     """The result of ``call``, or a ``TimeoutError`` after so many seconds, whatever it is waiting for.
 
     The call runs in a thread of its own, since neither a look-up of a name nor an answer that trickles in obeys the
@@ -143,7 +145,7 @@ def within(seconds: float, call: Callable[[], _T]) -> _T:
     return results[0]
 
 
-def odd_answer(error: BaseException) -> str | None:
+def unexpected_answer(error: BaseException) -> str | None:
     """A sentence for an answer that the Hub itself would not send, or for its wish to be asked later; else ``None``."""
     wait = retry_after(error)
     if is_transient(error) and wait:

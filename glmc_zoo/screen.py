@@ -1,4 +1,4 @@
-"""What a command shows while it works: lines, notes and progress bars, and how much of them."""
+"""Output of a command while it works: lines, notes and progress bars, by the chosen verbosity."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Verbosity(IntEnum):
     """Also versions, and the traceback of an error."""
 
 
-_shown = Verbosity.NORMAL
+_verbosity = Verbosity.NORMAL
 
 
 def set_verbosity(level: Literal["quiet", "normal", "verbose"]) -> None:
@@ -44,16 +44,16 @@ def set_verbosity(level: Literal["quiet", "normal", "verbose"]) -> None:
     Raises:
         UserError: The level is unknown.
     """
-    global _shown
-    levels = {one.name.lower(): one for one in Verbosity}
+    global _verbosity
+    levels = {member.name.lower(): member for member in Verbosity}
     if level not in levels:
         raise UserError(f"level={level!r} is unknown: give one of {', '.join(levels)}.")
-    _shown = levels[level]
+    _verbosity = levels[level]
 
 
 def verbosity() -> Verbosity:
     """How much this process shows."""
-    return _shown
+    return _verbosity
 
 
 def say(text: str, *, main_process: bool = True) -> None:
@@ -63,7 +63,7 @@ def say(text: str, *, main_process: bool = True) -> None:
         text: Control characters in it, which could command a terminal, are escaped.
         main_process: Whether this process prints; one process of each machine does.
     """
-    if not main_process or _shown is Verbosity.QUIET:
+    if not main_process or _verbosity is Verbosity.QUIET:
         return
     text = printable_lines(text)
     if "tqdm" not in sys.modules:
@@ -107,7 +107,7 @@ def progress_bar(
     """
     from tqdm.auto import tqdm
 
-    hidden = not main_process or _shown is Verbosity.QUIET
+    hidden = not main_process or _verbosity is Verbosity.QUIET
     # ``disable=None``: hidden unless standard error is a terminal.
     return tqdm(
         total=total, initial=initial, desc=desc, unit=unit, smoothing=smoothing, delay=_DELAY, leave=False,

@@ -9,7 +9,7 @@ import unicodedata
 
 _CONTROLS = ("Cc", "Zl", "Zp")
 # Marks that turn the order of the letters after them: a name could show another suffix than it has.
-_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 # What begins markup wherever it stands; an underscore between letters or digits and a lone bracket do not.
 _MARKUP = re.compile(r"[\\`*<|]|~(?=~)|\](?=[\[(:])|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)")
@@ -38,13 +38,13 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(
-        character.encode("unicode_escape").decode() if _commands(character) else character
+        character.encode("unicode_escape").decode() if _is_control(character) else character
         for character in escaped(text)
     )
 
 
-def _commands(character: str) -> bool:
-    return character in _TURNING or unicodedata.category(character) in _CONTROLS
+def _is_control(character: str) -> bool:
+    return character in _BIDI_CONTROLS or unicodedata.category(character) in _CONTROLS
 
 
 def printable_lines(text: str) -> str:
@@ -54,9 +54,9 @@ def printable_lines(text: str) -> str:
 
 def markdown(text: object) -> str:
     """Text as it is in Markdown, on one line: no heading, link, emphasis, cell of a table or HTML tag."""
-    shown = _MARKUP.sub(_entity, printable(" ".join(str(text).split())))
-    shown = _LINK.sub(lambda match: match[0].replace(":", "&#58;").replace(".", "&#46;"), shown)
-    return _START.sub(_entity, shown)
+    escaped_text = _MARKUP.sub(_entity, printable(" ".join(str(text).split())))
+    escaped_text = _LINK.sub(lambda match: match[0].replace(":", "&#58;").replace(".", "&#46;"), escaped_text)
+    return _START.sub(_entity, escaped_text)
 
 
 def _entity(match: re.Match[str]) -> str:

@@ -18,13 +18,13 @@ from glmc_zoo.text import printable
 def main() -> None:
     """Parse, convert, print where the model is."""
     # ---------------------------------------------------------------- options
-    parsed = read_options(CONVERT, __doc__)
-    options = conversion_options(parsed)
+    user_options = read_options(CONVERT, __doc__)
+    options = conversion_options(user_options)
 
     # ---------------------------------------------------------------- checkpoint, model, exported folder
-    folder = convert(options, parsed.command)
-    shown = printable(str(folder))
-    print(f'model   {shown}\nload    glmc_zoo.create_model("{shown}")')
+    folder = convert(options, user_options.command)
+    folder_text = printable(str(folder))
+    print(f'model   {folder_text}\nload    glmc_zoo.create_model("{folder_text}")')
 
 
 if __name__ == "__main__":

@@ -93,10 +93,10 @@ def score(backbone: nn.Module, data: Any) -> dict[str, float]:
     images = torch.stack([transform(Image.fromarray(pixels)) for pixels in data.test.pixels])
     counts, labels = torch.tensor(data.class_counts), torch.tensor(data.test.labels)
     correct = (backbone.eval()(images).argmax(1) == labels).double()
-    recalls = torch.stack([correct[labels == c].mean() for c in range(len(counts))])
+    recalls = torch.stack([correct[labels == label].mean() for label in range(len(counts))])
     groups = {"many": counts > 100, "medium": (counts >= 20) & (counts <= 100), "few": counts < 20}
-    of_groups = {name: recalls[classes].mean().item() for name, classes in groups.items() if classes.any()}
-    return {"top1": correct.mean().item(), "balanced_accuracy": recalls.mean().item(), **of_groups}
+    group_recalls = {name: recalls[classes].mean().item() for name, classes in groups.items() if classes.any()}
+    return {"top1": correct.mean().item(), "balanced_accuracy": recalls.mean().item(), **group_recalls}
 
 
 # ---------------------------------------------------------------- training

@@ -21,10 +21,10 @@ from glmc_zoo.options.sections import SECOND_STAGE
 def main() -> None:
     """Parse, build, train, finish."""
     # ---------------------------------------------------------------- options: recipe, first stage, file, command line
-    parsed = read_options(SECOND_STAGE, __doc__)
+    user_options = read_options(SECOND_STAGE, __doc__)
     from glmc_zoo.training.first_stage import first_stage_options  # imports torch: not needed for --help
 
-    options = second_stage_options(parsed, first_stage_options(parsed))
+    options = second_stage_options(user_options, first_stage_options(user_options))
 
     # ---------------------------------------------------------------- first stage's model, data, output folder
     from glmc_zoo.training.dry_run import print_estimate

@@ -269,7 +269,7 @@ def test_the_wheel_has_recipes_template_and_published_models(tmp_path: Path) -> 
 import glmc_zoo
 from glmc_zoo.cli import recipes
 from glmc_zoo.hub import render_card
-from glmc_zoo.options.given import config_path
+from glmc_zoo.options.user_options import config_path
 assert config_path("inat18").is_file() and "site" in config_path("inat18").parts
 print(glmc_zoo.__file__, *recipes(), *(model.name for model in glmc_zoo.list_models()))
 """

@@ -16,7 +16,7 @@ import pytest
 from safetensors import SafetensorError
 
 from glmc_zoo import disk
-from glmc_zoo.disk import check_free_space, disk_error, disk_errors, names_folder
+from glmc_zoo.disk import check_free_space, disk_error, disk_errors, name_folder_in_errors
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import replace_file
 
@@ -55,7 +55,7 @@ def test_a_method_of_a_run_names_its_folder(tmp_path: Path) -> None:
     class Run:
         folder = SimpleNamespace(path=tmp_path)
 
-        @names_folder
+        @name_folder_in_errors
         def save(self, *, full: bool) -> str:
             if full:
                 raise OSError(errno.ENOSPC, "No space left on device")

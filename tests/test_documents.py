@@ -84,9 +84,9 @@ def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
 def test_size_and_encoding(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_bytes(b"12345")
-    assert read_text(path, "x", fix=FIX, most=5) == "12345"
+    assert read_text(path, "x", fix=FIX, max_bytes=5) == "12345"
     with pytest.raises(UserError, match="more than 0 MiB"):
-        read_text(path, "x", fix=FIX, most=4)
+        read_text(path, "x", fix=FIX, max_bytes=4)
     with path.open("wb") as file:
         file.truncate(1 << 40)  # a sparse file
     with pytest.raises(UserError, match="more than 16 MiB"):

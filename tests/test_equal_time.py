@@ -9,10 +9,10 @@ import pytest
 
 from glmc_zoo.fields import field_names
 from glmc_zoo.method.switches import GLMCSwitches
-from glmc_zoo.options.length import settle_length
+from glmc_zoo.options.length import resolve_method
 from glmc_zoo.options.parser import read_command_line
 from glmc_zoo.options.resolve import training_options
-from glmc_zoo.options.run import flat
+from glmc_zoo.options.run import flatten_options
 from glmc_zoo.options.sections import TRAIN
 
 PASSES = [name for name in _rows.suites() if re.search(r"cifar.*_resnet\d+_\d+_passes$", name)]
@@ -27,7 +27,9 @@ def test_the_row_of_the_preset_tuned_has_its_settings(suite: str) -> None:
     method = next(index for index, word in enumerate(row.options) if word in ("--method", "--preset"))
     common = [*row.options[:method], "--preset", "tuned"]
     decided, expected = (
-        flat(settle_length(training_options(read_command_line(TRAIN, "", "", list(words))), IMAGES[row.data]).options)
+        flatten_options(
+            resolve_method(training_options(read_command_line(TRAIN, "", "", list(words))), IMAGES[row.data]).options
+        )
         for words in (common, row.options)
     )
     idle = {"preset", *field_names(GLMCSwitches)} - {"views"} if expected["method"] != "glmc" else set()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from glmc_zoo.errors import UserError, as_command_line, as_shown, did_you_mean, missing_packages, on_command_line
+from glmc_zoo.errors import UserError, as_command_line, did_you_mean, for_screen, missing_packages, on_command_line
 from glmc_zoo.options.sections import option_names
 
 
@@ -63,10 +63,10 @@ def test_arguments_become_options(sentence: str, printed: str) -> None:
 
 def test_notes_name_options_only_on_the_command_line() -> None:
     note = "The test split is not used, as no_test=True asks for."
-    assert as_shown(note) == note
+    assert for_screen(note) == note
     with on_command_line(["no_test"]):
-        assert as_shown(note) == "The test split is not used, as --no-test asks for."
-    assert as_shown(note) == note
+        assert for_screen(note) == "The test split is not used, as --no-test asks for."
+    assert for_screen(note) == note
 
 
 def test_a_missing_package_comes_with_its_extra() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.fields import OptionGroup, allowed, convert, field_names, option, values_of
+from glmc_zoo.fields import OptionGroup, convert, describe_type, field_names, option, values_of
 from glmc_zoo.options.images import ImageOptions
 from glmc_zoo.options.machine import MachineOptions
 
@@ -71,7 +71,7 @@ def test_one_sentence_about_any_other_value(value: Any, kind: Any, expected: str
     with pytest.raises(UserError) as caught:
         convert("name", value, kind)
     assert str(caught.value) == f"name={value!r} is not accepted: it must be {expected}."
-    assert allowed(kind) == expected
+    assert describe_type(kind) == expected
 
 
 def test_a_group_converts_and_checks_its_values() -> None:

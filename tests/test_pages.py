@@ -16,9 +16,9 @@ import timm
 from glmc_zoo.hub import ExportInfo, export_model
 from glmc_zoo.method import losses, registry, task, weights
 from glmc_zoo.options import resolve
-from glmc_zoo.options.given import Given
 from glmc_zoo.options.parser import _LEVELS, read_command_line
 from glmc_zoo.options.sections import COMMANDS, option_names
+from glmc_zoo.options.user_options import UserOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -28,11 +28,11 @@ OTHERS = [ROOT / name for name in ("ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.
 # Its Python is run by tests/scoring/exporting/test_page.py.
 RUN_ELSEWHERE = {ROOT / "docs" / "export.md"}
 
-RESOLVE: dict[str, Callable[[Given], Any]] = {
+RESOLVE: dict[str, Callable[[UserOptions], Any]] = {
     "train": resolve.training_options,
     "finetune": resolve.finetuning_options,
     # Without options of the first stage, because its model does not exist.
-    "second_stage": partial(resolve.second_stage_options, first={}),
+    "second_stage": partial(resolve.second_stage_options, first_stage={}),
     "evaluate": resolve.evaluation_options,
     "inspect": resolve.inspection_options,
     "predict": resolve.prediction_options,

@@ -14,7 +14,7 @@ import torch
 import glmc_zoo
 from glmc_zoo.options.parser import read_command_line
 from glmc_zoo.options.resolve import finetuning_options
-from glmc_zoo.options.run import FinetuneStage, flat
+from glmc_zoo.options.run import FinetuneStage, flatten_options
 from glmc_zoo.options.sections import FINETUNE
 from glmc_zoo.results import RunResults
 
@@ -90,7 +90,7 @@ def test_a_baseline_of_other_classes_is_refused(runs: dict[str, Path]) -> None:
 def test_the_commands_of_the_clothing_model(options: str, tmp_path: Path) -> None:
     words = publish_clothing.command(tmp_path / "clothing", tmp_path / "run", options)
     resolved = finetuning_options(read_command_line(FINETUNE, "", "", words[2:]))
-    values = flat(resolved)
+    values = flatten_options(resolved)
     assert (values["split_by"], values["resume"]) == ("sender", "auto")
     assert values["image_size"] == (96 if "96" in options else 160)
     assert isinstance(resolved.stage, FinetuneStage) == ("head" not in options)

@@ -20,7 +20,7 @@ from _runner import Run
 from commands import resolved
 from fake_runs import FakeRuns
 
-from glmc_zoo.options.run import flat
+from glmc_zoo.options.run import flatten_options
 from glmc_zoo.results import RunResults
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,7 +50,7 @@ def parsed(run: Run) -> argparse.Namespace:
     words = recipe_words(run)
     if run.after is not None:  # its model does not exist yet, so another one stands for it
         words[words.index("--model") + 1] = "resnet20_cifar.glmc_cifar10_lt"
-    return argparse.Namespace(**flat(resolved(run.row.script, words)))
+    return argparse.Namespace(**flatten_options(resolved(run.row.script, words)))
 
 
 @pytest.mark.parametrize("trial", [False, True])
@@ -76,7 +76,7 @@ def test_a_published_row_is_the_experiment_of_its_file(tmp_path: Path, name: str
     words = ["--config", name]
     if run.after is not None:
         words += ["--model", "resnet20_cifar.glmc_cifar10_lt"]
-    by_file, by_row = flat(resolved(run.row.script, words)), vars(parsed(run))
+    by_file, by_row = flatten_options(resolved(run.row.script, words)), vars(parsed(run))
     assert by_file["mixed_precision"] == "no"
     changed = {option for option in by_file if by_file[option] != by_row[option]}
     assert by_file.keys() == by_row.keys() and changed == {"data_dir", "output_dir", "seed", "resume"}

@@ -69,7 +69,7 @@ def test_an_evaluation_is_read_back_and_knows_its_scores(tmp_path: Path) -> None
 
 def test_scores_are_those_of_the_metric() -> None:
     computed = longtail_scores([0, 1, 0], [0, 1, 1], class_counts=[9, 1], many=5, few=2)
-    plain = {name: value for name, value in dataclasses.asdict(Scores.of(computed)).items() if name in computed}
+    plain = {name: value for name, value in dataclasses.asdict(Scores.from_dict(computed)).items() if name in computed}
     assert plain == computed and computed["few"] == 0.5
 
 

@@ -7,7 +7,7 @@ import importlib
 import pytest
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from glmc_zoo.retry import is_transient, retrying
+from glmc_zoo.retry import call_with_retries, is_transient
 
 
 class ResponseError(Exception):
@@ -60,10 +60,10 @@ def test_the_number_of_attempts() -> None:
         raise ResponseError(503)
 
     with pytest.raises(ResponseError):
-        retrying(fail, attempts=3, first_wait=0)
+        call_with_retries(fail, attempts=3, first_wait=0)
     assert len(calls) == 3
     with pytest.raises(ValueError, match="at least 1"):
-        retrying(fail, attempts=0, first_wait=0)
+        call_with_retries(fail, attempts=0, first_wait=0)
     assert len(calls) == 3
 
 
@@ -75,7 +75,12 @@ def test_a_call_that_had_its_effect_is_not_repeated() -> None:
         state.append("done")
         raise ConnectionResetError
 
-    assert retrying(lose_the_response, attempts=3, first_wait=0, done=lambda: state[-1] if state else None) == "done"
+    assert (
+        call_with_retries(
+            lose_the_response, attempts=3, first_wait=0, recover_result=lambda: state[-1] if state else None
+        )
+        == "done"
+    )
     assert len(calls) == 1
 
 
@@ -93,5 +98,5 @@ def test_the_check_for_an_effect_may_fail_too() -> None:
             raise ResponseError(503)
         return "result"
 
-    assert retrying(call, attempts=3, first_wait=0, done=check) == "result"
+    assert call_with_retries(call, attempts=3, first_wait=0, done=check) == "result"
     assert order == ["call", "check", "check"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glmc_zoo.errors import UserError, as_shown
+from glmc_zoo.errors import UserError, for_screen
 from glmc_zoo.files import csv_text, text_table
 from glmc_zoo.text import (
     markdown,
@@ -41,7 +41,7 @@ def test_a_name_has_no_control_characters_on_a_terminal(text: str, expected: str
     assert printable_lines(f"{text.replace(chr(10), '')}\nb").split("\n")[-1] == "b"
     assert str(UserError(f"The class {text} is unknown.")) == f"The class {expected} is unknown."
     assert UserError(f"The class {text} is unknown.").sentence.startswith("The class ")
-    assert as_shown(text) == expected
+    assert for_screen(text) == expected
     assert text_table([("class", "images"), (text, "1")], left=(0, 1)).split("\n")[1] == f"{expected.ljust(5)}  1"
 
 

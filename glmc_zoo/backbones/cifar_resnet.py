@@ -83,8 +83,8 @@ class CifarResNet(nn.Module):
         unknown = next((name for name in dd if name not in ("device", "dtype")), None)
         if unknown is not None:  # else a layer would raise it, and name itself in the error
             raise TypeError(f"CifarResNet.__init__() got an unexpected keyword argument {unknown!r}")
-        num_blocks, rest = divmod(depth - 2, 6)
-        if rest or num_blocks < 1:
+        num_blocks, remainder = divmod(depth - 2, 6)
+        if remainder or num_blocks < 1:
             raise UserError(f"depth={depth} does not fit a CIFAR ResNet: give 6n + 2, such as 20, 32, 44, 56 or 110.")
         if width < 1:
             raise UserError(f"width={width} does not fit a CIFAR ResNet: give 1 or more channels, such as 16 or 64.")
@@ -251,10 +251,10 @@ default_cfgs = generate_default_cfgs(
     {name: dict(_CFG) for name in ("resnet20_cifar", "resnet32_cifar", "resnet56_cifar", "resnet32x4_cifar")}
 )
 # Added afterwards, so that a name without a tag has no weights. Otherwise it would mean one of these models.
-for _name, _tag, _published in published_cfgs():
+for _name, _tag, _cfg in published_cfgs():
     if _name in default_cfgs:
         default_cfgs[_name].tags.append(_tag)
-        default_cfgs[_name].cfgs[_tag] = _published
+        default_cfgs[_name].cfgs[_tag] = _cfg
 
 
 def _create_cifar_resnet(variant: str, pretrained: bool, **kwargs: Any) -> CifarResNet:

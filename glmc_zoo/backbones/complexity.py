@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-_MULTIPLYING = frozenset({"convolution", "mm", "addmm", "bmm", "baddbmm"})
+_MATRIX_PRODUCTS = frozenset({"convolution", "mm", "addmm", "bmm", "baddbmm"})
 
 
 class _Activations(TorchDispatchMode):
@@ -24,12 +24,12 @@ class _Activations(TorchDispatchMode):
         if name.startswith("_scaled_dot_product"):
             queries, keys = args[:2]
             self.values += queries.shape[:-1].numel() * keys.shape[-2] + result[0].numel()
-        elif name in _MULTIPLYING:
+        elif name in _MATRIX_PRODUCTS:
             self.values += result.numel()
         return result
 
 
-def computation(model: nn.Module, input_size: tuple[int, ...]) -> dict[str, Any]:
+def count_operations(model: nn.Module, input_size: tuple[int, ...]) -> dict[str, Any]:
     """Count the operations of a timm model with its classifier for one image, in the units of timm's tables.
 
     A copy of the model runs on torch's meta device, which computes no values. The model itself is not changed. Only
@@ -37,7 +37,7 @@ def computation(model: nn.Module, input_size: tuple[int, ...]) -> dict[str, Any]
     fused or not; timm's tables leave out fused attention.
 
     >>> import timm
-    >>> computation(timm.create_model("resnet18"), (3, 224, 224))
+    >>> count_operations(timm.create_model("resnet18"), (3, 224, 224))
     {'gmacs': 1.81..., 'mactivations': 2.48...}
 
     Args:

@@ -17,5 +17,5 @@ def published_cfgs() -> Iterator[tuple[str, str, PretrainedCfg]]:
         config = read_json(path, str(path))
         architecture, _, tag = path.parent.name.partition(".")
         values = {"label_names": config.get("label_names"), **config["pretrained_cfg"], "tag": tag}
-        known = {name: value for name, value in values.items() if name in _FIELDS}
-        yield architecture, tag, PretrainedCfg(**known, file=str(path.with_name("model.safetensors")))
+        cfg = {name: value for name, value in values.items() if name in _FIELDS}
+        yield architecture, tag, PretrainedCfg(**cfg, file=str(path.with_name("model.safetensors")))

@@ -1,4 +1,4 @@
-"""The exported folder: the names of its files, and what more than one of export, push and load does with them."""
+"""The exported folder: the names of its files, and functions that export, push and load share."""
 
 import hashlib
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def file_sha256(path: Path) -> str:
 
 
 @contextmanager
-def explaining(failure: str, *kinds: type[Exception], fix: str = "") -> Iterator[None]:
+def as_user_error(failure: str, *kinds: type[Exception], fix: str = "") -> Iterator[None]:
     """Turn errors of these kinds into a `UserError`: the failure, the error's own text, and the fix."""
     try:
         yield

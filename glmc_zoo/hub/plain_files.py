@@ -12,7 +12,7 @@ from glmc_zoo.hub.folder import EXPORTED_FILES, HEADS_FILE, PLOTS_FOLDER, WEIGHT
 
 _PICKLES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
 _PLOT_SUFFIXES = {".png"}
-_MOST_BYTES = 16 << 20
+_MAX_BYTES = 16 << 20
 """Size of the largest file of an export but for its tensors."""
 _TENSORS = {WEIGHTS_FILE, HEADS_FILE}
 
@@ -36,7 +36,7 @@ def exported_files(folder: Path) -> dict[str, bytes | Path]:
             )
         if name not in EXPORTED_FILES and not _is_plot(path, folder / PLOTS_FOLDER):
             raise UserError(f"{folder} holds {name}, which is not a file of an export and is not pushed: move it away.")
-        files[name] = path if name in _TENSORS else read_plain(path, folder)
+        files[name] = path if name in _TENSORS else read_regular_file(path, folder)
     return files
 
 
@@ -53,14 +53,14 @@ def copy_plots(source: Path, target: Path) -> list[str]:
         if not _is_plot(path, source):
             name = path.relative_to(source).as_posix()
             raise UserError(f"{source} holds {name}, which is not a plot and is not exported: move it away.")
-        plots[path.name] = read_plain(path, source)
+        plots[path.name] = read_regular_file(path, source)
     target.mkdir()
     for name, content in plots.items():
         (target / name).write_bytes(content)
     return sorted(plots)
 
 
-def read_plain(path: Path, folder: Path) -> bytes:
+def read_regular_file(path: Path, folder: Path) -> bytes:
     """Content of a plain file in ``folder``, which messages name.
 
     The check is made again on the file that was opened, which is not the one of the walk if it was replaced since.
@@ -73,25 +73,25 @@ def read_plain(path: Path, folder: Path) -> bytes:
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with os.fdopen(os.open(path, flags), "rb") as file:
             _check(os.fstat(file.fileno()), name, folder)
-            content = file.read(_MOST_BYTES + 1)
+            content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"{folder} holds {name}, which cannot be read ({reason}): move it away.") from error
-    if len(content) > _MOST_BYTES:
-        raise UserError(f"{folder} holds {name}, which has more than {_MOST_BYTES >> 20} MiB: move it away.")
+    if len(content) > _MAX_BYTES:
+        raise UserError(f"{folder} holds {name}, which has more than {_MAX_BYTES >> 20} MiB: move it away.")
     return content
 
 
 def _walk(folder: Path) -> list[Path]:
     """The plain files below a folder, hidden ones left out; links are refused and never followed."""
-    files, waiting = [], [folder]
-    while waiting:
-        for path in sorted(waiting.pop().iterdir()):
+    files, folders = [], [folder]
+    while folders:
+        for path in sorted(folders.pop().iterdir()):
             if path.name.startswith("."):
                 continue
             status = path.lstat()
             if stat.S_ISDIR(status.st_mode):
-                waiting.append(path)
+                folders.append(path)
             else:
                 _check(status, path.relative_to(folder).as_posix(), folder)
                 files.append(path)

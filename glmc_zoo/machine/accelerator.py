@@ -10,7 +10,7 @@ from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, LoggerType, ProjectConfiguration
 
 from glmc_zoo.errors import UserError, did_you_mean
-from glmc_zoo.machine.hardware import best_precision, use_device
+from glmc_zoo.machine.hardware import best_precision, configure_device
 
 
 def make_accelerator(
@@ -52,15 +52,15 @@ def make_accelerator(
         )
     except ValueError as error:
         raise UserError(f"Accelerate refuses the options: {' '.join(str(error).split())}") from error
-    kind = accelerator.distributed_type
-    if kind not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
+    distributed_type = accelerator.distributed_type
+    if distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
         raise UserError(
-            f"The distributed type {kind.value} of `accelerate config` is not supported: choose one process (NO) or "
-            "data parallelism (MULTI_GPU or MULTI_CPU) there."
+            f"The distributed type {distributed_type.value} of `accelerate config` is not supported: choose one "
+            "process (NO) or data parallelism (MULTI_GPU or MULTI_CPU) there."
         )
     if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise UserError("mixed_precision='fp16' needs a GPU: give 'bf16' or 'no' on a CPU.")
-    use_device(accelerator.device, threads)
+    configure_device(accelerator.device, threads)
     return accelerator
 
 
@@ -79,10 +79,10 @@ def tracker_options(folder: Path) -> dict[str, dict[str, str]]:
 
 def _check_tracker(name: str) -> None:
     # Accelerate silently ignores a tracker that is not installed.
-    known = [str(kind) for kind in LoggerType.list()]
-    if name not in known:
-        raise UserError(f"tracker={name!r} is unknown: choose one of {', '.join(known)}.{did_you_mean(name, known)}")
-    if name != "all" and name not in [str(kind) for kind in get_available_trackers()]:
+    names = [str(tracker) for tracker in LoggerType.list()]
+    if name not in names:
+        raise UserError(f"tracker={name!r} is unknown: choose one of {', '.join(names)}.{did_you_mean(name, names)}")
+    if name != "all" and name not in [str(tracker) for tracker in get_available_trackers()]:
         raise UserError(
             f"tracker={name!r} needs a package that is not installed: pip install {name}. The extra "
             "glmc_zoo[trackers] installs tensorboard, trackio and wandb."

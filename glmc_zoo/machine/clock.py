@@ -56,12 +56,12 @@ class StageClock:
 
     def batches(self, loader: Iterable[_T]) -> Iterator[_T]:
         """Yield the batches of a loader, and count the wait for each as input. Steps of the first epoch are traced."""
-        iterator, end = iter(loader), object()
+        iterator, sentinel = iter(loader), object()
         with self._trace() as self._profiler:
             while True:
                 with self.stage("input"):
-                    batch: Any = next(iterator, end)
-                if batch is end:
+                    batch: Any = next(iterator, sentinel)
+                if batch is sentinel:
                     break
                 yield batch
         self._profiler = None

@@ -10,11 +10,11 @@ from typing import Any
 
 
 def command_line() -> str:
-    """Return the command that started this process, with absolute paths reduced by `without_folder`."""
-    return shlex.join([*_launch_words("recipes/" + Path(sys.argv[0]).name), *map(without_folder, sys.argv[1:])])
+    """Return the command that started this process, with absolute paths reduced by `shorten_path`."""
+    return shlex.join([*_launch_command("recipes/" + Path(sys.argv[0]).name), *map(shorten_path, sys.argv[1:])])
 
 
-def _launch_words(script: str) -> list[str]:
+def _launch_command(script: str) -> list[str]:
     """Return the words of the launcher and the script. Environment variables tell the launchers apart."""
     environment = os.environ
     launcher = ["python"]
@@ -30,7 +30,7 @@ def _launch_words(script: str) -> list[str]:
     return [*launcher, script]
 
 
-def resuming(folder: Path, call: str) -> str:
+def resume_command(folder: Path, call: str) -> str:
     """Return the command that resumes a run: the command of this process with ``--output-dir`` and ``--resume auto``.
 
     It is for the terminal of the user, so it holds local paths.
@@ -41,17 +41,21 @@ def resuming(folder: Path, call: str) -> str:
     """
     if call.startswith("glmc_zoo."):
         return f"the same call with output_dir={str(folder)!r}, resume='auto'"
-    begin, arguments, others = _launcher_words() or _launch_words(sys.argv[0]), sys.argv[1:], list[str]()
+    launcher, arguments, other_arguments = (
+        _launcher_command() or _launch_command(sys.argv[0]),
+        sys.argv[1:],
+        list[str](),
+    )
     while arguments:
         argument = arguments.pop(0)
         if argument in ("--output-dir", "--resume"):
             arguments[:1] = []
         elif not argument.startswith(("--output-dir=", "--resume=")):
-            others.append(argument)
-    return shlex.join([*begin, *others, "--output-dir", str(folder), "--resume", "auto"])
+            other_arguments.append(argument)
+    return shlex.join([*launcher, *other_arguments, "--output-dir", str(folder), "--resume", "auto"])
 
 
-def _launcher_words() -> list[str] | None:
+def _launcher_command() -> list[str] | None:
     """Return the command line of the launcher up to the script; ``None`` if no launcher started this process."""
     import psutil
 
@@ -68,29 +72,29 @@ def _launcher_words() -> list[str] | None:
 
 def python_call(name: str, options: Mapping[str, Any]) -> str:
     """Format a call of the Python API, such as ``glmc_zoo.train(epochs=2)``, without local paths."""
-    shown = (f"{key}={public(value)!r}" for key, value in options.items())
-    return f"glmc_zoo.{name}({', '.join(shown)})"
+    arguments = (f"{key}={without_local_paths(value)!r}" for key, value in options.items())
+    return f"glmc_zoo.{name}({', '.join(arguments)})"
 
 
-def public(value: Any) -> Any:
-    """Apply `without_folder` to all strings and paths in a value, a list of values, or options by name."""
+def without_local_paths(value: Any) -> Any:
+    """Apply `shorten_path` to all strings and paths in a value, a list of values, or options by name."""
     if isinstance(value, dict):
-        return {name: public(item) for name, item in value.items()}
+        return {name: without_local_paths(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [public(item) for item in value]
-    return without_folder(os.fspath(value)) if isinstance(value, str | os.PathLike) else value
+        return [without_local_paths(item) for item in value]
+    return shorten_path(os.fspath(value)) if isinstance(value, str | os.PathLike) else value
 
 
-def without_folder(argument: str) -> str:
+def shorten_path(argument: str) -> str:
     r"""Reduce an absolute path in an argument to its last part: ``--data=/home/me/cats`` to ``--data=path/to/cats``.
 
     Cards and results are UTF-8. A byte of a file name that is not UTF-8 is written as an escape such as ``\udce9``.
     """
     argument = argument.encode("utf-8", "backslashreplace").decode()
-    mark = re.match(r"(?:--[\w-]+=)?(?:local-dir:)?", argument)
-    before = mark[0] if mark else ""
-    path = Path(argument.removeprefix(before))
-    return f"{before}path/to/{path.name}" if path.is_absolute() else argument
+    match = re.match(r"(?:--[\w-]+=)?(?:local-dir:)?", argument)
+    prefix = match[0] if match else ""
+    path = Path(argument.removeprefix(prefix))
+    return f"{prefix}path/to/{path.name}" if path.is_absolute() else argument
 
 
 def slug(name: str) -> str:

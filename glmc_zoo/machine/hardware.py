@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from glmc_zoo.machine.processes import local_processes
 from glmc_zoo.text import counted
 
-MOST_WORKERS = 16
+MAX_WORKERS = 16
 """Most loader workers of one process; more would produce batches faster than the process consumes them."""
 
 # From <malloc.h> of glibc.
@@ -41,14 +41,14 @@ def cpu_threads(requested: int | None, environment: Mapping[str, str], cores: in
     """
     if requested is not None:
         return requested
-    launched = "LOCAL_WORLD_SIZE" in environment or "ACCELERATE_MIXED_PRECISION" in environment
+    has_launcher = "LOCAL_WORLD_SIZE" in environment or "ACCELERATE_MIXED_PRECISION" in environment
     limit = environment.get("OMP_NUM_THREADS")
-    if limit is not None and not (launched and limit == "1"):
+    if limit is not None and not (has_launcher and limit == "1"):
         return None
     return max(1, cores // int(environment.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def use_device(device: torch.device, threads: int | None) -> None:
+def configure_device(device: torch.device, threads: int | None) -> None:
     """Set threads and performance options of the device for the whole process; ``None``: see `cpu_threads`."""
     if device.type == "cpu":
         keep_freed_memory()
@@ -89,7 +89,7 @@ def peak_memory(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def leave_cores_to(workers: int, device: torch.device, threads: int | None) -> None:
+def reserve_worker_cores(workers: int, device: torch.device, threads: int | None) -> None:
     """Reduce the threads of this process by the number of loader workers on a CPU, unless ``threads`` is given."""
     if device.type != "cpu" or threads is not None or not workers:
         return
@@ -134,8 +134,8 @@ def default_workers(decoded: bool, device_type: str, cores: int, processes: int)
     if decoded:
         return 0
     if device_type == "cpu":
-        return min(cores // processes // 4, MOST_WORKERS)
-    return max(1, min(cores // processes - 1, MOST_WORKERS))
+        return min(cores // processes // 4, MAX_WORKERS)
+    return max(1, min(cores // processes - 1, MAX_WORKERS))
 
 
 def hardware_text(accelerator: Accelerator, workers: int, *, resident: bool) -> str:

@@ -19,7 +19,7 @@ _GRACE_SECONDS = 10.0
 
 
 class FolderLock:
-    """Exclusive use of a folder by this process, from `take_folder` until `release` or the end of this object.
+    """Exclusive use of a folder by this process, from `lock_folder` until `release` or the end of this object.
 
     The operating system releases the lock when the process ends, for whatever reason, so the lock file of a killed
     process never blocks. A second file names the process, for the error message of other processes.
@@ -28,15 +28,15 @@ class FolderLock:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = FileLock(folder / LOCK_FILE, thread_local=False)
-        self._end: finalize[..., FolderLock] | None = None
+        self._finalizer: finalize[..., FolderLock] | None = None
 
     @property
-    def held(self) -> bool:
+    def is_held(self) -> bool:
         """Whether this process has the lock."""
         return self._lock.is_locked
 
-    def take(self, option: str) -> None:
-        """Acquire the lock. The errors are those of `take_folder`."""
+    def acquire(self, option: str) -> None:
+        """Acquire the lock. The errors are those of `lock_folder`."""
         try:
             self._acquire(0, option)
         except Timeout:
@@ -51,8 +51,10 @@ class FolderLock:
             write_json(self.folder / HOLDER_FILE, {"process": os.getpid(), "host": platform.node()})
         except OSError as error:
             _release(self._lock, self.folder, os.getpid())
-            raise _refusal(self.folder, option, error) from error
-        self._end = finalize(self, _release, self._lock, self.folder, os.getpid())  # runs also when the process ends
+            raise _lock_error(self.folder, option, error) from error
+        self._finalizer = finalize(
+            self, _release, self._lock, self.folder, os.getpid()
+        )  # runs also when the process ends
 
     def _acquire(self, seconds: float, option: str) -> None:
         deadline = time.monotonic() + seconds
@@ -67,12 +69,12 @@ class FolderLock:
         except NotImplementedError:  # the file system has no locks
             return
         except OSError as error:
-            raise _refusal(self.folder, option, error) from error
+            raise _lock_error(self.folder, option, error) from error
 
     def release(self) -> None:
         """Release the lock and remove its files."""
-        if self._end is not None:
-            self._end()
+        if self._finalizer is not None:
+            self._finalizer()
 
 
 def _release(lock: BaseFileLock, folder: Path, process: int) -> None:
@@ -86,7 +88,7 @@ def _release(lock: BaseFileLock, folder: Path, process: int) -> None:
 _LOCKS: WeakValueDictionary[str, FolderLock] = WeakValueDictionary()
 
 
-def take_folder(folder: Path, *, option: str = "output_dir") -> FolderLock:
+def lock_folder(folder: Path, *, option: str = "output_dir") -> FolderLock:
     """Lock an existing folder for this process. The lock ends with the object that is returned.
 
     A second call in the same process returns the same lock.
@@ -100,22 +102,22 @@ def take_folder(folder: Path, *, option: str = "output_dir") -> FolderLock:
     """
     key = str(folder.resolve())
     lock = _LOCKS.get(key)
-    if lock is None or not lock.held:
+    if lock is None or not lock.is_held:
         lock = FolderLock(folder)
-        lock.take(option)
+        lock.acquire(option)
         _LOCKS[key] = lock
     return lock
 
 
-def _refusal(folder: Path, option: str, error: OSError) -> UserError:
+def _lock_error(folder: Path, option: str, error: OSError) -> UserError:
     return UserError(
         f"{option}={str(folder)!r} cannot be locked ({error.strerror or error}): give a folder that you may write to."
     )
 
 
 def _in_use(folder: Path, holder: tuple[int, str] | None, option: str) -> str:
-    who = "another process" if holder is None else f"process {holder[0]} on {holder[1]}"
-    return f"{option}={str(folder)!r} is used by {who}: wait until that process has ended, or give another {option}=."
+    owner = "another process" if holder is None else f"process {holder[0]} on {holder[1]}"
+    return f"{option}={str(folder)!r} is used by {owner}: wait until that process has ended, or give another {option}=."
 
 
 def _read_holder(folder: Path) -> tuple[int, str] | None:

@@ -15,16 +15,16 @@ _T = TypeVar("_T")
 
 def on_main_process(accelerator: Accelerator, function: Callable[[], _T]) -> _T:
     """Run ``function()`` in the main process and return its result in all. A `UserError` is raised in all, too."""
-    answer: list[Any] = [None, None]
+    outcome: list[Any] = [None, None]
     if accelerator.is_main_process:
         try:
-            answer[0] = function()
+            outcome[0] = function()
         except UserError as error:
-            answer[1] = str(error)
-    broadcast_object_list(answer)
-    if answer[1] is not None:
-        raise UserError(answer[1])
-    result: _T = answer[0]
+            outcome[1] = str(error)
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise UserError(outcome[1])
+    result: _T = outcome[0]
     return result
 
 
@@ -53,10 +53,10 @@ def local_batches(loader: Iterable[_T], accelerator: Accelerator) -> Iterator[_T
         error.in_one_process = not accelerator.is_main_process
         raise
     except RuntimeError as error:
-        if (lost := worker_error(error)) is None:
+        if (worker_failure := worker_error(error)) is None:
             raise
-        lost.in_one_process = not accelerator.is_main_process
-        raise lost from error
+        worker_failure.in_one_process = not accelerator.is_main_process
+        raise worker_failure from error
 
 
 def worker_error(error: RuntimeError) -> UserError | None:
@@ -64,9 +64,9 @@ def worker_error(error: RuntimeError) -> UserError | None:
 
     torch raises the error of a dead worker wherever the main process is, not only where it waits for a batch.
     """
-    if waited := re.match(r"DataLoader timed out after (\d+) seconds", str(error)):
+    if timeout := re.match(r"DataLoader timed out after (\d+) seconds", str(error)):
         return UserError(
-            f"The processes that load images gave no batch for {waited[1]} seconds: copy the images to a faster disk, "
+            f"The processes that load images gave no batch for {timeout[1]} seconds: copy the images to a faster disk, "
             "or see what they wait for with workers=0 (in commands that have it)."
         )
     match = re.match(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?:is )?([^.]+)", str(error))

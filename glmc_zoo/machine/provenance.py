@@ -15,7 +15,7 @@ from glmc_zoo.results import Origin
 _PACKAGES = ("glmc_zoo", "torch", "torchvision", "timm", "accelerate", "datasets", "huggingface_hub", "numpy")
 
 
-def origin(accelerator: Accelerator, command: str) -> Origin:
+def collect_origin(accelerator: Accelerator, command: str) -> Origin:
     """Collect command, versions, commit, hardware and precision of a run."""
     hardware = f"{os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} threads a process"
     if accelerator.device.type == "cuda":
@@ -52,10 +52,10 @@ def source_commit() -> str | None:
     if (root / ".git").exists():
         command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+            completed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
         except (OSError, subprocess.SubprocessError):
             return None
-        return done.stdout.strip() or None
+        return completed.stdout.strip() or None
     try:
         record = importlib.metadata.distribution("glmc_zoo").read_text("direct_url.json")
     except importlib.metadata.PackageNotFoundError:

@@ -30,13 +30,13 @@ class StopSignals:
     """Records that SIGINT, SIGTERM or a signal chosen by the user asked this process to stop.
 
     Args:
-        extra: Name of one more signal without ``SIG``, such as ``USR1``.
+        extra_signal: Name of one more signal without ``SIG``, such as ``USR1``.
     """
 
-    def __init__(self, extra: str | None = None) -> None:
+    def __init__(self, extra_signal: str | None = None) -> None:
         self.number: int | None = None
         """Number of the signal that was received; ``None`` before that."""
-        names = ["SIGINT", "SIGTERM", *([] if extra is None else [f"SIG{extra}"])]
+        names = ["SIGINT", "SIGTERM", *([] if extra_signal is None else [f"SIG{extra_signal}"])]
         self._numbers = [getattr(signal, name) for name in names]
         self._process, self._received_at = os.getpid(), 0.0
 
@@ -46,13 +46,13 @@ class StopSignals:
         return "" if self.number is None else signal.Signals(self.number).name
 
     @contextmanager
-    def recorded(self) -> Iterator[None]:
+    def record(self) -> Iterator[None]:
         """Only record signals inside the block. A second Ctrl-C ends the process at once."""
         with _handlers(dict.fromkeys(self._numbers, self._record)):
             yield
 
     @contextmanager
-    def raising(self, message: str) -> Iterator[None]:
+    def raise_on_signal(self, message: str) -> Iterator[None]:
         """Raise `RunStopped` with ``message`` when a signal arrives in the block; ``{signal}`` becomes its name."""
 
         def stop(number: int, frame: FrameType | None) -> None:
@@ -62,7 +62,7 @@ class StopSignals:
             raise RunStopped(message.replace("{signal}", self.name), number)
 
         with _handlers(dict.fromkeys(self._numbers, stop)):
-            if self.number is not None:  # it arrived after the last check of `recorded` signals
+            if self.number is not None:  # it arrived after the last check of `record`
                 stop(self.number, None)
             yield
 
@@ -71,7 +71,7 @@ class StopSignals:
             return
         if self.number is None:
             self.number, self._received_at = number, time.monotonic()
-            if not _launched():
+            if not _has_launcher():
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
             if int(os.environ.get("RANK", "0")) == 0:
                 print(f"\n{self.name}: the run writes a checkpoint after this step and stops.", file=sys.stderr)
@@ -80,7 +80,7 @@ class StopSignals:
 
 
 @contextmanager
-def sigterm_raises() -> Iterator[None]:
+def raise_on_sigterm() -> Iterator[None]:
     """Raise `RunStopped` when SIGTERM arrives in the block, as Ctrl-C raises `KeyboardInterrupt`.
 
     By default SIGTERM ends the process at once, without a message, and leaves locks and partly written files.
@@ -113,5 +113,5 @@ def _handlers(handlers: dict[Any, Any]) -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-def _launched() -> bool:
+def _has_launcher() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1

@@ -20,13 +20,13 @@ class Transfer:
         """
         if self._stream is None:
             return send_to_device(batch, self.device, non_blocking=True)
-        current = torch.cuda.current_stream(self.device)
+        current_stream = torch.cuda.current_stream(self.device)
         with torch.cuda.stream(self._stream):
-            moved = send_to_device(batch, self.device, non_blocking=True)
-        current.wait_stream(self._stream)
+            device_batch = send_to_device(batch, self.device, non_blocking=True)
+        current_stream.wait_stream(self._stream)
 
         def record(tensor: torch.Tensor) -> torch.Tensor:
-            tensor.record_stream(current)  # its memory is not reused before the step has finished with it
+            tensor.record_stream(current_stream)  # its memory is not reused before the step has finished with it
             return tensor
 
-        return recursively_apply(record, moved)
+        return recursively_apply(record, device_batch)

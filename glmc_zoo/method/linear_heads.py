@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-_MOST_LOGITS = 2**25
+_MAX_LOGITS = 2**25
 """Logits that are computed at once."""
 _BLOCK = 4096
 """Images whose logits are computed at once."""
@@ -26,12 +26,14 @@ class HeadProblems:
     """Strength of the pull towards ``anchor``, (G,)."""
     anchor: Tensor
     """Weights that training starts from and is pulled to, (G, C, D)."""
-    rows: Tensor
+    image_weights: Tensor
     """Weight of each image in the loss, (G, N), not negative; 0 leaves an image out."""
 
     def select(self, heads: Tensor) -> "HeadProblems":
         """The problems of some of the classifiers."""
-        return HeadProblems(self.margins[heads], self.weight_decay[heads], self.anchor[heads], self.rows[heads])
+        return HeadProblems(
+            self.margins[heads], self.weight_decay[heads], self.anchor[heads], self.image_weights[heads]
+        )
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ class LinearHeads:
 
 
 @dataclass(frozen=True)
-class Directions:
-    """Centred features in the directions of their principal axes, and how far the loss can bend along each of them.
+class PrincipalAxes:
+    """Centred features along their principal axes, and how far the loss can bend along each of them.
 
     The curvature of cross-entropy in the logits is at most 1/2 (Boehning, Multinomial logistic regression algorithm,
     1992). So a step along an axis of variance ``s`` may have the length 1 / (s / 2 + weight decay), and no other length
@@ -71,20 +73,23 @@ class Directions:
     """(N, D)."""
 
     @classmethod
-    def of(cls, features: Tensor) -> "Directions":
-        """The directions of features (N, D)."""
+    def from_features(cls, features: Tensor) -> "PrincipalAxes":
+        """The principal axes of features (N, D)."""
         mean = features.mean(dim=0)
         centred = features - mean
         variance, axes = torch.linalg.eigh(centred.T @ centred / len(features))
         # Axes whose variance is only rounding error are left out: a classifier must not learn from them.
-        real = variance > 4 * torch.finfo(variance.dtype).eps * variance.max()
-        return cls(mean, axes, torch.where(real, variance, 0), (centred @ axes) * real)
+        has_variance = variance > 4 * torch.finfo(variance.dtype).eps * variance.max()
+        return cls(mean, axes, torch.where(has_variance, variance, 0), (centred @ axes) * has_variance)
 
 
-def class_means(features: Tensor, labels: Tensor, classes: int, rows: Tensor) -> Tensor:
-    """Mean features (C, D) of each class over features (N, D) weighted by ``rows`` (N,); 0 for a class without any."""
-    hits = torch.nn.functional.one_hot(labels, classes).to(features) * rows[:, None]
-    means: Tensor = hits.T @ features / hits.sum(dim=0)[:, None].clamp_min(1e-12)
+def class_means(features: Tensor, labels: Tensor, classes: int, image_weights: Tensor) -> Tensor:
+    """Mean features (C, D) of each class.
+
+    Features are (N, D), ``image_weights`` are (N,). A class without images, or with weights of 0 alone, has means of 0.
+    """
+    weighted_one_hot = torch.nn.functional.one_hot(labels, classes).to(features) * image_weights[:, None]
+    means: Tensor = weighted_one_hot.T @ features / weighted_one_hot.sum(dim=0)[:, None].clamp_min(1e-12)
     return means
 
 
@@ -101,8 +106,8 @@ def fit_heads(
     problems: HeadProblems,
     *,
     tolerance: float = 1e-3,
-    most_steps: int = 300,
-    directions: Directions | None = None,
+    max_steps: int = 300,
+    principal_axes: PrincipalAxes | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> LinearHeads:
     """Minimise, for every problem, the mean cross-entropy plus ``weight_decay / 2`` times the squared distance.
@@ -116,85 +121,88 @@ def fit_heads(
         problems: The classifiers to train.
         tolerance: A classifier is done when a step changes the logits of the training images by less than this, as a
             root mean square.
-        most_steps: Largest number of steps.
-        directions: `Directions` of the features, if they were computed before.
+        max_steps: Largest number of steps.
+        principal_axes: `PrincipalAxes` of the features, if they were computed before.
         progress: Called with the finished share of the work, from 0 to 1.
 
     Returns:
         The classifiers, for features that are not centred or rotated.
     """
-    directions = directions or Directions.of(features)
+    principal_axes = principal_axes or PrincipalAxes.from_features(features)
     heads, classes, _ = problems.anchor.shape
-    chunk = max(1, _MOST_LOGITS // (min(len(features), _BLOCK) * classes))
+    chunk = max(1, _MAX_LOGITS // (min(len(features), _BLOCK) * classes))
     weights, biases = [], []
     for start in range(0, heads, chunk):
         indices = torch.arange(start, min(start + chunk, heads), device=features.device)
 
-        def report(share: float, done: int = start, part: int = len(indices)) -> None:
-            progress((done + share * part) / heads)
+        def report(share: float, finished: int = start, chunk_heads: int = len(indices)) -> None:
+            progress((finished + share * chunk_heads) / heads)
 
-        part = _Descent(directions, labels, problems.select(indices)).run(tolerance, most_steps, report)
-        weights.append(part.weight)
-        biases.append(part.bias)
+        fitted = _Descent(principal_axes, labels, problems.select(indices)).run(tolerance, max_steps, report)
+        weights.append(fitted.weight)
+        biases.append(fitted.bias)
     return LinearHeads(torch.cat(weights), torch.cat(biases))
 
 
 class _Descent:
     """Accelerated steps of some classifiers, along the principal axes of the features."""
 
-    def __init__(self, directions: Directions, labels: Tensor, problems: HeadProblems) -> None:
-        self.directions = directions
+    def __init__(self, principal_axes: PrincipalAxes, labels: Tensor, problems: HeadProblems) -> None:
+        self.principal_axes = principal_axes
         # A column of ones stands for the bias.
-        ones = directions.rotated.new_ones(len(labels), 1)
-        self.inputs = torch.cat([directions.rotated, ones], dim=1)
-        total = problems.rows.sum(dim=1)
-        self.problems = replace(problems, rows=problems.rows / total[:, None])
+        ones = principal_axes.rotated.new_ones(len(labels), 1)
+        self.inputs = torch.cat([principal_axes.rotated, ones], dim=1)
+        total = problems.image_weights.sum(dim=1)
+        self.problems = replace(problems, image_weights=problems.image_weights / total[:, None])
         self.labels = labels
-        anchor = problems.anchor @ directions.axes
+        anchor = problems.anchor @ principal_axes.axes
         self.anchor = torch.cat([anchor, torch.zeros_like(anchor[..., :1])], dim=2)
         # Leaving images out, or weighing them, raises the variance by no more than the largest weight.
-        excess = self.problems.rows.amax(dim=1) * len(labels)
-        variance = torch.cat([directions.variance, directions.variance.new_ones(1)])
+        largest_weight = self.problems.image_weights.amax(dim=1) * len(labels)
+        variance = torch.cat([principal_axes.variance, principal_axes.variance.new_ones(1)])
         decay = problems.weight_decay[:, None].expand(-1, len(variance)).clone()
         decay[:, -1] = 0
         self.decay, self.variance = decay[:, None], variance
         # Along an axis without variance there is nothing to learn, and rounding must not be blown up.
-        self.curvature = (excess[:, None] * variance / 2 + decay)[:, None].clamp_min(1e-6 * float(variance[:-1].max()))
+        self.curvature = (largest_weight[:, None] * variance / 2 + decay)[:, None].clamp_min(
+            1e-6 * float(variance[:-1].max())
+        )
 
-    def run(self, tolerance: float, most_steps: int, progress: Callable[[float], None]) -> LinearHeads:
+    def run(self, tolerance: float, max_steps: int, progress: Callable[[float], None]) -> LinearHeads:
         result = self.anchor.clone()
         active = torch.arange(len(result), device=result.device)
-        current, ahead, momentum = result.clone(), result.clone(), result.new_ones(len(result))
-        for step in range(most_steps):
-            gradient = self._gradient(ahead, active)
-            following = ahead - gradient / self.curvature[active]
+        weights, lookahead, momentum = result.clone(), result.clone(), result.new_ones(len(result))
+        for step in range(max_steps):
+            gradient = self._gradient(lookahead, active)
+            next_weights = lookahead - gradient / self.curvature[active]
             # Momentum that points uphill is dropped, for each classifier by itself.
-            uphill = (gradient * (following - current)).sum(dim=(1, 2)) > 0
+            uphill = (gradient * (next_weights - weights)).sum(dim=(1, 2)) > 0
             momentum = torch.where(uphill, 1.0, momentum)
-            longer = (1 + (1 + 4 * momentum**2).sqrt()) / 2
-            share = torch.where(uphill, 0.0, (momentum - 1) / longer)[:, None, None]
-            moved = ((following - ahead) ** 2 * self.variance).sum(dim=2).mean(dim=1).sqrt()
-            ahead = following + share * (following - current)
-            current, momentum = following, longer
-            result[active] = current
-            going = moved > tolerance
-            if not bool(going.all()):
-                active, current, ahead, momentum = active[going], current[going], ahead[going], momentum[going]
-            progress(max((step + 1) / most_steps, 1 - len(active) / len(result)))
+            next_momentum = (1 + (1 + 4 * momentum**2).sqrt()) / 2
+            factor = torch.where(uphill, 0.0, (momentum - 1) / next_momentum)[:, None, None]
+            change = ((next_weights - lookahead) ** 2 * self.variance).sum(dim=2).mean(dim=1).sqrt()
+            lookahead = next_weights + factor * (next_weights - weights)
+            weights, momentum = next_weights, next_momentum
+            result[active] = weights
+            unconverged = change > tolerance
+            if not bool(unconverged.all()):
+                active, weights = active[unconverged], weights[unconverged]
+                lookahead, momentum = lookahead[unconverged], momentum[unconverged]
+            progress(max((step + 1) / max_steps, 1 - len(active) / len(result)))
             if not len(active):
                 break
-        weight = result[..., :-1] @ self.directions.axes.T
-        return LinearHeads(weight, result[..., -1] - weight @ self.directions.mean)
+        weight = result[..., :-1] @ self.principal_axes.axes.T
+        return LinearHeads(weight, result[..., -1] - weight @ self.principal_axes.mean)
 
     def _gradient(self, weights: Tensor, active: Tensor) -> Tensor:
-        heads, classes, width = weights.shape
-        matrix, gradient = weights.reshape(-1, width).T, torch.zeros_like(weights).reshape(-1, width)
-        margins, rows = self.problems.margins[active], self.problems.rows[active].T
+        heads, classes, dim = weights.shape
+        matrix, gradient = weights.reshape(-1, dim).T, torch.zeros_like(weights).reshape(-1, dim)
+        margins, image_weights = self.problems.margins[active], self.problems.image_weights[active].T
         for start in range(0, len(self.inputs), _BLOCK):
             block = slice(start, start + _BLOCK)
             inputs, labels = self.inputs[block], self.labels[block]
             error = ((inputs @ matrix).reshape(-1, heads, classes) + margins).softmax(dim=2)
             error[torch.arange(len(labels), device=labels.device), :, labels] -= 1
-            error *= rows[block][..., None]
+            error *= image_weights[block][..., None]
             gradient += error.reshape(-1, heads * classes).T @ inputs
         return gradient.reshape(weights.shape) + self.decay[active] * (weights - self.anchor[active])

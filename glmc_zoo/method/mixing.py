@@ -137,13 +137,16 @@ def mix_views(
     if views not in get_args(TwoViews):
         raise ValueError(f"views must be one of {', '.join(get_args(TwoViews))}, got {views!r}.")
     kinds = ("mixup", "cutmix") if views == "mixup_cutmix" else (views, views)
-    images = [_MIX[kind](one, other, mix) for kind, one, other in zip(kinds, first, second, strict=True)]
-    cut_lam = area_lam(mix.box, *first[1].shape[-2:]) if correct_lam else mix.lam
-    lams = [mix.lam if kind == "mixup" else cut_lam for kind in kinds]
+    images = [_MIX[kind](image, partner, mix) for kind, image, partner in zip(kinds, first, second, strict=True)]
+    cutmix_lam = area_lam(mix.box, *first[1].shape[-2:]) if correct_lam else mix.lam
+    lams = [mix.lam if kind == "mixup" else cutmix_lam for kind in kinds]
     ones = torch.ones(num_classes, device=targets.device, dtype=images[0].dtype)
     weights = ones if class_weights is None else class_weights.to(ones)
     # Mostly both views have the same share, and so share their labels.
-    labels = {lam: [_mix_labels(targets, second_targets, lam, scale) for scale in (ones, weights)] for lam in set(lams)}
+    labels = {
+        lam: [_mix_labels(targets, second_targets, lam, class_scale) for class_scale in (ones, weights)]
+        for lam in set(lams)
+    }
     (global_labels, global_weighted), (local_labels, local_weighted) = (labels[lam] for lam in lams)
     return MixedViews(images[0], images[1], global_labels, local_labels, global_weighted, local_weighted)
 

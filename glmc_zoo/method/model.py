@@ -27,14 +27,14 @@ def backbone_config(backbone: str) -> dict[str, Any]:
         raise UserError(f"Backbone {backbone!r} is not a model name of timm: {error}") from error
     if source is not None:
         try:
-            read = load_model_config_from_path if source == "local-dir" else load_model_config_from_hf
-            return dict(read(name)[0])
+            load_config = load_model_config_from_path if source == "local-dir" else load_model_config_from_hf
+            return dict(load_config(name)[0])
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"Backbone {backbone!r} cannot be read: {reason}; check the name and network.") from error
     if not timm.is_model(backbone):
-        near = did_you_mean(backbone, timm.list_models())
-        raise UserError(f"Unknown backbone {backbone!r}: it must be one of timm.list_models().{near}")
+        suggestion = did_you_mean(backbone, timm.list_models())
+        raise UserError(f"Unknown backbone {backbone!r}: it must be one of timm.list_models().{suggestion}")
     try:
         config = timm.models.get_pretrained_cfg(backbone, allow_unregistered=False)
         return dict((config or timm.models.PretrainedCfg()).to_dict())
@@ -102,12 +102,12 @@ def check_backbone(model: Any, image_size: int) -> None:
     name = model.default_cfg.get("architecture", type(model).__name__)
     classifier = model.get_classifier()
     if not isinstance(classifier, nn.Linear):
-        kind, variant = type(classifier).__name__, ""
+        head, alternative = type(classifier).__name__, ""
         if isinstance(classifier, tuple):
-            kind, variant = f"{len(classifier)} classifiers", "a variant without distillation or "
+            head, alternative = f"{len(classifier)} classifiers", "a variant without distillation or "
         raise UserError(
-            f"Backbone {name!r} cannot carry the heads of GLMC: get_classifier() gives {kind} where one linear layer "
-            f"is needed; choose {variant}another family."
+            f"Backbone {name!r} cannot carry the heads of GLMC: get_classifier() gives {head} where one linear layer "
+            f"is needed; choose {alternative}another family."
         )
     training = model.training
     model.eval()
@@ -126,8 +126,8 @@ def check_backbone(model: Any, image_size: int) -> None:
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         # The registered size: the configuration of the model itself follows ``img_size``, which was just refused.
-        native = model.default_cfg["input_size"][-1]
-        example = "" if native == image_size else f", such as its native {native}"
+        native_size = model.default_cfg["input_size"][-1]
+        example = "" if native_size == image_size else f", such as its native {native_size}"
         raise UserError(
             f"Backbone {name!r} refuses images of {image_size} x {image_size} pixels ({reason}): "
             f"give an image_size= that it accepts{example}."
@@ -233,8 +233,8 @@ class GLMCModel(nn.Module):
         # only once, which saves much of a step with thousands of classes.
         projection, classifier = self.projector(features), self.timm_model.get_classifier()
         outputs = (self.conventional_classifier(features), classifier(features), projection, self.predictor(projection))
-        halves = [output.chunk(2) for output in outputs]
-        return GLMCOutput(*(half[0] for half in halves)), GLMCOutput(*(half[1] for half in halves))
+        view_outputs = [output.chunk(2) for output in outputs]
+        return GLMCOutput(*(views[0] for views in view_outputs)), GLMCOutput(*(views[1] for views in view_outputs))
 
     def training_heads(self) -> dict[str, Tensor]:
         """Tensors of the three added heads by name; the exported timm model lacks them, further training needs them."""

@@ -36,12 +36,12 @@ _BUILT_IN: dict[tuple[Kind, str], str] = {
     ("loss", "balanced_softmax"): "glmc_zoo.method.losses",
     ("sampler", "power"): "glmc_zoo.method.weights",
 }
-_OFFERED = ("prior_tau", "sampler_power", "class_weight_power")
+_LOSS_SWITCHES = ("prior_tau", "sampler_power", "class_weight_power")
 _NOTEBOOK = Path("<notebook>")
 
 
 @dataclass(frozen=True)
-class Entry:
+class RegistryEntry:
     """A registered function and the file that registered it; a call drops keywords that the function does not take."""
 
     function: Callable[..., Any]
@@ -57,11 +57,11 @@ class Entry:
         """Names of the function's parameters."""
         return inspect.signature(self.function).parameters
 
-    def __call__(self, *args: Any, **offered: Any) -> Any:  # noqa: D102  # said by the class
-        return self.function(*args, **{name: value for name, value in offered.items() if name in self.parameters})
+    def __call__(self, *args: Any, **keywords: Any) -> Any:  # noqa: D102  # the class says it
+        return self.function(*args, **{name: value for name, value in keywords.items() if name in self.parameters})
 
 
-_ENTRIES: dict[tuple[Kind, str], Entry] = {}
+_ENTRIES: dict[tuple[Kind, str], RegistryEntry] = {}
 
 
 def register_method(name: str, *, title: str | None = None, views: int = 1, partners: bool = False) -> Callable[[F], F]:
@@ -116,8 +116,8 @@ def register_sampler(name: str, *, title: str | None = None) -> Callable[[F], F]
 def _register(kind: Kind, name: str, title: str | None, views: int = 1, partners: bool = False) -> Callable[[F], F]:
     if not re.fullmatch("[a-z][a-z0-9_]*", name):
         raise UserError(f"name={name!r} is not accepted: give lower-case letters, digits and underscores, as my_loss.")
-    source = sys._getframe(2).f_code.co_filename  # the file that applies the decorator
-    file, content = Path(source).resolve(), "".join(linecache.getlines(source)).encode()
+    source_file = sys._getframe(2).f_code.co_filename  # the file that applies the decorator
+    file, content = Path(source_file).resolve(), "".join(linecache.getlines(source_file)).encode()
     if file.is_file():
         content = file.read_bytes()
     else:
@@ -126,7 +126,7 @@ def _register(kind: Kind, name: str, title: str | None, views: int = 1, partners
 
     def decorator(function: F) -> F:
         qualname = getattr(function, "__qualname__", type(function).__qualname__)
-        entry = Entry(function, title, views, partners, qualname, file, sha256)
+        entry = RegistryEntry(function, title, views, partners, qualname, file, sha256)
         if owner := _other_owner(kind, name, entry):
             raise UserError(f"name={name!r} is already registered by {owner}: choose another name for this {kind}.")
         _ENTRIES[kind, name] = entry
@@ -135,19 +135,20 @@ def _register(kind: Kind, name: str, title: str | None, views: int = 1, partners
     return decorator
 
 
-def _other_owner(kind: Kind, name: str, new: Entry) -> str | None:
+def _other_owner(kind: Kind, name: str, entry: RegistryEntry) -> str | None:
     """The other owner of the name; ``None`` if the name is free or the same function was registered before."""
     if (kind, name) == ("loss", "reweighted"):  # GLMC's own branch
         return "glmc_zoo"
     # A loss is a baseline method of its name, so methods and losses share their names.
-    shared: tuple[Kind, ...] = ("sampler",) if kind == "sampler" else ("method", "loss")
-    for other in shared:
-        module, earlier = _BUILT_IN.get((other, name)), _ENTRIES.get((other, name))
-        if module and (other, module) != (kind, new.function.__module__):
+    kinds: tuple[Kind, ...] = ("sampler",) if kind == "sampler" else ("method", "loss")
+    for other_kind in kinds:
+        module, registered = _BUILT_IN.get((other_kind, name)), _ENTRIES.get((other_kind, name))
+        if module and (other_kind, module) != (kind, entry.function.__module__):
             return "glmc_zoo"
-        renamed = earlier is not None and (other, earlier.file, new.file) == (kind, _NOTEBOOK, _NOTEBOOK)
-        if earlier and not renamed and (other, earlier.file, earlier.qualname) != (kind, new.file, new.qualname):
-            return f"{earlier.qualname} of {earlier.file}"
+        redefined = registered is not None and (other_kind, registered.file, entry.file) == (kind, _NOTEBOOK, _NOTEBOOK)
+        owner = registered and (other_kind, registered.file, registered.qualname)
+        if registered and not redefined and owner != (kind, entry.file, entry.qualname):
+            return f"{registered.qualname} of {registered.file}"
     return None
 
 
@@ -167,17 +168,17 @@ def sampler_names() -> list[str]:
 
 
 def _names(kind: Kind) -> list[str]:
-    return list(dict.fromkeys(name for other, name in (*_BUILT_IN, *_ENTRIES) if other == kind))
+    return list(dict.fromkeys(name for entry_kind, name in (*_BUILT_IN, *_ENTRIES) if entry_kind == kind))
 
 
-def get_registered(name: str) -> Entry:
+def get_registered(name: str) -> RegistryEntry:
     """The registered loss or method of this name; a `UserError` if it is unknown."""
-    return _find("loss" if name in loss_names() else "method", name)
+    return _get_entry("loss" if name in loss_names() else "method", name)
 
 
 def get_loss(name: str) -> Callable[..., Callable[[Tensor, Tensor], Tensor]]:
     """The registered class or function; it ignores keywords that it does not take. `UserError` if unknown."""
-    return _find("loss", name)
+    return _get_entry("loss", name)
 
 
 def get_sampler(name: str) -> Callable[..., Tensor]:
@@ -185,32 +186,32 @@ def get_sampler(name: str) -> Callable[..., Tensor]:
 
     A `UserError` where the name is unknown, or the function does not return a weight for each label.
     """
-    entry = _find("sampler", name)
+    entry = _get_entry("sampler", name)
 
-    def sample(labels: Tensor, class_counts: list[int], **offered: Any) -> Tensor:
-        drawn: Tensor = entry(labels, class_counts, **offered)
-        if getattr(drawn, "shape", None) != labels.shape:
+    def sample(labels: Tensor, class_counts: list[int], **keywords: Any) -> Tensor:
+        weights: Tensor = entry(labels, class_counts, **keywords)
+        if getattr(weights, "shape", None) != labels.shape:
             raise UserError(
                 f"sampler={name!r} must return a tensor with a weight for each of the {len(labels)} labels."
             )
-        return drawn
+        return weights
 
     return sample
 
 
 def loss_switches(name: str) -> list[str]:
     """Those of ``prior_tau``, ``sampler_power`` and ``class_weight_power`` that the loss of this name takes."""
-    return [switch for switch in _OFFERED if switch in _find("loss", name).parameters]
+    return [switch for switch in _LOSS_SWITCHES if switch in _get_entry("loss", name).parameters]
 
 
-def _find(kind: Kind, name: str) -> Entry:
+def _get_entry(kind: Kind, name: str) -> RegistryEntry:
     if (kind, name) in _BUILT_IN:
         import_module(_BUILT_IN[kind, name])
     if (kind, name) not in _ENTRIES:
-        known = method_names() if kind == "method" else _names(kind)
+        names = method_names() if kind == "method" else _names(kind)
         raise UserError(
-            f"{'rebalanced_loss' if kind == 'loss' else kind}={name!r} is not known: give one of {', '.join(known)}, "
-            f"or the plugin that registers it.{did_you_mean(name, known)}"
+            f"{'rebalanced_loss' if kind == 'loss' else kind}={name!r} is not known: give one of {', '.join(names)}, "
+            f"or the plugin that registers it.{did_you_mean(name, names)}"
         )
     return _ENTRIES[kind, name]
 
@@ -223,20 +224,20 @@ def load_plugin(path: str | PathLike[str]) -> PluginFacts:
     """
     plugin, file = f"plugin={str(path)!r}", Path(path).resolve()
     source = read_content(file, plugin, fix="Give a Python file.")
-    before = dict(_ENTRIES)
-    if {entry.sha256 for entry in before.values() if entry.file == file} != {hashlib.sha256(source).hexdigest()}:
-        _restore({key: entry for key, entry in before.items() if entry.file != file})
+    entries = dict(_ENTRIES)
+    if {entry.sha256 for entry in entries.values() if entry.file == file} != {hashlib.sha256(source).hexdigest()}:
+        _restore({key: entry for key, entry in entries.items() if entry.file != file})
         # Not by an import: its cache takes two versions of equal size and time for one.
         module = ModuleType(f"glmc_zoo_plugin_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}")
         module.__file__, sys.modules[module.__name__] = str(file), module
         try:
             exec(compile(source, str(file), "exec"), vars(module))
         except (Exception, SystemExit) as error:
-            _restore(before)
+            _restore(entries)
             lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-            where = f"line {lines[-1]}, " if lines else ""
+            line = f"line {lines[-1]}, " if lines else ""
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise UserError(f"{plugin} cannot be imported ({where}{reason}): correct it.") from error
+            raise UserError(f"{plugin} cannot be imported ({line}{reason}): correct it.") from error
     facts = _facts(key for key, entry in _ENTRIES.items() if entry.file == file)
     if not facts:
         raise UserError(
@@ -246,7 +247,7 @@ def load_plugin(path: str | PathLike[str]) -> PluginFacts:
     return facts[0]
 
 
-def _restore(entries: dict[tuple[Kind, str], Entry]) -> None:
+def _restore(entries: dict[tuple[Kind, str], RegistryEntry]) -> None:
     _ENTRIES.clear()
     _ENTRIES.update(entries)
 
@@ -260,8 +261,8 @@ def plugins_of(*names: str) -> list[PluginFacts]:
 
 
 def _facts(keys: Iterable[tuple[Kind, str]]) -> list[PluginFacts]:
-    registered: dict[tuple[str, str], list[str]] = {}
+    names_by_file: dict[tuple[str, str], list[str]] = {}
     for key in keys:
         entry = _ENTRIES[key]
-        registered.setdefault((entry.file.name, entry.sha256), []).append(" ".join(key))
-    return [PluginFacts(file=file, sha256=sha256, registered=of_file) for (file, sha256), of_file in registered.items()]
+        names_by_file.setdefault((entry.file.name, entry.sha256), []).append(" ".join(key))
+    return [PluginFacts(file=file, sha256=sha256, registered=names) for (file, sha256), names in names_by_file.items()]

@@ -35,19 +35,19 @@ class SAM:
         self._shift = torch.empty(0)
         self._chunks: tuple[Tensor, ...] = ()
         self._shifts: list[Tensor] = []
-        self._moved = False
+        self._is_perturbed = False
 
     def _allocate(self) -> None:
         # At the first step and not before: by then the model is on its device, in its layout.
         first = self.parameters[0]
         self._saved = [torch.empty_like(parameter) for parameter in self.parameters]
-        self._shift = torch.zeros(sum(saved.numel() for saved in self._saved), dtype=first.dtype, device=first.device)
+        self._shift = torch.zeros(sum(copy.numel() for copy in self._saved), dtype=first.dtype, device=first.device)
         # On a CPU the norm of tens of millions of numbers at once is wrong by a thousandth.
         self._chunks = torch.split(self._shift, 2**16)
         # Views in the layout of the parameters, so that whole lists are copied and added at once.
-        parts = torch.split(self._shift, [saved.numel() for saved in self._saved])
+        shifts = torch.split(self._shift, [copy.numel() for copy in self._saved])
         self._shifts = [
-            part.as_strided(saved.size(), saved.stride()) for part, saved in zip(parts, self._saved, strict=True)
+            shift.as_strided(copy.size(), copy.stride()) for shift, copy in zip(shifts, self._saved, strict=True)
         ]
 
     @torch.no_grad()
@@ -56,7 +56,7 @@ class SAM:
 
         If the norm of the gradient is not finite, no parameter moves.
         """
-        assert not self._moved, "perturb_ was called twice without restore_"
+        assert not self._is_perturbed, "perturb_ was called twice without restore_"
         if not self._saved:
             self._allocate()
         pairs = [(s, p.grad) for s, p in zip(self._shifts, self.parameters, strict=True) if p.grad is not None]
@@ -70,11 +70,11 @@ class SAM:
         self._shift.mul_(scale).nan_to_num_(nan=0.0)
         torch._foreach_copy_(self._saved, self.parameters)
         torch._foreach_add_(self.parameters, self._shifts)
-        self._moved = True
+        self._is_perturbed = True
 
     @torch.no_grad()
     def restore_(self) -> None:
         """Go back to the point from which `perturb_` started, bit for bit."""
-        assert self._moved, "restore_ was called without perturb_"
+        assert self._is_perturbed, "restore_ was called without perturb_"
         torch._foreach_copy_(self.parameters, self._saved)
-        self._moved = False
+        self._is_perturbed = False

@@ -142,7 +142,7 @@ def preset_switches(name: Preset, **changes: Any) -> GLMCSwitches:
 
 @dataclass(frozen=True)
 class MethodSetup:
-    """What a method builds its task from."""
+    """The values from which a method builds its task."""
 
     class_counts: list[int]  # training images of each class, (C,)
     epochs: int

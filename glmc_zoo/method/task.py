@@ -160,16 +160,16 @@ class GLMCTask(TrainingTask):
     ) -> MixedViews | MixedBatch:
         """Apply ``mix``, or one drawn for ``step``, to the batch; for the arguments see `mix_views` and `mix_batch`."""
         mix = mix or self.draw(first[0].shape[-2], first[0].shape[-1], generator, step=step)
-        common: dict[str, Any] = {
+        settings: dict[str, Any] = {
             "num_classes": self.trainable_module.num_classes,
             "class_weights": self.class_weights,
             "correct_lam": self.switches.correct_lam,
         }
         if not self.switches.two_views:
-            return mix_batch(first[0], second[0], targets, second_targets, mix, **common)
+            return mix_batch(first[0], second[0], targets, second_targets, mix, **settings)
         views: Any = "mixup_cutmix" if self.switches.views == "auto" else self.switches.views
-        pairs = (first[0], first[1]), (second[0], second[1])
-        return mix_views(*pairs, targets, second_targets, mix, views=views, **common)
+        batches = (first[0], first[1]), (second[0], second[1])
+        return mix_views(*batches, targets, second_targets, mix, views=views, **settings)
 
     def forward(  # type: ignore[override]  # the targets are inside
         self, input: MixedViews | MixedBatch
@@ -199,14 +199,14 @@ class GLMCTask(TrainingTask):
 
 
 def _make_criterion(name: str, class_counts: list[int], switches: GLMCSwitches, sampler_power: float) -> Criterion:
-    offered = {"prior_tau": switches.prior_tau, "class_weight_power": switches.class_weight_power}
-    needed = f"The loss {name!r} must return a function of logits and target when it is called with class_counts"
+    keywords = {"prior_tau": switches.prior_tau, "class_weight_power": switches.class_weight_power}
+    requirement = f"The loss {name!r} must return a function of logits and target when it is called with class_counts"
     try:
-        criterion = get_loss(name)(class_counts, sampler_power=sampler_power, **offered)
+        criterion = get_loss(name)(class_counts, sampler_power=sampler_power, **keywords)
     except TypeError as error:
-        raise UserError(f"{needed}, and the call fails ({error}): correct it.") from error
+        raise UserError(f"{requirement}, and the call fails ({error}): correct it.") from error
     if not callable(criterion):
-        raise UserError(f"{needed}, and it returns {type(criterion).__name__}: correct it.")
+        raise UserError(f"{requirement}, and it returns {type(criterion).__name__}: correct it.")
     return criterion
 
 
@@ -238,9 +238,9 @@ def _mixed_prior(class_counts: list[int], switches: GLMCSwitches) -> Tensor:
     if switches.sampler == "power":
         return weights.log_prior(class_counts, switches.sampler_power, tau=switches.prior_tau, share=share)
     labels = torch.repeat_interleave(torch.arange(len(class_counts)), torch.tensor(class_counts))
-    drawn = get_sampler(switches.sampler)(labels, class_counts, sampler_power=switches.sampler_power)
-    sampled = torch.bincount(labels, weights=drawn.double(), minlength=len(class_counts))
-    return weights.log_prior(class_counts, tau=switches.prior_tau, sampled=sampled, share=share)
+    sample_weights = get_sampler(switches.sampler)(labels, class_counts, sampler_power=switches.sampler_power)
+    sampled_counts = torch.bincount(labels, weights=sample_weights.double(), minlength=len(class_counts))
+    return weights.log_prior(class_counts, tau=switches.prior_tau, sampled_counts=sampled_counts, share=share)
 
 
 @register_method("glmc", views=2, partners=True)
@@ -278,7 +278,7 @@ class Method:
     views: int = 1
     partners: bool = False
 
-    def views_with(self, switches: GLMCSwitches) -> int:
+    def num_views(self, switches: GLMCSwitches) -> int:
         """Views of each image in a step; GLMC has two unless its switches ask for one."""
         return 1 if self.name == "glmc" and not switches.two_views else self.views
 

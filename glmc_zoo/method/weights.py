@@ -92,7 +92,7 @@ def log_prior(
     sampler_power: float | None = None,
     *,
     tau: float = 1.0,
-    sampled: Tensor | None = None,
+    sampled_counts: Tensor | None = None,
     share: float = 0.5,
 ) -> Tensor:
     """Logarithm of the class frequencies that training sees; balanced softmax adds it to the logits.
@@ -107,15 +107,19 @@ def log_prior(
             the plain ones).
         tau: 1 is balanced softmax. More gives rare classes a wider margin: ``tau - 1`` times the logarithm of the
             frequencies of ``counts`` is added, whatever the samplers.
-        sampled: For another second sampler: how often it draws each class, ``(C,)``, on any scale.
+        sampled_counts: For another second sampler: how often it draws each class, ``(C,)``, on any scale.
         share: Share of the second sampler; 1/2 in GLMC, where the mixing share is 1/2 on average.
 
     Returns:
         float32 tensor ``(C,)``.
     """
-    tensor = _counts(counts)
-    plain = tensor / tensor.sum()
+    class_counts = _counts(counts)
+    class_frequency = class_counts / class_counts.sum()
     if sampler_power is not None:
-        sampled = tensor * _scaled_power(tensor, sampler_power)
-    frequency = plain if sampled is None else (1 - share) * plain + share * (sampled / sampled.sum())
-    return (frequency.log() + (tau - 1.0) * plain.log()).float()
+        sampled_counts = class_counts * _scaled_power(class_counts, sampler_power)
+    seen_frequency = (
+        class_frequency
+        if sampled_counts is None
+        else (1 - share) * class_frequency + share * (sampled_counts / sampled_counts.sum())
+    )
+    return (seen_frequency.log() + (tau - 1.0) * class_frequency.log()).float()

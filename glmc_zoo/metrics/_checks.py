@@ -56,12 +56,12 @@ def check_probabilities(probabilities: ArrayLike, images: int, num_classes: int)
     array = _check_table("probabilities", probabilities, images, num_classes)
     in_range = (array >= 0) & (array <= 1 + _ROW_SUM_TOLERANCE)  # also False for NaN
     sums = array.sum(axis=1, dtype=np.float64)
-    bad = np.flatnonzero(~in_range.all(axis=1) | (np.abs(sums - 1) > _ROW_SUM_TOLERANCE))
-    if bad.size:
-        row = array[bad[0]]
+    invalid = np.flatnonzero(~in_range.all(axis=1) | (np.abs(sums - 1) > _ROW_SUM_TOLERANCE))
+    if invalid.size:
+        row = array[invalid[0]]
         raise UserError(
-            f"probabilities at position {bad[0]} run from {row.min():.4g} to {row.max():.4g} and sum to "
-            f"{sums[bad[0]]:.4g}: rows must be from 0 to 1 and sum to 1, so take a softmax of the logits first."
+            f"probabilities at position {invalid[0]} run from {row.min():.4g} to {row.max():.4g} and sum to "
+            f"{sums[invalid[0]]:.4g}: rows must be from 0 to 1 and sum to 1, so take a softmax of the logits first."
         )
     return array
 

@@ -12,14 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from glmc_zoo.errors import UserError
 from glmc_zoo.text import printable
 
-from ._figure import BLUE, GREY, INK, new_figure, plain, save
+from ._figure import BLUE, GREY, INK, escape_dollars, new_figure, save
 
-MOST_IN_MAP = 30
+MAX_HEAT_MAP_CLASSES = 30
 """Classes of a heat map; more are shown as their worst pairs."""
-_MOST_PAIRS = 20
-_MOST_WITH_NUMBERS = 20
+_MAX_PAIRS = 20
+_MAX_NUMBERED_CLASSES = 20
 _LONGEST_NAME = 20
-_RIGHT = "#E6E9EC"  # grey, so that colour stands for mistakes alone
+_CORRECT_COLOUR = "#E6E9EC"  # grey, so that colour stands for mistakes alone
 
 
 def plot_class_confusion(
@@ -53,7 +53,7 @@ def plot_class_confusion(
         raise UserError(f"pairs names class {table[:, :2].max()} of {classes}: give classes from 0 to {classes - 1}.")
     if class_counts is not None and len(class_counts) != classes:
         raise UserError(f"class_counts has {len(class_counts)} entries for {classes} classes: give one for each class.")
-    if classes > MOST_IN_MAP:
+    if classes > MAX_HEAT_MAP_CLASSES:
         return _worst_pairs(table, path, class_names, title)
     counts = np.zeros((classes, classes), np.int64)
     counts[table[:, 0], table[:, 1]] = table[:, 2]
@@ -63,25 +63,27 @@ def plot_class_confusion(
 
 def _short(name: str) -> str:
     name = printable(name)
-    return plain(name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…")
+    return escape_dollars(name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…")
 
 
 def _heat_map(images: NDArray[np.int64], path: str | PathLike[str], names: list[str], title: str) -> Figure:
     classes = len(names)
     shares = 100 * images / np.maximum(images.sum(axis=1, keepdims=True), 1)
-    right = np.eye(classes, dtype=bool)
+    correct = np.eye(classes, dtype=bool)
     side = max(4.5, 1.5 + 0.42 * classes)
     figure, (axis,) = new_figure(title, width=side + 1.6, height=side + 0.6)
-    highest = max(float(shares[~right].max(initial=0.0)), 1.0)
-    shown = axis.imshow(np.ma.masked_array(shares, right), cmap="YlOrBr", vmin=0, vmax=highest)
-    axis.imshow(np.ma.masked_array(np.zeros_like(shares), ~right), cmap=ListedColormap([_RIGHT]), vmin=0, vmax=1)
-    if classes <= _MOST_WITH_NUMBERS:
+    highest_share = max(float(shares[~correct].max(initial=0.0)), 1.0)
+    heat_map = axis.imshow(np.ma.masked_array(shares, correct), cmap="YlOrBr", vmin=0, vmax=highest_share)
+    axis.imshow(
+        np.ma.masked_array(np.zeros_like(shares), ~correct), cmap=ListedColormap([_CORRECT_COLOUR]), vmin=0, vmax=1
+    )
+    if classes <= _MAX_NUMBERED_CLASSES:
         for (row, column), share in np.ndenumerate(shares):
             if images[row, column]:
-                dark = row != column and share > 0.6 * highest
+                is_dark = row != column and share > 0.6 * highest_share
                 text = f"{share:.0f}" if round(share) else "<1"
                 axis.text(
-                    column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else INK,
+                    column, row, text, ha="center", va="center", fontsize=8, color="white" if is_dark else INK,
                     fontweight="bold" if row == column else "normal",
                 )  # fmt: skip
     axis.set_xticks(range(classes), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=9)
@@ -92,22 +94,22 @@ def _heat_map(images: NDArray[np.int64], path: str | PathLike[str], names: list[
     axis.grid(False)
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
-    bar = figure.colorbar(shown, ax=axis, shrink=0.6, pad=0.02)
-    bar.set_label("mistakes, % of the class", fontsize=9, color=GREY)
-    bar.ax.tick_params(labelsize=8, colors=INK)
-    bar.outline.set_visible(False)
+    colourbar = figure.colorbar(heat_map, ax=axis, shrink=0.6, pad=0.02)
+    colourbar.set_label("mistakes, % of the class", fontsize=9, color=GREY)
+    colourbar.ax.tick_params(labelsize=8, colors=INK)
+    colourbar.outline.set_visible(False)
     return save(figure, path)
 
 
 def _worst_pairs(table: NDArray[np.int64], path: str | PathLike[str], names: Sequence[str], title: str) -> Figure:
-    tested = np.bincount(table[:, 0], weights=table[:, 2], minlength=len(names)).astype(np.float64)
-    wrong = table[table[:, 0] != table[:, 1]]
-    worst = wrong[np.argsort(-wrong[:, 2], kind="stable")[:_MOST_PAIRS]]
+    test_images = np.bincount(table[:, 0], weights=table[:, 2], minlength=len(names)).astype(np.float64)
+    mistakes = table[table[:, 0] != table[:, 1]]
+    worst = mistakes[np.argsort(-mistakes[:, 2], kind="stable")[:_MAX_PAIRS]]
     figure, (axis,) = new_figure(title, width=9, height=1.6 + 0.3 * max(len(worst), 2))
     if not len(worst):
         axis.text(0.5, 0.5, "no mistakes", ha="center", va="center", color=INK, transform=axis.transAxes)
-    _pair_bars(axis, worst, tested)
-    labels = [f"{_short(names[true])} as {_short(names[given])}" for true, given, _ in worst.tolist()]
+    _pair_bars(axis, worst, test_images)
+    labels = [f"{_short(names[true])} as {_short(names[predicted])}" for true, predicted, _ in worst.tolist()]
     axis.set_yticks(range(len(worst)), labels, fontsize=9)
     axis.set_xlabel("images", fontsize=10)
     heading = f"the {len(worst)} pairs of classes confused most often, with the share of the true class"
@@ -117,11 +119,11 @@ def _worst_pairs(table: NDArray[np.int64], path: str | PathLike[str], names: Seq
     return save(figure, path)
 
 
-def _pair_bars(axis: Axes, worst: NDArray[np.int64], tested: NDArray[np.float64]) -> None:
+def _pair_bars(axis: Axes, worst: NDArray[np.int64], test_images: NDArray[np.float64]) -> None:
     for row, (true, _, images) in enumerate(worst.tolist()):
         axis.barh(row, images, height=0.7, color=BLUE)
         axis.text(
-            images, row, f"  {images:,} ({100 * images / tested[true]:.0f} %)", va="center", fontsize=9, color=INK
+            images, row, f"  {images:,} ({100 * images / test_images[true]:.0f} %)", va="center", fontsize=9, color=INK
         )
     if len(worst):
         axis.set_xlim(0, 1.2 * float(worst[0, 2]))

@@ -29,7 +29,7 @@ ABOVE: dict[str, Any] = {
 def new_figure(title: str, *, width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """Make a figure of ``width`` by ``height`` inches with a title and one row of axes without top and right spines."""
     figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
-    figure.suptitle(fill(plain(printable(title)), int(9.5 * width)), fontsize=13, fontweight="bold", color=INK)
+    figure.suptitle(fill(escape_dollars(printable(title)), int(9.5 * width)), fontsize=13, fontweight="bold", color=INK)
     axes = list(figure.subplots(1, columns, squeeze=False)[0])
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
@@ -41,7 +41,7 @@ def new_figure(title: str, *, width: float, height: float, columns: int = 1) -> 
     return figure, axes
 
 
-def plain(text: str) -> str:
+def escape_dollars(text: str) -> str:
     """Escape dollar signs, so that matplotlib does not read text between them as a formula."""
     return text.replace("$", r"\$")
 

@@ -74,10 +74,10 @@ def _curves(rows: Sequence[Mapping[str, Any]], names: Mapping[str, tuple[str, st
 def _merge_equal(curves: list[_Curve]) -> list[_Curve]:
     """Merge top-1 and balanced accuracy where they are equal, as on a balanced test set, so neither hides the other."""
     by_label = {curve.label: curve for curve in curves}
-    first, second = by_label.get("top-1"), by_label.get("balanced accuracy")
-    if first is None or second is None or not np.allclose(first.values, second.values):
+    top1, balanced = by_label.get("top-1"), by_label.get("balanced accuracy")
+    if top1 is None or balanced is None or not np.allclose(top1.values, balanced.values):
         return curves
-    return [second._replace(label="top-1 = balanced"), *curves[2:]]
+    return [balanced._replace(label="top-1 = balanced"), *curves[2:]]
 
 
 def _draw_curves(axis: Axes, curves: list[_Curve], title: str, value_format: str) -> None:

@@ -30,7 +30,7 @@ class ImageScores(NamedTuple):
     """``-log p(true class)`` in nats, (N,)."""
 
     @classmethod
-    def joined(cls, batches: "list[ImageScores]") -> "ImageScores":
+    def concatenate(cls, batches: "list[ImageScores]") -> "ImageScores":
         """Concatenate the rows of one or more batches, in the order of the batches."""
         return cls(*(np.concatenate(columns) for columns in zip(*batches, strict=True)))
 
@@ -39,13 +39,13 @@ class ImageScores(NamedTuple):
         return self._replace(**{name: column[rows] for name, column in self._asdict().items() if len(column)})
 
 
-def plain_rows(true: NDArray[np.int64], predicted: NDArray[np.int64]) -> ImageScores:
+def rows_without_probabilities(true: NDArray[np.int64], predicted: NDArray[np.int64]) -> ImageScores:
     """Make the rows of images without probabilities, from true and predicted classes (B,)."""
     empty = np.zeros(0)
     return ImageScores(true, predicted, empty.astype(np.bool_), empty.astype(np.int64), empty, empty)
 
 
-def confident_rows(
+def rows_with_probabilities(
     true: NDArray[np.int64],
     predicted: NDArray[np.int64],
     scores: NDArray[np.floating[Any]],
@@ -61,8 +61,8 @@ def confident_rows(
     """
     rows, classes = np.arange(len(true)), scores.shape[1]
     true_scores = scores[rows, true][:, None]
-    earlier = np.arange(classes) < true[:, None]
-    rank = ((scores > true_scores) | ((scores == true_scores) & earlier)).sum(axis=1)
+    precedes = np.arange(classes) < true[:, None]
+    rank = ((scores > true_scores) | ((scores == true_scores) & precedes)).sum(axis=1)
     confidence = np.exp(log_probabilities[rows, predicted])
     bins = np.clip(np.searchsorted(_EDGES, confidence, side="left") - 1, 0, BINS - 1)
     return ImageScores(true, predicted, rank < min(_TOP_K, classes), bins, confidence, -log_probabilities[rows, true])

@@ -56,18 +56,18 @@ def score_intervals(
     by_class = np.split(np.argsort(images.label, kind="stable"), np.cumsum(support)[:-1])
     for label in np.flatnonzero(support):
         rows = images.select(by_class[label])
-        guesses, guess_index = np.unique(rows.prediction, return_inverse=True)
-        table = np.hstack([np.eye(len(guesses))[guess_index], _columns(rows)])
+        predicted_classes, prediction_index = np.unique(rows.prediction, return_inverse=True)
+        table = np.hstack([np.eye(len(predicted_classes))[prediction_index], _columns(rows)])
         step = max(1, _MAX_DRAWS_AT_ONCE // len(table))
         for start in range(0, resamples + 1, step):
-            chosen = slice(start, min(start + step, resamples + 1))
-            occurrences = _draw_occurrences(rng, chosen.stop - start, len(table))
+            block = slice(start, min(start + step, resamples + 1))
+            occurrences = _draw_occurrences(rng, block.stop - start, len(table))
             if not start:
                 occurrences[0] = 1
             totals = occurrences @ table
-            predicted[chosen, guesses] += totals[:, : len(guesses)]
-            correct[chosen, label] = totals[:, : len(guesses)] @ (guesses == label)
-            sums[chosen] += totals[:, len(guesses) :]
+            predicted[block, predicted_classes] += totals[:, : len(predicted_classes)]
+            correct[block, label] = totals[:, : len(predicted_classes)] @ (predicted_classes == label)
+            sums[block] += totals[:, len(predicted_classes) :]
     scores: dict[str, NDArray[np.float64] | None] = {"top1": correct.sum(axis=1) / total}
     if len(images.nll):
         gaps = np.abs(sums[:, 2:]).sum(axis=1)
@@ -88,9 +88,9 @@ def _columns(images: ImageScores) -> NDArray[np.float64]:
 
 def _draw_occurrences(rng: np.random.Generator, resamples: int, images: int) -> NDArray[np.float64]:
     """Draw with replacement, and count how often each image occurs in each resample, (resamples, images)."""
-    chosen = rng.integers(images, size=(resamples, images), dtype=np.int32)
-    chosen += images * np.arange(resamples, dtype=np.int32)[:, None]
-    return np.bincount(chosen.ravel(), minlength=chosen.size).reshape(chosen.shape).astype(np.float64)
+    indices = rng.integers(images, size=(resamples, images), dtype=np.int32)
+    indices += images * np.arange(resamples, dtype=np.int32)[:, None]
+    return np.bincount(indices.ravel(), minlength=indices.size).reshape(indices.shape).astype(np.float64)
 
 
 def _interval(values: NDArray[np.float64]) -> list[float]:

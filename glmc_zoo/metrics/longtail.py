@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from glmc_zoo.errors import UserError
 
 from ._checks import check_class_counts, check_labels, check_logits, check_probabilities
-from .images import BINS, ImageScores, confident_rows, log_clipped, log_softmax, plain_rows
+from .images import BINS, ImageScores, log_clipped, log_softmax, rows_with_probabilities, rows_without_probabilities
 
 GROUPS = ("many", "medium", "few")
 """Names of the groups 0, 1 and 2 of :func:`group_of_classes`."""
@@ -162,15 +162,17 @@ class ScoreCounts:
                 f"predictions has {len(predicted)} entries, references {len(true)}: give one of each for every image."
             )
         if scores is None:
-            return self._count(plain_rows(true, predicted))
+            return self._count(rows_without_probabilities(true, predicted))
         to_log_probabilities = log_softmax if probabilities is None else log_clipped
         batches = []
         # Blocks bound the memory of the float64 copies.
         for start in range(0, max(len(true), 1), _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
-            block = confident_rows(true[rows], predicted[rows], scores[rows], to_log_probabilities(scores[rows]))
+            block = rows_with_probabilities(
+                true[rows], predicted[rows], scores[rows], to_log_probabilities(scores[rows])
+            )
             batches.append(self._count(block))
-        return ImageScores.joined(batches)
+        return ImageScores.concatenate(batches)
 
     def _count(self, images: ImageScores) -> ImageScores:
         true, predicted, classes = images.label, images.prediction, self.num_classes
@@ -202,20 +204,20 @@ class ScoreCounts:
         Raises:
             UserError: A vector has another length than that of these counts.
         """
-        new = ScoreCounts(self.groups)
-        for kind, names, vector, expected in (
+        counts = ScoreCounts(self.groups)
+        for argument, names, vector, expected in (
             ("integers", _INTEGERS, np.array(integers, np.int64), self.integers()),
             ("floats", _FLOATS, np.array(floats, np.float64), self.floats()),
         ):
             if vector.shape != expected.shape:
                 raise UserError(
-                    f"{kind} has shape {vector.shape}, but counts of {self.num_classes} classes have {expected.shape}: "
-                    "give sums over counts of the same classes."
+                    f"{argument} has shape {vector.shape}, but counts of {self.num_classes} classes have "
+                    f"{expected.shape}: give sums over counts of the same classes."
                 )
             ends = np.cumsum([getattr(self, name).size for name in names])[:-1]
-            for name, piece in zip(names, np.split(vector, ends), strict=True):
-                getattr(new, name)[...] = piece.reshape(getattr(self, name).shape)
-        return new
+            for name, values in zip(names, np.split(vector, ends), strict=True):
+                getattr(counts, name)[...] = values.reshape(getattr(self, name).shape)
+        return counts
 
     def __add__(self, other: "ScoreCounts") -> "ScoreCounts":
         """Add the counts of two subsets. A `UserError` is raised if their classes or groups differ."""
@@ -236,19 +238,20 @@ class ScoreCounts:
         Raises:
             UserError: No image was counted, or only some images came with logits or probabilities.
         """
-        total, scored = self.total, int(self.bin_images.sum())
+        total, with_probabilities = self.total, int(self.bin_images.sum())
         if total == 0:
             raise UserError("There are no images to score: references is empty. Score a split that has images.")
-        if scored not in (0, total):
+        if with_probabilities not in (0, total):
             raise UserError(
-                f"Only {scored} of {total} images came with logits or probabilities: give them for all or for none."
+                f"Only {with_probabilities} of {total} images came with logits or probabilities: give them for all or "
+                "for none."
             )
         result: dict[str, float | None] = {"top1": float(self.correct.sum() / total)}
-        if scored:
+        if with_probabilities:
             result["top5"] = float(self.top5_correct.sum() / total)
         means = mean_scores(self.correct[None], self.support, self.predicted[None], self.groups)
         result |= {name: None if values is None else float(values[0]) for name, values in means.items()}
-        if scored:
+        if with_probabilities:
             result["ece"] = float(np.abs(self.bin_confidence - self.bin_correct).sum() / total)
             result["nll"] = float(self.nll_sum / total)
         return result
@@ -281,13 +284,16 @@ def mean_scores(
     """
     tested = support > 0
     recall, groups = correct[:, tested] / support[tested], groups[tested]
-    in_groups = [recall[:, groups == group] for group in range(len(GROUPS))]
+    group_recalls = [recall[:, groups == group] for group in range(len(GROUPS))]
     f1 = 2 * correct[:, tested] / (support + predicted)[:, tested]
     with np.errstate(divide="ignore"):  # a recall of 0 makes both means 0
         hmean, gmean = 1 / (1 / recall).mean(axis=1), np.exp(np.log(recall).mean(axis=1))
     return {
         "balanced_accuracy": recall.mean(axis=1),
-        **{name: part.mean(axis=1) if part.size else None for name, part in zip(GROUPS, in_groups, strict=True)},
+        **{
+            name: group_recall.mean(axis=1) if group_recall.size else None
+            for name, group_recall in zip(GROUPS, group_recalls, strict=True)
+        },
         "hmean": hmean,
         "gmean": gmean,
         "worst": recall.min(axis=1),

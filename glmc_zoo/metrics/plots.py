@@ -21,7 +21,7 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.text import printable
 
 from ._confusion_plot import plot_class_confusion as plot_class_confusion
-from ._figure import ABOVE, GREY, GROUP_COLOURS, GROUP_STYLES, INK, new_figure, plain, save
+from ._figure import ABOVE, GREY, GROUP_COLOURS, GROUP_STYLES, INK, escape_dollars, new_figure, save
 from ._training_plot import plot_training as plot_training
 from .longtail import GROUPS, group_of_classes
 
@@ -83,8 +83,8 @@ def plot_class_accuracy(
 def _short(name: str) -> str:
     """Shorten a class name to 24 characters, between words where possible."""
     name = printable(name)
-    cut = shorten(name, _MAX_NAME_LENGTH, placeholder=" …")
-    return plain(cut if cut.strip(" …") else name[: _MAX_NAME_LENGTH - 1] + "…")
+    shortened = shorten(name, _MAX_NAME_LENGTH, placeholder=" …")
+    return escape_dollars(shortened if shortened.strip(" …") else name[: _MAX_NAME_LENGTH - 1] + "…")
 
 
 def _draw_groups(
@@ -110,14 +110,14 @@ def _draw_groups(
 
 def _spread(centres: list[float], gap: float = 0.29, edge: float = 0.12) -> list[float]:
     """Move the centres of labels (0 to 1, ascending) so that labels do not overlap or cross the edges."""
-    spread = list(centres)
-    for index, centre in enumerate(spread):
-        spread[index] = max(centre, spread[index - 1] + gap if index else edge)
+    positions = list(centres)
+    for index, centre in enumerate(positions):
+        positions[index] = max(centre, positions[index - 1] + gap if index else edge)
     limit = 1 - edge
-    for index in reversed(range(len(spread))):
-        spread[index] = min(spread[index], limit)
-        limit = spread[index] - gap
-    return spread
+    for index in reversed(range(len(positions))):
+        positions[index] = min(positions[index], limit)
+        limit = positions[index] - gap
+    return positions
 
 
 def _draw_recalls(axis: Axes, groups: NDArray[np.int64], percent: NDArray[np.float64]) -> None:
@@ -142,17 +142,17 @@ def _draw_recalls(axis: Axes, groups: NDArray[np.int64], percent: NDArray[np.flo
 
 
 def _draw_counts(axis: Axes, counts: NDArray[np.int64]) -> None:
-    twin = axis.twinx()
-    shown = np.where(counts > 0, counts, np.nan)  # a log axis cannot show 0
-    (line,) = twin.step(np.arange(1, len(counts) + 1), shown, where="mid", color=GREY, linewidth=1.4)
+    right_axis = axis.twinx()
+    positive_counts = np.where(counts > 0, counts, np.nan)  # a log axis cannot show 0
+    (line,) = right_axis.step(np.arange(1, len(counts) + 1), positive_counts, where="mid", color=GREY, linewidth=1.4)
     line.set(linestyle=(0, (4, 2)), label="dashed: training images (right)")
-    twin.set_yscale("log")
-    twin.set_ylim(1, 10 ** np.ceil(np.log10(max(counts.max(), 10))))
-    twin.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    twin.set_ylabel("training images of the class (log scale)", color=GREY)
-    twin.tick_params(which="both", colors=GREY, labelsize=9)
-    twin.spines[["top", "left", "bottom"]].set_visible(False)
-    twin.spines["right"].set_color(GREY)
+    right_axis.set_yscale("log")
+    right_axis.set_ylim(1, 10 ** np.ceil(np.log10(max(counts.max(), 10))))
+    right_axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    right_axis.set_ylabel("training images of the class (log scale)", color=GREY)
+    right_axis.tick_params(which="both", colors=GREY, labelsize=9)
+    right_axis.spines[["top", "left", "bottom"]].set_visible(False)
+    right_axis.spines["right"].set_color(GREY)
 
 
 def plot_group_confusion(confusion: ArrayLike, path: str | PathLike[str], *, title: str) -> Figure:
@@ -220,7 +220,7 @@ def plot_comparison(
     values = np.array([[score.get(key) for key in panels] for score in scores], np.float64)  # None becomes NaN
     if (outside := values[(values < 0) | (values > 1)]).size:
         raise UserError(f"scores hold {outside[0]:g}: give fractions of 1, not percent.")
-    labels = [plain(_wrapped(printable(name))) for name in names]
+    labels = [escape_dollars(_wrap(printable(name))) for name in names]
     height = sum(max(0.42, 0.12 + 0.19 * (label.count("\n") + 1)) for label in labels)
     figure, axes = new_figure(title, width=2.4 + 2.1 * len(panels), height=1.6 + height, columns=len(panels))
     for axis, key, column in zip(axes, panels, values.T, strict=True):
@@ -228,9 +228,9 @@ def plot_comparison(
         _draw_bars(axis, 100 * column, colour)
         axis.annotate(heading, (0, 1), (0, 19), **ABOVE, fontsize=12, fontweight="bold", color=colour)
         if groups is not None:
-            number, tested_groups = _classes(groups, key), groups if tested is None else tested
-            text = f"{number:,} class{'' if number == 1 else 'es'}"
-            if _classes(tested_groups, key) < number:
+            classes, tested_groups = _classes(groups, key), groups if tested is None else tested
+            text = f"{classes:,} class{'' if classes == 1 else 'es'}"
+            if _classes(tested_groups, key) < classes:
                 text += f", {_classes(tested_groups, key):,} tested"
             axis.annotate(text, (0, 1), (0, 6), **ABOVE, fontsize=9, color=GREY)
         axis.set_yticks(range(len(names)), labels if axis is axes[0] else [""] * len(names), fontsize=10)
@@ -243,7 +243,7 @@ def _classes(groups: Mapping[str, int], key: str) -> int:
     return groups[key] if key in groups else sum(groups.values())
 
 
-def _wrapped(name: str) -> str:
+def _wrap(name: str) -> str:
     """Wrap ``name`` to lines of at most 24 characters, after a space, full stop, underscore, hyphen or slash."""
     lines = [""]
     for chunk in re.split(r"(?<=[ ._/-])(?=.)", name):

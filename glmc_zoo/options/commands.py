@@ -7,7 +7,7 @@ from typing import Literal
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.errors import UserError
-from glmc_zoo.fields import MOST_PROCESSES, OptionGroup, option
+from glmc_zoo.fields import MAX_PROCESSES, OptionGroup, option
 from glmc_zoo.options.images import InferenceOptions, ShotOptions
 
 SEARCH_FRACTION = 0.1
@@ -193,7 +193,7 @@ class PredictOptions(OptionGroup):
         default=None,
         decided_by="the machine",
         at_least=0,
-        below=MOST_PROCESSES,
+        below=MAX_PROCESSES,
     )
     image_size: int | None = option(
         "side of the images in pixels", default=None, decided_by="the model", at_least=1, below=4097
@@ -277,12 +277,12 @@ class ExportOptions(OptionGroup):
     def check(self) -> None:
         """Refuse a file name that ends like another format, and options that have no effect."""
         formats = {".onnx": "onnx", ".pt2": "torch_export"}
-        suffixes = {name: suffix for suffix, name in formats.items()}
-        named = formats.get(Path(self.output).suffix, self.format)
-        if named != self.format:
+        suffixes = {format_name: suffix for suffix, format_name in formats.items()}
+        format_of_name = formats.get(Path(self.output).suffix, self.format)
+        if format_of_name != self.format:
             raise UserError(
-                f"output={self.output!r} is a file name of format={named!r}, and format={self.format!r} is written: "
-                f"give a folder, or a file name that ends in {suffixes[self.format]}."
+                f"output={self.output!r} is a file name of format={format_of_name!r}, and format={self.format!r} is "
+                f"written: give a folder, or a file name that ends in {suffixes[self.format]}."
             )
         if self.int8 and self.format != "onnx":
             raise UserError(

@@ -46,9 +46,9 @@ def refuse_head_options(values: Mapping[str, Any]) -> None:
     Raises:
         UserError: One of them is in ``values``.
     """
-    idle = [name for name in values if name in HEAD_OPTIONS]
-    if values.get("tune") == "head" and idle:
+    unused = [name for name in values if name in HEAD_OPTIONS]
+    if values.get("tune") == "head" and unused:
         raise UserError(
-            f"{idle[0]}= is for a classifier that is trained on features, and a method, a preset or a switch of GLMC "
-            f"needs the training loop: leave {idle[0]}= out, or leave these out."
+            f"{unused[0]}= is for a classifier that is trained on features, and a method, a preset or a switch of GLMC "
+            f"needs the training loop: leave {unused[0]}= out, or leave these out."
         )

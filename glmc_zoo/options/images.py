@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.fields import MOST_PROCESSES, OptionGroup, option
+from glmc_zoo.fields import MAX_PROCESSES, OptionGroup, option
 
 _WORKERS = "processes that load images, for each process of the run; 0: it loads them itself"
 
@@ -32,7 +32,7 @@ class ImageOptions(OptionGroup):
     cutout: int | None = option(
         "side in pixels of the square that is erased in each view after the normalisation", default=None, at_least=0
     )
-    workers: int | None = option(_WORKERS, default=None, decided_by="the machine", at_least=0, below=MOST_PROCESSES)
+    workers: int | None = option(_WORKERS, default=None, decided_by="the machine", at_least=0, below=MAX_PROCESSES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class InferenceOptions(OptionGroup):
     """How images are fed to a trained model."""
 
     batch_size: int = option("images per step and process", default=128, at_least=1)
-    workers: int | None = option(_WORKERS, default=None, decided_by="the machine", at_least=0, below=MOST_PROCESSES)
+    workers: int | None = option(_WORKERS, default=None, decided_by="the machine", at_least=0, below=MAX_PROCESSES)
     image_size: int | None = option(
         "side of the images in pixels", default=None, decided_by="the model", at_least=1, below=4097
     )

@@ -21,7 +21,7 @@ UNMIXED_END = 0.25
 
 
 class Decision(NamedTuple):
-    """What `settle_length` decided."""
+    """What `resolve_method` decided."""
 
     options: RunOptions
     sentence: str | None
@@ -56,44 +56,44 @@ def mixing_pays(passes: float, images: int) -> bool:
     return passes >= MIXING_PASSES and passes * images >= MIXING_IMAGES
 
 
-def settle_length(options: RunOptions, images: int, before: Mapping[str, Any] | None = None) -> Decision:
+def resolve_method(options: RunOptions, images: int, resumed: Mapping[str, Any] | None = None) -> Decision:
     """Decide method and mixing if they are ``auto``, for a training set of ``images`` images.
 
     A training that is too short for mixing gets balanced softmax on unmixed images. A longer one gets GLMC with one
-    view a step, and its last epochs are unmixed; so does a short one with ``method='glmc'``. ``before`` holds the
-    options of a run that is resumed: its decision stays, even if images were added since.
+    view a step, and its last epochs are unmixed; so does a short one with ``method='glmc'``. ``resumed`` holds
+    the options of a run that is resumed: its decision stays, even if images were added since.
     """
     stage, schedule = options.stage, options.schedule
     if isinstance(stage, HeadStage | SecondStage) or "auto" not in (stage.method.method, stage.switches.views):
         return Decision(options, None)
-    if before and "auto" not in (before.get("method", "auto"), before.get("views", "auto")):
-        chosen = f"{before['method']} with views {before['views']}, as decided when the run began"
-        settled = _with(options, before["method"], before["views"], before.get("mix_off_epochs") or 0)
-        return Decision(settled, _sentence(chosen))
-    enough = mixing_pays(schedule.epochs, images)
+    if resumed and "auto" not in (resumed.get("method", "auto"), resumed.get("views", "auto")):
+        choice = f"{resumed['method']} with views {resumed['views']}, as decided when the run began"
+        resolved = _with_method(options, resumed["method"], resumed["views"], resumed.get("mix_off_epochs") or 0)
+        return Decision(resolved, _describe(choice))
+    long_enough = mixing_pays(schedule.epochs, images)
     if isinstance(stage, FinetuneStage) or stage.model.pretrained:
-        enough, reason = False, "the network is pretrained"
+        long_enough, reason = False, "the network is pretrained"
     else:
         length = f"{schedule.epochs} epoch{'s' if schedule.epochs > 1 else ''} of {images:,} images"
-        reason = f"a training of {length} is {'long enough' if enough else 'too short'} for mixing to pay"
-    if stage.method.method == "auto" and not enough:
-        chosen = f"balanced softmax on unmixed images, because {reason}"
-        return Decision(_with(options, "balanced_softmax", "none", 0), _sentence(chosen))
-    off = stage.switches.mix_off_epochs
-    off = round(UNMIXED_END * schedule.epochs) if off is None else off
-    end = f", the last {off} of {schedule.epochs} epochs unmixed" if off else ""
-    why = f"because {reason}" if enough else "because GLMC or a switch of it was asked for"
-    chosen = f"GLMC with one mixed view a step{end}, {why}"
-    if not enough:
-        chosen += f" (else balanced softmax on unmixed images: {reason})"
-    return Decision(_with(options, "glmc", "alternate", off), _sentence(chosen))
+        reason = f"a training of {length} is {'long enough' if long_enough else 'too short'} for mixing to pay"
+    if stage.method.method == "auto" and not long_enough:
+        choice = f"balanced softmax on unmixed images, because {reason}"
+        return Decision(_with_method(options, "balanced_softmax", "none", 0), _describe(choice))
+    unmixed_epochs = stage.switches.mix_off_epochs
+    unmixed_epochs = round(UNMIXED_END * schedule.epochs) if unmixed_epochs is None else unmixed_epochs
+    ending = f", the last {unmixed_epochs} of {schedule.epochs} epochs unmixed" if unmixed_epochs else ""
+    cause = f"because {reason}" if long_enough else "because GLMC or a switch of it was asked for"
+    choice = f"GLMC with one mixed view a step{ending}, {cause}"
+    if not long_enough:
+        choice += f" (else balanced softmax on unmixed images: {reason})"
+    return Decision(_with_method(options, "glmc", "alternate", unmixed_epochs), _describe(choice))
 
 
-def _sentence(chosen: str) -> str:
-    return f"The preset tuned trains {chosen}. method= and views= override this."
+def _describe(choice: str) -> str:
+    return f"The preset tuned trains {choice}. method= and views= override this."
 
 
-def _with(options: RunOptions, method: str, views: Any, mix_off_epochs: int) -> RunOptions:
+def _with_method(options: RunOptions, method: str, views: Any, mix_off_epochs: int) -> RunOptions:
     stage: Any = options.stage
     switches = dataclasses.replace(stage.switches, views=views, mix_off_epochs=mix_off_epochs)
     stage = dataclasses.replace(stage, method=dataclasses.replace(stage.method, method=method), switches=switches)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.fields import MOST_PROCESSES, OptionGroup, option, values_of
+from glmc_zoo.fields import MAX_PROCESSES, OptionGroup, option, values_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class MachineOptions(OptionGroup):
         default=None,
         decided_by="on a CPU, its share of the cores",
         at_least=1,
-        below=MOST_PROCESSES,
+        below=MAX_PROCESSES,
     )
     resident: bool | None = option(
         "keep small training images on the device", default=None, decided_by="on if they fit in 1/4 of its free memory"
@@ -105,6 +105,6 @@ class PushOptions(OptionGroup):
 
     def check(self) -> None:
         """Refuse options of a push without ``push_to_hub``."""
-        given = [name for name, value in values_of(self).items() if value not in (None, False)]
-        if given and self.push_to_hub is None:
-            raise UserError(f"{given[0]}= has no effect without push_to_hub=: give push_to_hub=ORG/NAME as well.")
+        names = [name for name, value in values_of(self).items() if value not in (None, False)]
+        if names and self.push_to_hub is None:
+            raise UserError(f"{names[0]}= has no effect without push_to_hub=: give push_to_hub=ORG/NAME as well.")

@@ -7,23 +7,28 @@ from typing import Any
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import field_names
 from glmc_zoo.method.switches import PRESETS, GLMCSwitches, Preset
-from glmc_zoo.options.given import Given
 from glmc_zoo.options.length import epochs_of
 from glmc_zoo.options.model import MethodOptions
+from glmc_zoo.options.user_options import UserOptions
 
 _PRESET_SWITCHES = frozenset(PRESETS["official"])
 _SWITCHES = frozenset(field_names(GLMCSwitches))
 # These change the network rather than the method, so a preset does not set them.
-_STRUCTURE = frozenset({"projection_dim", "joint_views"})
-_MIXING = {"views", "beta", "correct_lam", "mix_off_epochs", "unmixed_share"}
+_NETWORK_SWITCHES = frozenset({"projection_dim", "joint_views"})
+_MIXING_SWITCHES = {"views", "beta", "correct_lam", "mix_off_epochs", "unmixed_share"}
 _ONE_VIEW = ("alternate", "mixup", "cutmix")  # how a baseline mixes its one view
 # With these values a switch changes nothing. Any other value chooses GLMC if no method is given.
-_OFF: dict[str, Any] = {
+_NEUTRAL: dict[str, Any] = {
     **{"views": "auto", "sampler": "power", "constant_alpha": None, "projection_dim": None, "joint_views": False},
     **{"correct_lam": False, "mix_off_epochs": 0, "unmixed_share": 0.0},
 }
 # Switches that need GLMC's two views, unless they have this value.
-_TWO_VIEWS: dict[str, Any] = {"joint_views": False, "projection_dim": None, "consistency_weight": 0, "reduction": "sum"}
+_TWO_VIEW_SWITCHES: dict[str, Any] = {
+    "joint_views": False,
+    "projection_dim": None,
+    "consistency_weight": 0,
+    "reduction": "sum",
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Sources:
     """Default values of fine-tuning, which the file overrides."""
 
 
-def with_method(given: Given, sources: Sources) -> dict[str, Any]:
+def resolve_values(user_options: UserOptions, sources: Sources) -> dict[str, Any]:
     """Every value of a training by name.
 
     Later sources override earlier ones: preset, recipe, defaults of fine-tuning, file, explicit options.
@@ -46,9 +51,12 @@ def with_method(given: Given, sources: Sources) -> dict[str, Any]:
     Raises:
         UserError: An explicit option has no effect, or contradicts another one.
     """
-    file, defaults = _still_valid(given, given.file), _still_valid(given, sources.defaults)
-    asked = {**file, **given.explicit}
-    values = {**defaults, **asked}
+    file, defaults = (
+        _without_contradictions(user_options, user_options.file),
+        _without_contradictions(user_options, sources.defaults),
+    )
+    requested = {**file, **user_options.explicit}
+    values = {**defaults, **requested}
     recipe = sources.recipe
     published = bool(_PRESET_SWITCHES & recipe.keys())
     preset: Preset = values.get("preset") or ("official" if published else "tuned")
@@ -56,144 +64,146 @@ def with_method(given: Given, sources: Sources) -> dict[str, Any]:
         recipe = {name: value for name, value in recipe.items() if name not in _PRESET_SWITCHES}
     if preset == "tuned":
         recipe = recipe | dict(sources.tuned)
-    method = asked_method(asked, preset)
-    _refuse_idle(given.explicit, {**values, "method": method})
-    filled = PRESETS[preset] | recipe | {"preset": preset} | values | {"method": method}
+    method = requested_method(requested, preset)
+    _refuse_unused_switches(user_options.explicit, {**values, "method": method})
+    resolved = PRESETS[preset] | recipe | {"preset": preset} | values | {"method": method}
     if method in ("glmc", "auto"):
-        _fill_glmc(filled, given, asked, preset)
+        _resolve_glmc(resolved, user_options, requested, preset)
     else:
-        _fill_other_method(filled, {**_of_method(file, method), **given.explicit}, method)
-    fill_epochs(filled, given, _views_of(filled))
+        _resolve_other_method(resolved, {**_file_values(file, method), **user_options.explicit}, method)
+    resolve_epochs(resolved, user_options, _view_count(resolved))
     if "warmup_epochs" not in values:
-        filled["warmup_epochs"] = short_warmup(recipe, filled)
-    return filled
+        resolved["warmup_epochs"] = warmup_epochs(recipe, resolved)
+    return resolved
 
 
-def _still_valid(given: Given, values: Mapping[str, Any]) -> dict[str, Any]:
+def _without_contradictions(user_options: UserOptions, values: Mapping[str, Any]) -> dict[str, Any]:
     """``values`` without those that belong to another preset or method than the explicit one."""
-    explicit = given.explicit
+    explicit = user_options.explicit
     dropped: set[str] = set()
     if "preset" in explicit:
-        dropped = {*(_SWITCHES - _STRUCTURE), "method"}
+        dropped = {*(_SWITCHES - _NETWORK_SWITCHES), "method"}
     elif "auto" in (explicit.get("method"), explicit.get("views")):
         dropped = {*_SWITCHES, "method"}
     elif "method" in explicit and values.get("method", explicit["method"]) != explicit["method"]:
-        dropped = _MIXING
+        dropped = _MIXING_SWITCHES
     return {name: value for name, value in values.items() if name not in dropped}
 
 
-def asked_method(asked: Mapping[str, Any], preset: Preset) -> str:
+def requested_method(requested: Mapping[str, Any], preset: Preset) -> str:
     """The method that was asked for.
 
     Without one it is GLMC. With the preset ``tuned`` and no switch of GLMC it is ``auto``: the length decides.
     """
-    method = str(asked.get("method", "auto"))
+    method = str(requested.get("method", "auto"))
     if method != "auto":
         return MethodOptions(method=method, preset=preset).method  # refused here if it is unknown
     if preset != "tuned":
         return "glmc"
-    if asked.get("views") == "none":
+    if requested.get("views") == "none":
         return "balanced_softmax"
     # ``prior_tau`` does not choose a method: GLMC and balanced softmax both have it.
-    switches = (_SWITCHES & asked.keys()) - {"prior_tau"}
-    return "glmc" if any(asked[name] != _OFF.get(name, "") for name in switches) else "auto"
+    switches = (_SWITCHES & requested.keys()) - {"prior_tau"}
+    return "glmc" if any(requested[name] != _NEUTRAL.get(name, "") for name in switches) else "auto"
 
 
-def _fill_glmc(filled: dict[str, Any], given: Given, asked: Mapping[str, Any], preset: Preset) -> None:
-    if filled["views"] == "auto":
+def _resolve_glmc(
+    resolved: dict[str, Any], user_options: UserOptions, requested: Mapping[str, Any], preset: Preset
+) -> None:
+    if resolved["views"] == "auto":
         if preset != "tuned":
             raise UserError(
                 f"views='auto' is decided by preset='tuned', and this is preset={preset!r}: leave views= out, or give "
                 "preset='tuned'."
             )
-        if any(name in asked and asked[name] != off for name, off in _TWO_VIEWS.items()):
-            filled["views"] = "mixup_cutmix"
-    if filled["views"] != "auto" and filled.get("mix_off_epochs") is None:
-        filled["mix_off_epochs"] = 0
-    if "prior_tau" in given.explicit and filled["rebalanced_loss"] == "reweighted":
+        if any(name in requested and requested[name] != neutral for name, neutral in _TWO_VIEW_SWITCHES.items()):
+            resolved["views"] = "mixup_cutmix"
+    if resolved["views"] != "auto" and resolved.get("mix_off_epochs") is None:
+        resolved["mix_off_epochs"] = 0
+    if "prior_tau" in user_options.explicit and resolved["rebalanced_loss"] == "reweighted":
         raise UserError(
-            f"prior_tau={filled['prior_tau']} changes balanced softmax and has no effect on the re-weighted branch: "
+            f"prior_tau={resolved['prior_tau']} changes balanced softmax and has no effect on the re-weighted branch: "
             "give rebalanced_loss='balanced_softmax' as well, or leave prior_tau= out."
         )
 
 
-def _of_method(file: Mapping[str, Any], method: str) -> dict[str, Any]:
+def _file_values(file: Mapping[str, Any], method: str) -> dict[str, Any]:
     """The file's values if the file is for this method; without those of mixing if its images are not mixed."""
     if file.get("method") != method:
         return {}
-    idle = set() if file.get("views") in _ONE_VIEW or not _is_loss(method) else _MIXING
-    return {name: value for name, value in file.items() if name not in idle}
+    unused = set() if file.get("views") in _ONE_VIEW or not _is_loss(method) else _MIXING_SWITCHES
+    return {name: value for name, value in file.items() if name not in unused}
 
 
-def _fill_other_method(filled: dict[str, Any], asked: Mapping[str, Any], method: str) -> None:
+def _resolve_other_method(resolved: dict[str, Any], switches: Mapping[str, Any], method: str) -> None:
     """Fill in the switches that a baseline or a plug-in's method reads; the preset has values for GLMC alone."""
-    filled["prior_tau"] = asked.get("prior_tau", 1.0)
-    filled["mix_off_epochs"] = asked.get("mix_off_epochs") or 0
+    resolved["prior_tau"] = switches.get("prior_tau", 1.0)
+    resolved["mix_off_epochs"] = switches.get("mix_off_epochs") or 0
     if not _is_loss(method):
-        if filled["views"] == "auto":
-            filled["views"] = "mixup_cutmix"
+        if resolved["views"] == "auto":
+            resolved["views"] = "mixup_cutmix"
         return
-    views = asked.get("views", "none")
+    views = switches.get("views", "none")
     mixed = views in _ONE_VIEW
     # CutMix labels an image by the area that was pasted, as in its paper. The preset `official` of GLMC does not.
     unmixed = {"views": "none", "beta": 1.0, "correct_lam": mixed, "mix_off_epochs": 0, "unmixed_share": 0.0}
-    filled |= unmixed | ({name: asked[name] for name in _MIXING & asked.keys()} if mixed else {})
-    filled["mix_off_epochs"] = filled["mix_off_epochs"] or 0
+    resolved |= unmixed | ({name: switches[name] for name in _MIXING_SWITCHES & switches.keys()} if mixed else {})
+    resolved["mix_off_epochs"] = resolved["mix_off_epochs"] or 0
 
 
-def _views_of(filled: Mapping[str, Any]) -> int:
+def _view_count(resolved: Mapping[str, Any]) -> int:
     """Number of views in a step; one for ``auto``, which the length decides later."""
-    method = filled["method"]
+    method = resolved["method"]
     if method in ("glmc", "auto"):
-        return 1 if filled["views"] in ("auto", "alternate") else 2
+        return 1 if resolved["views"] in ("auto", "alternate") else 2
     from glmc_zoo.method.registry import get_registered
 
     return get_registered(method).views
 
 
-def fill_epochs(filled: dict[str, Any], given: Given, views: int) -> None:
+def resolve_epochs(resolved: dict[str, Any], user_options: UserOptions, views: int) -> None:
     """Compute ``epochs`` from ``passes`` if that is given.
 
     Raises:
         UserError: ``passes`` and ``epochs`` are both given, or ``passes`` is less than one epoch.
     """
-    passes = filled.get("passes")
+    passes = resolved.get("passes")
     if passes is None:
         return
-    if "epochs" in given.explicit:
-        if "passes" in given.explicit:
-            raise UserError(f"passes={passes} and epochs={filled['epochs']} both set the length: leave one out.")
-        filled["passes"] = None  # it is the file's, and the explicit ``epochs`` overrides it
+    if "epochs" in user_options.explicit:
+        if "passes" in user_options.explicit:
+            raise UserError(f"passes={passes} and epochs={resolved['epochs']} both set the length: leave one out.")
+        resolved["passes"] = None  # it is the file's, and the explicit ``epochs`` overrides it
         return
-    sam_every = None if filled.get("sam_rho") is None else filled.get("sam_every", 1)
-    filled["epochs"] = epochs_of(passes, views, sam_every)
+    sam_every = None if resolved.get("sam_rho") is None else resolved.get("sam_every", 1)
+    resolved["epochs"] = epochs_of(passes, views, sam_every)
 
 
-def short_warmup(recipe: Mapping[str, Any], values: Mapping[str, Any]) -> int:
+def warmup_epochs(recipe: Mapping[str, Any], values: Mapping[str, Any]) -> int:
     """Epochs of warm-up: the recipe's, but at most a tenth of all epochs."""
     epochs: int = values.get("epochs", recipe["epochs"])
     return min(int(recipe["warmup_epochs"]), epochs // 10)
 
 
-def _refuse_idle(explicit: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+def _refuse_unused_switches(explicit: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     """Refuse explicit switches that have no effect."""
     method, views = values["method"], values.get("views")
-    used = {"preset", *_SWITCHES} if method in ("glmc", "auto") else _switches_of(method)
+    method_switches = {"preset", *_SWITCHES} if method in ("glmc", "auto") else _switches_of(method)
     if explicit.get("preset") == "tuned":  # it decides the schedule of some data sets, whatever the method
-        used = {*used, "preset"}
+        method_switches = {*method_switches, "preset"}
     for name in explicit:
-        if name in {"preset", *_SWITCHES} - used:
+        if name in {"preset", *_SWITCHES} - method_switches:
             raise UserError(f"{name}= belongs to method='glmc' and has no effect on method={method!r}: leave it out.")
     if _is_loss(method):
-        _refuse_idle_mixing(explicit, method, views)
+        _refuse_unused_mixing(explicit, method, views)
     if method == "glmc" and views == "none":
         raise UserError(
             "views='none' is not possible with method='glmc', which mixes images: give method='balanced_softmax' with "
             "it, or in its place unmixed_share=, which leaves that share of the batches unmixed."
         )
     if method == "glmc" and views == "alternate":
-        for name, off in _TWO_VIEWS.items():
-            if explicit.get(name, off) != off:
+        for name, neutral in _TWO_VIEW_SWITCHES.items():
+            if explicit.get(name, neutral) != neutral:
                 raise UserError(
                     f"{name}= needs two views of each image, and views='alternate' has one: leave one of them out."
                 )
@@ -206,7 +216,7 @@ def _refuse_idle(explicit: Mapping[str, Any], values: Mapping[str, Any]) -> None
         )
 
 
-def _refuse_idle_mixing(explicit: Mapping[str, Any], method: str, views: str | None) -> None:
+def _refuse_unused_mixing(explicit: Mapping[str, Any], method: str, views: str | None) -> None:
     if explicit.get("views") == "mixup_cutmix":
         raise UserError(
             f"views='mixup_cutmix' makes the two views of GLMC, and method={method!r} has one: give 'alternate', "
@@ -215,7 +225,7 @@ def _refuse_idle_mixing(explicit: Mapping[str, Any], method: str, views: str | N
     if views in _ONE_VIEW:
         return
     for name in ("beta", "correct_lam", "mix_off_epochs", "unmixed_share"):
-        if name in explicit and explicit[name] != _OFF.get(name, ""):
+        if name in explicit and explicit[name] != _NEUTRAL.get(name, ""):
             raise UserError(
                 f"{name}= is for mixed images, and method={method!r} does not mix them: give views='alternate' as "
                 f"well, or leave {name}= out."
@@ -234,5 +244,5 @@ def _switches_of(method: str) -> set[str]:
 
     if _is_loss(method):
         # A baseline mixes the images of a batch with one another, without a re-balanced sampler.
-        return set(loss_switches(method)) - {"sampler_power"} | _MIXING
+        return set(loss_switches(method)) - {"sampler_power"} | _MIXING_SWITCHES
     return {"preset", *_SWITCHES}

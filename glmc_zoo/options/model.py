@@ -8,7 +8,7 @@ from glmc_zoo.fields import OptionGroup, option
 from glmc_zoo.method.registry import method_names
 from glmc_zoo.method.switches import Preset
 
-MOST_VIEWS = 7
+MAX_VIEWS = 7
 """Largest number of views for frozen features: as in evaluation, mirrored, four corner crops, and the centre crop."""
 FEATURE_OPTIONS = ("head_kind", "feature_views", "feature_cache")
 """Options of frozen features."""
@@ -99,7 +99,7 @@ class TuneOptions(OptionGroup):
         "views of each image for frozen features; 1: as in evaluation; 2: mirrored too; more: also crops",
         default=4,
         at_least=1,
-        below=MOST_VIEWS + 1,
+        below=MAX_VIEWS + 1,
     )
     feature_cache: str | None = option(
         "folder that keeps frozen features for later runs", default=None, decided_by="none is kept"
@@ -137,9 +137,9 @@ class TuneOptions(OptionGroup):
 
     def _check_features(self) -> None:
         """Refuse options of frozen features that have no effect on the start of the classifier."""
-        idle: tuple[str, ...] = {"fresh": FEATURE_OPTIONS, "mean": ("head_kind",)}.get(self.head_init, ())
+        unused: tuple[str, ...] = {"fresh": FEATURE_OPTIONS, "mean": ("head_kind",)}.get(self.head_init, ())
         for field in fields(self):
-            if field.name in idle and getattr(self, field.name) != field.default:
+            if field.name in unused and getattr(self, field.name) != field.default:
                 raise UserError(
                     f"{field.name}= has no effect with head_init={self.head_init!r}: give head_init='head', or leave "
                     f"{field.name}= out."

@@ -9,8 +9,8 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 
 from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.fields import type_hints
-from glmc_zoo.options.given import Given, given_options
 from glmc_zoo.options.sections import Command
+from glmc_zoo.options.user_options import UserOptions, parse_options
 from glmc_zoo.screen import set_verbosity
 
 _CONFIG_HELP = "YAML file of options, or the name of one in recipes/configs; the command line overrides it"
@@ -21,7 +21,7 @@ _LEVELS = (
 )
 
 
-class _OneLine(argparse.HelpFormatter):
+class _OneLineFormatter(argparse.HelpFormatter):
     """Prints each option on one line, whatever the width of the terminal."""
 
     def __init__(self, prog: str) -> None:
@@ -52,15 +52,15 @@ class _Switch(argparse.BooleanOptionalAction):
 def build_parser(command: Command, description: str) -> argparse.ArgumentParser:
     """A parser with one ``--option`` for each field of the command's groups, and ``--config FILE``.
 
-    Its namespace holds only the options that were given, as text; `given_options` converts and checks them.
+    Its namespace holds only the options that were given, as text; `parse_options` converts and checks them.
     """
-    parser = _Parser(description=description, formatter_class=_OneLine, allow_abbrev=False, add_help=False)
+    parser = _Parser(description=description, formatter_class=_OneLineFormatter, allow_abbrev=False, add_help=False)
     general = parser.add_argument_group("general")
     general.add_argument("--help", "-h", action="help", help="show this help", default=argparse.SUPPRESS)
     general.add_argument("--config", metavar="FILE", help=_CONFIG_HELP, default=argparse.SUPPRESS)
-    for short, level, shown in _LEVELS:
+    for short, level, help_text in _LEVELS:
         general.add_argument(
-            f"--{level}", f"-{short}", dest="verbosity", action="store_const", const=level, help=shown,
+            f"--{level}", f"-{short}", dest="verbosity", action="store_const", const=level, help=help_text,
             default=argparse.SUPPRESS,
         )  # fmt: skip
     for title, groups in command.sections.items():
@@ -72,29 +72,29 @@ def build_parser(command: Command, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _add(section: Any, field: dataclasses.Field[Any], kind: Any, decided_by: str | None) -> None:
+def _add(section: Any, field: dataclasses.Field[Any], hint: Any, decided_by: str | None) -> None:
     name = "--" + field.name.replace("_", "-")
-    text = {"help": _help(field, kind, decided_by).replace("%", "%%"), "default": argparse.SUPPRESS}
-    parts = [part for part in (get_args(kind) or (kind,)) if part is not NoneType]
-    if bool in parts:
-        section.add_argument(name, action=_Switch, **text)
-    elif get_origin(kind) is list:
-        section.add_argument(name, nargs="+", action="extend", metavar=_metavar(field.name, parts), **text)
+    settings = {"help": _help(field, hint, decided_by).replace("%", "%%"), "default": argparse.SUPPRESS}
+    types = [member for member in (get_args(hint) or (hint,)) if member is not NoneType]
+    if bool in types:
+        section.add_argument(name, action=_Switch, **settings)
+    elif get_origin(hint) is list:
+        section.add_argument(name, nargs="+", action="extend", metavar=_metavar(field.name, types), **settings)
     else:
-        section.add_argument(name, metavar=_metavar(field.name, parts), **text)
+        section.add_argument(name, metavar=_metavar(field.name, types), **settings)
 
 
-def _metavar(name: str, parts: Sequence[Any]) -> str:
-    if parts == [int]:
+def _metavar(name: str, types: Sequence[Any]) -> str:
+    if types == [int]:
         return "N"
-    if float in parts:
+    if float in types:
         return "X"
     return name.rpartition("_")[2].upper()
 
 
-def _help(field: dataclasses.Field[Any], kind: Any, decided_by: str | None) -> str:
+def _help(field: dataclasses.Field[Any], hint: Any, decided_by: str | None) -> str:
     """The help of one option: its description, its choices, and its default or who decides it."""
-    choices = choices_of(field, kind)
+    choices = choices_of(field, hint)
     text = field.metadata["help"] + (f" [{' | '.join(choices)}]" if choices else "")
     decided_by = decided_by or field.metadata["decided_by"]
     if decided_by is not None:
@@ -107,15 +107,15 @@ def _help(field: dataclasses.Field[Any], kind: Any, decided_by: str | None) -> s
     return f"{text} (default: {str(default).lower() if isinstance(default, bool) else default})"
 
 
-def choices_of(field: dataclasses.Field[Any], kind: Any) -> list[str]:
+def choices_of(field: dataclasses.Field[Any], hint: Any) -> list[str]:
     """The names that an option accepts; empty if it has no list of names."""
     if field.metadata["choices"] is not None:
         return list(field.metadata["choices"]())
-    literals = [part for part in (kind, *get_args(kind)) if get_origin(part) is Literal]
+    literals = [literal for literal in (hint, *get_args(hint)) if get_origin(literal) is Literal]
     return [str(value) for literal in literals for value in get_args(literal)]
 
 
-def read_command_line(command: Command, description: str, call: str, argv: Sequence[str] | None = None) -> Given:
+def read_command_line(command: Command, description: str, call: str, argv: Sequence[str] | None = None) -> UserOptions:
     """The options on the command line, converted and checked; ``call`` is the whole command, for the results.
 
     Raises:
@@ -123,17 +123,17 @@ def read_command_line(command: Command, description: str, call: str, argv: Seque
     """
     parser = build_parser(command, description)
     words = list(sys.argv[1:] if argv is None else argv)
-    if command.bare and words and not words[0].startswith("-"):
-        words.insert(0, f"--{command.bare.replace('_', '-')}")
+    if command.positional and words and not words[0].startswith("-"):
+        words.insert(0, f"--{command.positional.replace('_', '-')}")
     namespace, unknown = parser.parse_known_args(words)
     if unknown:
         name = unknown[0].split("=")[0]
         key = name.lstrip("-").replace("-", "_")
-        if key in command.refused:
-            raise UserError(command.refused[key])
+        if key in command.refusals:
+            raise UserError(command.refusals[key])
         kind = "option" if name.startswith("-") else "argument"
-        known = [f"--{known.replace('_', '-')}" for known in command.types]
-        raise UserError(f"Unknown {kind} {name}; --help lists every option.{did_you_mean(name, known)}")
-    given = vars(namespace)
-    set_verbosity(given.pop("verbosity", "normal"))
-    return given_options(command, given, call)
+        names = [f"--{names.replace('_', '-')}" for names in command.types]
+        raise UserError(f"Unknown {kind} {name}; --help lists every option.{did_you_mean(name, names)}")
+    values = vars(namespace)
+    set_verbosity(values.pop("verbosity", "normal"))
+    return parse_options(command, values, call)

@@ -27,7 +27,7 @@ class SpaceOptions(OptionGroup):
         "fresh folder to write the files of the Space into, in place of pushing them", default=None
     )
     space_images: int = option(
-        "small training images of each rare class to put into the Space, to be seen by all who see it; they are those "
+        "small training images of each rare class to put into the Space, where everybody can see them; they are those "
         "of the model's run",
         default=0,
         at_least=0,
@@ -35,19 +35,19 @@ class SpaceOptions(OptionGroup):
     )
 
     @property
-    def wanted(self) -> bool:
+    def is_requested(self) -> bool:
         """Whether a Space is asked for."""
         return self.space is not None or self.space_folder is not None
 
     def check(self) -> None:
         """Refuse images for a Space that nobody asked for."""
-        if self.space_images and not self.wanted:
+        if self.space_images and not self.is_requested:
             raise UserError("space_images= has no effect without space=: give space=ORG/NAME as well.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PushRequest:
-    """What is pushed where."""
+    """The options of a push: the model, the Space, and the repositories that they go to."""
 
     source: PushSource
     target: PushTarget | None

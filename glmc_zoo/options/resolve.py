@@ -25,12 +25,12 @@ from glmc_zoo.options.commands import (
     check_streaming,
 )
 from glmc_zoo.options.demo import DemoOptions
-from glmc_zoo.options.given import Given
 from glmc_zoo.options.head import refuse_head_options, refuse_loop_options
-from glmc_zoo.options.method_values import Sources, asked_method, fill_epochs, short_warmup, with_method
+from glmc_zoo.options.method_values import Sources, requested_method, resolve_epochs, resolve_values, warmup_epochs
 from glmc_zoo.options.push import PushRequest, PushSource, SpaceOptions
 from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, SecondStage, TrainingStage, calibration_holdout
-from glmc_zoo.options.search import SEARCHED, settle_search
+from glmc_zoo.options.search import SEARCHED, resolve_search
+from glmc_zoo.options.user_options import UserOptions
 
 _T = TypeVar("_T")
 _G = TypeVar("_G", bound=OptionGroup)
@@ -71,65 +71,73 @@ SECOND_STAGE_RECIPE: dict[str, Any] = {
 }
 
 
-def training_options(given: Given) -> RunOptions:
+def training_options(user_options: UserOptions) -> RunOptions:
     """The options of a training from scratch, or from timm's weights.
 
     The method switches of a published recipe apply to the preset ``official`` alone. Its schedule applies to every
     preset; the preset ``tuned`` replaces some of its values.
     """
-    entry, tail = _long_tail(given.values)
-    recipe = GENERIC_RECIPE | ({} if entry is None else entry.recipe(tail.get("imbalance_factor")))
-    values = with_method(given, Sources(recipe, {} if entry is None else entry.tuned)) | tail
-    return _run_options(values, compose(TrainingStage, values), given.command)
+    entry, imbalance = _long_tail(user_options.values)
+    recipe = GENERIC_RECIPE | ({} if entry is None else entry.recipe(imbalance.get("imbalance_factor")))
+    values = resolve_values(user_options, Sources(recipe, {} if entry is None else entry.tuned)) | imbalance
+    return _run_options(values, compose(TrainingStage, values), user_options.command)
 
 
-def finetuning_options(given: Given) -> RunOptions:
+def finetuning_options(user_options: UserOptions) -> RunOptions:
     """The options of a fine-tuning; published recipes are for training from scratch and are not used.
 
     ``tune="head"`` trains the classifier on features, unless a method is given: a method needs the training loop.
     """
-    if given.get("tune") == "head" and asked_method(given.values, given.get("preset") or "tuned") == "auto":
-        refuse_loop_options(given.values)
-        values = HEAD_RECIPE | given.values | _long_tail(given.values)[1]
+    if (
+        user_options.get("tune") == "head"
+        and requested_method(user_options.values, user_options.get("preset") or "tuned") == "auto"
+    ):
+        refuse_loop_options(user_options.values)
+        values = HEAD_RECIPE | user_options.values | _long_tail(user_options.values)[1]
         if values.get("head_init", "auto") == "auto":
             values["head_init"] = "mean"
-        return _run_options(values, compose(HeadStage, values), given.command)
-    refuse_head_options(given.values)
-    given = settle_search(given)
-    values = with_method(given, Sources(FINETUNE_RECIPE, defaults=_FINETUNE_DEFAULTS)) | _long_tail(given.values)[1]
-    decided = {"epochs"} if values.get("passes") is not None else set()
+        return _run_options(values, compose(HeadStage, values), user_options.command)
+    refuse_head_options(user_options.values)
+    user_options = resolve_search(user_options)
+    values = (
+        resolve_values(user_options, Sources(FINETUNE_RECIPE, defaults=_FINETUNE_DEFAULTS))
+        | _long_tail(user_options.values)[1]
+    )
+    resolved = {"epochs"} if values.get("passes") is not None else set()
     if values.get("search_minutes") is not None:
-        decided |= SEARCHED
-    defaults = tuple(name for name in FINETUNE_RECIPE if name not in given and name not in decided)
-    stage = compose(FinetuneStage, values, defaults=defaults, by_network=_by_network(given, values, decided))
-    return _run_options(values, stage, given.command)
+        resolved |= SEARCHED
+    defaults = tuple(name for name in FINETUNE_RECIPE if name not in user_options and name not in resolved)
+    stage = compose(
+        FinetuneStage, values, defaults=defaults, decided_by_network=_decided_by_network(user_options, values, resolved)
+    )
+    return _run_options(values, stage, user_options.command)
 
 
-def _by_network(given: Given, values: Mapping[str, Any], decided: set[str]) -> tuple[str, ...]:
+def _decided_by_network(user_options: UserOptions, values: Mapping[str, Any], resolved: set[str]) -> tuple[str, ...]:
     """The options that the kind of network decides: none if ``lr`` is given, which suits one optimiser alone."""
-    if "lr" in given:
+    if "lr" in user_options:
         return ()
-    layered = ("layer_decay",) if values.get("tune", "full") in ("full", "blocks") else ()
-    names = ("opt", "lr", "weight_decay", *layered)
-    return tuple(name for name in names if name not in given and name not in decided)
+    layer_decay = ("layer_decay",) if values.get("tune", "full") in ("full", "blocks") else ()
+    candidates = ("opt", "lr", "weight_decay", *layer_decay)
+    return tuple(name for name in candidates if name not in user_options and name not in resolved)
 
 
-def second_stage_options(given: Given, first: Mapping[str, Any]) -> RunOptions:
-    """The options of a second stage; options that were not given are those of the first stage (``first``)."""
-    inherited = {name: value for name, value in first.items() if value is not None and name not in given}
-    if given.get("maxnorm") is False and "maxnorm_threshold" in given.explicit:
+def second_stage_options(user_options: UserOptions, first_stage: Mapping[str, Any]) -> RunOptions:
+    """The options of a second stage; options that were not given are those of the first stage (``first_stage``)."""
+    inherited = {name: value for name, value in first_stage.items() if value is not None and name not in user_options}
+    if user_options.get("maxnorm") is False and "maxnorm_threshold" in user_options.explicit:
         raise UserError("maxnorm_threshold= has no effect with maxnorm=False: leave one of them out.")
-    values: dict[str, Any] = inherited | given.values
-    fill_epochs(values, given, views=1)
-    warmup = {"warmup_epochs": short_warmup(SECOND_STAGE_RECIPE, values)}
+    values: dict[str, Any] = inherited | user_options.values
+    resolve_epochs(values, user_options, views=1)
+    warmup = {"warmup_epochs": warmup_epochs(SECOND_STAGE_RECIPE, values)}
     values = SECOND_STAGE_RECIPE | warmup | values | _long_tail(values)[1]
     stage = compose(SecondStage, values, inherited=tuple(inherited))
-    return _run_options(values, stage, given.command)
+    return _run_options(values, stage, user_options.command)
 
 
-def evaluation_options(given: Given) -> EvaluateOptions:
+def evaluation_options(user_options: UserOptions) -> EvaluateOptions:
     """The options of an evaluation."""
-    values = given.values
+    values = user_options.values
     evaluation = fill(EvaluationOptions, values)
     data = fill(DataOptions, values)
     if data.no_test:
@@ -138,63 +146,67 @@ def evaluation_options(given: Given) -> EvaluateOptions:
         )
     if evaluation.streaming:
         check_streaming(evaluation, data)
-    held_out = bool(data.val_fraction or data.official_val)
-    if evaluation.split == "validation" and not held_out:
+    has_holdout = bool(data.val_fraction or data.official_val)
+    if evaluation.split == "validation" and not has_holdout:
         raise UserError(
             "split='validation' needs held-out images: give val_fraction=, e.g. 0.1, or official_val=True for a data "
             "set with an official validation split."
         )
-    implied = evaluation.searches and not held_out
-    if implied:
+    implied_holdout = evaluation.searches and not has_holdout
+    if implied_holdout:
         data = dataclasses.replace(data, val_fraction=SEARCH_FRACTION)
-    return compose(EvaluateOptions, values, data=data, implied_holdout=implied, command=given.command)
+    return compose(EvaluateOptions, values, data=data, implied_holdout=implied_holdout, command=user_options.command)
 
 
-def inspection_options(given: Given) -> InspectOptions:
+def inspection_options(user_options: UserOptions) -> InspectOptions:
     """The options of an inspection."""
-    return compose(InspectOptions, given.values)
+    return compose(InspectOptions, user_options.values)
 
 
-def prediction_options(given: Given) -> PredictOptions:
+def prediction_options(user_options: UserOptions) -> PredictOptions:
     """The options of a prediction."""
-    return fill(PredictOptions, given.values)
+    return fill(PredictOptions, user_options.values)
 
 
-def demo_options(given: Given) -> DemoOptions:
+def demo_options(user_options: UserOptions) -> DemoOptions:
     """The options of a demo."""
-    return fill(DemoOptions, given.values)
+    return fill(DemoOptions, user_options.values)
 
 
-def export_options(given: Given) -> ExportOptions:
+def export_options(user_options: UserOptions) -> ExportOptions:
     """The options of an export."""
-    return fill(ExportOptions, given.values)
+    return fill(ExportOptions, user_options.values)
 
 
-def conversion_options(given: Given) -> ConvertOptions:
+def conversion_options(user_options: UserOptions) -> ConvertOptions:
     """The options of a conversion."""
-    return fill(ConvertOptions, given.values)
+    return fill(ConvertOptions, user_options.values)
 
 
-def report_options(given: Given) -> ReportOptions:
+def report_options(user_options: UserOptions) -> ReportOptions:
     """The options of a report."""
-    return fill(ReportOptions, given.values)
+    return fill(ReportOptions, user_options.values)
 
 
-def push_options(given: Given) -> PushRequest:
+def push_options(user_options: UserOptions) -> PushRequest:
     """The model that is pushed, and where to; the repository may be missing where there is a Space."""
-    source, space = fill(PushSource, given.values), fill(SpaceOptions, given.values)
-    if not space.wanted:
-        return PushRequest(source=source, target=fill(PushTarget, given.values), space=space, space_target=None)
-    shared = {name: given.get(name) for name in ("private", "overwrite", "message") if name in given}
-    to_space = None
+    source, space = fill(PushSource, user_options.values), fill(SpaceOptions, user_options.values)
+    if not space.is_requested:
+        return PushRequest(source=source, target=fill(PushTarget, user_options.values), space=space, space_target=None)
+    shared_settings = {
+        name: user_options.get(name) for name in ("private", "overwrite", "message") if name in user_options
+    }
+    space_target = None
     if space.space is not None and space.space_folder is None:
-        to_space = PushTarget(**{"message": "Upload demo", **shared, "repo": space.space})
-    if "repo" in given:
-        return PushRequest(source=source, target=fill(PushTarget, given.values), space=space, space_target=to_space)
+        space_target = PushTarget(**{"message": "Upload demo", **shared_settings, "repo": space.space})
+    if "repo" in user_options:
+        return PushRequest(
+            source=source, target=fill(PushTarget, user_options.values), space=space, space_target=space_target
+        )
     for name in field_names(PushTarget):
-        if name in given and (to_space is None or name not in shared):
+        if name in user_options and (space_target is None or name not in shared_settings):
             raise UserError(f"{name}= has no effect without repo=: give repo=ORG/NAME as well, or leave it out.")
-    return PushRequest(source=source, target=None, space=space, space_target=to_space)
+    return PushRequest(source=source, target=None, space=space, space_target=space_target)
 
 
 def fill(group: type[_G], values: Mapping[str, Any]) -> _G:
@@ -210,24 +222,24 @@ def fill(group: type[_G], values: Mapping[str, Any]) -> _G:
     return group(**{name: values[name] for name in field_names(group) if name in values})
 
 
-def compose(kind: Callable[..., _T], values: Mapping[str, Any], **more: Any) -> _T:
-    """A dataclass of option groups: fields in ``more`` get their value from there, other groups from ``values``."""
-    hints = type_hints(kind)
+def compose(options_class: Callable[..., _T], values: Mapping[str, Any], **fields: Any) -> _T:
+    """A dataclass of option groups: ``fields`` are set as they are, other groups are filled from ``values``."""
+    hints = type_hints(options_class)
     groups = [name for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, OptionGroup)]
-    return kind(**{name: fill(hints[name], values) for name in groups if name not in more}, **more)
+    return options_class(**{name: fill(hints[name], values) for name in groups if name not in fields}, **fields)
 
 
 def _run_options(values: Mapping[str, Any], stage: Any, command: str) -> RunOptions:
-    held_out = calibration_holdout(values, stage)
-    options = compose(RunOptions, {**values, **held_out}, stage=stage, command=command)
+    holdout = calibration_holdout(values, stage)
+    options = compose(RunOptions, {**values, **holdout}, stage=stage, command=command)
     if options.output.select == "best" and not (options.data.val_fraction or options.data.official_val):
         raise UserError(
             "select='best' chooses an epoch on held-out images, and there are none: give val_fraction=, e.g. 0.1, or "
             "official_val=True for a data set with an official validation split."
         )
-    off = getattr(getattr(stage, "switches", None), "mix_off_epochs", None) or 0
-    if off > options.schedule.epochs:
-        raise UserError(f"mix_off_epochs={off} must not exceed epochs={options.schedule.epochs}: lower it.")
+    unmixed_epochs = getattr(getattr(stage, "switches", None), "mix_off_epochs", None) or 0
+    if unmixed_epochs > options.schedule.epochs:
+        raise UserError(f"mix_off_epochs={unmixed_epochs} must not exceed epochs={options.schedule.epochs}: lower it.")
     return options
 
 

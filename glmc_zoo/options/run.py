@@ -49,7 +49,7 @@ class FinetuneStage:
     optimizer: OptimizerOptions
     defaults: tuple[str, ...] = ()
     """Options whose value is that of the recipe of fine-tuning."""
-    by_network: tuple[str, ...] = ()
+    decided_by_network: tuple[str, ...] = ()
     """Options that the kind of network decides. Until the network is known they have the recipe's values."""
     searched: bool = False
     """Whether the search that ``search_minutes`` asks for has decided its options."""
@@ -91,8 +91,8 @@ class RunOptions:
         changed: dict[str, Any] = {}
         for name in ("images", "shots", "machine"):
             group = getattr(self, name)
-            new = {key: value for key, value in values.items() if key in values_of(group)}
-            changed[name] = dataclasses.replace(group, **new)
+            replacements = {key: value for key, value in values.items() if key in values_of(group)}
+            changed[name] = dataclasses.replace(group, **replacements)
         return dataclasses.replace(self, **changed)
 
 
@@ -114,14 +114,14 @@ def calibration_holdout(values: Mapping[str, Any], stage: Any) -> dict[str, floa
     return {"val_fraction": CALIBRATION_FRACTION}
 
 
-def groups_in(options: Any) -> Iterator[OptionGroup]:
+def option_groups(options: Any) -> Iterator[OptionGroup]:
     """The groups of resolved options in order, including those of the stage."""
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
         if isinstance(value, OptionGroup):
             yield value
         elif dataclasses.is_dataclass(value):
-            yield from groups_in(value)
+            yield from option_groups(value)
 
 
 def option_defaults() -> dict[str, Any]:
@@ -132,23 +132,23 @@ def option_defaults() -> dict[str, Any]:
     return defaults | {"head_init": "fresh"}  # as before the option existed; its default depends on the method
 
 
-def flat(options: Any) -> dict[str, Any]:
+def flatten_options(options: Any) -> dict[str, Any]:
     """The options of all groups by name."""
-    return {name: value for group in groups_in(options) for name, value in values_of(group).items()}
+    return {name: value for group in option_groups(options) for name, value in values_of(group).items()}
 
 
-def saved(options: RunOptions) -> dict[str, Any]:
+def saved_options(options: RunOptions) -> dict[str, Any]:
     """The options that ``config.yaml`` and the results hold: all but run folder, resumption, dry run and push.
 
     A run that is repeated from that file must not push to the first run's repository, nor accept new data.
     """
-    absent = {"output_dir", "resume", "dry_run", "accept_new_data", *values_of(options.push)}
+    excluded = {"output_dir", "resume", "dry_run", "accept_new_data", *values_of(options.push)}
     if isinstance(options.stage, HeadStage):
-        absent |= LOOP_OPTIONS
+        excluded |= LOOP_OPTIONS
     elif isinstance(options.stage, FinetuneStage):
         tune = options.stage.model
         if tune.search_minutes is not None and not options.stage.searched:
-            absent |= SEARCHED
-        idle = HEAD_OPTIONS if tune.tune == "head" else FEATURE_OPTIONS if tune.head_init == "fresh" else ()
-        absent |= {"head_loss", *idle}
-    return {name: value for name, value in flat(options).items() if name not in absent}
+            excluded |= SEARCHED
+        unused = HEAD_OPTIONS if tune.tune == "head" else FEATURE_OPTIONS if tune.head_init == "fresh" else ()
+        excluded |= {"head_loss", *unused}
+    return {name: value for name, value in flatten_options(options).items() if name not in excluded}

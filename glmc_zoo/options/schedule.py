@@ -71,7 +71,7 @@ class ScheduleOptions(OptionGroup):
         """Images of one optimiser step, over all processes and accumulated batches."""
         return self.batch_size * processes * self.grad_accum_steps
 
-    def scaled(self, processes: int) -> "ScheduleOptions":
+    def scale_rates(self, processes: int) -> "ScheduleOptions":
         """The options with learning rates scaled by ``lr_base_size``; unchanged without it.
 
         ``lr`` and ``min_lr`` are multiplied alike, so that the schedule keeps its shape. Source: Goyal et al., 2017,

@@ -27,7 +27,7 @@ _STREAMING = (
     "streaming= is for an evaluation. Training shuffles the whole set and samples images by class, which a stream "
     "does not allow: leave it out, and the data set is downloaded once."
 )
-_REFUSED = {
+_MISSING_OPTIONS = {
     "streaming": _STREAMING,
     "images_in_memory": "images_in_memory= was removed because it gained too little: leave it out; resident=True "
     "keeps small images on the device.",
@@ -41,13 +41,13 @@ class Command:
     name: str
     sections: dict[str, tuple[type[OptionGroup], ...]]
     """Groups of options under each heading."""
-    refused: dict[str, str] = field(default_factory=dict)
+    refusals: dict[str, str] = field(default_factory=dict)
     """Options that a user may expect but that do not exist here, with an error sentence that says what to use."""
     inherited: frozenset[str] = frozenset()
     """Options whose default is the value of the first stage."""
     script: str = ""
     """File name of its script in ``recipes/`` without the suffix, if that is not the command's name."""
-    bare: str = ""
+    positional: str = ""
     """The option that gets the first argument if that has no option name."""
 
     @cached_property
@@ -79,17 +79,17 @@ _AUGMENTATION = ("augment", "auto_augment", "random_erasing", "cutout")
 TRAIN = Command(
     "train",
     {"model and method": (BackboneOptions, MethodOptions), "data": (DataOptions,), **_RUN_SECTIONS, **_METHOD_SECTIONS},
-    _REFUSED,
+    _MISSING_OPTIONS,
 )
 FINETUNE = Command(
     "finetune",
     {"model and method": (TuneOptions, MethodOptions), "data": (DataOptions,), **_RUN_SECTIONS, **_METHOD_SECTIONS},
-    _REFUSED,
+    _MISSING_OPTIONS,
 )
 SECOND_STAGE = Command(
     "second_stage",
     {"model and classifier": (SecondStageOptions,), "data": (DataOptions,), **_RUN_SECTIONS},
-    _REFUSED,
+    _MISSING_OPTIONS,
     # The second stage uses the same images, read, augmented, batched and grouped in the same way.
     frozenset({*field_names(DataOptions, ShotOptions), *_AUGMENTATION, "image_size", "batch_size"}),
 )
@@ -107,14 +107,14 @@ INSPECT = Command(
     {"inspection": (InspectionOptions,), "data": (DataOptions,), "shot groups": (ShotOptions,)},
     # A script called inspect.py would hide the standard library's module from every script beside it.
     script="inspect_data",
-    bare="data",
+    positional="data",
 )
 PREDICT = Command("predict", {"prediction": (PredictOptions,)})
 PUSH = Command("push", {"push": (PushSource, PushTarget), "demo in a Space": (SpaceOptions,)})
 EXPORT = Command("export", {"export": (ExportOptions,)})
 DEMO = Command("demo", {"demo": (DemoOptions,)})
 CONVERT = Command("convert", {"conversion": (ConvertOptions,)})
-REPORT = Command("report", {"report": (ReportOptions,)}, bare="run")
+REPORT = Command("report", {"report": (ReportOptions,)}, positional="run")
 
 _ALL = (TRAIN, FINETUNE, SECOND_STAGE, EVALUATE, INSPECT, PREDICT, REPORT, DEMO, PUSH, EXPORT, CONVERT)
 COMMANDS = {command.name: command for command in _ALL}
@@ -122,4 +122,4 @@ COMMANDS = {command.name: command for command in _ALL}
 
 def option_names() -> set[str]:
     """Names of the options of all commands, including removed ones; needed to spell errors as on the command line."""
-    return {"config", *(name for command in COMMANDS.values() for name in (*command.types, *command.refused))}
+    return {"config", *(name for command in COMMANDS.values() for name in (*command.types, *command.refusals))}

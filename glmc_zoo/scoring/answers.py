@@ -17,9 +17,9 @@ from torch import Tensor
 
 from glmc_zoo.metrics import ImageScores
 
-MOST_IMAGES = 1000
+MAX_IMAGES = 1000
 """About so many images are shown in a report."""
-_MOST_EACH, _FEWEST_EACH = 12, 3
+_MAX_EACH, _MIN_EACH = 12, 3
 _SIDE = 112
 
 Integers = NDArray[np.int64]
@@ -29,10 +29,10 @@ _COLUMNS = ("label", "prediction", "probability", "position")
 def images_of_each_class(num_classes: int) -> tuple[int, int]:
     """Number of images of each class in a report: most confident mistakes, and least confident right answers.
 
-    All classes together have about `MOST_IMAGES` images, but each class has at least three.
+    All classes together have about `MAX_IMAGES` images, but each class has at least three.
     """
-    each = min(_MOST_EACH, max(_FEWEST_EACH, MOST_IMAGES // num_classes))
-    return each - each // 3, each // 3
+    per_class = min(_MAX_EACH, max(_MIN_EACH, MAX_IMAGES // num_classes))
+    return per_class - per_class // 3, per_class // 3
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Answers:
     """Position in the split, (K,); see `StreamSplit.batches` for that of a stream."""
     pixels: dict[int, bytes] = field(default_factory=dict)
     """A small JPEG of each single image by its position, for a split that cannot be read again; otherwise empty."""
-    surest: dict[int, tuple[float, int]] = field(default_factory=dict)
+    most_confident: dict[int, tuple[float, int]] = field(default_factory=dict)
     """Probability and position of the surest right answer, by class; a class without a right answer has none."""
 
 
@@ -64,11 +64,11 @@ class AnswerCollector:
     """
 
     def __init__(self, num_classes: int) -> None:
-        self._classes, self._each = num_classes, images_of_each_class(num_classes)
+        self._classes, self._images_per_class = num_classes, images_of_each_class(num_classes)
         self._pairs: dict[int, int] = {}
         self._rows = _no_rows()
         self._pixels: dict[int, bytes] = {}
-        self._surest: dict[int, tuple[float, int]] = {}
+        self._most_confident: dict[int, tuple[float, int]] = {}
 
     def update(self, positions: Integers, images: ImageScores, pixels: Tensor | None = None) -> None:
         """Count one batch of B images.
@@ -82,40 +82,45 @@ class AnswerCollector:
         for code, number in zip(codes.tolist(), numbers.tolist(), strict=True):
             self._pairs[code] = self._pairs.get(code, 0) + number
         batch = (images.label, images.prediction, images.confidence, positions)
-        joined = {
+        collected = {
             name: np.concatenate([self._rows[name], column]) for name, column in zip(_COLUMNS, batch, strict=True)
         }
-        self._rows = _chosen(joined, self._each)
-        right = images.label == images.prediction
-        columns = (images.label[right], images.confidence[right], positions[right])
+        self._rows = _select_rows(collected, self._images_per_class)
+        is_correct = images.label == images.prediction
+        columns = (images.label[is_correct], images.confidence[is_correct], positions[is_correct])
         for label, *answer in zip(*(column.tolist() for column in columns), strict=True):
-            self._surest[label] = _surer(self._surest.get(label), (answer[0], answer[1]))
+            self._most_confident[label] = _more_confident(self._most_confident.get(label), (answer[0], answer[1]))
         if pixels is not None:
             rows = {position: row for row, position in enumerate(positions.tolist())}
-            chosen = self._rows["position"].tolist()
+            selected_positions = self._rows["position"].tolist()
             self._pixels = {
-                position: self._pixels.get(position) or _small_jpeg(pixels[rows[position]]) for position in chosen
+                position: self._pixels.get(position) or _small_jpeg(pixels[rows[position]])
+                for position in selected_positions
             }
 
-    def gathered(self, accelerator: Accelerator) -> Answers:
+    def gather(self, accelerator: Accelerator) -> Answers:
         """The answers of all processes, the same in each."""
-        parts = gather_object([(self._pairs, self._rows, self._pixels, self._surest)])
+        parts = gather_object([(self._pairs, self._rows, self._pixels, self._most_confident)])
         totals: dict[int, int] = {}
         for pairs, *_ in parts:
             for code, number in pairs.items():
                 totals[code] = totals.get(code, 0) + number
         rows = {name: np.concatenate([part[1][name] for part in parts]) for name in _COLUMNS}
-        chosen = _chosen(rows, self._each)
-        positions = set(chosen["position"].tolist())
+        selected = _select_rows(rows, self._images_per_class)
+        positions = set(selected["position"].tolist())
         pixels = {position: data for part in parts for position, data in part[2].items() if position in positions}
-        surest: dict[int, tuple[float, int]] = {}
+        most_confident: dict[int, tuple[float, int]] = {}
         for part in parts:
-            surest |= {label: _surer(surest.get(label), answer) for label, answer in part[3].items()}
+            most_confident |= {
+                label: _more_confident(most_confident.get(label), answer) for label, answer in part[3].items()
+            }
         table = [(*divmod(code, self._classes), number) for code, number in sorted(totals.items())]
-        return Answers(np.array(table, np.int64).reshape(-1, 3), **chosen, pixels=pixels, surest=surest)
+        return Answers(
+            np.array(table, np.int64).reshape(-1, 3), **selected, pixels=pixels, most_confident=most_confident
+        )
 
 
-def _surer(first: tuple[float, int] | None, second: tuple[float, int]) -> tuple[float, int]:
+def _more_confident(first: tuple[float, int] | None, second: tuple[float, int]) -> tuple[float, int]:
     """The answer of the larger probability; of equal ones that of the earlier position."""
     return second if first is None else max(first, second, key=lambda answer: (answer[0], -answer[1]))
 
@@ -124,19 +129,19 @@ def _no_rows() -> dict[str, NDArray[Any]]:
     return {name: np.zeros(0, np.float64 if name == "probability" else np.int64) for name in _COLUMNS}
 
 
-def _chosen(rows: dict[str, NDArray[Any]], each: tuple[int, int]) -> dict[str, NDArray[Any]]:
+def _select_rows(rows: dict[str, NDArray[Any]], images_per_class: tuple[int, int]) -> dict[str, NDArray[Any]]:
     """The rows of the most confident mistakes and the least confident right answers of each class.
 
-    ``each`` has the numbers of both. Rows of equal probability are in the order of the split, so that batches and
-    processes do not change the choice.
+    ``images_per_class`` has the numbers of both. Rows of equal probability are in the order of the split, so that
+    batches and processes do not change the choice.
     """
-    label, right = rows["label"], rows["label"] == rows["prediction"]
-    rank = np.where(right, rows["probability"], -rows["probability"])
-    order = np.lexsort((rows["position"], rank, right, label))
-    kinds = 2 * label[order] + right[order]
-    starts = np.searchsorted(kinds, kinds)  # index of the first row of the same kind
-    chosen = np.arange(len(order)) - starts < np.where(right[order], each[1], each[0])
-    return {name: column[order[chosen]] for name, column in rows.items()}
+    label, is_correct = rows["label"], rows["label"] == rows["prediction"]
+    rank = np.where(is_correct, rows["probability"], -rows["probability"])
+    order = np.lexsort((rows["position"], rank, is_correct, label))
+    groups = 2 * label[order] + is_correct[order]
+    starts = np.searchsorted(groups, groups)  # index of the first row of the same kind
+    selected = np.arange(len(order)) - starts < np.where(is_correct[order], images_per_class[1], images_per_class[0])
+    return {name: column[order[selected]] for name, column in rows.items()}
 
 
 def _small_jpeg(pixels: Tensor) -> bytes:
@@ -147,7 +152,7 @@ def _small_jpeg(pixels: Tensor) -> bytes:
     return file.getvalue()
 
 
-class PixelTap:
+class PixelRecorder:
     """Passes on the batches of a loader, and keeps the images of the last one in ``pixels``."""
 
     def __init__(self, loader: Iterable[Sequence[Any]]) -> None:

@@ -19,11 +19,11 @@ from glmc_zoo.files import percent, text_table
 from glmc_zoo.method import fold_corrections, linear_classifier
 from glmc_zoo.metrics import ScoreCounts
 from glmc_zoo.results import CalibrationFacts, Reliability
-from glmc_zoo.scoring.loop import Scored
+from glmc_zoo.scoring.loop import ScoredSplit
 from glmc_zoo.scoring.model import Classifier, logit_batches
 from glmc_zoo.scoring.thresholds import precision_thresholds
 
-LEAST_IMAGES = 20
+MIN_IMAGES = 20
 """With fewer held-out images no temperature is fitted."""
 _RANGE = 0.01, 100.0
 _STEPS = 60  # of bisection: enough for the precision of float64
@@ -54,7 +54,7 @@ def fit_temperature(logits: Floats, labels: Labels, weights: Floats | None = Non
         expected = (likelihood * shifted).sum(axis=1) / likelihood.sum(axis=1)
         return float(weights @ (expected - target))
 
-    low, high = (np.log(1 / end) for end in reversed(_RANGE))
+    low, high = (np.log(1 / bound) for bound in reversed(_RANGE))
     if slope(np.exp(low)) >= 0 or slope(np.exp(high)) <= 0:
         return None
     for _ in range(_STEPS):
@@ -93,7 +93,7 @@ def split_logits(
         for logits, labels, positions in logit_batches(classifier, loader, accelerator)
     ]
     classifier.network.train(was_training)
-    positions, logits, labels = (np.concatenate(part) for part in zip(*gather_object(rows), strict=True))
+    positions, logits, labels = (np.concatenate(column) for column in zip(*gather_object(rows), strict=True))
     order = np.argsort(positions, kind="stable")
     return logits[order], labels[order].astype(np.int64)
 
@@ -105,7 +105,7 @@ def learn_temperature(
 
     Only the class counts of the test split are used, not its images: they say for which class frequencies the
     probabilities are to be calibrated. Without a test split, each held-out image has the same weight. So it has where
-    the effective number of weighted images would be below `LEAST_IMAGES`.
+    the effective number of weighted images would be below `MIN_IMAGES`.
 
     Args:
         logits: Logits of the held-out images, float64 ``(N, C)``.
@@ -115,20 +115,20 @@ def learn_temperature(
     Returns:
         The temperature or ``None``; the weighting as `CalibrationFacts` names it; and the reason where there is none.
     """
-    if len(labels) < LEAST_IMAGES:
-        too_few = f"{len(labels)} held-out images are too few to fit a temperature, which needs {LEAST_IMAGES}."
+    if len(labels) < MIN_IMAGES:
+        too_few = f"{len(labels)} held-out images are too few to fit a temperature, which needs {MIN_IMAGES}."
         return None, "none", too_few
     weights, weighting = np.ones(len(labels)), "none"
     if test_counts is not None and any(test_counts):
-        weighted = image_weights(labels, test_counts)
-        if weighted.sum() ** 2 / (weighted @ weighted) >= LEAST_IMAGES:
-            weights, weighting = weighted, "test"
+        test_weights = image_weights(labels, test_counts)
+        if test_weights.sum() ** 2 / (test_weights @ test_weights) >= MIN_IMAGES:
+            weights, weighting = test_weights, "test"
     temperature = fit_temperature(logits, labels, weights)
     reason = None
     if temperature is None:
-        right = int((logits.argmax(axis=1) == labels).sum())
+        correct = int((logits.argmax(axis=1) == labels).sum())
         reason = (
-            f"No temperature from {_RANGE[0]:g} to {_RANGE[1]:g} fits held-out images ({right} of {len(labels)} are "
+            f"No temperature from {_RANGE[0]:g} to {_RANGE[1]:g} fits held-out images ({correct} of {len(labels)} are "
             "classified right)."
         )
     return temperature, weighting, reason
@@ -172,7 +172,7 @@ def undo_calibration(classifier: Any, facts: CalibrationFacts | None) -> None:
         fold_corrections(classifier, temperature=1 / facts.temperature)
 
 
-def with_scores(facts: CalibrationFacts | None, scored: Mapping[str, Scored]) -> CalibrationFacts | None:
+def add_reliability(facts: CalibrationFacts | None, scored: Mapping[str, ScoredSplit]) -> CalibrationFacts | None:
     """The facts with calibration error and negative log-likelihood of each split, without and with the temperature."""
     if facts is None:
         return None
@@ -191,12 +191,12 @@ def calibration_lines(facts: CalibrationFacts) -> list[str]:
     """Lines for the screen: the temperature and a table, or the reason why there is none."""
     if facts.temperature is None:
         return [f"probabilities are as trained: {facts.reason}"]
-    weighted = ", weighted to the class frequencies of the test split" if facts.weighting == "test" else ""
+    weighting = ", weighted to the class frequencies of the test split" if facts.weighting == "test" else ""
     rows = [("probabilities", "ECE before", "after", "NLL before", "after")]
     for split, before in facts.before.items():
         after = facts.after[split]
         rows.append((split, percent(before.ece), percent(after.ece), f"{before.nll:.3f}", f"{after.nll:.3f}"))
     return [
-        f"temperature {facts.temperature:.3f} by {facts.images} held-out images{weighted}; it is in the classifier",
+        f"temperature {facts.temperature:.3f} by {facts.images} held-out images{weighting}; it is in the classifier",
         text_table(rows),
     ]

@@ -46,12 +46,12 @@ def match_classes(
         return ClassMatch(None, f"{name} does not name its classes: they are matched to those of the data by position.")
     if list(model_names) == list(data_names):
         return ClassMatch()
-    position = {label: index for index, label in enumerate(model_names)}
-    missing = [label for label in data_names if label not in position]
-    if missing or len(position) < len(model_names):
-        what = f"lacks {_few(missing)}" if missing else "gives several classes the same name"
+    positions = {label: index for index, label in enumerate(model_names)}
+    missing = [label for label in data_names if label not in positions]
+    if missing or len(positions) < len(model_names):
+        difference = f"lacks {_few(missing)}" if missing else "gives several classes the same name"
         raise UserError(
-            f"Classes that do not match: {name} {what} (its classes: {_few(model_names)}; the data's: "
+            f"Classes that do not match: {name} {difference} (its classes: {_few(model_names)}; the data's: "
             f"{_few(data_names)}): {advice}"
         )
     note = f"{name} has the data's classes in another order: its logits were re-ordered by name."
@@ -60,9 +60,9 @@ def match_classes(
             f"{name} has {len(model_names)} classes: only the logits of the {len(data_names)} classes of the data are "
             "used, so scores are higher than with all."
         )
-    return ClassMatch([position[label] for label in data_names], note)
+    return ClassMatch([positions[label] for label in data_names], note)
 
 
-def _few(names: Sequence[str], most: int = 4) -> str:
-    shown = ", ".join(map(repr, names[:most]))
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+def _few(names: Sequence[str], limit: int = 4) -> str:
+    listed = ", ".join(map(repr, names[:limit]))
+    return f"{listed} and {len(names) - limit} more" if len(names) > limit else listed

@@ -52,10 +52,10 @@ class Corrections:
 
     def describe(self) -> dict[str, Any]:
         """The corrections for ``results.json``."""
-        described: dict[str, Any] = {
+        description: dict[str, Any] = {
             name: None if (tau := getattr(self, name)) is None else {"tau": tau} for name in GRIDS
         }
-        return described if self.temperature is None else described | {"temperature": {"value": self.temperature}}
+        return description if self.temperature is None else description | {"temperature": {"value": self.temperature}}
 
 
 def make_corrections(
@@ -73,13 +73,15 @@ def make_corrections(
     Raises:
         UserError: ``tau_norm`` is given, and the logits are not one linear layer on the features.
     """
-    chosen = {key: value for key in GRIDS if (value := getattr(options, key)) is not None}
-    if not chosen and options.temperature is None:
+    values = {key: value for key in GRIDS if (value := getattr(options, key)) is not None}
+    if not values and options.temperature is None:
         return None
-    start: dict[str, Any] = {key: GRIDS[key][0] if value == "search" else float(value) for key, value in chosen.items()}
+    initial: dict[str, Any] = {
+        key: GRIDS[key][0] if value == "search" else float(value) for key, value in values.items()
+    }
     if options.temperature is not None:
-        start["temperature"] = 1.0 if options.temperature == "search" else float(options.temperature)
-    corrections = Corrections(torch.tensor(class_counts), **start)
+        initial["temperature"] = 1.0 if options.temperature == "search" else float(options.temperature)
+    corrections = Corrections(torch.tensor(class_counts), **initial)
     if options.tau_norm is None:
         return corrections
     network: Any = classifier.network
@@ -124,24 +126,26 @@ def search_corrections(
     """
     searched = [name for name in GRIDS if getattr(options, name) == "search"]
     grids = [GRIDS[name] if name in searched else (getattr(corrections, name),) for name in GRIDS]
-    points = [replace(corrections, logit_adjustment=a, tau_norm=tau) for a, tau in product(*grids)]
+    candidates = [
+        replace(corrections, logit_adjustment=adjustment, tau_norm=tau) for adjustment, tau in product(*grids)
+    ]
     classes, device = len(corrections.class_counts), accelerator.device
-    correct = torch.zeros(len(points), classes, dtype=torch.int64, device=device)
+    correct = torch.zeros(len(candidates), classes, dtype=torch.int64, device=device)
     support = torch.zeros(classes, dtype=torch.int64, device=device)
     for batch, labels, _ in logit_batches(classifier, loader, accelerator):
         logits, labels = match.select(batch), labels.to(device)
         support += torch.bincount(labels, minlength=classes)
-        for row, point in zip(correct, points, strict=True):
-            row += torch.bincount(labels[point(logits).argmax(dim=1) == labels], minlength=classes)
+        for row, candidate in zip(correct, candidates, strict=True):
+            row += torch.bincount(labels[candidate(logits).argmax(dim=1) == labels], minlength=classes)
     support, correct = accelerator.reduce(support, "sum").cpu(), accelerator.reduce(correct, "sum").cpu()
-    tested = support > 0
-    flat = (correct[:, tested] / support[tested].double()).mean(dim=1)
-    best, scores = points[int(flat.argmax())], flat.reshape([len(grid) for grid in grids])
-    described = best.describe()
+    has_images = support > 0
+    mean_recalls = (correct[:, has_images] / support[has_images].double()).mean(dim=1)
+    best, scores = candidates[int(mean_recalls.argmax())], mean_recalls.reshape([len(grid) for grid in grids])
+    description = best.describe()
     for axis, (name, grid) in enumerate(zip(GRIDS, grids, strict=True)):
         if name in searched:
-            described[name] |= {"grid": list(grid), "scores": scores.amax(dim=1 - axis).tolist()}
-    return best, described, scores.tolist()
+            description[name] |= {"grid": list(grid), "scores": scores.amax(dim=1 - axis).tolist()}
+    return best, description, scores.tolist()
 
 
 # Two runs that agree in these facts of their data set held out the same images.
@@ -155,14 +159,14 @@ def was_held_out(results: RunResults | None, data: EvaluationData | StreamedData
     """Whether the validation images of ``data`` were held out of a model's training, and the reason for the answer."""
     if results is None:
         return False, "it does not say what it was trained on"
-    trained, current, start = results.data, data.facts, results.model.pretrained_from
-    if start:
-        return False, f"it was fine-tuned from {start}, which may have been trained on the same images"
-    if trained.name != current.name:
-        return False, f"it was trained on {trained.name}, which may contain the same images"
-    if not trained.val_images:
+    trained_data, current_data, pretrained_from = results.data, data.facts, results.model.pretrained_from
+    if pretrained_from:
+        return False, f"it was fine-tuned from {pretrained_from}, which may have been trained on the same images"
+    if trained_data.name != current_data.name:
+        return False, f"it was trained on {trained_data.name}, which may contain the same images"
+    if not trained_data.val_images:
         return False, "its training held no images out"
-    differing = [name for name in _HOLDOUT_FACTS if getattr(trained, name) != getattr(current, name)]
-    if differing or results.class_counts != data.class_counts:
-        return False, f"its training held out other images (it differs in {', '.join(differing) or 'class_counts'})"
+    differences = [name for name in _HOLDOUT_FACTS if getattr(trained_data, name) != getattr(current_data, name)]
+    if differences or results.class_counts != data.class_counts:
+        return False, f"its training held out other images (it differs in {', '.join(differences) or 'class_counts'})"
     return True, "its training held out the same images"

@@ -31,13 +31,13 @@ class Decision:
     thresholds: Floats | None = None
     """Least probability of a sure answer for each class, ``(C,)``; ``inf`` for a class whose answers are never sure."""
 
-    def top(self, logits: Tensor, most: int) -> tuple[list[list[int]], list[list[float]], list[bool]]:
-        """The ``most`` most probable classes of each image, their probabilities, and whether the first one is sure.
+    def top(self, logits: Tensor, k: int) -> tuple[list[list[int]], list[list[float]], list[bool]]:
+        """The ``k`` most probable classes of each image, their probabilities, and whether the first one is sure.
 
         ``logits`` are those of the model, ``(B, C)``.
         """
-        logits = self._shifted(logits)
-        order, probabilities = top_classes(logits, min(most, self.num_classes))
+        logits = self._shift_logits(logits)
+        order, probabilities = top_classes(logits, min(k, self.num_classes))
         sure = [True] * len(order)
         if self.thresholds is not None:
             sure = (probabilities[:, 0].numpy() >= self.thresholds[order[:, 0].numpy()]).tolist()
@@ -45,13 +45,13 @@ class Decision:
 
     def probabilities(self, logits: Tensor) -> Floats:
         """Probabilities of all classes for logits ``(B, C)``, float64 ``(B, C)``."""
-        probabilities: Floats = self._shifted(logits).cpu().double().softmax(dim=1).numpy()
+        probabilities: Floats = self._shift_logits(logits).cpu().double().softmax(dim=1).numpy()
         return probabilities
 
-    def _shifted(self, logits: Tensor) -> Tensor:
+    def _shift_logits(self, logits: Tensor) -> Tensor:
         return logits if self.shift is None else logits.cpu().double() + torch.from_numpy(self.shift)
 
-    def estimated(self, logits: Floats) -> tuple["Decision", Floats]:
+    def estimate_prior(self, logits: Floats) -> tuple["Decision", Floats]:
         """Estimate the class frequencies of the images with these logits, ``(N, C)``.
 
         Returns:
@@ -64,7 +64,9 @@ class Decision:
 
 
 def make_decision(options: PredictOptions, source: ModelSource, class_names: Sequence[str]) -> Decision:
-    """The decision that the options describe. With ``prior="estimate"``, `Decision.estimated` adds the estimate later.
+    """The decision that the options describe.
+
+    With ``prior="estimate"``, `Decision.estimate_prior` adds the estimate later.
 
     Raises:
         UserError: A class is unknown, the CSV file cannot be read, or the model lacks the results that an option needs.

@@ -17,7 +17,7 @@ from glmc_zoo.scoring.sample_image import write_sample
 
 if TYPE_CHECKING:
     from glmc_zoo.data import ImageSplit, StreamSplit
-    from glmc_zoo.scoring.loop import Scored
+    from glmc_zoo.scoring.loop import ScoredSplit
 
 REPORT_FIX = "glmc-zoo report makes it again"
 RERUN_FIX = "a new run makes it"
@@ -34,7 +34,7 @@ class Decorations:
     def __init__(self, warnings: Sequence[str] = ()) -> None:
         self.warnings = list(warnings)
 
-    def attempt(self, what: str, make: Callable[[], Any], fix: str = REPORT_FIX) -> bool:
+    def attempt(self, description: str, make: Callable[[], Any], fix: str = REPORT_FIX) -> bool:
         """Call ``make``, and turn any exception into a warning.
 
         Args:
@@ -49,7 +49,7 @@ class Decorations:
             make()
         except Exception as error:
             reason = f"{type(error).__name__}: {one_line(error)}"
-            self.warnings.append(f"{what} was not made ({reason}): {fix}.")
+            self.warnings.append(f"{description} was not made ({reason}): {fix}.")
             return False
         return True
 
@@ -102,11 +102,11 @@ def draw_results(decorations: Decorations, folder: Path, subject: Subject, title
         )
 
 
-def keep_answers(
+def write_answer_file(
     decorations: Decorations,
     folder: Path,
     name: str,
-    scored: Scored,
+    scored: ScoredSplit,
     split: ImageSplit | StreamSplit,
     class_counts: Sequence[int] | None,
 ) -> None:
@@ -122,8 +122,8 @@ def keep_answers(
     decorations.attempt(f"{ANSWERS_FILE} with the images of the report", make, fix="evaluate the model to make it")
 
 
-def keep_sample(
-    decorations: Decorations, folder: Path, scored: Scored, split: ImageSplit, class_counts: Sequence[int]
+def write_sample_image(
+    decorations: Decorations, folder: Path, scored: ScoredSplit, split: ImageSplit, class_counts: Sequence[int]
 ) -> str | None:
     """Write the sample image of the card, and give its class; an older one goes in any case."""
     label = None

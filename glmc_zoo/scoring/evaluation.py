@@ -19,25 +19,25 @@ from glmc_zoo.data import (
 )
 from glmc_zoo.data.splits import untested_note
 from glmc_zoo.disk import disk_errors
-from glmc_zoo.errors import as_shown
+from glmc_zoo.errors import for_screen
 from glmc_zoo.hub import ModelSource, open_model
 from glmc_zoo.machine.accelerator import make_accelerator
 from glmc_zoo.machine.hardware import loading_workers
 from glmc_zoo.machine.processes import main_process_first, on_main_process
-from glmc_zoo.machine.provenance import origin
+from glmc_zoo.machine.provenance import collect_origin
 from glmc_zoo.options.commands import EvaluateOptions
 from glmc_zoo.results import EvaluationResults, Scores
 from glmc_zoo.scoring import report
 from glmc_zoo.scoring.calibration import Floats, Labels, learn_temperature, split_logits
 from glmc_zoo.scoring.classes import ClassMatch, match_classes
 from glmc_zoo.scoring.corrections import Corrections, make_corrections, search_corrections, was_held_out
-from glmc_zoo.scoring.intensity import as_trained
-from glmc_zoo.scoring.loop import Scored, score_split
+from glmc_zoo.scoring.intensity import with_trained_intensity
+from glmc_zoo.scoring.loop import ScoredSplit, score_split
 from glmc_zoo.scoring.model import Classifier, load_classifier
 from glmc_zoo.scoring.output import EvaluationFolder
 from glmc_zoo.scoring.page.render import REPORT_FILE
 from glmc_zoo.scoring.saving import check_foldable, check_saving, save_corrected
-from glmc_zoo.scoring.shots import prior_counts, shot_groups
+from glmc_zoo.scoring.shots import adjustment_counts, shot_groups
 from glmc_zoo.scoring.thresholds import precision_thresholds
 from glmc_zoo.screen import say
 from glmc_zoo.text import printable
@@ -55,20 +55,20 @@ class EvaluationRun:
     """
 
     def __init__(self, options: EvaluateOptions) -> None:
-        self.options, wanted, shots = options, options.evaluation, options.shots
+        self.options, evaluation, shots = options, options.evaluation, options.shots
         self.accelerator = make_accelerator(mixed_precision=options.inference.mixed_precision)
-        self.sources = [self._open(name) for name in wanted.model]
+        self.sources = [self._open_model(name) for name in evaluation.model]
         self.data = main_process_first(self.accelerator, lambda: _open_data(options, self.sources))
         self.val = None if isinstance(self.data, StreamedData) else self.data.val
         self.split, self.num_images = self.data.test, self.data.facts.test_images
-        if wanted.split == "validation" and self.val is not None:
+        if evaluation.split == "validation" and self.val is not None:
             self.split, self.num_images = self.val, len(self.val)
         self.data_counts = self.data.class_counts
         if options.implied_holdout and self.val is not None and self.data_counts is not None:
             self.data_counts = [sum(pair) for pair in zip(self.data_counts, self.val.class_counts, strict=True)]
         for source in self.sources:
-            self._check(source)
-        if wanted.save is not None:
+            self._check_classes(source)
+        if evaluation.save is not None:
             facts, names = self.data.facts, self.data.class_names
             on_main_process(self.accelerator, lambda: check_saving(options, self.sources[0], facts, names))
         self.held_out_thresholds: dict[str, list[float | None]] | None = None
@@ -77,23 +77,23 @@ class EvaluationRun:
         self.shots = shot_groups(shots, self.data.class_names, self.data_counts, models)
         self.notes = [*self.data.notes, *self.shots.notes]
         self.output = EvaluationFolder()
-        self.folder = on_main_process(self.accelerator, lambda: self.output.claim(wanted.output_dir, self.names))
+        self.folder = on_main_process(self.accelerator, lambda: self.output.claim(evaluation.output_dir, self.names))
         self.results: list[EvaluationResults] = []
 
-    def _open(self, name: str) -> ModelSource:
+    def _open_model(self, name: str) -> ModelSource:
         return main_process_first(self.accelerator, lambda: open_model(name))
 
-    def _check(self, source: ModelSource) -> None:
+    def _check_classes(self, source: ModelSource) -> None:
         """Refuse a model of other classes before anything is scored, if the number is known without the network."""
         num_classes = len(source.class_names) if source.class_names else None
         num_classes = source.config.get("num_classes") if source.kind == "timm" else num_classes
         if num_classes is not None:
             match_classes(source.name, source.class_names, num_classes, self.data.class_names)
-        self._prior(source)
+        self._adjustment_counts(source)
 
-    def _prior(self, source: ModelSource) -> list[int]:
+    def _adjustment_counts(self, source: ModelSource) -> list[int]:
         adjusted = self.options.evaluation.logit_adjustment is not None
-        return prior_counts(self.data.class_names, self.data_counts, source, needed=adjusted)
+        return adjustment_counts(self.data.class_names, self.data_counts, source, required=adjusted)
 
     def describe(self) -> None:
         """Print the data set and its notes."""
@@ -106,7 +106,7 @@ class EvaluationRun:
         say(printable(heading), main_process=self.accelerator.is_local_main_process)
         inventory = self.data.facts.inventory
         lines = [] if inventory is None else inventory_lines(inventory)
-        for line in [*lines, *(f"note: {as_shown(note)}" for note in self.notes)]:
+        for line in [*lines, *(f"note: {for_screen(note)}" for note in self.notes)]:
             say(line, main_process=self.accelerator.is_local_main_process)
 
     def models(self) -> Iterator[tuple[str, Classifier]]:
@@ -124,38 +124,38 @@ class EvaluationRun:
         Raises:
             UserError: The model does not fit the data or the options, or the files cannot be written.
         """
-        start, data = time.perf_counter(), self.data
+        start_time, data = time.perf_counter(), self.data
         source = self.sources[self.names.index(name)]
         match = match_classes(source.name, source.class_names, classifier.num_classes, data.class_names)
         if self.options.evaluation.save is not None:
             check_foldable(self.options, source, classifier)
         corrections, posthoc, notes = self._corrections(source, classifier, match)
-        images, scaling = as_trained(self.split, source, self.options.data)
+        images, scaling = with_trained_intensity(self.split, source, self.options.data)
         notes = [*notes, *scaling]
         for note in notes:
-            say(f"note: {as_shown(note)}", main_process=self.accelerator.is_local_main_process)
+            say(f"note: {for_screen(note)}", main_process=self.accelerator.is_local_main_process)
         scored = score_split(
             classifier,
             self._loader(classifier, images),
-            self.shots.no_image(),
+            self.shots.empty_counts(),
             self.accelerator,
             total=self.num_images,
             select=match.select,
             correct=corrections,
             keep_predictions=True,
             intervals=True,
-            answers=report.answer_form(images, len(data.class_names)) if self.options.evaluation.report else "none",
+            answers=report.answer_storage(images, len(data.class_names)) if self.options.evaluation.report else "none",
         )
         if isinstance(data, StreamedData):
             for note in (untested := untested_note(data.class_names, scored.counts.support)):
-                say(f"note: {as_shown(note)}", main_process=self.accelerator.is_local_main_process)
+                say(f"note: {for_screen(note)}", main_process=self.accelerator.is_local_main_process)
             notes = [*notes, *untested]
-        results = self._results(name, source, classifier, scored, posthoc, [*self.notes, *notes], start)
+        results = self._results(name, source, classifier, scored, posthoc, [*self.notes, *notes], start_time)
         results = on_main_process(
             self.accelerator, lambda: self._write(name, source, classifier, scored, corrections, results, images)
         )
         for warning in results.warnings:
-            self.accelerator.print(f"warning: {as_shown(warning)}")
+            self.accelerator.print(f"warning: {for_screen(warning)}")
         self.results.append(results)
         return results
 
@@ -164,27 +164,27 @@ class EvaluationRun:
         name: str,
         source: ModelSource,
         classifier: Classifier,
-        scored: Scored,
+        scored: ScoredSplit,
         corrections: Corrections | None,
         results: EvaluationResults,
         images: ImageSplit | StreamSplit,
     ) -> EvaluationResults:
         """Write the files of one model: scores and predictions first, then plots, page and card."""
-        inside = name if len(self.sources) > 1 else None
-        folder, saved = self.folder / (inside or ""), None
+        subfolder = name if len(self.sources) > 1 else None
+        folder, saved = self.folder / (subfolder or ""), None
         paths = self.split.paths() if isinstance(self.split, ImageSplit) else None
         with disk_errors(folder):
             if self.options.evaluation.save is not None and corrections is not None:
                 held_out = self.held_out_thresholds
                 saved = save_corrected(self.options, source, classifier, corrections, results, held_out)
-            wanted = self.options.evaluation
-            with self.output.writing(inside) as staging:
+            evaluation = self.options.evaluation
+            with self.output.staging_folder(subfolder) as staging:
                 results = report.write_evaluation(
-                    staging, results, scored, paths, quote_formulas=wanted.quote_formulas,
-                    images=images if wanted.report else None,
+                    staging, results, scored, paths, quote_formulas=evaluation.quote_formulas,
+                    images=images if evaluation.report else None,
                 )  # fmt: skip
             if saved is not None:
-                results = report.decorate_saved(saved, folder, results)
+                results = report.decorate_saved_model(saved, folder, results)
                 print(printable(f"saved    {saved}"))
         return replace(results, folder=folder)
 
@@ -193,16 +193,16 @@ class EvaluationRun:
         name: str,
         source: ModelSource,
         classifier: Classifier,
-        scored: Scored,
+        scored: ScoredSplit,
         posthoc: dict[str, Any] | None,
         notes: list[str],
-        start: float,
+        start_time: float,
     ) -> EvaluationResults:
         split: str = self.options.evaluation.split
-        scores: dict[str, Any] = {split: Scores.of(scored.counts.scores())}
+        scores: dict[str, Any] = {split: Scores.from_dict(scored.counts.scores())}
         intervals = {split: scored.intervals}
         if scored.plain is not None:
-            scores[f"{split}_plain"] = Scores.of(scored.plain.scores())
+            scores[f"{split}_plain"] = Scores.from_dict(scored.plain.scores())
             intervals[f"{split}_plain"] = scored.plain_intervals
         return EvaluationResults(
             model=report.evaluated_model(name, source, classifier),
@@ -221,8 +221,8 @@ class EvaluationRun:
             group_confusion=scored.counts.group_confusion.tolist(),
             posthoc=posthoc,
             notes=notes,
-            wall_time_s=round(time.perf_counter() - start, 1),
-            origin=origin(self.accelerator, self.options.command),
+            wall_time_s=round(time.perf_counter() - start_time, 1),
+            origin=collect_origin(self.accelerator, self.options.command),
         )
 
     def _loader(self, classifier: Classifier, split: ImageSplit | StreamSplit) -> Any:
@@ -237,36 +237,40 @@ class EvaluationRun:
         self, source: ModelSource, classifier: Classifier, match: ClassMatch
     ) -> tuple[Corrections | None, dict[str, Any] | None, list[str]]:
         """The corrections with their final values, their description for results.json, and notes on the model."""
-        wanted, notes = self.options.evaluation, [match.note] if match.note else []
-        corrections = make_corrections(wanted, source.name, classifier, match, self._prior(source))
+        evaluation, notes = self.options.evaluation, [match.note] if match.note else []
+        corrections = make_corrections(evaluation, source.name, classifier, match, self._adjustment_counts(source))
         if corrections is None:
             return None, None, notes
-        trained = None if source.results is None else source.results.class_counts
-        if wanted.logit_adjustment is not None and trained not in (None, self.data_counts, self.data.class_counts):
+        trained_counts = None if source.results is None else source.results.class_counts
+        if evaluation.logit_adjustment is not None and trained_counts not in (
+            None,
+            self.data_counts,
+            self.data.class_counts,
+        ):
             notes.append(
                 f"{source.name} was trained with other class counts than this data has; its logits are adjusted for "
                 "the class counts of the data."
             )
-        if not wanted.searches or self.val is None:
+        if not evaluation.searches or self.val is None:
             return corrections, corrections.describe(), notes
-        images = as_trained(self.val, source, self.options.data)[0]
+        images = with_trained_intensity(self.val, source, self.options.data)[0]
         posthoc, scores = corrections.describe(), list[list[float]]()
-        if "search" in (wanted.logit_adjustment, wanted.tau_norm):
+        if "search" in (evaluation.logit_adjustment, evaluation.tau_norm):
             loader = self._loader(classifier, images)
             corrections, posthoc, scores = search_corrections(
-                wanted, corrections, classifier, match, loader, self.accelerator
+                evaluation, corrections, classifier, match, loader, self.accelerator
             )
-        if wanted.temperature == "search" or wanted.save is not None:
+        if evaluation.temperature == "search" or evaluation.save is not None:
             loader = self._loader(classifier, images)
             logits, labels = split_logits(classifier, loader, self.accelerator, select=match.select)
-            if wanted.temperature == "search":
-                corrections, posthoc["temperature"], reason = self._temperature(corrections, logits, labels)
-                notes += [reason] if reason else []
+            if evaluation.temperature == "search":
+                corrections, posthoc["temperature"], fit_problem = self._temperature(corrections, logits, labels)
+                notes += [fit_problem] if fit_problem else []
             self.held_out_thresholds = precision_thresholds(corrections(torch.from_numpy(logits)).numpy(), labels)
-        held_out, why = was_held_out(source.results, self.data)
+        held_out, reason = was_held_out(source.results, self.data)
         if not held_out:
             notes.append(
-                f"{source.name} may have been trained on the held-out images that the search used ({why}); then the "
+                f"{source.name} may have been trained on the held-out images that the search used ({reason}); then the "
                 "chosen values are too close to 0."
             )
         posthoc["search"] = {
@@ -275,7 +279,7 @@ class EvaluationRun:
             "val_fraction": self.options.data.val_fraction,
             "data_seed": self.options.data.data_seed,
             "held_out_of_training": held_out,
-            "why": why,
+            "why": reason,
             "scores": scores,
         }
         return corrections, posthoc, notes
@@ -294,12 +298,12 @@ class EvaluationRun:
         """Write the comparison of several models, print the table, and return the results of all models."""
         if self.accelerator.is_main_process:
             if len(self.results) > 1:
-                with self.output.writing() as folder, disk_errors(self.folder):
+                with self.output.staging_folder() as folder, disk_errors(self.folder):
                     quote = self.options.evaluation.quote_formulas
                     warnings = report.write_comparison(folder, self.results, quote_formulas=quote)
                     if self.options.evaluation.report:
                         warnings += report.write_joint_report(folder, [self.folder / name for name in self.names])
-                print(*(f"warning: {as_shown(warning)}\n" for warning in warnings), sep="", end="")
+                print(*(f"warning: {for_screen(warning)}\n" for warning in warnings), sep="", end="")
             print(report.score_table(self.results))
             print(printable(f"results  {self.folder}"))
             if (page := self.folder / REPORT_FILE).is_file():

@@ -40,16 +40,16 @@ class ImageFiles(Dataset[FileBatch]):
 
     def __getitems__(self, positions: Sequence[int]) -> FileBatch:
         """The batch of the files at these positions."""
-        good, images, bad = [], [], []
+        readable, images, problems = [], [], []
         for position in positions:
             try:
                 images.append(self._read(self.files[position]))
-                good.append(position)
+                readable.append(position)
             except UnreadableImage as error:
-                bad.append((position, str(error)))
+                problems.append((position, str(error)))
         # An empty batch has the shape of the others.
         batch = torch.cat(images) if images else self.sample()[:0]
-        return batch, good, bad
+        return batch, readable, problems
 
     def _read(self, path: Path) -> Tensor:
         """One transformed image. Images are transformed one by one to save memory, and so that errors stay separate."""

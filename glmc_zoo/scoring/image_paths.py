@@ -55,10 +55,10 @@ def find_images(paths: Iterable[str], *, follow_links: bool = False) -> FoundIma
     for name in names:
         finder.add(name)
     if not finder.images.files:
-        rest = f" ({left_out})" if (left_out := finder.images.left_out_line()) else ""
+        left_out_text = f" ({left_out})" if (left_out := finder.images.left_out_line()) else ""
         raise UserError(
-            f"No image was found in {', '.join(map(escaped, names))}{rest}: give image files, such as .jpg, .png or "
-            ".tif, or folders that contain some."
+            f"No image was found in {', '.join(map(escaped, names))}{left_out_text}: give image files, such as .jpg, "
+            ".png or .tif, or folders that contain some."
         )
     return finder.images
 
@@ -72,7 +72,7 @@ class _Finder:
 
     def add(self, name: str) -> None:
         """Add the images of one value of the option."""
-        path = _existing(Path(name).expanduser())
+        path = _existing_form(Path(name).expanduser())
         if os.path.isdir(path):  # unlike `Path.is_dir`, this takes names of any length
             self._add_folder(path)
         elif os.path.lexists(path):
@@ -87,20 +87,20 @@ class _Finder:
 
     def _add_file(self, path: Path) -> None:
         if path.suffix.lower() == ".csv" and path.is_file():
-            self._add_all(_listed_images(path, self.images.left_out))
+            self._add_all(_read_image_list(path, self.images.left_out))
         else:
             self._add_all([path])
 
-    def _add_folder(self, folder: Path, keep: Callable[[list[str]], bool] = bool) -> int:
-        """Add the images below a folder, and return their number; ``keep`` selects them by the parts of their path."""
+    def _add_folder(self, folder: Path, select: Callable[[list[str]], bool] = bool) -> int:
+        """Add the images below a folder, and return their number; ``select`` chooses by the parts of a path."""
         walk = walk_images(folder, follow_links=self.follow_links)
         self.images.left_out.update(walk.left_out, "" if folder == Path() else folder.as_posix())
-        inside = [
-            [*(part for part in inner.split("/") if part != "."), name]
-            for inner, names in walk.folders.items()
+        paths = [
+            [*(part for part in subfolder.split("/") if part != "."), name]
+            for subfolder, names in walk.folders.items()
             for name in names
         ]
-        images = [parts for parts in sorted(inside) if keep(parts)]
+        images = [parts for parts in sorted(paths) if select(parts)]
         self._add_all(Path(folder, *parts) for parts in images)
         return len(images)
 
@@ -111,8 +111,8 @@ class _Finder:
             top = str(Path(*parts[:start]))
             # The walk visits each folder once, even where links lead back to it.
             folders = sorted(filter(os.path.isdir, glob.glob(top) if glob.has_magic(top) else [top]))
-            keep = partial(_matches_any, pattern=parts[start:])
-            matches = sum(self._add_folder(Path(folder), keep) for folder in folders)
+            select = partial(_path_matches, pattern=parts[start:])
+            matches = sum(self._add_folder(Path(folder), select) for folder in folders)
         else:
             names = sorted(glob.glob(pattern))
             matches = len(names)
@@ -126,10 +126,10 @@ class _Finder:
 
     def _add_match(self, path: Path, pattern: Sequence[str]) -> None:
         """Add a file or folder that matches a pattern; what is not an image is left out unless the pattern names it."""
-        wanted_list = pattern[-1].lower().endswith(".csv")
-        helpers = [part for part in path.parts if part not in pattern and unwanted(part) == HELPER]
+        names_csv = pattern[-1].lower().endswith(".csv")
+        helper_folders = [part for part in path.parts if part not in pattern and unwanted(part) == HELPER]
         reason = None
-        if helpers:
+        if helper_folders:
             reason = HELPER
         elif path.is_dir():
             self._add_folder(path)
@@ -137,7 +137,7 @@ class _Finder:
             reason = BROKEN
         elif not path.is_file():
             reason = SPECIAL
-        elif (wanted_list and path.suffix.lower() == ".csv") or is_image_file(str(path)):
+        elif (names_csv and path.suffix.lower() == ".csv") or is_image_file(str(path)):
             self._add_file(path)
         else:
             reason = NOT_AN_IMAGE
@@ -155,13 +155,13 @@ class _Finder:
                 self.images.files.append(path)
 
 
-def _existing(path: Path) -> Path:
+def _existing_form(path: Path) -> Path:
     """The path in the Unicode normal form that exists on disk; unchanged where none exists."""
     forms = map(Path, spellings(os.fspath(path)))
     return path if os.path.lexists(path) else next((form for form in forms if os.path.lexists(form)), path)
 
 
-def _matches_any(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+def _path_matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     """Whether a file, or a folder that contains it, matches a pattern; both are given in parts."""
     return any(_matches(parts[:end], pattern) for end in range(1, len(parts) + 1))
 
@@ -174,7 +174,7 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
 
 
-def _listed_images(table: Path, left_out: LeftOut) -> list[Path]:
+def _read_image_list(table: Path, left_out: LeftOut) -> list[Path]:
     """The images that a CSV file lists, relative to its folder; paths are read as in a list of training images."""
     try:
         text = table.read_text(encoding="utf-8-sig", errors="surrogateescape")
@@ -200,10 +200,10 @@ def _listed_images(table: Path, left_out: LeftOut) -> list[Path]:
 
 def _path_column(table: Path, rows: list[tuple[int, list[str]]]) -> tuple[int, list[tuple[int, list[str]]]]:
     """Index of the column of paths, and the rows without the header."""
-    head = [column_key(cell) for cell in rows[0][1]]
-    column = next((head.index(name) for name in PATH_NAMES if name in head), None)
+    header = [column_key(cell) for cell in rows[0][1]]
+    column = next((header.index(name) for name in PATH_NAMES if name in header), None)
     if column is not None:
         return column, rows[1:]
     first = table.parent / rows[0][1][0]
-    has_head = not (first.suffix.lower() in IMAGE_SUFFIXES or os.path.isfile(first))
-    return 0, rows[1:] if has_head else rows
+    has_header = not (first.suffix.lower() in IMAGE_SUFFIXES or os.path.isfile(first))
+    return 0, rows[1:] if has_header else rows

@@ -10,7 +10,7 @@ from glmc_zoo.data.duplicates import same_images
 from glmc_zoo.data.near_duplicates import NearDuplicate, near_duplicates
 from glmc_zoo.data.reading.images import image_name
 from glmc_zoo.data.thumbnails import make_thumbnails
-from glmc_zoo.errors import UserError, as_shown
+from glmc_zoo.errors import UserError, for_screen
 from glmc_zoo.facts import Inventory
 from glmc_zoo.files import text_table
 from glmc_zoo.metrics import GROUPS, group_of_classes, tercile_thresholds
@@ -23,7 +23,7 @@ from glmc_zoo.scoring.report import one_group_note
 from glmc_zoo.text import counted, printable
 
 _PAGE = "inspection.html"
-_MOST_PAIRS = 50
+_MAX_PAIRS = 50
 _PAIRS_SHOWN = 5  # on the screen
 
 
@@ -105,17 +105,16 @@ def _inspect(contents: DataContents, options: InspectOptions, page: Path) -> Ins
     if train is not None and options.shots.groups == "terciles":
         many, few = tercile_thresholds(train)
         thresholds = Thresholds(many=many, few=few)
-    alike, bits, notes = None, options.inspection.near_duplicates, list(contents.notes)
-    if bits is not None:
-        alike = near_duplicates(contents.splits, distance=bits, limit=_MOST_PAIRS)
-        if alike.unreadable:
-            notes.append(
-                f"The search for near-duplicates leaves out {counted(alike.unreadable, 'image')} that cannot be read."
-            )
+    similar_pairs, distance, notes = None, options.inspection.near_duplicates, list(contents.notes)
+    if distance is not None:
+        similar_pairs = near_duplicates(contents.splits, distance=distance, limit=_MAX_PAIRS)
+        if similar_pairs.unreadable:
+            unreadable = counted(similar_pairs.unreadable, "image")
+            notes.append(f"The search for near-duplicates leaves out {unreadable} that cannot be read.")
     groups = None
     if train is not None:
-        numbers = group_of_classes(train, many=thresholds.many, few=thresholds.few)
-        groups = [GROUPS[number] for number in numbers.tolist()]
+        group_indices = group_of_classes(train, many=thresholds.many, few=thresholds.few)
+        groups = [GROUPS[number] for number in group_indices.tolist()]
     return Inspection(
         name=contents.name,
         inventory=contents.inventory,
@@ -124,17 +123,19 @@ def _inspect(contents: DataContents, options: InspectOptions, page: Path) -> Ins
         thresholds=thresholds,
         groups=groups,
         images=read_headers(list(contents.splits.values())),
-        near_duplicates=None if alike is None else alike.total,
-        near_duplicate_examples=[] if alike is None else [_pair(pair, contents.splits) for pair in alike.pairs],
+        near_duplicates=None if similar_pairs is None else similar_pairs.total,
+        near_duplicate_examples=[]
+        if similar_pairs is None
+        else [_pair_text(pair, contents.splits) for pair in similar_pairs.pairs],
         notes=[*notes, *_group_note(train, options.shots)],
         refusal=contents.refusal,
         page=page,
     )
 
 
-def _pair(pair: NearDuplicate, splits: Mapping[str, ImageSplit]) -> str:
-    ends = [(splits[name], position) for name, position in (pair.first, pair.second)]
-    first, second = (image_name(split.source, int(split.rows[position])) for split, position in ends)
+def _pair_text(pair: NearDuplicate, splits: Mapping[str, ImageSplit]) -> str:
+    images = [(splits[name], position) for name, position in (pair.first, pair.second)]
+    first, second = (image_name(split.source, int(split.rows[position])) for split, position in images)
     return f"{first} = {second} ({pair.distance} {'bit differs' if pair.distance == 1 else 'bits differ'})"
 
 
@@ -147,19 +148,19 @@ def inspection_lines(inspection: Inspection) -> list[str]:
     inventory = inspection.inventory
     lines = [f"data     {printable(inspection.name)}: {inventory.layout}, {inventory.classes:,} classes"]
     for split in inventory.splits:
-        origin = f" from {split.source}" if split.source not in ("", ".") else ""
-        lines.append(printable(f"         {split.name}: {counted(split.images, 'image')}{origin} ({split.how})"))
+        source_text = f" from {split.source}" if split.source not in ("", ".") else ""
+        lines.append(printable(f"         {split.name}: {counted(split.images, 'image')}{source_text} ({split.how})"))
     for heading, fact in image_lines(inspection):
         lines.append(f"{heading:<9}{printable(fact)}")
     lines += ["", *class_table(inspection).splitlines(), ""]
     if inventory.files_left_out:
         lines.append(f"left out {counted(inventory.files_left_out, 'file')}")
     for group in inventory.left_out:
-        more = ", ..." if group.files > len(group.examples) else ""
-        lines.append(printable(f"         {group.files:,} {group.reason}: {', '.join(group.examples)}{more}"))
-    lines += [f"note: {printable(as_shown(note))}" for note in inspection.notes]
+        ellipsis = ", ..." if group.files > len(group.examples) else ""
+        lines.append(printable(f"         {group.files:,} {group.reason}: {', '.join(group.examples)}{ellipsis}"))
+    lines += [f"note: {printable(for_screen(note))}" for note in inspection.notes]
     if inspection.refusal is not None:
-        lines.append(f"training would refuse this data set: {printable(as_shown(inspection.refusal))}")
+        lines.append(f"training would refuse this data set: {printable(for_screen(inspection.refusal))}")
     return lines
 
 
@@ -176,34 +177,34 @@ def class_table(inspection: Inspection) -> str:
 def image_lines(inspection: Inspection, pairs: int = _PAIRS_SHOWN) -> list[tuple[str, str]]:
     """Headings and facts about the images: formats, modes, sizes, groups, duplicates and ``pairs`` that look alike."""
     images, inventory = inspection.images, inspection.inventory
-    read = f" (headers of {images.images:,} of {images.total:,} images)" if images.images < images.total else ""
-    lines = [("formats", f"{_numbers(images.formats)}{read}"), ("modes", _numbers(images.modes))]
+    header_note = f" (headers of {images.images:,} of {images.total:,} images)" if images.images < images.total else ""
+    lines = [("formats", f"{_counts_text(images.formats)}{header_note}"), ("modes", _counts_text(images.modes))]
     if images.widths is not None and images.heights is not None:
         width, height = (f"{low} to {high} (median {middle})" for low, middle, high in (images.widths, images.heights))
         lines.append(("sizes", f"width {width}, height {height} pixels"))
     if images.unreadable:
-        shown = ", ".join(images.unreadable_examples)
-        lines.append(("damaged", f"{images.unreadable:,} of {images.images:,} images cannot be read: {shown}"))
+        unreadable = ", ".join(images.unreadable_examples)
+        lines.append(("damaged", f"{images.unreadable:,} of {images.images:,} images cannot be read: {unreadable}"))
     if inventory.intensity:
         lines.append(("range", inventory.intensity))
     if inventory.groups is not None:
         lines.append(("groups", f"{inventory.groups:,} by {inventory.grouped_by}, each whole in one split"))
     if inventory.duplicates is not None:
-        lines.append(("same", _same(inventory)))
+        lines.append(("same", _duplicates_text(inventory)))
     if inspection.near_duplicates is not None:
         examples = inspection.near_duplicate_examples[:pairs]
         listed = [*examples, *(["..."] if inspection.near_duplicates > len(examples) else [])]
-        such_as = f": {'; '.join(listed)}" if listed else ""
-        look = "looks" if inspection.near_duplicates == 1 else "look"
-        lines.append(("alike", f"{counted(inspection.near_duplicates, 'pair')} of images {look} alike{such_as}"))
+        examples_text = f": {'; '.join(listed)}" if listed else ""
+        verb = "looks" if inspection.near_duplicates == 1 else "look"
+        lines.append(("alike", f"{counted(inspection.near_duplicates, 'pair')} of images {verb} alike{examples_text}"))
     return lines
 
 
-def _same(inventory: Inventory) -> str:
+def _duplicates_text(inventory: Inventory) -> str:
     assert inventory.duplicates is not None
     text = same_images(inventory.duplicates, by=inventory.duplicates_by)
     return text + (f": {'; '.join(inventory.duplicate_examples)}" if inventory.duplicate_examples else "")
 
 
-def _numbers(counts: dict[str, int]) -> str:
+def _counts_text(counts: dict[str, int]) -> str:
     return ", ".join(f"{number:,} {name}" for name, number in counts.items()) or "none"

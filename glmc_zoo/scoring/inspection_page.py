@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glmc_zoo.data.thumbnails import Thumbnail
-from glmc_zoo.errors import UserError, as_shown
+from glmc_zoo.errors import UserError, for_screen
 from glmc_zoo.files import replace_file
 from glmc_zoo.scoring.page.html import html_environment
 
@@ -44,8 +44,8 @@ def render_page(inspection: Inspection, thumbnails: dict[int, list[Thumbnail]]) 
     names, order = inspection.class_names, inspection.order
     return template.render(
         inspection=inspection,
-        notes=list(map(as_shown, inspection.notes)),
-        refusal=None if inspection.refusal is None else as_shown(inspection.refusal),
+        notes=list(map(for_screen, inspection.notes)),
+        refusal=None if inspection.refusal is None else for_screen(inspection.refusal),
         inventory=inspection.inventory,
         facts=image_lines(inspection, pairs=len(inspection.near_duplicate_examples)),
         bars=_bars(inspection),
@@ -72,13 +72,13 @@ def _bars(inspection: Inspection) -> list[dict[str, Any]]:
     height, step = _CHART[1], _CHART[0] / max(len(order), 1)
     bars = []
     for index, label in enumerate(order):
-        tall = height * math.log1p(counts[label]) / math.log1p(largest)
+        bar_height = height * math.log1p(counts[label]) / math.log1p(largest)
         bars.append(
             {
                 "x": round(index * step, 2),
-                "y": round(height - tall, 2),
+                "y": round(height - bar_height, 2),
                 "width": round(max(step * 0.85, 0.1), 2),
-                "height": round(tall, 2),
+                "height": round(bar_height, 2),
                 "group": "all" if inspection.groups is None else inspection.groups[label],
                 "title": f"{inspection.class_names[label]}: {counts[label]:,}",
             }

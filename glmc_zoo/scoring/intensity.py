@@ -6,15 +6,15 @@ from glmc_zoo.data.reading.intensity import Intensity
 from glmc_zoo.hub import ModelSource
 
 
-def as_trained(
+def with_trained_intensity(
     split: ImageSplit | StreamSplit, source: ModelSource, options: DataOptions
 ) -> tuple[ImageSplit | StreamSplit, list[str]]:
     """The split, read with the intensity range of the model's training unless the user gives one, and notes on that."""
-    trained = trained_intensity(source)
-    if trained is None or options.intensity_range is not None:
+    intensity = trained_intensity(source)
+    if intensity is None or options.intensity_range is not None:
         return split, []
-    changed = split.with_intensity(trained)
-    return changed, [] if changed is split else [f"{trained.note} The model was trained with this range."]
+    converted = split.with_intensity(intensity)
+    return converted, [] if converted is split else [f"{intensity.note} The model was trained with this range."]
 
 
 def trained_intensity(source: ModelSource) -> Intensity | None:

@@ -30,11 +30,11 @@ from glmc_zoo.scoring.prediction_files import Prediction
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-_MOST_CLUSTERS = 500
-_MOST_STEPS = 30
+_MAX_CLUSTERS = 500
+_MAX_STEPS = 30
 
 
-class FeatureTap(nn.Module):
+class FeatureRecorder(nn.Module):
     """A timm model that also collects the input of its classifier, float32 (B, D) for each batch, on the CPU."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -55,8 +55,8 @@ class LabellingRanking:
     """The ranking of the images of one prediction.
 
     Args:
-        classifier: What classifies them.
-        source: Where it comes from; its results have the training images of each class.
+        classifier: The model that classifies the images.
+        source: The source of the model; its results have the number of training images of each class.
 
     Raises:
         UserError: The training images of each class are not known.
@@ -70,49 +70,50 @@ class LabellingRanking:
                 "give a model that glmc_zoo trained, or leave it out."
             )
         self.weights = rarity_weights(counts)
-        self._tap = FeatureTap(classifier.network)
-        self.classifier = replace(classifier, network=self._tap)
-        """Classifies as the one that was given, and collects features."""
+        self._recorder = FeatureRecorder(classifier.network)
+        self.classifier = replace(classifier, network=self._recorder)
+        """The same classifier, which also collects features."""
         self._positions: list[int] = []
 
-    def watch(self, batches: Iterator[Any]) -> Iterator[Any]:
+    def record(self, batches: Iterator[Any]) -> Iterator[Any]:
         """The batches of logits, positions and problems; the positions are those of the features."""
-        self._positions, self._tap.features = [], []
+        self._positions, self._recorder.features = [], []
         for batch in batches:
             self._positions += batch[1]
             yield batch
 
-    def worth(self, probabilities: Floats) -> list[tuple[float, float]]:
+    def measure(self, probabilities: Floats) -> list[tuple[float, float]]:
         """Uncertainty and rarity of each image, from its probabilities ``(B, C)``."""
         uncertainty, rarity = uncertainty_and_rarity(probabilities, self.weights)
         return list(zip(uncertainty.tolist(), rarity.tolist(), strict=True))
 
-    def ranked(self, predictions: Sequence[Prediction], accelerator: Accelerator) -> list[Prediction]:
+    def rank(self, predictions: Sequence[Prediction], accelerator: Accelerator) -> list[Prediction]:
         """The predictions of all processes by rank, the same in each; files that cannot be read come last.
 
         Args:
             predictions: In the order of the images, with uncertainty and rarity.
-            accelerator: Of these processes.
+            accelerator: The accelerator of the run.
         """
-        shares = gather_object([(self._positions, self._tap.features)])
-        good = [one for one in predictions if one.problem is None]
-        if not good:
+        gathered = gather_object([(self._positions, self._recorder.features)])
+        readable = [prediction for prediction in predictions if prediction.problem is None]
+        if not readable:
             return list(predictions)
 
-        def rank() -> tuple[Integers, Integers]:
-            positions = np.concatenate([np.asarray(part, np.int64) for part, _ in shares])
-            features = torch.cat([part for _, parts in shares for part in parts])[torch.from_numpy(positions.argsort())]
+        def cluster_and_order() -> tuple[Integers, Integers]:
+            positions = np.concatenate([np.asarray(process_positions, np.int64) for process_positions, _ in gathered])
+            features = torch.cat([batch for _, process_features in gathered for batch in process_features])
+            features = features[torch.from_numpy(positions.argsort())]
             clusters = similar_images(features.numpy())
-            scores = np.array([(one.uncertainty or 0.0) * (one.rarity or 0.0) for one in good])
+            scores = np.array([(prediction.uncertainty or 0.0) * (prediction.rarity or 0.0) for prediction in readable])
             return labelling_order(scores, clusters), clusters
 
-        order, clusters = on_main_process(accelerator, rank)
+        order, clusters = on_main_process(accelerator, cluster_and_order)
         numbers = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters[order].tolist()), 1)}
         ranked = [
-            replace(good[index], rank=place, cluster=numbers[int(clusters[index])])
-            for place, index in enumerate(order.tolist(), 1)
+            replace(readable[index], rank=number, cluster=numbers[int(clusters[index])])
+            for number, index in enumerate(order.tolist(), 1)
         ]
-        return ranked + [one for one in predictions if one.problem is not None]
+        return ranked + [prediction for prediction in predictions if prediction.problem is not None]
 
 
 def rarity_weights(class_counts: Sequence[int]) -> Floats:
@@ -134,8 +135,8 @@ def uncertainty_and_rarity(probabilities: Floats, weights: Floats) -> tuple[Floa
     """
     if probabilities.shape[1] == 1:
         return np.zeros(len(probabilities)), probabilities @ weights
-    two = np.partition(probabilities, -2, axis=1)[:, -2:]
-    return 1 - (two[:, 1] - two[:, 0]), probabilities @ weights
+    top_two = np.partition(probabilities, -2, axis=1)[:, -2:]
+    return 1 - (top_two[:, 1] - top_two[:, 0]), probabilities @ weights
 
 
 def similar_images(features: NDArray[np.float32]) -> Integers:
@@ -149,10 +150,10 @@ def similar_images(features: NDArray[np.float32]) -> Integers:
 
     features = np.nan_to_num(features)
     features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    number = min(math.ceil(math.sqrt(len(features))), _MOST_CLUSTERS)
+    num_clusters = min(math.ceil(math.sqrt(len(features))), _MAX_CLUSTERS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different images than clusters
-        clusters = KMeans(number, n_init=1, max_iter=_MOST_STEPS, random_state=0).fit_predict(features)
+        clusters = KMeans(num_clusters, n_init=1, max_iter=_MAX_STEPS, random_state=0).fit_predict(features)
     return np.asarray(clusters, np.int64)
 
 
@@ -161,8 +162,8 @@ def labelling_order(scores: Floats, clusters: Integers) -> Integers:
 
     Places count from 1, the highest score first. Among equals the earlier image comes first.
     """
-    places = np.empty(len(scores))
+    cluster_ranks = np.empty(len(scores))
     by_cluster = np.lexsort((-scores, clusters))
-    _, first, sizes = np.unique(clusters[by_cluster], return_index=True, return_counts=True)
-    places[by_cluster] = np.arange(len(scores)) - np.repeat(first, sizes) + 1
-    return np.argsort(-scores / places**2, kind="stable")
+    _, starts, sizes = np.unique(clusters[by_cluster], return_index=True, return_counts=True)
+    cluster_ranks[by_cluster] = np.arange(len(scores)) - np.repeat(starts, sizes) + 1
+    return np.argsort(-scores / cluster_ranks**2, kind="stable")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glmc_zoo.metrics import ImageScores, ScoreCounts, score_intervals
-from glmc_zoo.scoring.answers import AnswerCollector, Answers, PixelTap
+from glmc_zoo.scoring.answers import AnswerCollector, Answers, PixelRecorder
 from glmc_zoo.scoring.model import Classifier, logit_batches
 
 
@@ -32,26 +32,26 @@ class Predictions:
     @classmethod
     def from_batch(cls, index: Tensor, label: Tensor, logits: Tensor) -> "Predictions":
         """The predictions of one batch of logits (B, C)."""
-        top, probabilities = top_classes(logits, most=5)
+        top, probabilities = top_classes(logits, k=5)
         return cls(index.numpy(), label.numpy(), top.numpy(), probabilities.numpy())
 
     @classmethod
-    def joined(cls, batches: Sequence["Predictions"]) -> "Predictions":
+    def concatenate(cls, batches: Sequence["Predictions"]) -> "Predictions":
         """The predictions of several batches, in the order of the split."""
         columns = {name: np.concatenate([getattr(batch, name) for batch in batches]) for name in vars(batches[0])}
         order = np.argsort(columns["index"], kind="stable")
         return cls(**{name: column[order] for name, column in columns.items()})
 
 
-def top_classes(logits: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """The ``most`` most probable classes of each row of logits (B, C), and their float64 probabilities, on the CPU."""
+def top_classes(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The ``k`` most probable classes of each row of logits (B, C), and their float64 probabilities, on the CPU."""
     # A stable sort, because topk does not define the order of equal logits.
-    order = torch.sort(logits, dim=1, descending=True, stable=True).indices[:, :most].cpu()
+    order = torch.sort(logits, dim=1, descending=True, stable=True).indices[:, :k].cpu()
     return order, logits.cpu().double().softmax(dim=1).gather(1, order)
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredSplit:
     """The result of one pass over a split, the same in every process."""
 
     counts: ScoreCounts
@@ -66,7 +66,7 @@ class Scored:
     """Single images and class confusions for a report, if requested."""
     plain_answers: Answers | None = None
 
-    def swapped(self) -> "Scored":
+    def swap(self) -> "ScoredSplit":
         """The same with ``counts`` and ``plain`` exchanged, for a correction that undoes a part of the model."""
         assert self.plain is not None
         return replace(
@@ -75,7 +75,7 @@ class Scored:
         )  # fmt: skip
 
 
-class _Pass:
+class _ScoreCollector:
     """Collects counts, and optionally scores and answers of each image, for one set of logits of a pass."""
 
     def __init__(self, empty: ScoreCounts, *, keep_images: bool, answers: bool) -> None:
@@ -93,17 +93,17 @@ class _Pass:
 
     def answers(self, accelerator: Accelerator) -> Answers | None:
         """The answers of all processes; ``None`` where they were not requested."""
-        return None if self._answers is None else self._answers.gathered(accelerator)
+        return None if self._answers is None else self._answers.gather(accelerator)
 
     def finish(self, accelerator: Accelerator, total: int | None) -> tuple[ScoreCounts, dict[str, list[float]]]:
         """The counts of all processes, and the intervals if requested; the same in each process."""
-        counts = _summed(self.counts, accelerator, total)
+        counts = _sum_counts(self.counts, accelerator, total)
         if not self.keep_images or not counts.total:
             return counts, {}
         positions, images = zip(*gather_object(self._rows), strict=True)
         # In the order of the split, because the intervals depend on the order of the images.
         order = np.argsort(np.concatenate(positions), kind="stable")
-        return counts, score_intervals(ImageScores.joined(list(images)).select(order), counts.groups)
+        return counts, score_intervals(ImageScores.concatenate(list(images)).select(order), counts.groups)
 
 
 @torch.inference_mode()
@@ -119,7 +119,7 @@ def score_split(
     keep_predictions: bool = False,
     intervals: bool = False,
     answers: Literal["none", "positions", "pixels"] = "none",
-) -> Scored:
+) -> ScoredSplit:
     """Score a whole split, each image once over all processes.
 
     The training or evaluation mode of the network is restored at the end.
@@ -142,31 +142,33 @@ def score_split(
     """
     was_training = classifier.network.training
     classifier.network.eval()
-    wanted: dict[str, bool] = {"keep_images": intervals, "answers": answers != "none"}
-    scored, plain, rows = _Pass(empty, **wanted), _Pass(empty, **wanted), []
-    tap = PixelTap(loader)
-    for batch, labels, positions in logit_batches(classifier, tap, accelerator):
-        logits, pixels = select(batch), tap.pixels if answers == "pixels" else None
-        final = logits if correct is None else correct(logits)
-        scored.update(positions, labels, final, pixels)
+    settings: dict[str, bool] = {"keep_images": intervals, "answers": answers != "none"}
+    scored, plain, rows = _ScoreCollector(empty, **settings), _ScoreCollector(empty, **settings), []
+    recorder = PixelRecorder(loader)
+    for batch, labels, positions in logit_batches(classifier, recorder, accelerator):
+        logits, pixels = select(batch), recorder.pixels if answers == "pixels" else None
+        corrected = logits if correct is None else correct(logits)
+        scored.update(positions, labels, corrected, pixels)
         if correct is not None:
             plain.update(positions, labels, logits, pixels)
         if keep_predictions:
-            rows.append(Predictions.from_batch(positions, labels, final))
+            rows.append(Predictions.from_batch(positions, labels, corrected))
     classifier.network.train(was_training)
-    predictions = _gathered(rows, total) if keep_predictions else None
+    predictions = _gather_predictions(rows, total) if keep_predictions else None
     number = total if predictions is None else len(predictions.index)
-    counts, spread = scored.finish(accelerator, number)
+    counts, bounds = scored.finish(accelerator, number)
     collected = scored.answers(accelerator)
     if correct is None:
-        return Scored(counts, None, predictions, spread, answers=collected)
-    plain_counts, plain_spread = plain.finish(accelerator, number)
-    return Scored(counts, plain_counts, predictions, spread, plain_spread, collected, plain.answers(accelerator))
+        return ScoredSplit(counts, None, predictions, bounds, answers=collected)
+    plain_counts, plain_intervals = plain.finish(accelerator, number)
+    return ScoredSplit(
+        counts, plain_counts, predictions, bounds, plain_intervals, collected, plain.answers(accelerator)
+    )
 
 
-def _gathered(rows: list[Predictions], total: int | None) -> Predictions:
+def _gather_predictions(rows: list[Predictions], total: int | None) -> Predictions:
     """The rows of all processes; each image must be in them once."""
-    predictions = Predictions.joined(gather_object(rows))
+    predictions = Predictions.concatenate(gather_object(rows))
     number = len(predictions.index)
     if len(np.unique(predictions.index)) != number or total not in (None, number):
         raise RuntimeError(f"The evaluation gave {number} predictions for a split of {total} images.")
@@ -174,11 +176,11 @@ def _gathered(rows: list[Predictions], total: int | None) -> Predictions:
     return replace(predictions, index=np.arange(number))
 
 
-def _summed(counts: ScoreCounts, accelerator: Accelerator, total: int | None) -> ScoreCounts:
+def _sum_counts(counts: ScoreCounts, accelerator: Accelerator, total: int | None) -> ScoreCounts:
     """Sum of the counts of all processes, the same in each, and checked against ``total`` where that is known."""
-    parts = [torch.from_numpy(part).to(accelerator.device) for part in (counts.integers(), counts.floats())]
-    integers, floats = (accelerator.reduce(part, "sum").cpu().numpy() for part in parts)
-    summed = counts.with_state(integers, floats)
-    if total is not None and summed.total != total:
-        raise RuntimeError(f"The evaluation counted {summed.total} images of a split of {total}.")
-    return summed
+    vectors = [torch.from_numpy(vector).to(accelerator.device) for vector in (counts.integers(), counts.floats())]
+    integers, floats = (accelerator.reduce(vector, "sum").cpu().numpy() for vector in vectors)
+    total_counts = counts.with_state(integers, floats)
+    if total is not None and total_counts.total != total:
+        raise RuntimeError(f"The evaluation counted {total_counts.total} images of a split of {total}.")
+    return total_counts

@@ -33,7 +33,7 @@ class Classifier:
     """timm's configuration: ``input_size``, ``mean``, ``std``, ``interpolation``, ``crop_pct``, ``crop_mode``."""
 
     @classmethod
-    def of(
+    def from_network(
         cls, network: nn.Module, num_classes: int, data_config: dict[str, Any], device: torch.device
     ) -> "Classifier":
         """The `Classifier` of a network that is on ``device`` already."""
@@ -58,8 +58,8 @@ def load_classifier(source: ModelSource, device: torch.device, *, image_size: in
         UserError: The weights cannot be read, or the model has no classifier, does not take colour images, or refuses
             the size.
     """
-    sized = image_size is not None and source.config.get("fixed_input_size")
-    options: dict[str, Any] = {"img_size": image_size} if sized else {}
+    needs_size = image_size is not None and source.config.get("fixed_input_size")
+    options: dict[str, Any] = {"img_size": image_size} if needs_size else {}
     network: Any = source.create(**options).eval()
     if not getattr(network, "num_classes", 0):
         raise UserError(f"Model {source.name} is an encoder without a classifier: give a model with a classifier.")
@@ -75,7 +75,7 @@ def load_classifier(source: ModelSource, device: torch.device, *, image_size: in
     if data_config["interpolation"] == "random":  # a setting for training, which timm cannot evaluate with
         data_config["interpolation"] = "bicubic"
     _probe(network, source.name, data_config["input_size"])
-    return Classifier.of(network.to(device), int(network.num_classes), data_config, device)
+    return Classifier.from_network(network.to(device), int(network.num_classes), data_config, device)
 
 
 @torch.inference_mode()
@@ -115,10 +115,10 @@ def logit_batches(
     """
     total = length_hint(loader) or None  # the length of a stream is not known
     with progress_bar(total=total, desc="scoring", unit="batch", main_process=accelerator.is_main_process) as bar:
-        for images, second, third in local_batches(loader, accelerator):
+        for images, labels, positions in local_batches(loader, accelerator):
             with accelerator.autocast():
                 pixels = classifier.normalize(images.to(accelerator.device, non_blocking=True))
                 # Some networks fail on an empty batch.
                 logits = classifier.network(pixels) if len(pixels) else pixels.new_zeros(0, classifier.num_classes)
             bar.update()
-            yield logits.float(), second, third
+            yield logits.float(), labels, positions

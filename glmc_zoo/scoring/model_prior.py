@@ -30,22 +30,22 @@ def model_log_prior(results: RunResults | None) -> Floats | None:
     correction = results.correction
     if correction is not None and correction.tau_norm is not None:
         return None
-    prior = _of_second_stage(results) if results.second_stage is not None else _of_method(results)
+    prior = _second_stage_prior(results) if results.second_stage is not None else _method_prior(results)
     if prior is None:
         return None
     if correction is not None and correction.logit_adjustment is not None:
         prior = prior - correction.logit_adjustment * _log(correction.class_counts or counts)
-    return normalised(prior)
+    return normalise(prior)
 
 
-def normalised(log_weights: Floats) -> Floats:
+def normalise(log_weights: Floats) -> Floats:
     """Logarithms of frequencies that add up to 1; ``-inf`` stands for a class that does not occur."""
     shifted = log_weights - log_weights.max()
     result: Floats = shifted - np.log(np.exp(shifted).sum())
     return result
 
 
-def _of_second_stage(results: RunResults) -> Floats:
+def _second_stage_prior(results: RunResults) -> Floats:
     """The log prior after a second stage: class frequencies of the images times the class-balanced weights."""
     counts, stage = results.class_counts or [], results.second_stage
     beta = 0.0 if stage is None else stage.beta
@@ -53,30 +53,30 @@ def _of_second_stage(results: RunResults) -> Floats:
     return _log(counts) + np.log(weights)
 
 
-def _of_method(results: RunResults) -> Floats | None:
+def _method_prior(results: RunResults) -> Floats | None:
     """The log prior after a training with the method of the results; ``None`` for a method that is not built in."""
     config, counts = results.config, results.class_counts or []
     loss = config.get("rebalanced_loss") if results.method == "glmc" else results.method
     if loss == "balanced_softmax":
         # The loss removes the frequencies seen in training, and also prior_tau - 1 times those of the images.
-        return (1.0 - _number(config, "prior_tau", 1.0)) * _log(counts)
+        return (1.0 - _numeric_option(config, "prior_tau", 1.0)) * _log(counts)
     if results.method == "ce":
         return _log(counts)
     if results.method != "glmc" or config.get("sampler", "power") != "power":
         return None
     # The frequencies that the re-balanced branch sees: shuffled images, mixed with partners that favour rare classes.
-    share = (1 - _number(config, "unmixed_share", 0.0)) / 2
-    power = None if config.get("sampler_power") is None else _number(config, "sampler_power", 0.0)
-    seen = seen_log_prior(counts, power, share=share).double().numpy()
+    share = (1 - _numeric_option(config, "unmixed_share", 0.0)) / 2
+    power = None if config.get("sampler_power") is None else _numeric_option(config, "sampler_power", 0.0)
+    seen_prior = seen_log_prior(counts, power, share=share).double().numpy()
     if loss == "ce":
-        return np.asarray(seen)
+        return np.asarray(seen_prior)
     if loss == "reweighted":
-        weights = class_weights(counts, _number(config, "class_weight_power", 1.0)).double().numpy()
-        return np.asarray(seen + np.log(weights))
+        weights = class_weights(counts, _numeric_option(config, "class_weight_power", 1.0)).double().numpy()
+        return np.asarray(seen_prior + np.log(weights))
     return None
 
 
-def _number(config: Mapping[str, Any], name: str, default: float) -> float:
+def _numeric_option(config: Mapping[str, Any], name: str, default: float) -> float:
     """An option of the training as a number; it is checked, because results may come from anybody."""
     value = config.get(name, default)
     if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > 1e3:

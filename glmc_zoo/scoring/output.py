@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from glmc_zoo.files import HOLDER_FILE, LOCK_FILE, check_folder, claim_folder, fresh_folder, remove
-from glmc_zoo.machine.lock import FolderLock, take_folder
+from glmc_zoo.machine.lock import FolderLock, lock_folder
 
 _STAGING = ".writing"
 # Files of an evaluation of one model at the top of its folder. `results.json` is moved last.
@@ -32,14 +32,14 @@ class EvaluationFolder:
         self.path = fresh_folder(Path("runs") / f"eval-{name}") if output_dir is None else Path(output_dir)
         if not _is_abandoned(self.path):
             claim_folder(self.path, _ADVICE)
-        self._lock = take_folder(self.path)
+        self._lock = lock_folder(self.path)
         if _is_abandoned(self.path):
             _remove([self.path / name for name in (*_FILES, _STAGING)])  # last the one that marks it as abandoned
         check_folder(self.path, _ADVICE)  # again, because another evaluation may have held the lock until now
         return self.path
 
     @contextmanager
-    def writing(self, name: str | None = None) -> Iterator[Path]:
+    def staging_folder(self, name: str | None = None) -> Iterator[Path]:
         """A temporary folder. After the block it is renamed to ``name``; without a name its files move to the top."""
         staging, moved = self.path / _STAGING, list[Path]()
         staging.mkdir()

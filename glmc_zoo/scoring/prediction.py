@@ -34,8 +34,8 @@ from glmc_zoo.scoring.prediction_files import (
     Prediction,
     PredictionFiles,
     check_output,
-    free_output,
     problems_path,
+    unused_output,
 )
 from glmc_zoo.scoring.prior_shift import prior_table
 from glmc_zoo.screen import say
@@ -44,7 +44,7 @@ from glmc_zoo.text import escaped, printable
 Batch = tuple[Tensor, list[int], list[tuple[int, str]]]
 """Logits (B, C), the positions of their images, and the position and reason of each file that cannot be read."""
 
-_MOST_SHOWN = 10
+_MAX_LISTED = 10
 
 
 class PredictionRun:
@@ -63,7 +63,7 @@ class PredictionRun:
         if options.output is not None:
             output = Path(options.output)
             if fresh_output:
-                output = on_main_process(self.accelerator, lambda: free_output(output))
+                output = on_main_process(self.accelerator, lambda: unused_output(output))
                 options = replace(options, output=str(output))
             on_main_process(self.accelerator, lambda: check_output(output, overwrite=options.overwrite))
         self.options = options
@@ -102,12 +102,12 @@ class PredictionRun:
         """
         files, predictions = self._open_files(), list[Prediction]()
         try:
-            for step in self._steps(self._batches()):
+            for step in self._prediction_steps(self._batches()):
                 if self.ranking is None:
                     self._on_main(files, partial(PredictionFiles.write, predictions=step))
                 predictions += step
             if self.ranking is not None:
-                predictions = self.ranking.ranked(predictions, self.accelerator)
+                predictions = self.ranking.rank(predictions, self.accelerator)
                 self._on_main(files, partial(PredictionFiles.write, predictions=predictions))
             self._on_main(files, PredictionFiles.finish)
         except BaseException:
@@ -130,8 +130,8 @@ class PredictionRun:
         classifier = self.classifier if self.ranking is None else self.ranking.classifier
         batches: Iterator[Batch] = logit_batches(classifier, self._loader(), self.accelerator)
         if self.ranking is not None:
-            batches = self.ranking.watch(batches)
-        return self._with_estimate(batches) if self.options.prior == "estimate" else batches
+            batches = self.ranking.record(batches)
+        return self._estimate_prior(batches) if self.options.prior == "estimate" else batches
 
     def _open_files(self) -> PredictionFiles | None:
         """The files that the main process writes; ``None`` in the others, and where nothing is written."""
@@ -139,38 +139,38 @@ class PredictionRun:
         if options.output is not None:
             path, thresholds = Path(options.output), self.decision.thresholds is not None
             top, listed = min(options.top, self.decision.num_classes), not options.skip_bad_images
-            more = {"overwrite": options.overwrite, "list_problems": listed, "thresholds": thresholds}
-            more |= {"quote_formulas": options.quote_formulas, "ranked": options.rank_for_labelling}
-            on_main_process(self.accelerator, lambda: opened.append(PredictionFiles(path, top, **more)))
+            settings = {"overwrite": options.overwrite, "list_problems": listed, "thresholds": thresholds}
+            settings |= {"quote_formulas": options.quote_formulas, "ranked": options.rank_for_labelling}
+            on_main_process(self.accelerator, lambda: opened.append(PredictionFiles(path, top, **settings)))
         return opened[0] if opened else None
 
     def _on_main(self, files: PredictionFiles | None, function: Callable[[PredictionFiles], None]) -> None:
         """Call ``function`` with the files, in the main process; an error is raised in all processes."""
         on_main_process(self.accelerator, lambda: None if files is None else function(files))
 
-    def _with_estimate(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def _estimate_prior(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Read all batches, estimate the class frequencies of their images, print them, and return the batches."""
         stored, fault = list[Batch](), None
         try:
-            stored = [(logits.cpu(), positions, bad) for logits, positions, bad in batches]
+            stored = [(logits.cpu(), positions, problems) for logits, positions, problems in batches]
         except UserError as error:
             fault = error.sentence
         rows = [(positions, logits.double().numpy()) for logits, positions, _ in stored if len(positions)]
-        shares = gather_object([(rows, fault)])
-        if faults := [fault for _, fault in shares if fault is not None]:
+        gathered = gather_object([(rows, fault)])
+        if faults := [fault for _, fault in gathered if fault is not None]:
             raise UserError(faults[0])
-        parts = [row for rows, _ in shares for row in rows]
-        if parts:
-            order = np.argsort(np.concatenate([positions for positions, _ in parts]))
-            logits = np.concatenate([logits for _, logits in parts])[order]
-            self.decision, estimate = self.decision.estimated(logits)
-            before = self.decision.model_prior
-            assert before is not None
-            table = prior_table(self.labels, before, estimate, len(logits))
+        all_rows = [row for rows, _ in gathered for row in rows]
+        if all_rows:
+            order = np.argsort(np.concatenate([positions for positions, _ in all_rows]))
+            logits = np.concatenate([logits for _, logits in all_rows])[order]
+            self.decision, estimate = self.decision.estimate_prior(logits)
+            model_prior = self.decision.model_prior
+            assert model_prior is not None
+            table = prior_table(self.labels, model_prior, estimate, len(logits))
             say(table, main_process=self.accelerator.is_local_main_process)
         return iter(stored)
 
-    def _steps(self, batches: Iterator[Batch]) -> Iterator[list[Prediction]]:
+    def _prediction_steps(self, batches: Iterator[Batch]) -> Iterator[list[Prediction]]:
         """The predictions of each step, gathered from all processes, in the order of the images.
 
         In one step the processes read neighbouring images, so that the rows of a step can be written in order.
@@ -180,33 +180,40 @@ class PredictionRun:
             rows, fault = list[tuple[int, Prediction]](), None
             try:
                 if (batch := next(batches, None)) is not None:
-                    rows = self._classified(*batch)
+                    rows = self._classify(*batch)
             except UserError as error:
                 fault = error.sentence
             except RuntimeError as error:
-                if (lost := worker_error(error)) is None:
+                if (worker_failure := worker_error(error)) is None:
                     raise
-                fault = lost.sentence
-            shares = gather_object([(rows, fault)])
-            if faults := [fault for _, fault in shares if fault is not None]:
+                fault = worker_failure.sentence
+            gathered = gather_object([(rows, fault)])
+            if faults := [fault for _, fault in gathered if fault is not None]:
                 raise UserError(faults[0])
             yield [
-                prediction for _, prediction in sorted((row for rows, _ in shares for row in rows), key=itemgetter(0))
+                prediction for _, prediction in sorted((row for rows, _ in gathered for row in rows), key=itemgetter(0))
             ]
 
-    def _classified(
-        self, logits: Tensor, positions: list[int], bad: list[tuple[int, str]]
+    def _classify(
+        self, logits: Tensor, positions: list[int], problems: list[tuple[int, str]]
     ) -> list[tuple[int, Prediction]]:
         """The predictions of one batch, each with its position."""
-        rows = [(i, Prediction(str(self.files[i]), [], [], printable(reason))) for i, reason in bad]
-        worth: Sequence[tuple[float | None, float | None]] = [(None, None)] * len(positions)
+        rows = [
+            (position, Prediction(str(self.files[position]), [], [], printable(reason)))
+            for position, reason in problems
+        ]
+        measures: Sequence[tuple[float | None, float | None]] = [(None, None)] * len(positions)
         if self.ranking is not None:
-            worth = self.ranking.worth(self.decision.probabilities(logits))
+            measures = self.ranking.measure(self.decision.probabilities(logits))
         answers = self.decision.top(logits, self.options.top)
-        for i, top, shares, sure, (uncertainty, rarity) in zip(positions, *answers, worth, strict=True):
-            labels = [self.labels[label] for label in top]
-            file = str(self.files[i])
-            rows.append((i, Prediction(file, labels, shares, sure=sure, uncertainty=uncertainty, rarity=rarity)))
+        for position, top_classes, probabilities, sure, (uncertainty, rarity) in zip(
+            positions, *answers, measures, strict=True
+        ):
+            labels = [self.labels[label] for label in top_classes]
+            file = str(self.files[position])
+            rows.append(
+                (position, Prediction(file, labels, probabilities, sure=sure, uncertainty=uncertainty, rarity=rarity))
+            )
         return rows
 
     def _loader(self) -> DataLoader[Any]:
@@ -228,19 +235,21 @@ class PredictionRun:
         """Print the table, and the files that cannot be read."""
         if not self.accelerator.is_main_process:
             return
-        good = [prediction for prediction in predictions if prediction.problem is None]
-        print(prediction_table(good))
-        for unreadable in self.unreadable[:_MOST_SHOWN]:
+        readable = [prediction for prediction in predictions if prediction.problem is None]
+        print(prediction_table(readable))
+        for unreadable in self.unreadable[:_MAX_LISTED]:
             print(printable(f"not read  {unreadable.file} ({unreadable.problem})"))
-        if len(self.unreadable) > _MOST_SHOWN:
-            print(f"not read  {len(self.unreadable) - _MOST_SHOWN} more")
+        if len(self.unreadable) > _MAX_LISTED:
+            print(f"not read  {len(self.unreadable) - _MAX_LISTED} more")
         if self.ranking is not None:
-            clusters = len({prediction.cluster for prediction in good})
+            clusters = len({prediction.cluster for prediction in readable})
             print(f"ordered by how much a label would help rare classes; {clusters} clusters of similar images")
-        where = "" if self.options.output is None else f" in {printable(self.options.output)}"
-        unsure = sum(not prediction.sure for prediction in good)
-        counted = "" if self.decision.thresholds is None else f", {unsure} of them unsure"
-        print(f"{len(good)} images{where}{counted}, {len(self.unreadable)} could not be read{self._reasons()}")
+        location = "" if self.options.output is None else f" in {printable(self.options.output)}"
+        unsure = sum(not prediction.sure for prediction in readable)
+        unsure_note = "" if self.decision.thresholds is None else f", {unsure} of them unsure"
+        print(
+            f"{len(readable)} images{location}{unsure_note}, {len(self.unreadable)} could not be read{self._reasons()}"
+        )
 
 
 def predict_images(options: PredictOptions, *, fresh_output: bool = False) -> list[Prediction]:
@@ -263,14 +272,14 @@ def class_labels(source: ModelSource, network: nn.Module, num_classes: int) -> l
     return [f"class {i}" for i in range(num_classes)]
 
 
-def prediction_table(predictions: Sequence[Prediction], *, most: int = 50) -> str:
-    """The table for the screen: file, label, probability and runners-up of at most ``most`` images."""
+def prediction_table(predictions: Sequence[Prediction], *, max_rows: int = 50) -> str:
+    """The table for the screen: file, label, probability and runners-up of at most ``max_rows`` images."""
     rows = [("file", "label", "probability", "runners-up")]
-    for prediction in predictions[:most]:
-        shares = [f"{100 * p:.1f} %" for p in prediction.probabilities]
+    for prediction in predictions[:max_rows]:
+        shares = [f"{100 * probability:.1f} %" for probability in prediction.probabilities]
         labels = [printable(label) for label in prediction.labels]
         runners_up = [f"{label} {share}" for label, share in zip(labels, shares, strict=True)][1:]
         label = labels[0] if prediction.sure else f"{UNSURE} ({labels[0]})"
         rows.append((printable(prediction.file), label, shares[0], ", ".join(runners_up)))
-    more = len(predictions) - most
-    return text_table(rows, left=(0, 1, 3)) + (f"\n... {more} more in the CSV" if more > 0 else "")
+    remaining = len(predictions) - max_rows
+    return text_table(rows, left=(0, 1, 3)) + (f"\n... {remaining} more in the CSV" if remaining > 0 else "")

@@ -52,7 +52,7 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial")
 
 
-def free_output(output: Path) -> Path:
+def unused_output(output: Path) -> Path:
     """The first of ``output``, ``NAME-2.csv``, ``NAME-3.csv``, ... that no prediction has written to."""
     numbered = (output.with_name(f"{output.stem}-{i}{output.suffix}") for i in range(2, 10_000))
     return next(path for path in (output, *numbered) if not any(file.exists() for file in _names(path)))
@@ -144,8 +144,8 @@ class RowFile:
         self.partial.unlink(missing_ok=True)
 
     def _failure(self, error: OSError) -> UserError:
-        known = disk_error(error, self.partial.parent)
-        return known or UserError(f"{escaped(str(self.partial))} cannot be written: {error.strerror or error}.")
+        disk_failure = disk_error(error, self.partial.parent)
+        return disk_failure or UserError(f"{escaped(str(self.partial))} cannot be written: {error.strerror or error}.")
 
 
 class PredictionFiles:
@@ -181,10 +181,10 @@ class PredictionFiles:
         self.output, self.overwrite, self.list_problems = output, overwrite, list_problems
         self.quote_formulas = quote_formulas
         self.thresholds, self.ranked = thresholds, ranked
-        more = [name for rank in range(2, top + 1) for name in (f"label_{rank}", f"probability_{rank}")]
-        more += ["most_probable"] if thresholds else []
-        more += RANK_COLUMNS if ranked else []
-        columns = ["file", "label", "probability", *more]
+        extra_columns = [name for rank in range(2, top + 1) for name in (f"label_{rank}", f"probability_{rank}")]
+        extra_columns += ["most_probable"] if thresholds else []
+        extra_columns += RANK_COLUMNS if ranked else []
+        columns = ["file", "label", "probability", *extra_columns]
         self._images = RowFile(output, columns, overwrite=overwrite, quote_formulas=quote_formulas)
         self._problems: RowFile | None = None
 
@@ -199,8 +199,8 @@ class PredictionFiles:
         if problems and self.list_problems:
             if self._problems is None:
                 path = problems_path(self.output)
-                quote = {"overwrite": self.overwrite, "quote_formulas": self.quote_formulas}
-                self._problems = RowFile(path, ["file", "problem"], **quote)
+                settings = {"overwrite": self.overwrite, "quote_formulas": self.quote_formulas}
+                self._problems = RowFile(path, ["file", "problem"], **settings)
             self._problems.write(problems)
 
     def _row(self, image: Prediction) -> list[Any]:
@@ -226,10 +226,10 @@ class PredictionFiles:
 
     def stop(self) -> str:
         """End a failed prediction: remove files without rows, and return a line that says where the rows are."""
-        places = []
+        locations = []
         for file in (self._images, self._problems):
             if file is not None and file.rows:
-                places.append(f"{file.rows:,} in {escaped(str(file.partial))}")
+                locations.append(f"{file.rows:,} in {escaped(str(file.partial))}")
             elif file is not None:
                 file.discard()
-        return f"Rows written so far: {', '.join(places)}" if places else ""
+        return f"Rows written so far: {', '.join(locations)}" if locations else ""

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.files import text_table
-from glmc_zoo.scoring.model_prior import Floats, normalised
+from glmc_zoo.scoring.model_prior import Floats, normalise
 from glmc_zoo.text import unquoted_formula
 
-_MOST_ITERATIONS = 10_000
+_MAX_ITERATIONS = 10_000
 _CHANGE = 1e-9
-_MOST_SHOWN = 50
+_MAX_SHOWN = 50
 
 
 def estimate_log_prior(logits: Floats, model_log_prior: Floats) -> Floats:
@@ -34,12 +34,12 @@ def estimate_log_prior(logits: Floats, model_log_prior: Floats) -> Floats:
     """
     likelihood = logits - model_log_prior
     likelihood = np.exp(likelihood - likelihood.max(axis=1, keepdims=True))
-    prior = np.exp(normalised(np.where(np.isneginf(logits).all(axis=0), -np.inf, model_log_prior)))
-    for _ in range(_MOST_ITERATIONS):
+    prior = np.exp(normalise(np.where(np.isneginf(logits).all(axis=0), -np.inf, model_log_prior)))
+    for _ in range(_MAX_ITERATIONS):
         joint = likelihood * prior
-        new = (joint / joint.sum(axis=1, keepdims=True)).mean(axis=0)
-        change = np.abs(new - prior).max()
-        prior = new
+        next_prior = (joint / joint.sum(axis=1, keepdims=True)).mean(axis=0)
+        change = np.abs(next_prior - prior).max()
+        prior = next_prior
         if change < _CHANGE:
             break
     with np.errstate(divide="ignore"):
@@ -63,8 +63,8 @@ def read_prior(path: str, class_names: Sequence[str]) -> Floats:
         reason = getattr(error, "strerror", None) or "it is not a CSV file in UTF-8"
         raise UserError(f"{name} cannot be read ({reason}): give a CSV file, or prior='estimate'.") from error
     if not {"class", "count"} <= set(columns):
-        shown = f"the columns {', '.join(columns)}" if columns else "no columns"
-        raise UserError(f"{name} has {shown}: give a CSV file with the columns class and count.")
+        columns_text = f"the columns {', '.join(columns)}" if columns else "no columns"
+        raise UserError(f"{name} has {columns_text}: give a CSV file with the columns class and count.")
     for row in rows:
         label, text = unquoted_formula(row["class"]), row["count"]
         check_class(f"{name} has the class", label, class_names)
@@ -79,7 +79,7 @@ def read_prior(path: str, class_names: Sequence[str]) -> Floats:
     if sum(counts.values()) <= 0:
         raise UserError(f"{name} has no count above 0: give the counts of the classes that occur.")
     with np.errstate(divide="ignore"):
-        return normalised(np.log(np.array([counts[label] for label in class_names])))
+        return normalise(np.log(np.array([counts[label] for label in class_names])))
 
 
 def _count(name: str, label: str, text: str) -> float:
@@ -92,11 +92,11 @@ def _count(name: str, label: str, text: str) -> float:
     return count
 
 
-def check_class(what: str, label: str, class_names: Sequence[str]) -> None:
-    """Raise a `UserError` for a class that the model does not have; ``what`` begins the sentence."""
+def check_class(subject: str, label: str, class_names: Sequence[str]) -> None:
+    """Raise a `UserError` for a class that the model does not have; ``subject`` begins the sentence."""
     if label not in class_names:
         raise UserError(
-            f"{what} {label!r}, which the model does not have: its classes are {_few(class_names)}."
+            f"{subject} {label!r}, which the model does not have: its classes are {_few(class_names)}."
             f"{did_you_mean(label, list(class_names))}"
         )
 
@@ -120,21 +120,23 @@ def read_classes(values: Sequence[str], class_names: Sequence[str]) -> NDArray[n
     return np.isin(np.array(class_names, dtype=object), names)
 
 
-def prior_table(class_names: Sequence[str], before: Floats, estimate: Floats, images: int) -> str:
+def prior_table(class_names: Sequence[str], model_prior: Floats, estimate: Floats, images: int) -> str:
     """The table for the screen: the model's prior and the estimated share of each class, the largest share first."""
     rows = [("class", "model's prior", "estimated", "images")]
     order = np.argsort(-estimate, kind="stable")
-    for i in order[:_MOST_SHOWN]:
-        share = math.exp(estimate[i])
-        rows.append((class_names[i], _percent(before[i]), _percent(estimate[i]), f"{share * images:.1f}"))
-    more = len(order) - _MOST_SHOWN
-    return text_table(rows) + (f"\n... {more} more classes" if more > 0 else "")
+    for label in order[:_MAX_SHOWN]:
+        share = math.exp(estimate[label])
+        rows.append(
+            (class_names[label], _percent(model_prior[label]), _percent(estimate[label]), f"{share * images:.1f}")
+        )
+    remaining = len(order) - _MAX_SHOWN
+    return text_table(rows) + (f"\n... {remaining} more classes" if remaining > 0 else "")
 
 
 def _percent(log_share: float) -> str:
     return f"{100 * math.exp(log_share):.1f} %"
 
 
-def _few(names: Sequence[str], most: int = 4) -> str:
-    shown = ", ".join(map(repr, names[:most]))
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+def _few(names: Sequence[str], limit: int = 4) -> str:
+    listed = ", ".join(map(repr, names[:limit]))
+    return f"{listed} and {len(names) - limit} more" if len(names) > limit else listed

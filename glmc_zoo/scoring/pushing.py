@@ -1,4 +1,4 @@
-"""A push, step by step: what is to be sent is made and checked, then the model is sent, and last its demo."""
+"""The command ``glmc-zoo push``: prepares and checks all files, then pushes the model, and last its demo."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,10 +21,10 @@ class PushRun:
 
     def __init__(self, request: PushRequest) -> None:
         self.request = request
-        self.space = make_space(request) if request.space.wanted else None
+        self.space = make_space(request) if request.space.is_requested else None
 
     def push(self) -> list[PushResult]:
-        """Send the model and the Space, whichever are asked for, and print where they are.
+        """Push the model, the Space or both, as requested, and print their addresses.
 
         With ``dry_run`` the files are listed and nothing is sent; with ``space_folder`` the Space is written there.
 
@@ -33,19 +33,19 @@ class PushRun:
         """
         source, target, options = self.request.source, self.request.target, self.request.space
         if source.dry_run:
-            self._list()
+            self._list_files()
             return []
-        results = [] if target is None else [_shown(push_model(source.model, target))]
+        results = [] if target is None else [_print_result(push_model(source.model, target))]
         if self.space is not None and options.space_folder is not None:
             self.space.write(Path(options.space_folder))
             print(printable(f"written {options.space_folder}: its {APP_FILE} starts the demo"))
         elif self.space is not None:
-            results.append(_shown(self.space.push(self.request)))
+            results.append(_print_result(self.space.push(self.request)))
             if target is not None and target.private:
                 print("note    the Space reads a private model: give it a token as the secret HF_TOKEN in its settings")
         return results
 
-    def _list(self) -> None:
+    def _list_files(self) -> None:
         source, target, options = self.request.source, self.request.target, self.request.space
         if target is not None:
             check_repo_id(target.repo)
@@ -59,7 +59,7 @@ def run_push(request: PushRequest) -> list[PushResult]:
     return PushRun(request).push()
 
 
-def _shown(result: PushResult) -> PushResult:
+def _print_result(result: PushResult) -> PushResult:
     print(printable(f"pushed  {result.pull_request_url or result.url}"))
     print(printable(f"commit  {result.commit}"))
     return result

@@ -1,4 +1,4 @@
-"""What an evaluation leaves: scores, a line for each class, a row for each image, plots, and a comparison of models."""
+"""Writes the files of an evaluation: scores, rows for classes and images, plots, and a comparison of models."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -6,24 +6,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 from glmc_zoo.data import ImageSplit, StreamSplit
-from glmc_zoo.files import aligned, percent, replace_file, write_csv
+from glmc_zoo.files import align_columns, percent, replace_file, write_csv
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.hub.export.decoration import decorate_export
 from glmc_zoo.hub.folder import file_sha256
-from glmc_zoo.machine.command import without_folder
+from glmc_zoo.machine.command import shorten_path
 from glmc_zoo.metrics import GROUPS, ScoreCounts, group_of_classes, recalls
 from glmc_zoo.options.images import ShotOptions
 from glmc_zoo.results import EvaluatedModel, EvaluationResults, GroupSupport, Thresholds, group_heading
 from glmc_zoo.scoring.answers import images_of_each_class
-from glmc_zoo.scoring.decoration import Decorations, draw_results, keep_answers, make_report
-from glmc_zoo.scoring.loop import Predictions, Scored
+from glmc_zoo.scoring.decoration import Decorations, draw_results, make_report, write_answer_file
+from glmc_zoo.scoring.loop import Predictions, ScoredSplit
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.scoring.page.subject import Subject
 from glmc_zoo.text import markdown, printable
 
 _COLUMNS = ("top1", "balanced_accuracy", *GROUPS, "worst", "ece")
-_ENDS = ("low", "high")
-_MOST_KEPT = 3000  # images of a stream as small JPEGs in memory, about 15 MB
+_BOUNDS = ("low", "high")
+_MAX_KEPT = 3000  # images of a stream as small JPEGs in memory, about 15 MB
 _HEADS = {"top1": "top-1", "balanced_accuracy": "balanced", "worst": "worst class", "ece": "ECE"}
 
 
@@ -39,14 +39,14 @@ def group_sizes(class_counts: Sequence[int], thresholds: Thresholds) -> dict[str
 
 
 def group_support(counts: ScoreCounts) -> dict[str, GroupSupport]:
-    """What each group's score rests on; empty without groups."""
+    """Number of classes and test images of each shot group; empty without groups."""
     if not counts.has_groups:
         return {}
     return {name: GroupSupport(**numbers) for name, numbers in counts.group_support().items()}
 
 
 def one_group_note(class_counts: Sequence[int], shots: ShotOptions) -> list[str]:
-    """What to print where the thresholds put every class into one group, so that two of the three scores are null."""
+    """A note if the thresholds put every class into one group, so that two of the three scores are null."""
     many, few = shots.many_threshold, shots.few_threshold
     filled = [name for name, classes in group_sizes(class_counts, Thresholds(many=many, few=few)).items() if classes]
     if len(filled) > 1 or shots.groups == "terciles":
@@ -58,7 +58,7 @@ def one_group_note(class_counts: Sequence[int], shots: ShotOptions) -> list[str]
 
 
 def evaluated_model(name: str, source: ModelSource, classifier: Classifier) -> EvaluatedModel:
-    """What the results say of a model."""
+    """The facts about a model, for the results."""
     sha256 = None if source.results is None or source.results.weights is None else source.results.weights.sha256
     if sha256 is None and source.folder is not None:
         sha256 = file_sha256(source.folder / "model.safetensors")
@@ -66,7 +66,7 @@ def evaluated_model(name: str, source: ModelSource, classifier: Classifier) -> E
     config |= {key: classifier.data_config[key] for key in ("interpolation", "crop_pct", "crop_mode")}
     return EvaluatedModel(
         name=name,
-        given_as=without_folder(source.name),
+        given_as=shorten_path(source.name),
         source=source.kind,
         architecture=source.config.get("architecture"),
         hub_id=source.config.get("hf_hub_id"),
@@ -81,7 +81,7 @@ def evaluated_model(name: str, source: ModelSource, classifier: Classifier) -> E
 def write_evaluation(
     folder: Path,
     results: EvaluationResults,
-    scored: Scored,
+    scored: ScoredSplit,
     paths: list[str | None] | None,
     *,
     quote_formulas: bool = True,
@@ -97,10 +97,10 @@ def write_evaluation(
     _write_classes(folder / "per_class.csv", results, scored.counts, quote_formulas)
     if scored.predictions is not None:
         _write_predictions(folder / "predictions.parquet", scored.predictions, paths)
-    made = Decorations()
+    decorations = Decorations()
     if images is not None:
-        keep_answers(made, folder, results.split, scored, images, results.class_counts)
-    return decorate_evaluation(folder, results, made.warnings, report=images is not None)
+        write_answer_file(decorations, folder, results.split, scored, images, results.class_counts)
+    return decorate_evaluation(folder, results, decorations.warnings, report=images is not None)
 
 
 def decorate_evaluation(
@@ -116,11 +116,11 @@ def decorate_evaluation(
     What could not be made is a warning in its results, after the ``warnings`` so far; they are written again.
     """
     decorations = Decorations(warnings)
-    title = f"{_rows([results])[-1]['label']} on {results.data.name}, {results.split} images"
+    title = f"{_model_rows([results])[-1]['label']} on {results.data.name}, {results.split} images"
     if results.thresholds is not None:  # the plots are by numbers of training images
-        draw_results(decorations, folder / "plots", Subject.of(folder, results), title)
+        draw_results(decorations, folder / "plots", Subject.from_results(folder, results), title)
     if report:
-        subject = Subject.of(folder, replace(results, warnings=list(decorations.warnings)))
+        subject = Subject.from_results(folder, replace(results, warnings=list(decorations.warnings)))
         make_report(decorations, folder, subject, baselines)
     if results.warnings != decorations.warnings:
         results = replace(results, warnings=decorations.warnings)
@@ -128,10 +128,10 @@ def decorate_evaluation(
     return results
 
 
-def answer_form(images: ImageSplit | StreamSplit, num_classes: int) -> Literal["positions", "pixels"]:
+def answer_storage(images: ImageSplit | StreamSplit, num_classes: int) -> Literal["positions", "pixels"]:
     """How the images of the report are kept while a split is scored: those of a stream cannot be read again."""
-    small = num_classes * sum(images_of_each_class(num_classes)) <= _MOST_KEPT
-    return "pixels" if isinstance(images, StreamSplit) and small else "positions"
+    fits_in_memory = num_classes * sum(images_of_each_class(num_classes)) <= _MAX_KEPT
+    return "pixels" if isinstance(images, StreamSplit) and fits_in_memory else "positions"
 
 
 def write_joint_report(folder: Path, evaluations: Sequence[Path], baselines: Sequence[Subject] = ()) -> list[str]:
@@ -139,14 +139,14 @@ def write_joint_report(folder: Path, evaluations: Sequence[Path], baselines: Seq
     decorations = Decorations()
 
     def make() -> None:
-        subject, *others = map(Subject.load, evaluations)
-        make_report(decorations, folder, subject, [*others, *baselines])
+        subject, *other_subjects = map(Subject.load, evaluations)
+        make_report(decorations, folder, subject, [*other_subjects, *baselines])
 
     decorations.attempt("The page of all models", make)
     return decorations.warnings
 
 
-def decorate_saved(saved: Path, folder: Path, results: EvaluationResults) -> EvaluationResults:
+def decorate_saved_model(saved: Path, folder: Path, results: EvaluationResults) -> EvaluationResults:
     """Put the plots of an evaluation and a card into the corrected model that it saved."""
     decorations, plots = Decorations(results.warnings), folder / "plots"
     names = sorted(path.name for path in plots.glob("*.png"))
@@ -160,11 +160,11 @@ def decorate_saved(saved: Path, folder: Path, results: EvaluationResults) -> Eva
 def _write_classes(path: Path, results: EvaluationResults, counts: ScoreCounts, quote_formulas: bool) -> None:
     head = ("class", "name", "group", "training_images", "test_images", "correct", "recall", "precision", "predicted")
     rows: list[tuple[Any, ...]] = []
-    known = results.class_counts
+    training_counts = results.class_counts
     for i, name in enumerate(results.class_names):
         correct, support, predicted = int(counts.correct[i]), int(counts.support[i]), int(counts.predicted[i])
-        recall, precision = (correct / n if n else "" for n in (support, predicted))
-        group, images = ("", "") if known is None else (GROUPS[counts.groups[i]], known[i])
+        recall, precision = (correct / total if total else "" for total in (support, predicted))
+        group, images = ("", "") if training_counts is None else (GROUPS[counts.groups[i]], training_counts[i])
         rows.append((i, name, group, images, support, correct, recall, precision, predicted))
     write_csv(path, head, rows, quote_formulas=quote_formulas)
 
@@ -200,44 +200,46 @@ def short_names(sources: Sequence[ModelSource]) -> list[str]:
     return names
 
 
-def _rows(results: Iterable[EvaluationResults]) -> list[dict[str, Any]]:
+def _model_rows(results: Iterable[EvaluationResults]) -> list[dict[str, Any]]:
     """A row for each model, and one before it for the scores without corrections where there are any."""
     rows = []
-    for one in results:
-        name, corrections = one.model.name, _corrections(one.posthoc)
-        facts = {"model": name, "parameters": one.model.parameters}
-        if one.plain_scores is not None:
-            plain = {"corrections": "plain", "label": f"{name} (plain)"}
+    for evaluation in results:
+        name, corrections = evaluation.model.name, _corrections(evaluation.posthoc)
+        facts = {"model": name, "parameters": evaluation.model.parameters}
+        if evaluation.plain_scores is not None:
+            plain_row = {"corrections": "plain", "label": f"{name} (plain)"}
             rows.append(
-                facts | plain | _with_intervals(vars(one.plain_scores), one.intervals.get(f"{one.split}_plain"))
+                facts
+                | plain_row
+                | _with_intervals(vars(evaluation.plain_scores), evaluation.intervals.get(f"{evaluation.split}_plain"))
             )
         label = f"{name} ({corrections})" if corrections else name
-        final = _with_intervals(vars(one.scores), one.intervals.get(one.split))
-        rows.append(facts | {"corrections": corrections, "label": label} | final)
+        final_scores = _with_intervals(vars(evaluation.scores), evaluation.intervals.get(evaluation.split))
+        rows.append(facts | {"corrections": corrections, "label": label} | final_scores)
     return rows
 
 
 def _with_intervals(scores: dict[str, Any], intervals: Mapping[str, list[float]] | None) -> dict[str, Any]:
     """The scores by name, and the ends of their intervals as ``NAME_low`` and ``NAME_high``."""
-    ends = {
-        f"{name}_{end}": value
+    bounds = {
+        f"{name}_{bound}": value
         for name, interval in (intervals or {}).items()
-        for end, value in zip(_ENDS, interval, strict=True)
+        for bound, value in zip(_BOUNDS, interval, strict=True)
     }
-    return scores | ends
+    return scores | bounds
 
 
 def _cell(row: dict[str, Any], column: str) -> str:
-    low, high = (row.get(f"{column}_{end}") for end in _ENDS)
+    low, high = (row.get(f"{column}_{bound}") for bound in _BOUNDS)
     return percent(row[column], None if low is None or high is None else [low, high])
 
 
 def _corrections(posthoc: dict[str, Any] | None) -> str:
     names = {"logit_adjustment": "logit adjustment", "tau_norm": "tau-norm"}
-    shown = [f"{name} {posthoc[key]['tau']:g}" for key, name in names.items() if posthoc and posthoc[key]]
+    parts = [f"{name} {posthoc[key]['tau']:g}" for key, name in names.items() if posthoc and posthoc[key]]
     if posthoc and posthoc.get("temperature"):
-        shown.append(f"temperature {posthoc['temperature']['value']:.4g}")
-    return ", ".join(shown)
+        parts.append(f"temperature {posthoc['temperature']['value']:.4g}")
+    return ", ".join(parts)
 
 
 def score_table(results: Sequence[EvaluationResults], *, markup: bool = False) -> str:
@@ -245,18 +247,18 @@ def score_table(results: Sequence[EvaluationResults], *, markup: bool = False) -
 
     With ``markup`` names are escaped for Markdown; without it they are shown as they are.
     """
-    shown = markdown if markup else printable
+    escape = markdown if markup else printable
     first = results[0]
     names = _HEADS | {group: group_heading(first, group) for group in GROUPS}
     heads = ["model", *(names[column] for column in _COLUMNS), "parameters"]
     rows = [
-        [shown(row["label"]), *(_cell(row, column) for column in _COLUMNS), f"{row['parameters'] / 1e6:.2f} M"]
-        for row in _rows(results)
+        [escape(row["label"]), *(_cell(row, column) for column in _COLUMNS), f"{row['parameters'] / 1e6:.2f} M"]
+        for row in _model_rows(results)
     ]
-    heads, *body = aligned([heads, *rows])
+    heads, *body = align_columns([heads, *rows])
     rule = ["-" * len(heads[0]), *("-" * (len(head) - 1) + ":" for head in heads[1:])]
     table = (f"| {' | '.join(line)} |" for line in (heads, rule, *body))
-    title = f"Scores in % on the {first.split} images of {shown(first.data.name)}"
+    title = f"Scores in % on the {first.split} images of {escape(first.data.name)}"
     if any("[" in cell for row in rows for cell in row[1:]):
         title += "; in brackets the 95 % interval, where it is wider than 2 points"
     return "\n".join([title, "", *table, ""])
@@ -266,9 +268,9 @@ def write_comparison(folder: Path, results: Sequence[EvaluationResults], *, quot
     """Write comparison.csv (fractions of 1), comparison.md (%) and plots/comparison.png; gives warnings."""
     from glmc_zoo.metrics import plots
 
-    rows, first = _rows(results), results[0]
-    ends = [f"{column}_{end}" for column in _COLUMNS for end in _ENDS]
-    columns = ("model", "corrections", *_COLUMNS, "parameters", *ends)
+    rows, first = _model_rows(results), results[0]
+    bound_columns = [f"{column}_{bound}" for column in _COLUMNS for bound in _BOUNDS]
+    columns = ("model", "corrections", *_COLUMNS, "parameters", *bound_columns)
     cells = [[row.get(column) for column in columns] for row in rows]
     write_csv(folder / "comparison.csv", columns, cells, quote_formulas=quote_formulas)
     replace_file(folder / "comparison.md", lambda file: file.write(score_table(results, markup=True)))

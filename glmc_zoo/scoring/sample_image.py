@@ -16,14 +16,14 @@ from glmc_zoo.hub.folder import SAMPLE_FILE
 from glmc_zoo.results import DataFacts
 from glmc_zoo.scoring.answers import Answers
 
-_MOST_PIXELS = 384
+_MAX_PIXELS = 384
 """Pixels of the longer side, at most."""
-_MOST_BYTES = 60_000
+_MAX_BYTES = 60_000
 _QUALITIES = (95, 90, 80, 70, 60, 50, 40, 30)
 _OPEN_LICENSES = ("cc0-1.0", "cc-by-4.0")
 
 
-def may_be_shown(data: DataFacts) -> bool:
+def is_publishable(data: DataFacts) -> bool:
     """Whether an image may be published without asking: that of a catalogue's set whose licence lets everybody."""
     return data.in_catalogue and data.license in _OPEN_LICENSES
 
@@ -43,11 +43,11 @@ def write_sample(folder: Path, answers: Answers, split: ImageSplit, class_counts
         UserError: No image was classified correctly, or the image cannot be read.
         OSError: The file cannot be written.
     """
-    position = _chosen(answers, class_counts)
+    position = _sample_position(answers, class_counts)
     (image,) = split.images([position])
     # Pixels alone: a copy of the image would take its metadata along.
     image = Image.fromarray(np.asarray(image.convert("RGB")))
-    image.thumbnail((_MOST_PIXELS, _MOST_PIXELS), Image.Resampling.BICUBIC)
+    image.thumbnail((_MAX_PIXELS, _MAX_PIXELS), Image.Resampling.BICUBIC)
     path = folder / SAMPLE_FILE
     partial = partial_name(path)
     try:
@@ -58,15 +58,15 @@ def write_sample(folder: Path, answers: Answers, split: ImageSplit, class_counts
     return split.class_names[int(split.labels[position])]
 
 
-def _chosen(answers: Answers, class_counts: Sequence[int]) -> int:
+def _sample_position(answers: Answers, class_counts: Sequence[int]) -> int:
     """Position of the surest right answer of the class in the middle by training images.
 
     Classes without a right answer do not count. A sure answer stays right when the image is encoded anew.
     """
-    if not answers.surest:
+    if not answers.most_confident:
         raise UserError("no image was classified correctly")
-    classes = sorted(answers.surest, key=lambda label: (class_counts[label], label))
-    return answers.surest[classes[len(classes) // 2]][1]
+    classes = sorted(answers.most_confident, key=lambda label: (class_counts[label], label))
+    return answers.most_confident[classes[len(classes) // 2]][1]
 
 
 def _jpeg(image: Image.Image) -> bytes:
@@ -76,6 +76,6 @@ def _jpeg(image: Image.Image) -> bytes:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2)
         content = file.getvalue()
-        if len(content) <= _MOST_BYTES:
+        if len(content) <= _MAX_BYTES:
             break
     return content

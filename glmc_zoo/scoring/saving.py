@@ -8,7 +8,7 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.files import check_folder
 from glmc_zoo.hub import ModelSource, export_run
 from glmc_zoo.hub.folder import OPTIONS_FILE
-from glmc_zoo.machine.command import without_folder
+from glmc_zoo.machine.command import shorten_path
 from glmc_zoo.method import fold_corrections, linear_classifier
 from glmc_zoo.options.commands import EvaluateOptions
 from glmc_zoo.results import (
@@ -102,12 +102,12 @@ def save_corrected(
     values = {name: getattr(corrections, name) for name in ("tau_norm", "logit_adjustment", "temperature")}
     counts = corrections.class_counts.tolist()
     fold_corrections(layer, class_counts=counts, **values)
-    before = source.results
-    assert before is not None
+    training_results = source.results
+    assert training_results is not None
     posthoc = evaluated.posthoc or {}
     search = posthoc.get("search", {})
     facts = CorrectionFacts(
-        source=without_folder(source.name),
+        source=shorten_path(source.name),
         source_sha256=evaluated_model(evaluated.model.name, source, classifier).sha256,
         class_counts=counts if values["logit_adjustment"] is not None else None,
         searched=[name for name in values if getattr(options.evaluation, name) == "search"],
@@ -116,7 +116,11 @@ def save_corrected(
         command=options.command or None,
         **values,
     )
-    results = replace(_scored(before, evaluated), correction=facts, calibration=_calibration(evaluated, thresholds))
+    results = replace(
+        _corrected_results(training_results, evaluated),
+        correction=facts,
+        calibration=_calibration_facts(evaluated, thresholds),
+    )
     config = None if source.folder is None else source.folder / OPTIONS_FILE
     return export_run(
         str(options.evaluation.save),
@@ -124,18 +128,18 @@ def save_corrected(
         results,
         heads=source.training_heads(),
         config_yaml=config if config is not None and config.is_file() else None,
-        half=before.weights is not None and before.weights.dtype == "float16",
+        half=training_results.weights is not None and training_results.weights.dtype == "float16",
         card=False,
     )
 
 
-def _scored(before: RunResults, evaluated: EvaluationResults) -> RunResults:
+def _corrected_results(training_results: RunResults, evaluated: EvaluationResults) -> RunResults:
     """The results of the training with the name of the corrected model and the scores of the evaluation."""
-    tag = f"{before.model.tag}_corrected"
+    tag = f"{training_results.model.tag}_corrected"
     return replace(
-        before,
-        model=replace(before.model, tag=tag, name=f"{before.model.name.partition('.')[0]}.{tag}"),
-        data=replace(before.data, test_images=evaluated.data.test_images),
+        training_results,
+        model=replace(training_results.model, tag=tag, name=f"{training_results.model.name.partition('.')[0]}.{tag}"),
+        data=replace(training_results.data, test_images=evaluated.data.test_images),
         thresholds=evaluated.thresholds,
         groups=evaluated.groups,
         test=evaluated.test,
@@ -147,7 +151,7 @@ def _scored(before: RunResults, evaluated: EvaluationResults) -> RunResults:
     )
 
 
-def _calibration(
+def _calibration_facts(
     evaluated: EvaluationResults, thresholds: dict[str, list[float | None]] | None
 ) -> CalibrationFacts | None:
     posthoc = evaluated.posthoc or {}

@@ -31,7 +31,7 @@ class ShotGroups:
             return None
         return group_sizes(self.class_counts, self.thresholds)
 
-    def no_image(self) -> ScoreCounts:
+    def empty_counts(self) -> ScoreCounts:
         """Counts with these groups and no image."""
         if self.class_counts is None or self.thresholds is None:
             return ScoreCounts.without_groups(len(self.class_names))
@@ -52,10 +52,15 @@ def shot_groups(
         data_counts: Training images of each class in the data; ``None`` without a training split.
         models: The models by their short names.
     """
-    counted = [(name, counts) for name, model in models.items() if (counts := trained_counts(model, class_names))]
-    if counted:
-        name, counts = counted[0]
-        notes = _notes(name, counts, data_counts, [other for other, numbers in counted[1:] if numbers != counts])
+    known_counts = [(name, counts) for name, model in models.items() if (counts := trained_counts(model, class_names))]
+    if known_counts:
+        name, counts = known_counts[0]
+        notes = _notes(
+            name,
+            counts,
+            data_counts,
+            [other_name for other_name, other_counts in known_counts[1:] if other_counts != counts],
+        )
     elif data_counts is not None:
         name, counts, notes = "data", list(data_counts), []
     else:
@@ -98,16 +103,16 @@ def trained_counts(source: ModelSource, class_names: Sequence[str]) -> list[int]
     return [by_name[name] for name in class_names] if by_name.keys() >= set(class_names) else None
 
 
-def prior_counts(
-    class_names: Sequence[str], data_counts: Sequence[int] | None, source: ModelSource, *, needed: bool
+def adjustment_counts(
+    class_names: Sequence[str], data_counts: Sequence[int] | None, source: ModelSource, *, required: bool
 ) -> list[int]:
     """The class counts for a logit adjustment: those of the data, else those that the model was trained on.
 
     Raises:
-        UserError: The counts are ``needed`` and not known.
+        UserError: The counts are ``required`` and not known.
     """
     counts = data_counts if data_counts is not None else trained_counts(source, class_names)
-    if counts is None and needed:
+    if counts is None and required:
         raise UserError(
             f"logit_adjustment= needs the training images of each class, and neither the data nor {source.name} gives "
             "them: leave it out."

@@ -26,9 +26,9 @@ def precision_thresholds(logits: NDArray[np.float64], labels: NDArray[np.int64])
     """
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     confidence, predicted = shifted.max(axis=1) / shifted.sum(axis=1), logits.argmax(axis=1)
-    wrong = predicted != labels
+    is_wrong = predicted != labels
     return {
-        precision_key(precision): _thresholds(confidence, predicted, wrong, precision, logits.shape[1])
+        precision_key(precision): _thresholds(confidence, predicted, is_wrong, precision, logits.shape[1])
         for precision in PRECISIONS
     }
 
@@ -36,7 +36,7 @@ def precision_thresholds(logits: NDArray[np.float64], labels: NDArray[np.int64])
 def _thresholds(
     confidence: NDArray[np.float64],
     predicted: NDArray[np.int64],
-    wrong: NDArray[np.bool_],
+    is_wrong: NDArray[np.bool_],
     precision: float,
     num_classes: int,
 ) -> list[float | None]:
@@ -46,21 +46,23 @@ def _thresholds(
     conformal risk control (Angelopoulos et al., ICLR 2024, equation 4). So 0.95 needs at least 19 images, all of them
     classified right.
     """
-    needed = math.ceil(1 / (1 - precision) - 1e-9) - 1
+    min_images = math.ceil(1 / (1 - precision) - 1e-9) - 1
     images = np.bincount(predicted, minlength=num_classes)
-    rare = (images < needed)[predicted]
-    shared = _smallest(confidence[rare], wrong[rare], precision)
+    is_rare = (images < min_images)[predicted]
+    shared_threshold = _smallest(confidence[is_rare], is_wrong[is_rare], precision)
     return [
-        shared if count < needed else _smallest(confidence[predicted == c], wrong[predicted == c], precision)
-        for c, count in enumerate(images.tolist())
+        shared_threshold
+        if count < min_images
+        else _smallest(confidence[predicted == label], is_wrong[predicted == label], precision)
+        for label, count in enumerate(images.tolist())
     ]
 
 
-def _smallest(confidence: NDArray[np.float64], wrong: NDArray[np.bool_], precision: float) -> float | None:
+def _smallest(confidence: NDArray[np.float64], is_wrong: NDArray[np.bool_], precision: float) -> float | None:
     """The smallest confidence above which the precision is reached; ``None`` where it is never reached."""
     order = np.argsort(-confidence, kind="stable")
-    confidence, errors = confidence[order], np.cumsum(wrong[order])
-    reached = (errors + 1) / (np.arange(len(order)) + 2) <= 1 - precision + 1e-12
+    confidence, errors = confidence[order], np.cumsum(is_wrong[order])
+    is_reached = (errors + 1) / (np.arange(len(order)) + 2) <= 1 - precision + 1e-12
     # Images of equal confidence are all above a threshold or all below it.
-    reached &= np.append(confidence[1:] < confidence[:-1], True)[: len(order)]
-    return float(confidence[np.flatnonzero(reached)[-1]]) if reached.any() else None
+    is_reached &= np.append(confidence[1:] < confidence[:-1], True)[: len(order)]
+    return float(confidence[np.flatnonzero(is_reached)[-1]]) if is_reached.any() else None

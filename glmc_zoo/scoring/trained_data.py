@@ -1,4 +1,4 @@
-"""How the images were read in the training of a model, as far as its files say."""
+"""The data options of a model's training, as far as its files state them."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from glmc_zoo.data.options import DataOptions
 from glmc_zoo.documents import read_yaml
 from glmc_zoo.fields import field_names
 from glmc_zoo.hub import ModelSource
-from glmc_zoo.machine.command import without_folder
+from glmc_zoo.machine.command import shorten_path
 
 HIDDEN_FOLDER = "path/to/"
 """Stands in published results for the folder of something."""
@@ -23,16 +23,20 @@ def options_with_paths(source: ModelSource) -> dict[str, Any]:
     Raises:
         UserError: The ``config.yaml`` cannot be read.
     """
-    public = {} if source.results is None else source.results.config
+    published = {} if source.results is None else source.results.config
     folder = source.folder.resolve() if source.kind == "folder" and source.folder is not None else None
     if folder is None or folder.name != "model" or not (folder.parent / "config.yaml").is_file():
-        return dict(public)
+        return dict(published)
     path = folder.parent / "config.yaml"
-    saved = read_yaml(path, str(path), fix="Restore it, or move it away and give data= and other paths as options.")
+    run_options = read_yaml(
+        path, str(path), fix="Restore it, or move it away and give data= and other paths as options."
+    )
     paths = {
-        name: value for name, value in (saved if isinstance(saved, dict) else {}).items() if isinstance(value, str)
+        name: value
+        for name, value in (run_options if isinstance(run_options, dict) else {}).items()
+        if isinstance(value, str)
     }
-    return {**public, **{n: value for n, value in paths.items() if public.get(n) == without_folder(value)}}
+    return {**published, **{name: value for name, value in paths.items() if published.get(name) == shorten_path(value)}}
 
 
 def data_options_of(source: ModelSource) -> dict[str, Any]:
@@ -45,7 +49,7 @@ def data_options_of(source: ModelSource) -> dict[str, Any]:
     }
 
 
-def same_name(data: str, source: ModelSource) -> bool:
+def has_same_name(data: str, source: ModelSource) -> bool:
     """Whether a data set has the name of the one that a model was trained on; its folder may lie elsewhere."""
     config = {} if source.results is None else source.results.config
     return Path(str(config.get("data"))).name == Path(data).name

@@ -20,17 +20,17 @@ from glmc_zoo.machine.accelerator import make_accelerator
 from glmc_zoo.machine.processes import main_process_first, on_main_process
 from glmc_zoo.metrics import tercile_thresholds
 from glmc_zoo.options.images import ImageOptions
-from glmc_zoo.options.length import settle_length
+from glmc_zoo.options.length import resolve_method
 from glmc_zoo.options.machine import PushOptions
 from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, SecondStage, TrainingStage
 from glmc_zoo.training.build import make_optimizer, make_scheduler, make_train_loader
 from glmc_zoo.training.checkpoint import CheckpointData
-from glmc_zoo.training.default_model import settle_model
+from glmc_zoo.training.default_model import resolve_model
 from glmc_zoo.training.finetuning import FineTuning, HeadTuning
 from glmc_zoo.training.folder import RunFolder
 from glmc_zoo.training.inputs import InputSpec, input_spec
 from glmc_zoo.training.placement import ImagePlacement, place_images
-from glmc_zoo.training.resumption import find_resumption, options_of_resumed
+from glmc_zoo.training.resumption import find_resumption, resumed_options
 from glmc_zoo.training.second_stage import ClassifierTraining
 from glmc_zoo.training.stage import Stage, StageParts
 
@@ -44,8 +44,8 @@ class RunParts:
     accelerator: Accelerator
     data: LongTailData
     stage: Stage
-    built: StageParts
-    prepared: nn.Module
+    stage_parts: StageParts
+    wrapped_task: nn.Module
     """The task as Accelerate wraps it."""
     optimizer: Any
     """The optimiser as Accelerate wraps it; the loader is wrapped too."""
@@ -78,19 +78,19 @@ def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
     set_seed(options.schedule.seed)
 
     # ---------------------------------------------------------------- data, model
-    options, choice = settle_model(accelerator, options)
+    options, model_notes = resolve_model(accelerator, options)
     if data is None:
         data = main_process_first(accelerator, lambda: load_split_data(options.data))
-    options, stage, decision = _settle_stage(options, data, accelerator)
+    options, stage, method_note = _resolve_stage(options, data, accelerator)
     # The lock of a resumed run must be held until `RunFolder` takes it too, so it is bound to a name.
     resumption, checkpoint_data, _lock = find_resumption(
         accelerator, options, data, stage.run_name(data.name, options.schedule.seed)
     )
-    options = options.with_values(**resumption.decided)
-    settings = stage.notes if isinstance(stage, FineTuning) else []
-    data = with_notes(data, [*choice, *filter(None, [decision]), *settings, *resumption.notes])
-    built = stage.build(data, options.images, options.schedule)
-    options, task = settle_options(options, data, built.spec), built.task
+    options = options.with_values(**resumption.data_options)
+    network_notes = stage.notes if isinstance(stage, FineTuning) else []
+    data = with_notes(data, [*model_notes, *filter(None, [method_note]), *network_notes, *resumption.notes])
+    parts = stage.build(data, options.images, options.schedule)
+    options, task = resolve_options(options, data, parts.spec), parts.task
     # The faster memory layout for convolutions, on GPUs and CPUs; it changes no values.
     task.to(memory_format=torch.channels_last)
     if options.machine.compile:
@@ -98,58 +98,58 @@ def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
         task.compile(mode=None if mode == "default" else mode)
 
     # ---------------------------------------------------------------- images, optimiser
-    spec, augmentations = built.spec, _augmentations(options.images)
+    spec, augmentations = parts.spec, _augmentations(options.images)
     transform = train_transform(spec.augment, spec.size, interpolation=spec.interpolation, **augmentations)
     placement = place_images(data.train, transform, accelerator.device, options.machine, options.images)
     processes = accelerator.num_processes
     loader = make_train_loader(
-        data, transform, placement, options.schedule, views=stage.views, weights=built.weights, processes=processes
+        data, transform, placement, options.schedule, views=stage.views, weights=parts.weights, processes=processes
     )
-    schedule = options.schedule.scaled(processes)
-    optimizer = make_optimizer(schedule, stage.opt, task, built.groups)
+    schedule = options.schedule.scale_rates(processes)
+    optimizer = make_optimizer(schedule, stage.opt, task, parts.groups)
     scheduler = make_scheduler(schedule, optimizer)
 
     # ---------------------------------------------------------------- run folder, what Accelerate wraps
     folder = RunFolder(accelerator, options, stage.run_name(data.name, schedule.seed))
     # Accelerate does not move batches: the loop copies each one while the step before it runs (`Transfer`).
-    placed = [True, True, False]
-    prepared, wrapped, loader = accelerator.prepare(task, optimizer, loader, device_placement=placed)
+    placement_flags = [True, True, False]
+    wrapped_task, wrapped, loader = accelerator.prepare(task, optimizer, loader, device_placement=placement_flags)
     # From here on each process needs random numbers of its own, for its dropout.
     set_seed(schedule.seed, device_specific=True)
     constraints = stage.constrain(task, optimizer)
     return RunParts(
-        options, accelerator, data, stage, built, prepared, wrapped, loader, scheduler, placement, folder,
-        resumption.checkpoint, checkpoint_data, constraints,
+        options, accelerator, data, stage, parts, wrapped_task, wrapped, loader, scheduler, placement,
+        folder, resumption.checkpoint, checkpoint_data, constraints,
     )  # fmt: skip
 
 
-def _settle_stage(
+def _resolve_stage(
     options: RunOptions, data: LongTailData, accelerator: Accelerator, *, resumed: bool = True
 ) -> tuple[RunOptions, Stage, str | None]:
     """The options with method, start and precision decided, their stage, and a note on the choice of the method."""
-    before = on_main_process(accelerator, lambda: options_of_resumed(options)) if resumed else None
-    options, decision = settle_length(options, len(data.train), before)
+    initial = on_main_process(accelerator, lambda: resumed_options(options)) if resumed else None
+    options, method_note = resolve_method(options, len(data.train), initial)
     stage = main_process_first(accelerator, lambda: make_stage(options.stage))
     if isinstance(stage, FineTuning):
-        options = stage.settle(options, data, accelerator.num_processes, before)
-    return with_precision(options, accelerator), stage, decision
+        options = stage.resolve(options, data, accelerator.num_processes, initial)
+    return with_precision(options, accelerator), stage, method_note
 
 
-def settle_run(
+def resolve_run(
     options: RunOptions, data: LongTailData, accelerator: Accelerator, *, resumed: bool
 ) -> tuple[RunOptions, Stage]:
     """The options of a fine-tuning as `assemble` settles them, and its stage, without building the model.
 
     With ``resumed``, values that were decided when the run began stay as they are.
     """
-    options, stage, _ = _settle_stage(options, data, accelerator, resumed=resumed)
+    options, stage, _ = _resolve_stage(options, data, accelerator, resumed=resumed)
     if resumed:
         resumption, _, _ = find_resumption(accelerator, options, data, stage.run_name(data.name, options.schedule.seed))
-        options = options.with_values(**resumption.decided)
+        options = options.with_values(**resumption.data_options)
     spec = input_spec(
         options.images, data, stage.timm_name, pretrained=stage.pretrained, use_model_size=stage.use_model_size
     )
-    return settle_options(options, data, spec), stage
+    return resolve_options(options, data, spec), stage
 
 
 def _augmentations(images: ImageOptions) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def with_notes(data: LongTailData, notes: list[str]) -> LongTailData:
     return replace(data, facts=replace(data.facts, notes=[*data.facts.notes, *notes]))
 
 
-def settle_options(options: RunOptions, data: LongTailData, spec: InputSpec) -> RunOptions:
+def resolve_options(options: RunOptions, data: LongTailData, spec: InputSpec) -> RunOptions:
     """The options with image size, augmentation and thresholds filled in, so that config.yaml states them."""
     values: dict[str, Any] = {"image_size": spec.size, "augment": spec.augment}
     if options.shots.groups == "terciles":

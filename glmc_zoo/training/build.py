@@ -77,18 +77,18 @@ def make_optimizer(
         UserError: timm has no optimiser ``opt``, or cannot build it.
     """
     if opt == "sgd":  # timm's "sgd" is Nesterov
-        trained: list[Any] = [parameter for parameter in task.parameters() if parameter.requires_grad]
+        parameters: list[Any] = [parameter for parameter in task.parameters() if parameter.requires_grad]
         # The fused optimiser updates all parameters in one kernel, which matters for classifiers of many classes.
         return torch.optim.SGD(
-            groups or trained,
+            groups or parameters,
             lr=schedule.lr,
             momentum=schedule.momentum,
             weight_decay=schedule.weight_decay,
             fused=True,
         )
-    if opt.split("_")[-1] not in (known := [str(n) for n in list_optimizers(exclude_filters=["*_*"])]):
+    if opt.split("_")[-1] not in (names := [str(name) for name in list_optimizers(exclude_filters=["*_*"])]):
         raise UserError(
-            f"opt={opt!r} is unknown: give sgd or a name from timm.optim.list_optimizers().{did_you_mean(opt, known)}"
+            f"opt={opt!r} is unknown: give sgd or a name from timm.optim.list_optimizers().{did_you_mean(opt, names)}"
         )
     try:
         return create_optimizer_v2(
@@ -113,15 +113,15 @@ def make_scheduler(schedule: ScheduleOptions, optimizer: torch.optim.Optimizer) 
     Raises:
         UserError: ``sched`` is not one of timm's schedules by epoch.
     """
-    rising = max(schedule.warmup_epochs - 1, 0)  # the last epoch of warm-up is the first of the schedule
+    warmup = max(schedule.warmup_epochs - 1, 0)  # the last epoch of warm-up is the first of the schedule
     try:
         scheduler: Scheduler | None = create_scheduler_v2(
             optimizer,
             sched=schedule.sched,
-            num_epochs=schedule.epochs - rising,
+            num_epochs=schedule.epochs - warmup,
             min_lr=schedule.min_lr,
-            warmup_epochs=rising,
-            warmup_lr=schedule.lr / (rising + 1),
+            warmup_epochs=warmup,
+            warmup_lr=schedule.lr / (warmup + 1),
             warmup_prefix=True,
         )[0]
     except (AssertionError, ValueError, KeyError) as error:

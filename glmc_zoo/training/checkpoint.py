@@ -92,11 +92,11 @@ class Checkpoints:
             UserError: An object has a state that a checkpoint cannot hold. It is raised in all processes.
         """
         target = self.folder / f"step-{progress.step:09d}"
-        partial = self.folder / f".writing-{target.name}"
-        on_main_process(self.accelerator, lambda: self._write(partial))
-        write_state(partial, self._random_state_name, self.random.state_dict())
+        temporary = self.folder / f".writing-{target.name}"
+        on_main_process(self.accelerator, lambda: self._write(temporary))
+        write_state(temporary, self._random_state_name, self.random.state_dict())
         self.accelerator.wait_for_everyone()
-        on_main_process(self.accelerator, lambda: self._complete(partial, target, progress.step))
+        on_main_process(self.accelerator, lambda: self._complete(temporary, target, progress.step))
         return target
 
     @property
@@ -104,40 +104,40 @@ class Checkpoints:
         """Name of this process's files with the states of the random number generators, without suffix."""
         return f"random_{self.accelerator.process_index}"
 
-    def _write(self, partial: Path) -> None:
+    def _write(self, temporary: Path) -> None:
         """Write the state that is equal in all processes."""
         for leftover in self.folder.glob(".writing-*"):  # from a process that was killed
             remove(leftover)
-        partial.mkdir(parents=True)
+        temporary.mkdir(parents=True)
         for name, item in self.state.items():
-            write_state(partial, name, item.state_dict())
+            write_state(temporary, name, item.state_dict())
         if self.data is not None:
-            self.data.save(partial)
+            self.data.save(temporary)
 
-    def _complete(self, partial: Path, target: Path, step: int) -> None:
+    def _complete(self, temporary: Path, target: Path, step: int) -> None:
         """Write the manifest, rename the folder, and remove old checkpoints."""
-        files = {path.name: file_sha256(path) for path in sorted(partial.iterdir())}
+        files = {path.name: file_sha256(path) for path in sorted(temporary.iterdir())}
         manifest = {"format": _FORMAT, "step": step, **self._launch_settings(), "sha256": files}
-        with (partial / _MANIFEST).open("w", encoding="utf-8") as file:
+        with (temporary / _MANIFEST).open("w", encoding="utf-8") as file:
             json.dump(manifest, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         if target.exists():  # the same step again, after resuming from an older checkpoint
             remove(target)
-        partial.replace(target)
+        temporary.replace(target)
         # Newer checkpoints are damaged ones that a resumption skipped: they do not count among those to keep.
-        for old in [path for path in self._all() if path <= target][self.keep :]:
+        for old in [path for path in self._list() if path <= target][self.keep :]:
             remove(old)
 
-    def drop_newer(self, checkpoint: Path) -> None:
+    def remove_newer(self, checkpoint: Path) -> None:
         """Remove the checkpoints newer than ``checkpoint``: a run that resumes from it repeats their steps."""
         if self.accelerator.is_main_process:
-            for path in self._all():
+            for path in self._list():
                 if path.name > checkpoint.name:
                     remove(path)
         self.accelerator.wait_for_everyone()
 
-    def _all(self) -> list[Path]:
+    def _list(self) -> list[Path]:
         return _newest_first(self.folder)
 
     def load(self, checkpoint: Path) -> None:
@@ -148,12 +148,12 @@ class Checkpoints:
                 differs.
         """
         check_checkpoint(checkpoint)
-        saved = read_plain_json(checkpoint / _MANIFEST)
-        for name, current in self._launch_settings().items():
-            if saved.get(name) != current:
+        manifest = read_plain_json(checkpoint / _MANIFEST)
+        for name, value in self._launch_settings().items():
+            if manifest.get(name) != value:
                 raise UserError(
-                    f"Checkpoint {str(checkpoint)!r} was written with {name} {saved.get(name)} and cannot go on with "
-                    f"{current}: {_SETTING_FIXES[name]}."
+                    f"Checkpoint {str(checkpoint)!r} was written with {name} {manifest.get(name)} and cannot go on "
+                    f"with {value}: {_SETTING_FIXES[name]}."
                 )
         for name, item in [*self.state.items(), (self._random_state_name, self.random)]:
             state = read_state(checkpoint, name)
@@ -185,7 +185,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
         outdated += [checkpoint] if fault == _OUTDATED else []
         _log.warning(f"Checkpoint {checkpoint} is skipped: {fault}.")
     if outdated:
-        raise UserError(f"Checkpoint {str(outdated[0])!r} {_OUTDATED}; {_OTHER_VERSION}.")
+        raise UserError(f"Checkpoint {str(outdated[0])!r} {_OUTDATED}; {_OTHER_VERSION_FIX}.")
     return None
 
 
@@ -193,7 +193,7 @@ def check_checkpoint(checkpoint: Path) -> None:
     """Refuse a checkpoint whose files are not those of its manifest."""
     fault = _fault(checkpoint)
     if fault == _OUTDATED:
-        raise UserError(f"Checkpoint {str(checkpoint)!r} {fault}; {_OTHER_VERSION}.")
+        raise UserError(f"Checkpoint {str(checkpoint)!r} {fault}; {_OTHER_VERSION_FIX}.")
     if fault is not None:
         run = str(checkpoint.absolute().parent.parent)
         raise UserError(
@@ -216,7 +216,7 @@ _SETTING_FIXES = {
     "plugins": "restore the files of the plug-ins",
 }
 _OUTDATED = "was written by an earlier version of glmc_zoo, whose checkpoints held pickles, and is not read"
-_OTHER_VERSION = "finish the run with that version, or begin in another output_dir="
+_OTHER_VERSION_FIX = "finish the run with that version, or begin in another output_dir="
 
 
 def _fault(checkpoint: Path) -> str | None:
@@ -234,8 +234,8 @@ def _fault(checkpoint: Path) -> str | None:
                 return f"{name} is not a plain file of the checkpoint"
             if file_sha256(path) != digest:
                 return f"{name} is damaged"
-        used = {path.name for suffix in ("json", "safetensors") for path in checkpoint.glob(f"*.{suffix}")}
-        unlisted = sorted(used - {_MANIFEST, *expected})
+        state_files = {path.name for suffix in ("json", "safetensors") for path in checkpoint.glob(f"*.{suffix}")}
+        unlisted = sorted(state_files - {_MANIFEST, *expected})
         return f"{unlisted[0]} is not in {_MANIFEST}" if unlisted else None
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"

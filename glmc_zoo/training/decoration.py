@@ -23,7 +23,7 @@ def decorate_run(
     repo_id: str | None = None,
     *,
     report: bool = True,
-    keep_answers: Callable[[Decorations], str | None] | None = None,
+    write_answers: Callable[[Decorations], str | None] | None = None,
     baselines: Sequence[Subject] = (),
 ) -> RunResults:
     """Draw the plots of a finished run, write its cards and its page, and save the results with the warnings.
@@ -37,16 +37,16 @@ def decorate_run(
         epochs: Reads the lines of the epochs.
         repo_id: ``ORG/NAME`` on the Hub, for the card of the classifier.
         report: Whether to write ``report.html``.
-        keep_answers: Writes ``answers.json``, whose images the page shows, and the sample image of the card, and
+        write_answers: Writes ``answers.json``, whose images the page shows, and the sample image of the card, and
             returns the class of that; without it the existing files are used.
         baselines: Runs that the page compares with this one.
 
     Returns:
         The results with the names of the plots, and the warnings.
     """
-    lasting = [warning for warning in results.warnings if warning.endswith(f"{RERUN_FIX}.")]
-    decorations, plots = Decorations(lasting), folder / "plots"
-    label = results.sample_image if keep_answers is None else keep_answers(decorations)
+    permanent_warnings = [warning for warning in results.warnings if warning.endswith(f"{RERUN_FIX}.")]
+    decorations, plots = Decorations(permanent_warnings), folder / "plots"
+    label = results.sample_image if write_answers is None else write_answers(decorations)
     sample = None if label is None or not (folder / SAMPLE_FILE).is_file() else (folder / SAMPLE_FILE, label)
     results = replace(results, sample_image=sample and label)
     lines = _draw(decorations, folder, results, epochs)
@@ -55,13 +55,13 @@ def decorate_run(
     for export in exports:
         # Only the classifier is pushed, so the card of the encoder names its folder and not the repository.
         repository = repo_id if export.name == "model" else None
-        before = list(decorations.warnings)
+        warnings = list(decorations.warnings)
         decorations.attempt(
             f"The card of {export.name}/",
-            lambda: decorate_export(export, plots, names, warnings=before, repo_id=repository, sample=sample),  # noqa: B023  # called here
+            lambda: decorate_export(export, plots, names, warnings=warnings, repo_id=repository, sample=sample),  # noqa: B023  # called here
         )
     if report:
-        subject = Subject.of(folder, replace(results, warnings=list(decorations.warnings)))
+        subject = Subject.from_results(folder, replace(results, warnings=list(decorations.warnings)))
         make_report(decorations, folder, subject, baselines, lines.rows)
     results = replace(results, plots=names, warnings=decorations.warnings)
     results.save(folder / RESULTS_FILE)
@@ -89,7 +89,7 @@ def _draw(decorations: Decorations, folder: Path, results: RunResults, epochs: C
         # A classifier on features has no epochs and no such plot, so it gets no warning.
         decorations.warnings.append("The plot training.png was not made: metrics.jsonl is missing or empty.")
     if results.test is not None:
-        draw_results(decorations, plots, Subject.of(folder, results), title)
+        draw_results(decorations, plots, Subject.from_results(folder, results), title)
     return lines
 
 

@@ -9,11 +9,11 @@ from accelerate import Accelerator
 from glmc_zoo.hub.load.default import choose_default, default_note
 from glmc_zoo.machine.processes import on_main_process
 from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions
-from glmc_zoo.training.folder import options_before
-from glmc_zoo.training.resumption import options_of_resumed
+from glmc_zoo.training.folder import initial_options
+from glmc_zoo.training.resumption import resumed_options
 
 
-def settle_model(accelerator: Accelerator, options: RunOptions) -> tuple[RunOptions, list[str]]:
+def resolve_model(accelerator: Accelerator, options: RunOptions) -> tuple[RunOptions, list[str]]:
     """The options with ``model="auto"`` replaced by a model, and a note on the choice; no note for a named model.
 
     A resumed run keeps the model that it began with, whether the Hub can be reached or not.
@@ -24,19 +24,19 @@ def settle_model(accelerator: Accelerator, options: RunOptions) -> tuple[RunOpti
     stage = options.stage
     if not isinstance(stage, FinetuneStage | HeadStage) or stage.model.model != "auto":
         return options, []
-    name = on_main_process(accelerator, lambda: (_options_of_run(options) or {}).get("model") or choose_default())
-    settled = replace(stage, model=replace(stage.model, model=name))
-    return replace(options, stage=settled), [default_note(name)]
+    name = on_main_process(accelerator, lambda: (_options_to_resume(options) or {}).get("model") or choose_default())
+    resolved_stage = replace(stage, model=replace(stage.model, model=name))
+    return replace(options, stage=resolved_stage), [default_note(name)]
 
 
-def _options_of_run(options: RunOptions) -> dict[str, Any] | None:
+def _options_to_resume(options: RunOptions) -> dict[str, Any] | None:
     """The options of the resumed run; without ``output_dir``, of the newest fine-tuning of this data set in runs/."""
     output = options.output
     if output.resume != "auto" or output.output_dir:
-        return options_of_resumed(options)
+        return resumed_options(options)
     configs = Path("runs").glob("*.finetuned.*/config.yaml")
     for config in sorted(configs, key=lambda path: path.stat().st_mtime, reverse=True):
-        before = options_before(config.parent, "auto")
-        if before and before.get("data") == options.data.data:
-            return before
+        initial = initial_options(config.parent, "auto")
+        if initial and initial.get("data") == options.data.data:
+            return initial
     return None

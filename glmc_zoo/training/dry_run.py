@@ -15,7 +15,7 @@ from glmc_zoo.data import ImageSplit
 from glmc_zoo.facts import Inventory
 from glmc_zoo.machine.clock import StageClock
 from glmc_zoo.machine.hardware import peak_memory
-from glmc_zoo.options.run import HeadStage, RunOptions, saved
+from glmc_zoo.options.run import HeadStage, RunOptions, saved_options
 from glmc_zoo.text import counted, printable
 from glmc_zoo.training.finetuning import FineTuning
 from glmc_zoo.training.head_run import HeadRun
@@ -64,13 +64,13 @@ class DryRun:
     @property
     def text(self) -> str:
         """The estimate in one line."""
-        each = " a process" if self.processes > 1 else ""
+        per_process = " a process" if self.processes > 1 else ""
         features = f"features of {counted(self.views, 'view')} x {self.view_seconds:.2g} s, " if self.views else ""
         return (
             f"about {_duration(self.seconds)}: {features}{counted(self.epochs, 'epoch')} x "
             f"{counted(self.steps, 'step')} x {self.step_seconds:.2g} s, "
             f"plus {counted(self.evaluations, 'evaluation')} x {self.evaluation_seconds:.2g} s; "
-            f"memory {self.memory_bytes / 1e9:.1f} GB{each}"
+            f"memory {self.memory_bytes / 1e9:.1f} GB{per_process}"
         )
 
 
@@ -94,20 +94,20 @@ def print_estimate(run: TrainingRun) -> DryRun:
     seconds_per_step = step_seconds(run)
     split = run.data.test if run.data.val is None else run.data.val
     evaluation_seconds = _evaluation_seconds(run, split)
-    starts = isinstance(run.stage, FineTuning) and run.stage.starts_from_features
-    view_seconds = _evaluation_seconds(run, run.data.train) if starts else 0.0
-    seconds_per_step, evaluation_seconds, view_seconds, memory = _slowest(
+    has_feature_start = isinstance(run.stage, FineTuning) and run.stage.starts_from_features
+    view_seconds = _evaluation_seconds(run, run.data.train) if has_feature_start else 0.0
+    seconds_per_step, evaluation_seconds, view_seconds, memory = _max_over_processes(
         run, seconds_per_step, evaluation_seconds, view_seconds, peak_memory(run.accelerator.device)
     )
     estimate = DryRun(
-        options=saved(run.options),
+        options=saved_options(run.options),
         inventory=run.data.facts.inventory,
         epochs=run.options.schedule.epochs,
         steps=len(run.loader),
         step_seconds=seconds_per_step,
         evaluations=_evaluations(run, split),
         evaluation_seconds=evaluation_seconds,
-        views=cast(FineTuning, run.stage).tune.feature_views if starts else 0,
+        views=cast(FineTuning, run.stage).tune.feature_views if has_feature_start else 0,
         view_seconds=view_seconds,
         memory_bytes=int(memory),
         processes=run.accelerator.num_processes,
@@ -135,18 +135,18 @@ def print_head_estimate(run: HeadRun) -> HeadDryRun:
 
     Computing the features of one view takes as long as scoring the training images, which is measured.
     """
-    scored = [split for split in (run.data.test, run.data.val) if split]
-    mean_seconds = sum(_evaluation_seconds(run, split) for split in scored) / max(len(scored), 1)
-    view_seconds, evaluation_seconds, memory = _slowest(
+    splits = [split for split in (run.data.test, run.data.val) if split]
+    mean_seconds = sum(_evaluation_seconds(run, split) for split in splits) / max(len(splits), 1)
+    view_seconds, evaluation_seconds, memory = _max_over_processes(
         run, _evaluation_seconds(run, run.data.train), mean_seconds, peak_memory(run.accelerator.device)
     )
     estimate = HeadDryRun(
-        options=saved(run.options),
+        options=saved_options(run.options),
         inventory=run.data.facts.inventory,
         epochs=0,
         steps=0,
         step_seconds=0.0,
-        evaluations=len(scored),
+        evaluations=len(splits),
         evaluation_seconds=evaluation_seconds,
         views=run.stage.tune.feature_views,
         view_seconds=view_seconds,
@@ -157,11 +157,11 @@ def print_head_estimate(run: HeadRun) -> HeadDryRun:
     return estimate
 
 
-def _slowest(run: ScoredRun, *values: float) -> list[float]:
+def _max_over_processes(run: ScoredRun, *values: float) -> list[float]:
     """The maximum of each value over all processes: in a run they wait for the slowest."""
     measured = torch.tensor([values], dtype=torch.float64, device=run.accelerator.device)
-    slowest: list[float] = run.accelerator.gather(measured).amax(dim=0).tolist()
-    return slowest
+    maxima: list[float] = run.accelerator.gather(measured).amax(dim=0).tolist()
+    return maxima
 
 
 def _print(run: ScoredRun, estimate: DryRun) -> None:
@@ -176,13 +176,13 @@ class _StepTimer(StageClock):
 
     def __init__(self, accelerator: Accelerator, warm_up: int, timed: int) -> None:
         super().__init__(accelerator)
-        self.warm_up, self.timed, self.done = warm_up, timed, 0
-        self._start = self._now()
+        self.warm_up, self.timed, self.steps_done = warm_up, timed, 0
+        self._start = self._synchronized_time()
         self._end = self._start
 
     @property
-    def full(self) -> bool:
-        return self.done == self.warm_up + self.timed
+    def is_complete(self) -> bool:
+        return self.steps_done == self.warm_up + self.timed
 
     @property
     def step_seconds(self) -> float:
@@ -191,17 +191,17 @@ class _StepTimer(StageClock):
     def batches(self, loader: Iterable[_T]) -> Iterator[_T]:
         for batch in loader:
             yield batch
-            if self.full:
+            if self.is_complete:
                 return
 
     def step_done(self) -> None:
-        self.done += 1
-        if self.done == self.warm_up:
-            self._start = self._now()
-        if self.full:
-            self._end = self._now()
+        self.steps_done += 1
+        if self.steps_done == self.warm_up:
+            self._start = self._synchronized_time()
+        if self.is_complete:
+            self._end = self._synchronized_time()
 
-    def _now(self) -> float:
+    def _synchronized_time(self) -> float:
         if self.accelerator.device.type == "cuda":
             torch.cuda.synchronize(self.accelerator.device)
         return time.perf_counter()
@@ -212,10 +212,10 @@ def step_seconds(run: TrainingRun) -> float:
 
     The steps change the weights, so the run cannot go on afterwards.
     """
-    accumulated = run.options.schedule.grad_accum_steps
+    accumulation = run.options.schedule.grad_accum_steps
     workers, available = run.placement.workers, run.options.schedule.epochs * len(run.loader)
-    timed = math.ceil(max(_TIMED, workers) / accumulated) * accumulated  # the last of them updates the weights
-    warm_up = math.ceil((_WARM_UP + _PREFETCHED * workers) / accumulated) * accumulated
+    timed = math.ceil(max(_TIMED, workers) / accumulation) * accumulation  # the last of them updates the weights
+    warm_up = math.ceil((_WARM_UP + _PREFETCHED * workers) / accumulation) * accumulation
     timed = min(timed, available)
     timer = _StepTimer(run.accelerator, min(warm_up, available - timed), timed)
     step = run.trainer.step
@@ -227,7 +227,7 @@ def step_seconds(run: TrainingRun) -> float:
     for _ in run.epochs():
         run.train_epoch()
         run.progress.epoch, run.progress.batch, run.progress.sums = run.progress.epoch + 1, 0, {}
-        if timer.full:
+        if timer.is_complete:
             break
     return share * timer.step_seconds
 
@@ -236,14 +236,14 @@ def _evaluation_seconds(run: ScoredRun, split: ImageSplit) -> float:
     """Estimated seconds to score a split, measured on its first batches."""
     if not len(split):
         return 0.0
-    batch = max(run.options.schedule.batch_size, 128) * run.accelerator.num_processes
-    batches: int = math.ceil(len(split) / batch)
-    _time(run, split, batch)  # warm-up
-    first = _time(run, split, batch)
+    batch_size = max(run.options.schedule.batch_size, 128) * run.accelerator.num_processes
+    batches: int = math.ceil(len(split) / batch_size)
+    _time_evaluation(run, split, batch_size)  # warm-up
+    first = _time_evaluation(run, split, batch_size)
     timed = min(batches, _TIMED_BATCHES)
     if timed == 1:
         return first
-    per_batch = max(_time(run, split, timed * batch) - first, 0.0) / (timed - 1)
+    per_batch = max(_time_evaluation(run, split, timed * batch_size) - first, 0.0) / (timed - 1)
     return first + (batches - 1) * per_batch
 
 
@@ -253,12 +253,12 @@ def _evaluations(run: TrainingRun, split: ImageSplit) -> int:
     return after_epochs + sum(1 for scored in (run.data.test, run.data.val) if scored is not None and len(scored))
 
 
-def _time(run: ScoredRun, split: ImageSplit, images: int) -> float:
-    first = copy(split)
-    first.rows, first.labels = split.rows[:images], split.labels[:images]
-    first.pixels = None if split.pixels is None else split.pixels[:images]
+def _time_evaluation(run: ScoredRun, split: ImageSplit, images: int) -> float:
+    subset = copy(split)
+    subset.rows, subset.labels = split.rows[:images], split.labels[:images]
+    subset.pixels = None if split.pixels is None else split.pixels[:images]
     start = time.perf_counter()
-    run.evaluate(first)
+    run.evaluate(subset)
     return time.perf_counter() - start
 
 

@@ -43,21 +43,21 @@ class FeatureViews:
 
     def __init__(self, data_config: dict[str, Any], views: int) -> None:
         self.views = _VIEWS[:views]
-        self._plain = Preprocessing(data_config)
+        self._eval_preprocessing = Preprocessing(data_config)
         self._side = data_config["input_size"][-1]
         self._large_side = round(self._side * _MARGIN)
-        large = data_config | {"input_size": (3, self._large_side, self._large_side), "crop_pct": 1.0}
-        self._large = Preprocessing(large) if any(crop for crop, _ in self.views) else None
+        large_config = data_config | {"input_size": (3, self._large_side, self._large_side), "crop_pct": 1.0}
+        self._large_preprocessing = Preprocessing(large_config) if any(crop for crop, _ in self.views) else None
 
     def __call__(self, images: Images) -> Tensor:
         """The crops of a batch, uint8 (B, crops, 3, S, S); only the evaluation's crop where the views need no other."""
-        plain = self._plain(images)
-        if self._large is None:
-            return plain[:, None]
-        large, side, end = self._large(images), self._side, self._large_side - self._side
-        corners = [(0, 0), (0, end), (end, 0), (end, end), (end // 2, end // 2)]
+        eval_crop = self._eval_preprocessing(images)
+        if self._large_preprocessing is None:
+            return eval_crop[:, None]
+        large, side, offset = self._large_preprocessing(images), self._side, self._large_side - self._side
+        corners = [(0, 0), (0, offset), (offset, 0), (offset, offset), (offset // 2, offset // 2)]
         crops = [large[..., top : top + side, left : left + side] for top, left in corners]
-        return torch.stack([plain, *crops], dim=1)
+        return torch.stack([eval_crop, *crops], dim=1)
 
 
 class FeatureParts:
@@ -80,19 +80,19 @@ class FeatureParts:
             Positions of the images, int64 (n,), and their features, float32 (views, n, D); ``None`` without any.
         """
         positions, features = list[Tensor](), list[Tensor]()
-        done = torch.zeros(images, dtype=torch.bool)
+        is_stored = torch.zeros(images, dtype=torch.bool)
         for file in sorted(self.folder.glob("part-*.safetensors")):
-            part = self._part(file, images, views) if file.is_file() else None
-            if part is None or done[part[0]].any() or (features and part[1].shape[2] != features[0].shape[2]):
+            part = self._read_part(file, images, views) if file.is_file() else None
+            if part is None or is_stored[part[0]].any() or (features and part[1].shape[2] != features[0].shape[2]):
                 continue
-            done[part[0]] = True
+            is_stored[part[0]] = True
             positions.append(part[0])
             features.append(part[1])
         if not positions:
             return torch.empty(0, dtype=torch.int64), None
         return torch.cat(positions), torch.cat(features, dim=1)
 
-    def _part(self, file: Path, images: int, views: int) -> tuple[Tensor, Tensor] | None:
+    def _read_part(self, file: Path, images: int, views: int) -> tuple[Tensor, Tensor] | None:
         try:
             with safe_open(file, framework="pt") as part:
                 if (part.metadata() or {}).get("key") != self.key:
@@ -170,17 +170,19 @@ def compute_features(
     stored: list[Any] = [torch.empty(0, dtype=torch.int64), None]
     if accelerator.is_main_process:
         stored = list(parts.read(len(split), views))
-    done = on_main_process(accelerator, lambda: stored[0])
+    stored_positions = on_main_process(accelerator, lambda: stored[0])
     missing = torch.ones(len(split), dtype=torch.bool)
-    missing[done] = False
-    todo = missing.nonzero()[:, 0]
-    share = todo[accelerator.process_index :: accelerator.num_processes].tolist()
+    missing[stored_positions] = False
+    missing_positions = missing.nonzero()[:, 0]
+    process_positions = missing_positions[accelerator.process_index :: accelerator.num_processes].tolist()
     transform = FeatureViews(classifier.data_config, views)
-    loader = batch_loader(EvalDataset(split, transform), share, batch_size, workers)
-    shown = accelerator.is_main_process and len(todo) > 0
+    loader = batch_loader(EvalDataset(split, transform), process_positions, batch_size, workers)
+    show_progress = accelerator.is_main_process and len(missing_positions) > 0
     computed = []
-    with progress_bar(total=len(split), initial=len(done), desc="features", unit="image", main_process=shown) as bar:
-        for positions, features in _in_parts(_batches(classifier, loader, transform, accelerator, bar)):
+    with progress_bar(
+        total=len(split), initial=len(stored_positions), desc="features", unit="image", main_process=show_progress
+    ) as bar:
+        for positions, features in _join_batches(_batches(classifier, loader, transform, accelerator, bar)):
             parts.write(positions, features)
             computed.append((positions, features))
     gathered = gather_object(computed)
@@ -210,15 +212,15 @@ def _batches(
         yield positions, torch.stack(features)
 
 
-def _in_parts(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+def _join_batches(batches: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches, joined into parts of about a thousand images."""
-    waiting: list[tuple[Tensor, Tensor]] = []
+    pending: list[tuple[Tensor, Tensor]] = []
     images = 0
     for positions, features in batches:
-        waiting.append((positions, features))
+        pending.append((positions, features))
         images += len(positions)
         if images >= _PART_IMAGES:
-            yield torch.cat([part[0] for part in waiting]), torch.cat([part[1] for part in waiting], dim=1)
-            waiting, images = [], 0
-    if waiting:
-        yield torch.cat([part[0] for part in waiting]), torch.cat([part[1] for part in waiting], dim=1)
+            yield torch.cat([part[0] for part in pending]), torch.cat([part[1] for part in pending], dim=1)
+            pending, images = [], 0
+    if pending:
+        yield torch.cat([part[0] for part in pending]), torch.cat([part[1] for part in pending], dim=1)

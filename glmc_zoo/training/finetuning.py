@@ -11,13 +11,13 @@ from torch import nn
 
 from glmc_zoo.data import LongTailData
 from glmc_zoo.errors import UserError
-from glmc_zoo.fields import replaced, values_of
+from glmc_zoo.fields import replace_options, values_of
 from glmc_zoo.hub import ModelSource
-from glmc_zoo.machine.command import slug, without_folder
+from glmc_zoo.machine.command import shorten_path, slug
 from glmc_zoo.method import GLMCModel, check_backbone
 from glmc_zoo.method.switches import preset_switches
 from glmc_zoo.options.model import DEFAULT_ADAPTER, MethodOptions, TuneOptions
-from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, flat
+from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, flatten_options
 from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
 from glmc_zoo.results import FinetuneFacts, HeadFacts, RunResults, SearchFacts, StartFacts
 from glmc_zoo.scoring.calibration import undo_calibration
@@ -51,11 +51,12 @@ class FineTuning(Stage):
     """
 
     use_model_size = True
+    source: ModelSource
 
     def __init__(self, options: FinetuneStage, source: ModelSource) -> None:
         model, method, switches = options.model, options.method, options.switches
         super().__init__(model.model, method, switches, options.optimizer, source, pretrained=True)
-        self.start, self.tune, self.defaults = source, options.model, options.defaults
+        self.tune, self.defaults = options.model, options.defaults
         self.kept: list[str] = []
         self.start_facts: StartFacts | None = None
         """How the classifier started from features; ``None`` before that, and for a fresh or kept classifier."""
@@ -70,18 +71,20 @@ class FineTuning(Stage):
         """Whether the classifier starts from features that the network gives before the training."""
         return self.tune.head_init in ("mean", "head")
 
-    def settle(
-        self, options: RunOptions, data: LongTailData, processes: int, before: Mapping[str, Any] | None
+    def resolve(
+        self, options: RunOptions, data: LongTailData, processes: int, initial: Mapping[str, Any] | None
     ) -> RunOptions:
         """The options with the values filled in that network and images decide, where the user gave none.
 
         These are the start of the classifier, the optimiser, the learning rate, the decays, and a smaller batch for few
-        images. A resumed run keeps the values in ``before``, the options with which it began.
+        images. A resumed run keeps the values in ``initial``, the options with which it began.
         """
         if self.tune.head_init == "auto":
-            keeps = self.start.class_names == data.class_names or self.tune.tune == "head"
-            init = "head" if self.method.name == _STARTS_FROM_HEAD and not keeps else "fresh"
-            values = values_of(self.tune) | {"head_init": init if before is None else before.get("head_init", "fresh")}
+            keeps_classifier = self.source.class_names == data.class_names or self.tune.tune == "head"
+            init = "head" if self.method.name == _STARTS_FROM_HEAD and not keeps_classifier else "fresh"
+            values = values_of(self.tune) | {
+                "head_init": init if initial is None else initial.get("head_init", "fresh")
+            }
             self.tune = TuneOptions(**values)
         options = replace(options, stage=replace(options.stage, model=self.tune))  # type: ignore[arg-type]
         if self.tune.tune == "full" and len(data.train) < _FEW_IMAGES * len(data.class_names):
@@ -89,43 +92,45 @@ class FineTuning(Stage):
                 f"There are {len(data.train)} training images of {len(data.class_names)} classes. With so few, "
                 "training only the classifier was better than training the whole network: give tune='head'."
             )
-        return self._settle_batch(self._settle_settings(options, before), len(data.train), processes, before)
+        return self._resolve_batch(
+            self._resolve_network_settings(options, initial), len(data.train), processes, initial
+        )
 
-    def _settle_batch(
-        self, options: RunOptions, images: int, processes: int, before: Mapping[str, Any] | None
+    def _resolve_batch(
+        self, options: RunOptions, images: int, processes: int, initial: Mapping[str, Any] | None
     ) -> RunOptions:
         """The options with a batch that fits the training images, unless the user gave one."""
         size = recipe = options.schedule.batch_size
         if "batch_size" not in self.defaults:
             return options
         share = 1.0 if self.tune.search_minutes is None else _SEARCH_SHARE
-        most = int(share * images) // processes
-        if before is not None:
-            size = before.get("batch_size", recipe)
-        elif 2 <= most < recipe:  # batch-norm needs two images
-            size = most
+        largest = int(share * images) // processes
+        if initial is not None:
+            size = initial.get("batch_size", recipe)
+        elif 2 <= largest < recipe:  # batch-norm needs two images
+            size = largest
         if size != recipe:
             self.notes.append(f"There are few training images, so a batch has {size} images instead of {recipe}.")
         return replace(options, schedule=replace(options.schedule, batch_size=size))
 
-    def _settle_settings(self, options: RunOptions, before: Mapping[str, Any] | None) -> RunOptions:
+    def _resolve_network_settings(self, options: RunOptions, initial: Mapping[str, Any] | None) -> RunOptions:
         """The options with the settings that suit the network; see `settings_for`."""
         stage = options.stage
-        if not isinstance(stage, FinetuneStage) or not stage.by_network:
+        if not isinstance(stage, FinetuneStage) or not stage.decided_by_network:
             return options
-        network, opt = describe_network(self.start.skeleton()), None if "opt" in stage.by_network else self.opt
+        network, opt = describe_network(self.source.skeleton()), None if "opt" in stage.decided_by_network else self.opt
         settings = settings_for(network, self.tune.tune, opt)
-        values = {name: getattr(settings, name) for name in stage.by_network}
-        recipe = {name: flat(options)[name] for name in values}
-        if before is not None and values != recipe and all(before.get(name) == recipe[name] for name in values):
+        values = {name: getattr(settings, name) for name in stage.decided_by_network}
+        recipe = {name: flatten_options(options)[name] for name in values}
+        if initial is not None and values != recipe and all(initial.get(name) == recipe[name] for name in values):
             return options  # the run began with a version in which the network decided nothing
-        self.tune, self.optimizer = replaced(self.tune, values), replaced(self.optimizer, values)
+        self.tune, self.optimizer = replace_options(self.tune, values), replace_options(self.optimizer, values)
         self.opt = self.optimizer.opt
         self._settings_differ = not uses_sgd(self.opt) or network.layer_norm
         if self._settings_differ:
             self.notes += settings_notes(network, self.tune.tune, values, settings.source)
         stage = replace(stage, model=self.tune, optimizer=self.optimizer)
-        return replace(options, stage=stage, schedule=replaced(options.schedule, values))
+        return replace(options, stage=stage, schedule=replace_options(options.schedule, values))
 
     def run_name(self, data: str, seed: int) -> str:
         """Name of a fresh run folder."""
@@ -133,9 +138,9 @@ class FineTuning(Stage):
 
     def make_task(self, data: LongTailData, spec: InputSpec, schedule: ScheduleOptions) -> TrainingTask:
         """The method's task with the source's weights; ``tune`` decides which of them are trained."""
-        check_colour(self.start)
+        check_colour(self.source)
         task = super().make_task(data, spec, schedule)
-        self.kept = start_from(self.start, task, data.class_names)
+        self.kept = load_source_heads(self.source, task, data.class_names)
         model, tune = timm_model_in(task), self.tune
         if tune.freeze_bn and not batch_norms(model):
             raise UserError(f"freeze_bn=True has no effect on {self.name}, which has no batch-norm: leave it out.")
@@ -155,9 +160,9 @@ class FineTuning(Stage):
             add_adapters(model, rank=rank, alpha=tune.lora_alpha or 2.0 * rank, image_size=spec.size, kind=kind)
         return task
 
-    def frozen(self, task: TrainingTask) -> list[nn.Module]:
+    def eval_modules(self, task: TrainingTask) -> list[nn.Module]:
         """Modules without trained parameters, and with ``freeze_bn`` every batch-norm of the model."""
-        return [*super().frozen(task), *(batch_norms(timm_model_in(task)) if self.tune.freeze_bn else [])]
+        return [*super().eval_modules(task), *(batch_norms(timm_model_in(task)) if self.tune.freeze_bn else [])]
 
     def parameter_groups(self, task: TrainingTask, weight_decay: float) -> list[dict[str, Any]] | None:
         """Parameter groups by learning rate, for ``layer_decay`` and ``head_lr_scale``; ``None`` without both."""
@@ -173,16 +178,16 @@ class FineTuning(Stage):
         """Merge the adapters into their layers."""
         merge_adapters(timm_model)
 
-    def facts(self, results: RunResults) -> RunResults:
+    def add_facts(self, results: RunResults) -> RunResults:
         """The results with what was fine-tuned, and how."""
-        start, name = self.start, without_folder(self.name)
+        source, name = self.source, shorten_path(self.name)
         finetune = FinetuneFacts(
             model=name,
-            kind=start.kind,
-            commit=start.commit,
+            kind=source.kind,
+            commit=source.commit,
             tune=self.tune.tune,
             kept=self.kept,
-            source_classes=len(start.class_names or []) or None,
+            source_classes=len(source.class_names or []) or None,
             adapter=(self.tune.adapter or DEFAULT_ADAPTER) if self.tune.tune == "adapter" else None,
             start=self.start_facts,
         )
@@ -192,10 +197,10 @@ class FineTuning(Stage):
     def opening_lines(self, options: RunOptions, task: TrainingTask) -> list[str]:
         """What is fine-tuned, and which values come from the recipe."""
         trained, total = trained_parameters(task)
-        starts = {"mean": "starts from the class means", "head": "starts from the best one on frozen features"}
+        start_phrases = {"mean": "starts from the class means", "head": "starts from the best one on frozen features"}
         heads = f"; it keeps its {', '.join(self.kept)}" if self.kept else ""
         if "classifier" not in self.kept:
-            heads += f"; the classifier {starts.get(self.tune.head_init, 'is a fresh one')}"
+            heads += f"; the classifier {start_phrases.get(self.tune.head_init, 'is a fresh one')}"
         lines = [
             *super().opening_lines(options, task),
             f"fine-tuning {self.name}, --tune {self.tune.tune}: {trained / 1e6:.2f} of {total / 1e6:.2f} M parameters "
@@ -209,9 +214,9 @@ class FineTuning(Stage):
             )
         if self.defaults:
             schedule = values_of(options.schedule)
-            shown = " ".join(f"--{name.replace('_', '-')} {schedule[name]}" for name in self.defaults)
-            why = "" if self._settings_differ else " (chosen with sgd on a small network, see docs/settings.md)"
-            lines.append(f"defaults: {shown}{why}")
+            values = " ".join(f"--{name.replace('_', '-')} {schedule[name]}" for name in self.defaults)
+            explanation = "" if self._settings_differ else " (chosen with sgd on a small network, see docs/settings.md)"
+            lines.append(f"defaults: {values}{explanation}")
         return lines
 
 
@@ -219,9 +224,9 @@ class HeadTuning(FineTuning):
     """The stage of a classifier that is trained on features: a `FineTuning` whose network stays frozen."""
 
     def __init__(self, options: HeadStage, source: ModelSource) -> None:
-        plain, switches = MethodOptions(method="ce", preset="official"), preset_switches("official")
+        method, switches = MethodOptions(method="ce", preset="official"), preset_switches("official")
         super().__init__(
-            FinetuneStage(model=options.model, method=plain, switches=switches, optimizer=OptimizerOptions()), source
+            FinetuneStage(model=options.model, method=method, switches=switches, optimizer=OptimizerOptions()), source
         )
         self.title = HEAD
         self.head: HeadFacts | None = None
@@ -245,9 +250,9 @@ class HeadTuning(FineTuning):
         self.kept = []  # the classifier is a fresh one, also for the same classes
         return task
 
-    def facts(self, results: RunResults) -> RunResults:
+    def add_facts(self, results: RunResults) -> RunResults:
         """The results with the facts of the classifier's training."""
-        results = super().facts(results)
+        results = super().add_facts(results)
         architecture, tag = results.model.name.partition(".")[0], f"{HEAD}_{slug(results.data.name)}"
         model = replace(results.model, tag=tag, name=f"{architecture}.{tag}")
         return replace(results, model=model, method=HEAD, method_title=_HEAD_TITLE, schedule=None, head=self.head)
@@ -280,12 +285,12 @@ def timm_model_in(task: TrainingTask) -> Any:
 
 def classifiers_in(task: TrainingTask) -> list[nn.Module]:
     """The classifier of the timm model in a task, followed by GLMC's conventional one where the task has it."""
-    wrapped = unwrap_model(task.get_trainable_module())
-    conventional = getattr(wrapped, "conventional_classifier", None)
+    wrapped_model = unwrap_model(task.get_trainable_module())
+    conventional = getattr(wrapped_model, "conventional_classifier", None)
     return [timm_model_in(task).get_classifier(), *([] if conventional is None else [conventional])]
 
 
-def start_from(source: ModelSource, task: TrainingTask, class_names: list[str]) -> list[str]:
+def load_source_heads(source: ModelSource, task: TrainingTask, class_names: list[str]) -> list[str]:
     """Load the source's heads into a task where the classes are the same, and make fresh ones otherwise.
 
     The calibration of the source is undone, so that the training goes on with the logits that it trained.
@@ -293,10 +298,10 @@ def start_from(source: ModelSource, task: TrainingTask, class_names: list[str]) 
     Returns:
         Names of the heads that were kept.
     """
-    wrapped, model = task.get_trainable_module(), timm_model_in(task)
-    same = source.class_names == class_names
-    kept = ["classifier"] if same else []
-    if not same:
+    wrapped_model, model = task.get_trainable_module(), timm_model_in(task)
+    same_classes = source.class_names == class_names
+    loaded_heads = ["classifier"] if same_classes else []
+    if not same_classes:
         # timm keeps the old classifier where the number of classes is the same, whatever the classes are.
         model.reset_classifier(len(class_names))
         init_head = getattr(model, "init_head", None)
@@ -305,9 +310,9 @@ def start_from(source: ModelSource, task: TrainingTask, class_names: list[str]) 
     elif source.results is not None:
         undo_calibration(model.get_classifier(), source.results.calibration)
     heads = source.training_heads()
-    if heads is not None and isinstance(wrapped, GLMCModel):
-        kept += wrapped.load_training_heads(heads, same_classes=same)
-    return kept
+    if heads is not None and isinstance(wrapped_model, GLMCModel):
+        loaded_heads += wrapped_model.load_training_heads(heads, same_classes=same_classes)
+    return loaded_heads
 
 
 def trained_parameters(task: TrainingTask) -> tuple[int, int]:

@@ -9,41 +9,45 @@ from glmc_zoo.data.options import DataOptions
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import field_names
 from glmc_zoo.hub import ModelSource, open_model
-from glmc_zoo.options.given import Given
 from glmc_zoo.options.images import ShotOptions
 from glmc_zoo.options.sections import SECOND_STAGE
+from glmc_zoo.options.user_options import UserOptions
 from glmc_zoo.results import RunResults
 from glmc_zoo.scoring.trained_data import HIDDEN_FOLDER, options_with_paths
 
 _DATA = frozenset(field_names(DataOptions))
-DEFAULTS = {f.name: f.default for group in (DataOptions, ShotOptions) for f in dataclasses.fields(group)}
+DEFAULTS = {
+    option_field.name: option_field.default
+    for group in (DataOptions, ShotOptions)
+    for option_field in dataclasses.fields(group)
+}
 # Where images are stored and how many make a step does not change which images they are.
 _NO_DIFFERENCE = frozenset({"data_dir", "batch_size"})
 
 
-def first_stage_options(given: Given) -> dict[str, Any]:
-    """The options that a second stage takes over from the first stage, by name; ``given`` are the user's options.
+def first_stage_options(user_options: UserOptions) -> dict[str, Any]:
+    """The options that a second stage takes over from the first stage, by name.
 
     Raises:
         UserError: ``model=`` is missing, cannot be read or has no training to go on from, or nothing names the data.
     """
-    model = given.get("model")
+    model = user_options.get("model")
     if model is None:
         raise UserError(
             "model= is missing: give the first stage's model, such as runs/NAME/model, hf_hub:ORG/NAME or a published "
             "name."
         )
-    first = trained_with(open_model(model, weights=False))
-    data = given.get("data")
-    if data is not None and not same_data(data, first.get("data")):
+    first_options = inherited_options(open_model(model, weights=False))
+    data = user_options.get("data")
+    if data is not None and not same_data(data, first_options.get("data")):
         # This is another data set, so the options that thinned and split the first one do not apply.
-        return {name: value for name, value in first.items() if name not in _DATA}
-    if data is None and first.get("data") is None:
+        return {name: value for name, value in first_options.items() if name not in _DATA}
+    if data is None and first_options.get("data") is None:
         raise UserError(
             f"{model} does not say where its training images are: give data=, and data_dir= for a data set of the "
             "catalogue."
         )
-    return first
+    return first_options
 
 
 def training_results(source: ModelSource) -> RunResults:
@@ -66,7 +70,7 @@ def training_results(source: ModelSource) -> RunResults:
     return results
 
 
-def trained_with(source: ModelSource) -> dict[str, Any]:
+def inherited_options(source: ModelSource) -> dict[str, Any]:
     """The options of a model's training that a second stage takes over; see `options_with_paths`.
 
     Raises:
@@ -80,11 +84,11 @@ def trained_with(source: ModelSource) -> dict[str, Any]:
     }
 
 
-def differing_options(options: Mapping[str, Any], first: Mapping[str, Any]) -> list[str]:
+def differing_options(options: Mapping[str, Any], first_options: Mapping[str, Any]) -> list[str]:
     """``name FIRST -> SECOND``, with the values of both stages, for each option that selects or groups other images."""
     return [
         f"{name.replace('_', ' ')} {value} -> {options[name]}"
-        for name, value in first.items()
+        for name, value in first_options.items()
         if name not in _NO_DIFFERENCE
         and options[name] != value
         and not (name == "data" and same_data(options["data"], value))

@@ -19,10 +19,10 @@ from glmc_zoo.files import (
     remove,
     replace_file,
 )
-from glmc_zoo.hub.export.run import mend_exports
-from glmc_zoo.machine.lock import FolderLock, take_folder
+from glmc_zoo.hub.export.run import repair_exports
+from glmc_zoo.machine.lock import FolderLock, lock_folder
 from glmc_zoo.machine.processes import on_main_process
-from glmc_zoo.options.run import RunOptions, option_defaults, saved
+from glmc_zoo.options.run import RunOptions, option_defaults, saved_options
 from glmc_zoo.screen import say
 from glmc_zoo.text import printable
 from glmc_zoo.training.metrics_file import EpochLines, read_epochs
@@ -63,14 +63,14 @@ class RunFolder:
         self.accelerator = accelerator
         self._lock: FolderLock | None = None
         self.path = Path(on_main_process(accelerator, lambda: str(self._claim(options, name))))
-        self._options = saved(options)
+        self._options = saved_options(options)
 
     def _claim(self, options: RunOptions, name: str) -> Path:
         """Make the folder, lock it, and write ``config.yaml`` for a new run."""
         folder = run_folder(options, name)
-        before = options_before(folder, options.output.resume)
-        if before is not None:
-            check_same_run(folder, before, options)
+        initial = initial_options(folder, options.output.resume)
+        if initial is not None:
+            check_same_run(folder, initial, options)
             self._lock = lock_run(folder)
             return folder
         if folder.is_file():
@@ -82,10 +82,10 @@ class RunFolder:
             check_folder(folder, advice)
             return folder
         claim_folder(folder, advice)
-        self._lock = take_folder(folder)
+        self._lock = lock_folder(folder)
         try:
             check_folder(folder, advice)  # again, because another run may have held the lock until now
-            _write_options(folder, saved(options))
+            _write_options(folder, saved_options(options))
         except BaseException:
             self.release()
             raise
@@ -102,7 +102,7 @@ class RunFolder:
         ``options`` replace those that the folder was claimed with.
         """
         if self.accelerator.is_main_process:
-            _write_options(self.path, self._options if options is None else saved(options))
+            _write_options(self.path, self._options if options is None else saved_options(options))
 
     @property
     def checkpoints(self) -> Path:
@@ -118,22 +118,22 @@ class RunFolder:
         """Read ``metrics.jsonl`` as it is now, damaged lines included."""
         return read_epochs(self.metrics)
 
-    def keep_epochs(self, finished: int) -> None:
+    def drop_epochs_after(self, finished: int) -> None:
         """Drop the lines after epoch ``finished``, which a resumed run repeats, and report damaged lines.
 
         Damaged lines stay as they are. Only an incomplete line at the end is dropped, as its epoch is repeated.
         """
         if not self.accelerator.is_main_process or not self.metrics.exists():
             return
-        before = self.epoch_lines()
-        for number, reason in before.damaged.items():
-            action = "is dropped, as its epoch is repeated" if number == before.half else "stays as it is"
+        epoch_lines = self.epoch_lines()
+        for number, reason in epoch_lines.damaged.items():
+            action = "is dropped, as its epoch is repeated" if number == epoch_lines.incomplete else "stays as it is"
             say(f"note: Line {number} of {printable(str(self.metrics))} cannot be read ({reason}) and {action}.")
-        rows = {number: row["epoch"] for number, row in before.numbered}
+        rows = {number: row["epoch"] for number, row in epoch_lines.numbered}
         lines = [
             line.decode("utf-8", "surrogateescape") + "\n"
-            for number, line in enumerate(before.lines, start=1)
-            if rows.get(number, 0) <= finished and number != before.half
+            for number, line in enumerate(epoch_lines.lines, start=1)
+            if rows.get(number, 0) <= finished and number != epoch_lines.incomplete
         ]
         replace_file(self.metrics, lambda file: file.writelines(lines), errors="surrogateescape")
 
@@ -154,7 +154,7 @@ def short_model_name(model: str) -> str:
     return name.rpartition(":")[2].replace("/", "_")
 
 
-def _folder_of(checkpoint: Path, output_dir: str | None) -> Path:
+def _run_folder_of(checkpoint: Path, output_dir: str | None) -> Path:
     """The run folder that ``checkpoint`` belongs to, in which the run goes on."""
     if not checkpoint.is_dir():
         raise UserError(f"resume={str(checkpoint)!r} is not a folder: give auto, or a folder in checkpoints/ of a run.")
@@ -179,7 +179,7 @@ def run_folder(options: RunOptions, name: str) -> Path:
     """
     output = options.output
     if output.resume not in (None, "auto"):
-        return _folder_of(Path(str(output.resume)), output.output_dir)
+        return _run_folder_of(Path(str(output.resume)), output.output_dir)
     if output.output_dir:
         return Path(output.output_dir)
     folder = fresh_folder(Path("runs") / name)
@@ -189,7 +189,7 @@ def run_folder(options: RunOptions, name: str) -> Path:
     return folder
 
 
-def options_before(folder: Path, resume: str | None) -> dict[str, Any] | None:
+def initial_options(folder: Path, resume: str | None) -> dict[str, Any] | None:
     """The options with which the run in ``folder`` began; ``None`` for a new run.
 
     Raises:
@@ -198,40 +198,40 @@ def options_before(folder: Path, resume: str | None) -> dict[str, Any] | None:
     config = folder / "config.yaml"
     if resume is None or not config.exists():
         return None
-    advice = start_anew(resume)
-    before = read_yaml(config, str(config), fix=f"{advice[0].upper()}{advice[1:]}.")
-    return before if isinstance(before, dict) else {}
+    advice = new_run_advice(resume)
+    values = read_yaml(config, str(config), fix=f"{advice[0].upper()}{advice[1:]}.")
+    return values if isinstance(values, dict) else {}
 
 
-def start_anew(resume: str | None) -> str:
+def new_run_advice(resume: str | None) -> str:
     """The advice where a run cannot be resumed. It must leave out a named checkpoint, which goes on in its folder."""
     leave_out = "" if resume in (None, "auto") else "leave resume= out and "
     return f"{leave_out}give another output_dir="
 
 
-def check_same_run(folder: Path, before: dict[str, Any], options: RunOptions) -> None:
-    """Refuse options that would change what the run in ``folder`` computes; ``before`` are its saved options."""
-    changes = differing(before, saved(options))
+def check_same_run(folder: Path, initial: dict[str, Any], options: RunOptions) -> None:
+    """Refuse options that would change what the run in ``folder`` computes; ``initial`` are its saved options."""
+    changes = option_differences(initial, saved_options(options))
     if changes:
         raise UserError(
             f"The run in {str(folder)!r} cannot be resumed, because it has other options ({'; '.join(changes)}): "
-            f"give the same options, or {start_anew(options.output.resume)}."
+            f"give the same options, or {new_run_advice(options.output.resume)}."
         )
 
 
-def differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def option_differences(initial: dict[str, Any], current: dict[str, Any]) -> list[str]:
     """``name: BEFORE -> NOW``, with both values, for each option that changes what a resumed run computes."""
     free = set(FREE_ON_RESUME)
-    if before.get("skip_bad_images"):
+    if initial.get("skip_bad_images"):
         free.remove("skip_bad_images")
-    if before.get("groups") == now.get("groups") == "terciles":
+    if initial.get("groups") == current.get("groups") == "terciles":
         free |= _THRESHOLDS
     # A run of an earlier version lacks newer options; the defaults of these change nothing.
-    before = {**option_defaults(), **before}
+    initial = {**option_defaults(), **initial}
     return [
-        f"{name}: {before.get(name)} -> {value}"
-        for name, value in now.items()
-        if name not in free and before.get(name) != value
+        f"{name}: {initial.get(name)} -> {value}"
+        for name, value in current.items()
+        if name not in free and initial.get(name) != value
     ]
 
 
@@ -244,18 +244,19 @@ def check_layout(folder: Path) -> None:
     Raises:
         UserError: The sentence names the link, pipe, device, file or folder.
     """
-    for names, is_right, kind in ((_FILES, stat.S_ISREG, "regular file"), (_FOLDERS, stat.S_ISDIR, "folder")):
+    for names, has_type, type_name in ((_FILES, stat.S_ISREG, "regular file"), (_FOLDERS, stat.S_ISDIR, "folder")):
         for path in (folder / name for name in names):
             try:
                 mode = path.lstat().st_mode
             except OSError:  # it does not exist yet
                 continue
-            if not is_right(mode):
+            if not has_type(mode):
                 if stat.S_ISLNK(mode):
                     raise UserError(
-                        f"{path} is a link, and a run does not write through links: replace it by the {kind} itself."
+                        f"{path} is a link, and a run does not write through links: replace it by the "
+                        f"{type_name} itself."
                     )
-                raise UserError(f"{path} is not a {kind}: move it away.")
+                raise UserError(f"{path} is not a {type_name}: move it away.")
 
 
 def lock_run(folder: Path) -> FolderLock:
@@ -265,10 +266,10 @@ def lock_run(folder: Path) -> FolderLock:
         UserError: Another process uses the folder, or it holds something that no run writes; see `check_layout`.
     """
     check_layout(folder)
-    lock = take_folder(folder)
+    lock = lock_folder(folder)
     for leftover in (*folder.glob(".writing-*"), *folder.glob("checkpoints/.writing-*")):
         remove(leftover)
-    mend_exports(folder)
+    repair_exports(folder)
     return lock
 
 

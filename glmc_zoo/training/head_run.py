@@ -18,17 +18,17 @@ from glmc_zoo.files import percent, remove, text_table
 from glmc_zoo.hub import check_login
 from glmc_zoo.machine.accelerator import make_accelerator
 from glmc_zoo.machine.clock import StageClock
-from glmc_zoo.machine.hardware import hardware_text, leave_cores_to, loading_workers
+from glmc_zoo.machine.hardware import hardware_text, loading_workers, reserve_worker_cores
 from glmc_zoo.machine.processes import main_process_first, on_main_process
 from glmc_zoo.machine.signals import StopSignals
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.results import HeadFacts, HeadTrial, RunResults, Selection
 from glmc_zoo.scoring.decoration import RERUN_FIX, Decorations
-from glmc_zoo.scoring.loop import Scored
+from glmc_zoo.scoring.loop import ScoredSplit
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.text import counted, printable
-from glmc_zoo.training.assemble import make_stage, push_target, settle_options, with_notes, with_precision
-from glmc_zoo.training.default_model import settle_model
+from glmc_zoo.training.assemble import make_stage, push_target, resolve_options, with_notes, with_precision
+from glmc_zoo.training.default_model import resolve_model
 from glmc_zoo.training.features import FeatureParts, compute_features, feature_key
 from glmc_zoo.training.finetuning import HeadTuning, timm_model_in
 from glmc_zoo.training.folder import RunFolder
@@ -73,17 +73,17 @@ class HeadRun(ScoredRun):
         )
         if target is not None:
             on_main_process(self.accelerator, check_login)
-        options, choice = settle_model(self.accelerator, options)
+        options, model_notes = resolve_model(self.accelerator, options)
         data = main_process_first(self.accelerator, lambda: load_split_data(options.data))
-        self.data = with_notes(data, choice)
+        self.data = with_notes(data, model_notes)
         self.stage = cast(HeadTuning, main_process_first(self.accelerator, lambda: make_stage(options.stage)))
         built = self.stage.build(self.data, options.images, options.schedule)
         self.spec, self._task = built.spec, built.task.to(self.accelerator.device)
         self._task.to(memory_format=torch.channels_last)
-        self.options = settle_options(with_precision(options, self.accelerator), self.data, self.spec)
+        self.options = resolve_options(with_precision(options, self.accelerator), self.data, self.spec)
         device = self.accelerator.device
         self.workers = loading_workers(options.images.workers, self.data.train.pixels is not None, device)
-        leave_cores_to(self.workers, device, options.machine.threads)
+        reserve_worker_cores(self.workers, device, options.machine.threads)
         name = self.stage.run_name(self.data.name, options.schedule.seed)
         self.folder = RunFolder(self.accelerator, self.options, name)
         self.clock, self.signals = StageClock(self.accelerator), StopSignals(options.output.preempt_signal)
@@ -122,7 +122,7 @@ class HeadRun(ScoredRun):
             UserError: No training image can be held out, or features cannot be written.
             RunStopped: A signal came. The features computed so far are on disk.
         """
-        with self.signals.raising(self._stop_text("{signal}", "the features computed so far are on disk")):
+        with self.signals.raise_on_signal(self._stop_text("{signal}", "the features computed so far are on disk")):
             if self.options.output.resume is not None:
                 self.folder.save_options()
             self._train()
@@ -130,7 +130,7 @@ class HeadRun(ScoredRun):
     def _train(self) -> None:
         start_time, tune = time.perf_counter(), self.stage.tune
         config, accelerator = self.spec.data_config, self.accelerator
-        classifier = Classifier.of(self.model, len(self.data.class_names), config, accelerator.device)
+        classifier = Classifier.from_network(self.model, len(self.data.class_names), config, accelerator.device)
         key = feature_key(classifier, self.data.train, tune.feature_views, accelerator.mixed_precision)
         features = compute_features(
             classifier, self.data.train, FeatureParts(self.cache, key), accelerator, views=tune.feature_views,
@@ -173,7 +173,7 @@ class HeadRun(ScoredRun):
         decorations.attempt(f"The list {SUSPECTS_FILE}", write, fix=RERUN_FIX)
         return suspects_note(sum(rows), len(choice.held_out_labels)), decorations.warnings
 
-    def _results(self, scored: dict[str, Scored]) -> RunResults:
+    def _results(self, scored: dict[str, ScoredSplit]) -> RunResults:
         return replace(super()._results(scored), warnings=self._warnings)
 
     def held_out_logits(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
@@ -185,8 +185,8 @@ class HeadRun(ScoredRun):
         """Score, export and report the model, and remove the features, unless they are in a ``feature_cache``."""
         facts = self.stage.head
         assert facts is not None
-        how = f"chosen on {facts.held_out_images} held-out training images in {counted(facts.folds, 'fold')}"
-        results = self.score_and_export(Selection(epoch=None, how=how))
+        description = f"chosen on {facts.held_out_images} held-out training images in {counted(facts.folds, 'fold')}"
+        results = self.score_and_export(Selection(epoch=None, how=description))
         if self.stage.tune.feature_cache is None and self.accelerator.is_main_process:
             with contextlib.suppress(OSError):  # the results are safe
                 remove(self.cache)
@@ -209,7 +209,7 @@ def head_table(head: HeadFacts) -> str:
         [
             f"{views} of each image, {head.features:,} features each, in {head.feature_seconds} s; "
             f"{len(head.trials)} classifiers, from {start}, in {head.search_seconds} s; balanced accuracy in % on "
-            f"{head.held_out_images:,} training images held out in {counted(head.folds, 'fold')}{head.kept_together}, "
+            f"{head.held_out_images:,} training images held out in {counted(head.folds, 'fold')}{head.group_phrase}, "
             "by weight decay:",
             text_table([["loss", *(f"{decay:g} " for decay in WEIGHT_DECAYS)], *rows]),
             f"* chosen, with logit adjustment {chosen.logit_adjustment:g}, and trained again on all training images",

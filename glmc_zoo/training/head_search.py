@@ -15,9 +15,9 @@ from glmc_zoo.data import LongTailData
 from glmc_zoo.data.folds import ALWAYS_TRAINS
 from glmc_zoo.method import log_prior
 from glmc_zoo.method.linear_heads import (
-    Directions,
     HeadProblems,
     LinearHeads,
+    PrincipalAxes,
     class_means,
     fit_heads,
     mean_anchor,
@@ -78,7 +78,7 @@ class HeadChoice:
     """Seconds that the search took."""
 
 
-def folds_for(images: int, features: int, classes: int) -> int:
+def count_folds(images: int, features: int, classes: int) -> int:
     """Number of folds to hold out in turn: all, or only one where training takes long."""
     return 1 if images * features * classes > ONE_FOLD_WORK else FOLDS
 
@@ -117,27 +117,27 @@ def search_head(
     search = _Search(features.to(device), torch.from_numpy(labels).to(device), class_counts, init, cosine=cosine)
     losses = LOSSES if loss == "auto" else [NAMED_LOSSES[loss]]
     settings = [HeadSetting(*values) for values in product(losses, WEIGHT_DECAYS)]
-    used = folds_for(len(labels), features.shape[-1], len(class_counts))
-    folds = torch.from_numpy(np.where(fold < used, fold, ALWAYS_TRAINS)).to(device)
+    num_folds = count_folds(len(labels), features.shape[-1], len(class_counts))
+    folds = torch.from_numpy(np.where(fold < num_folds, fold, ALWAYS_TRAINS)).to(device)
     with progress_bar(total=100, desc="classifiers", unit="%", main_process=show) as bar:
 
         def progress(share: float) -> None:
             bar.update(max(0, round(95 * share) - bar.n))
 
-        logits = search.held_out_logits(settings, folds, used, progress)
+        logits = search.held_out_logits(settings, folds, num_folds, progress)
         trials = [
             search.best_adjustment(held_out, setting, folds, ADJUSTMENTS[setting.loss] if loss == "auto" else (0.0,))
             for held_out, setting in zip(logits, settings, strict=True)
         ]
-        chosen = max(range(len(trials)), key=lambda i: _rank(trials[i]))
-        every = torch.ones_like(folds, dtype=torch.bool)
-        final = search.fit([settings[chosen]], [every])
+        best = max(range(len(trials)), key=lambda i: _score_order(trials[i]))
+        all_images = torch.ones_like(folds, dtype=torch.bool)
+        final = search.fit([settings[best]], [all_images])
         bar.update(100 - bar.n)
-    weight, bias = search.exported(final, trials[chosen].logit_adjustment)
+    weight, bias = search.export_layer(final, trials[best].logit_adjustment)
     is_held_out = folds >= 0
-    held_out_logits = logits[chosen, is_held_out] - trials[chosen].logit_adjustment * search.prior
+    held_out_logits = logits[best, is_held_out] - trials[best].logit_adjustment * search.prior
     return HeadChoice(
-        weight, bias, trials, trials[chosen], used, held_out_logits.cpu(), is_held_out.nonzero()[:, 0].cpu(),
+        weight, bias, trials, trials[best], num_folds, held_out_logits.cpu(), is_held_out.nonzero()[:, 0].cpu(),
         search.labels[is_held_out].cpu(),
         round(time.perf_counter() - start_time, 1),
     )  # fmt: skip
@@ -180,11 +180,11 @@ def head_facts(
     )
 
 
-def _rank(trial: HeadTrial) -> tuple[float, float, float]:
+def _score_order(trial: HeadTrial) -> tuple[float, float, float]:
     return trial.balanced_accuracy, trial.top1, trial.weight_decay
 
 
-def _silent(share: float) -> None:
+def _no_progress(share: float) -> None:
     pass
 
 
@@ -205,36 +205,36 @@ class _Search:
         self.mean = flat.mean(dim=0)
         self.length = (flat - self.mean).square().sum(dim=1).mean().sqrt().clamp_min(1e-12)
         self.scaled = (flat - self.mean) / self.length
-        self.first = (first - self.mean) / self.length
+        self.first_view = (first - self.mean) / self.length
         """Features of the first view, scaled likewise but not to equal length, (N, D)."""
-        self.directions = Directions.of(self.scaled)
+        self.principal_axes = PrincipalAxes.from_features(self.scaled)
 
-    def fit(self, settings: list[HeadSetting], trained: list[Tensor], progress: Progress = _silent) -> LinearHeads:
-        """Train one classifier for each setting, on the images where its mask (N,) in ``trained`` is true."""
-        rows = [mask.to(self.scaled).repeat(self.views) for mask in trained]
+    def fit(self, settings: list[HeadSetting], masks: list[Tensor], progress: Progress = _no_progress) -> LinearHeads:
+        """Train one classifier for each setting, on the images where its mask (N,) in ``masks`` is true."""
+        image_weights = [mask.to(self.scaled).repeat(self.views) for mask in masks]
         labels = self.labels.repeat(self.views)
         anchors: dict[int, Tensor] = {}  # by the identity of the mask, as all settings share the masks of the folds
-        for mask, weights in zip(trained, rows, strict=True):
+        for mask, weights in zip(masks, image_weights, strict=True):
             if id(mask) not in anchors:
                 means = class_means(self.scaled, labels, self.classes, weights)
                 anchors[id(mask)] = mean_anchor(means, MEAN_LENGTH if self.init == "mean" else 0.0)
         problems = HeadProblems(
             margins=torch.stack([LOSSES[setting.loss] * self.prior for setting in settings]),
             weight_decay=self.prior.new_tensor([setting.weight_decay for setting in settings]),
-            anchor=torch.stack([anchors[id(mask)] for mask in trained]),
-            rows=torch.stack(rows),
+            anchor=torch.stack([anchors[id(mask)] for mask in masks]),
+            image_weights=torch.stack(image_weights),
         )
-        return fit_heads(self.scaled, labels, problems, directions=self.directions, progress=progress)
+        return fit_heads(self.scaled, labels, problems, principal_axes=self.principal_axes, progress=progress)
 
-    def held_out_logits(self, settings: list[HeadSetting], folds: Tensor, used: int, progress: Progress) -> Tensor:
+    def held_out_logits(self, settings: list[HeadSetting], folds: Tensor, num_folds: int, progress: Progress) -> Tensor:
         """Logits (settings, N, C) of the first view, each from the classifier trained without the image's fold."""
-        masks = [folds != number for number in range(used)]
+        masks = [folds != number for number in range(num_folds)]
         pairs = list(product(settings, masks))
         heads = self.fit([setting for setting, _ in pairs], [mask for _, mask in pairs], progress)
-        logits = self.first.new_zeros(len(settings), self.images, self.classes)
+        logits = self.first_view.new_zeros(len(settings), self.images, self.classes)
         for index, (_, mask) in enumerate(pairs):
             head = heads.select(torch.tensor([index], device=mask.device))
-            logits[index // used, ~mask] = head.logits(self.first[~mask])[0]
+            logits[index // num_folds, ~mask] = head.logits(self.first_view[~mask])[0]
         return logits
 
     def best_adjustment(
@@ -245,19 +245,19 @@ class _Search:
         labels = self.labels[held_out]
         support = torch.bincount(labels, minlength=self.classes)
         for adjustment in adjustments:
-            right = (logits[held_out] - adjustment * self.prior).argmax(dim=1) == labels
-            hits = torch.bincount(labels[right], minlength=self.classes)
-            recall = (hits.double() / support)[support > 0].mean().item()
+            is_correct = (logits[held_out] - adjustment * self.prior).argmax(dim=1) == labels
+            correct_counts = torch.bincount(labels[is_correct], minlength=self.classes)
+            recall = (correct_counts.double() / support)[support > 0].mean().item()
             trial = HeadTrial(
                 **setting._asdict(), logit_adjustment=adjustment, balanced_accuracy=recall,
-                top1=right.double().mean().item(),
+                top1=is_correct.double().mean().item(),
             )  # fmt: skip
             if best is None or (trial.balanced_accuracy, trial.top1) > (best.balanced_accuracy, best.top1):
                 best = trial
         assert best is not None
         return best
 
-    def exported(self, heads: LinearHeads, adjustment: float) -> tuple[Tensor, Tensor]:
+    def export_layer(self, heads: LinearHeads, adjustment: float) -> tuple[Tensor, Tensor]:
         """Weight (C, D) and bias (C,) of the first classifier, for features as the network gives them."""
         weight = heads.weight[0].double() / self.length.double()
         bias = heads.bias[0].double() - weight @ self.mean.double() - adjustment * self.prior.double()

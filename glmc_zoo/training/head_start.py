@@ -37,14 +37,14 @@ LONG, LONG_CLIP = 2.0, 2.0
 """Relative length of the weights from which the gradient's norm is limited, and its limit; see docs/settings.md."""
 _FILE, _FEATURES = "start.json", "features"
 _FIX = "Restore it, or begin in another output_dir=."
-_NOTHING_HELD_OUT = (
+_NO_HELD_OUT_IMAGE = (
     "Every class has one image or one group, so no training image can be held out to choose a classifier: the "
     "classifier starts from the class means."
 )
 
 
 @dataclass(frozen=True)
-class Start:
+class ClassifierStart:
     """A linear classifier on the network's features; its logits are corrected to equal class frequencies."""
 
     weight: Tensor
@@ -53,14 +53,14 @@ class Start:
     """float32 (C,)."""
     facts: StartFacts
 
-    def compared_with(self, task: TrainingTask) -> "Start":
+    def with_relative_length(self, task: TrainingTask) -> "ClassifierStart":
         """The same start, whose facts compare its weights with those of the task's classifier."""
-        replaced: Any = classifiers_in(task)[0]
-        length = self.weight.norm(dim=1).mean() / replaced.weight.detach().float().norm(dim=1).mean().cpu()
+        classifier: Any = classifiers_in(task)[0]
+        length = self.weight.norm(dim=1).mean() / classifier.weight.detach().float().norm(dim=1).mean().cpu()
         return replace(self, facts=replace(self.facts, relative_length=float(length)))
 
     @torch.no_grad()
-    def put(self, task: TrainingTask, shares: tuple[float, float], class_counts: list[int]) -> None:
+    def load_into(self, task: TrainingTask, shares: tuple[float, float], class_counts: list[int]) -> None:
         """Copy weight and bias into the classifiers of a task; ``shares`` come from `prior_shares`.
 
         Balanced softmax adds the log frequencies of the classes to the logits inside the loss, so its classifier starts
@@ -112,7 +112,9 @@ def start_features(run: ScoredRun, task: TrainingTask, data: LongTailData, folde
     Features that are in ``folder`` already are read; the others are computed and stored there.
     """
     accelerator, views = run.accelerator, cast(FineTuning, run.stage).tune.feature_views
-    classifier = Classifier.of(timm_model_in(task), len(data.class_names), run.spec.data_config, accelerator.device)
+    classifier = Classifier.from_network(
+        timm_model_in(task), len(data.class_names), run.spec.data_config, accelerator.device
+    )
     key = feature_key(classifier, data.train, views, accelerator.mixed_precision)
     return compute_features(
         classifier, data.train, FeatureParts(folder, key), accelerator, views=views,
@@ -128,7 +130,7 @@ def find_start(
     *,
     device: torch.device,
     seconds: float = 0.0,
-) -> Start:
+) -> ClassifierStart:
     """The classifier that a training starts from. Only the main process calls this.
 
     Args:
@@ -141,9 +143,9 @@ def find_start(
     """
     views, counts = len(features), data.class_counts
     if tune.head_init == "mean" or (fold == ALWAYS_TRAINS).all():
-        reason = None if tune.head_init == "mean" else _NOTHING_HELD_OUT
+        reason = None if tune.head_init == "mean" else _NO_HELD_OUT_IMAGE
         weight, bias = _from_means(features.to(device), torch.from_numpy(data.train.labels).to(device), len(counts))
-        return Start(weight.cpu(), bias.cpu(), StartFacts(init="mean", views=views, reason=reason))
+        return ClassifierStart(weight.cpu(), bias.cpu(), StartFacts(init="mean", views=views, reason=reason))
     choice = search_head(
         features, data.train.labels, fold, counts, init="mean", device=device, cosine=tune.head_kind == "cosine",
         show=True,
@@ -153,7 +155,7 @@ def find_start(
     excess = LOSSES[choice.chosen.loss] + choice.chosen.logit_adjustment - 1
     head = head_facts(choice, tune, data, fold, features, init="mean", seconds=seconds)
     facts = StartFacts(init="head", views=views, head=head)
-    return Start(choice.weight, choice.bias + excess * log_prior(counts), facts)
+    return ClassifierStart(choice.weight, choice.bias + excess * log_prior(counts), facts)
 
 
 def _from_means(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
@@ -167,7 +169,7 @@ def _from_means(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor,
     return weight, -weight @ mean
 
 
-def begin_classifier(run: ScoredRun, task: TrainingTask) -> Start | None:
+def begin_classifier(run: ScoredRun, task: TrainingTask) -> ClassifierStart | None:
     """The start of the classifiers in a new fine-tuning; ``None`` where they stay as the task was built.
 
     The facts of the choice are written to ``start.json`` in the run folder, for a resumed run.
@@ -179,12 +181,12 @@ def begin_classifier(run: ScoredRun, task: TrainingTask) -> Start | None:
     features = start_features(run, task, run.data, feature_folder(tune, run.folder.path))
     seconds = round(time.perf_counter() - start_time, 1)
 
-    def find() -> Start:
+    def find_classifier() -> ClassifierStart:
         fold = training_folds(run.data, FOLDS, run.options.schedule.seed)
         start = find_start(cast(Tensor, features), run.data, fold, tune, device=accelerator.device, seconds=seconds)
-        return start.compared_with(task)
+        return start.with_relative_length(task)
 
-    start = on_main_process(accelerator, find)
+    start = on_main_process(accelerator, find_classifier)
     stage.start_facts = start.facts
     if accelerator.is_main_process:
         write_json(run.folder.path / _FILE, asdict(start.facts))
@@ -206,7 +208,7 @@ def start_lines(start: StartFacts) -> list[str]:
     return [start.reason or "The classifier starts from the class means of frozen features."]
 
 
-def recall_start(run: ScoredRun) -> None:
+def read_classifier_start(run: ScoredRun) -> None:
     """Read ``start.json`` of a resumed run: how its classifier started."""
     file = run.folder.path / _FILE
     if isinstance(run.stage, FineTuning) and file.is_file():

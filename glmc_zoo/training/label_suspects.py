@@ -52,15 +52,17 @@ def find_suspects(probabilities: Floats, labels: Labels) -> LabelSuspects:
         labels: Given class of each image, ``(N,)``; a class without an image here is never suggested.
     """
     rows, classes = np.arange(len(labels)), probabilities.shape[1]
-    given = probabilities[rows, labels]
+    label_probabilities = probabilities[rows, labels]
     support = np.bincount(labels, minlength=classes)
-    sums = np.bincount(labels, weights=given, minlength=classes)
+    sums = np.bincount(labels, weights=label_probabilities, minlength=classes)
     thresholds = np.where(support > 0, sums / np.maximum(support, 1), np.inf)
-    confident = (probabilities >= thresholds) & (probabilities > given[:, None])
-    suggested = np.where(confident, probabilities, -1.0).argmax(axis=1)
-    suspects = np.flatnonzero(confident.any(axis=1) & (given < thresholds[labels]))
-    order = suspects[np.argsort(given[suspects], kind="stable")]
-    return LabelSuspects(order, labels[order], suggested[order], given[order], probabilities[order, suggested[order]])
+    is_confident = (probabilities >= thresholds) & (probabilities > label_probabilities[:, None])
+    suggested = np.where(is_confident, probabilities, -1.0).argmax(axis=1)
+    positions = np.flatnonzero(is_confident.any(axis=1) & (label_probabilities < thresholds[labels]))
+    order = positions[np.argsort(label_probabilities[positions], kind="stable")]
+    return LabelSuspects(
+        order, labels[order], suggested[order], label_probabilities[order], probabilities[order, suggested[order]]
+    )
 
 
 def held_out_probabilities(logits: Floats, labels: Labels) -> Floats:
@@ -122,6 +124,6 @@ def suspects_note(suspects: int, images: int) -> list[str]:
     """A line on ``suspects`` of the held-out ``images``, for the results and the screen; none without suspects."""
     if not suspects:
         return []
-    what = "1 training image looks" if suspects == 1 else f"{suspects:,} training images look"
-    doubt = " (so many that most are mistakes of the model)" if suspects > images / 10 else ""
-    return [f"{what} wrongly labelled: {SUSPECTS_FILE}{doubt}"]
+    subject = "1 training image looks" if suspects == 1 else f"{suspects:,} training images look"
+    remark = " (so many that most are mistakes of the model)" if suspects > images / 10 else ""
+    return [f"{subject} wrongly labelled: {SUSPECTS_FILE}{remark}"]

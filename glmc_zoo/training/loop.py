@@ -29,16 +29,17 @@ class NotFiniteError(UserError):
     """A loss or a weight became infinite or not a number.
 
     Args:
-        what: What is not finite and where: the beginning of the sentence.
+        description: What is not finite and where: the beginning of the sentence.
         newest: The newest checkpoint; ``None`` where none was written.
         precision: Precision of the run, as Accelerate names it.
     """
 
-    def __init__(self, what: str, newest: str | None, precision: str) -> None:
+    def __init__(self, description: str, newest: str | None, precision: str) -> None:
         checkpoint = "no checkpoint was written yet" if newest is None else f"the last good checkpoint is {newest}"
         other_precision = ", or without mixed_precision='fp16'" if precision == "fp16" else ""
         super().__init__(
-            f"{what}; {checkpoint}: begin in another output_dir= with a lower lr= or with clip_grad=1{other_precision}."
+            f"{description}; {checkpoint}: begin in another output_dir= with a lower lr= or with "
+            f"clip_grad=1{other_precision}."
         )
 
 
@@ -56,11 +57,11 @@ class CheckpointHook:
 
 def step_generator(seed: int, epoch: int, batch: int, rank: int) -> torch.Generator:
     """The generator for the mixing of one step: different in each process, and the same again after a resumption."""
-    word = np.random.SeedSequence([seed, epoch, batch, rank]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(word >> np.uint64(1)))
+    seed_word = np.random.SeedSequence([seed, epoch, batch, rank]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(seed_word >> np.uint64(1)))
 
 
-class _Inputs:
+class _TaskInputs:
     """Turns batches on the device into the arguments of the task.
 
     The batch parameters of all steps are drawn at the first batch, so that later steps need not wait for them.
@@ -75,14 +76,14 @@ class _Inputs:
             images, targets = self.normalize(batch.images, batch.params), batch.targets
             if not isinstance(self.task, MixedLossTask):
                 return images, targets
-            return self._mixed((images,), (images.flip(0),), targets, targets.flip(0))
+            return self._mix((images,), (images.flip(0),), targets, targets.flip(0))
         first = self._views(batch.first, batch.first_params)
         if batch.second is None or batch.second_targets is None:
             return first, batch.first_targets
         second = self._views(batch.second, batch.second_params)
-        return self._mixed(first, second, batch.first_targets, batch.second_targets)
+        return self._mix(first, second, batch.first_targets, batch.second_targets)
 
-    def _mixed(
+    def _mix(
         self, first: tuple[Tensor, ...], second: tuple[Tensor, ...], targets: Tensor, second_targets: Tensor
     ) -> tuple[Any, ...]:
         if self._mixes is None:
@@ -118,11 +119,11 @@ class _Losses:
         # A value that is not finite in one process makes the mean not finite, so that all processes stop together.
         gathered = self.accelerator.gather(torch.stack(self.pending)[None]).cpu().double()
         values = gathered.mean(dim=0)
-        bad = (~torch.isfinite(values)).any(dim=1).nonzero()
-        if len(bad):
-            row = int(bad[0])
+        not_finite = (~torch.isfinite(values)).any(dim=1).nonzero()
+        if len(not_finite):
+            row = int(not_finite[0])
             step = self.progress.step - len(self.pending) + row + 1  # counted from 1, as checkpoints are
-            terms = ", ".join(f"{n} {float(v):g}" for n, v in zip(self.names, values[row], strict=True))
+            terms = ", ".join(f"{name} {float(value):g}" for name, value in zip(self.names, values[row], strict=True))
             raise NotFiniteError(
                 f"The loss is not finite at step {step} (epoch {self.progress.epoch + 1}; {terms})",
                 newest,
@@ -154,7 +155,7 @@ class EpochTrainer:
     """Number of epochs in the whole run."""
     seed: int
     """Seed of the mixing; the epoch, the batch and the rank are mixed into it."""
-    frozen: Sequence[nn.Module] = ()
+    eval_modules: Sequence[nn.Module] = ()
     """Modules that stay in evaluation mode, so that their batch-norm statistics and dropout do too."""
     ema: ModelEmaV3 | None = None
     """Updated after every optimiser step."""
@@ -173,22 +174,24 @@ class EpochTrainer:
         """
         accelerator, progress, clock = self.step.accelerator, self.progress, self.step.clock
         task: Any = accelerator.unwrap_model(self.step.task, keep_torch_compile=False)
-        length, done_before, images, times = len(self.loader), progress.batch, 0, self.checkpoints.times
+        length, first_batch, images, times = len(self.loader), progress.batch, 0, self.checkpoints.times
         losses, transfer = _Losses(accelerator, progress), Transfer(accelerator.device)
-        inputs_of = _Inputs(task, self.normalize, lambda h, w: self._mixes(task, h, w, range(done_before, length)))
+        make_inputs = _TaskInputs(
+            task, self.normalize, lambda height, width: self._mixes(task, height, width, range(first_batch, length))
+        )
         self.step.task.train()
-        for module in self.frozen:
+        for module in self.eval_modules:
             module.eval()
         bar = self._progress_bar(length)
         self.step.begin(progress.epoch, progress.batch, length)
         if times is not None:
             times.begin()
         start = time.perf_counter()
-        for batch in clock.batches(local_batches(self._rest(), accelerator)):
+        for batch in clock.batches(local_batches(self._remaining_batches(), accelerator)):
             with clock.stage("transfer"):
                 batch = transfer(batch)
             with clock.stage("augment and mix"):
-                inputs = inputs_of(batch)
+                inputs = make_inputs(batch)
             result = self.step(inputs)
             if self.ema is not None and accelerator.sync_gradients:
                 self.ema.update(task.trainable_module, step=progress.step)
@@ -198,10 +201,10 @@ class EpochTrainer:
             images += len(result["output"])
             bar.update()
             clock.step_done()
-            due = times is not None and times.after_step(progress.step, between=accelerator.sync_gradients)
+            is_due = times is not None and times.after_step(progress.step, optimizer_stepped=accelerator.sync_gradients)
             # The end of an epoch writes a checkpoint by itself, after the evaluation. Only a run that stops saves here,
             # because it skips the evaluation.
-            save = due and (progress.batch < length or (times is not None and times.stopping))
+            save = is_due and (progress.batch < length or (times is not None and times.stopping))
             if progress.batch % _READ_EVERY == 0 or progress.batch == length or save:
                 means = losses.read(self.checkpoints.newest())
                 speed = images * accelerator.num_processes / (time.perf_counter() - start)
@@ -220,11 +223,11 @@ class EpochTrainer:
     def _progress_bar(self, length: int) -> Any:
         """The progress bar of the whole run, labelled with the current epoch; ``length`` is the batches of an epoch."""
         if self._bar is None:
-            total, done = self.epochs * length, self.progress.epoch * length + self.progress.batch
+            total, finished = self.epochs * length, self.progress.epoch * length + self.progress.batch
             # `smoothing=0` uses the mean speed of the whole run, which includes the evaluations.
             self._bar = progress_bar(
                 total=total,
-                initial=done,
+                initial=finished,
                 desc="",
                 unit="step",
                 main_process=self.step.accelerator.is_main_process,
@@ -233,17 +236,17 @@ class EpochTrainer:
         self._bar.set_description(f"epoch {self.progress.epoch + 1}/{self.epochs}", refresh=False)
         return self._bar
 
-    def _rest(self) -> Any:
+    def _remaining_batches(self) -> Any:
         """The remaining batches; none where accepted new data made the epoch shorter than the part already done."""
-        done = self.progress.batch
-        if done >= len(self.loader):
+        finished = self.progress.batch
+        if finished >= len(self.loader):
             return ()
-        return skip_first_batches(self.loader, done) if done else self.loader
+        return skip_first_batches(self.loader, finished) if finished else self.loader
 
     def _mixes(self, task: Any, height: int, width: int, batches: range) -> list[Mix]:
         epoch, rank = self.progress.epoch, self.step.accelerator.process_index
-        draw, first = task.draw, epoch * len(self.loader)
+        draw, first_step = task.draw, epoch * len(self.loader)
         generators = {batch: step_generator(self.seed, epoch, batch, rank) for batch in batches}
         if "step" not in inspect.signature(draw).parameters:  # a plug-in need not take the step
             return [draw(height, width, generator) for generator in generators.values()]
-        return [draw(height, width, generator, step=first + batch) for batch, generator in generators.items()]
+        return [draw(height, width, generator, step=first_step + batch) for batch, generator in generators.items()]

@@ -17,7 +17,7 @@ class EpochLines:
     """Line number, counted from 1, and content of each readable line; the content has the key ``epoch``."""
     damaged: dict[int, str] = field(default_factory=dict)
     """The reason why a line cannot be read, by line number."""
-    half: int | None = None
+    incomplete: int | None = None
     """Line number of an incomplete last line, as a killed run may leave it; it is one of ``damaged``."""
     lines: list[bytes] = field(default_factory=list)
     """Every line as it is, without the line end."""
@@ -59,7 +59,7 @@ def read_epochs(path: Path) -> EpochLines:
         except (ValueError, RecursionError) as error:
             epochs.damaged[number] = one_line(error)
     last = len(epochs.lines)
-    epochs.half = last if last in epochs.damaged and not content.endswith(b"\n") else None
+    epochs.incomplete = last if last in epochs.damaged and not content.endswith(b"\n") else None
     return epochs
 
 

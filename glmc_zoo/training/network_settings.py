@@ -24,11 +24,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from glmc_zoo.options.resolve import FINETUNE_RECIPE
 
-LARGE = 50_000_000
+LARGE_NETWORK = 50_000_000
 """Number of parameters from which a note recommends adapters instead of training a whole network with layer norm."""
 _SGD = ("sgd", "sgdp", "sgdw", "momentum", "nesterov", "lars")
-_LAYERED = ("full", "blocks")  # values of ``tune`` that take a layer decay
-_ADAPTERS = ("lora", "adapter")
+_LAYER_DECAY_TUNES = ("full", "blocks")  # values of ``tune`` that take a layer decay
+_ADAPTER_TUNES = ("lora", "adapter")
 _WEIGHT_DECAY: float = FINETUNE_RECIPE["weight_decay"]
 
 
@@ -75,7 +75,7 @@ def settings_for(network: Network, tune: str, opt: str | None) -> NetworkSetting
         tune: Which part of the network is trained, as in the option.
         opt: The optimiser that the user chose; ``None`` to choose it here.
     """
-    published = network.layer_norm and tune in _LAYERED
+    published = network.layer_norm and tune in _LAYER_DECAY_TUNES
     if opt is None:
         opt = "adamw" if published else "sgd"
     if uses_sgd(opt):
@@ -85,17 +85,17 @@ def settings_for(network: Network, tune: str, opt: str | None) -> NetworkSetting
     if published:
         source = "published, not measured here (Liu et al., 2022; He et al., 2022)"
         return NetworkSettings(opt, 5e-5, 0.05, 0.7, source)
-    if tune in _ADAPTERS:
+    if tune in _ADAPTER_TUNES:
         return NetworkSettings(opt, 1e-3, _WEIGHT_DECAY, None, "a guess, neither published for this nor measured")
     return NetworkSettings(opt, 3e-4, _WEIGHT_DECAY, None, "measured with AdamW and EfficientNet-Lite0 at 96 pixels")
 
 
 def settings_notes(network: Network, tune: str, values: dict[str, Any], source: str) -> list[str]:
     """Notes on the chosen ``values``, which are given by option name, and for a large transformer an alternative."""
-    shown = [f"{name}={value!r}" for name, value in values.items() if value is not None]
-    kind = "layer norm" if network.layer_norm else "batch-norm or no norm"
-    notes = [f"Settings of fine-tuning for a network with {kind}, {source}: {', '.join(shown)}."]
-    if network.layer_norm and network.parameters >= LARGE and tune == "full":
+    settings = [f"{name}={value!r}" for name, value in values.items() if value is not None]
+    norm = "layer norm" if network.layer_norm else "batch-norm or no norm"
+    notes = [f"Settings of fine-tuning for a network with {norm}, {source}: {', '.join(settings)}."]
+    if network.layer_norm and network.parameters >= LARGE_NETWORK and tune == "full":
         notes.append(
             f"All {network.parameters / 1e6:.0f} M parameters are trained. For so large a network with layer norm, "
             "adapters (tune='lora') are often better on rare classes (Shi et al., 2024; not measured here)."

@@ -8,7 +8,7 @@ import torch
 from glmc_zoo.data import ImageSplit
 from glmc_zoo.data.feeding.resident import LARGEST_RESIDENT_SIDE, RESIDENT_SHARE, free_memory, resident_bytes
 from glmc_zoo.errors import UserError
-from glmc_zoo.machine.hardware import leave_cores_to, loading_workers
+from glmc_zoo.machine.hardware import loading_workers, reserve_worker_cores
 from glmc_zoo.machine.processes import local_processes
 from glmc_zoo.options.images import ImageOptions
 from glmc_zoo.options.machine import MachineOptions
@@ -42,32 +42,32 @@ def place_images(
     Raises:
         UserError: ``resident=True`` is not possible for these images, or the memory is too small.
     """
-    loading = loading_workers(images.workers, split.pixels is not None, device)
-    leave_cores_to(loading, device, machine.threads)
-    needed, free = resident_bytes(split, transform), free_memory(device)
-    if needed is None:
+    workers = loading_workers(images.workers, split.pixels is not None, device)
+    reserve_worker_cores(workers, device, machine.threads)
+    required, free = resident_bytes(split, transform), free_memory(device)
+    if required is None:
         if machine.resident:
             raise UserError(
                 "resident=True keeps decoded images of at most 64 pixels a side on the device, with "
                 "augment='crop_flip' or 'shift', and the images of this run are read anew in each epoch: leave it out."
             )
-        return ImagePlacement(None, loading)
-    stays = _fits(needed, free, device, resident=machine.resident, image_size=images.image_size or 0)
-    return ImagePlacement(device if stays else None, loading)
+        return ImagePlacement(None, workers)
+    fits = _fits_device(required, free, device, resident=machine.resident, image_size=images.image_size or 0)
+    return ImagePlacement(device if fits else None, workers)
 
 
-def _fits(needed: int, free: int, device: torch.device, *, resident: bool | None, image_size: int) -> bool:
+def _fits_device(required: int, free: int, device: torch.device, *, resident: bool | None, image_size: int) -> bool:
     """Whether the images stay on the device. Without ``resident=True``, only small images that take little memory."""
-    untested = device.type not in ("cpu", "cuda") or image_size > LARGEST_RESIDENT_SIDE
-    if resident is False or (resident is None and untested):
+    is_untested = device.type not in ("cpu", "cuda") or image_size > LARGEST_RESIDENT_SIDE
+    if resident is False or (resident is None and is_untested):
         return False
     # On a CPU each process holds a copy in the same memory.
     copies = local_processes() if device.type == "cpu" else 1
-    if needed * copies <= (1.0 if resident else RESIDENT_SHARE) * free:
+    if required * copies <= (1.0 if resident else RESIDENT_SHARE) * free:
         return True
     if resident:
         raise UserError(
-            f"resident=True needs {needed * copies / 2**20:,.0f} MiB for the training images, and "
+            f"resident=True needs {required * copies / 2**20:,.0f} MiB for the training images, and "
             f"{free / 2**20:,.0f} MiB are free on {device}: leave it out."
         )
     return False

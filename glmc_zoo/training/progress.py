@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from glmc_zoo.training.state_files import is_number
+from glmc_zoo.training.state_files import is_finite_number
 
 # Names of optimiser state that always has the shape of its parameter.
 _LIKE_PARAMETER = frozenset(
@@ -51,10 +51,10 @@ class Progress:
         for name in ("epoch", "batch", "step"):
             if type(state_dict[name]) is not int or state_dict[name] < 0:
                 raise ValueError(f"{name} is {state_dict[name]!r}, which is not a count")
-        if not all(map(is_number, [state_dict["seconds"], *state_dict["sums"].values()])):
+        if not all(map(is_finite_number, [state_dict["seconds"], *state_dict["sums"].values()])):
             raise ValueError("seconds and sums must be numbers")
-        for f in fields(self):
-            setattr(self, f.name, state_dict[f.name])
+        for item in fields(self):
+            setattr(self, item.name, state_dict[item.name])
 
 
 class Best:
@@ -67,7 +67,7 @@ class Best:
         self.epoch, self.score = -1, -1.0
         self.weights: dict[str, Tensor] = {}
 
-    def offer(self, epoch: int, score: float, model: torch.nn.Module) -> None:
+    def update(self, epoch: int, score: float, model: torch.nn.Module) -> None:
         """Store the weights of ``epoch`` if its score is the highest so far; among equal scores the first wins."""
         if score > self.score:
             self.epoch, self.score = epoch, score
@@ -80,7 +80,7 @@ class Best:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore a state from `state_dict`."""
         epoch, score, weights = (state_dict[name] for name in ("epoch", "score", "weights"))
-        if type(epoch) is not int or not is_number(score):
+        if type(epoch) is not int or not is_finite_number(score):
             raise ValueError("epoch and score must be numbers")
         if not all(isinstance(value, Tensor) for value in weights.values()):
             raise ValueError("weights must be tensors")
@@ -119,7 +119,7 @@ def _same_kind(saved: Any, current: Any) -> bool:
         return isinstance(saved, list | tuple) and len(saved) == len(current) and all(map(_same_kind, saved, current))
     if isinstance(current, Tensor):
         return isinstance(saved, Tensor) and saved.shape == current.shape
-    return (is_number(saved) and is_number(current)) or type(saved) is type(current)
+    return (is_finite_number(saved) and is_finite_number(current)) or type(saved) is type(current)
 
 
 class AccelerateState:
@@ -142,7 +142,7 @@ class AccelerateState:
             has, lacks = ("checkpoint", "run") if scaler is None else ("run", "checkpoint")
             raise ValueError(f"the {has} has a gradient scaler of fp16 and the {lacks} has none")
         if scaler is not None:
-            if saved.keys() != scaler.state_dict().keys() or not all(map(is_number, saved.values())):
+            if saved.keys() != scaler.state_dict().keys() or not all(map(is_finite_number, saved.values())):
                 raise ValueError("the state of the gradient scaler does not consist of its numbers")
             scaler.load_state_dict(saved)
         self.accelerator.step = state_dict["step"]

@@ -9,17 +9,17 @@ import yaml
 from accelerate import Accelerator
 from torch import nn
 
-from glmc_zoo.backbones.complexity import computation
+from glmc_zoo.backbones.complexity import count_operations
 from glmc_zoo.data import LongTailData, inventory_lines
 from glmc_zoo.disk import disk_errors
 from glmc_zoo.documents import read_yaml
-from glmc_zoo.errors import as_shown
+from glmc_zoo.errors import for_screen
 from glmc_zoo.files import percent, text_table
-from glmc_zoo.machine.command import public, slug
-from glmc_zoo.machine.provenance import origin
+from glmc_zoo.machine.command import slug, without_local_paths
+from glmc_zoo.machine.provenance import collect_origin
 from glmc_zoo.method.registry import get_registered, method_names, plugins_of
 from glmc_zoo.metrics import GROUPS
-from glmc_zoo.options.run import HeadStage, RunOptions, flat, saved
+from glmc_zoo.options.run import HeadStage, RunOptions, flatten_options, saved_options
 from glmc_zoo.options.schedule import ScheduleOptions
 from glmc_zoo.results import (
     ModelFacts,
@@ -33,7 +33,7 @@ from glmc_zoo.results import (
 )
 from glmc_zoo.scoring.calibration import calibration_lines
 from glmc_zoo.scoring.decoration import Decorations
-from glmc_zoo.scoring.loop import Scored
+from glmc_zoo.scoring.loop import ScoredSplit
 from glmc_zoo.scoring.page.render import REPORT_FILE
 from glmc_zoo.scoring.report import class_recalls, group_sizes, group_support, one_group_note
 from glmc_zoo.text import printable
@@ -46,19 +46,19 @@ def describe_run(
     data: LongTailData,
     spec: InputSpec,
     timm_model: Any,
-    scored: dict[str, Scored],
+    scored: dict[str, ScoredSplit],
     accelerator: Accelerator,
 ) -> RunResults:
     """The results of a run. The facts of its stage, the chosen epoch and the exported weights are added by others.
 
     ``scored`` holds the counts of the splits ``test`` and ``validation``, where they exist.
     """
-    values, processes = flat(options), accelerator.num_processes
-    scores = {split: Scores.of(result.counts.scores()) for split, result in scored.items()}
+    values, processes = flatten_options(options), accelerator.num_processes
+    scores = {split: Scores.from_dict(result.counts.scores()) for split, result in scored.items()}
     test = scored.get("test")
     thresholds = Thresholds(many=options.shots.many_threshold, few=options.shots.few_threshold)
     method = values.get("method", "")
-    scaled = options.schedule.scaled(processes)
+    scaled_schedule = options.schedule.scale_rates(processes)
     return RunResults(
         model=_model_facts(options, data, spec, timm_model, method),
         data=data.facts,
@@ -77,17 +77,19 @@ def describe_run(
         group_confusion=None if test is None else test.counts.group_confusion.tolist(),
         seeds=Seeds(seed=options.schedule.seed, data_seed=options.data.data_seed),
         schedule=ScheduleFacts(
-            images_per_step=options.schedule.images_per_step(processes), lr=scaled.lr, min_lr=scaled.min_lr
+            images_per_step=options.schedule.images_per_step(processes),
+            lr=scaled_schedule.lr,
+            min_lr=scaled_schedule.min_lr,
         ),
-        config=public(saved(options)),
+        config=without_local_paths(saved_options(options)),
         plugins=used_plugins(options),
-        origin=origin(accelerator, options.command),
+        origin=collect_origin(accelerator, options.command),
     )
 
 
 def used_plugins(options: RunOptions) -> list[PluginFacts]:
     """The files that registered the method, loss or sampler of a run."""
-    values = flat(options)
+    values = flatten_options(options)
     return plugins_of(*(str(values[name]) for name in ("method", "rebalanced_loss", "sampler") if name in values))
 
 
@@ -99,14 +101,14 @@ def _model_facts(options: RunOptions, data: LongTailData, spec: InputSpec, timm_
         tag=tag,
         backbone=architecture,
         parameters=sum(p.numel() for p in timm_model.parameters()),
-        **computation(timm_model, (3, spec.size, spec.size)),
+        **count_operations(timm_model, (3, spec.size, spec.size)),
         feature_maps=hasattr(timm_model, "feature_info"),
         input_size=[3, spec.size, spec.size],
         mean=list(spec.mean),
         std=list(spec.std),
         interpolation=spec.interpolation,
         crop_pct=spec.crop_pct,
-        ema=flat(options).get("ema_decay"),
+        ema=flatten_options(options).get("ema_decay"),
         license=options.output.license or "apache-2.0",
         needs_glmc_zoo=type(timm_model).__module__.startswith("glmc_zoo."),
     )
@@ -129,7 +131,7 @@ def opening_lines(
     ]
     notes = [*data.notes, *one_group_note(data.class_counts, options.shots), *_uncalibrated_note(options, data)]
     inventory = [] if data.facts.inventory is None else inventory_lines(data.facts.inventory)
-    return [*map(printable, lines), *inventory, *(f"note: {as_shown(note)}" for note in notes)]
+    return [*map(printable, lines), *inventory, *(f"note: {for_screen(note)}" for note in notes)]
 
 
 def _uncalibrated_note(options: RunOptions, data: LongTailData) -> list[str]:
@@ -153,7 +155,7 @@ def step_text(schedule: ScheduleOptions, processes: int) -> str:
     batch = " x ".join(factors) + (f" = {images} images a step" if len(factors) > 1 else "")
     rate = f"lr {schedule.lr}"
     if schedule.lr_base_size is not None:
-        rate = f"lr {schedule.scaled(processes).lr:g} ({schedule.lr} x {images} / {schedule.lr_base_size})"
+        rate = f"lr {schedule.scale_rates(processes).lr:g} ({schedule.lr} x {images} / {schedule.lr_base_size})"
     return f"{batch}, {rate}" + _sam_text(schedule)
 
 
@@ -167,8 +169,8 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
     """The line of one epoch on the screen: loss, learning rate, scores and speed."""
     scores = row.get("test") or row.get("validation") or {}
     text = f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.3f}  lr {row['lr']:.4f}"
-    shown = ("top1", "balanced_accuracy", *GROUPS) if scores else ()
-    text += "".join(f"  {name} {percent(scores[name])}" for name in shown)
+    score_names = ("top1", "balanced_accuracy", *GROUPS) if scores else ()
+    text += "".join(f"  {name} {percent(scores[name])}" for name in score_names)
     return f"{text}  ({row['images_per_second']:.0f} images/s)"
 
 
@@ -176,21 +178,21 @@ def result_table(results: RunResults, folder: Path) -> str:
     """The lines at the end of a run: its scores, and the paths of its files."""
     if results.groups is None or results.selection is None or results.seeds is None:
         return f"model   {folder / 'model'}"
-    shown = printable(str(folder))
+    folder_text = printable(str(folder))
     lines = [
         *_score_lines(results),
         *(calibration_lines(results.calibration) if results.calibration else []),
-        f"scores  {shown}/results.json",
-        *([f"plots   {shown}/plots"] if results.plots else []),
-        *([f"report  {shown}/{REPORT_FILE}"] if (folder / REPORT_FILE).is_file() else []),
-        f"model   {shown}/model",
-        f'load    timm.create_model("local-dir:{shown}/model", pretrained=True)',
+        f"scores  {folder_text}/results.json",
+        *([f"plots   {folder_text}/plots"] if results.plots else []),
+        *([f"report  {folder_text}/{REPORT_FILE}"] if (folder / REPORT_FILE).is_file() else []),
+        f"model   {folder_text}/model",
+        f'load    timm.create_model("local-dir:{folder_text}/model", pretrained=True)',
     ]
     if (folder / "encoder").is_dir():
-        lines.insert(-1, f"encoder {shown}/encoder")
+        lines.insert(-1, f"encoder {folder_text}/encoder")
     if results.model.needs_glmc_zoo:
         lines[-1] += "  # after import glmc_zoo, which registers the backbone"
-    lines += [f"warning: {as_shown(warning)}" for warning in results.warnings]
+    lines += [f"warning: {for_screen(warning)}" for warning in results.warnings]
     return "\n".join(lines)
 
 
@@ -199,15 +201,15 @@ def _score_lines(results: RunResults) -> list[str]:
     split = "validation" if results.test is None else "test"
     scores, intervals = getattr(results, split), results.intervals.get(split, {})
     title = printable(f"{results.model.name} on {results.data.name}: ")
-    how = f"{results.selection.how}, seed {results.seeds.seed}" if results.selection and results.seeds else ""
+    selection = f"{results.selection.how}, seed {results.seeds.seed}" if results.selection and results.seeds else ""
     if scores is None:
-        return [f"{title}not scored, because no images were left for a test (no_test=True); {how}"]
+        return [f"{title}not scored, because no images were left for a test (no_test=True); {selection}"]
     columns = ["top1", "balanced_accuracy", *GROUPS, "worst", "macro_f1"]
     shots = [group_heading(results, group) for group in GROUPS]
-    heads = ["top-1", "balanced", *shots, "worst class", "macro-F1"]
+    headings = ["top-1", "balanced", *shots, "worst class", "macro-F1"]
     cells = [percent(getattr(scores, column), intervals.get(column)) for column in columns]
     brackets = ", in brackets the 95 % interval where it is wider than 2 points" if "[" in "".join(cells) else ""
-    return [f"{title}{split} scores in %, {how}{brackets}", text_table([heads, cells], left=())]
+    return [f"{title}{split} scores in %, {selection}{brackets}", text_table([headings, cells], left=())]
 
 
 def write_outputs(
@@ -216,7 +218,7 @@ def write_outputs(
     timm_model: nn.Module,
     heads: dict[str, torch.Tensor],
     options: RunOptions,
-    keep_answers: Callable[[Decorations], str | None] | None = None,
+    write_answers: Callable[[Decorations], str | None] | None = None,
 ) -> RunResults:
     """Write the scores, the exported model, and then plots, card and page into the run folder.
 
@@ -228,7 +230,7 @@ def write_outputs(
         timm_model: The model to export.
         heads: Tensors that only training needs, exported beside the model.
         options: Options of the run.
-        keep_answers: Writes the images of page and card.
+        write_answers: Writes the images of page and card.
 
     Returns:
         The results with the exported weights, and with a warning for each plot, card or page that could not be made.
@@ -243,14 +245,14 @@ def write_outputs(
     with disk_errors(path):
         results.save(path / "results.json")  # first, so that the scores survive whatever fails later
         config, half = _public_config(path / "config.yaml"), options.output.export_half
-        more: dict[str, Any] = {"config_yaml": config, "half": half, "card": False}
-        model = export_run(path / "model", timm_model, results, heads=heads, **more)
+        export_options: dict[str, Any] = {"config_yaml": config, "half": half, "card": False}
+        model = export_run(path / "model", timm_model, results, heads=heads, **export_options)
         if options.output.export_encoder:
-            export_run(path / "encoder", timm_model, results, encoder_only=True, **more)
+            export_run(path / "encoder", timm_model, results, encoder_only=True, **export_options)
         exported = RunResults.load(model / "results.json")
         exported.save(path / "results.json")
         repository, report = options.push.push_to_hub, options.output.report
-        return decorate_run(path, exported, folder.epoch_lines, repository, report=report, keep_answers=keep_answers)
+        return decorate_run(path, exported, folder.epoch_lines, repository, report=report, write_answers=write_answers)
 
 
 def _public_config(path: Path) -> str | None:
@@ -258,4 +260,4 @@ def _public_config(path: Path) -> str | None:
     if not path.is_file():
         return None
     values = read_yaml(path, str(path), fix="Restore it, and go on with the run by resume='auto'.")
-    return yaml.safe_dump(public(values), sort_keys=False)
+    return yaml.safe_dump(without_local_paths(values), sort_keys=False)

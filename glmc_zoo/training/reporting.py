@@ -7,13 +7,13 @@ from pathlib import Path
 
 from glmc_zoo.disk import disk_errors
 from glmc_zoo.documents import read_text
-from glmc_zoo.errors import UserError, as_shown
+from glmc_zoo.errors import UserError, for_screen
 from glmc_zoo.hub.folder import RESULTS_FILE, WEIGHTS_FILE
-from glmc_zoo.machine.lock import take_folder
+from glmc_zoo.machine.lock import lock_folder
 from glmc_zoo.options.commands import ReportOptions
 from glmc_zoo.results import EvaluationResults, RunResults
 from glmc_zoo.scoring.page.render import REPORT_FILE
-from glmc_zoo.scoring.page.subject import Subject, check_comparable, keys_of
+from glmc_zoo.scoring.page.subject import Subject, check_comparable, read_keys
 from glmc_zoo.scoring.report import decorate_evaluation, score_table, write_comparison, write_joint_report
 from glmc_zoo.text import printable, printable_lines, unquoted_formula
 from glmc_zoo.training.decoration import decorate_run
@@ -31,19 +31,19 @@ def report_folder(options: ReportOptions) -> RunResults | list[EvaluationResults
         UserError: A folder holds no results, the first one cannot be written or is used by another process, or a
             further one has other classes.
     """
-    folder, *others = (_checked_folder(run) for run in options.run)
+    folder, *others = (_check_run_folder(run) for run in options.run)
     baselines = [Subject.load(other) for other in others]
     with disk_errors(folder):
-        lock = take_folder(folder, option="run")
+        lock = lock_folder(folder, option="run")
         try:
-            if (folder / RESULTS_FILE).is_file() and "method" in keys_of(folder / RESULTS_FILE):
+            if (folder / RESULTS_FILE).is_file() and "method" in read_keys(folder / RESULTS_FILE):
                 return _report_run(folder, options.repo, baselines)
             return _report_evaluation(folder, baselines)
         finally:
             lock.release()
 
 
-def _checked_folder(run: str) -> Path:
+def _check_run_folder(run: str) -> Path:
     """The folder of a run or an evaluation."""
     folder = Path(run).expanduser()
     if not folder.is_dir():
@@ -62,7 +62,7 @@ def _report_run(folder: Path, repo_id: str | None, baselines: Sequence[Subject])
     return results
 
 
-def _order(comparison: Path) -> Callable[[Path], tuple[int, str]]:
+def _comparison_order(comparison: Path) -> Callable[[Path], tuple[int, str]]:
     """A sort key for the folders of models: the order of an earlier comparison, then the names."""
     try:
         text = io.StringIO(read_text(comparison, str(comparison), fix=""), newline="")
@@ -74,9 +74,9 @@ def _order(comparison: Path) -> Callable[[Path], tuple[int, str]]:
 
 def _report_evaluation(folder: Path, baselines: Sequence[Subject]) -> list[EvaluationResults]:
     """Report the evaluation of one model, or of several models with a folder for each."""
-    several = [path.parent for path in folder.glob(f"*/{RESULTS_FILE}") if "split" in keys_of(path)]
-    several.sort(key=_order(folder / "comparison.csv"))
-    folders = [folder] if (folder / RESULTS_FILE).is_file() else several
+    model_folders = [path.parent for path in folder.glob(f"*/{RESULTS_FILE}") if "split" in read_keys(path)]
+    model_folders.sort(key=_comparison_order(folder / "comparison.csv"))
+    folders = [folder] if (folder / RESULTS_FILE).is_file() else model_folders
     if not folders:
         raise UserError(
             f"run={str(folder)!r} has no {RESULTS_FILE}: give the folder of a finished run or evaluation, or finish "
@@ -85,9 +85,9 @@ def _report_evaluation(folder: Path, baselines: Sequence[Subject]) -> list[Evalu
     for path in folders:
         check_layout(path)
     loaded = {path: EvaluationResults.load(path / RESULTS_FILE) for path in folders}
-    for path, before in loaded.items():
-        check_comparable(Subject(path, before), baselines)
-    results = [decorate_evaluation(path, before, baselines=baselines) for path, before in loaded.items()]
+    for path, evaluation in loaded.items():
+        check_comparable(Subject(path, evaluation), baselines)
+    results = [decorate_evaluation(path, evaluation, baselines=baselines) for path, evaluation in loaded.items()]
     warnings = [warning for result in results for warning in result.warnings]
     if len(results) > 1:
         warnings += write_comparison(folder, results)
@@ -96,5 +96,5 @@ def _report_evaluation(folder: Path, baselines: Sequence[Subject]) -> list[Evalu
     if (folder / REPORT_FILE).is_file():
         print(printable(f"report   {folder / REPORT_FILE}"))
     for warning in warnings:
-        print(f"warning: {as_shown(warning)}")
+        print(f"warning: {for_screen(warning)}")
     return results

@@ -15,7 +15,7 @@ from glmc_zoo.machine.processes import on_main_process
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.text import counted
 from glmc_zoo.training.checkpoint import CheckpointData, check_checkpoint, checkpoint_step, newest_checkpoint
-from glmc_zoo.training.folder import check_same_run, lock_run, options_before, run_folder, start_anew
+from glmc_zoo.training.folder import check_same_run, initial_options, lock_run, new_run_advice, run_folder
 
 # Options that the images decide where the user does not. A resumed run keeps the first decision, also with new images.
 _DECIDED_BY_DATA = ("image_size", "augment")
@@ -27,7 +27,7 @@ class Resumption:
 
     checkpoint: Path | None = None
     """``None`` for a start at the beginning."""
-    decided: dict[str, Any] = field(default_factory=dict)
+    data_options: dict[str, Any] = field(default_factory=dict)
     """Options that the images decided when the run began."""
     notes: list[str] = field(default_factory=list)
     """A sentence for each time that the run resumed with other images, this time included."""
@@ -64,7 +64,7 @@ def find_resumption(
     return resumption, checkpoint_data, locks[0] if locks else None
 
 
-def options_of_resumed(options: RunOptions) -> dict[str, Any] | None:
+def resumed_options(options: RunOptions) -> dict[str, Any] | None:
     """The saved options of the run that is resumed.
 
     ``None`` for a new run, and with ``resume="auto"`` and no ``output_dir``, where the name of the folder is still
@@ -76,7 +76,7 @@ def options_of_resumed(options: RunOptions) -> dict[str, Any] | None:
     output = options.output
     if output.resume is None or (output.resume == "auto" and not output.output_dir):
         return None
-    return options_before(run_folder(options, ""), output.resume)
+    return initial_options(run_folder(options, ""), output.resume)
 
 
 def _resumption(
@@ -85,12 +85,14 @@ def _resumption(
 ) -> Resumption:  # fmt: skip
     resume = options.output.resume
     folder = run_folder(options, name)
-    before = options_before(folder, resume)
-    if before is None or images is None:
+    initial = initial_options(folder, resume)
+    if initial is None or images is None:
         return Resumption()
-    given = values_of(options.images)
-    decided = {key: before[key] for key in _DECIDED_BY_DATA if given[key] is None and before.get(key) is not None}
-    check_same_run(folder, before, options.with_values(**decided))
+    image_options = values_of(options.images)
+    data_options = {
+        key: initial[key] for key in _DECIDED_BY_DATA if image_options[key] is None and initial.get(key) is not None
+    }
+    check_same_run(folder, initial, options.with_values(**data_options))
     locks.append(lock_run(folder))  # before the search for the newest checkpoint, as another process may write one
     if resume == "auto":
         checkpoint = newest_checkpoint(folder / "checkpoints")
@@ -98,44 +100,44 @@ def _resumption(
         checkpoint = Path(str(resume))
         check_checkpoint(checkpoint)
     if checkpoint is None:
-        return Resumption(decided=decided)
+        return Resumption(data_options=data_options)
     notes = _data_notes(checkpoint, options, data, images)
-    needed = options.schedule.batch_size * accelerator.num_processes
-    if notes and len(data.train) < needed:
+    step_images = options.schedule.batch_size * accelerator.num_processes
+    if notes and len(data.train) < step_images:
         raise UserError(
-            f"The training split now has {len(data.train)} images, and a step of the run takes {needed}: restore "
-            f"the data, or {start_anew(resume)} and a smaller batch_size=."
+            f"The training split now has {len(data.train)} images, and a step of the run takes {step_images}: restore "
+            f"the data, or {new_run_advice(resume)} and a smaller batch_size=."
         )
-    return Resumption(checkpoint, decided, notes)
+    return Resumption(checkpoint, data_options, notes)
 
 
 def _data_notes(checkpoint: Path, options: RunOptions, data: LongTailData, images: DataFingerprint) -> list[str]:
     """Notes for the results on images that changed; a change that was not accepted raises a `UserError`."""
-    saved = CheckpointData.load(checkpoint)
-    if saved is None:
+    checkpoint_data = CheckpointData.load(checkpoint)
+    if checkpoint_data is None:
         return ["The checkpoint does not state its data set, so it is not known whether the images changed."]
-    change = compare(saved.fingerprint, images)
+    change = compare(checkpoint_data.fingerprint, images)
     if change is None:
-        return saved.notes
+        return checkpoint_data.notes
     step = checkpoint_step(checkpoint)
     if _only_unreadable(change, options, data):
         unreadable = f"{counted(len(change.removed), 'image')} that cannot be read"
-        return [*saved.notes, f"From step {step} on the run leaves out {unreadable}: {change.text}."]
+        return [*checkpoint_data.notes, f"From step {step} on the run leaves out {unreadable}: {change.text}."]
     if not change.same_classes:
         raise UserError(
             f"The classes changed after the checkpoint {str(checkpoint)!r} was written ({change.text}), and its model "
-            f"has the old ones: restore the data, or {start_anew(options.output.resume)}."
+            f"has the old ones: restore the data, or {new_run_advice(options.output.resume)}."
         )
     if not options.output.accept_new_data:
         raise UserError(
             f"The data changed after the checkpoint {str(checkpoint)!r} was written ({change.text}): restore it, go on "
-            f"with the new data by accept_new_data=True, or {start_anew(options.output.resume)}."
+            f"with the new data by accept_new_data=True, or {new_run_advice(options.output.resume)}."
         )
     note = f"From step {step} on the run uses other images than before: {change.text}."
     if change.moved_to_test:
         test_images = counted(change.moved_to_test, "test image")
         note = f"{note[:-1]}; the test scores are too high, as {test_images} trained the model before."
-    return [*saved.notes, note]
+    return [*checkpoint_data.notes, note]
 
 
 def _only_unreadable(change: DataChange, options: RunOptions, data: LongTailData) -> bool:

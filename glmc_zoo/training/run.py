@@ -10,23 +10,23 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from glmc_zoo.data import LongTailData, Normalize
-from glmc_zoo.disk import names_folder
+from glmc_zoo.disk import name_folder_in_errors
 from glmc_zoo.machine.accelerator import tracker_options
 from glmc_zoo.machine.clock import StageClock
 from glmc_zoo.machine.hardware import hardware_text
 from glmc_zoo.machine.signals import StopSignals
 from glmc_zoo.method import SAM
-from glmc_zoo.options.run import RunOptions, flat
+from glmc_zoo.options.run import RunOptions, flatten_options
 from glmc_zoo.results import RunResults, Selection, StartFacts
 from glmc_zoo.text import counted, printable
 from glmc_zoo.training.assemble import assemble
 from glmc_zoo.training.checkpoint import Checkpoints
 from glmc_zoo.training.finetuning import FineTuning
 from glmc_zoo.training.head_start import (
-    Start,
+    ClassifierStart,
     begin_classifier,
     prior_shares,
-    recall_start,
+    read_classifier_start,
     remove_features,
     start_clip,
 )
@@ -61,7 +61,7 @@ class TrainingRun(ScoredRun):
     def __init__(self, options: RunOptions, data: LongTailData | None = None) -> None:
         parts = assemble(options, data)
         self.options, self.accelerator, self.data = parts.options, parts.accelerator, parts.data
-        self.stage, self.spec, self.task = parts.stage, parts.built.spec, parts.built.task
+        self.stage, self.spec, self.task = parts.stage, parts.stage_parts.spec, parts.stage_parts.task
         self.optimizer, self.scheduler, self.loader = parts.optimizer, parts.scheduler, parts.loader
         self.placement, self.folder, self.workers = parts.placement, parts.folder, parts.placement.workers
         schedule, output = self.options.schedule, self.options.output
@@ -75,13 +75,13 @@ class TrainingRun(ScoredRun):
         self.save_times = SaveTimes(
             self.accelerator, self.signals, steps=output.checkpoint_steps, minutes=output.checkpoint_minutes
         )
-        self._resumed = parts.checkpoint
-        self._newest: str | None = None  # path of the newest checkpoint
+        self._resumed_checkpoint = parts.checkpoint
+        self._newest_checkpoint: str | None = None  # path of the newest checkpoint
         profiled = self.options.machine.profile and self.accelerator.is_main_process
         self.clock = StageClock(self.accelerator, self.folder.path / "profile" if profiled else None)
         self.trainer = EpochTrainer(
             TrainStep(
-                parts.prepared,
+                parts.wrapped_task,
                 self.optimizer,
                 self.accelerator,
                 clip_grad=schedule.clip_grad,
@@ -94,12 +94,12 @@ class TrainingRun(ScoredRun):
             self.progress,
             schedule.epochs,
             schedule.seed,
-            frozen=self.stage.frozen(self.task),
+            eval_modules=self.stage.eval_modules(self.task),
             ema=self.ema,
-            checkpoints=CheckpointHook(self.save_times, self.save, lambda: self._newest),
+            checkpoints=CheckpointHook(self.save_times, self.save, lambda: self._newest_checkpoint),
         )
         self._start_tracker()
-        self._clock = time.perf_counter()
+        self._start_time = time.perf_counter()
 
     def _make_ema(self) -> ModelEmaV3 | None:
         decay = self.stage.ema_decay
@@ -122,10 +122,10 @@ class TrainingRun(ScoredRun):
         if self.options.output.tracker is None or self.options.output.dry_run:
             return
         self.accelerator.project_configuration.logging_dir = str(self.folder.path / "logs")
-        values = {name: value for name, value in flat(self.options).items() if value is not None}
-        config = {name: ", ".join(v) if isinstance(v, list) else v for name, v in values.items()}
-        named = tracker_options(self.folder.path)
-        self.accelerator.init_trackers("glmc_zoo", config=config, init_kwargs=named)
+        values = {name: value for name, value in flatten_options(self.options).items() if value is not None}
+        config = {name: ", ".join(value) if isinstance(value, list) else value for name, value in values.items()}
+        tracker_names = tracker_options(self.folder.path)
+        self.accelerator.init_trackers("glmc_zoo", config=config, init_kwargs=tracker_names)
 
     # ------------------------------------------------------------- checkpoint
     def resume(self) -> None:
@@ -134,14 +134,14 @@ class TrainingRun(ScoredRun):
         Raises:
             UserError: A file of the checkpoint is damaged or does not fit the run.
         """
-        resume, checkpoint = self.options.output.resume, self._resumed
+        resume, checkpoint = self.options.output.resume, self._resumed_checkpoint
         if isinstance(self.stage, FineTuning):
             self.stage.search = SearchFile(self.folder.path).facts()
         if checkpoint is not None:
             self.checkpoints.load(checkpoint)
             self._check_best(checkpoint)
-            self._newest = str(checkpoint)
-            recall_start(self)
+            self._newest_checkpoint = str(checkpoint)
+            read_classifier_start(self)
             if isinstance(self.stage, FineTuning):
                 self._limit_gradient(self.stage.start_facts)
         else:
@@ -149,9 +149,9 @@ class TrainingRun(ScoredRun):
         if resume is None:
             return
         if resume != "auto":
-            self.checkpoints.drop_newer(Path(resume))
+            self.checkpoints.remove_newer(Path(resume))
         self.folder.save_options()
-        self.folder.keep_epochs(self.progress.epoch)
+        self.folder.drop_epochs_after(self.progress.epoch)
         if checkpoint is None:
             self.say("There is no checkpoint to resume from yet; the run starts at its beginning.")
             return
@@ -165,11 +165,11 @@ class TrainingRun(ScoredRun):
         """Start the classifier from frozen features, where ``head_init`` of a fine-tuning says so."""
         start = begin_classifier(self, self.task)
         if start is not None:
-            self.start_from(start)
+            self.start_classifier(start)
 
-    def start_from(self, start: Start) -> None:
-        """Start the classifiers from a `Start`, and the moving average with them."""
-        start.put(self.task, prior_shares(self.stage.method.name, self.stage.switches), self.data.class_counts)
+    def start_classifier(self, start: ClassifierStart) -> None:
+        """Start the classifiers from a `ClassifierStart`, and the moving average with them."""
+        start.load_into(self.task, prior_shares(self.stage.method.name, self.stage.switches), self.data.class_counts)
         if self.ema is not None:
             self.ema.set(self.task.trainable_module)
         self._limit_gradient(start.facts)
@@ -184,7 +184,7 @@ class TrainingRun(ScoredRun):
         if shapes not in ({}, expected):
             raise unreadable(checkpoint / "best.json", ValueError("its weights are not those of the model"))
 
-    @names_folder
+    @name_folder_in_errors
     def save(self) -> None:
         """Write a checkpoint.
 
@@ -193,12 +193,12 @@ class TrainingRun(ScoredRun):
             RunStopped: A signal asked the run to stop; the checkpoint is written first.
         """
         self.check_weights()
-        self.progress.seconds, self._clock = self.seconds, time.perf_counter()
-        self._newest = str(self.checkpoints.save(self.progress))
-        self.save_times.saved()
+        self.progress.seconds, self._start_time = self.seconds, time.perf_counter()
+        self._newest_checkpoint = str(self.checkpoints.save(self.progress))
+        self.save_times.mark_saved()
         if self.save_times.stopping:
             self.trainer.close()
-            self._stop(f"checkpoint {self._newest}")
+            self._stop(f"checkpoint {self._newest_checkpoint}")
 
     def check_weights(self) -> None:
         """Raise a `NotFiniteError` where a weight is infinite or not a number."""
@@ -206,7 +206,7 @@ class TrainingRun(ScoredRun):
         if not torch.stack([parameter.isfinite().all() for parameter in self.task.parameters()]).all():
             raise NotFiniteError(
                 f"The weights are not finite after step {self.progress.step} (epoch {self.progress.epoch + 1})",
-                self._newest,
+                self._newest_checkpoint,
                 self.accelerator.mixed_precision,
             )
 
@@ -235,17 +235,17 @@ class TrainingRun(ScoredRun):
         Raises:
             NotFiniteError: A loss is infinite or not a number.
         """
-        with self.signals.recorded():
+        with self.signals.record():
             return self.trainer.train()
 
-    @names_folder
+    @name_folder_in_errors
     def finish_epoch(self, losses: dict[str, float]) -> None:
         """Evaluate and save where this epoch is due for it, and write its line to ``metrics.jsonl``.
 
         Args:
             losses: What `train_epoch` returned.
         """
-        with self.signals.recorded():
+        with self.signals.record():
             self._finish_epoch(losses)
 
     def _finish_epoch(self, losses: dict[str, float]) -> None:
@@ -259,7 +259,7 @@ class TrainingRun(ScoredRun):
             if len(split):
                 row[name] = self.evaluate(split).scores()
             if output.select == "best":
-                self.best.offer(epoch, row[name]["balanced_accuracy"], self.model)
+                self.best.update(epoch, row[name]["balanced_accuracy"], self.model)
         self.folder.append(row)
         self.say(epoch_line(row, epochs))
         self._track(row)
@@ -285,7 +285,7 @@ class TrainingRun(ScoredRun):
     @property
     def seconds(self) -> float:
         """Wall time of the run in seconds, without interruptions."""
-        return self.progress.seconds + time.perf_counter() - self._clock
+        return self.progress.seconds + time.perf_counter() - self._start_time
 
     def finish(self) -> RunResults:
         """Score the chosen epoch on the test and validation splits, export the model, and write the results."""

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from glmc_zoo.machine.signals import StopSignals
 
-_MOST_STEPS = 25  # between two exchanges
+_MAX_STEPS = 25  # between two exchanges
 
 
 class SaveTimes:
@@ -39,30 +39,30 @@ class SaveTimes:
         self.steps, self.seconds, self._clock = steps, 60 * minutes, clock
         self.stopping = False
         """Whether all processes know that the run stops."""
-        self._saved = self._since = clock()
-        self._due, self._done, self._left = False, 0, 1
+        self._save_time = self._exchange_time = clock()
+        self._is_due, self._steps_done, self._steps_left = False, 0, 1
 
     def begin(self) -> None:
         """Called at the start of an epoch: time before it does not count towards the speed of its steps."""
-        self._since, self._done = self._clock(), 0
+        self._exchange_time, self._steps_done = self._clock(), 0
 
-    def after_step(self, step: int, *, between: bool) -> bool:
+    def after_step(self, step: int, *, optimizer_stepped: bool) -> bool:
         """Whether to write a checkpoint now.
 
         Args:
             step: Steps of the run so far.
-            between: Whether the optimiser just stepped. Otherwise gradients are still accumulating, and a checkpoint
-                does not hold those.
+            optimizer_stepped: Whether the optimiser just stepped. Otherwise gradients are still accumulating, and a
+                checkpoint does not hold those.
         """
-        self._due = self._due or bool(self.steps and step % self.steps == 0)
-        self._done, self._left = self._done + 1, self._left - 1
-        if not between:
+        self._is_due = self._is_due or bool(self.steps and step % self.steps == 0)
+        self._steps_done, self._steps_left = self._steps_done + 1, self._steps_left - 1
+        if not optimizer_stepped:
             return False
         if self.accelerator.num_processes == 1:
-            self._due, self.stopping = self._due or self._is_time(), self.signals.number is not None
-        elif self._left <= 0:
+            self._is_due, self.stopping = self._is_due or self._is_time(), self.signals.number is not None
+        elif self._steps_left <= 0:
             self._exchange()
-        return self._due or self.stopping
+        return self._is_due or self.stopping
 
     def after_epoch(self) -> bool:
         """Whether the run stops now. All processes call this together."""
@@ -72,22 +72,22 @@ class SaveTimes:
             self._exchange()
         return self.stopping
 
-    def saved(self) -> None:
+    def mark_saved(self) -> None:
         """Called once a checkpoint was written."""
-        self._due, self._saved = False, self._clock()
+        self._is_due, self._save_time = False, self._clock()
 
     def _is_time(self) -> bool:
-        return bool(self.seconds and self._clock() - self._saved >= self.seconds)
+        return bool(self.seconds and self._clock() - self._save_time >= self.seconds)
 
     def _exchange(self) -> None:
         """Stop for a signal of any process; take the due time and the steps to the next exchange from the main one."""
-        elapsed = max(self._clock() - self._since, 1e-6)
-        steps_to_next = min(max(int(self._done / elapsed), 1), _MOST_STEPS)
+        elapsed = max(self._clock() - self._exchange_time, 1e-6)
+        steps_to_next = min(max(int(self._steps_done / elapsed), 1), _MAX_STEPS)
         state = torch.tensor([[self.signals.number or 0, self._is_time(), steps_to_next]], dtype=torch.float32)
         rows = self.accelerator.gather(state.to(self.accelerator.device)).tolist()
         number = int(max(row[0] for row in rows))
         if number:
             self.signals.number, self.stopping = number, True
-        self._due = self._due or bool(rows[0][1])
-        self._left = int(rows[0][2])
-        self._since, self._done = self._clock(), 0
+        self._is_due = self._is_due or bool(rows[0][1])
+        self._steps_left = int(rows[0][2])
+        self._exchange_time, self._steps_done = self._clock(), 0

@@ -15,17 +15,17 @@ from torch import nn
 from glmc_zoo.data import ImageSplit, LongTailData, eval_loader
 from glmc_zoo.hub import push_model, source_license
 from glmc_zoo.machine.clock import StageClock
-from glmc_zoo.machine.command import resuming
+from glmc_zoo.machine.command import resume_command
 from glmc_zoo.machine.processes import on_main_process
 from glmc_zoo.machine.signals import RunStopped, StopSignals
 from glmc_zoo.metrics import ScoreCounts
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.results import CalibrationFacts, RunResults, Selection
-from glmc_zoo.scoring.calibration import calibrate_classifier, split_logits, with_scores
-from glmc_zoo.scoring.decoration import Decorations, keep_answers, keep_sample
-from glmc_zoo.scoring.loop import Scored, score_split
+from glmc_zoo.scoring.calibration import add_reliability, calibrate_classifier, split_logits
+from glmc_zoo.scoring.decoration import Decorations, write_answer_file, write_sample_image
+from glmc_zoo.scoring.loop import ScoredSplit, score_split
 from glmc_zoo.scoring.model import Classifier
-from glmc_zoo.scoring.sample_image import may_be_shown
+from glmc_zoo.scoring.sample_image import is_publishable
 from glmc_zoo.screen import say
 from glmc_zoo.text import printable, printable_lines
 from glmc_zoo.training.assemble import push_target
@@ -77,7 +77,7 @@ class ScoredRun(ABC):
             # Each process has its own batch-norm statistics. Those of the main process are exported, so all use them.
             distribute_bn(self.model, accelerator.num_processes, reduce=False)
         config = self.spec.data_config
-        classifier = Classifier.of(self.model, len(self.data.class_names), config, accelerator.device)
+        classifier = Classifier.from_network(self.model, len(self.data.class_names), config, accelerator.device)
         loader = eval_loader(
             split,
             classifier.preprocessing,
@@ -88,25 +88,25 @@ class ScoredRun(ABC):
         )
         return classifier, loader
 
-    def _score(self, split: ImageSplit, *, final: bool = False, temperature: float | None = None) -> Scored:
+    def _score(self, split: ImageSplit, *, final: bool = False, temperature: float | None = None) -> ScoredSplit:
         """Score ``split``.
 
         Args:
             split: The images.
             final: Whether to compute intervals, and the answers that the report shows.
-            temperature: The temperature that was folded into the classifier. With it, `Scored.plain` has the scores
-                from before.
+            temperature: The temperature that was folded into the classifier. With it, `ScoredSplit.plain` has the
+                scores from before.
         """
         accelerator, shots = self.accelerator, self.options.shots
         classifier, loader = self._inference(split)
         empty = ScoreCounts.empty(self.data.class_counts, many=shots.many_threshold, few=shots.few_threshold)
-        before = None if temperature is None else partial(torch.mul, other=temperature)
+        undo_temperature = None if temperature is None else partial(torch.mul, other=temperature)
         with self.clock.stage("evaluation"):
             scored = score_split(
-                classifier, loader, empty, accelerator, total=len(split), intervals=final, correct=before,
+                classifier, loader, empty, accelerator, total=len(split), intervals=final, correct=undo_temperature,
                 answers="positions" if final and (self.options.output.report or self._shows_sample) else "none",
             )  # fmt: skip
-        return scored if before is None else scored.swapped()
+        return scored if undo_temperature is None else scored.swap()
 
     def held_out_logits(self) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
         """Logits (n, C) and classes (n,) of held-out images; ``None`` where the run has none."""
@@ -131,11 +131,11 @@ class ScoredRun(ABC):
         Raises:
             RunStopped: A signal came. Everything that a resumed run needs is in the run folder already.
         """
-        with self.signals.raising(self._stop_text("{signal}", "the training is complete")):
+        with self.signals.raise_on_signal(self._stop_text("{signal}", "the training is complete")):
             return self._score_and_export(selection)
 
     def _stop_text(self, name: str, state: str) -> str:
-        return f"Stopped by {name}, {state}; to go on: {resuming(self.folder.path, self.options.command)}"
+        return f"Stopped by {name}, {state}; to go on: {resume_command(self.folder.path, self.options.command)}"
 
     def _stop(self, state: str) -> NoReturn:
         """End the run in all processes, for the signal that came; ``state`` says what is on disk."""
@@ -157,16 +157,16 @@ class ScoredRun(ABC):
         results = replace(
             self._results(scored),
             selection=selection,
-            calibration=with_scores(calibration, scored),
+            calibration=add_reliability(calibration, scored),
             wall_time_s=round(self.seconds, 1),
         )
         heads, scores = self.stage.training_heads(self.model), results
-        keep = None
+        write_answers = None
         for name, split in reversed(splits.items()):  # ends with the test split, where there is one
             if split:
-                keep = partial(self._keep_answers, name, split, scored[name])
+                write_answers = partial(self._write_answers, name, split, scored[name])
         results = on_main_process(
-            self.accelerator, lambda: write_outputs(self.folder, scores, self.timm_model, heads, options, keep)
+            self.accelerator, lambda: write_outputs(self.folder, scores, self.timm_model, heads, options, write_answers)
         )
         results = replace(results, folder=self.folder.path)
         if self.accelerator.is_main_process:  # `say` prints once on each machine
@@ -181,22 +181,22 @@ class ScoredRun(ABC):
     @property
     def _shows_sample(self) -> bool:
         """Whether the exported model gets a sample image."""
-        asked = self.options.output.sample_image
-        return may_be_shown(self.data.facts) if asked is None else asked
+        requested = self.options.output.sample_image
+        return is_publishable(self.data.facts) if requested is None else requested
 
-    def _keep_answers(self, name: str, split: ImageSplit, scored: Scored, decorations: Decorations) -> str | None:
+    def _write_answers(self, name: str, split: ImageSplit, scored: ScoredSplit, decorations: Decorations) -> str | None:
         path, counts = self.folder.path, self.data.class_counts
         if self.options.output.report:
-            keep_answers(decorations, path, name, scored, split, counts)
-        return keep_sample(decorations, path, scored, split, counts) if self._shows_sample else None
+            write_answer_file(decorations, path, name, scored, split, counts)
+        return write_sample_image(decorations, path, scored, split, counts) if self._shows_sample else None
 
-    def _results(self, scored: dict[str, Scored]) -> RunResults:
+    def _results(self, scored: dict[str, ScoredSplit]) -> RunResults:
         results = describe_run(self.options, self.data, self.spec, self.timm_model, scored, self.accelerator)
         if self.options.output.license is None and self.stage.pretrained:
             # Fine-tuned weights keep the license of the weights that they started from.
             license_name = source_license(self.stage.source, self.stage.timm_name)
             results = replace(results, model=replace(results.model, license=license_name))
-        return self.stage.facts(results)
+        return self.stage.add_facts(results)
 
     def _push(self) -> None:
         target = push_target(self.options.push)

@@ -17,28 +17,36 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.machine.accelerator import make_accelerator
 from glmc_zoo.machine.processes import main_process_first, on_main_process
 from glmc_zoo.options.machine import PushOptions
-from glmc_zoo.options.method_values import short_warmup
+from glmc_zoo.options.method_values import warmup_epochs
 from glmc_zoo.options.resolve import FINETUNE_RECIPE
 from glmc_zoo.options.run import FinetuneStage, RunOptions
 from glmc_zoo.results import SearchFacts, SearchTrial
 from glmc_zoo.screen import say
-from glmc_zoo.training.assemble import settle_run, with_notes
-from glmc_zoo.training.default_model import settle_model
+from glmc_zoo.training.assemble import resolve_run, with_notes
+from glmc_zoo.training.default_model import resolve_model
 from glmc_zoo.training.dry_run import step_seconds
 from glmc_zoo.training.finetuning import FineTuning
 from glmc_zoo.training.folder import RunFolder
 from glmc_zoo.training.head_search import FOLDS
-from glmc_zoo.training.head_start import Start, feature_folder, find_start, start_features
+from glmc_zoo.training.head_start import ClassifierStart, feature_folder, find_start, start_features
 from glmc_zoo.training.loop import NotFiniteError
 from glmc_zoo.training.run import TrainingRun
 from glmc_zoo.training.search_file import SearchFile, search_table, trial_line
-from glmc_zoo.training.search_plan import SURVIVORS, SearchPlan, make_plan, next_rates, rank, rates_for, reduced
+from glmc_zoo.training.search_plan import (
+    SURVIVORS,
+    SearchPlan,
+    make_plan,
+    next_rates,
+    rank,
+    rates_for,
+    subset_of_classes,
+)
 
 _HELD_OUT = 0  # index of the fold that is held out
 _PLANNED_SHARE = 0.9  # of the time; the rest is a reserve
 
 
-class Searched(NamedTuple):
+class SearchResult(NamedTuple):
     """The arguments of a `TrainingRun` after a search."""
 
     options: RunOptions
@@ -46,7 +54,7 @@ class Searched(NamedTuple):
     """The data set as the search loaded it; ``None`` without a search, where the run loads it itself."""
 
 
-def search_settings(options: RunOptions) -> Searched:
+def search_settings(options: RunOptions) -> SearchResult:
     """The options with the learning rate and the epochs that a search chooses, if ``search_minutes`` asks for one.
 
     The search makes the run folder and writes ``search.jsonl`` there. A run with the returned options goes on in the
@@ -57,17 +65,17 @@ def search_settings(options: RunOptions) -> Searched:
     """
     stage = options.stage
     if not isinstance(stage, FinetuneStage) or stage.model.search_minutes is None or stage.searched:
-        return Searched(options, None)
+        return SearchResult(options, None)
     search = _Search(options)
     facts = on_main_process(search.accelerator, search.file.facts)
     finished = facts is not None
     facts = facts or search.run()
     say(search_table(facts), main_process=search.accelerator.is_local_main_process)
-    return Searched(search.chosen_options(facts, finished=finished), search.data)
+    return SearchResult(search.chosen_options(facts, finished=finished), search.data)
 
 
 @dataclass(frozen=True)
-class _Holdout:
+class _HoldOut:
     """The training images in two parts: those for the trials, and the fold that is held out."""
 
     train: NDArray[np.int64]
@@ -85,13 +93,13 @@ class _Search:
         self.accelerator = make_accelerator(
             mixed_precision=options.machine.mixed_precision, threads=options.machine.threads
         )
-        self.requested, notes = settle_model(self.accelerator, options)
+        self.requested_options, notes = resolve_model(self.accelerator, options)
         for note in notes:
             say(f"note: {note}", main_process=self.accelerator.is_local_main_process)
-        loaded = main_process_first(self.accelerator, lambda: load_split_data(options.data))
-        self.data = with_notes(loaded, notes)  # the run gets a named model, so it cannot make these notes itself
-        settled = settle_run(self.requested, self.data, self.accelerator, resumed=True)
-        self.options, self.stage = settled[0], cast(FineTuning, settled[1])
+        data = main_process_first(self.accelerator, lambda: load_split_data(options.data))
+        self.data = with_notes(data, notes)  # the run gets a named model, so it cannot make these notes itself
+        resolved = resolve_run(self.requested_options, self.data, self.accelerator, resumed=True)
+        self.options, self.stage = resolved[0], cast(FineTuning, resolved[1])
         self.minutes = cast(float, self.stage.tune.search_minutes)
         self.holdout = _hold_out(self.data, options.schedule.seed)
         self._check_size()
@@ -99,19 +107,19 @@ class _Search:
         self.folder = RunFolder(self.accelerator, self.options, name)
         self.file = SearchFile(self.folder.path)
         self.key = ordered_digest(self.data.train)[:16]
-        self._start_time, self._earlier_seconds = time.perf_counter(), self.file.spent()
-        self._starts: dict[int, Start] = {}  # by the number of images of a trial
+        self._start_time, self._earlier_seconds = time.perf_counter(), self.file.seconds_so_far()
+        self._starts: dict[int, ClassifierStart] = {}  # by the number of images of a trial
 
     def _check_size(self) -> None:
-        needed, images = self.options.schedule.batch_size * self.accelerator.num_processes, len(self.holdout.train)
-        if images < needed:
+        required, images = self.options.schedule.batch_size * self.accelerator.num_processes, len(self.holdout.train)
+        if images < required:
             raise UserError(
                 f"search_minutes={self.minutes:g} holds training images out and leaves {images}, and a step takes "
-                f"{needed}: give a smaller batch_size=, or leave search_minutes= out."
+                f"{required}: give a smaller batch_size=, or leave search_minutes= out."
             )
 
     @property
-    def spent(self) -> float:
+    def seconds_so_far(self) -> float:
         """Seconds of the search so far, by the clock of the main process."""
         return on_main_process(self.accelerator, lambda: self._earlier_seconds + time.perf_counter() - self._start_time)
 
@@ -121,12 +129,12 @@ class _Search:
         trials = on_main_process(self.accelerator, self.file.trials)
         for round_ in range(len(SURVIVORS)):
             epochs = plan.epochs * 2**round_
-            before = [trial for trial in trials if trial.epochs == epochs // 2]
-            done = {trial.lr for trial in trials if trial.epochs == epochs}
-            for lr in next_rates(plan, before, round_):
-                if lr in done:
+            previous = [trial for trial in trials if trial.epochs == epochs // 2]
+            finished_rates = {trial.lr for trial in trials if trial.epochs == epochs}
+            for lr in next_rates(plan, previous, round_):
+                if lr in finished_rates:
                     continue
-                if trials and self.spent + _expected(trials[-1], epochs) > 60 * self.minutes:
+                if trials and self.seconds_so_far + _expected_seconds(trials[-1], epochs) > 60 * self.minutes:
                     return self._finish(plan, trials)
                 trials.append(self._trial(lr, epochs, plan))
         return self._finish(plan, trials)
@@ -135,27 +143,27 @@ class _Search:
         """Measure a step, and plan as many trials as the time allows."""
         run = self._build(self.options.schedule.lr, 1, len(self.holdout.train))
         if self.stage.starts_from_features:
-            self._features(run)  # first, so that the remaining time is known
+            self._all_features(run)  # first, so that the remaining time is known
         image_seconds = step_seconds(run) / (self.options.schedule.batch_size * self.accelerator.num_processes)
-        remaining = _PLANNED_SHARE * 60 * self.minutes - self.spent
+        remaining = _PLANNED_SHARE * 60 * self.minutes - self.seconds_so_far
 
-        def make() -> SearchPlan:
+        def make_search_plan() -> SearchPlan:
             return make_plan(
                 rates_for(self.stage.opt, self.stage.tune.tune),
                 images=len(self.holdout.train),
                 held_out=len(self.holdout.test),
-                affordable=max(remaining, 0) / image_seconds,
+                image_budget=max(remaining, 0) / image_seconds,
             )
 
-        plan = on_main_process(self.accelerator, make)
-        spent = self.spent
-        on_main_process(self.accelerator, lambda: self.file.begin(plan, self.key, spent))
+        plan = on_main_process(self.accelerator, make_search_plan)
+        seconds_so_far = self.seconds_so_far
+        on_main_process(self.accelerator, lambda: self.file.begin(plan, self.key, seconds_so_far))
         return plan
 
     def _build(self, lr: float, epochs: int, images: int) -> TrainingRun:
         """A training on part of the images, in memory: it writes nothing to disk and uses no test image."""
-        options, data = self.options, self._part(images)
-        warmup = short_warmup(FINETUNE_RECIPE, {"epochs": epochs})
+        options, data = self.options, self._trial_data(images)
+        warmup = warmup_epochs(FINETUNE_RECIPE, {"epochs": epochs})
         schedule = replace(options.schedule, lr=lr, epochs=epochs, passes=None, warmup_epochs=warmup)
         output = replace(
             options.output, output_dir=str(self.folder.path / "trial"), resume=None, dry_run=True, tracker=None
@@ -166,20 +174,20 @@ class _Search:
 
     def _positions(self, images: int) -> NDArray[np.int64]:
         """Positions of the training images of a trial, at least as many as a step takes."""
-        positions = reduced(self.data.train.labels, self.holdout.train, images, self.options.schedule.seed)
+        positions = subset_of_classes(self.data.train.labels, self.holdout.train, images, self.options.schedule.seed)
         missing = self.options.schedule.batch_size * self.accelerator.num_processes - len(positions)
         if missing <= 0:
             return positions
-        rest = np.setdiff1d(self.holdout.train, positions)
-        return np.sort(np.concatenate([positions, rest[:missing]]))
+        others = np.setdiff1d(self.holdout.train, positions)
+        return np.sort(np.concatenate([positions, others[:missing]]))
 
-    def _part(self, images: int) -> LongTailData:
+    def _trial_data(self, images: int) -> LongTailData:
         """The data set of a trial: part of the training images, and the held-out images as its test split."""
         positions = self._positions(images)
-        train = _take(self.data.train, positions)
+        train = _select_images(self.data.train, positions)
         groups = None if self.data.groups is None else self.data.groups[positions]
         return replace(
-            self.data, train=train, test=_take(self.data.train, self.holdout.test), val=None,
+            self.data, train=train, test=_select_images(self.data.train, self.holdout.test), val=None,
             class_counts=train.class_counts, groups=groups,
         )  # fmt: skip
 
@@ -188,7 +196,7 @@ class _Search:
         start_time, scores = time.perf_counter(), {"balanced_accuracy": 0.0, "top1": 0.0}
         run = self._build(lr, epochs, plan.images)
         if self.stage.starts_from_features:
-            run.start_from(self._start(run, plan.images))
+            run.start_classifier(self._start_for(run, plan.images))
         try:
             for _ in run.epochs():
                 run.train_epoch()
@@ -208,24 +216,24 @@ class _Search:
             seconds=seconds,
             **scores,
         )
-        spent = self.spent
-        on_main_process(self.accelerator, lambda: self.file.add(trial, spent))
+        seconds_so_far = self.seconds_so_far
+        on_main_process(self.accelerator, lambda: self.file.add(trial, seconds_so_far))
         say(f"trial   {trial_line(trial)}", main_process=self.accelerator.is_local_main_process)
         return trial
 
-    def _features(self, run: TrainingRun) -> Tensor:
+    def _all_features(self, run: TrainingRun) -> Tensor:
         """Features of all training images, (views, N, D), in the main process; the run itself reads them again."""
         folder = feature_folder(self.stage.tune, self.folder.path)
         return cast(Tensor, start_features(run, run.task, self.data, folder))
 
-    def _start(self, run: TrainingRun, images: int) -> Start:
+    def _start_for(self, run: TrainingRun, images: int) -> ClassifierStart:
         """The start of the classifier in trials of so many images, found on their training images only."""
         if images not in self._starts:
-            features = self._features(run)
-            self._starts[images] = on_main_process(self.accelerator, lambda: self._find(run, images, features))
+            features = self._all_features(run)
+            self._starts[images] = on_main_process(self.accelerator, lambda: self._find_start(run, images, features))
         return self._starts[images]
 
-    def _find(self, run: TrainingRun, images: int, features: Tensor) -> Start:
+    def _find_start(self, run: TrainingRun, images: int, features: Tensor) -> ClassifierStart:
         data, positions = run.data, self._positions(images)
         # Fold 0 is held out, so no image of the trial is in it: the other folds move down by one.
         fold = self.holdout.folds[positions]
@@ -233,12 +241,12 @@ class _Search:
         folds = stay_trained(fold, data.train.labels, data.groups)
         selected = features[:, torch.from_numpy(positions)]
         start = find_start(selected, data, folds, self.stage.tune, device=self.accelerator.device)
-        return start.compared_with(run.task)
+        return start.with_relative_length(run.task)
 
     def _finish(self, plan: SearchPlan, trials: list[SearchTrial]) -> SearchFacts:
         facts = SearchFacts(
             minutes=self.minutes,
-            seconds=round(self.spent, 1),
+            seconds=round(self.seconds_so_far, 1),
             held_out_images=len(self.holdout.test),
             grouped_by=self.data.grouped_by,
             planned=plan.planned,
@@ -253,37 +261,37 @@ class _Search:
 
         They are saved in ``config.yaml``, unless an earlier start had already ``finished`` the search.
         """
-        requested, epochs = self.requested, facts.chosen.epochs
-        warmup = short_warmup(FINETUNE_RECIPE, {"epochs": epochs})
+        requested, epochs = self.requested_options, facts.chosen.epochs
+        warmup = warmup_epochs(FINETUNE_RECIPE, {"epochs": epochs})
         schedule = replace(requested.schedule, lr=facts.chosen.lr, epochs=epochs, passes=None, warmup_epochs=warmup)
         output = replace(requested.output, output_dir=str(self.folder.path), resume=requested.output.resume or "auto")
         stage = replace(cast(FinetuneStage, requested.stage), searched=True)
         options = replace(requested, stage=stage, schedule=schedule, output=output)
         if not finished:
-            settled, _ = settle_run(options, self.data, self.accelerator, resumed=False)
-            self.folder.save_options(settled)
+            resolved, _ = resolve_run(options, self.data, self.accelerator, resumed=False)
+            self.folder.save_options(resolved)
         return options
 
 
-def _hold_out(data: LongTailData, seed: int) -> _Holdout:
+def _hold_out(data: LongTailData, seed: int) -> _HoldOut:
     folds = training_folds(data, FOLDS, seed)
-    held_out = folds == _HELD_OUT
-    if not held_out.any():
+    is_held_out = folds == _HELD_OUT
+    if not is_held_out.any():
         raise UserError(
             "search_minutes= needs training images that can be held out, and every class has one image or one group: "
             "give lr= and epochs= instead."
         )
-    return _Holdout(np.flatnonzero(~held_out), np.flatnonzero(held_out), folds)
+    return _HoldOut(np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out), folds)
 
 
-def _take(split: ImageSplit, positions: NDArray[np.int64]) -> ImageSplit:
+def _select_images(split: ImageSplit, positions: NDArray[np.int64]) -> ImageSplit:
     """The images of a split at these positions."""
-    part = copy.copy(split)
-    part.rows, part.labels = split.rows[positions], split.labels[positions]
-    part.pixels = None if split.pixels is None else split.pixels[positions]
-    return part
+    subset = copy.copy(split)
+    subset.rows, subset.labels = split.rows[positions], split.labels[positions]
+    subset.pixels = None if split.pixels is None else split.pixels[positions]
+    return subset
 
 
-def _expected(trial: SearchTrial, epochs: int) -> float:
+def _expected_seconds(trial: SearchTrial, epochs: int) -> float:
     """Expected seconds of a trial of so many epochs, in proportion to those of a finished one."""
     return trial.seconds * epochs / trial.epochs

@@ -12,7 +12,7 @@ from glmc_zoo.fields import from_json
 from glmc_zoo.files import percent, text_table
 from glmc_zoo.text import counted
 from glmc_zoo.training.search_plan import SearchPlan
-from glmc_zoo.training.state_files import is_number
+from glmc_zoo.training.state_files import is_finite_number
 
 _NAME = "search.jsonl"
 _ADVICE = "remove it to search again, or begin in another output_dir="
@@ -44,7 +44,7 @@ class SearchFile:
                 continue
             except (ValueError, RecursionError):
                 line = None
-            if not isinstance(line, dict) or not is_number(line.get("spent")):
+            if not isinstance(line, dict) or not is_finite_number(line.get("spent")):
                 raise UserError(f"{self.path} holds a line that no search writes: {_ADVICE}.")
             lines.append(line)
         return lines
@@ -63,7 +63,7 @@ class SearchFile:
         """The finished trials."""
         return [from_json(SearchTrial, line["trial"], str(self.path)) for line in self.lines() if "trial" in line]
 
-    def spent(self) -> float:
+    def seconds_so_far(self) -> float:
         """Seconds that the search has taken so far."""
         return max([float(line["spent"]) for line in self.lines()], default=0.0)
 
@@ -77,14 +77,14 @@ class SearchFile:
             raise UserError(f"{self.path} holds a choice that no search makes: {_ADVICE}.")
         return facts
 
-    def begin(self, plan: SearchPlan, key: str, spent: float) -> None:
+    def begin(self, plan: SearchPlan, key: str, seconds: float) -> None:
         """Begin a new file with the plan, in place of the lines of a search on other images."""
         self.path.write_text("", encoding="utf-8")
-        self._append({"plan": asdict(plan), "key": key, "spent": spent})
+        self._append({"plan": asdict(plan), "key": key, "spent": seconds})
 
-    def add(self, trial: SearchTrial, spent: float) -> None:
+    def add(self, trial: SearchTrial, seconds: float) -> None:
         """Add a finished trial."""
-        self._append({"trial": asdict(trial), "spent": spent})
+        self._append({"trial": asdict(trial), "spent": seconds})
 
     def finish(self, facts: SearchFacts) -> None:
         """Add the facts of the finished search."""
@@ -92,9 +92,9 @@ class SearchFile:
 
     def _append(self, line: dict[str, Any]) -> None:
         text = json.dumps(line) + "\n"
-        before = self.path.read_bytes()
+        content = self.path.read_bytes()
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(text if not before or before.endswith(b"\n") else f"\n{text}")
+            file.write(text if not content or content.endswith(b"\n") else f"\n{text}")
 
 
 def _is_possible(lr: float, epochs: int) -> bool:
@@ -125,11 +125,11 @@ def search_table(search: SearchFacts) -> str:
         ]
         for trial in search.trials
     ]
-    fewer = f" of {search.planned} planned" if len(search.trials) < search.planned else ""
+    planned = f" of {search.planned} planned" if len(search.trials) < search.planned else ""
     return "\n".join(
         [
-            f"search: {counted(len(search.trials), 'trial')}{fewer} in {search.seconds:.0f} s; accuracy in % on "
-            f"{search.held_out_images} held-out training images{search.kept_together}:",
+            f"search: {counted(len(search.trials), 'trial')}{planned} in {search.seconds:.0f} s; accuracy in % on "
+            f"{search.held_out_images} held-out training images{search.group_phrase}:",
             text_table([head, *rows], left=()),
             f"* chosen: --lr {search.chosen.lr:g} --epochs {search.chosen.epochs}, for all training images",
         ]

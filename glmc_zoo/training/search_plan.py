@@ -13,7 +13,7 @@ _SGD_RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 _ADAPTIVE_RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 SURVIVORS = (5, 2, 1)
 """Number of learning rates in each round. The best of a round enter the next, whose trainings are twice as long."""
-_FEWEST_EPOCHS, _MOST_EPOCHS = 2, 10  # of the first round
+_MIN_EPOCHS, _MAX_EPOCHS = 2, 10  # of the first round
 _CLASS_IMAGES = 8  # images of each class that a trial keeps at least, where the class has so many
 
 
@@ -47,23 +47,25 @@ def rates_for(opt: str, tune: str) -> list[float]:
     return [rates[index] for index in sorted(range(len(rates)), key=lambda index: (abs(index - middle), index))]
 
 
-def make_plan(rates: list[float], *, images: int, held_out: int, affordable: float) -> SearchPlan:
+def make_plan(rates: list[float], *, images: int, held_out: int, image_budget: float) -> SearchPlan:
     """The plan that uses the time: trials on all images for as many epochs as possible, else on fewer images.
 
     Args:
         rates: Learning rates of the first round.
         images: Number of training images that are not held out.
         held_out: Number of images that each trial is scored on.
-        affordable: Images that the search can train on in its time; an image counts each time that it is seen.
+        image_budget: Images that the search can train on in its time; an image counts each time that it is seen.
     """
     scoring = sum(SURVIVORS) * held_out / 3  # a pass without gradients takes about a third of the time of one with them
     work = sum(count * 2**round_ for round_, count in enumerate(SURVIVORS))
-    trial_images = max(affordable - scoring, 0) / work  # affordable images of one trial in the first round
-    epochs = min(max(int(trial_images // images), _FEWEST_EPOCHS), _MOST_EPOCHS)
+    trial_images = max(image_budget - scoring, 0) / work  # affordable images of one trial in the first round
+    epochs = min(max(int(trial_images // images), _MIN_EPOCHS), _MAX_EPOCHS)
     return SearchPlan(rates, epochs, max(1, min(images, int(trial_images / epochs))))
 
 
-def reduced(labels: NDArray[np.int64], positions: NDArray[np.int64], images: int, seed: int) -> NDArray[np.int64]:
+def subset_of_classes(
+    labels: NDArray[np.int64], positions: NDArray[np.int64], images: int, seed: int
+) -> NDArray[np.int64]:
     """About ``images`` of the ``positions``, sorted: the same share of each class, but at least 8 images of it.
 
     A class with fewer than 8 images keeps all of them.
@@ -76,11 +78,11 @@ def reduced(labels: NDArray[np.int64], positions: NDArray[np.int64], images: int
     """
     if images >= len(positions):
         return positions
-    rng, share, chosen = np.random.default_rng(seed), images / len(positions), []
+    rng, share, selected = np.random.default_rng(seed), images / len(positions), []
     for label in np.unique(labels[positions]):
-        of_class = rng.permutation(positions[labels[positions] == label])
-        chosen.append(of_class[: max(_CLASS_IMAGES, round(share * len(of_class)))])
-    return np.sort(np.concatenate(chosen))
+        class_positions = rng.permutation(positions[labels[positions] == label])
+        selected.append(class_positions[: max(_CLASS_IMAGES, round(share * len(class_positions)))])
+    return np.sort(np.concatenate(selected))
 
 
 def next_rates(plan: SearchPlan, trials: Sequence[SearchTrial], round_: int) -> list[float]:

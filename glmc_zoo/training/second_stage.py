@@ -12,15 +12,15 @@ from glmc_zoo.data import LongTailData
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import percent
 from glmc_zoo.hub import ModelSource
-from glmc_zoo.machine.command import without_folder
+from glmc_zoo.machine.command import shorten_path
 from glmc_zoo.method import ClassBalancedLoss, MaxNorm
 from glmc_zoo.method.switches import preset_switches
 from glmc_zoo.options.model import MethodOptions
-from glmc_zoo.options.run import RunOptions, SecondStage, flat
+from glmc_zoo.options.run import RunOptions, SecondStage, flatten_options
 from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
 from glmc_zoo.results import RunResults, SecondStageFacts
-from glmc_zoo.training.finetuning import check_colour, start_from, timm_model_in, trained_parameters
-from glmc_zoo.training.first_stage import DEFAULTS, differing_options, trained_with, training_results
+from glmc_zoo.training.finetuning import check_colour, load_source_heads, timm_model_in, trained_parameters
+from glmc_zoo.training.first_stage import DEFAULTS, differing_options, inherited_options, training_results
 from glmc_zoo.training.folder import short_model_name
 from glmc_zoo.training.inputs import InputSpec
 from glmc_zoo.training.stage import Stage
@@ -68,14 +68,15 @@ class ClassifierTraining(Stage):
     """
 
     use_model_size = True
+    source: ModelSource
 
     def __init__(self, options: SecondStage, source: ModelSource) -> None:
         # No moving average: it would contain the initial rows, which are outside the ball.
-        plain, switches = MethodOptions(method="ce", preset="official"), preset_switches("official")
-        super().__init__(options.model.model, plain, switches, OptimizerOptions(), source, pretrained=True)
-        self.start, self.first, self.first_options = source, training_results(source), trained_with(source)
+        method, switches = MethodOptions(method="ce", preset="official"), preset_switches("official")
+        super().__init__(options.model.model, method, switches, OptimizerOptions(), source, pretrained=True)
+        self.first_results, self.first_options = training_results(source), inherited_options(source)
         self.model, self.inherited, self.title = options.model, options.inherited, METHOD
-        self.top1 = None if self.first.test is None else self.first.test.top1
+        self.top1 = None if self.first_results.test is None else self.first_results.test.top1
         self.ball: ClassifierBall | None = None
 
     def run_name(self, data: str, seed: int) -> str:
@@ -84,15 +85,15 @@ class ClassifierTraining(Stage):
 
     def make_task(self, data: LongTailData, spec: InputSpec, schedule: ScheduleOptions) -> TrainingTask:
         """The first stage's model with its classifier trainable, in a task with the class-balanced loss."""
-        _check_classes(self.name, self.start.class_names, data.class_names)
-        check_colour(self.start)
+        _check_classes(self.name, self.source.class_names, data.class_names)
+        check_colour(self.source)
         task: Any = super().make_task(data, spec, schedule)
-        start_from(self.start, task, data.class_names)
+        load_source_heads(self.source, task, data.class_names)
         task.criterion = ClassBalancedLoss(data.class_counts, self.model.class_balanced_beta)
         train_head(timm_model_in(task))
         return task  # type: ignore[no-any-return]  # a LossTask
 
-    def frozen(self, task: TrainingTask) -> list[nn.Module]:
+    def eval_modules(self, task: TrainingTask) -> list[nn.Module]:
         """The whole model: a dropout layer has no parameters, so it would not be recognised as frozen."""
         return [timm_model_in(task)]
 
@@ -105,56 +106,58 @@ class ClassifierTraining(Stage):
 
     def training_heads(self, model: nn.Module) -> dict[str, Tensor]:
         """The first stage's heads: they still fit, because the encoder did not change."""
-        return self.start.training_heads() or {}
+        return self.source.training_heads() or {}
 
-    def facts(self, results: RunResults) -> RunResults:
+    def add_facts(self, results: RunResults) -> RunResults:
         """The results with the settings of the second stage and the origin of the first."""
-        start, first = self.start, self.first
+        source, first_results = self.source, self.first_results
         kind = METHOD if self.ball is None else "maxnorm"
-        tag = f"{first.model.tag}_{kind}"
+        tag = f"{first_results.model.tag}_{kind}"
         architecture = results.model.name.partition(".")[0]
-        base = start.name.partition(":")[2].partition("@")[0] if start.kind == "hub" else first.model.base_model
+        base = (
+            source.name.partition(":")[2].partition("@")[0] if source.kind == "hub" else first_results.model.base_model
+        )
         model = replace(results.model, tag=tag, name=f"{architecture}.{tag}", base_model=base)
         stage = SecondStageFacts(
             kind=kind,
             threshold=self.model.maxnorm_threshold if self.ball else None,
             beta=self.model.class_balanced_beta,
             limit=None if self.ball is None else self.ball.limit,
-            source=without_folder(self.name),
-            source_commit=start.commit,
+            source=shorten_path(self.name),
+            source_commit=source.commit,
             source_test_top1=self.top1,
-            source_command=first.origin.command,
-            source_config=first.config,
-            source_seeds=first.seeds,
+            source_command=first_results.origin.command,
+            source_config=first_results.config,
+            source_seeds=first_results.seeds,
         )
         return replace(
             results,
-            model=replace(model, pretrained_from=first.model.pretrained_from),
+            model=replace(model, pretrained_from=first_results.model.pretrained_from),
             # The features are the first stage's, so cards and tables list the model under its method.
-            method=first.method,
-            method_title=first.method_title,
-            preset=first.preset,
-            plugins=first.plugins,
-            finetune=first.finetune,
+            method=first_results.method,
+            method_title=first_results.method_title,
+            preset=first_results.preset,
+            plugins=first_results.plugins,
+            finetune=first_results.finetune,
             second_stage=stage,
         )
 
     def opening_lines(self, options: RunOptions, task: TrainingTask) -> list[str]:
         """What is trained, which options come from the first stage, and in which options the two stages differ."""
-        stage, values = self.model, flat(options)
+        stage, values = self.model, flatten_options(options)
         trained, total = trained_parameters(task)
         ball = "no bound on its rows"
         if self.ball is not None:
             ball = f"rows within {self.ball.limit:.4g} (MaxNorm, threshold {stage.maxnorm_threshold})"
-        tested = "" if self.top1 is None else f" (test top-1 {percent(self.top1)} %)"
+        test_score = "" if self.top1 is None else f" (test top-1 {percent(self.top1)} %)"
         lines = [
-            f"second stage of {self.name}{tested}: its classifier alone, {trained:,} of {total:,} parameters; "
+            f"second stage of {self.name}{test_score}: its classifier alone, {trained:,} of {total:,} parameters; "
             f"class-balanced loss, beta {stage.class_balanced_beta}; {ball}"
         ]
         inherited = [name for name in self.inherited if name == "data" or values[name] != DEFAULTS.get(name)]
         if inherited:
-            shown = " ".join(f"--{name.replace('_', '-')} {values[name]}" for name in inherited)
-            lines.append(f"from its first stage: {shown}")
+            options_text = " ".join(f"--{name.replace('_', '-')} {values[name]}" for name in inherited)
+            lines.append(f"from its first stage: {options_text}")
         differences = differing_options(values, self.first_options)
         if differences:
             lines.append(
@@ -168,14 +171,14 @@ def _check_classes(name: str, names: list[str] | None, class_names: list[str]) -
     if names == class_names:
         return
     if names is None:
-        what = "does not name its classes"
+        difference = "does not name its classes"
     elif sorted(names) == sorted(class_names):
-        what = "has the classes of the data in another order"
+        difference = "has the classes of the data in another order"
     elif len(names) == len(class_names):
-        what = "has other class names than the data"
+        difference = "has other class names than the data"
     else:
-        what = f"has {len(names)} classes and the data has {len(class_names)}"
+        difference = f"has {len(names)} classes and the data has {len(class_names)}"
     raise UserError(
-        f"{name} {what}, and the second stage goes on with its classifier: give the data that it was trained on, or "
-        "fine-tune it on yours (recipes/finetune.py)."
+        f"{name} {difference}, and the second stage goes on with its classifier: give the data that it was trained "
+        "on, or fine-tune it on yours (recipes/finetune.py)."
     )

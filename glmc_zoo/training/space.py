@@ -21,17 +21,17 @@ def check_space(run: TrainingRun) -> None:
     """
     if run.options.output.dry_run:
         return
-    needed = checkpoint_bytes(run)
-    on_main_process(run.accelerator, lambda: check_free_space(run.folder.path, needed, "a checkpoint"))
+    size = checkpoint_bytes(run)
+    on_main_process(run.accelerator, lambda: check_free_space(run.folder.path, size, "a checkpoint"))
 
 
 def checkpoint_bytes(run: TrainingRun) -> int:
     """Estimated bytes of a checkpoint: weights, state of the optimiser, moving average and best epoch."""
     weights = _bytes(run.task.state_dict().values())
-    averages = 0 if run.ema is None else 1
-    best = 1 if run.options.output.select == "best" else 0
+    average_copies = 0 if run.ema is None else 1
+    best_copies = 1 if run.options.output.select == "best" else 0
     state = sum(_state_tensors(group) * _bytes(group["params"]) for group in run.optimizer.param_groups)
-    return int(_MARGIN * (weights * (1 + averages + best) + state))
+    return int(_MARGIN * (weights * (1 + average_copies + best_copies) + state))
 
 
 def _state_tensors(group: dict[str, Any]) -> int:

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from glmc_zoo.data import LongTailData
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub import ModelSource
-from glmc_zoo.machine.command import without_folder
+from glmc_zoo.machine.command import shorten_path
 from glmc_zoo.method import MethodSetup, create_backbone, get_method, get_sampler
 from glmc_zoo.method.switches import GLMCSwitches
 from glmc_zoo.options.images import ImageOptions
@@ -63,7 +63,7 @@ class Stage:
         self.switches, self.optimizer = switches, optimizer
         self.opt, self.ema_decay = optimizer.opt, optimizer.ema_decay
         self.method = get_method(method.method)
-        self.views = self.method.views_with(switches)
+        self.views = self.method.num_views(switches)
         notes: list[str] = [method.preset] if method.method == "glmc" else []
         if not switches.two_views or (method.method != "glmc" and switches.mixes_baseline):
             notes.append("one mixed view a step")
@@ -76,8 +76,8 @@ class Stage:
 
     def run_name(self, data: str, seed: int) -> str:
         """Name of a fresh run folder."""
-        start = self.name.replace(":", "_").replace("/", "_")
-        return f"{start}.{self.method.name}_{Path(data).name or 'data'}.seed{seed}"
+        model_name = self.name.replace(":", "_").replace("/", "_")
+        return f"{model_name}.{self.method.name}_{Path(data).name or 'data'}.seed{seed}"
 
     def build(self, data: LongTailData, images: ImageOptions, schedule: ScheduleOptions) -> StageParts:
         """Build the input, the task with its model, the weights of the partners, and the parameter groups."""
@@ -116,7 +116,7 @@ class Stage:
         """Parameter groups of the optimiser; ``None`` for one group of all parameters."""
         return None
 
-    def frozen(self, task: TrainingTask) -> list[nn.Module]:
+    def eval_modules(self, task: TrainingTask) -> list[nn.Module]:
         """Modules that stay in evaluation mode while the task is trained."""
         return frozen_modules(task)
 
@@ -132,12 +132,12 @@ class Stage:
         heads: dict[str, Tensor] = getattr(model, "training_heads", dict)()
         return heads
 
-    def facts(self, results: RunResults) -> RunResults:
+    def add_facts(self, results: RunResults) -> RunResults:
         """The results with the facts of this stage."""
-        start = without_folder(self.name) if self.pretrained else None
+        pretrained_from = shorten_path(self.name) if self.pretrained else None
         # A name with a prefix, such as local-dir:, may hold a path of this machine, so the architecture replaces it.
         backbone = results.model.backbone if ":" in self.name else self.name
-        return replace(results, model=replace(results.model, pretrained_from=start, backbone=backbone))
+        return replace(results, model=replace(results.model, pretrained_from=pretrained_from, backbone=backbone))
 
     def opening_lines(self, options: RunOptions, task: TrainingTask) -> list[str]:
         """Lines that this stage adds to the description of a run."""

@@ -16,7 +16,7 @@ from glmc_zoo.errors import UserError
 
 # A JSON object with one of these keys stands for a type that JSON lacks.
 _TENSOR, _PAIRS, _TUPLE, _DTYPE = "$tensor", "$pairs", "$tuple", "$dtype"
-_MARKS = {_TENSOR, _PAIRS, _TUPLE, _DTYPE}
+_TYPE_KEYS = {_TENSOR, _PAIRS, _TUPLE, _DTYPE}
 
 
 def write_state(folder: Path, name: str, state: Any) -> None:
@@ -52,7 +52,7 @@ def read_state(folder: Path, name: str) -> Any:
         structure = read_plain_json(path)
         path = folder / f"{name}.safetensors"
         if not path.exists():
-            return _unpack(structure, _no_tensor)
+            return _unpack(structure, _missing_tensor)
         if path.is_symlink() or not path.is_file():
             raise ValueError("it is not a regular file")
         with safe_open(path, framework="pt") as file:
@@ -102,7 +102,7 @@ def _pack(value: Any, name: str, path: list[str], tensors: dict[str, Tensor]) ->
         tensors[key] = detached.to("cpu", copy=True, memory_format=torch.contiguous_format)
         return {_TENSOR: key} if detached.is_contiguous() else {_TENSOR: key, "stride": list(detached.stride())}
     if isinstance(value, dict):
-        if all(isinstance(key, str) and key not in _MARKS for key in value):
+        if all(isinstance(key, str) and key not in _TYPE_KEYS for key in value):
             return {key: _pack(item, name, [*path, key], tensors) for key, item in value.items()}
         pairs = [(_pack(key, name, path, tensors), key, item) for key, item in value.items()]
         return {_PAIRS: [[key, _pack(item, name, [*path, str(raw)], tensors)] for key, raw, item in pairs]}
@@ -117,24 +117,24 @@ def _pack(value: Any, name: str, path: list[str], tensors: dict[str, Tensor]) ->
     )
 
 
-def _unpack(value: Any, tensor: Callable[[str], Tensor]) -> Any:
+def _unpack(value: Any, get_tensor: Callable[[str], Tensor]) -> Any:
     if isinstance(value, list):
-        return [_unpack(item, tensor) for item in value]
+        return [_unpack(item, get_tensor) for item in value]
     if not isinstance(value, dict):
         return value
     if _TENSOR in value:
-        loaded = tensor(str(value[_TENSOR]))
+        loaded = get_tensor(str(value[_TENSOR]))
         return loaded if "stride" not in value else _with_stride(loaded, value["stride"])
     if _PAIRS in value:
-        return {_unpack(key, tensor): _unpack(item, tensor) for key, item in value[_PAIRS]}
+        return {_unpack(key, get_tensor): _unpack(item, get_tensor) for key, item in value[_PAIRS]}
     if _TUPLE in value:
-        return tuple(_unpack(value[_TUPLE], tensor))
+        return tuple(_unpack(value[_TUPLE], get_tensor))
     if _DTYPE in value:
         dtype = getattr(torch, str(value[_DTYPE]), None)
         if not isinstance(dtype, torch.dtype):
             raise ValueError(f"{value[_DTYPE]!r} is not a dtype")
         return dtype
-    return {key: _unpack(item, tensor) for key, item in value.items()}
+    return {key: _unpack(item, get_tensor) for key, item in value.items()}
 
 
 def _with_stride(tensor: Tensor, stride: list[int]) -> Tensor:
@@ -147,10 +147,10 @@ def _with_stride(tensor: Tensor, stride: list[int]) -> Tensor:
     return torch.empty_strided(tensor.shape, stride, dtype=tensor.dtype).copy_(tensor)
 
 
-def _no_tensor(name: str) -> Tensor:
+def _missing_tensor(name: str) -> Tensor:
     raise ValueError(f"tensor {name!r} is missing")
 
 
-def is_number(value: Any) -> bool:
+def is_finite_number(value: Any) -> bool:
     """Whether a value is a finite number; ``True`` and ``False`` are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

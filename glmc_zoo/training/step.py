@@ -44,7 +44,7 @@ class TrainStep:
         self.task, self.optimizer, self.accelerator = task, optimizer, accelerator
         self.clock = clock or StageClock(accelerator)
         self.clip_grad, self.sam, self.sam_every = clip_grad, sam, sam_every
-        self._number = 0  # index of the optimiser's next step in the whole training
+        self._step_index = 0  # index of the optimiser's next step in the whole training
         # Inputs of the batches of this step, and the random state before each: the second pass needs both.
         self._window: list[tuple[tuple[Any, ...], list[Tensor]]] = []
 
@@ -53,24 +53,24 @@ class TrainStep:
 
         ``batches`` is the number of batches in an epoch.
         """
-        accumulated = self.accelerator.gradient_accumulation_steps
-        self._number = epoch * math.ceil(batches / accumulated) + batch // accumulated
+        accumulation = self.accelerator.gradient_accumulation_steps
+        self._step_index = epoch * math.ceil(batches / accumulation) + batch // accumulation
 
     def __call__(self, inputs: tuple[Any, ...]) -> dict[str, Tensor]:
         """Train on ``inputs``, the arguments of the task; returns its ``loss`` with its terms, and its ``output``."""
         with self.accelerator.accumulate(self.task):
-            sam = self.sam if self._number % self.sam_every == 0 else None
+            sam = self.sam if self._step_index % self.sam_every == 0 else None
             if sam is not None:
                 self._window.append((inputs, _random_state(self.accelerator.device)))
             result = self._add_gradients(inputs)
             if sam is not None and self.accelerator.sync_gradients:
-                self._take_gradients_nearby(sam)
+                self._compute_perturbed_gradients(sam)
             with self.clock.stage("optimiser"):
                 if self.clip_grad is not None and self.accelerator.sync_gradients:
                     self.accelerator.clip_grad_norm_(self.task.parameters(), self.clip_grad)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
-            self._number += self.accelerator.sync_gradients
+            self._step_index += self.accelerator.sync_gradients
         return result
 
     def _add_gradients(self, inputs: tuple[Any, ...]) -> dict[str, Tensor]:
@@ -80,12 +80,12 @@ class TrainStep:
             self.accelerator.backward(result["loss"])
         return result
 
-    def _take_gradients_nearby(self, sam: SAM) -> None:
+    def _compute_perturbed_gradients(self, sam: SAM) -> None:
         """Replace the gradients by those at the perturbed weights."""
         window, self._window = self._window, []
         sam.perturb_()
         self.optimizer.zero_grad()
-        with _undisturbed(self.task, self.accelerator.device):
+        with _restore_buffers(self.task, self.accelerator.device):
             for number, (inputs, random_state) in enumerate(window, start=1):
                 # As in the first pass, only the last batch exchanges gradients between processes.
                 last = number == len(window)
@@ -96,17 +96,17 @@ class TrainStep:
 
 
 @contextmanager
-def _undisturbed(module: nn.Module, device: torch.device) -> Iterator[None]:
+def _restore_buffers(module: nn.Module, device: torch.device) -> Iterator[None]:
     """Restore the buffers of ``module`` and the random state at the end of the block.
 
     Setting the momentum of batch-norm to 0 would be another way. A copy is exact, works for every kind of buffer, also
     after activations that are not finite, and does not make a compiled model compile again.
     """
     buffers = list(module.buffers())
-    before, random_state = [buffer.clone() for buffer in buffers], _random_state(device)
+    copies, random_state = [buffer.clone() for buffer in buffers], _random_state(device)
     yield
     if buffers:
-        torch._foreach_copy_(buffers, before)
+        torch._foreach_copy_(buffers, copies)
     _set_random_state(random_state, device)
 
 

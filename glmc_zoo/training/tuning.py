@@ -25,14 +25,14 @@ def train_last_blocks(model: Any, blocks: int) -> None:
         UserError: The model has no ``group_matcher``, or does not have more than ``blocks`` blocks.
     """
     layers = _layers(model)
-    last = max(layers.values())  # index of the group with the final norm and the classifier
-    if blocks >= last:
+    last_layer = max(layers.values())  # index of the group with the final norm and the classifier
+    if blocks >= last_layer:
         raise UserError(
-            f"last_blocks={blocks} is too large for this backbone, which has {last} layers below its classifier: give "
-            f"at most {last - 1}, or train all of it with tune='full'."
+            f"last_blocks={blocks} is too large for this backbone, which has {last_layer} layers below its classifier: "
+            f"give at most {last_layer - 1}, or train all of it with tune='full'."
         )
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(layers[name] >= last - blocks)
+        parameter.requires_grad_(layers[name] >= last_layer - blocks)
     model.get_classifier().requires_grad_(True)
 
 
@@ -76,8 +76,11 @@ def layer_decay_groups(task: nn.Module, model: nn.Module, *, weight_decay: float
         model, weight_decay=weight_decay, weight_decay_exclude_1d=False, layer_decay=decay
     )
     grouped = {id(parameter) for group in groups for parameter in group["params"]}
-    rest = [p for p in task.parameters() if p.requires_grad and id(p) not in grouped]
-    return [*groups, *([{"params": rest, "weight_decay": weight_decay, "lr_scale": 1.0}] if rest else [])]
+    other_parameters = [p for p in task.parameters() if p.requires_grad and id(p) not in grouped]
+    return [
+        *groups,
+        *([{"params": other_parameters, "weight_decay": weight_decay, "lr_scale": 1.0}] if other_parameters else []),
+    ]
 
 
 def scale_classifier(
@@ -97,13 +100,13 @@ def scale_classifier(
         weight_decay: Weight decay where ``groups`` is ``None``.
         scale: Factor of the learning rate.
     """
-    everything = [parameter for parameter in task.parameters() if parameter.requires_grad]
-    groups = groups or [{"params": everything, "weight_decay": weight_decay, "lr_scale": 1.0}]
-    scaled = {id(parameter) for layer in classifiers for parameter in layer.parameters()}
+    trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    groups = groups or [{"params": trained, "weight_decay": weight_decay, "lr_scale": 1.0}]
+    classifier_ids = {id(parameter) for layer in classifiers for parameter in layer.parameters()}
     split = []
     for group in groups:
         for is_scaled, factor in ((False, 1.0), (True, scale)):
-            part = [parameter for parameter in group["params"] if (id(parameter) in scaled) == is_scaled]
-            if part:
-                split.append({**group, "params": part, "lr_scale": factor * group["lr_scale"]})
+            parameters = [parameter for parameter in group["params"] if (id(parameter) in classifier_ids) == is_scaled]
+            if parameters:
+                split.append({**group, "params": parameters, "lr_scale": factor * group["lr_scale"]})
     return split

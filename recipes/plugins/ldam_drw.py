@@ -12,11 +12,11 @@ class LDAMLoss:
 
     def __init__(self, class_counts: list[int], max_margin: float = 0.5, scale: float = 30.0) -> None:
         self.margins = scale * max_margin * (min(class_counts) / tensor(class_counts)) ** 0.25
-        self.weights, self.late = class_balanced_weights(class_counts, 0.9999), False
+        self.weights, self.is_reweighted = class_balanced_weights(class_counts, 0.9999), False
 
     def set_epoch(self, epoch: int, epochs: int) -> None:
         """Re-weight from 80 % of the epochs on."""
-        self.late = 5 * epoch >= 4 * epochs
+        self.is_reweighted = 5 * epoch >= 4 * epochs
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
         """Mean loss of logits (B, C) against classes (B,) or their probabilities (B, C)."""
@@ -24,4 +24,4 @@ class LDAMLoss:
         # Margins and weights stay in float32 if autocast gives logits in half precision.
         margins, weights = (values.to(logits.device) for values in (self.margins, self.weights))
         log_p = nn.functional.log_softmax(logits - margins * one_hot, dim=1)
-        return -((weights if self.late else 1.0) * one_hot * log_p).sum(dim=1).mean()
+        return -((weights if self.is_reweighted else 1.0) * one_hot * log_p).sum(dim=1).mean()

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import glmc_zoo  # registers the CIFAR networks
-from glmc_zoo.backbones.complexity import computation
+from glmc_zoo.backbones.complexity import count_operations
 
 
 # timm's results tables, which also count normalisation and leave out fused attention.
@@ -18,7 +18,7 @@ from glmc_zoo.backbones.complexity import computation
 )
 def test_the_figures_of_timms_tables(name: str, gmacs: float, mactivations: float) -> None:
     model = timm.create_model(name)
-    counted = computation(model, (3, 224, 224))
+    counted = count_operations(model, (3, 224, 224))
     assert counted["gmacs"] == pytest.approx(gmacs, rel=0.05)
     assert counted["mactivations"] == pytest.approx(mactivations, rel=0.002)
     assert next(model.parameters()).device.type == "cpu" and model.training
@@ -29,7 +29,7 @@ def test_a_vision_transformer_by_hand() -> None:
     model = timm.create_model("vit_tiny_patch16_224", img_size=32, embed_dim=64, depth=2, num_heads=2, num_classes=10)
     tokens, width = 5, 64
     patches, block = 4 * 3 * 16 * 16 * width, tokens * (3 + 1 + 4 + 4) * width * width + 2 * tokens * tokens * width
-    counted = computation(model, (3, 32, 32))
+    counted = count_operations(model, (3, 32, 32))
     assert counted["gmacs"] * 1e9 == pytest.approx(patches + 2 * block + 10 * width)
     outputs = 4 * width + 2 * (tokens * (3 + 1 + 4 + 1) * width + 2 * tokens * tokens + tokens * width) + 10
     assert counted["mactivations"] * 1e6 == pytest.approx(outputs)
@@ -41,7 +41,7 @@ class NeedsValues(nn.Module):
 
 
 def test_a_network_that_needs_values_has_no_figures() -> None:
-    assert computation(NeedsValues(), (3, 8, 8)) == {}
+    assert count_operations(NeedsValues(), (3, 8, 8)) == {}
 
 
 @pytest.mark.parametrize("name", ["resnet20_cifar.glmc_cifar10_lt", "resnet20_cifar.glmc_digits_lt"])

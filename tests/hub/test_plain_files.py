@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.hub.plain_files import copy_plots, exported_files, read_plain
+from glmc_zoo.hub.plain_files import copy_plots, exported_files, read_regular_file
 
 SECRET = b"-----BEGIN PRIVATE KEY-----"
 
@@ -121,7 +121,7 @@ def test_a_file_that_became_a_link_after_it_was_looked_at(plots: Path, secret: P
     (plots / "training.png").unlink()
     (plots / "training.png").symlink_to(secret)
     with pytest.raises(UserError, match=r"holds training\.png, which cannot be read"):
-        read_plain(plots / "training.png", plots)
+        read_regular_file(plots / "training.png", plots)
 
 
 def test_contents_are_read_once_and_tensors_are_paths(exported: Path) -> None:

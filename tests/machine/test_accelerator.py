@@ -19,7 +19,7 @@ from glmc_zoo.machine.accelerator import make_accelerator
 def forget(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test leaves Accelerate without any state, and the number of threads as it is."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    monkeypatch.setattr(module, "use_device", lambda device, threads: None)
+    monkeypatch.setattr(module, "configure_device", lambda device, threads: None)
     yield
     AcceleratorState._reset_state(True)
     GradientState._reset_state()
@@ -48,7 +48,7 @@ def test_auto_is_what_the_device_has(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_threads_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
-    monkeypatch.setattr(module, "use_device", lambda *given: calls.append(given))
+    monkeypatch.setattr(module, "configure_device", lambda *given: calls.append(given))
     make_accelerator(threads=3)
     assert calls == [(torch.device("cpu"), 3)]
 

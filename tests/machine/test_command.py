@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import psutil
 import pytest
 
-from glmc_zoo.machine.command import command_line, python_call, resuming, slug, without_folder
+from glmc_zoo.machine.command import command_line, python_call, resume_command, shorten_path, slug
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from glmc_zoo.machine.command import command_line, python_call, resuming, slug, 
     ],
 )
 def test_no_folder_of_this_machine_is_named(argument: str, expected: str) -> None:
-    assert without_folder(argument) == expected
+    assert shorten_path(argument) == expected
 
 
 LAUNCHED = {"ACCELERATE_MIXED_PRECISION": "no", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2"}
@@ -96,9 +96,9 @@ def test_a_run_goes_on_by_its_own_command(monkeypatch: pytest.MonkeyPatch, given
     for name in LAUNCHED:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "argv", ["/home/me/recipes/train.py", *given])
-    words = shlex.split(resuming(Path("/my runs/a"), "python recipes/train.py"))
+    words = shlex.split(resume_command(Path("/my runs/a"), "python recipes/train.py"))
     assert words == ["python", "/home/me/recipes/train.py", *kept, "--output-dir", "/my runs/a", "--resume", "auto"]
-    call = resuming(Path("a"), "glmc_zoo.train(epochs=2)")
+    call = resume_command(Path("a"), "glmc_zoo.train(epochs=2)")
     assert call == "the same call with output_dir='a', resume='auto'"
 
 
@@ -116,6 +116,9 @@ def test_a_launcher_is_named_as_it_was_called(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     monkeypatch.setattr(sys, "argv", ["train.py", "--lr", "1"])
     end = ["--lr", "1", "--output-dir", "a", "--resume", "auto"]
-    assert shlex.split(resuming(Path("a"), "")) == [*Launcher.words[:5], *end]
+    assert shlex.split(resume_command(Path("a"), "")) == [*Launcher.words[:5], *end]
     Launcher.words.append("--other")  # something else that started this process
-    assert shlex.split(resuming(Path("a"), ""))[:2] == ["accelerate", "launch"] and "a.yaml" not in resuming(Path(), "")
+    assert shlex.split(resume_command(Path("a"), ""))[:2] == [
+        "accelerate",
+        "launch",
+    ] and "a.yaml" not in resume_command(Path(), "")

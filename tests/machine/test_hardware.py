@@ -11,11 +11,11 @@ from glmc_zoo.machine import hardware
 from glmc_zoo.machine.hardware import (
     available_cores,
     best_precision,
+    configure_device,
     cpu_threads,
     default_workers,
-    leave_cores_to,
     loading_workers,
-    use_device,
+    reserve_worker_cores,
 )
 
 CPU = torch.device("cpu")
@@ -50,17 +50,17 @@ def test_threads(asked: int | None, environment: dict[str, str], expected: int |
 
 
 def test_threads_are_set_once_for_the_device(threads: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    use_device(CPU, None)
-    use_device(CPU, 3)
+    configure_device(CPU, None)
+    configure_device(CPU, 3)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    use_device(CPU, None)  # the user's own
+    configure_device(CPU, None)  # the user's own
     assert threads == [8, 3]
 
 
 @pytest.mark.parametrize(("asked", "workers", "expected"), [(None, 0, []), (None, 3, [5]), (None, 9, [1]), (6, 3, [])])
 def test_workers_are_left_cores(threads: list[int], asked: int | None, workers: int, expected: list[int]) -> None:
-    leave_cores_to(workers, CPU, asked)
-    leave_cores_to(workers, torch.device("cuda"), asked)
+    reserve_worker_cores(workers, CPU, asked)
+    reserve_worker_cores(workers, torch.device("cuda"), asked)
     assert threads == expected
 
 

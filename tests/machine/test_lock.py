@@ -18,13 +18,13 @@ import pytest
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import HOLDER_FILE, LOCK_FILE, check_folder
-from glmc_zoo.machine.lock import take_folder
+from glmc_zoo.machine.lock import lock_folder
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from glmc_zoo.machine.lock import take_folder
-lock = take_folder(Path(sys.argv[1]))
+from glmc_zoo.machine.lock import lock_folder
+lock = lock_folder(Path(sys.argv[1]))
 print("locked", flush=True)
 time.sleep(60)
 """
@@ -48,11 +48,11 @@ def test_the_second_process_is_told_who_has_the_folder(lab: Any, tmp_path: Path)
     with holder(tmp_path, lab.environment()) as child:
         start = time.monotonic()
         with pytest.raises(UserError, match=rf"^output_dir='.*' is used by process {child.pid} on {platform.node()}: "):
-            take_folder(tmp_path)
+            lock_folder(tmp_path)
         assert time.monotonic() - start < 2
         (tmp_path / HOLDER_FILE).write_text("{")
         with pytest.raises(UserError, match=r"is used by another process: wait until that process has ended"):
-            take_folder(tmp_path)
+            lock_folder(tmp_path)
 
 
 @pytest.mark.processes
@@ -63,8 +63,8 @@ def test_the_lock_of_a_killed_process_does_not_block(lab: Any, tmp_path: Path, n
         child.wait()
         assert (tmp_path / LOCK_FILE).exists()
         start = time.monotonic()
-        lock = take_folder(tmp_path)
-        assert lock.held and time.monotonic() - start < 2
+        lock = lock_folder(tmp_path)
+        assert lock.is_held and time.monotonic() - start < 2
     lock.release()
 
 
@@ -72,19 +72,19 @@ def test_a_folder_with_lock_files_alone_is_empty(tmp_path: Path) -> None:
     (tmp_path / LOCK_FILE).write_text("anything")
     (tmp_path / HOLDER_FILE).write_text("[" * 100_000)
     check_folder(tmp_path, "")
-    lock = take_folder(tmp_path)
-    assert lock.held and str(os.getpid()) in (tmp_path / HOLDER_FILE).read_text()
+    lock = lock_folder(tmp_path)
+    assert lock.is_held and str(os.getpid()) in (tmp_path / HOLDER_FILE).read_text()
     lock.release()
-    assert not lock.held and list(tmp_path.iterdir()) == []
+    assert not lock.is_held and list(tmp_path.iterdir()) == []
 
 
 def test_one_process_has_one_lock_which_ends_with_its_last_name(tmp_path: Path) -> None:
-    first = take_folder(tmp_path)
-    assert take_folder(tmp_path / ".." / tmp_path.name) is first
+    first = lock_folder(tmp_path)
+    assert lock_folder(tmp_path / ".." / tmp_path.name) is first
     del first
     gc.collect()
     assert list(tmp_path.iterdir()) == []
-    assert take_folder(tmp_path).folder == tmp_path
+    assert lock_folder(tmp_path).folder == tmp_path
 
 
 def test_a_read_only_folder_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,4 +95,4 @@ def test_a_read_only_folder_is_one_sentence(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(FileLock, "acquire", refuse)
     with pytest.raises(UserError, match=r"^output_dir='.*' cannot be locked \(Permission denied\): give a folder"):
-        take_folder(tmp_path)
+        lock_folder(tmp_path)

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 
 import glmc_zoo
 from glmc_zoo.machine import provenance
-from glmc_zoo.machine.provenance import origin, package_versions
+from glmc_zoo.machine.provenance import collect_origin, package_versions
 
 
 def test_versions_are_those_that_a_result_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +30,7 @@ def test_versions_are_those_that_a_result_depends_on(monkeypatch: pytest.MonkeyP
 
 
 def test_the_origin_of_a_run() -> None:
-    facts = origin(Accelerator(cpu=True), "the command")
+    facts = collect_origin(Accelerator(cpu=True), "the command")
     assert (facts.command, facts.precision, facts.processes) == ("the command", "no", 1)
     assert facts.hardware is not None and facts.hardware.endswith(f"{torch.get_num_threads()} threads a process")
     assert facts.versions == package_versions()

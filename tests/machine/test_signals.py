@@ -26,7 +26,7 @@ def former_handlers() -> Any:
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_signal_is_noted(number: int, capsys: pytest.CaptureFixture[str]) -> None:
     signals = StopSignals("USR1")
-    with signals.recorded():
+    with signals.record():
         assert signals.number is None and signals.name == ""
         os.kill(os.getpid(), number)
         assert signals.number == number and signals.name == signal.Signals(number).name
@@ -38,7 +38,7 @@ def test_a_signal_that_nobody_asked_for_keeps_its_effect() -> None:
     before = signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(number))
     try:
         signals = StopSignals()
-        with signals.recorded():
+        with signals.record():
             os.kill(os.getpid(), signal.SIGUSR1)
         assert seen == [signal.SIGUSR1] and signals.number is None
     finally:
@@ -47,16 +47,19 @@ def test_a_signal_that_nobody_asked_for_keeps_its_effect() -> None:
 
 def test_a_signal_is_raised_with_its_name_and_status() -> None:
     signals = StopSignals()
-    with pytest.raises(RunStopped, match=r"^stopped by SIGTERM$") as stop, signals.raising("stopped by {signal}"):
+    with (
+        pytest.raises(RunStopped, match=r"^stopped by SIGTERM$") as stop,
+        signals.raise_on_signal("stopped by {signal}"),
+    ):
         os.kill(os.getpid(), signal.SIGTERM)
     assert stop.value.status == 143 and isinstance(stop.value, KeyboardInterrupt)
 
 
 def test_a_signal_that_was_noted_is_raised_later() -> None:
     signals = StopSignals()
-    with signals.recorded():
+    with signals.record():
         os.kill(os.getpid(), signal.SIGTERM)
-    with pytest.raises(RunStopped, match=r"^stopped by SIGTERM$"), signals.raising("stopped by {signal}"):
+    with pytest.raises(RunStopped, match=r"^stopped by SIGTERM$"), signals.raise_on_signal("stopped by {signal}"):
         raise AssertionError
 
 
@@ -64,7 +67,7 @@ def test_other_threads_cannot_note_signals_and_go_on() -> None:
     done = []
 
     def work() -> None:
-        with StopSignals().recorded():
+        with StopSignals().record():
             done.append(True)
 
     thread = threading.Thread(target=work)
@@ -77,7 +80,7 @@ TWICE = """
 import os, signal, time
 from glmc_zoo.machine.signals import StopSignals
 signals = StopSignals()
-with signals.recorded():
+with signals.record():
     os.kill(os.getpid(), signal.SIGINT)
     os.kill(os.getpid(), signal.SIGTERM)
     print(signals.name, flush=True)

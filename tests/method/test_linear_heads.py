@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from glmc_zoo.method.linear_heads import (
-    Directions,
     HeadProblems,
+    PrincipalAxes,
     class_means,
     fit_heads,
     mean_anchor,
@@ -36,7 +36,7 @@ def problems(heads: int, decay: list[float], **changes: Tensor) -> HeadProblems:
         "margins": torch.zeros(heads, CLASSES, dtype=torch.float64),
         "weight_decay": torch.tensor(decay, dtype=torch.float64),
         "anchor": torch.zeros(heads, CLASSES, FEATURES, dtype=torch.float64),
-        "rows": torch.ones(heads, IMAGES, dtype=torch.float64),
+        "image_weights": torch.ones(heads, IMAGES, dtype=torch.float64),
     }
     return HeadProblems(**{**values, **changes})
 
@@ -49,7 +49,7 @@ def centred(logits: Tensor) -> Tensor:
 def test_it_is_the_logistic_regression_of_scikit_learn(images: tuple[Tensor, Tensor]) -> None:
     features, labels = images
     decays = [0.5, 0.05, 0.005]
-    heads = fit_heads(features, labels, problems(3, decays), tolerance=1e-9, most_steps=5000)
+    heads = fit_heads(features, labels, problems(3, decays), tolerance=1e-9, max_steps=5000)
     for index, decay in enumerate(decays):
         reference = LogisticRegression(C=1 / (IMAGES * decay), tol=1e-12, max_iter=20_000)
         reference.fit(features.numpy(), labels.numpy())
@@ -64,8 +64,8 @@ def test_margins_anchor_and_weights_are_those_of_the_loss_in_words(images: tuple
     anchor = torch.randn(1, CLASSES, FEATURES, generator=generator, dtype=torch.float64)
     rows = torch.rand(1, IMAGES, generator=generator, dtype=torch.float64)
     rows[0, ::4] = 0
-    problem = problems(1, [0.03], margins=margins, anchor=anchor, rows=rows)
-    heads = fit_heads(features, labels, problem, tolerance=1e-9, most_steps=5000)
+    problem = problems(1, [0.03], margins=margins, anchor=anchor, image_weights=rows)
+    heads = fit_heads(features, labels, problem, tolerance=1e-9, max_steps=5000)
 
     weight, bias = anchor[0].clone().requires_grad_(), torch.zeros(CLASSES, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS(
@@ -92,13 +92,13 @@ def test_trained_together_they_are_what_each_is_alone(images: tuple[Tensor, Tens
         [1.0, 0.1, 0.01, 1.0, 0.1, 0.01],
         margins=torch.randn(6, CLASSES, generator=generator),
         anchor=torch.randn(6, CLASSES, FEATURES, generator=generator),
-        rows=(torch.rand(6, IMAGES, generator=generator) < 0.8).float(),
+        image_weights=(torch.rand(6, IMAGES, generator=generator) < 0.8).float(),
     )
-    together = HeadProblems(together.margins, together.weight_decay.float(), together.anchor, together.rows)
-    directions, done = Directions.of(features), []
-    heads = fit_heads(features, labels, together, directions=directions, progress=done.append)
+    together = HeadProblems(together.margins, together.weight_decay.float(), together.anchor, together.image_weights)
+    principal_axes, done = PrincipalAxes.from_features(features), []
+    heads = fit_heads(features, labels, together, principal_axes=principal_axes, progress=done.append)
     for index in range(6):
-        alone = fit_heads(features, labels, together.select(torch.tensor([index])), directions=directions)
+        alone = fit_heads(features, labels, together.select(torch.tensor([index])), principal_axes=principal_axes)
         assert torch.allclose(heads.weight[index], alone.weight[0], atol=1e-3)
         assert torch.allclose(heads.logits(features)[index], alone.logits(features)[0], atol=2e-3)
     assert done == sorted(done) and done[-1] == 1
@@ -116,7 +116,7 @@ def test_an_axis_without_variance_does_no_harm(images: tuple[Tensor, Tensor]) ->
     doubled = torch.cat([features, features[:, :1]], dim=1).float()
     anchor = torch.zeros(1, CLASSES, FEATURES + 1)
     problem = HeadProblems(torch.zeros(1, CLASSES), torch.zeros(1), anchor, torch.ones(1, IMAGES))
-    heads = fit_heads(doubled, labels, problem, most_steps=100)
+    heads = fit_heads(doubled, labels, problem, max_steps=100)
     assert heads.weight.isfinite().all()
     assert torch.allclose(heads.weight[0, :, 0], heads.weight[0, :, -1], atol=1e-2)
 

@@ -56,9 +56,9 @@ def soft_cross_entropy(logits: Tensor, labels: Tensor) -> float:
 
 
 def test_glmc_has_one_view_and_no_consistency_heads() -> None:
-    assert get_method("glmc").views_with(preset_switches("official")) == 2
-    assert get_method("glmc").views_with(preset_switches("tuned", views="alternate")) == 1
-    assert get_method("ce").views_with(preset_switches("official")) == 1
+    assert get_method("glmc").num_views(preset_switches("official")) == 2
+    assert get_method("glmc").num_views(preset_switches("tuned", views="alternate")) == 1
+    assert get_method("ce").num_views(preset_switches("official")) == 1
     task = glmc()
     model = task.trainable_module
     assert isinstance(model, GLMCModel) and not hasattr(model, "projector") and not hasattr(model, "predictor")

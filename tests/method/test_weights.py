@@ -109,7 +109,7 @@ def test_log_prior_of_two_samplers(power: float) -> None:
 def test_log_prior_of_any_second_sampler() -> None:
     counts, drawn = np.array(COUNTS, dtype=float), np.array([1, 1, 2, 3, 4, 9], dtype=float)
     expected = np.log((counts / counts.sum() + drawn / drawn.sum()) / 2) + 0.2 * np.log(counts / counts.sum())
-    prior = log_prior(COUNTS, sampled=torch.from_numpy(drawn), tau=1.2)
+    prior = log_prior(COUNTS, sampled_counts=torch.from_numpy(drawn), tau=1.2)
     np.testing.assert_allclose(prior, expected, rtol=1e-6)
 
 

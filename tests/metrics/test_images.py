@@ -26,7 +26,9 @@ def test_rows_hold_what_the_softmax_gives() -> None:
 
 def test_rows_add_up_to_the_counts() -> None:
     counts = ScoreCounts.empty([9] * 7)
-    rows = ImageScores.joined([counts.update(LABELS[part], logits=LOGITS[part]) for part in (slice(30), slice(30, 50))])
+    rows = ImageScores.concatenate(
+        [counts.update(LABELS[part], logits=LOGITS[part]) for part in (slice(30), slice(30, 50))]
+    )
     assert rows.nll.sum() == pytest.approx(float(counts.nll_sum))
     assert rows.top5.sum() == counts.top5_correct.sum() and len(rows.label) == counts.total
     np.testing.assert_array_equal(np.bincount(rows.bin, minlength=15), counts.bin_images)

@@ -94,7 +94,7 @@ def test_equal_rows_give_equal_intervals_in_any_batches() -> None:
     batches = [
         again.update(labels[part], probabilities=probabilities[part]) for part in np.array_split(np.arange(162), 5)
     ]
-    assert score_intervals(ImageScores.joined(batches), again.groups) == score_intervals(rows, counts.groups)
+    assert score_intervals(ImageScores.concatenate(batches), again.groups) == score_intervals(rows, counts.groups)
 
 
 def test_large_classes_are_drawn_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,6 @@ import pytest
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import field_names, values_of
 from glmc_zoo.hub import PushTarget
-from glmc_zoo.options.given import Given, given_options
 from glmc_zoo.options.machine import PushOptions
 from glmc_zoo.options.push import PushSource
 from glmc_zoo.options.resolve import (
@@ -21,8 +20,9 @@ from glmc_zoo.options.resolve import (
     prediction_options,
     push_options,
 )
-from glmc_zoo.options.run import flat
+from glmc_zoo.options.run import flatten_options
 from glmc_zoo.options.sections import CONVERT, DEMO, EVALUATE, EXPORT, PREDICT, PUSH
+from glmc_zoo.options.user_options import UserOptions, parse_options
 from glmc_zoo.training.assemble import push_target
 
 IDLE_IN_A_STREAM = {"split_file": "x", "skip_bad_images": True, "selection": "first", "data_seed": 1}
@@ -31,8 +31,8 @@ IDLE_IN_A_STREAM |= {"split_by": "camera", "duplicates": "off", "allow_duplicate
 
 def evaluated(**values: Any) -> dict[str, Any]:
     """The options of an evaluation by name."""
-    options = evaluation_options(given_options(EVALUATE, {"model": "m", **values}, "call"))
-    return flat(options) | {"implied_holdout": options.implied_holdout, "command": options.command}
+    options = evaluation_options(parse_options(EVALUATE, {"model": "m", **values}, "call"))
+    return flatten_options(options) | {"implied_holdout": options.implied_holdout, "command": options.command}
 
 
 def test_the_defaults_of_an_evaluation() -> None:
@@ -99,7 +99,7 @@ def test_what_an_evaluation_refuses(values: dict[str, Any], sentence: str) -> No
 
 
 def test_a_prediction() -> None:
-    options = prediction_options(given_options(PREDICT, {"model": "m", "images": "a.png"}, ""))
+    options = prediction_options(parse_options(PREDICT, {"model": "m", "images": "a.png"}, ""))
     assert values_of(options) == {
         "model": "m", "images": ["a.png"], "top": 5, "batch_size": 64, "workers": None, "image_size": None,
         "output": "predictions.csv", "overwrite": False, "skip_bad_images": False,
@@ -114,12 +114,12 @@ def test_a_prediction() -> None:
         ({"model": "m", "images": ["a"], "data": "x"}, "^The option data= is unknown"),
     ):
         with pytest.raises(UserError, match=sentence):
-            prediction_options(given_options(PREDICT, values, ""))
+            prediction_options(parse_options(PREDICT, values, ""))
 
 
 def test_a_conversion() -> None:
     needed = {"checkpoint": "a.pth", "output_dir": "out"}
-    options = conversion_options(given_options(CONVERT, {**needed, "data": "cifar10_lt", "data_dir": "c"}, ""))
+    options = conversion_options(parse_options(CONVERT, {**needed, "data": "cifar10_lt", "data_dir": "c"}, ""))
     assert (options.data, options.data_dir, options.license, options.image_size) == ("cifar10_lt", "c", "unknown", None)
     for values, sentence in (
         ({}, r"^checkpoint= is missing: give one, such as path/to/model\.pth\.tar"),
@@ -130,11 +130,11 @@ def test_a_conversion() -> None:
         ({**needed, "class_names": "n", "image_size": 0}, "^image_size=0 is too small"),
     ):
         with pytest.raises(UserError, match=sentence):
-            conversion_options(given_options(CONVERT, values, ""))
+            conversion_options(parse_options(CONVERT, values, ""))
 
 
 def test_an_export() -> None:
-    options = export_options(given_options(EXPORT, {"model": "m"}, ""))
+    options = export_options(parse_options(EXPORT, {"model": "m"}, ""))
     assert values_of(options) == {
         "model": "m", "format": "onnx", "output": ".", "check_data": None, "data_dir": None, "int8": False,
         "image_size": None, "overwrite": False,
@@ -158,11 +158,11 @@ def test_an_export() -> None:
         ({"model": "m", "image_size": 0}, "^image_size=0 is too small"),
     ):
         with pytest.raises(UserError, match=sentence):
-            export_options(given_options(EXPORT, values, ""))
+            export_options(parse_options(EXPORT, values, ""))
 
 
 def test_a_demo() -> None:
-    options = demo_options(given_options(DEMO, {"model": "m", "classes": ["a"]}, ""))
+    options = demo_options(parse_options(DEMO, {"model": "m", "classes": ["a"]}, ""))
     assert values_of(options) == {
         "model": "m", "data": None, "data_dir": None, "prior": None, "model_prior": "auto", "classes": ["a"],
         "min_probability": 0.5, "image_size": None, "host": "127.0.0.1", "port": None, "share": False,
@@ -176,30 +176,30 @@ def test_a_demo() -> None:
         ({"model": "m", "port": 65536}, "^port=65536"),
     ):
         with pytest.raises(UserError, match=sentence):
-            demo_options(given_options(DEMO, values, ""))
+            demo_options(parse_options(DEMO, values, ""))
 
 
 def test_a_push() -> None:
-    request = push_options(given_options(PUSH, {"model": "m", "repo": "a/b", "tag": "v1"}, ""))
+    request = push_options(parse_options(PUSH, {"model": "m", "repo": "a/b", "tag": "v1"}, ""))
     assert request.source == PushSource(model="m") and request.target == PushTarget(repo="a/b", tag="v1")
-    assert request.target.message == "Upload model" and not request.space.wanted and request.space_target is None
+    assert request.target.message == "Upload model" and not request.space.is_requested and request.space_target is None
     for values, sentence in (
         ({}, "^model= is missing: give runs/NAME/model"),
         ({"model": "x"}, "^repo= is missing: give ORG/NAME"),
         ({"model": "x", "repo": "a/b", "privat": True}, "^The option privat= is unknown. Did you mean private"),
     ):
         with pytest.raises(UserError, match=sentence):
-            push_options(given_options(PUSH, values, ""))
+            push_options(parse_options(PUSH, values, ""))
 
 
 def test_a_push_of_a_space() -> None:
-    alone = push_options(given_options(PUSH, {"model": "m", "space": "a/demo", "private": True}, ""))
+    alone = push_options(parse_options(PUSH, {"model": "m", "space": "a/demo", "private": True}, ""))
     assert alone.target is None and alone.space_target == PushTarget(repo="a/demo", private=True, message="Upload demo")
-    both = push_options(given_options(PUSH, {"model": "m", "repo": "a/b", "space": "a/demo", "tag": "v1"}, ""))
+    both = push_options(parse_options(PUSH, {"model": "m", "repo": "a/b", "space": "a/demo", "tag": "v1"}, ""))
     assert both.target == PushTarget(repo="a/b", tag="v1")
     assert both.space_target == PushTarget(repo="a/demo", message="Upload demo")
-    written = push_options(given_options(PUSH, {"model": "m", "space_folder": "demo"}, ""))
-    assert written.target is None and written.space_target is None and written.space.wanted
+    written = push_options(parse_options(PUSH, {"model": "m", "space_folder": "demo"}, ""))
+    assert written.target is None and written.space_target is None and written.space.is_requested
     for values, sentence in (
         ({"model": "m", "space": "a/demo", "tag": "v1"}, "^tag= has no effect without repo=: give repo=ORG/NAME as"),
         ({"model": "m", "space_folder": "d", "private": True}, "^private= has no effect without repo="),
@@ -207,7 +207,7 @@ def test_a_push_of_a_space() -> None:
         ({"model": "m", "space": "a/demo", "space_images": 101}, "^space_images=101"),
     ):
         with pytest.raises(UserError, match=sentence):
-            push_options(given_options(PUSH, values, ""))
+            push_options(parse_options(PUSH, values, ""))
 
 
 def test_every_option_of_a_push_is_one_of_a_run_and_reaches_its_push(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,5 +241,5 @@ def test_a_run_refuses_what_its_push_would_and_names_its_own_options(
 
 
 def test_a_file_counts_for_every_command() -> None:
-    given = Given({"top": 2}, {"model": "m", "images": ["a"], "top": 9})
+    given = UserOptions({"top": 2}, {"model": "m", "images": ["a"], "top": 9})
     assert prediction_options(given).top == 2

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from glmc_zoo.data import load_data, load_split_data, load_stream_data
-from glmc_zoo.options.given import Given
 from glmc_zoo.options.resolve import evaluation_options, finetuning_options, training_options
+from glmc_zoo.options.user_options import UserOptions
 
 STEP: dict[str, Any] = {"imbalance_factor": 5.0, "max_count": 40, "imbalance_type": "step", "data_seed": 3}
 
@@ -22,7 +22,7 @@ STEP: dict[str, Any] = {"imbalance_factor": 5.0, "max_count": 40, "imbalance_typ
     ],
 )
 def test_the_shape_of_the_long_tail(resolve: Any, more: dict[str, Any]) -> None:
-    data = load_split_data(resolve(Given({**STEP, **more})).data)
+    data = load_split_data(resolve(UserOptions({**STEP, **more})).data)
     assert data.class_counts == [40] * 5 + [8] * 5
     assert (data.facts.imbalance_type, data.facts.data_seed) == ("step", 3)
     assert (data.train.labels == load_data("digits_lt", **STEP).train.labels).all()
@@ -32,4 +32,4 @@ def test_the_shape_of_the_long_tail(resolve: Any, more: dict[str, Any]) -> None:
 def test_the_shape_of_a_stream(lab: Any, tmp_path: Any) -> None:
     images = lab.images(tmp_path / "animals", {"ant": 12, "bee": 12, "cat": 12}, test=2)
     values = {"model": ["m"], "streaming": True, "data": str(images), "imbalance_factor": 3.0, "imbalance_type": "step"}
-    assert load_stream_data(evaluation_options(Given(values)).data).class_counts == [12, 12, 4]
+    assert load_stream_data(evaluation_options(UserOptions(values)).data).class_counts == [12, 12, 4]

@@ -7,24 +7,24 @@ from typing import Any
 import pytest
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.options.given import Given
 from glmc_zoo.options.length import (
     MIXING_IMAGES,
     MIXING_PASSES,
     epochs_of,
     mixing_pays,
     passes_of_epoch,
-    settle_length,
+    resolve_method,
 )
 from glmc_zoo.options.resolve import finetuning_options, second_stage_options, training_options
-from glmc_zoo.options.run import flat
+from glmc_zoo.options.run import flatten_options
+from glmc_zoo.options.user_options import UserOptions
 
 FOLDER = {"data": "my_images"}
 
 
 def settled(images: int, explicit: dict[str, Any], file: dict[str, Any] | None = None) -> tuple[dict[str, Any], str]:
-    decision = settle_length(training_options(Given(explicit, file or {})), images)
-    return flat(decision.options), decision.sentence or ""
+    decision = resolve_method(training_options(UserOptions(explicit, file or {})), images)
+    return flatten_options(decision.options), decision.sentence or ""
 
 
 @pytest.mark.parametrize(
@@ -43,24 +43,29 @@ def settled(images: int, explicit: dict[str, Any], file: dict[str, Any] | None =
 )
 def test_passes_are_equal_time(given: dict[str, Any], epochs: int) -> None:
     """One pass an epoch for each view; SAM takes another for each view, in the steps that use it."""
-    options = flat(training_options(Given({**FOLDER, "passes": 60, **given})))
+    options = flatten_options(training_options(UserOptions({**FOLDER, "passes": 60, **given})))
     assert (options["epochs"], options["passes"]) == (epochs, 60)
 
 
 def test_passes_and_epochs() -> None:
     with pytest.raises(UserError, match=r"^passes=1 is less than one epoch, which takes 2: give passes=2 or more"):
-        training_options(Given({**FOLDER, "passes": 1, "views": "cutmix"}))
+        training_options(UserOptions({**FOLDER, "passes": 1, "views": "cutmix"}))
     some_sam = {**FOLDER, "views": "cutmix", "sam_rho": 0.05, "sam_every": 10}
     with pytest.raises(UserError, match=r"^passes=1 is less than one epoch, which takes 2\.2: give passes=3 or more"):
-        training_options(Given({**some_sam, "passes": 1}))
-    assert flat(training_options(Given({**some_sam, "passes": 3})))["epochs"] == 1
+        training_options(UserOptions({**some_sam, "passes": 1}))
+    assert flatten_options(training_options(UserOptions({**some_sam, "passes": 3})))["epochs"] == 1
     file = {**FOLDER, "passes": 60, "epochs": 30, "views": "mixup_cutmix"}  # as config.yaml has it
-    assert flat(training_options(Given({}, file)))["epochs"] == 30
-    again = flat(training_options(Given({"epochs": 7}, file)))
+    assert flatten_options(training_options(UserOptions({}, file)))["epochs"] == 30
+    again = flatten_options(training_options(UserOptions({"epochs": 7}, file)))
     assert (again["epochs"], again["passes"]) == (7, None)
-    assert flat(training_options(Given({**FOLDER, "passes": 30})))["warmup_epochs"] == 3  # a tenth at most
-    assert flat(finetuning_options(Given({"model": "resnet18", "passes": 9, "views": "mixup"})))["epochs"] == 4
-    assert flat(second_stage_options(Given({"model": "m", "passes": 9}), {}))["epochs"] == 9
+    assert (
+        flatten_options(training_options(UserOptions({**FOLDER, "passes": 30})))["warmup_epochs"] == 3
+    )  # a tenth at most
+    assert (
+        flatten_options(finetuning_options(UserOptions({"model": "resnet18", "passes": 9, "views": "mixup"})))["epochs"]
+        == 4
+    )
+    assert flatten_options(second_stage_options(UserOptions({"model": "m", "passes": 9}), {}))["epochs"] == 9
 
 
 def test_passes_of_an_epoch() -> None:
@@ -155,35 +160,40 @@ def test_a_decided_run_is_repeated_by_its_file() -> None:
 def test_the_preset_tuned_goes_with_a_baseline_and_the_others_do_not() -> None:
     """On CIFAR it has a learning rate of its own, for every method."""
     cifar = {"data": "cifar10_lt", "method": "balanced_softmax"}
-    rates = [flat(training_options(Given({**cifar, **more})))["lr"] for more in ({}, {"preset": "tuned"})]
+    rates = [
+        flatten_options(training_options(UserOptions({**cifar, **more})))["lr"] for more in ({}, {"preset": "tuned"})
+    ]
     assert rates == [0.01, 0.1]
     assert settled(10_000, {**FOLDER, "preset": "tuned", "views": "none"})[0]["method"] == "balanced_softmax"
     for preset in ("official", "paper"):
         with pytest.raises(UserError, match=r"^preset= belongs to method='glmc'"):
-            training_options(Given({**cifar, "preset": preset}))
+            training_options(UserOptions({**cifar, "preset": preset}))
         with pytest.raises(UserError, match=r"^views='none' is not possible with method='glmc'"):
-            training_options(Given({"data": "cifar10_lt", "preset": preset, "views": "none"}))
+            training_options(UserOptions({"data": "cifar10_lt", "preset": preset, "views": "none"}))
         with pytest.raises(
             UserError, match=f"^views='auto' is decided by preset='tuned', and this is preset='{preset}'"
         ):
-            training_options(Given({"data": "cifar10_lt", "preset": preset, "views": "auto"}))
+            training_options(UserOptions({"data": "cifar10_lt", "preset": preset, "views": "auto"}))
 
 
 def test_what_was_decided_when_a_run_began_stays() -> None:
     """Images that were added since do not turn a baseline into GLMC within a training."""
-    options = training_options(Given({**FOLDER, "epochs": 60}))
+    options = training_options(UserOptions({**FOLDER, "epochs": 60}))
     few, many = 1_000, 100_000
-    before = flat(settle_length(options, few).options)
-    assert (before["method"], flat(settle_length(options, many).options)["method"]) == ("balanced_softmax", "glmc")
-    resumed = settle_length(options, many, before)
-    assert flat(resumed.options) == before
+    before = flatten_options(resolve_method(options, few).options)
+    assert (before["method"], flatten_options(resolve_method(options, many).options)["method"]) == (
+        "balanced_softmax",
+        "glmc",
+    )
+    resumed = resolve_method(options, many, before)
+    assert flatten_options(resumed.options) == before
     assert "balanced_softmax with views none, as decided when the run began" in str(resumed.sentence)
-    before = flat(settle_length(options, many).options)
-    assert flat(settle_length(options, few, before).options) == before
+    before = flatten_options(resolve_method(options, many).options)
+    assert flatten_options(resolve_method(options, few, before).options) == before
 
 
 def test_a_pretrained_network_is_not_mixed() -> None:
     options, sentence = settled(10_000, {**FOLDER, "epochs": 200, "pretrained": True})
     assert options["method"] == "balanced_softmax" and "because the network is pretrained" in sentence
-    decision = settle_length(finetuning_options(Given({"model": "resnet18", "epochs": 200})), 10_000)
-    assert flat(decision.options)["method"] == "balanced_softmax"
+    decision = resolve_method(finetuning_options(UserOptions({"model": "resnet18", "epochs": 200})), 10_000)
+    assert flatten_options(decision.options)["method"] == "balanced_softmax"

@@ -10,9 +10,9 @@ import yaml
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import values_of
-from glmc_zoo.options.given import Given
 from glmc_zoo.options.resolve import finetuning_options, second_stage_options, training_options
-from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, SecondStage, flat, saved
+from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, SecondStage, flatten_options, saved_options
+from glmc_zoo.options.user_options import UserOptions
 from glmc_zoo.training import first_stage
 
 GOLDEN = yaml.safe_load(Path(__file__).with_name("resolved.yaml").read_text(encoding="utf-8"))
@@ -31,11 +31,11 @@ NEW |= {"checkpoint_minutes": 10.0, "preempt_signal": None, "report": True, "sam
 def first_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two models whose second stage is resolved: ``m`` and ``folder``."""
     monkeypatch.setattr(first_stage, "open_model", lambda model, weights: model)
-    monkeypatch.setattr(first_stage, "trained_with", GOLDEN["first_stages"].__getitem__)
+    monkeypatch.setattr(first_stage, "inherited_options", GOLDEN["first_stages"].__getitem__)
 
 
 def resolved(command: str, explicit: dict[str, Any], file: dict[str, Any]) -> RunOptions:
-    given = Given(explicit, file)
+    given = UserOptions(explicit, file)
     if command == "train":
         return training_options(given)
     if command == "finetune":
@@ -48,7 +48,7 @@ def resolved(command: str, explicit: dict[str, Any], file: dict[str, Any]) -> Ru
 def test_values_are_those_of_the_first_implementation(name: str) -> None:
     case = GOLDEN["cases"][name]
     options = resolved(case["command"], case.get("explicit", {}), case.get("file", {}))
-    values: dict[str, Any] = flat(options)
+    values: dict[str, Any] = flatten_options(options)
     for option, default in NEW.items():
         assert values.pop(option, default) == default
     golden = GOLDEN["first"][case["command"]] | case["differs"]
@@ -74,25 +74,25 @@ def test_values_are_those_of_the_first_implementation(name: str) -> None:
 @pytest.mark.usefixtures("first_stages")
 def test_a_calibration_holds_a_tenth_out_where_nothing_else_does() -> None:
     for given, share in (({}, 0.1), ({"val_fraction": 0.3}, 0.3)):
-        assert training_options(Given({"calibrate": "always", **given})).data.val_fraction == share
-    assert training_options(Given({"calibrate": "auto"})).data.val_fraction == 0
+        assert training_options(UserOptions({"calibrate": "always", **given})).data.val_fraction == share
+    assert training_options(UserOptions({"calibrate": "auto"})).data.val_fraction == 0
     with pytest.raises(UserError, match=r"^calibrate='always' would hold out images that the first stage was trained"):
         resolved("second_stage", {"model": "m", "val_fraction": 0.0, "calibrate": "always"}, {})
 
 
 def trained(explicit: dict[str, Any] | None = None, file: dict[str, Any] | None = None) -> dict[str, Any]:
     """The options of a training by name."""
-    return flat(training_options(Given(explicit or {}, file or {})))
+    return flatten_options(training_options(UserOptions(explicit or {}, file or {})))
 
 
 def test_the_head_is_trained_on_features_unless_a_method_is_asked_for() -> None:
     options = resolved("finetune", {"model": "resnet18", "tune": "head", "image_size": 160}, {})
     assert isinstance(options.stage, HeadStage) and options.schedule.batch_size == 128
-    assert not {"lr", "epochs", "method", "views", "augment", "select"} & saved(options).keys()
-    assert saved(options)["head_init"] == "mean" and saved(options)["image_size"] == 160
+    assert not {"lr", "epochs", "method", "views", "augment", "select"} & saved_options(options).keys()
+    assert saved_options(options)["head_init"] == "mean" and saved_options(options)["image_size"] == 160
     for asked in ({"method": "ce"}, {"views": "alternate"}, {"preset": "official"}, {"sampler_power": 1.0}):
         options = resolved("finetune", {"model": "resnet18", "tune": "head", **asked}, {})
-        assert isinstance(options.stage, FinetuneStage) and "head_init" not in saved(options)
+        assert isinstance(options.stage, FinetuneStage) and "head_init" not in saved_options(options)
 
 
 @pytest.mark.parametrize("command", ["train", "finetune"])
@@ -107,7 +107,7 @@ def test_each_source_overrides_the_one_before(command: str) -> None:
         ({"lr": 0.3}, {"lr": 0.2, "consistency_weight": 3}),
         ({"lr": 0.3, "consistency_weight": 4}, {"lr": 0.2, "consistency_weight": 3}),
     ):
-        values = flat(resolved(command, {**explicit, **model}, file))
+        values = flatten_options(resolved(command, {**explicit, **model}, file))
         seen.append((values["lr"], values["consistency_weight"]))
     assert seen == [recipe, (0.2, 3.0), (0.3, 3.0), (0.3, 4.0)]
 

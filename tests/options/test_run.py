@@ -10,36 +10,36 @@ import pytest
 import yaml
 
 from glmc_zoo.fields import OptionGroup, values_of
-from glmc_zoo.options.given import Given, given_options, read_config
 from glmc_zoo.options.model import HEAD_OPTIONS
 from glmc_zoo.options.resolve import evaluation_options, finetuning_options, training_options
-from glmc_zoo.options.run import RunOptions, flat, groups_in, saved
+from glmc_zoo.options.run import RunOptions, flatten_options, option_groups, saved_options
 from glmc_zoo.options.sections import EVALUATE, FINETUNE, TRAIN
-from glmc_zoo.training.folder import FREE_ON_RESUME, differing
+from glmc_zoo.options.user_options import UserOptions, parse_options, read_config
+from glmc_zoo.training.folder import FREE_ON_RESUME, option_differences
 
 
 def train(**explicit: Any) -> RunOptions:
-    return training_options(Given(explicit))
+    return training_options(UserOptions(explicit))
 
 
 def save(options: RunOptions, path: Path) -> None:
-    path.write_text(yaml.safe_dump(saved(options), sort_keys=False))
+    path.write_text(yaml.safe_dump(saved_options(options), sort_keys=False))
 
 
 def test_flat_has_every_option_of_the_command_once() -> None:
-    fine_tuned = finetuning_options(Given({"model": "resnet18"}))
-    evaluated = evaluation_options(Given({"model": ["resnet18"]}))
+    fine_tuned = finetuning_options(UserOptions({"model": "resnet18"}))
+    evaluated = evaluation_options(UserOptions({"model": ["resnet18"]}))
     for options, command in ((train(), TRAIN), (fine_tuned, FINETUNE), (evaluated, EVALUATE)):
-        assert flat(options).keys() == command.types.keys()
-        assert sum(len(values_of(group)) for group in groups_in(options)) == len(command.types)
-        assert all(isinstance(group, OptionGroup) for group in groups_in(options))
+        assert flatten_options(options).keys() == command.types.keys()
+        assert sum(len(values_of(group)) for group in option_groups(options)) == len(command.types)
+        assert all(isinstance(group, OptionGroup) for group in option_groups(options))
 
 
 def test_saving_and_reading_back_repeats_it(tmp_path: Path) -> None:
     options = train(data="cifar10_lt", lr=1e-5, ema_decay=0.999, compile=True, output_dir="a", resume="auto")
     save(options, tmp_path / "config.yaml")
-    again = training_options(given_options(TRAIN, {"config": str(tmp_path / "config.yaml")}, ""))
-    assert saved(again) == saved(options) and again.schedule.lr == 1e-5
+    again = training_options(parse_options(TRAIN, {"config": str(tmp_path / "config.yaml")}, ""))
+    assert saved_options(again) == saved_options(options) and again.schedule.lr == 1e-5
     assert (again.output.output_dir, again.output.resume) == (None, None)
 
 
@@ -48,9 +48,9 @@ def test_where_a_run_was_pushed_to_is_not_saved(tmp_path: Path) -> None:
     save(options, tmp_path / "config.yaml")
     text = (tmp_path / "config.yaml").read_text()
     assert "push" not in text and "org/name" not in text
-    assert differing(yaml.safe_load(text), saved(options)) == []
+    assert option_differences(yaml.safe_load(text), saved_options(options)) == []
     absent = {"output_dir", "resume", "accept_new_data", "dry_run", *values_of(options.push)}
-    assert saved(options).keys() == flat(options).keys() - absent
+    assert saved_options(options).keys() == flatten_options(options).keys() - absent
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,11 @@ def test_what_changes_the_result_of_a_resumed_run_is_named(
 ) -> None:
     save(train(lr=0.05), tmp_path / "config.yaml")
     before = read_config(tmp_path / "config.yaml", TRAIN)
-    assert sorted(differing(before, saved(train(**{"lr": 0.05, **change})))) == sorted(shown)
+    assert sorted(option_differences(before, saved_options(train(**{"lr": 0.05, **change})))) == sorted(shown)
 
 
 def test_what_may_change_is_an_option() -> None:
-    assert {*flat(train()), *HEAD_OPTIONS} >= FREE_ON_RESUME
+    assert {*flatten_options(train()), *HEAD_OPTIONS} >= FREE_ON_RESUME
 
 
 def test_values_that_data_and_machine_decide_are_filled_in() -> None:

@@ -77,11 +77,11 @@ def test_the_whole_schedule_is_scaled(processes: int, accumulated: int, base: in
     assert min(plain[4:]) > 0.001
     options = make(**PLAIN, lr_base_size=base, grad_accum_steps=accumulated)
     assert options.images_per_step(processes) == 64 * processes * accumulated
-    np.testing.assert_allclose(rates(options.scaled(processes)), factor * plain, rtol=1e-12)
+    np.testing.assert_allclose(rates(options.scale_rates(processes)), factor * plain, rtol=1e-12)
     # The options stay as they were given, and nothing is scaled unless it is asked for.
     assert (options.lr, options.min_lr, options.lr_base_size) == (0.1, 0.001, base)
     unscaled = make(**PLAIN, grad_accum_steps=accumulated)
-    assert unscaled.scaled(processes) is unscaled
+    assert unscaled.scale_rates(processes) is unscaled
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.options.given import Given
 from glmc_zoo.options.resolve import finetuning_options
-from glmc_zoo.options.run import FinetuneStage, RunOptions, flat, saved
+from glmc_zoo.options.run import FinetuneStage, RunOptions, flatten_options, saved_options
 from glmc_zoo.options.search import SEARCHED
+from glmc_zoo.options.user_options import UserOptions
 
 
 def resolved(explicit: dict[str, Any], file: dict[str, Any] | None = None) -> RunOptions:
-    return finetuning_options(Given({"model": "resnet18", **explicit}, file or {}))
+    return finetuning_options(UserOptions({"model": "resnet18", **explicit}, file or {}))
 
 
 @pytest.mark.parametrize(
@@ -36,17 +36,17 @@ def test_what_the_search_decides_is_refused(explicit: dict[str, Any], file: dict
 def test_the_options_of_a_search_do_not_state_what_it_decides() -> None:
     options = resolved({"search_minutes": 5.0, "weight_decay": 0.1})
     assert isinstance(options.stage, FinetuneStage)
-    assert not SEARCHED & saved(options).keys() and saved(options)["weight_decay"] == 0.1
+    assert not SEARCHED & saved_options(options).keys() and saved_options(options)["weight_decay"] == 0.1
     assert SEARCHED.isdisjoint(options.stage.defaults)
 
 
 def test_the_file_of_a_searched_run_repeats_its_training() -> None:
     filed = {"search_minutes": 5.0, "lr": 0.03, "epochs": 8, "passes": None, "warmup_epochs": 0}
     options = resolved({}, filed)
-    assert (options.schedule.lr, options.schedule.epochs, flat(options)["search_minutes"]) == (0.03, 8, None)
+    assert (options.schedule.lr, options.schedule.epochs, flatten_options(options)["search_minutes"]) == (0.03, 8, None)
     # Asked for again, it searches again.
     again = resolved({"search_minutes": 2.0}, filed)
-    assert flat(again)["search_minutes"] == 2.0 and "lr" not in saved(again)
+    assert flatten_options(again)["search_minutes"] == 2.0 and "lr" not in saved_options(again)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.fields import field_names, values_of
 from glmc_zoo.options.parser import read_command_line
 from glmc_zoo.options.resolve import training_options
-from glmc_zoo.options.run import flat
+from glmc_zoo.options.run import flatten_options
 from glmc_zoo.options.schedule import ScheduleOptions
 from glmc_zoo.options.sections import FINETUNE, SECOND_STAGE, TRAIN
 
@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def parsed(*words: str) -> dict[str, Any]:
     """The options of a training by name, as resolved."""
-    return flat(training_options(read_command_line(TRAIN, "", "", words)))
+    return flatten_options(training_options(read_command_line(TRAIN, "", "", words)))
 
 
 def values(options: dict[str, Any], *names: str) -> tuple[Any, ...]:
@@ -190,7 +190,7 @@ def test_the_command_means_the_file(name: str) -> None:
     assert values(given, "data_dir", "output_dir") == ("DATA", f"runs/{name}")
     # Scaled to the batch of one process, the rate of one process is the published one.
     schedule = ScheduleOptions(**{field: given[field] for field in field_names(ScheduleOptions)})
-    as_launched = given | values_of(schedule.scaled(1)) | {"data_dir": None, "output_dir": None}
+    as_launched = given | values_of(schedule.scale_rates(1)) | {"data_dir": None, "output_dir": None}
     assert as_launched == parsed("--config", name)
 
 

@@ -14,7 +14,7 @@ from published import ALONE, CHAINS, CLASSES, FOLDER, SCHEDULE, about, base_of, 
 
 from glmc_zoo.cli import read_options
 from glmc_zoo.options.resolve import second_stage_options, training_options
-from glmc_zoo.options.run import RunOptions, flat
+from glmc_zoo.options.run import RunOptions, flatten_options
 from glmc_zoo.options.sections import SECOND_STAGE, TRAIN
 from glmc_zoo.training.first_stage import first_stage_options
 from glmc_zoo.training.run import TrainingRun
@@ -118,7 +118,7 @@ def test_two_steps_of_both_stages(
     second = TrainingRun(second_options)
     # It says the same data and schedule that it would have taken over, or made, by itself; the precision it adds.
     alone = [word for word in words if word not in ("--config", str(FOLDER / f"{name}.yaml"))]
-    assert flat(parsed_second_stage(alone)) == flat(second_options) | {"mixed_precision": None}
+    assert flatten_options(parsed_second_stage(alone)) == flatten_options(second_options) | {"mixed_precision": None}
     encoder = first.timm_model.state_dict()
     two_steps(second)
     check_run(second, name)

@@ -214,7 +214,7 @@ def test_training_goes_on_with_the_classifier_as_it_was_trained(digits: dict[str
     outcome = stage("--model", digits["auto"] / "model", "--dry-run")
     assert outcome.status == 0, outcome.err
     from glmc_zoo.hub import open_model
-    from glmc_zoo.training.finetuning import start_from
+    from glmc_zoo.training.finetuning import load_source_heads
 
     source = open_model(str(digits["auto"] / "model"))
     network: Any = source.create()
@@ -224,7 +224,7 @@ def test_training_goes_on_with_the_classifier_as_it_was_trained(digits: dict[str
             return network
 
     assert source.class_names is not None
-    assert start_from(source, Task(), source.class_names) == ["classifier"]  # type: ignore[arg-type]
+    assert load_source_heads(source, Task(), source.class_names) == ["classifier"]  # type: ignore[arg-type]
     plain: Any = timm.create_model(f"local-dir:{digits['never'] / 'model'}", pretrained=True)
     torch.testing.assert_close(network.get_classifier().weight, plain.get_classifier().weight)
 

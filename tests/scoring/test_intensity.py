@@ -46,7 +46,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path / "run"
 
 
-def as_trained(top: int, high: float) -> list[Image.Image]:
+def with_trained_intensity(top: int, high: float) -> list[Image.Image]:
     grey = [np.rint(twelve_bits(i, top) * 255.0 / high).clip(0, 255).astype(np.uint8) for i in range(4)]
     return [Image.fromarray(one).convert("RGB") for one in grey]
 
@@ -60,7 +60,7 @@ def test_prediction(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     images = folder(tmp_path / "dark", 900)  # by themselves they would be scaled from 0..1023
     rows = glmc_zoo.predict(model=trained / "model", images=[images / "test" / "a"], workers=0)
-    expected = timm_logits(trained / "model", as_trained(900, 4095)).softmax(dim=1).amax(dim=1)
+    expected = timm_logits(trained / "model", with_trained_intensity(900, 4095)).softmax(dim=1).amax(dim=1)
     np.testing.assert_allclose([row.probabilities[0] for row in rows], expected, atol=1e-5)
 
 
@@ -68,7 +68,7 @@ def test_prediction(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_evaluation(trained: Path, tmp_path: Path, options: dict[str, str], high: float) -> None:
     data = folder(tmp_path / "dark", 900)
     glmc_zoo.evaluate(model=trained / "model", data=data, workers=0, output_dir=tmp_path / "out", **options)
-    expected = timm_logits(trained / "model", as_trained(900, high)).softmax(dim=1).amax(dim=1)
+    expected = timm_logits(trained / "model", with_trained_intensity(900, high)).softmax(dim=1).amax(dim=1)
     top = np.asarray(table(tmp_path / "out")["top5_probabilities"])[:4, 0]
     np.testing.assert_allclose(top, expected, atol=1e-5)
     note = "Images of more than 8 bits are scaled from 0..4095 to 0..255. The model was trained with this range."

@@ -19,7 +19,7 @@ from PIL import Image
 import glmc_zoo
 from glmc_zoo.results import DataFacts, ModelFacts, RunResults
 from glmc_zoo.scoring.labelling import (
-    FeatureTap,
+    FeatureRecorder,
     labelling_order,
     rarity_weights,
     similar_images,
@@ -70,7 +70,7 @@ def test_features_beside_the_same_logits(architecture: str) -> None:
     model: Any = timm.create_model(architecture, num_classes=3).eval()
     size = model.default_cfg["input_size"]
     images = torch.randn(2, *size, generator=torch.Generator().manual_seed(0))
-    tap = FeatureTap(model)
+    tap = FeatureRecorder(model)
     with torch.inference_mode():
         assert torch.equal(tap(images), model(images))
         (features,) = tap.features

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from glmc_zoo.metrics import ScoreCounts, score_intervals
-from glmc_zoo.scoring.loop import Predictions, Scored, score_split, top_classes
+from glmc_zoo.scoring.loop import Predictions, ScoredSplit, score_split, top_classes
 from glmc_zoo.scoring.model import Classifier
 
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0])
@@ -39,8 +39,8 @@ def batches(positions: list[list[int]]) -> Iterator[tuple[Tensor, Tensor, Tensor
         yield images()[batch], LABELS[batch], torch.tensor(batch, dtype=torch.int64)
 
 
-def score(positions: list[list[int]], **options: Any) -> Scored:
-    classifier = Classifier.of(Pixel(), 3, CONFIG, torch.device("cpu"))
+def score(positions: list[list[int]], **options: Any) -> ScoredSplit:
+    classifier = Classifier.from_network(Pixel(), 3, CONFIG, torch.device("cpu"))
     classifier.network.train()
     empty = ScoreCounts.empty([200, 50, 5])
     scored = score_split(classifier, batches(positions), empty, Accelerator(cpu=True), **{"total": 7, **options})
@@ -114,6 +114,6 @@ def test_rows_of_several_batches_are_joined_in_the_order_of_the_split() -> None:
         Predictions.from_batch(torch.tensor(index), torch.tensor(label), logits[label])
         for index, label in (([2, 5], [0, 1]), ([0, 1], [2, 1]))
     ]
-    joined = Predictions.joined(parts)
+    joined = Predictions.concatenate(parts)
     assert joined.index.tolist() == [0, 1, 2, 5]
     assert joined.label.tolist() == joined.top[:, 0].tolist() == [2, 1, 0, 1]

@@ -103,7 +103,7 @@ def test_logits_batch_by_batch() -> None:
     network = timm.create_model("test_efficientnet", num_classes=3).eval()
     config = {"input_size": (3, 32, 32), "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
     config |= {"interpolation": "bicubic", "crop_pct": 1.0, "crop_mode": "center"}
-    classifier = Classifier.of(network, 3, config, CPU)
+    classifier = Classifier.from_network(network, 3, config, CPU)
     images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
     batches: list[tuple[torch.Tensor, Any, Any]] = [(images, "a", 1), (images[:0], "b", 2)]
     (logits, *rest), (empty, *others) = logit_batches(classifier, batches, Accelerator(cpu=True))

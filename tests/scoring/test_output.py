@@ -38,20 +38,20 @@ def test_files_appear_together_and_the_results_last(tmp_path: Path, monkeypatch:
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", record)
-    with folder.writing() as staging:
+    with folder.staging_folder() as staging:
         write(staging)
         assert "results.json" not in names(folder.path)
     assert moved == ["plots", "predictions.parquet", "per_class.csv", "results.json"]
     folder.release()
     assert names(folder.path) == {"plots", "results.json", "per_class.csv", "predictions.parquet"}
-    with folder.writing("second") as staging:
+    with folder.staging_folder("second") as staging:
         write(staging)
     assert names(folder.path / "second") == {"plots", "results.json", "per_class.csv", "predictions.parquet"}
 
 
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     folder = claimed(tmp_path / "out")
-    with pytest.raises(OSError), folder.writing() as staging:
+    with pytest.raises(OSError), folder.staging_folder() as staging:
         write(staging)
         raise OSError
     folder.release()
@@ -74,7 +74,7 @@ def test_what_a_killed_evaluation_left_is_removed(tmp_path: Path, monkeypatch: p
         patch.setattr(Path, "rename", stop)
         patch.setattr(Path, "rmdir", lambda self: stop(self, self))
         patch.setattr(output, "_remove", lambda paths: None)  # a killed process tidies nothing up
-        with pytest.raises(KeyboardInterrupt), folder.writing() as staging:
+        with pytest.raises(KeyboardInterrupt), folder.staging_folder() as staging:
             write(staging)
     folder.release()
     assert ".writing" in names(path)
@@ -92,7 +92,7 @@ def test_a_move_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises(OSError), folder.writing() as staging:
+    with pytest.raises(OSError), folder.staging_folder() as staging:
         write(staging)
     folder.release()
     assert names(folder.path) == set()

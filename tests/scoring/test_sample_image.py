@@ -15,7 +15,7 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.metrics import ScoreCounts
 from glmc_zoo.results import DataFacts
 from glmc_zoo.scoring.answers import AnswerCollector, Answers
-from glmc_zoo.scoring.sample_image import may_be_shown, write_sample
+from glmc_zoo.scoring.sample_image import is_publishable, write_sample
 
 COUNTS = [90, 5, 30]
 
@@ -26,7 +26,7 @@ def answers_of(labels: list[int], logits: list[list[float]], batch: int = 10) ->
         part = np.array(labels[start : start + batch])
         rows = scored.update(part, logits=np.array(logits[start : start + batch]))
         collector.update(np.arange(start, start + len(part)), rows)
-    return collector.gathered(Accelerator(cpu=True))
+    return collector.gather(Accelerator(cpu=True))
 
 
 def split_of(labels: list[int], height: int, width: int) -> ImageSplit:
@@ -39,7 +39,7 @@ def test_it_is_the_surest_right_answer_of_the_class_in_the_middle(tmp_path: Path
     logits = [[9, 0, 0], [0, 0, 1], [0, 0, 3], [9, 0, 0], [0, 0, 2], [0, 9, 0], [0, 0, 3]]
     for batch in (10, 2):  # the same whatever the batches; of equal answers the earlier one
         answers = answers_of(labels, logits, batch)
-        assert {label: position for label, (_, position) in answers.surest.items()} == {0: 0, 1: 5, 2: 2}
+        assert {label: position for label, (_, position) in answers.most_confident.items()} == {0: 0, 1: 5, 2: 2}
     split = split_of(labels, 32, 48)
     assert write_sample(tmp_path, answers, split, COUNTS) == "c"
     with Image.open(tmp_path / "sample.jpg") as image:
@@ -71,4 +71,4 @@ def test_without_a_right_answer_there_is_none(tmp_path: Path) -> None:
     [("cc-by-4.0", True, True), ("cc0-1.0", True, True), ("unknown", True, False), ("cc0-1.0", False, False)],
 )
 def test_images_of_the_user_are_not_shown_without_asking(license: str, in_catalogue: bool, shown: bool) -> None:
-    assert may_be_shown(DataFacts(name="d", license=license, in_catalogue=in_catalogue)) is shown
+    assert is_publishable(DataFacts(name="d", license=license, in_catalogue=in_catalogue)) is shown

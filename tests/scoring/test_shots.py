@@ -10,7 +10,7 @@ from card_results import minimal_results
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.options.images import ShotOptions
-from glmc_zoo.scoring.shots import ShotGroups, prior_counts, shot_groups, trained_counts
+from glmc_zoo.scoring.shots import ShotGroups, adjustment_counts, shot_groups, trained_counts
 
 NAMES = ["ant", "bee", "cat"]
 
@@ -55,14 +55,14 @@ def test_one_count_serves_all_models() -> None:
 def test_the_data_where_no_model_knows() -> None:
     data = groups([200, 50, 5], model())
     assert (data.class_counts, data.source, data.notes) == ([200, 50, 5], "data", [])
-    assert data.no_image().groups.tolist() == [0, 1, 2]
+    assert data.empty_counts().groups.tolist() == [0, 1, 2]
 
 
 def test_without_any_counts_there_are_no_groups() -> None:
     nothing = groups(None, model(), groups="terciles")
     assert nothing.class_counts is nothing.sizes is nothing.thresholds is nothing.source is None
     assert len(nothing.notes) == 1 and "There are no shot groups" in nothing.notes[0]
-    assert not nothing.no_image().has_groups and nothing.no_image().num_classes == 3
+    assert not nothing.empty_counts().has_groups and nothing.empty_counts().num_classes == 3
 
 
 def test_terciles_are_those_of_the_counts_used() -> None:
@@ -73,8 +73,8 @@ def test_terciles_are_those_of_the_counts_used() -> None:
 
 def test_logits_are_adjusted_for_the_data_and_else_for_the_model() -> None:
     trained = model([200, 50, 5])
-    assert prior_counts(NAMES, [9, 8, 7], trained, needed=True) == [9, 8, 7]
-    assert prior_counts(NAMES, None, trained, needed=True) == [200, 50, 5]
-    assert prior_counts(NAMES, None, model(), needed=False) == [1, 1, 1]
+    assert adjustment_counts(NAMES, [9, 8, 7], trained, required=True) == [9, 8, 7]
+    assert adjustment_counts(NAMES, None, trained, required=True) == [200, 50, 5]
+    assert adjustment_counts(NAMES, None, model(), required=False) == [1, 1, 1]
     with pytest.raises(UserError, match="neither the data nor runs/a/model gives them: leave it out"):
-        prior_counts(NAMES, None, model(), needed=True)
+        adjustment_counts(NAMES, None, model(), required=True)

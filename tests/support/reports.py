@@ -50,7 +50,7 @@ def evaluation(
     values: dict[str, Any] = {
         "model": model, "data": DataFacts(name="noise", train_images=sum(counts), test_images=images),
         "split": "test", "class_names": names, "class_counts": counts, "thresholds": thresholds,
-        "groups": group_sizes(counts, thresholds), "batch_size": 64, "test": Scores.of(scored.scores()),
+        "groups": group_sizes(counts, thresholds), "batch_size": 64, "test": Scores.from_dict(scored.scores()),
         "intervals": {"test": score_intervals(rows, scored.groups, resamples=20)},
         "group_support": group_support(scored), "class_recalls": class_recalls(scored),
         "group_confusion": scored.group_confusion.tolist(), "wall_time_s": 1.0,
@@ -63,7 +63,7 @@ def evaluation(
     collector.update(np.arange(images), rows)
     pixels = rng.integers(256, size=(images, side, side, 3), dtype=np.uint8)
     split = ImageSplit(ArrayImages(pixels, "test"), np.arange(images), labels, names)
-    answers = collector.gathered(Accelerator(cpu=True))
+    answers = collector.gather(Accelerator(cpu=True))
     make_answer_file("test", answers, split, rarest_first(classes, counts)).save(folder / ANSWERS_FILE)
     return Subject.load(folder)
 

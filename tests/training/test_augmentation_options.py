@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from glmc_zoo.options.given import Given
 from glmc_zoo.options.resolve import second_stage_options
+from glmc_zoo.options.user_options import UserOptions
 from glmc_zoo.training import assemble
 
 Train = Callable[..., Any]
@@ -65,7 +65,7 @@ def test_a_bad_value_is_refused_before_images_are_read(
 
 def test_a_second_stage_augments_as_the_first_did() -> None:
     first = {"data": "digits_lt", "auto_augment": "original", "cutout": 8, "random_erasing": None}
-    same = second_stage_options(Given({"model": "m"}, {}), first).images
+    same = second_stage_options(UserOptions({"model": "m"}, {}), first).images
     assert (same.auto_augment, same.cutout, same.random_erasing) == ("original", 8, None)
-    other = second_stage_options(Given({"model": "m", "cutout": 0}, {}), first).images
+    other = second_stage_options(UserOptions({"model": "m", "cutout": 0}, {}), first).images
     assert (other.auto_augment, other.cutout) == ("original", 0)

@@ -90,7 +90,7 @@ def test_a_damaged_newer_one_does_not_replace_a_good_one(saved: tuple[Checkpoint
 
 def test_going_back_removes_what_is_newer(saved: tuple[Checkpoints, nn.Linear, Progress]) -> None:
     checkpoints, _, _ = saved
-    checkpoints.drop_newer(checkpoints.folder / "step-000000002")
+    checkpoints.remove_newer(checkpoints.folder / "step-000000002")
     assert steps(checkpoints) == ["step-000000002"]
 
 
@@ -117,7 +117,7 @@ def test_best_keeps_the_first_of_equals_and_a_copy() -> None:
     model, best = nn.Linear(1, 1), Best()
     for epoch, score in enumerate([0.2, 0.5, 0.5, 0.1]):
         model.weight.data.fill_(epoch)
-        best.offer(epoch, score, model)
+        best.update(epoch, score, model)
     again = Best()
     again.load_state_dict(best.state_dict())
     assert (again.epoch, again.score) == (1, 0.5)

@@ -12,10 +12,10 @@ from torch import nn
 
 from glmc_zoo.data import load_data, train_loader, train_transform
 from glmc_zoo.method import sampling_weights
-from glmc_zoo.options.given import given_options
 from glmc_zoo.options.resolve import training_options
-from glmc_zoo.options.run import flat
+from glmc_zoo.options.run import flatten_options
 from glmc_zoo.options.sections import TRAIN
+from glmc_zoo.options.user_options import parse_options
 from glmc_zoo.training.loop import step_generator
 from glmc_zoo.training.run import TrainingRun
 from glmc_zoo.training.step import TrainStep
@@ -51,8 +51,8 @@ def make_smooth(module: nn.Module) -> None:
 def test_the_losses_of_a_plain_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, joint: bool) -> None:
     given = {"data": "digits_lt", "batch_size": 16, "lr": 0.01, "threads": 1, "views": "mixup_cutmix"}
     given |= {"joint_views": joint, "seed": 3}
-    options = training_options(given_options(TRAIN, {**given, "output_dir": str(tmp_path / "run")}, ""))
-    config = flat(options)
+    options = training_options(parse_options(TRAIN, {**given, "output_dir": str(tmp_path / "run")}, ""))
+    config = flatten_options(options)
     run = TrainingRun(options)
     assert run.placement.resident_on is not None
     # A weight in another layout rounds differently, and ReLU, where that changes a sign, amplifies it without bound.

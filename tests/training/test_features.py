@@ -35,7 +35,7 @@ def network() -> Any:
 
 
 def classifier(network: Any, **config: Any) -> Classifier:
-    return Classifier.of(network, 3, {**CONFIG, **config}, torch.device("cpu"))
+    return Classifier.from_network(network, 3, {**CONFIG, **config}, torch.device("cpu"))
 
 
 def test_the_views_of_an_image() -> None:

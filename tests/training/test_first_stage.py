@@ -13,11 +13,11 @@ import timm
 import torch
 
 from glmc_zoo.hub import open_model
-from glmc_zoo.options.given import given_options
 from glmc_zoo.options.resolve import second_stage_options
-from glmc_zoo.options.run import flat
+from glmc_zoo.options.run import flatten_options
 from glmc_zoo.options.sections import SECOND_STAGE
-from glmc_zoo.training.first_stage import differing_options, first_stage_options, same_data, trained_with
+from glmc_zoo.options.user_options import parse_options
+from glmc_zoo.training.first_stage import differing_options, first_stage_options, inherited_options, same_data
 
 Stage = Callable[..., Any]
 
@@ -33,8 +33,8 @@ def changed(folder: Path, source: Path) -> set[str]:
 
 def resolved(**options: Any) -> dict[str, Any]:
     """Every option of the second stage for what is given, by name."""
-    given = given_options(SECOND_STAGE, options, "")
-    return flat(second_stage_options(given, first_stage_options(given)))
+    given = parse_options(SECOND_STAGE, options, "")
+    return flatten_options(second_stage_options(given, first_stage_options(given)))
 
 
 def test_given_options_override_those_of_the_first_stage(first: Path) -> None:
@@ -59,7 +59,7 @@ def test_other_data_are_not_thinned_as_the_first_stage_s_were(first: Path) -> No
 
 
 def test_nothing_that_has_no_effect_here_is_taken_over(first: Path) -> None:
-    options = trained_with(open_model(str(first), weights=False))
+    options = inherited_options(open_model(str(first), weights=False))
     assert not {"method", "preset", "beta", "backbone", "epochs", "lr", "ema_decay", "seed", "plugin"} & options.keys()
     assert differing_options(resolved(model=str(first)), options) == []
     others = resolved(model=str(first), data_seed=4, batch_size=8)

@@ -15,15 +15,15 @@ import pytest
 from accelerate import Accelerator
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.options.given import given_options
 from glmc_zoo.options.resolve import training_options
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.options.sections import TRAIN
+from glmc_zoo.options.user_options import parse_options
 from glmc_zoo.training.folder import RunFolder, short_model_name
 
 
 def options(**values: object) -> RunOptions:
-    return training_options(given_options(TRAIN, values, ""))
+    return training_options(parse_options(TRAIN, values, ""))
 
 
 def test_half_a_line_is_not_an_epoch(accelerate: Callable[..., Accelerator], tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_half_a_line_is_not_an_epoch(accelerate: Callable[..., Accelerator], tmp
     text = folder.metrics.read_text()
     folder.metrics.write_text(text[:-2])  # the braces are not closed
     assert [row["epoch"] for row in folder.epoch_lines().rows] == [1, 2]
-    folder.keep_epochs(1)
+    folder.drop_epochs_after(1)
     folder.append({"epoch": 2})
     assert [json.loads(line)["epoch"] for line in folder.metrics.read_text().splitlines()] == [1, 2]
 
@@ -87,9 +87,9 @@ def test_the_name_of_a_model_in_one_word(tmp_path: Path) -> None:
 BUSY = """
 import sys, time
 from pathlib import Path
-from glmc_zoo.machine.lock import take_folder
+from glmc_zoo.machine.lock import lock_folder
 Path(sys.argv[1]).mkdir(exist_ok=True)
-lock = take_folder(Path(sys.argv[1]))
+lock = lock_folder(Path(sys.argv[1]))
 print("locked", flush=True)
 time.sleep(60)
 """
@@ -180,11 +180,11 @@ def test_damaged_lines_are_told_and_kept(
     """But for half a line at the end, whose epoch a resumed run repeats."""
     folder = RunFolder(accelerate(), options(output_dir=str(tmp_path / "run")), "name")
     folder.metrics.write_bytes(b'{"epoch": 1}\n\xff\x1b[2J\n{"loss": 1}\n{"epoch": 3}\n{"epoch": 4}\n{"epo')
-    folder.keep_epochs(3)
+    folder.drop_epochs_after(3)
     assert folder.metrics.read_bytes() == b'{"epoch": 1}\n\xff\x1b[2J\n{"loss": 1}\n{"epoch": 3}\n'
     notes = capsys.readouterr().out.splitlines()
     assert [note.split(" of ")[0] for note in notes] == ["note: Line 2", "note: Line 3", "note: Line 6"]
     assert notes[1].endswith("(it has no epoch number) and stays as it is.")
     assert notes[2].endswith("and is dropped, as its epoch is repeated.")
     lines = folder.epoch_lines()
-    assert [row["epoch"] for row in lines.rows] == [1, 3] and list(lines.damaged) == [2, 3] and lines.half is None
+    assert [row["epoch"] for row in lines.rows] == [1, 3] and list(lines.damaged) == [2, 3] and lines.incomplete is None

@@ -10,7 +10,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from glmc_zoo.training import head_search
-from glmc_zoo.training.head_search import ADJUSTMENTS, LOSSES, WEIGHT_DECAYS, folds_for, search_head
+from glmc_zoo.training.head_search import ADJUSTMENTS, LOSSES, WEIGHT_DECAYS, count_folds, search_head
 
 COUNTS = [60, 24, 8]
 
@@ -120,7 +120,7 @@ def test_views_train_and_the_first_one_is_scored(images: tuple[Any, Any, Any]) -
 
 
 def test_a_large_set_holds_out_one_fold(images: tuple[Any, Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert folds_for(4404, 1280, 17) == 5 and folds_for(437_513, 2048, 8142) == 1
+    assert count_folds(4404, 1280, 17) == 5 and count_folds(437_513, 2048, 8142) == 1
     monkeypatch.setattr(head_search, "ONE_FOLD_WORK", 1)
     choice = search(images)
     assert choice.folds == 1 and len(choice.held_out_labels) == (images[2] == 0).sum()

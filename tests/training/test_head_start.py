@@ -18,7 +18,7 @@ from glmc_zoo.method.switches import preset_switches
 from glmc_zoo.options.schedule import ScheduleOptions
 from glmc_zoo.results import RunResults
 from glmc_zoo.training import features, head_start
-from glmc_zoo.training.head_start import Start, StartFacts, prior_shares, start_clip
+from glmc_zoo.training.head_start import ClassifierStart, StartFacts, prior_shares, start_clip
 from glmc_zoo.training.run import TrainingRun
 
 pytestmark = [pytest.mark.usefixtures("own_cache")]
@@ -222,7 +222,7 @@ def test_the_relative_length_is_that_of_the_rows() -> None:
     with torch.no_grad():
         classifier.weight.copy_(torch.eye(3, classifier.in_features) * torch.tensor([[1.0], [2.0], [3.0]]))
     weight = 4 * torch.eye(3, classifier.in_features)
-    start = Start(weight, torch.zeros(3), StartFacts(init="mean", views=1)).compared_with(task)
+    start = ClassifierStart(weight, torch.zeros(3), StartFacts(init="mean", views=1)).with_relative_length(task)
     assert start.facts.relative_length == pytest.approx(2.0)
 
 
@@ -250,10 +250,10 @@ def test_a_run_with_long_weights_has_the_limit_and_keeps_it(
 def test_logits_of_a_start_differ_by_the_prior_alone() -> None:
     task: Any = nn.Module()
     task.layer = nn.Linear(2, 3)
-    start = Start(torch.ones(3, 2), torch.zeros(3), StartFacts(init="mean", views=1))
+    start = ClassifierStart(torch.ones(3, 2), torch.zeros(3), StartFacts(init="mean", views=1))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(head_start, "classifiers_in", lambda task: [task.layer])
-        start.put(task, (0.25, 0.0), [6, 3, 1])
+        start.load_into(task, (0.25, 0.0), [6, 3, 1])
     expected = 0.75 * np.log([0.6, 0.3, 0.1])
     np.testing.assert_allclose(task.layer.bias.detach().numpy(), expected, rtol=1e-6)
 

@@ -12,7 +12,7 @@ import yaml
 
 import glmc_zoo
 from glmc_zoo.results import RunResults
-from glmc_zoo.training.network_settings import LARGE, Network, describe_network, settings_for, settings_notes
+from glmc_zoo.training.network_settings import LARGE_NETWORK, Network, describe_network, settings_for, settings_notes
 
 SHORT: dict[str, Any] = {"epochs": 1, "batch_size": 8, "feature_views": 1, "mixed_precision": "no"}
 SMALL_BATCH_NORM, SMALL_LAYER_NORM = Network(False, 10**6), Network(True, 10**6)
@@ -54,7 +54,7 @@ def test_settings(network: Network, tune: str, opt: str | None, values: tuple[An
 
 
 def test_a_large_transformer_is_advised_to_train_adapters() -> None:
-    large = Network(True, LARGE)
+    large = Network(True, LARGE_NETWORK)
     assert "tune='lora'" in settings_notes(large, "full", {"lr": 5e-5}, "published")[-1]
     assert len(settings_notes(large, "lora", {"lr": 0.01}, "published")) == 1
     assert len(settings_notes(SMALL_LAYER_NORM, "full", {"lr": 5e-5}, "published")) == 1

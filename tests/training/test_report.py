@@ -18,10 +18,10 @@ import glmc_zoo  # registers the CIFAR networks
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub import render_card
 from glmc_zoo.metrics import ScoreCounts
-from glmc_zoo.options.given import given_options
 from glmc_zoo.options.resolve import training_options
 from glmc_zoo.options.run import RunOptions
 from glmc_zoo.options.sections import TRAIN
+from glmc_zoo.options.user_options import parse_options
 from glmc_zoo.results import DataFacts, ModelFacts, RunResults, Scores, Seeds, Selection, Thresholds
 from glmc_zoo.training.metrics_file import read_epochs
 from glmc_zoo.training.report import epoch_line, result_table, step_text, write_outputs
@@ -30,7 +30,7 @@ COUNTS = [120, 50, 5]
 
 
 def options(**values: object) -> RunOptions:
-    return training_options(given_options(TRAIN, values, ""))
+    return training_options(parse_options(TRAIN, values, ""))
 
 
 def test_an_epoch_is_one_line_with_its_scores() -> None:
@@ -74,7 +74,7 @@ def run(tmp_path: Path) -> tuple[Any, RunResults, Any, dict[str, torch.Tensor]]:
         class_counts=COUNTS,
         thresholds=Thresholds(many=100, few=20),
         groups={"many": 1, "medium": 1, "few": 1},
-        test=Scores.of(counts.scores()),
+        test=Scores.from_dict(counts.scores()),
         class_recalls=[0.5, 1.0, 1.0],
         group_confusion=counts.group_confusion.tolist(),
         seeds=Seeds(seed=0, data_seed=0),

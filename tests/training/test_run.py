@@ -140,8 +140,8 @@ def test_best_takes_an_earlier_epoch_when_training_falls_apart(
 
     from glmc_zoo.training.progress import Best
 
-    real_offer = Best.offer
-    monkeypatch.setattr(Best, "offer", offer)
+    real_offer = Best.update
+    monkeypatch.setattr(Best, "update", offer)
     monkeypatch.setattr(TrainingRun, "finish_epoch", finish_epoch)
     options = ["--epochs", 4, *lab.tiny, "--val-fraction", 0.2, "--select", "best", "--output-dir", tmp_path / "run"]
     assert train(*options).status == 0

@@ -166,7 +166,7 @@ def test_a_rate_that_is_too_high_loses(source: Path, animals: Path, tmp_path: Pa
 @pytest.mark.usefixtures("short")
 def test_it_ends_where_the_time_ends(source: Path, animals: Path, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "_expected", lambda trial, epochs: 60.0)
+        patch.setattr(search, "_expected_seconds", lambda trial, epochs: 60.0)
         results = glmc_zoo.finetune(model=source, data=animals, output_dir=tmp_path / "run", **OPTIONS)
     assert results.search is not None and len(results.search.trials) == 1 and results.search.planned == 5
     assert "1 trial of 5 planned" in search_table(results.search)
@@ -206,9 +206,9 @@ def test_a_search_on_other_images_begins_anew(tmp_path: Path) -> None:
     trial = SearchTrial(lr=0.1, weight_decay=0, epochs=2, images=9, balanced_accuracy=0.5, top1=0.5, seconds=1.0)
     file.add(trial, 4.0)
     assert file.plan("one") == SearchPlan([0.1], 2, 9) and file.plan("other") is None
-    assert file.trials() == [trial] and file.spent() == 4.0
+    assert file.trials() == [trial] and file.seconds_so_far() == 4.0
     file.begin(SearchPlan([0.2], 2, 9), "other", 4.5)
-    assert file.trials() == [] and file.spent() == 4.5
+    assert file.trials() == [] and file.seconds_so_far() == 4.5
     assert len([json.loads(line) for line in file.path.read_text().splitlines()]) == 1
 
 

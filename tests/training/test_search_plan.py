@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from glmc_zoo.results import SearchTrial
-from glmc_zoo.training.search_plan import SearchPlan, make_plan, next_rates, rank, rates_for, reduced
+from glmc_zoo.training.search_plan import SearchPlan, make_plan, next_rates, rank, rates_for, subset_of_classes
 
 
 def trial(lr: float, score: float, epochs: int = 2, top1: float = 0.5) -> SearchTrial:
@@ -16,7 +16,7 @@ def trial(lr: float, score: float, epochs: int = 2, top1: float = 0.5) -> Search
 
 
 @pytest.mark.parametrize(
-    ("affordable", "epochs", "images"),
+    ("image_budget", "epochs", "images"),
     [
         (13 * 2000.0, 2, 1000),  # 5 + 2 * 2 + 4 trials of the first round's length
         (13 * 2999.0, 2, 1000),
@@ -26,14 +26,14 @@ def trial(lr: float, score: float, epochs: int = 2, top1: float = 0.5) -> Search
         (0.0, 2, 1),
     ],
 )
-def test_long_trials_on_all_images_or_short_ones_on_part_of_them(affordable: float, epochs: int, images: int) -> None:
-    plan = make_plan([0.1, 0.2, 0.3, 0.4, 0.5], images=1000, held_out=0, affordable=affordable)
+def test_long_trials_on_all_images_or_short_ones_on_part_of_them(image_budget: float, epochs: int, images: int) -> None:
+    plan = make_plan([0.1, 0.2, 0.3, 0.4, 0.5], images=1000, held_out=0, image_budget=image_budget)
     assert (plan.epochs, plan.images, plan.planned) == (epochs, images, 8)
 
 
 def test_scoring_takes_its_share_of_the_time() -> None:
     rates = [0.1]
-    with_scoring = make_plan(rates, images=1000, held_out=300, affordable=13 * 500.0)
+    with_scoring = make_plan(rates, images=1000, held_out=300, image_budget=13 * 500.0)
     assert with_scoring.images == int((13 * 500 - 8 * 100) / 13 / 2)
 
 
@@ -57,10 +57,10 @@ def test_the_likeliest_rates_come_first() -> None:
 def test_fewer_images_of_each_class_and_some_of_every_class() -> None:
     labels = np.repeat([0, 1, 2], [100, 40, 3])
     positions = np.arange(1, 143)
-    part = reduced(labels, positions, 50, seed=0)
+    part = subset_of_classes(labels, positions, 50, seed=0)
     assert np.bincount(labels[part]).tolist() == [round(50 / 142 * 99), round(50 / 142 * 40), 3]
     assert (np.diff(part) > 0).all() and set(part) <= set(positions)
-    assert np.array_equal(part, reduced(labels, positions, 50, seed=0))
-    assert not np.array_equal(part, reduced(labels, positions, 50, seed=1))
-    assert np.bincount(labels[reduced(labels, positions, 1, seed=0)]).tolist() == [8, 8, 3]
-    assert reduced(labels, positions, 142, seed=0) is positions
+    assert np.array_equal(part, subset_of_classes(labels, positions, 50, seed=0))
+    assert not np.array_equal(part, subset_of_classes(labels, positions, 50, seed=1))
+    assert np.bincount(labels[subset_of_classes(labels, positions, 1, seed=0)]).tolist() == [8, 8, 3]
+    assert subset_of_classes(labels, positions, 142, seed=0) is positions

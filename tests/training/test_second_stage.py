@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from glmc_zoo.cli import main
-from glmc_zoo.options.given import given_options
 from glmc_zoo.options.resolve import second_stage_options
 from glmc_zoo.options.sections import SECOND_STAGE
+from glmc_zoo.options.user_options import parse_options
 from glmc_zoo.training.first_stage import first_stage_options
 from glmc_zoo.training.run import TrainingRun
 from glmc_zoo.training.second_stage import ClassifierBall
@@ -91,7 +91,7 @@ def test_the_stage_is_what_numpy_computes(
     first: Path, tmp_path: Path, accelerate: Stage, options: dict[str, Any]
 ) -> None:
     arguments = {"model": str(first), "epochs": 3, **options, "output_dir": str(tmp_path / "run")}
-    given = given_options(SECOND_STAGE, arguments, "")
+    given = parse_options(SECOND_STAGE, arguments, "")
     run = TrainingRun(second_stage_options(given, first_stage_options(given)))
     model: Any = run.timm_model
     features: list[np.ndarray] = []

@@ -17,12 +17,12 @@ from safetensors.torch import save_file
 import glmc_zoo
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import HOLDER_FILE, LOCK_FILE, remove, replace_file, write_json
-from glmc_zoo.machine.lock import take_folder
+from glmc_zoo.machine.lock import lock_folder
 from glmc_zoo.scoring.decoration import Decorations
 from glmc_zoo.scoring.prediction_files import RowFile
 from glmc_zoo.training.checkpoint import newest_checkpoint
 from glmc_zoo.training.features import FeatureParts
-from glmc_zoo.training.folder import check_layout, lock_run, options_before
+from glmc_zoo.training.folder import check_layout, initial_options, lock_run
 from glmc_zoo.training.search_file import SearchFile
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs links and named pipes")
@@ -84,21 +84,21 @@ def test_a_plot_is_not_drawn_through_a_link(run: Path, precious: Path) -> None:
 def test_a_lock_is_not_written_through_a_link(run: Path, precious: Path) -> None:
     (run / f".writing-{HOLDER_FILE}").symlink_to(precious)
     (run / HOLDER_FILE).symlink_to(precious)
-    lock = take_folder(run)
+    lock = lock_folder(run)
     assert json.loads((run / HOLDER_FILE).read_text())["process"] == os.getpid()
     lock.release()
     assert not (run / HOLDER_FILE).exists()
     (run / HOLDER_FILE).mkdir()
     with pytest.raises(UserError, match=r"cannot be locked \(Is a directory\): give a folder that you may write to"):
-        take_folder(run)
+        lock_folder(run)
     (run / HOLDER_FILE).rmdir()
-    take_folder(run).release()
+    lock_folder(run).release()
 
 
 @pytest.mark.parametrize("number", [2**62, -1, 0])
 def test_a_holder_with_an_impossible_process_blocks_nobody(run: Path, number: int) -> None:
     (run / HOLDER_FILE).write_text(json.dumps({"process": number, "host": "x"}))
-    take_folder(run).release()
+    lock_folder(run).release()
 
 
 def test_rows_of_a_prediction_do_not_go_through_a_link(run: Path, precious: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_link_in_place_of_a_folder_keeps_what_it_points_to(run: Path, tmp_path
 def test_pipes_are_not_waited_for(run: Path, accelerate: Callable[..., Any]) -> None:
     os.mkfifo(run / "config.yaml")
     with pytest.raises(UserError, match=r"config\.yaml cannot be read: It is not a regular file\. Give another output"):
-        options_before(run, "auto")
+        initial_options(run, "auto")
     checkpoint = run / "checkpoints" / "step-000000001"
     checkpoint.mkdir(parents=True)
     os.mkfifo(checkpoint / "manifest.json")
@@ -193,7 +193,7 @@ def test_a_report_waits_for_no_other_process_and_meets_none(run: Path, monkeypat
     def used(folder: Path, *, option: str) -> Any:
         raise UserError(f"{option}={str(folder)!r} is used by process 7 on a")
 
-    monkeypatch.setattr(reporting, "take_folder", used)
+    monkeypatch.setattr(reporting, "lock_folder", used)
     with pytest.raises(UserError, match=r"^run='.*' is used by process 7"):
         glmc_zoo.report(run=str(run))
 
@@ -227,9 +227,9 @@ PLAN: dict[str, Any] = {"rates": [0.1], "epochs": 2, "images": 10}
 @pytest.mark.parametrize(
     ("line", "ask"),
     [
-        ("5", lambda file: file.spent()),
-        ("[" * 5000, lambda file: file.spent()),
-        ('{"spent": Infinity}', lambda file: file.spent()),
+        ("5", lambda file: file.seconds_so_far()),
+        ("[" * 5000, lambda file: file.seconds_so_far()),
+        ('{"spent": Infinity}', lambda file: file.seconds_so_far()),
         ('{"trial": {}}', lambda file: file.trials()),
         ('{"trial": {"lr": "x"}, "spent": 1}', lambda file: file.trials()),
         (json.dumps({"plan": PLAN | {"rates": [-1]}, "key": "k", "spent": 1}), lambda file: file.plan("k")),
@@ -245,4 +245,4 @@ def test_a_search_file_that_no_search_writes(run: Path, line: str, ask: Callable
         ask(file)
     file.path.write_text(json.dumps({"plan": PLAN, "key": "k", "spent": 1}) + '\n{"half')
     plan = file.plan("k")
-    assert plan is not None and plan.rates == [0.1] and file.spent() == 1.0
+    assert plan is not None and plan.rates == [0.1] and file.seconds_so_far() == 1.0

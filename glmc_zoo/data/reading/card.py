@@ -14,7 +14,7 @@ from glmc_zoo.data.reading.layout import check_trainable, list_class_folders, li
 from glmc_zoo.data.reading.listing import FileListing
 from glmc_zoo.data.reading.split_names import is_filler, split_role
 from glmc_zoo.data.reading.walk import Walk, join
-from glmc_zoo.documents import MOST_BYTES, parse_yaml
+from glmc_zoo.documents import MAX_BYTES, parse_yaml
 from glmc_zoo.errors import UserError
 from glmc_zoo.text import escaped
 
@@ -29,7 +29,7 @@ def card_configurations(folder: Path) -> list[dict[str, Any]]:
     if not card.is_file():
         return []
     with card.open("rb") as file:
-        text = file.read(MOST_BYTES).decode("utf-8-sig", "replace")
+        text = file.read(MAX_BYTES).decode("utf-8-sig", "replace")
     front = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text.replace("\r\n", "\n"), re.DOTALL)
     try:
         values = parse_yaml(front[1], str(card), fix="Mend it.") if front else None

@@ -17,7 +17,7 @@ from glmc_zoo.data.reading.split_names import without_shard
 from glmc_zoo.data.reading.tables import errors_as_sentence
 from glmc_zoo.data.reading.walk import NOT_AN_IMAGE, Walk, unwanted, walk_images
 from glmc_zoo.errors import UserError
-from glmc_zoo.retry import ANSWER_SECONDS, Budget, is_transient, retrying, within
+from glmc_zoo.retry import ANSWER_SECONDS, Budget, call_with_retries, call_with_timeout, is_transient
 
 # `datasets` also asks a second server, twice in a row, which may not be there.
 _MOST_FAILURES = 5
@@ -56,7 +56,7 @@ def ask_hub(hub_id: str, call: Callable[[], _T]) -> _T:
     before; ``call`` then has a few seconds to find the data set in the cache.
 
     Raises:
-        Exception: That of the last attempt; see `glmc_zoo.retry.retrying`.
+        Exception: That of the last attempt; see `glmc_zoo.retry.call_with_retries`.
     """
     from huggingface_hub import HfApi, constants
 
@@ -64,12 +64,12 @@ def ask_hub(hub_id: str, call: Callable[[], _T]) -> _T:
         return call()
     budget = Budget()
     try:
-        retrying(lambda: HfApi().dataset_info(hub_id), attempts=4, first_wait=0.5, budget=budget)
+        call_with_retries(lambda: HfApi().dataset_info(hub_id), attempts=4, first_wait=0.5, budget=budget)
     except Exception as error:
         if not is_transient(error):
             raise
-        return within(ANSWER_SECONDS, call)
-    return retrying(call, attempts=4, first_wait=0.5, budget=budget, long=True, most_failures=_MOST_FAILURES)
+        return call_with_timeout(ANSWER_SECONDS, call)
+    return call_with_retries(call, attempts=4, first_wait=0.5, budget=budget, long=True, max_failures=_MOST_FAILURES)
 
 
 def holds_image_files(builder: Any) -> bool:

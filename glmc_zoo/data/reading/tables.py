@@ -35,7 +35,7 @@ from glmc_zoo.data.reading.split_names import (
 from glmc_zoo.data.reading.table_paths import OutsideFolder, TablePaths
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import SplitFacts
-from glmc_zoo.retry import is_transient, odd_answer
+from glmc_zoo.retry import is_transient, unexpected_answer
 
 OUTSIDE_TABLE = "outside of the folder of the table"
 """Reason in the inventory why a file that a table names is not used."""
@@ -52,7 +52,7 @@ def errors_as_sentence(source: Path | str) -> Iterator[None]:
         raise
     except Exception as error:
         known = isinstance(error, OSError | ValueError | RuntimeError | DatasetsError)
-        answer_problem = odd_answer(error) if isinstance(source, str) else None
+        answer_problem = unexpected_answer(error) if isinstance(source, str) else None
         of_the_hub = isinstance(source, str) and (answer_problem is not None or is_transient(error))
         if not known and not of_the_hub:
             raise

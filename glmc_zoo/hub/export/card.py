@@ -25,13 +25,13 @@ _SCORES = {
     "ece": "Expected calibration error (15 bins)",
     "nll": "Negative log-likelihood (nats)",
 }
-_INDEXED = ("top1", "balanced_accuracy", "many", "medium", "few")  # scores in the front matter's model-index
+_INDEXED_SCORES = ("top1", "balanced_accuracy", "many", "medium", "few")  # scores in the front matter's model-index
 _METHOD_TITLES = {
     "glmc": "GLMC (global and local mixture consistency cumulative learning)",
     "ce": "plain cross-entropy",
     "balanced_softmax": "cross-entropy with balanced softmax",
 }
-_TUNED = {
+_TUNED_PARTS = {
     "full": "every layer",
     "head": "the classifier alone",
     "blocks": "the last blocks and the classifier",
@@ -39,9 +39,9 @@ _TUNED = {
     "adapter": "adapters, merged into the weights",
 }
 _PRECISIONS = {"no": "single (float32)", "fp16": "mixed with float16", "bf16": "mixed with bfloat16"}
-_MIXED = {"alternate": "MixUp and CutMix in turn", "mixup": "MixUp", "cutmix": "CutMix"}
+_MIXING_TITLES = {"alternate": "MixUp and CutMix in turn", "mixup": "MixUp", "cutmix": "CutMix"}
 _COLOUR_MODES = {1: "L", 4: "RGBA"}
-_MOST_CLASSES_LISTED = 20
+_MAX_CLASSES_LISTED = 20
 
 
 def render_card(results: RunResults, *, template: str | Path | None = None, repo_id: str | None = None) -> str:
@@ -72,8 +72,8 @@ def render_card(results: RunResults, *, template: str | Path | None = None, repo
 def _check(results: RunResults) -> None:
     untested = results.test is None and not results.data.no_test
     if results.converted is None and (untested or results.class_counts is None):
-        lacking = "test scores" if untested else "class counts"
-        raise UserError(f"The results have no {lacking}: render the card from the results.json of a finished run.")
+        missing = "test scores" if untested else "class counts"
+        raise UserError(f"The results have no {missing}: render the card from the results.json of a finished run.")
     if results.class_counts is None:
         return
     classes = len(results.class_counts)
@@ -94,12 +94,12 @@ def _context(results: RunResults, repo_id: str | None) -> dict[str, Any]:
         "results": results,
         "card_data": _front_matter(results).to_yaml(),
         "method_title": _method_title(results),
-        "tuned": _TUNED.get(finetune.tune, finetune.tune) if finetune else None,
+        "tuned": _TUNED_PARTS.get(finetune.tune, finetune.tune) if finetune else None,
         "precision": _PRECISIONS.get(precision, precision) if precision else None,
         "top1": _percent(results.test.top1 if results.test else None),
         "scores": _score_rows(results),
         "scored_split": _scored_split(results),
-        "compared": _compared_rows(results),
+        "compared": _comparison_rows(results),
         "brackets": any("[" in value for _, value, _ in _score_rows(results)),
         "thresholds": thresholds,
         "counts": results.class_counts or [],
@@ -123,7 +123,7 @@ def _method_title(results: RunResults) -> str:
     views = (first_stage or {}).get("views")
     if results.method == "glmc":
         return f"{title}, in the variant with one mixed view a step" if views == "alternate" else title
-    return f"{title} on mixed images ({_MIXED[views]})" if views in _MIXED else title
+    return f"{title} on mixed images ({_MIXING_TITLES[views]})" if views in _MIXING_TITLES else title
 
 
 def _corrections(results: RunResults) -> list[str]:
@@ -151,11 +151,11 @@ def _score_rows(results: RunResults) -> list[tuple[str, str, int | str]]:
     ]
 
 
-def _compared_rows(results: RunResults) -> list[list[str]]:
+def _comparison_rows(results: RunResults) -> list[list[str]]:
     """Label, test scores and training time of the model and of the baselines beside it; none without baselines."""
     if not results.baselines or results.test is None:
         return []
-    own = BaselineFacts(
+    this_model = BaselineFacts(
         label=results.model.name,
         test=results.test,
         intervals=results.intervals.get("test", {}),
@@ -163,11 +163,11 @@ def _compared_rows(results: RunResults) -> list[list[str]]:
     )
     return [
         [
-            f"**{markdown(row.label)}**" if row is own else markdown(row.label),
-            *(_score(name, getattr(row.test, name), row.intervals.get(name)) for name in _INDEXED),
+            f"**{markdown(row.label)}**" if row is this_model else markdown(row.label),
+            *(_score(name, getattr(row.test, name), row.intervals.get(name)) for name in _INDEXED_SCORES),
             "–" if row.wall_time_s is None else _duration(row.wall_time_s),  # noqa: RUF001
         ]
-        for row in (own, *results.baselines)
+        for row in (this_model, *results.baselines)
     ]
 
 
@@ -189,7 +189,7 @@ def _classes(classes: int | str, support: GroupSupport | None) -> int | str:
 def _class_rows(results: RunResults) -> list[tuple[str, int, str]]:
     """Name, training images and test accuracy of each class; none when there are too many for a table."""
     counts = results.class_counts or []
-    if len(counts) > _MOST_CLASSES_LISTED:
+    if len(counts) > _MAX_CLASSES_LISTED:
         return []
     recalls = map(_percent, results.class_recalls or [None] * len(counts))
     return list(zip(results.class_names, counts, recalls, strict=False))  # a conversion has no counts
@@ -200,9 +200,9 @@ def _percent(value: float | None) -> str:
 
 
 def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, remaining_seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {remaining_seconds} s"
 
 
 def _front_matter(results: RunResults) -> Any:
@@ -225,7 +225,7 @@ def _front_matter(results: RunResults) -> Any:
             metric_name=f"{_SCORES[name]}{suffix}",
             metric_value=round(100 * value, 2),
         )
-        for name in _INDEXED
+        for name in _INDEXED_SCORES
         if (value := getattr(results.test, name, None)) is not None
     ]
     return ModelCardData(

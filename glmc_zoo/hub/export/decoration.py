@@ -7,7 +7,7 @@ from pathlib import Path
 from glmc_zoo.files import remove, replace_file
 from glmc_zoo.hub.export.card import render_card
 from glmc_zoo.hub.folder import CARD_FILE, PLOTS_FOLDER, RESULTS_FILE, SAMPLE_FILE
-from glmc_zoo.hub.plain_files import read_plain
+from glmc_zoo.hub.plain_files import read_regular_file
 from glmc_zoo.results import RunResults
 
 
@@ -39,7 +39,7 @@ def decorate_export(
     results = RunResults.load(folder / RESULTS_FILE)
     contents = {name: (plots / name).read_bytes() for name in names}
     path, label = sample or (None, None)
-    image = None if path is None else read_plain(path, path.parent)
+    image = None if path is None else read_regular_file(path, path.parent)
     results = replace(results, plots=sorted(contents), warnings=list(warnings), sample_image=label)
     card = render_card(results, repo_id=repo_id)
     staging = folder.with_name(f".{folder.name}.plots.new")

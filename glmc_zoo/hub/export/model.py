@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.hub.folder import CONFIG_FILE, HEADS_FILE, WEIGHTS_FILE, explaining, file_sha256
+from glmc_zoo.hub.folder import CONFIG_FILE, HEADS_FILE, WEIGHTS_FILE, as_user_error, file_sha256
 from glmc_zoo.results import RunResults, WeightsFacts
 
 GLMC_PAPER: dict[str, Any] = {
@@ -53,8 +53,8 @@ class ExportInfo:
     """Such as ``arXiv:2305.08661``; see `GLMC_PAPER`."""
 
     @classmethod
-    def of(cls, results: RunResults) -> "ExportInfo":
-        """The info that the results of a run give."""
+    def from_results(cls, results: RunResults) -> "ExportInfo":
+        """Build the info from the results of a run."""
         model = vars(results.model)  # names the input, tag and licence as this class does
         return cls(
             class_names=[] if results.encoder_only else results.class_names,
@@ -102,13 +102,13 @@ def write_model(model: Any, info: ExportInfo, folder: Path, *, half: bool = Fals
     """
     _write_config(model, info, folder / CONFIG_FILE, half=half)
     weights = _save(model, folder / WEIGHTS_FILE)
-    single = _load_checked(folder)
+    full_precision = _load_checked(folder)
     if not half:
         return weights
     weights = _save(model, folder / WEIGHTS_FILE, half=True)
     images = torch.randn(4, *info.input_size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        difference = float((single(images) - _load_checked(folder)(images)).abs().max())
+        difference = float((full_precision(images) - _load_checked(folder)(images)).abs().max())
     if info.class_names:
         return replace(weights, max_logit_difference=difference)
     return replace(weights, max_feature_difference=difference)
@@ -125,7 +125,7 @@ def write_heads(state_dict: Mapping[str, Tensor], folder: str | Path) -> Path:
         raise UserError(f"folder={str(folder)!r} does not exist: export the model before its training heads.")
     if not state_dict:
         raise UserError("state_dict={} has no tensors: leave write_heads out for a model without training heads.")
-    _write({name: _plain(tensor) for name, tensor in state_dict.items()}, path)
+    _write({name: _stored_tensor(tensor) for name, tensor in state_dict.items()}, path)
     return path
 
 
@@ -140,7 +140,7 @@ def load_exported(folder: Path, **timm_kwargs: Any) -> nn.Module:
 def _load_checked(folder: Path) -> nn.Module:
     failures = (RuntimeError, TypeError, ValueError, KeyError, AssertionError)
     fix = "Build it with timm.create_model, and do not change its layers afterwards."
-    with explaining("timm cannot rebuild this model from its export", *failures, fix=fix):
+    with as_user_error("timm cannot rebuild this model from its export", *failures, fix=fix):
         return load_exported(folder)
 
 
@@ -163,11 +163,11 @@ def _write_config(model: Any, info: ExportInfo, path: Path, *, half: bool) -> No
     if half:
         model_config["torch_dtype"] = "float32"  # or transformers would compute in the precision of the file
     # A shallow copy that shares the weights, so that timm writes our metadata and not its own.
-    stand_in, registered = copy.copy(model), model.pretrained_cfg
-    stand_in.pretrained_cfg = {key: registered[key] for key in _STRUCTURAL_KEYS if key in registered}
+    model_copy, registered_cfg = copy.copy(model), model.pretrained_cfg
+    model_copy.pretrained_cfg = {key: registered_cfg[key] for key in _STRUCTURAL_KEYS if key in registered_cfg}
     failure = f"The model cannot be exported with input_size={data_config['input_size']}"
-    with explaining(failure, ValueError, fix="Give the size and the arguments that the model was built with."):
-        save_config_for_hf(stand_in, str(path), model_config=model_config, data_config=data_config)
+    with as_user_error(failure, ValueError, fix="Give the size and the arguments that the model was built with."):
+        save_config_for_hf(model_copy, str(path), model_config=model_config, data_config=data_config)
     # num_classes stands at the root: transformers passes it beside model_args, and Python refuses it twice.
     config = json.loads(path.read_text(encoding="utf-8"))
     config.get("model_args", {}).pop("num_classes", None)
@@ -180,15 +180,15 @@ def _save(model: nn.Module, path: Path, *, half: bool = False) -> WeightsFacts:
     With ``half`` its parameters are stored as float16. Its buffers stay float32: they are small, and the variance of a
     batch-norm may lie below what float16 holds.
     """
-    tensors = {name: _plain(tensor) for name, tensor in model.state_dict().items()}
+    tensors = {name: _stored_tensor(tensor) for name, tensor in model.state_dict().items()}
     if half:
         limit = torch.finfo(torch.float16).max
         for name, _ in model.named_parameters(remove_duplicate=False):
             if name not in tensors or not tensors[name].is_floating_point() or not tensors[name].numel():
                 continue
-            most = float(tensors[name].abs().max())
-            if most > limit:
-                fault = f"reaches {most:.6g}, beyond the {limit:.0f} that half precision holds"
+            largest = float(tensors[name].abs().max())
+            if largest > limit:
+                fault = f"reaches {largest:.6g}, beyond the {limit:.0f} that half precision holds"
                 raise UserError(f"Weight {name!r} {fault}: export this model with half=False.")
             tensors[name] = tensors[name].to(torch.float16)
     # Blocks compiled one by one carry the wrapper in their names.
@@ -201,18 +201,20 @@ def _write(tensors: dict[str, Tensor], path: Path) -> None:
     """Write the file whole or not at all."""
     from safetensors.torch import save_file
 
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    partial.touch()
-    mode = partial.stat().st_mode  # as the user's umask gives it; safetensors makes files that only the owner can read
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary.touch()
+    mode = (
+        temporary.stat().st_mode
+    )  # as the user's umask gives it; safetensors makes files that only the owner can read
     try:
-        save_file(tensors, partial, metadata={"format": "pt"})  # transformers reads the format
-        partial.chmod(mode)
-        partial.replace(path)
+        save_file(tensors, temporary, metadata={"format": "pt"})  # transformers reads the format
+        temporary.chmod(mode)
+        temporary.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _plain(tensor: Tensor) -> Tensor:
+def _stored_tensor(tensor: Tensor) -> Tensor:
     # A clone, always: tied weights share memory, which safetensors refuses.
     tensor = tensor.detach().to("cpu", torch.float32 if tensor.is_floating_point() else tensor.dtype)
     return tensor.clone(memory_format=torch.contiguous_format)

@@ -16,7 +16,7 @@ from glmc_zoo.files import remove
 from glmc_zoo.hub.export.card import render_card
 from glmc_zoo.hub.export.model import ExportInfo, checked_model, load_exported, write_heads, write_model
 from glmc_zoo.hub.folder import CARD_FILE, EXPORTED_FILES, OPTIONS_FILE, PLOTS_FOLDER, RESULTS_FILE, file_sha256
-from glmc_zoo.hub.plain_files import copy_plots, read_plain
+from glmc_zoo.hub.plain_files import copy_plots, read_regular_file
 from glmc_zoo.results import ModelFacts, RunResults
 
 # Names beside an export while it is written, and of the one before while it is replaced.
@@ -40,7 +40,7 @@ def export_model(timm_model: nn.Module, folder: str | Path, info: ExportInfo, *,
             parameter is beyond float16's range.
     """
     model = checked_model(timm_model, info)
-    with _replacing(Path(folder)) as staging:
+    with _replace_folder(Path(folder)) as staging:
         write_model(model, info, staging, half=half)
     return Path(folder)
 
@@ -74,24 +74,26 @@ def export_run(
         repo_id: ``ORG/NAME`` on the Hub, for the snippets of the card.
         card: Render the card; without it the model is written whatever the card may lack, see `decorate_export`.
     """
-    info = ExportInfo.of(results)
+    info = ExportInfo.from_results(results)
     model = checked_model(timm_model, info)
     if encoder_only:
-        with tempfile.TemporaryDirectory(prefix="glmc_zoo-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="glmc_zoo-") as temporary:
             # timm builds the model without its classifier, from an export of the classifier.
-            write_model(model, info, Path(scratch))
-            model, facts = load_exported(Path(scratch), num_classes=0), results.model
+            write_model(model, info, Path(temporary))
+            model, facts = load_exported(Path(temporary), num_classes=0), results.model
         parameters = sum(weight.numel() for weight in model.parameters())
         facts = replace(facts, name=f"{facts.name}_encoder", tag=f"{facts.tag}_encoder", parameters=parameters)
         results = replace(results, model=facts, encoder_only=True)
-        info = ExportInfo.of(results)
-    with _replacing(Path(folder)) as staging:
+        info = ExportInfo.from_results(results)
+    with _replace_folder(Path(folder)) as staging:
         weights = write_model(model, info, staging, half=half)
         if heads:
             weights = replace(weights, heads_sha256=file_sha256(write_heads(heads, staging)))
         names = [] if plots is None else copy_plots(Path(plots), staging / PLOTS_FOLDER)
         if config_yaml is not None:
-            options = read_plain(config_yaml, config_yaml.parent) if isinstance(config_yaml, Path) else config_yaml
+            options = (
+                read_regular_file(config_yaml, config_yaml.parent) if isinstance(config_yaml, Path) else config_yaml
+            )
             (staging / OPTIONS_FILE).write_bytes(options if isinstance(options, bytes) else options.encode())
         results = replace(results, model=_with_base_model(results.model), weights=weights, plots=names)
         results = replace(results, sample_image=None)  # `decorate_export` puts it there
@@ -101,48 +103,48 @@ def export_run(
     return Path(folder)
 
 
-def mend_exports(parent: Path) -> None:
+def repair_exports(parent: Path) -> None:
     """Clean up after exports into this folder that were killed; no export may be in progress.
 
     An export that was killed between its two renames was complete and gets its name. Other temporary files are removed.
     """
-    for retired in parent.glob(".*.old"):
-        if match := _UNIQUE.fullmatch(retired.name):
-            folder, staging = parent / match["name"], retired.with_suffix(".new")
+    for old_folder in parent.glob(".*.old"):
+        if match := _UNIQUE.fullmatch(old_folder.name):
+            folder, staging = parent / match["name"], old_folder.with_suffix(".new")
             if not folder.exists():
-                (staging if staging.exists() else retired).rename(folder)
-    for left in (*parent.glob(".*.new"), *parent.glob(".*.old")):
-        if _UNIQUE.fullmatch(left.name):
-            remove(left)
+                (staging if staging.exists() else old_folder).rename(folder)
+    for leftover in (*parent.glob(".*.new"), *parent.glob(".*.old")):
+        if _UNIQUE.fullmatch(leftover.name):
+            remove(leftover)
 
 
 @contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
+def _replace_folder(folder: Path) -> Iterator[Path]:
     """A new folder beside ``folder``, which it replaces when the block succeeds; it is removed when the block fails."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise UserError(f"{folder} is a link or a file, not a folder: export into another folder.")
     replaceable = EXPORTED_FILES | {PLOTS_FOLDER, ".cache", ".gitattributes"}
-    foreign = sorted({path.name for path in folder.glob("*")} - replaceable)
-    if foreign:
-        fault = f"holds {foreign[0]!r}, which an export would delete"
+    other_files = sorted({path.name for path in folder.glob("*")} - replaceable)
+    if other_files:
+        fault = f"holds {other_files[0]!r}, which an export would delete"
         raise UserError(f"Folder {folder} {fault}: export into an empty folder.")
     folder, unique = folder.absolute(), uuid.uuid4().hex
     staging = folder.with_name(f".{folder.name}.{unique}.new")
-    retired = folder.with_name(f".{folder.name}.{unique}.old")
+    old_folder = folder.with_name(f".{folder.name}.{unique}.old")
     staging.mkdir(parents=True)
     try:
         yield staging
         try:
             if folder.exists():
-                folder.rename(retired)
+                folder.rename(old_folder)
             staging.rename(folder)
         except BaseException:  # an interruption between the two renames must not leave the user without a folder
-            if retired.exists() and not folder.exists():
-                retired.rename(folder)
+            if old_folder.exists() and not folder.exists():
+                old_folder.rename(folder)
             raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    shutil.rmtree(retired, ignore_errors=True)
+    shutil.rmtree(old_folder, ignore_errors=True)
 
 
 def _with_base_model(model: ModelFacts) -> ModelFacts:

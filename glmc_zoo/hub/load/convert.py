@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.hub.folder import explaining
+from glmc_zoo.hub.folder import as_user_error
 
 CONVERTIBLE = (
     *("resnet32x4_cifar", "resnet32_cifar", "resnet20_cifar", "resnet56_cifar"),
@@ -53,7 +53,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         raise UserError(f"Checkpoint {path.name} is not a regular file: give what torch.save wrote.")
     failures = (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError)
     try:
-        with explaining(
+        with as_user_error(
             f"Checkpoint {path.name} cannot be read as a torch file", *failures, fix="give what torch.save wrote"
         ):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -66,12 +66,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
             break
-    named = isinstance(loaded, Mapping) and all(isinstance(key, str) for key in loaded)
-    if not named or not loaded or not all(isinstance(value, Tensor) for value in loaded.values()):
+    has_names = isinstance(loaded, Mapping) and all(isinstance(key, str) for key in loaded)
+    if not has_names or not loaded or not all(isinstance(value, Tensor) for value in loaded.values()):
         fix = "give a file with tensors by name, by themselves or under 'state_dict' or 'model'"
         raise UserError(f"Checkpoint {path.name} holds no state dict: {fix}.")
-    wrapped = all(key.startswith("module.") for key in loaded)
-    return {key.removeprefix("module.") if wrapped else key: value for key, value in loaded.items()}
+    has_prefix = all(key.startswith("module.") for key in loaded)
+    return {key.removeprefix("module.") if has_prefix else key: value for key, value in loaded.items()}
 
 
 def convert_state_dict(state_dict: Mapping[str, Tensor], backbone: str | None = None) -> ConvertedModel:
@@ -81,19 +81,23 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], backbone: str | None = 
     ``CONVERTIBLE`` that the tensors fit. A key that is missing or left over, a shape that does not fit, and a head that
     is not a linear layer with a bias raise a `UserError`.
     """
-    encoder, heads = _split(state_dict)
+    encoder, heads = _split_heads(state_dict)
     classifier = heads.pop(_BALANCED)
-    bad = next((key for key, value in state_dict.items() if not torch.isfinite(value).all()), None)
-    if bad is not None:
-        raise UserError(f"The checkpoint's {bad!r} holds values that are not finite: give an earlier one.")
-    name = backbone if backbone is not None else _nearest(encoder, classifier)
-    model, state, faults = _fit(name, encoder, classifier)
-    if faults:
-        other = _nearest(encoder, classifier)
-        hint = f"; they fit {other}" if not _fit(other, encoder, classifier, device="meta")[2] else ""
+    not_finite = next((key for key, value in state_dict.items() if not torch.isfinite(value).all()), None)
+    if not_finite is not None:
+        raise UserError(f"The checkpoint's {not_finite!r} holds values that are not finite: give an earlier one.")
+    name = backbone if backbone is not None else _nearest_backbone(encoder, classifier)
+    model, state, mismatches = _match_backbone(name, encoder, classifier)
+    if mismatches:
+        alternative = _nearest_backbone(encoder, classifier)
+        hint = (
+            f"; they fit {alternative}"
+            if not _match_backbone(alternative, encoder, classifier, device="meta")[2]
+            else ""
+        )
         nearest = "" if backbone is not None else ", the nearest of the backbones that were tried"
-        cut = {kind: keys if len(keys) <= 4 else [*keys[:4], "..."] for kind, keys in faults.items()}
-        listed = "; ".join(f"{len(keys)} {kind} ({', '.join(cut[kind])})" for kind, keys in faults.items())
+        shortened = {kind: keys if len(keys) <= 4 else [*keys[:4], "..."] for kind, keys in mismatches.items()}
+        listed = "; ".join(f"{len(keys)} {kind} ({', '.join(shortened[kind])})" for kind, keys in mismatches.items())
         raise UserError(f"The checkpoint's tensors do not fit {name}{nearest}: {listed}{hint}.")
     model.load_state_dict(state)
     classes, width = classifier["weight"].shape
@@ -104,28 +108,32 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], backbone: str | None = 
         if actual != shape:
             fault = f"has shape {actual} where {shape} fits its other heads"
             raise UserError(f"The checkpoint's key '{head}.weight' {fault}.")
-    training = {f"{ours}.{part}": heads[head][part] for head, ours in _HEADS.items() for part in ("weight", "bias")}
+    training = {
+        f"{module}.{parameter}": heads[head][parameter]
+        for head, module in _HEADS.items()
+        for parameter in ("weight", "bias")
+    }
     return ConvertedModel(name, model.eval(), training)
 
 
-def _split(state_dict: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
+def _split_heads(state_dict: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
     """The encoder's tensors, and weight and bias of each head by its name in the checkpoint."""
     encoder: dict[str, Tensor] = {}
     heads: dict[str, dict[str, Tensor]] = {name: {} for name in (_BALANCED, *_HEADS)}
     for key, value in state_dict.items():
-        head, _, part = key.partition(".")
+        head, _, parameter = key.partition(".")
         if head not in heads:
             encoder[key] = value
             continue
-        part = part.removeprefix("0.") if head in _SEQUENTIAL else part
-        if part not in ("weight", "bias") or part in heads[head]:
+        parameter = parameter.removeprefix("0.") if head in _SEQUENTIAL else parameter
+        if parameter not in ("weight", "bias") or parameter in heads[head]:
             fix = f"head {head!r} must be one linear layer, its weight and bias alone"
             raise UserError(f"The checkpoint's key {key!r} is left over: {fix}.")
-        heads[head][part] = value
-    absent = [name for name, tensors in heads.items() if not tensors]
-    if absent:
-        needed = "it must hold the heads fc, fc_cb, projection_head and contrast_head"
-        raise UserError(f"The checkpoint has no {', '.join(absent)}: {needed}.")
+        heads[head][parameter] = value
+    missing = [name for name, tensors in heads.items() if not tensors]
+    if missing:
+        requirement = "it must hold the heads fc, fc_cb, projection_head and contrast_head"
+        raise UserError(f"The checkpoint has no {', '.join(missing)}: {requirement}.")
     for name, tensors in heads.items():
         if "weight" not in tensors:
             raise UserError(f"The checkpoint's key {name + '.weight'!r} is missing: every head needs its weight.")
@@ -144,16 +152,16 @@ def _split(state_dict: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
     return encoder, heads
 
 
-def _fit(
+def _match_backbone(
     backbone: str, encoder: Mapping[str, Tensor], classifier: Mapping[str, Tensor], device: str = "cpu"
 ) -> tuple[Any, dict[str, Tensor], dict[str, list[str]]]:
-    """The timm model, the state that it would load, and the keys that do not fit, by the kind of misfit."""
+    """The timm model, the state that it would load, and the keys that do not fit, by the kind of find_contradiction."""
     import timm
 
     failures = (RuntimeError, ValueError, TypeError, AssertionError, OSError)
     fix = f"Give one of {', '.join(CONVERTIBLE)}, or another timm model."
     with (
-        explaining(f"backbone={backbone!r} cannot be built", *failures, fix=fix),
+        as_user_error(f"backbone={backbone!r} cannot be built", *failures, fix=fix),
         torch.random.fork_rng(devices=[]),
         torch.device(device),
     ):
@@ -164,9 +172,9 @@ def _fit(
             f"backbone={model.pretrained_cfg.get('architecture')!r} does not have exactly one classifier, which the"
             " checkpoint's could replace: give one of the ResNets."
         )
-    state = {**encoder, **{f"{name}.{part}": value for part, value in classifier.items()}}
+    state = {**encoder, **{f"{name}.{parameter}": value for parameter, value in classifier.items()}}
     expected = model.state_dict()
-    faults = {
+    mismatches = {
         "missing": [key for key in expected if key not in state],
         "left over": [key for key in state if key not in expected],
         "of another shape": [
@@ -175,10 +183,10 @@ def _fit(
             if key in state and state[key].shape != value.shape
         ],
     }
-    return model, state, {kind: keys for kind, keys in faults.items() if keys}
+    return model, state, {kind: keys for kind, keys in mismatches.items() if keys}
 
 
-def _nearest(encoder: Mapping[str, Tensor], classifier: Mapping[str, Tensor]) -> str:
+def _nearest_backbone(encoder: Mapping[str, Tensor], classifier: Mapping[str, Tensor]) -> str:
     """The backbone with the fewest keys that do not fit the tensors; built on ``meta``, since only shapes matter."""
-    faults = {name: _fit(name, encoder, classifier, device="meta")[2] for name in CONVERTIBLE}
-    return min(CONVERTIBLE, key=lambda name: sum(map(len, faults[name].values())))
+    mismatches = {name: _match_backbone(name, encoder, classifier, device="meta")[2] for name in CONVERTIBLE}
+    return min(CONVERTIBLE, key=lambda name: sum(map(len, mismatches[name].values())))

@@ -1,14 +1,14 @@
 """The pretrained model that fine-tuning starts from where nobody names one."""
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.hub.load.download import is_of_the_hub
+from glmc_zoo.hub.load.download import is_hub_error
 from glmc_zoo.hub.load.packaged import INSTALL, PACKAGED_MODEL, packaged_file
 
 DEFAULT_MODEL = "tf_efficientnet_lite0.in1k"
 """A pretrained timm model of 4.7 M parameters that is fast on a CPU."""
 _PATIENCE = 5.0
 """Seconds to wait for an answer of the Hub."""
-_WHY = {
+_REASONS = {
     DEFAULT_MODEL: "a small network with ImageNet weights from the Hub that is quick on a CPU",
     PACKAGED_MODEL: f"the ImageNet weights of {DEFAULT_MODEL.partition('.')[0]} in an installed package, as the Hub "
     "cannot be reached",
@@ -33,8 +33,8 @@ def choose_default() -> str:
 
 def default_note(name: str) -> str:
     """Which model is used where none was given, and why; the same for a run and its resumption."""
-    why = _WHY.get(name, "the model of the run that goes on")
-    return f"model= was not given: fine-tuning starts from {name}, {why}."
+    reason = _REASONS.get(name, "the model of the run that goes on")
+    return f"model= was not given: fine-tuning starts from {name}, {reason}."
 
 
 def _hub_has_weights() -> bool:
@@ -49,7 +49,7 @@ def _hub_has_weights() -> bool:
         get_session().head(hf_hub_url(repo, file), timeout=_PATIENCE)
         hf_hub_download(repo, file)
     except Exception as error:
-        if not is_of_the_hub(error):
+        if not is_hub_error(error):
             raise
         return False
     return True

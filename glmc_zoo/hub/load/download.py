@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from glmc_zoo.documents import MOST_BYTES
+from glmc_zoo.documents import MAX_BYTES
 from glmc_zoo.errors import UserError
-from glmc_zoo.hub.folder import CONFIG_FILE, explaining, file_sha256, one_line
+from glmc_zoo.hub.folder import CONFIG_FILE, as_user_error, file_sha256, one_line
 from glmc_zoo.hub.load.zoo import published_names
-from glmc_zoo.retry import Budget, http_status, is_transient, odd_answer, retrying
+from glmc_zoo.retry import Budget, call_with_retries, http_status, is_transient, unexpected_answer
 
 _T = TypeVar("_T")
 _TENSORS = ".safetensors"
@@ -43,23 +43,23 @@ def download(name: str, reference: str, files: Sequence[str]) -> Path:
 
     repo_id, _, revision = reference.partition("@")
     api, budget = HfApi(library_name="glmc_zoo"), Budget()
-    with explaining(f"{name} is not a repository", HFValidationError, fix="Give hf_hub:ORG/NAME."):
+    with as_user_error(f"{name} is not a repository", HFValidationError, fix="Give hf_hub:ORG/NAME."):
         try:
-            read = partial(api.model_info, repo_id, revision=revision or None, files_metadata=True)
-            info = _ask(read, budget)
-            return _Fetched(name, repo_id, revision, info, budget).files(files)
+            get_info = partial(api.model_info, repo_id, revision=revision or None, files_metadata=True)
+            info = _request(get_info, budget)
+            return _CommitFiles(name, repo_id, revision, info, budget).files(files)
         except Exception as error:
-            if not is_of_the_hub(error):
+            if not is_hub_error(error):
                 raise
             status = http_status(error)
             unreachable = status is None or is_transient(error)
-            folder = _cached(name, repo_id, revision, files) if unreachable else None
+            folder = _cached_folder(name, repo_id, revision, files) if unreachable else None
             if folder is None:
-                raise UserError(_refusal(name, repo_id, revision, error)) from error
+                raise UserError(_failure_reason(name, repo_id, revision, error)) from error
             return folder
 
 
-class _Fetched:
+class _CommitFiles:
     """Files of one commit."""
 
     def __init__(self, name: str, repo_id: str, revision: str, info: Any, budget: Budget) -> None:
@@ -68,27 +68,27 @@ class _Fetched:
 
     def files(self, files: Sequence[str]) -> Path:
         """Fetch and compare those that the repository has."""
-        wanted = [file for file in files if file in self._entries]
-        if not wanted:
+        available = [file for file in files if file in self._entries]
+        if not available:
             raise UserError(
                 f"{self._name} is not an exported model, {CONFIG_FILE} is missing: give one of a timm model."
             )
-        paths = [self._file(file) for file in wanted]
+        paths = [self._file(file) for file in available]
         return paths[0].parent
 
     def _file(self, file: str) -> Path:
         size = self._entries[file].size or 0
-        if not file.endswith(_TENSORS) and size > MOST_BYTES:
-            most = MOST_BYTES >> 20
+        if not file.endswith(_TENSORS) and size > MAX_BYTES:
+            limit = MAX_BYTES >> 20
             raise UserError(
-                f"{file} of {self._name} has {size:,} bytes, and at most {most} MiB are read: give another model."
+                f"{file} of {self._name} has {size:,} bytes, and at most {limit} MiB are read: give another model."
             )
         path = self._get(file)
-        if self._is_right(path, file):
+        if self._has_expected_hash(path, file):
             return path
         _remove(path)  # or every later call would get the same damaged file
         path = self._get(file, force=True)
-        if self._is_right(path, file):
+        if self._has_expected_hash(path, file):
             return path
         _remove(path)
         raise UserError(
@@ -102,12 +102,12 @@ class _Fetched:
         # By the branch, so that the cache knows which commit it was on, when there is no network.
         for revision in (self._revision or "main", self._commit):
             get = partial(hf_hub_download, self._repo_id, file, revision=revision, force_download=force)
-            path = Path(_ask(get, self._budget, long=file.endswith(_TENSORS)))
+            path = Path(_request(get, self._budget, long=file.endswith(_TENSORS)))
             if path.parent.name == self._commit:  # else the branch has moved since
                 return path
         return path
 
-    def _is_right(self, path: Path, file: str) -> bool:
+    def _has_expected_hash(self, path: Path, file: str) -> bool:
         entry = self._entries[file]
         expected = entry.lfs.sha256 if entry.lfs else entry.blob_id
         if not expected:
@@ -116,7 +116,7 @@ class _Fetched:
         return _hash(path, expected) == str(expected)
 
 
-def _cached(name: str, repo_id: str, revision: str, files: Sequence[str]) -> Path | None:
+def _cached_folder(name: str, repo_id: str, revision: str, files: Sequence[str]) -> Path | None:
     """The files of an earlier download, compared with their names in the cache; ``None`` without them."""
     from huggingface_hub import snapshot_download
 
@@ -132,7 +132,7 @@ def _cached(name: str, repo_id: str, revision: str, files: Sequence[str]) -> Pat
     blobs = folder.parents[1] / "blobs"
     linked = blobs.is_dir() and any(blobs.iterdir())  # else the system has no links, and there is no hash to compare
     for file in files if linked else []:
-        if (folder / file).is_file() and not _is_as_named(folder / file):
+        if (folder / file).is_file() and not _matches_cached_hash(folder / file):
             _remove(folder / file)
             raise UserError(
                 f"{file} of {name} was changed in the cache, and the Hub cannot be reached: it was removed, so run the "
@@ -141,9 +141,11 @@ def _cached(name: str, repo_id: str, revision: str, files: Sequence[str]) -> Pat
     return folder
 
 
-def _is_as_named(path: Path) -> bool:
+def _matches_cached_hash(path: Path) -> bool:
     """Whether a file of the cache has the hash that the file it links to is named by."""
-    expected = next((one.name for one in _links(path) if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", one.name)), None)
+    expected = next(
+        (target.name for target in _links(path) if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", target.name)), None
+    )
     return expected is not None and _hash(path, expected) == expected
 
 
@@ -151,7 +153,7 @@ def _hash(path: Path, expected: str) -> str:
     """The hash of a file, of the kind that is expected: SHA-256, or git's hash of a blob."""
     if len(expected) == 64:
         return file_sha256(path)
-    if path.stat().st_size > MOST_BYTES:  # git holds no such file
+    if path.stat().st_size > MAX_BYTES:  # git holds no such file
         return ""
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
@@ -166,21 +168,21 @@ def _links(path: Path) -> list[Path]:
 
 
 def _remove(path: Path) -> None:
-    for one in _links(path):
-        one.unlink(missing_ok=True)
+    for target in _links(path):
+        target.unlink(missing_ok=True)
 
 
-def _ask(call: Callable[[], _T], budget: Budget, *, long: bool = False) -> _T:
-    return retrying(call, attempts=4, first_wait=0.5, budget=budget, long=long)
+def _request(call: Callable[[], _T], budget: Budget, *, long: bool = False) -> _T:
+    return call_with_retries(call, attempts=4, first_wait=0.5, budget=budget, long=long)
 
 
-def is_of_the_hub(error: Exception) -> bool:
+def is_hub_error(error: Exception) -> bool:
     """Whether the client or its HTTP library raised an error; not in every release is the latter's an ``OSError``."""
-    known = isinstance(error, OSError) or http_status(error) is not None or is_transient(error)
-    return not isinstance(error, UserError) and (known or odd_answer(error) is not None)
+    is_client_error = isinstance(error, OSError) or http_status(error) is not None or is_transient(error)
+    return not isinstance(error, UserError) and (is_client_error or unexpected_answer(error) is not None)
 
 
-def _refusal(name: str, repo_id: str, revision: str, error: Exception) -> str:
+def _failure_reason(name: str, repo_id: str, revision: str, error: Exception) -> str:
     """Why a repository could not be read, in one sentence."""
     from difflib import get_close_matches
 
@@ -192,16 +194,16 @@ def _refusal(name: str, repo_id: str, revision: str, error: Exception) -> str:
     if isinstance(error, errors.RevisionNotFoundError):
         return f"{name} has no revision {revision!r}: leave it out, or give a branch, tag or commit."
     if isinstance(error, errors.RepositoryNotFoundError):
-        near = get_close_matches(repo_id.rpartition("/")[2], published_names(), n=3, cutoff=0.0)
+        suggestions = get_close_matches(repo_id.rpartition("/")[2], published_names(), n=3, cutoff=0.0)
         return (
             f"{name} does not exist, or is private and hidden from this login: check the name, or run `hf auth login`."
-            + (f" The nearest models of the zoo are {', '.join(near)}." if near else "")
+            + (f" The nearest models of the zoo are {', '.join(suggestions)}." if suggestions else "")
         )
     if status in (401, 403):
         return f"The Hub refuses {name} to this login (HTTP {status}): log in with `hf auth login`, or set HF_TOKEN."
     if constants.HF_HUB_OFFLINE:
         return f"{name} is not in the local cache and HF_HUB_OFFLINE is set: unset it, or give an exported folder."
-    odd = odd_answer(error)
-    if odd is not None:
-        return f"{name} cannot be read from the Hub: {odd}"
+    unexpected = unexpected_answer(error)
+    if unexpected is not None:
+        return f"{name} cannot be read from the Hub: {unexpected}"
     return f"{name} cannot be read from the Hub: {one_line(error)} Check the network and try again."

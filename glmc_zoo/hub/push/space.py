@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from glmc_zoo.hub.push.checks import check_repo_id
 from glmc_zoo.hub.push.push import PushResult, Upload
-from glmc_zoo.hub.push.remote import Remote, other_space
+from glmc_zoo.hub.push.remote import Remote, space_difference
 from glmc_zoo.hub.push.target import PushTarget
 
 
@@ -17,7 +17,7 @@ class _SpaceUpload(Upload):
     create_options: ClassVar[dict[str, Any]] = {"space_sdk": "gradio"}
 
     def difference(self, remote: Remote) -> str | None:
-        return self._ask(lambda: other_space(self._api, self._target.repo, remote))
+        return self._request(lambda: space_difference(self._api, self._target.repo, remote))
 
 
 def push_space(
@@ -25,7 +25,7 @@ def push_space(
     target: PushTarget,
     *,
     model: str,
-    later: str,
+    retry_command: str,
     attempts: int = 4,
     first_wait: float = 1.0,
 ) -> PushResult:
@@ -35,7 +35,7 @@ def push_space(
         files: Contents or paths by their path in the Space; ``README.md`` is among them.
         target: The Space, and how the commit is made.
         model: What the Space shows, for errors.
-        later: The command that pushes it later.
+        retry_command: The command that pushes it later.
         attempts: As for `push_folder`, like ``first_wait``.
         first_wait: In seconds.
 
@@ -43,4 +43,4 @@ def push_space(
         UserError: The Hub refuses or cannot be reached, or the Space holds something else.
     """
     check_repo_id(target.repo, "space")
-    return _SpaceUpload(target, files, attempts, first_wait).run(model, later)
+    return _SpaceUpload(target, files, attempts, first_wait).run(model, retry_command)

@@ -41,7 +41,7 @@ def _check_ref(option_name: str, name: str | None) -> None:
     """Refuse what git does not accept as the name of a branch or tag (``git check-ref-format``)."""
     if name is None:
         return
-    wrong = not name or re.search(r"[\s~^:?*\[\\\x00-\x1f\x7f]|\.\.|//|@\{|/\.|\.lock(/|$)", name)
-    if wrong or name[0] in "-./" or name[-1] in "./":
+    is_malformed = not name or re.search(r"[\s~^:?*\[\\\x00-\x1f\x7f]|\.\.|//|@\{|/\.|\.lock(/|$)", name)
+    if is_malformed or name[0] in "-./" or name[-1] in "./":
         allowed = "letters, digits, '-', '_', '.' and '/', such as v1.0"
         raise UserError(f"{option_name}={name!r} is not a valid name: use {allowed}.")

@@ -18,7 +18,7 @@ from glmc_zoo.scoring.decision import corrected_decision
 from glmc_zoo.scoring.demo.rare_images import SimilarImage, open_rare_images
 from glmc_zoo.scoring.image_files import ImageFiles
 from glmc_zoo.scoring.intensity import trained_intensity
-from glmc_zoo.scoring.labelling import FeatureTap
+from glmc_zoo.scoring.labelling import FeatureRecorder
 from glmc_zoo.scoring.model import load_classifier, logit_batches
 from glmc_zoo.scoring.prediction import class_labels
 from glmc_zoo.scoring.shots import trained_counts
@@ -72,7 +72,9 @@ class DemoModel:
         self.intensity = trained_intensity(self.source)
         self.counts = trained_counts(self.source, self.labels)
         self.groups = _group_names(self.counts, self.source)
-        self.rare, self.no_rare = open_rare_images(options, self.source, self.classifier, self.accelerator)
+        self.rare_images, self.rare_images_hint = open_rare_images(
+            options, self.source, self.classifier, self.accelerator
+        )
 
     @property
     def name(self) -> str:
@@ -90,20 +92,22 @@ class DemoModel:
         """Classify one file; one that cannot be read has a ``problem`` and no classes."""
         path = Path(path)
         files = ImageFiles([path], self.classifier.preprocessing, self.intensity)
-        images, positions, bad = files.__getitems__([0])
-        if bad:
-            return Answer(path.name, problem=bad[0][1])
-        tap, classifier = None, self.classifier
-        if self.rare is not None:
-            tap = FeatureTap(classifier.network)
-            classifier = replace(classifier, network=tap)
-        ((logits, _, _),) = logit_batches(classifier, [(images, positions, bad)], self.accelerator)
+        images, positions, problems = files.__getitems__([0])
+        if problems:
+            return Answer(path.name, problem=problems[0][1])
+        recorder, classifier = None, self.classifier
+        if self.rare_images is not None:
+            recorder = FeatureRecorder(classifier.network)
+            classifier = replace(classifier, network=recorder)
+        ((logits, _, _),) = logit_batches(classifier, [(images, positions, problems)], self.accelerator)
         (top,), (probabilities,), _ = self.decision.top(logits, _TOP)
-        similar = [] if tap is None or self.rare is None else self.rare.nearest(tap.features[0][0])
-        classes = [self._share(label, probability) for label, probability in zip(top, probabilities, strict=True)]
+        similar = (
+            [] if recorder is None or self.rare_images is None else self.rare_images.nearest(recorder.features[0][0])
+        )
+        classes = [self._class_share(label, probability) for label, probability in zip(top, probabilities, strict=True)]
         return Answer(path.name, classes, similar, self._preview(path))
 
-    def _share(self, label: int, probability: float) -> ClassShare:
+    def _class_share(self, label: int, probability: float) -> ClassShare:
         count = None if self.counts is None else self.counts[label]
         return ClassShare(self.labels[label], probability, count, None if self.groups is None else self.groups[label])
 

@@ -52,24 +52,24 @@ class Demo:
 
 
 class _Uploads:
-    """The folder where Gradio puts uploaded images, which it is told by the environment."""
+    """The folder for uploaded images. Gradio reads its path from an environment variable."""
 
     _NAME = "GRADIO_TEMP_DIR"
 
     def __init__(self) -> None:
-        self._before = os.environ.get(self._NAME)
+        self._previous = os.environ.get(self._NAME)
         self._folder = tempfile.TemporaryDirectory(
-            prefix="glmc_zoo_demo_", dir=self._before, ignore_cleanup_errors=True
+            prefix="glmc_zoo_demo_", dir=self._previous, ignore_cleanup_errors=True
         )
         os.environ[self._NAME] = self._folder.name
 
     def remove(self) -> None:
         """Delete the folder, and leave the environment as it was."""
         self._folder.cleanup()
-        if self._before is None:
+        if self._previous is None:
             os.environ.pop(self._NAME, None)
         else:
-            os.environ[self._NAME] = self._before
+            os.environ[self._NAME] = self._previous
 
 
 class DemoRun:
@@ -89,7 +89,11 @@ class DemoRun:
         """Print what is shown."""
         model = self.model
         _, height, width = model.classifier.data_config["input_size"]
-        rare = "no training images" if model.rare is None else f"{len(model.rare):,} training images of rare classes"
+        rare = (
+            "no training images"
+            if model.rare_images is None
+            else f"{len(model.rare_images):,} training images of rare classes"
+        )
         say(printable(f"{self.options.model}: {len(model.labels)} classes, {height} x {width} pixels; {rare}"))
 
     def launch(self) -> Demo:
@@ -98,7 +102,7 @@ class DemoRun:
         Raises:
             UserError: The address cannot be listened on, or no public address was given.
         """
-        _load_gradio()  # before its folder is chosen, since it makes another one in what it finds when it is imported
+        _load_gradio()  # before `_Uploads`, because on import Gradio makes a folder of its own in GRADIO_TEMP_DIR
         uploads, (host, port) = _Uploads(), (self.options.host, self.options.port)
         try:
             blocks = demo_page(self.model, self.options.min_probability)
@@ -119,8 +123,8 @@ class DemoRun:
         except OSError as error:
             uploads.remove()
             fix = "give another host=, or leave it out" if port is None else "give another port=, or leave it out"
-            where = f"host={host!r}" if port is None else f"port={port} of {host}"
-            raise UserError(f"{where} cannot be listened on ({_first_line(error)}): {fix}.") from error
+            address = f"host={host!r}" if port is None else f"port={port} of {host}"
+            raise UserError(f"{address} cannot be listened on ({_first_line(error)}): {fix}.") from error
         demo = Demo(blocks, url.rstrip("/"), share_url, uploads)
         if self.options.share and not share_url:
             demo.close()
@@ -146,13 +150,13 @@ def demo_page(model: DemoModel, min_probability: float) -> Any:
         answer = None if path is None else model.answer(path)
         return answer, answer_html(answer, percent / 100), similar_html(answer, model)
 
-    def decide(answer: Answer | None, percent: float) -> str:
+    def update_answer(answer: Answer | None, percent: float) -> str:
         return answer_html(answer, percent / 100)
 
     title = f"{model.name}, a demo of glmc_zoo"
     with gradio.Blocks(title=title, analytics_enabled=False, delete_cache=(_HOUR, _HOUR)) as blocks:
         gradio.HTML(heading_html(model))
-        current = gradio.State(None)
+        current_answer = gradio.State(None)
         with gradio.Row():
             with gradio.Column(scale=1, min_width=280):
                 upload = gradio.File(
@@ -166,11 +170,18 @@ def demo_page(model: DemoModel, min_probability: float) -> Any:
             with gradio.Column(scale=2, min_width=280):
                 answer = gradio.HTML(answer_html(None, min_probability))
                 similar = gradio.HTML(similar_html(None, model))
-        outputs, private = [current, answer, similar], {"api_visibility": "private"}
-        upload.change(classify, [upload, slider], outputs, **private)
-        slider.change(decide, [current, slider], answer, show_progress="hidden", trigger_mode="always_last", **private)
+        outputs, hidden = [current_answer, answer, similar], {"api_visibility": "private"}
+        upload.change(classify, [upload, slider], outputs, **hidden)
+        slider.change(
+            update_answer,
+            [current_answer, slider],
+            answer,
+            show_progress="hidden",
+            trigger_mode="always_last",
+            **hidden,
+        )
         if model.sample is not None:
-            sample.click(lambda percent: classify(str(model.sample), percent), slider, outputs, **private)
+            sample.click(lambda percent: classify(str(model.sample), percent), slider, outputs, **hidden)
     return blocks
 
 
@@ -183,7 +194,7 @@ def _load_gradio() -> Any:
 
 
 def _theme() -> Any:
-    """Gradio's own with fonts of the system: nothing is fetched, and its own semibold lacks letters."""
+    """Gradio's theme with system fonts, so that no font is downloaded; its own semibold font lacks letters."""
     return _load_gradio().themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
 

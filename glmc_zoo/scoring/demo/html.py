@@ -15,7 +15,7 @@ def heading_html(model: DemoModel) -> str:
     """The heading: the model, its classes and what it was trained on."""
     _, height, width = model.classifier.data_config["input_size"]
     counts = model.counts
-    return _rendered(
+    return _render(
         "heading",
         parts=re.findall(r"[^._/-]*[._/-]?", model.name),  # a narrow screen breaks the line after one
         classes=len(model.labels),
@@ -29,13 +29,13 @@ def heading_html(model: DemoModel) -> str:
 
 def answer_html(answer: Answer | None, threshold: float) -> str:
     """The most probable classes; ``not sure`` where the first of them has less than the threshold, from 0 to 1."""
-    return _rendered("answer", answer=answer, threshold=threshold)
+    return _render("answer", answer=answer, threshold=threshold)
 
 
 def similar_html(answer: Answer | None, model: DemoModel) -> str:
     """Similar training images of rare classes, or what to give to see some."""
-    compared = None if model.rare is None else len(model.rare)
-    return _rendered("similar", answer=answer, compared=compared, missing=model.no_rare)
+    compared = None if model.rare_images is None else len(model.rare_images)
+    return _render("similar", answer=answer, compared=compared, missing=model.rare_images_hint)
 
 
 def style() -> str:
@@ -43,7 +43,7 @@ def style() -> str:
     return files(_PACKAGE).joinpath("templates/demo.css").read_text(encoding="utf-8")
 
 
-def _rendered(template: str, **values: Any) -> str:
+def _render(template: str, **values: Any) -> str:
     text: str = _environment().get_template(f"{template}.html.jinja").render(**values)
     return text
 

@@ -1,4 +1,4 @@
-"""Training images of rare classes that look like another image to a model: the nearest by its features.
+"""Finds the training images of rare classes whose features are nearest to those of an image.
 
 Near means a large cosine of the features before the classifier. Rare classes are the few- and medium-shot ones.
 """
@@ -21,22 +21,22 @@ from glmc_zoo.data.feeding.datasets import EvalDataset
 from glmc_zoo.data.feeding.loaders import batch_loader
 from glmc_zoo.data.reading.spread import evenly_spaced
 from glmc_zoo.data.thumbnails import Thumbnail, make_thumbnail
-from glmc_zoo.errors import UserError, as_shown
+from glmc_zoo.errors import UserError, for_screen
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.machine.hardware import loading_workers
 from glmc_zoo.metrics import GROUPS, group_of_classes, tercile_thresholds
 from glmc_zoo.options.demo import DemoOptions
 from glmc_zoo.options.images import ShotOptions
-from glmc_zoo.scoring.intensity import as_trained
-from glmc_zoo.scoring.labelling import FeatureTap
+from glmc_zoo.scoring.intensity import with_trained_intensity
+from glmc_zoo.scoring.labelling import FeatureRecorder
 from glmc_zoo.scoring.model import Classifier, logit_batches
 from glmc_zoo.scoring.shots import trained_counts
-from glmc_zoo.scoring.trained_data import data_options_of, same_name
+from glmc_zoo.scoring.trained_data import data_options_of, has_same_name
 
-MOST_IMAGES = 1000
+MAX_IMAGES = 1000
 """Training images that are compared; of larger sets, each rare class gives an equal share."""
 SHOWN = 6
-_OF_ONE_CLASS = 2
+_MAX_PER_CLASS = 2
 _BATCH = 32
 _SIDE = 160
 
@@ -66,11 +66,11 @@ class RareData:
     counts: Sequence[int]
     """Training images of each class."""
     positions: NDArray[np.int64]
-    """Those of rare classes in the split, (N,)."""
+    """Positions of the images of rare classes in the split, (N,)."""
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """Class of each of them, (N,)."""
+        """Class of each image of a rare class, (N,)."""
         labels: NDArray[np.int64] = self.split.labels[self.positions]
         return labels
 
@@ -84,19 +84,19 @@ class RareImages:
     def __len__(self) -> int:
         return len(self.data.positions)
 
-    def nearest(self, features: Tensor, most: int = SHOWN) -> list[SimilarImage]:
+    def nearest(self, features: Tensor, limit: int = SHOWN) -> list[SimilarImage]:
         """The images whose features have the largest cosine with these, ``(D,)``; at most two of one class."""
         data = self.data
         cosines = self.features @ functional.normalize(features, dim=0)
-        chosen, of_class = list[SimilarImage](), Counter[int]()
+        similar, class_totals = list[SimilarImage](), Counter[int]()
         for row in torch.argsort(cosines, descending=True, stable=True).tolist():
             position = int(data.positions[row])
             label = int(data.split.labels[position])
-            if of_class[label] == _OF_ONE_CLASS:
+            if class_totals[label] == _MAX_PER_CLASS:
                 continue
-            of_class[label] += 1
+            class_totals[label] += 1
             thumbnail = make_thumbnail(data.split, position, _SIDE)
-            chosen.append(
+            similar.append(
                 SimilarImage(
                     data.split.class_names[label],
                     GROUPS[data.groups[label]],
@@ -105,9 +105,9 @@ class RareImages:
                     thumbnail,
                 )
             )
-            if len(chosen) == most:
+            if len(similar) == limit:
                 break
-        return chosen
+        return similar
 
 
 def open_rare_images(
@@ -121,18 +121,18 @@ def open_rare_images(
     if not all(hasattr(classifier.network, name) for name in ("forward_features", "forward_head")):
         return None, f"{source.name} does not give the features before its classifier, by which images are compared."
     if options.data is not None:
-        read = data_options_of(source) if same_name(options.data, source) else {"no_test": True}
-        given = {"data": options.data, "data_dir": options.data_dir}
-        rare = _rare_data(DataOptions(**{**read, **given}), source)
+        training_options = data_options_of(source) if has_same_name(options.data, source) else {"no_test": True}
+        data_options = {"data": options.data, "data_dir": options.data_dir}
+        rare = _rare_data(DataOptions(**{**training_options, **data_options}), source)
         return RareImages(rare, classifier, accelerator), ""
     name = data_options_of(source).get("data")
-    if name is None or not _on_this_machine(name):
-        shown = "path/to/images" if name is None else name
-        return None, as_shown(f"Start the demo with data={shown!r}, the images that the model was trained on.")
+    if name is None or not _is_local(name):
+        data_text = "path/to/images" if name is None else name
+        return None, for_screen(f"Start the demo with data={data_text!r}, the images that the model was trained on.")
     try:
         return RareImages(_rare_data(DataOptions(**data_options_of(source)), source), classifier, accelerator), ""
     except UserError as error:
-        return None, f"The training images of {name} cannot be shown: {as_shown(error.sentence)}"
+        return None, f"The training images of {name} cannot be shown: {for_screen(error.sentence)}"
 
 
 def rare_training_data(source: ModelSource) -> RareData:
@@ -142,16 +142,16 @@ def rare_training_data(source: ModelSource) -> RareData:
         UserError: They are not on this machine, or cannot be read.
     """
     name = data_options_of(source).get("data")
-    if name is None or not _on_this_machine(name):
-        shown = "that it was trained on" if name is None else f"of {name}"
+    if name is None or not _is_local(name):
+        images_text = "that it was trained on" if name is None else f"of {name}"
         raise UserError(
-            f"space_images= takes training images of {source.name}, and those {shown} are not on this machine: push "
-            "from where it was trained, or leave it out."
+            f"space_images= takes training images of {source.name}, and those {images_text} are not on this machine: "
+            "push from where it was trained, or leave it out."
         )
     return _rare_data(DataOptions(**data_options_of(source)), source)
 
 
-def _on_this_machine(name: str) -> bool:
+def _is_local(name: str) -> bool:
     """Whether a data set is a folder or file that exists, or comes with this package; nothing is downloaded unasked."""
     entry = list_data().get(name)
     if entry is not None:
@@ -161,7 +161,7 @@ def _on_this_machine(name: str) -> bool:
 
 def _rare_data(options: DataOptions, source: ModelSource) -> RareData:
     data = load_split_data(options)
-    split, _ = as_trained(data.train, source, options)
+    split, _ = with_trained_intensity(data.train, source, options)
     assert isinstance(split, ImageSplit)
     counts = trained_counts(source, data.class_names) or data.class_counts
     groups = _shot_groups(counts, source)
@@ -172,7 +172,7 @@ def _rare_data(options: DataOptions, source: ModelSource) -> RareData:
 
 
 def _shot_groups(counts: Sequence[int], source: ModelSource) -> NDArray[np.int64]:
-    """Shot groups by the thresholds of the training; by thirds of the classes where these make all many-shot."""
+    """Shot groups by the thresholds of the training, or by terciles if these make every class many-shot."""
     thresholds = None if source.results is None else source.results.thresholds
     many, few = ShotOptions.many_threshold, ShotOptions.few_threshold
     if thresholds is not None:
@@ -184,30 +184,33 @@ def _shot_groups(counts: Sequence[int], source: ModelSource) -> NDArray[np.int64
     return group_of_classes(counts, many=many, few=few)
 
 
-def rare_positions(labels: NDArray[np.int64], groups: NDArray[np.int64], most: int = MOST_IMAGES) -> NDArray[np.int64]:
-    """Positions of the images of few- and medium-shot classes, ascending, at most about ``most``.
+def rare_positions(labels: NDArray[np.int64], groups: NDArray[np.int64], limit: int = MAX_IMAGES) -> NDArray[np.int64]:
+    """Positions of the images of few- and medium-shot classes, ascending, at most about ``limit``.
 
     Args:
         labels: Class of each image, (N,).
         groups: Shot group of each class, (C,), 0 for many-shot.
-        most: Of more images, each class gives an equal share, spread evenly over its images; one at least.
+        limit: Largest number of images. If there are more, each class keeps the same number, at least one, spread
+            evenly over its images.
     """
     rare = np.flatnonzero((groups > 0) & (np.bincount(labels, minlength=len(groups)) > 0))
     if not len(rare):
         return np.zeros(0, np.int64)
-    members = [np.flatnonzero(labels == label) for label in rare]
-    if sum(map(len, members)) > most:
-        members = [rows[evenly_spaced(len(rows), max(1, most // len(rare)))] for rows in members]
-    return np.sort(np.concatenate(members))
+    class_positions = [np.flatnonzero(labels == label) for label in rare]
+    if sum(map(len, class_positions)) > limit:
+        class_positions = [
+            positions[evenly_spaced(len(positions), max(1, limit // len(rare)))] for positions in class_positions
+        ]
+    return np.sort(np.concatenate(class_positions))
 
 
 def _features(
     split: ImageSplit, positions: NDArray[np.int64], classifier: Classifier, accelerator: Accelerator
 ) -> Tensor:
     """Features of these images before the classifier, float32 (N, D), each of length 1."""
-    tap = FeatureTap(classifier.network)
+    recorder = FeatureRecorder(classifier.network)
     workers = loading_workers(None, split.pixels is not None or len(positions) <= _BATCH, accelerator.device)
     loader: Any = batch_loader(EvalDataset(split, classifier.preprocessing), positions.tolist(), _BATCH, workers)
-    for _ in logit_batches(replace(classifier, network=tap), loader, accelerator):
+    for _ in logit_batches(replace(classifier, network=recorder), loader, accelerator):
         pass
-    return functional.normalize(torch.cat(tap.features), dim=1)
+    return functional.normalize(torch.cat(recorder.features), dim=1)

@@ -42,21 +42,21 @@ class Space:
     """The model that it shows, as the user named it."""
 
     def write(self, folder: Path) -> None:
-        """Write them into a folder, made where it is missing."""
+        """Write the files into a folder, which is created if it is missing."""
         for name, content in self.files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
 
     def push(self, request: PushRequest) -> PushResult:
-        """Push them; errors are those of `push_space`."""
+        """Push the files; errors are those of `push_space`."""
         assert request.space_target is not None
-        more: dict[str, Any] = {"space": request.space.space}
+        extra: dict[str, Any] = {"space": request.space.space}
         if request.space.space_images:
-            more["space_images"] = request.space.space_images
+            extra["space_images"] = request.space.space_images
         target = request.target or request.space_target
-        later = push_command(self.model, target, more, repo=request.target is not None)
-        return push_space(self.files, request.space_target, model=self.model, later=later)
+        retry_command = push_command(self.model, target, extra, repo=request.target is not None)
+        return push_space(self.files, request.space_target, model=self.model, retry_command=retry_command)
 
 
 def make_space(request: PushRequest) -> Space:
@@ -75,7 +75,7 @@ def make_space(request: PushRequest) -> Space:
     if options.space is not None:
         check_repo_id(options.space, "space")
     source = open_model(name)
-    files, repo_id, loaded = _model(source, request)
+    files, repo_id, model_argument = _model(source, request)
     images = _images(options, source) if options.space_images else {}
     title = _title(source)
     app = (
@@ -83,7 +83,7 @@ def make_space(request: PushRequest) -> Space:
         .get_template("space_app.py.jinja")
         .render(
             local=bool(files or images),
-            model=loaded,
+            model=model_argument,
             images=f'HERE / "{SPACE_IMAGES}" / "{LIST_FILE}"' if images else "",
         )
     )
@@ -138,28 +138,28 @@ def _title(source: ModelSource) -> str:
 
 def _card(source: ModelSource, *, title: str, repo_id: str | None, images: int) -> str:
     license = source.config.get("license") if source.results is None else source.results.model.license
-    matter: dict[str, Any] = {
+    front_matter: dict[str, Any] = {
         "title": title,
         "sdk": "gradio",
-        "sdk_version": _installed("gradio") or _OLDEST_GRADIO,
+        "sdk_version": _installed_version("gradio") or _OLDEST_GRADIO,
         "python_version": ".".join(platform.python_version_tuple()[:2]),
         "app_file": APP_FILE,
         "pinned": False,
         "tags": ["glmc_zoo", "image-classification"],
     }
     if repo_id is not None:
-        matter["models"] = [repo_id]
+        front_matter["models"] = [repo_id]
     if license and license != "unknown":
-        matter["license"] = str(license)
-    linked = markdown(title) if repo_id is None else f"[{markdown(title)}](https://huggingface.co/{repo_id})"
+        front_matter["license"] = str(license)
+    model_link = markdown(title) if repo_id is None else f"[{markdown(title)}](https://huggingface.co/{repo_id})"
     names = source.class_names or (source.results.class_names if source.results else None)
     text: str = (
         _environment()
         .get_template("space_card.md.jinja")
         .render(
-            front_matter=yaml.safe_dump(matter, sort_keys=False, allow_unicode=True),
+            front_matter=yaml.safe_dump(front_matter, sort_keys=False, allow_unicode=True),
             title=markdown(title),
-            shown=linked,
+            shown=model_link,
             classes=source.config.get("num_classes") if names is None else len(names),
             images=images,
             images_folder=SPACE_IMAGES,
@@ -170,15 +170,15 @@ def _card(source: ModelSource, *, title: str, repo_id: str | None, images: int) 
 
 
 def _requirements() -> str:
-    """What the Space installs: this package, and the versions of what it was made with."""
+    """The requirements of the Space: this package, and the installed versions of the packages in `_PINNED`."""
     from glmc_zoo import __version__
 
-    pinned = [f"{name}=={number}" for name in _PINNED if (number := _installed(name))]
+    pinned = [f"{name}=={number}" for name in _PINNED if (number := _installed_version(name))]
     return "\n".join([f"glmc_zoo[demo]=={__version__}", *pinned]) + "\n"
 
 
-def _installed(name: str) -> str | None:
-    """The version of a package without what tells builds apart, such as ``+cpu``."""
+def _installed_version(name: str) -> str | None:
+    """The installed version of a package without a suffix such as ``+cpu``; ``None`` if it is not installed."""
     try:
         return version(name).partition("+")[0]
     except PackageNotFoundError:

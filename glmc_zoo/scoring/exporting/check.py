@@ -74,7 +74,7 @@ def random_batches(size: tuple[int, int, int]) -> Iterator[Tensor]:
         yield (noise * 255).round().to(torch.uint8)
 
 
-def as_input(images: Tensor) -> Tensor:
+def to_graph_input(images: Tensor) -> Tensor:
     """uint8 images (B, 3, H, W) as the input of an exported file, float32 with values of 0 to 1."""
     return images.float() / 255
 
@@ -91,11 +91,11 @@ def time_ratio(reference: Run, exported: Run, images: Tensor) -> float:
     for run in (reference, exported):  # warm-up
         run(images)
         run(images)
-    ratios, start, (fewest, most) = list[float](), time.perf_counter(), _ROUNDS
-    while len(ratios) < fewest or (len(ratios) < most and time.perf_counter() - start < _SECONDS):
-        begin = time.perf_counter()
+    ratios, start, (min_rounds, max_rounds) = list[float](), time.perf_counter(), _ROUNDS
+    while len(ratios) < min_rounds or (len(ratios) < max_rounds and time.perf_counter() - start < _SECONDS):
+        round_start = time.perf_counter()
         reference(images)
         middle = time.perf_counter()
         exported(images)
-        ratios.append((time.perf_counter() - middle) / (middle - begin))
+        ratios.append((time.perf_counter() - middle) / (middle - round_start))
     return median(ratios)

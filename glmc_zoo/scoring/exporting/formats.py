@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from glmc_zoo.errors import UserError, missing_packages
-from glmc_zoo.hub.folder import explaining
+from glmc_zoo.hub.folder import as_user_error
 from glmc_zoo.scoring.exporting.graph import INPUT, OUTPUTS
 
 Run = Callable[[Tensor], Tensor]
@@ -42,23 +42,23 @@ class Format:
     """Opens a file to run it on the CPU."""
     packages: tuple[str, ...] = ()
     """Packages that the format needs."""
-    largest: int | None = None
+    max_bytes: int | None = None
     """Most bytes of weights in one file; ``None`` for no limit."""
 
     def check(self, name: str) -> None:
         """Raise a `UserError` where a package is not installed; ``name`` is the format's name."""
-        missing = [package for package in self.packages if not _installed(package)]
+        missing = [package for package in self.packages if not _is_installed(package)]
         if missing:
             raise missing_packages(f"format={name!r}", missing, extra="onnx")
 
 
-def _installed(package: str) -> bool:
+def _is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
 def write_onnx(graph: nn.Module, images: Tensor, metadata: Mapping[str, Any], path: Path) -> None:
     """Write an ONNX file with torch's exporter; ``metadata_props`` holds the metadata, each value as JSON."""
-    with quiet():
+    with silence_exporters():
         program: Any = torch.onnx.export(
             graph,
             (images,),
@@ -90,7 +90,7 @@ def open_onnx(path: Path) -> Run:
 
 def write_torch_export(graph: nn.Module, images: Tensor, metadata: Mapping[str, Any], path: Path) -> None:
     """Write a ``.pt2`` file with ``torch.export``; the extra file `METADATA_FILE` holds the metadata."""
-    with quiet():
+    with silence_exporters():
         program = torch.export.export(graph, (images,), dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}})
         torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(metadata)})
 
@@ -127,22 +127,23 @@ def write(name: str, model: str, graph: nn.Module, images: Tensor, metadata: Map
     Raises:
         UserError: torch cannot export the model, or the file cannot be written or opened.
     """
-    chosen, other = FORMATS[name], next(other for other in FORMATS if other != name)
+    export_format, other_format = FORMATS[name], next(other_format for other_format in FORMATS if other_format != name)
     size = sum(tensor.numel() * tensor.element_size() for tensor in graph.state_dict().values())
-    if chosen.largest is not None and size > chosen.largest:
+    if export_format.max_bytes is not None and size > export_format.max_bytes:
         raise UserError(
-            f"{model} cannot be exported with format={name!r}, whose file holds at most {chosen.largest / 2**30:.1f} "
-            f"GiB of weights, and the model has {size / 2**30:.1f} GiB: give format={other!r}."
+            f"{model} cannot be exported with format={name!r}, whose file holds at most "
+            f"{export_format.max_bytes / 2**30:.1f} GiB of weights, and the model has {size / 2**30:.1f} GiB: "
+            f"give format={other_format!r}."
         )
     # The exporters and the runtimes raise errors of many types.
-    failure, fix = f"{model} cannot be exported with format={name!r}", f"Give format={other!r} or another model."
-    with explaining(failure, Exception, fix=fix):
-        chosen.write(graph, images, metadata, path)
-        return chosen.open(path)
+    failure, fix = f"{model} cannot be exported with format={name!r}", f"Give format={other_format!r} or another model."
+    with as_user_error(failure, Exception, fix=fix):
+        export_format.write(graph, images, metadata, path)
+        return export_format.open(path)
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_exporters() -> Iterator[None]:
     """Hide warnings and log messages of the exporters; errors are still raised."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]

@@ -11,10 +11,10 @@ from glmc_zoo.data.feeding.loaders import batch_loader
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.machine.hardware import loading_workers
-from glmc_zoo.scoring.exporting.check import as_input
-from glmc_zoo.scoring.intensity import as_trained
+from glmc_zoo.scoring.exporting.check import to_graph_input
+from glmc_zoo.scoring.intensity import with_trained_intensity
 from glmc_zoo.scoring.model import Classifier
-from glmc_zoo.scoring.trained_data import data_options_of, same_name
+from glmc_zoo.scoring.trained_data import data_options_of, has_same_name
 
 _BATCH = 16
 _CALIBRATION = 200
@@ -42,18 +42,18 @@ class CheckImages:
         """Positions of the images for the ranges of int8: up to 200, evenly spread, and at most every second image."""
         return list(range(0, len(self), max(2, len(self) // _CALIBRATION)))[:_CALIBRATION]
 
-    def one_by_one(self, positions: Sequence[int]) -> Iterator[Tensor]:
+    def single_images(self, positions: Sequence[int]) -> Iterator[Tensor]:
         """The images at these positions one by one, as inputs of the exported file, float32 (1, 3, H, W)."""
         for images, _, _ in batch_loader(self._dataset, list(positions), _BATCH, self._workers):
-            yield from as_input(images).split(1)
+            yield from to_graph_input(images).split(1)
 
 
 def open_check_images(data: str, data_dir: str | None, source: ModelSource, classifier: Classifier) -> CheckImages:
     """The test images of a data set, read and split as in the model's training where it was trained on that set."""
-    trained = data_options_of(source) if same_name(data, source) else {}
-    options = DataOptions(**trained | {"data": data, "data_dir": data_dir, "no_test": False})
+    training_options = data_options_of(source) if has_same_name(data, source) else {}
+    options = DataOptions(**training_options | {"data": data, "data_dir": data_dir, "no_test": False})
     facts = [] if source.results is None else [source.results.data]
-    loaded = load_evaluation_data(options, trained=facts)
-    split, _ = as_trained(loaded.test, source, options)
+    loaded_data = load_evaluation_data(options, trained=facts)
+    split, _ = with_trained_intensity(loaded_data.test, source, options)
     assert isinstance(split, ImageSplit)
-    return CheckImages(split, f"{loaded.name}, test split", classifier)
+    return CheckImages(split, f"{loaded_data.name}, test split", classifier)

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from glmc_zoo.hub.folder import explaining
-from glmc_zoo.scoring.exporting.formats import quiet
+from glmc_zoo.hub.folder import as_user_error
+from glmc_zoo.scoring.exporting.formats import silence_exporters
 from glmc_zoo.scoring.exporting.graph import INPUT
 
 # Softmax and normalisation are not quantised: 256 steps are too coarse for a probability.
@@ -17,7 +17,7 @@ _PRODUCTS = ["MatMul", "Gemm"]
 _LAYERS = ["Conv", "Clip", "Relu", *_PRODUCTS]
 
 
-class _Reader:
+class _CalibrationReader:
     """Passes images to ONNX Runtime one by one."""
 
     def __init__(self, images: Iterable[Tensor]) -> None:
@@ -48,21 +48,21 @@ def write_int8(source: Path, path: Path, images: Iterable[Tensor] | None) -> Non
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with (
-        tempfile.TemporaryDirectory(prefix="glmc_zoo-") as scratch,
-        explaining("The model cannot be written with int8=True", Exception, fix="Leave int8= out."),
-        quiet(),
+        tempfile.TemporaryDirectory(prefix="glmc_zoo-") as folder,
+        as_user_error("The model cannot be written with int8=True", Exception, fix="Leave int8= out."),
+        silence_exporters(),
     ):
-        prepared = Path(scratch) / "prepared.onnx"
-        quant_pre_process(source, prepared)
+        preprocessed = Path(folder) / "prepared.onnx"
+        quant_pre_process(source, preprocessed)
         if images is None:
             quantize_dynamic(
-                prepared, path, op_types_to_quantize=_PRODUCTS, per_channel=True, weight_type=QuantType.QInt8
+                preprocessed, path, op_types_to_quantize=_PRODUCTS, per_channel=True, weight_type=QuantType.QInt8
             )
             return
         quantize_static(
-            prepared,
+            preprocessed,
             path,
-            _Reader(images),
+            _CalibrationReader(images),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=_LAYERS,
             per_channel=True,

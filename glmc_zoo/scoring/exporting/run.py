@@ -14,13 +14,13 @@ from torch import Tensor
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import text_table
 from glmc_zoo.hub import open_model
-from glmc_zoo.machine.hardware import use_device
+from glmc_zoo.machine.hardware import configure_device
 from glmc_zoo.options.commands import ExportOptions
 from glmc_zoo.scoring.exporting.check import (
     Agreement,
-    as_input,
     random_batches,
     time_ratio,
+    to_graph_input,
     torch_probabilities,
 )
 from glmc_zoo.scoring.exporting.formats import FORMATS, Run, open_onnx, write
@@ -71,7 +71,7 @@ class ExportRun:
         self.files = _files(options, self.format.suffix)
         _check_files(self.files, overwrite=options.overwrite)
         device = torch.device("cpu")
-        use_device(device, None)
+        configure_device(device, None)
         self.source = open_model(options.model)
         self.classifier = load_classifier(self.source, device, image_size=options.image_size)
         self.labels = class_labels(self.source, self.classifier.network, self.classifier.num_classes)
@@ -82,9 +82,11 @@ class ExportRun:
     def describe(self) -> None:
         """Print the model, and the images on which the export is compared."""
         _, height, width = self.size
-        compared = "random images" if self.images is None else f"random images and {len(self.images)} of {self.images}"
+        images_text = (
+            "random images" if self.images is None else f"random images and {len(self.images)} of {self.images}"
+        )
         shape = f"{len(self.labels)} classes, {height} x {width} pixels"
-        print(printable(f"{self.options.model}: {shape}; compared on {compared}"))
+        print(printable(f"{self.options.model}: {shape}; compared on {images_text}"))
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -100,65 +102,73 @@ class ExportRun:
                 written. All written files are removed then.
         """
         graph = ClassifierGraph(self.classifier)
-        with _writing(self.files, overwrite=self.options.overwrite) as partial:
+        with _replace_files(self.files, overwrite=self.options.overwrite) as temporary:
             example = torch.rand(2, *self.size, generator=torch.Generator().manual_seed(0))
-            described = metadata(self.source, self.classifier, self.labels)
-            runs = [write(self.options.format, self.options.model, graph, example, described, partial[0])]
+            file_metadata = metadata(self.source, self.classifier, self.labels)
+            runs = [write(self.options.format, self.options.model, graph, example, file_metadata, temporary[0])]
             calibration: list[int] = []
             if self.options.int8:
                 calibration = [] if self.images is None else self.images.calibration()
-                runs.append(self._int8(partial, calibration))
-            exact, *approximate = self._agreements(runs, set(calibration))
-            exact.check(self.options.model)
+                runs.append(self._int8(temporary, calibration))
+            first_agreement, *others = self._agreements(runs, set(calibration))
+            first_agreement.check(self.options.model)
             rows = []
-            for path, part, run, agreement in zip(self.files, partial, runs, [exact, *approximate], strict=True):
-                rows.append(self._row(path, part.stat().st_size, run, agreement, graph))
+            for path, temporary_path, run, agreement in zip(
+                self.files, temporary, runs, [first_agreement, *others], strict=True
+            ):
+                rows.append(self._row(path, temporary_path.stat().st_size, run, agreement, graph))
         return rows
 
-    def _int8(self, partial: Sequence[Path], calibration: list[int]) -> Run:
-        images = None if self.images is None else self.images.one_by_one(calibration)
-        write_int8(partial[0], partial[1], images)
-        return open_onnx(partial[1])
+    def _int8(self, temporary: Sequence[Path], calibration: list[int]) -> Run:
+        images = None if self.images is None else self.images.single_images(calibration)
+        write_int8(temporary[0], temporary[1], images)
+        return open_onnx(temporary[1])
 
-    def _agreements(self, runs: Sequence[Run], calibration: set[int]) -> list["_Compared"]:
+    def _agreements(self, runs: Sequence[Run], calibration: set[int]) -> list["_FileAgreement"]:
         """Compare each file with torch. For an int8 file only real images count that did not set its ranges."""
-        compared = [_Compared()]
-        compared += [_Compared(real_only=self.images is not None, left_out=calibration) for _ in runs[1:]]
+        agreements = [_FileAgreement()]
+        agreements += [_FileAgreement(real_only=self.images is not None, left_out=calibration) for _ in runs[1:]]
         for images in random_batches(self.size):
-            self._compare(runs, compared, images, None)
+            self._compare(runs, agreements, images, None)
         for images, positions in self.images or ():
-            self._compare(runs, compared, images, positions)
-        return compared
+            self._compare(runs, agreements, images, positions)
+        return agreements
 
     def _compare(
-        self, runs: Sequence[Run], compared: Sequence["_Compared"], images: Tensor, positions: Sequence[int] | None
+        self,
+        runs: Sequence[Run],
+        agreements: Sequence["_FileAgreement"],
+        images: Tensor,
+        positions: Sequence[int] | None,
     ) -> None:
-        expected, pixels = torch_probabilities(self.classifier, images), as_input(images)
-        for run, agreement in zip(runs, compared, strict=True):
+        expected, pixels = torch_probabilities(self.classifier, images), to_graph_input(images)
+        for run, agreement in zip(runs, agreements, strict=True):
             agreement.count_batch(expected, run(pixels), positions)
 
-    def _row(self, path: Path, size: int, run: Run, compared: "_Compared", graph: ClassifierGraph) -> ExportedFile:
+    def _row(
+        self, path: Path, size: int, run: Run, agreement: "_FileAgreement", graph: ClassifierGraph
+    ) -> ExportedFile:
         @torch.inference_mode()
-        def eager(images: Tensor) -> Tensor:
+        def run_graph(images: Tensor) -> Tensor:
             probabilities: Tensor = graph(images)[0]
             return probabilities
 
-        timed = {count: torch.rand(count, *self.size) for count in _TIMED}
+        batches = {count: torch.rand(count, *self.size) for count in _TIMED}
         ratios: dict[str, Any] = {
-            f"time_ratio_{count}": time_ratio(eager, run, images) for count, images in timed.items()
+            f"time_ratio_{count}": time_ratio(run_graph, run, images) for count, images in batches.items()
         }
         return ExportedFile(
             file=str(path),
-            format=self._format_of(path),
+            format=self._format_name(path),
             bytes=size,
-            random_images=compared.random_images,
-            test_images=compared.images - compared.random_images,
-            max_difference=compared.max_difference,
-            top1_agreement=compared.top1_agreement,
+            random_images=agreement.random_images,
+            test_images=agreement.images - agreement.random_images,
+            max_difference=agreement.max_difference,
+            top1_agreement=agreement.top1_agreement,
             **ratios,
         )
 
-    def _format_of(self, path: Path) -> str:
+    def _format_name(self, path: Path) -> str:
         if path == self.files[0]:
             return self.options.format
         return f"{self.options.format} int8 {'dynamic' if self.images is None else 'static'}"
@@ -174,7 +184,7 @@ class ExportRun:
 
 
 @dataclass
-class _Compared(Agreement):
+class _FileAgreement(Agreement):
     """The agreement of one file with torch, and the images that count for it."""
 
     random_images: int = 0
@@ -252,25 +262,25 @@ def _check_files(files: Sequence[Path], *, overwrite: bool) -> None:
 
 
 @contextmanager
-def _writing(files: Sequence[Path], *, overwrite: bool) -> Iterator[list[Path]]:
+def _replace_files(files: Sequence[Path], *, overwrite: bool) -> Iterator[list[Path]]:
     """Temporary names beside ``files``: renamed to them after the block, or removed where it fails."""
     folder = files[0].parent
     new_folders = [path for path in (folder, *folder.parents) if not path.exists()]  # the deepest first
-    partial = [path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}") for path in files]
+    temporary = [path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}") for path in files]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        yield partial
+        yield temporary
         _check_files(files, overwrite=overwrite)  # again, because another process may have written one meanwhile
-        for part, path in zip(partial, files, strict=True):
-            part.replace(path)
+        for temporary_path, path in zip(temporary, files, strict=True):
+            temporary_path.replace(path)
         new_folders = []
     except OSError as error:
         raise UserError(
             f"output={escaped(str(files[0]))!r} cannot be written ({error.strerror or error}): give another output=."
         ) from error
     finally:
-        for part in partial:
-            part.unlink(missing_ok=True)
+        for temporary_path in temporary:
+            temporary_path.unlink(missing_ok=True)
         for new_folder in new_folders:
             if new_folder.is_dir() and not any(new_folder.iterdir()):
                 new_folder.rmdir()

@@ -20,10 +20,10 @@ from glmc_zoo.documents import read_json
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import from_json
 from glmc_zoo.files import replace_file
-from glmc_zoo.scoring.answers import MOST_IMAGES, Answers
+from glmc_zoo.scoring.answers import MAX_IMAGES, Answers
 
 ANSWERS_FILE = "answers.json"
-MOST_BYTES = 9_000_000
+MAX_BYTES = 9_000_000
 """Limit of all data URIs of a report together, so that it stays well below 15 MB."""
 
 _SCHEMA = 1
@@ -32,8 +32,8 @@ _SOURCE = re.compile(r"data:image/(jpeg|png);base64,[A-Za-z0-9+/]+={0,2}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShownImage:
-    """One image, and what the model answered."""
+class ReportImage:
+    """One image, and the prediction of the model."""
 
     label: int
     """True class."""
@@ -48,7 +48,7 @@ class ShownImage:
     """A small version as a data URI; ``None`` where it was left out."""
 
     @property
-    def right(self) -> bool:
+    def is_correct(self) -> bool:
         """Whether the answer is right."""
         return self.label == self.prediction
 
@@ -61,10 +61,10 @@ class AnswerFile:
     """``test`` or ``validation``."""
     pairs: list[list[int]]
     """True class, predicted class and number of images, for each pair that occurs."""
-    images: list[ShownImage] = field(default_factory=list)
+    images: list[ReportImage] = field(default_factory=list)
     """The rarest class first; those of a class together, mistakes first."""
     left_out: int = 0
-    """Images that would have been shown but for the limits of the page."""
+    """Number of images that were left out to keep the page small."""
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -80,9 +80,11 @@ class AnswerFile:
         fix = "evaluate the model again for another"
         answers: AnswerFile = read_page_file(cls, path, "answers", fix)
         classes = [label for pair in answers.pairs for label in pair[:2]]
-        classes += [label for one in answers.images for label in (one.label, one.prediction)]
-        fits = all(len(pair) == 3 for pair in answers.pairs) and all(0 <= label < num_classes for label in classes)
-        check_page_file(path, [one.source for one in answers.images], fix, fits=fits)
+        classes += [label for image in answers.images for label in (image.label, image.prediction)]
+        has_classes = all(len(pair) == 3 for pair in answers.pairs) and all(
+            0 <= label < num_classes for label in classes
+        )
+        check_page_file(path, [image.source for image in answers.images], fix, fits=has_classes)
         return answers
 
 
@@ -92,7 +94,7 @@ def write_page_file(path: Path, content: Any) -> None:
     replace_file(path, lambda file: file.write(text))
 
 
-def read_page_file(cls: Any, path: Path, what: str, fix: str) -> Any:
+def read_page_file(cls: Any, path: Path, content: str, fix: str) -> Any:
     """Read an object of ``cls`` from a file of `write_page_file`.
 
     Raises:
@@ -100,7 +102,7 @@ def read_page_file(cls: Any, path: Path, what: str, fix: str) -> Any:
     """
     values = read_json(path, str(path), fix=f"{fix[0].upper()}{fix[1:]}.")
     if not isinstance(values, dict) or values.get("schema") != _SCHEMA:
-        raise UserError(f"{path} holds no {what} that this version reads: {fix}.")
+        raise UserError(f"{path} holds no {content} that this version reads: {fix}.")
     return from_json(cls, values, str(path))
 
 
@@ -132,20 +134,20 @@ def make_answer_file(
     ranks = np.empty(len(class_order), np.int64)
     ranks[list(class_order)] = np.arange(len(class_order))
     order = np.argsort(ranks[answers.label], kind="stable")
-    images, size = list[ShownImage](), 0
-    for row in order[:MOST_IMAGES].tolist():
+    images, size = list[ReportImage](), 0
+    for row in order[:MAX_IMAGES].tolist():
         position = int(answers.position[row])
-        name_of, source = _shown(answers, split, position, read=size < MOST_BYTES)
-        if size + len(source or "") > MOST_BYTES:
-            size, source = MOST_BYTES, None  # the others go without as well: the page says where they end
+        file_name, source = _name_and_thumbnail(answers, split, position, with_thumbnail=size < MAX_BYTES)
+        if size + len(source or "") > MAX_BYTES:
+            size, source = MAX_BYTES, None  # the others go without as well: the page says where they end
         size += len(source or "")
         images.append(
-            ShownImage(
+            ReportImage(
                 label=int(answers.label[row]),
                 prediction=int(answers.prediction[row]),
                 probability=float(answers.probability[row]),
                 position=position,
-                name=name_of,
+                name=file_name,
                 source=source,
             )
         )
@@ -153,10 +155,12 @@ def make_answer_file(
     return AnswerFile(split=name, pairs=answers.pairs.tolist(), images=images, left_out=left_out)
 
 
-def _shown(answers: Answers, split: ImageSplit | StreamSplit, position: int, *, read: bool) -> tuple[str, str | None]:
+def _name_and_thumbnail(
+    answers: Answers, split: ImageSplit | StreamSplit, position: int, *, with_thumbnail: bool
+) -> tuple[str, str | None]:
     """Name and data URI of one image."""
     if isinstance(split, ImageSplit):
-        if not read:
+        if not with_thumbnail:
             return image_name(split.source, int(split.rows[position])), None
         thumbnail = make_thumbnail(split, position, _SIDE)
         return thumbnail.name, thumbnail.source

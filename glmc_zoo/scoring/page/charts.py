@@ -16,7 +16,7 @@ LEFT, TOP, RIGHT, BOTTOM = 44, 10, 10, 24
 """Margins of a panel: for the numbers at its axes."""
 BARS = 1000, 200
 """Units of the drawing of the classes."""
-MOST_BARS = 400
+MAX_BARS = 400
 
 _LOSSES = {"loss": "total", "conventional": "conventional", "rebalanced": "re-balanced", "consistency": "consistency"}
 _SCORES = {"top1": "top-1", "balanced_accuracy": "balanced", **{group: group for group in GROUPS}}
@@ -90,28 +90,28 @@ def _panel(title: str, series: _Series, number: str, top: float | None = None) -
     ticks = _ticks(min(0.0, *values), max(values) if top is None else top)
     low, high, first, last = ticks[0], ticks[-1], min(epochs), max(epochs)
 
-    def place(x: float, y: float) -> tuple[float, float]:
-        across = LEFT + (WIDTH - LEFT - RIGHT) * (x - first) / ((last - first) or 1)
-        return round(across, 1), round(TOP + (HEIGHT - TOP - BOTTOM) * (high - y) / (high - low), 1)
+    def svg_point(x: float, y: float) -> tuple[float, float]:
+        x_svg = LEFT + (WIDTH - LEFT - RIGHT) * (x - first) / ((last - first) or 1)
+        return round(x_svg, 1), round(TOP + (HEIGHT - TOP - BOTTOM) * (high - y) / (high - low), 1)
 
     curves = []
     for key, (label, points) in series.items():
-        places = [place(*point) for point in points]
-        text = " ".join(f"{x},{y}" for x, y in places)
-        dots = places if len(places) <= 30 else []
+        svg_points = [svg_point(*point) for point in points]
+        text = " ".join(f"{x},{y}" for x, y in svg_points)
+        dots = svg_points if len(svg_points) <= 30 else []
         curves.append(Curve(key, label, text, dots, number.format(points[-1][1])))
-    courses = (
+    descriptions = (
         f"{label} goes from {number.format(points[0][1])} in epoch {points[0][0]:.0f} to "
         f"{number.format(points[-1][1])} in epoch {points[-1][0]:.0f}"
         for label, points in series.values()
     )
-    marks = sorted({round(first + (last - first) * part / 4) for part in range(5)})
+    epoch_ticks = sorted({round(first + (last - first) * quarter / 4) for quarter in range(5)})
     return Panel(
         title,
-        f"{title}: {'; '.join(courses)}.",
+        f"{title}: {'; '.join(descriptions)}.",
         curves,
-        [(place(first, value)[1], f"{value:g}") for value in ticks],
-        [(place(epoch, low)[0], str(epoch)) for epoch in marks],
+        [(svg_point(first, value)[1], f"{value:g}") for value in ticks],
+        [(svg_point(epoch, low)[0], str(epoch)) for epoch in epoch_ticks],
     )
 
 
@@ -128,13 +128,13 @@ def _ticks(low: float, high: float) -> list[float]:
 def class_bars(subject: Subject, order: Sequence[int]) -> list[dict[str, Any]]:
     """A bar for the recall of each class in this order, or of several neighbours where there are many classes."""
     recalls, groups, names = subject.recalls, subject.groups, subject.results.class_names
-    each = math.ceil(len(order) / MOST_BARS)
-    parts = [order[start : start + each] for start in range(0, len(order), each)]
-    step, bars = BARS[0] / len(parts), []
-    for index, part in enumerate(parts):
-        tested = [recall for label in part if (recall := recalls[label]) is not None]
+    classes_per_bar = math.ceil(len(order) / MAX_BARS)
+    bar_groups = [order[start : start + classes_per_bar] for start in range(0, len(order), classes_per_bar)]
+    step, bars = BARS[0] / len(bar_groups), []
+    for index, bar_classes in enumerate(bar_groups):
+        tested = [recall for label in bar_classes if (recall := recalls[label]) is not None]
         mean = sum(tested) / len(tested) if tested else None
-        name = names[part[0]] + (f" and {len(part) - 1} more" if len(part) > 1 else "")
+        name = names[bar_classes[0]] + (f" and {len(bar_classes) - 1} more" if len(bar_classes) > 1 else "")
         height = 0.0 if mean is None else round(BARS[1] * mean, 1)
         bars.append(
             {
@@ -142,7 +142,7 @@ def class_bars(subject: Subject, order: Sequence[int]) -> list[dict[str, Any]]:
                 "y": round(BARS[1] - height, 1),
                 "width": round(0.85 * step, 2),
                 "height": height,
-                "group": "all" if groups is None else groups[part[0]],
+                "group": "all" if groups is None else groups[bar_classes[0]],
                 "title": f"{name}: " + ("no image tested" if mean is None else f"{100 * mean:.1f} %"),
             }
         )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from glmc_zoo.scoring.page.answer_file import AnswerFile, ShownImage
+from glmc_zoo.scoring.page.answer_file import AnswerFile, ReportImage
 from glmc_zoo.scoring.page.html import whole_percent
 from glmc_zoo.scoring.page.subject import Predictions, Subject, short_names
 
@@ -17,11 +17,11 @@ def gallery(subject: Subject, baselines: Sequence[Subject], answers: AnswerFile)
     Where a baseline was evaluated on the same images, what it answered stands beside each.
     """
     results, groups = subject.results, subject.groups
-    tested, right = [0] * len(results.class_names), [0] * len(results.class_names)
-    for label, given, images in answers.pairs:
+    tested, correct = [0] * len(results.class_names), [0] * len(results.class_names)
+    for label, prediction, images in answers.pairs:
         tested[label] += images
-        right[label] += images if label == given else 0
-    others = _same_images(baselines, answers, sum(tested))
+        correct[label] += images if label == prediction else 0
+    baseline_answers = _same_images(baselines, answers, sum(tested))
     return [
         {
             "label": label,
@@ -29,35 +29,44 @@ def gallery(subject: Subject, baselines: Sequence[Subject], answers: AnswerFile)
             "group": None if groups is None else groups[label],
             "trained": None if results.class_counts is None else results.class_counts[label],
             "tested": tested[label],
-            "right": right[label],
-            "images": [_image(one, results.class_names, others) for one in images],
+            "right": correct[label],
+            "images": [_image(image, results.class_names, baseline_answers) for image in images],
         }
-        for label, images in groupby(answers.images, key=lambda one: one.label)
+        for label, images in groupby(answers.images, key=lambda image: image.label)
     ]
 
 
 def _same_images(baselines: Sequence[Subject], answers: AnswerFile, images: int) -> list[tuple[str, Predictions]]:
     """Name and predictions of each baseline that answered the same images, as far as their classes tell."""
-    others = []
+    comparable = []
     for name, baseline in zip(short_names(baselines), baselines, strict=True):
         predictions = baseline.predictions()
         if predictions is None or baseline.split != answers.split or len(predictions.label) != images:
             continue
-        if all(one.position < images and predictions.label[one.position] == one.label for one in answers.images):
-            others.append((name, predictions))
-    return others
+        if all(
+            image.position < images and predictions.label[image.position] == image.label for image in answers.images
+        ):
+            comparable.append((name, predictions))
+    return comparable
 
 
-def _image(image: ShownImage, names: Sequence[str], others: Sequence[tuple[str, Predictions]]) -> dict[str, Any]:
-    true, given, probability = names[image.label], names[image.prediction], whole_percent(image.probability)
-    kind = "Right, but unsure" if image.right else "Mistake"
+def _image(
+    image: ReportImage, names: Sequence[str], baseline_answers: Sequence[tuple[str, Predictions]]
+) -> dict[str, Any]:
+    true_name, predicted_name, probability = (
+        names[image.label],
+        names[image.prediction],
+        whole_percent(image.probability),
+    )
+    kind = "Right, but unsure" if image.is_correct else "Mistake"
     return {
-        "right": image.right,
-        "given": given,
+        "right": image.is_correct,
+        "given": predicted_name,
         "probability": probability,
         "file": image.name,
         "source": image.source,
-        "alt": f"{kind}: {image.name}, true class {true}, given class {given} with probability {probability}",
+        "alt": f"{kind}: {image.name}, true class {true_name}, given class {predicted_name} with probability "
+        f"{probability}",
         "others": [
             {
                 "model": name,
@@ -65,6 +74,6 @@ def _image(image: ShownImage, names: Sequence[str], others: Sequence[tuple[str, 
                 "right": predicted == image.label,
                 "probability": whole_percent(float(predictions.probability[image.position])),
             }
-            for name, predictions in others
+            for name, predictions in baseline_answers
         ],
     }

@@ -1,4 +1,4 @@
-"""How pages of HTML are rendered: text of others is escaped, and nothing is loaded from elsewhere."""
+"""Renders HTML pages. Text is escaped, and a page loads nothing from other files or servers."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def html_environment(package: str = "glmc_zoo.scoring.page") -> jinja2.Environme
 
 
 def script_hash(script: str) -> str:
-    """What a content security policy calls a script that may run, while any other may not."""
+    """The hash by which a content security policy allows this script and no other."""
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}"
 
 
 def whole_percent(probability: float) -> str:
-    """A probability as a whole number of percent; never 100 % for what is less."""
-    shown = round(100 * probability)
-    return "> 99\N{NO-BREAK SPACE}%" if shown == 100 and probability < 1 else f"{shown}\N{NO-BREAK SPACE}%"
+    """A probability in whole percent; one below 1 is never shown as 100 %."""
+    percent = round(100 * probability)
+    return "> 99\N{NO-BREAK SPACE}%" if percent == 100 and probability < 1 else f"{percent}\N{NO-BREAK SPACE}%"

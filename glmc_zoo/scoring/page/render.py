@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from glmc_zoo.errors import UserError, as_shown
+from glmc_zoo.errors import UserError, for_screen
 from glmc_zoo.files import replace_file
 from glmc_zoo.metrics import GROUPS
 from glmc_zoo.results import EvaluationResults
@@ -36,7 +36,7 @@ def write_report(
         OSError: The page cannot be written.
     """
     text = render_report(subject, baselines, epochs)
-    # A lone surrogate, as a file name may hold, is no UTF-8.
+    # A file name may hold a lone surrogate, which UTF-8 cannot encode.
     replace_file(path, lambda file: file.write(text), errors="backslashreplace")
 
 
@@ -44,8 +44,8 @@ def render_report(subject: Subject, baselines: Sequence[Subject] = (), epochs: S
     """The page as text; see `write_report`."""
     results, answers = subject.results, subject.answers
     notes = [*results.data.notes, *_evaluation_notes(subject), *check_comparable(subject, baselines)]
-    suspects, unread = _suspects(subject)
-    warnings = [*results.warnings, *([subject.warning] if subject.warning else []), *unread]
+    suspects, read_errors = _suspects(subject)
+    warnings = [*results.warnings, *([subject.warning] if subject.warning else []), *read_errors]
     rare_first = rarest_first(len(results.class_names), results.class_counts)
     most_first = rare_first[::-1]
     environment = html_environment()
@@ -57,14 +57,14 @@ def render_report(subject: Subject, baselines: Sequence[Subject] = (), epochs: S
         made=_origin(subject),
         title=short_names([subject, *baselines])[0],
         baselines=short_names([subject, *baselines])[1:],
-        notes=list(map(as_shown, notes)),
-        warnings=list(map(as_shown, warnings)),
+        notes=list(map(for_screen, notes)),
+        warnings=list(map(for_screen, warnings)),
         scores=tables.score_rows(subject, baselines),
         plain=tables.plain_note(subject),
         panels=charts.training_panels(epochs) if epochs else [],
         chart=charts,
         bars=charts.class_bars(subject, most_first) if subject.recalls else [],
-        bars_each=-(-len(most_first) // charts.MOST_BARS),
+        bars_each=-(-len(most_first) // charts.MAX_BARS),
         classes=tables.class_rows(subject, baselines, rare_first),
         groups=GROUPS,
         group_block=tables.group_block(subject),
@@ -72,7 +72,7 @@ def render_report(subject: Subject, baselines: Sequence[Subject] = (), epochs: S
         matrix=tables.matrix(subject, most_first),
         answers=answers,
         gallery=[] if answers is None else gallery(subject, baselines, answers),
-        shown=set() if answers is None else {one.label for one in answers.images},
+        shown=set() if answers is None else {image.label for image in answers.images},
         suspects=suspects,
         suspect_classes=[] if suspects is None else suspect_classes(results, suspects),
         inventory=results.data.inventory,
@@ -81,7 +81,7 @@ def render_report(subject: Subject, baselines: Sequence[Subject] = (), epochs: S
 
 
 def _suspects(subject: Subject) -> tuple[SuspectFile | None, list[str]]:
-    """The labels to check, and why they cannot be read."""
+    """The labels to check, and the reason if they cannot be read."""
     try:
         return subject.suspects(), []
     except UserError as error:
@@ -90,7 +90,7 @@ def _suspects(subject: Subject) -> tuple[SuspectFile | None, list[str]]:
 
 def _evaluation_notes(subject: Subject) -> list[str]:
     results = subject.results
-    # An evaluation has those of the data among its own.
+    # The notes of an evaluation include those of the data.
     return [note for note in getattr(results, "notes", []) if note not in results.data.notes]
 
 
@@ -119,7 +119,7 @@ def _origin(subject: Subject) -> list[tuple[str, str]]:
         if results.seeds is not None:
             facts.append(("seed", str(results.seeds.seed)))
     elif results.class_counts_from is not None:
-        facts.append(("class counts", _counted(results.class_counts_from)))
+        facts.append(("class counts", _counts_source(results.class_counts_from)))
     if results.wall_time_s is not None:
         facts.append(("wall time", _duration(results.wall_time_s)))
     if origin.hardware is not None:
@@ -130,7 +130,7 @@ def _origin(subject: Subject) -> list[tuple[str, str]]:
     return [(heading, fact) for heading, fact in facts if fact]
 
 
-def _counted(source: str) -> str:
+def _counts_source(source: str) -> str:
     return "training images of the data" if source == "data" else f"training images of {source}"
 
 

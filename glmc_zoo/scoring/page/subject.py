@@ -1,4 +1,4 @@
-"""What a report is about: the results of a run or of an evaluation, seen alike."""
+"""The subject of a report: the results of a run or of an evaluation, with one interface."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glmc_zoo.documents import read_json
-from glmc_zoo.errors import UserError, as_shown
+from glmc_zoo.errors import UserError, for_screen
 from glmc_zoo.hub.folder import RESULTS_FILE
 from glmc_zoo.metrics import GROUPS, group_of_classes
 from glmc_zoo.results import EvaluationResults, GroupSupport, RunResults, Scores
@@ -22,7 +22,7 @@ PREDICTIONS_FILE = "predictions.parquet"
 
 @dataclass(frozen=True)
 class Predictions:
-    """What an evaluation left of each image of a split, in its order."""
+    """The stored predictions of an evaluation, one for each image of a split, in its order."""
 
     label: NDArray[np.int64]
     """True class, (N,)."""
@@ -33,7 +33,7 @@ class Predictions:
 
     @classmethod
     def read(cls, folder: Path) -> Predictions:
-        """Those in a folder that an evaluation left for one model."""
+        """Read the predictions in the folder of one evaluated model."""
         from pyarrow import parquet
 
         names = ("label", "prediction", "probability")
@@ -48,7 +48,7 @@ class Subject:
     folder: Path
     results: RunResults | EvaluationResults
     answers: AnswerFile | None = None
-    """Those of the split that was scored, where the folder holds them."""
+    """The answers on the split that was scored; ``None`` if the folder has none."""
     warning: str | None = None
     """Why the answers cannot be read, one sentence."""
 
@@ -62,18 +62,20 @@ class Subject:
         return SuspectFile.load(path, len(self.results.class_names)) if path.is_file() else None
 
     @classmethod
-    def of(cls, folder: Path, results: RunResults | EvaluationResults) -> Subject:
-        """Results, and the answers that lie in their folder; an older evaluation has them without images."""
+    def from_results(cls, folder: Path, results: RunResults | EvaluationResults) -> Subject:
+        """The results with the answers in their folder; those of an older evaluation have no images."""
         subject, path = cls(folder, results), folder / ANSWERS_FILE
         if not path.is_file():
             predictions = subject.predictions()
             return (
-                subject if predictions is None else replace(subject, answers=_pairs_alone(subject.split, predictions))
+                subject
+                if predictions is None
+                else replace(subject, answers=_answers_without_images(subject.split, predictions))
             )
         try:
             answers = AnswerFile.load(path, len(results.class_names))
         except UserError as error:
-            return replace(subject, warning=as_shown(str(error)))
+            return replace(subject, warning=for_screen(str(error)))
         return replace(subject, answers=answers) if answers.split == subject.split else subject
 
     @classmethod
@@ -86,8 +88,8 @@ class Subject:
         path = folder / RESULTS_FILE
         if not path.is_file():
             raise UserError(f"run={str(folder)!r} has no {RESULTS_FILE}: give the folder of a finished run.")
-        kind = RunResults if "method" in keys_of(path) else EvaluationResults
-        subject = cls.of(folder, kind.load(path))
+        results_class = RunResults if "method" in read_keys(path) else EvaluationResults
+        subject = cls.from_results(folder, results_class.load(path))
         if subject.scores is None:
             raise UserError(f"run={str(folder)!r} has no scores to compare: give a run that was scored.")
         return subject
@@ -118,32 +120,36 @@ class Subject:
         return self.results.intervals.get(self.split, {})
 
     @property
-    def tested(self) -> list[int] | None:
+    def scored_images(self) -> list[int] | None:
         """Images of each class in that split; ``None`` without answers."""
         if self.answers is None:
             return None
-        tested = [0] * len(self.results.class_names)
+        scored_images = [0] * len(self.results.class_names)
         for label, _, images in self.answers.pairs:
-            tested[label] += images
-        return tested
+            scored_images[label] += images
+        return scored_images
 
     @property
     def recalls(self) -> list[float | None]:
         """Recall of each class; empty where it is not known for that split."""
         if self.results.class_recalls is not None:
             return list(self.results.class_recalls)
-        if self.answers is None or self.tested is None:
+        if self.answers is None or self.scored_images is None:
             return []
-        right = {label: images for label, given, images in self.answers.pairs if label == given}
-        return [right.get(label, 0) / images if images else None for label, images in enumerate(self.tested)]
+        correct = {label: images for label, prediction, images in self.answers.pairs if label == prediction}
+        return [correct.get(label, 0) / images if images else None for label, images in enumerate(self.scored_images)]
 
     def support(self, group: str) -> GroupSupport | None:
         """What the score of a shot group rests on; ``None`` where it is not known."""
         if self.results.group_support:
             return self.results.group_support[group]
-        if self.tested is None or self.groups is None:
+        if self.scored_images is None or self.groups is None:
             return None
-        images = [images for images, one in zip(self.tested, self.groups, strict=True) if one == group and images]
+        images = [
+            images
+            for images, class_group in zip(self.scored_images, self.groups, strict=True)
+            if class_group == group and images
+        ]
         return GroupSupport(classes=len(images), images=sum(images))
 
     @property
@@ -155,21 +161,21 @@ class Subject:
         return [GROUPS[group] for group in group_of_classes(counts, many=thresholds.many, few=thresholds.few)]
 
     def predictions(self) -> Predictions | None:
-        """What was answered on each image; ``None`` where the folder does not hold it."""
+        """The prediction for each image; ``None`` if the folder has no predictions."""
         if not (self.folder / PREDICTIONS_FILE).is_file():
             return None
         return Predictions.read(self.folder)
 
 
-def _pairs_alone(split: str, predictions: Predictions) -> AnswerFile:
+def _answers_without_images(split: str, predictions: Predictions) -> AnswerFile:
     """The answers without images, of an evaluation that kept none."""
     columns = np.stack([predictions.label, predictions.prediction], axis=1)
     pairs, images = np.unique(columns, axis=0, return_counts=True)
     return AnswerFile(split=split, pairs=np.column_stack([pairs, images]).tolist())
 
 
-def keys_of(path: Path) -> set[str]:
-    """The keys of a file of results; those of a run where it is damaged, which whoever loads it reports."""
+def read_keys(path: Path) -> set[str]:
+    """The keys of a file of results. A damaged file counts as that of a run: loading it reports the damage."""
     try:
         values = read_json(path, str(path))
     except UserError:
@@ -178,9 +184,11 @@ def keys_of(path: Path) -> set[str]:
 
 
 def short_names(subjects: Sequence[Subject]) -> list[str]:
-    """A name for each, as long as is needed to tell them apart."""
-    names = [one.name for one in subjects]
-    return [name if names.count(name) == 1 else str(one.folder) for name, one in zip(names, subjects, strict=True)]
+    """A name for each subject: its short name, or its folder where short names are equal."""
+    names = [subject.name for subject in subjects]
+    return [
+        name if names.count(name) == 1 else str(subject.folder) for name, subject in zip(names, subjects, strict=True)
+    ]
 
 
 def check_comparable(subject: Subject, baselines: Sequence[Subject]) -> list[str]:
@@ -189,16 +197,16 @@ def check_comparable(subject: Subject, baselines: Sequence[Subject]) -> list[str
     Raises:
         UserError: The classes of a baseline are not those of the subject.
     """
-    notes, first = [], subject.results
+    notes, subject_results = [], subject.results
     name, *others = short_names([subject, *baselines])
     for baseline, other_name in zip(baselines, others, strict=True):
         other = baseline.results
-        if other.class_names != first.class_names:
+        if other.class_names != subject_results.class_names:
             raise UserError(
                 f"run={str(baseline.folder)!r} has {len(other.class_names)} classes that are not the "
-                f"{len(first.class_names)} of {str(subject.folder)!r}: give runs on the same data."
+                f"{len(subject_results.class_names)} of {str(subject.folder)!r}: give runs on the same data."
             )
-        images = [_images(one) for one in (subject, baseline)]
+        images = [_images(compared) for compared in (subject, baseline)]
         if baseline.split != subject.split or images[0] != images[1]:
             notes.append(
                 f"{other_name} was scored on {images[1]} {baseline.split} images and {name} on {images[0]} "

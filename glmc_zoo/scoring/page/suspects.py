@@ -13,10 +13,10 @@ from glmc_zoo.scoring.page.answer_file import check_page_file, read_page_file, w
 from glmc_zoo.scoring.page.html import whole_percent
 
 SUSPECTS_PAGE_FILE = "label_suspects.json"
-MOST_SUSPECTS = 200
+MAX_SUSPECTS = 200
 """Images that a report shows."""
 
-_MOST_EACH, _FEWEST_EACH = 12, 2
+_MAX_EACH, _MIN_EACH = 12, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +43,9 @@ class SuspectFile:
     """The content of ``label_suspects.json``."""
 
     total: int
-    """All suspects, also those that are not shown."""
+    """Number of all suspects, including those that are not shown."""
     held_out: int
-    """Training images that were looked at."""
+    """Number of training images that were examined."""
     images: list[Suspect] = field(default_factory=list)
     """The rarest given class first; those of a class together, the least probable label first."""
 
@@ -62,25 +62,25 @@ class SuspectFile:
         """
         fix = "train the classifier again for another"
         suspects: SuspectFile = read_page_file(cls, path, "suspects", fix)
-        classes = [label for one in suspects.images for label in (one.given, one.suggested)]
+        classes = [label for suspect in suspects.images for label in (suspect.given, suspect.suggested)]
         fits = all(0 <= label < num_classes for label in classes)
-        check_page_file(path, [one.source for one in suspects.images], fix, fits=fits)
+        check_page_file(path, [suspect.source for suspect in suspects.images], fix, fits=fits)
         return suspects
 
 
-def shown_suspects(given: Sequence[int], class_order: Sequence[int]) -> list[int]:
-    """Rows of the suspects that are shown, at most `MOST_SUSPECTS`: the first few of each given class.
+def shown_suspects(labels: Sequence[int], class_order: Sequence[int]) -> list[int]:
+    """Rows of the suspects that are shown, at most `MAX_SUSPECTS`: the first few of each given class.
 
     Args:
-        given: Given class of each suspect, the most suspect one first.
+        labels: Given class of each suspect, the most suspect one first.
         class_order: Classes, the most important first: the last go without where there are too many.
     """
     rows: dict[int, list[int]] = {}
-    for row, label in enumerate(given):
+    for row, label in enumerate(labels):
         rows.setdefault(label, []).append(row)
-    each = min(_MOST_EACH, max(_FEWEST_EACH, MOST_SUSPECTS // max(len(rows), 1)))
-    chosen = [row for label in class_order for row in rows.get(label, [])[:each]]
-    return chosen[:MOST_SUSPECTS]
+    per_class = min(_MAX_EACH, max(_MIN_EACH, MAX_SUSPECTS // max(len(rows), 1)))
+    shown_rows = [row for label in class_order for row in rows.get(label, [])[:per_class]]
+    return shown_rows[:MAX_SUSPECTS]
 
 
 def suspect_classes(results: RunResults | EvaluationResults, suspects: SuspectFile) -> list[dict[str, Any]]:
@@ -91,21 +91,24 @@ def suspect_classes(results: RunResults | EvaluationResults, suspects: SuspectFi
             "label": label,
             "name": names[label],
             "trained": None if counts is None else counts[label],
-            "images": [_image(one, names) for one in images],
+            "images": [_image(suspect, names) for suspect in images],
         }
-        for label, images in groupby(suspects.images, key=lambda one: one.given)
+        for label, images in groupby(suspects.images, key=lambda suspect: suspect.given)
     ]
 
 
 def _image(suspect: Suspect, names: Sequence[str]) -> dict[str, Any]:
-    given, suggested = names[suspect.given], names[suspect.suggested]
-    label, other = whole_percent(suspect.self_confidence), whole_percent(suspect.suggested_probability)
+    given_name, suggested_name = names[suspect.given], names[suspect.suggested]
+    given_percent, suggested_percent = (
+        whole_percent(suspect.self_confidence),
+        whole_percent(suspect.suggested_probability),
+    )
     return {
-        "suggested": suggested,
-        "probability": other,
-        "given_probability": label,
+        "suggested": suggested_name,
+        "probability": suggested_percent,
+        "given_probability": given_percent,
         "file": suspect.name,
         "source": suspect.source,
-        "alt": f"Label to check: {suspect.name}, labelled {given} with probability {label}, looks like {suggested} "
-        f"with probability {other}",
+        "alt": f"Label to check: {suspect.name}, labelled {given_name} with probability {given_percent}, looks like "
+        f"{suggested_name} with probability {suggested_percent}",
     }

@@ -13,9 +13,9 @@ from glmc_zoo.results import EvaluationResults
 from glmc_zoo.scoring.page.answer_file import AnswerFile
 from glmc_zoo.scoring.page.subject import Subject
 
-MOST_PAIRS = 20
+MAX_PAIRS = 20
 """Confused pairs by their number of images, and as many by their share of a class."""
-MOST_IN_MATRIX = 30
+MAX_IN_MATRIX = 30
 """Classes of a confusion matrix that is shown in full."""
 
 _SCORES = {
@@ -37,11 +37,11 @@ def score_rows(subject: Subject, baselines: Sequence[Subject]) -> list[dict[str,
     for key, label in _SCORES.items():
         if getattr(subject.scores, key) is None:
             continue
-        cells = [_score_cell(one, key) for one in (subject, *baselines)]
+        cells = [_score_cell(column, key) for column in (subject, *baselines)]
         for cell in cells[1:]:
             if cell["value"] is not None:
                 cell["change"] = _change(cells[0]["value"] - cell["value"])
-        rows.append({"key": key, "label": label, "rests": _rests_on(subject, key), "cells": cells})
+        rows.append({"key": key, "label": label, "rests": _score_basis(subject, key), "cells": cells})
     return rows
 
 
@@ -61,12 +61,12 @@ def _change(difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _rests_on(subject: Subject, key: str) -> str:
+def _score_basis(subject: Subject, key: str) -> str:
     """What a score rests on: classes and images."""
     supports = {group: support for group in GROUPS if (support := subject.support(group)) is not None}
     if key in supports:
         return _amount(supports[key].classes, supports[key].images)
-    tested, recalls = subject.tested, subject.recalls
+    tested, recalls = subject.scored_images, subject.recalls
     classes = sum(recall is not None for recall in recalls)
     if key == "worst" and classes:
         lowest = min(recall for recall in recalls if recall is not None)
@@ -74,31 +74,31 @@ def _rests_on(subject: Subject, key: str) -> str:
         name = subject.results.class_names[worst[0]]
         if len(worst) > 1:
             return f"{name} and {len(worst) - 1} more"
-        return f"{name}, {_plural(tested[worst[0]], 'image')}" if tested else name
-    images = sum(tested) if tested else sum(one.images for one in supports.values())
+        return f"{name}, {_count_noun(tested[worst[0]], 'image')}" if tested else name
+    images = sum(tested) if tested else sum(group_support.images for group_support in supports.values())
     if not images:
         return ""
-    return _plural(images, "image") if key in ("top1", "top5", "ece") else _amount(classes, images)
+    return _count_noun(images, "image") if key in ("top1", "top5", "ece") else _amount(classes, images)
 
 
 def _amount(classes: int, images: int) -> str:
-    return f"{_plural(classes, 'class', 'classes')}, {_plural(images, 'image')}"
+    return f"{_count_noun(classes, 'class', 'classes')}, {_count_noun(images, 'image')}"
 
 
-def _plural(number: int, one: str, several: str = "") -> str:
-    return f"{number:,} {one if number == 1 else several or one + 's'}"
+def _count_noun(number: int, singular: str, plural: str = "") -> str:
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def class_rows(subject: Subject, baselines: Sequence[Subject], order: Sequence[int]) -> list[dict[str, Any]]:
     """A row for each class, in this order; none where the recalls are not known."""
-    results, recalls, groups, tested = subject.results, subject.recalls, subject.groups, subject.tested
-    before = [one.recalls for one in baselines]
+    results, recalls, groups, tested = subject.results, subject.recalls, subject.groups, subject.scored_images
+    baseline_recalls = [baseline.recalls for baseline in baselines]
     mistakes = _most_frequent_mistake(subject.answers)
     rows = []
     for label in order if recalls else ():
         recall = recalls[label]
-        changes = [_recall_change(recall, one[label] if one else None) for one in before]
-        most = mistakes.get(label)
+        changes = [_recall_change(recall, baseline[label] if baseline else None) for baseline in baseline_recalls]
+        mistake = mistakes.get(label)
         rows.append(
             {
                 "label": label,
@@ -109,25 +109,25 @@ def class_rows(subject: Subject, baselines: Sequence[Subject], order: Sequence[i
                 "recall": recall,
                 "text": percent(recall),
                 "changes": changes,
-                "mistaken": None if most is None else f"{results.class_names[most[0]]} ({most[1]:,})",
+                "mistaken": None if mistake is None else f"{results.class_names[mistake[0]]} ({mistake[1]:,})",
             }
         )
     return rows
 
 
-def _recall_change(recall: float | None, before: float | None) -> dict[str, Any]:
-    if recall is None or before is None:
+def _recall_change(recall: float | None, baseline_recall: float | None) -> dict[str, Any]:
+    if recall is None or baseline_recall is None:
         return {"value": None, "text": "-"}
-    return {"value": recall - before, "text": _change(recall - before)}
+    return {"value": recall - baseline_recall, "text": _change(recall - baseline_recall)}
 
 
 def _most_frequent_mistake(answers: AnswerFile | None) -> dict[int, tuple[int, int]]:
     """The class that images of each class are most often taken for, and their number."""
-    most: dict[int, tuple[int, int]] = {}
+    mistakes: dict[int, tuple[int, int]] = {}
     for label, prediction, images in answers.pairs if answers is not None else ():
-        if label != prediction and images > most.get(label, (0, 0))[1]:
-            most[label] = prediction, images
-    return most
+        if label != prediction and images > mistakes.get(label, (0, 0))[1]:
+            mistakes[label] = prediction, images
+    return mistakes
 
 
 def confused_pairs(subject: Subject) -> list[dict[str, Any]]:
@@ -135,14 +135,16 @@ def confused_pairs(subject: Subject) -> list[dict[str, Any]]:
 
     A share of a single image says nothing, so that such a pair is among the first alone.
     """
-    answers, tested = subject.answers, subject.tested
+    answers, tested = subject.answers, subject.scored_images
     if answers is None or tested is None:
         return []
-    wrong = sorted((-images, label, given) for label, given, images in answers.pairs if label != given)
-    by_images = [(label, given, -images) for images, label, given in wrong]
-    by_share = sorted((one for one in by_images if one[2] > 1), key=lambda one: -one[2] / tested[one[0]])
-    chosen = {*by_images[:MOST_PAIRS], *by_share[:MOST_PAIRS]}
-    shown = [one for one in by_images if one in chosen]
+    mistakes = sorted(
+        (-images, label, prediction) for label, prediction, images in answers.pairs if label != prediction
+    )
+    by_images = [(label, prediction, -images) for images, label, prediction in mistakes]
+    by_share = sorted((pair for pair in by_images if pair[2] > 1), key=lambda pair: -pair[2] / tested[pair[0]])
+    selected = {*by_images[:MAX_PAIRS], *by_share[:MAX_PAIRS]}
+    pairs = [pair for pair in by_images if pair in selected]
     names, groups = subject.results.class_names, subject.groups
     return [
         {
@@ -154,7 +156,7 @@ def confused_pairs(subject: Subject) -> list[dict[str, Any]]:
             "share": images / tested[label],
             "of": tested[label],
         }
-        for label, prediction, images in shown
+        for label, prediction, images in pairs
     ]
 
 
@@ -166,7 +168,7 @@ def group_block(subject: Subject) -> list[dict[str, Any]]:
     rows = []
     for group, images in zip(GROUPS, confusion, strict=True):
         if total := int(images.sum()):
-            cells = [{"images": int(n), "share": int(n) / total} for n in images]
+            cells = [{"images": int(number), "share": int(number) / total} for number in images]
             rows.append({"name": group, "images": total, "cells": cells})
     return rows
 
@@ -174,7 +176,7 @@ def group_block(subject: Subject) -> list[dict[str, Any]]:
 def matrix(subject: Subject, order: Sequence[int]) -> list[dict[str, Any]]:
     """Rows of the confusion matrix in this order of classes; empty where there are too many, or no answers."""
     answers = subject.answers
-    if answers is None or len(order) > MOST_IN_MATRIX:
+    if answers is None or len(order) > MAX_IN_MATRIX:
         return []
     counts = np.zeros((len(order), len(order)), np.int64)
     for label, prediction, number in answers.pairs:
@@ -184,8 +186,8 @@ def matrix(subject: Subject, order: Sequence[int]) -> list[dict[str, Any]]:
     for index, (label, images) in enumerate(zip(order, counts, strict=True)):
         total = int(images.sum())
         cells = [
-            {"images": int(n), "share": int(n) / total if total else 0.0, "right": column == index}
-            for column, n in enumerate(images)
+            {"images": int(cell_images), "share": int(cell_images) / total if total else 0.0, "right": column == index}
+            for column, cell_images in enumerate(images)
         ]
         rows.append({"number": index + 1, "name": names[label], "images": total, "cells": cells})
     return rows

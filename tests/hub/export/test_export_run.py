@@ -297,7 +297,7 @@ if os.fork() == 0:
 assert os.waitstatus_to_exitcode(os.wait()[1]) == -signal.SIGKILL
 print(sorted(path.name.split(".")[-1] for path in folder.parent.iterdir()))
 (folder.parent / ".model.notes.old").mkdir()
-run.mend_exports(folder.parent)
+run.repair_exports(folder.parent)
 print(sorted(path.name for path in folder.parent.iterdir()))
 print(run.load_exported(folder).pretrained_cfg["tag"] if folder.exists() else None)
 """

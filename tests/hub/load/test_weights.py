@@ -152,7 +152,7 @@ def test_a_huge_header_is_not_parsed(tmp_path: Path) -> None:
 def test_the_numbers_of_a_good_file(good: Path, model: Any) -> None:
     header = check_header(good / "model.safetensors", "x")
     state = model.state_dict()
-    assert header.numbers == sum(tensor.numel() for tensor in state.values())
+    assert header.num_elements == sum(tensor.numel() for tensor in state.values())
     assert header.shapes == {key: tuple(tensor.shape) for key, tensor in state.items()}
 
 

@@ -29,10 +29,10 @@ def test_images_of_many_shot_classes_are_left_out() -> None:
 def test_of_many_images_each_class_gives_an_equal_share() -> None:
     labels = np.repeat([0, 1, 2, 3], [500, 90, 90, 3])
     groups = np.array([0, 1, 1, 2])
-    chosen = rare_positions(labels, groups, most=30)
+    chosen = rare_positions(labels, groups, limit=30)
     assert Counter(labels[chosen].tolist()) == {1: 10, 2: 10, 3: 3}
     assert chosen.tolist() == sorted(set(chosen.tolist())) and chosen[0] == 500
-    assert len(rare_positions(labels, groups, most=2)) == 3  # one of each at least
+    assert len(rare_positions(labels, groups, limit=2)) == 3  # one of each at least
 
 
 def features(folder: Path, images: list[Image.Image]) -> np.ndarray:
@@ -48,7 +48,9 @@ def test_the_nearest_are_those_of_the_largest_cosine(shown_run: Path, animals: P
     model = DemoModel(DemoOptions(model=str(shown_run / "model")))
     path = animals / "test" / "bee" / "000.png"
     data = load_data(animals, val_fraction=0.2)
-    assert model.rare is not None and len(model.rare) == len(data.train)  # no class has more than 100 images
+    assert model.rare_images is not None and len(model.rare_images) == len(
+        data.train
+    )  # no class has more than 100 images
     rows = features(shown_run / "model", data.train.images(range(len(data.train))))
     cosines = rows @ features(shown_run / "model", [Image.open(path).convert("RGB")])[0]
     expected, of_class = [], Counter[int]()
@@ -66,19 +68,21 @@ def test_the_nearest_are_those_of_the_largest_cosine(shown_run: Path, animals: P
 
 def test_without_training_images_the_page_says_what_to_give(model: Path, shown_run: Path, tmp_path: Path) -> None:
     unknown = DemoModel(DemoOptions(model=str(model)))
-    assert unknown.rare is None and unknown.no_rare.startswith("Start the demo with data='path/to/images'")
+    assert unknown.rare_images is None and unknown.rare_images_hint.startswith(
+        "Start the demo with data='path/to/images'"
+    )
     copied = tmp_path / "copied"
     copied.mkdir()
     for file in (shown_run / "model").iterdir():
         if file.is_file():
             (copied / file.name).write_bytes(file.read_bytes())
     moved = DemoModel(DemoOptions(model=str(copied)))
-    assert moved.rare is None and "data='path/to/images'" in moved.no_rare
+    assert moved.rare_images is None and "data='path/to/images'" in moved.rare_images_hint
 
 
 def test_images_that_are_named_are_used_or_refused(model: Path, lab: Any, tmp_path: Path) -> None:
     other = lab.images(tmp_path / "other", {"ant": 6, "dog": 4})
     shown = DemoModel(DemoOptions(model=str(model), data=str(other)))
-    assert shown.rare is not None and len(shown.rare) == 10  # both classes: the test part is not compared
+    assert shown.rare_images is not None and len(shown.rare_images) == 10  # both classes: the test part is not compared
     with pytest.raises(UserError, match="nowhere"):
         DemoModel(DemoOptions(model=str(model), data=str(tmp_path / "nowhere")))

@@ -68,7 +68,7 @@ def test_images_are_those_of_the_training(run: Path, animals: Path) -> None:
     batches = list(images)
     assert [position for _, positions in batches for position in positions] == list(range(21))
     assert torch.equal(
-        torch.cat(list(images.one_by_one([3, 20]))), torch.cat([b for b, _ in batches])[[3, 20]].float() / 255
+        torch.cat(list(images.single_images([3, 20]))), torch.cat([b for b, _ in batches])[[3, 20]].float() / 255
     )
 
 
@@ -122,10 +122,10 @@ def test_the_recipe_prints_what_python_prints(
 def test_a_missing_package_is_named_with_its_extra(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "_installed", lambda package: package != "onnxscript")
+    monkeypatch.setattr(formats, "_is_installed", lambda package: package != "onnxscript")
     with pytest.raises(UserError, match=r"^format='onnx' needs onnxscript, which is not installed: pip install 'glmc_"):
         glmc_zoo.export(model=model, output=tmp_path)
-    monkeypatch.setattr(formats, "_installed", lambda package: False)
+    monkeypatch.setattr(formats, "_is_installed", lambda package: False)
     with pytest.raises(UserError, match=r"needs onnx, onnxscript, onnxruntime, which are not installed: pip install '"):
         glmc_zoo.export(model=model, output=tmp_path)
     formats.FORMATS["torch_export"].check("torch_export")
@@ -187,7 +187,7 @@ def test_what_the_exporter_refuses_is_one_sentence(
 
     for changes, sentence in (
         ({"write": write}, "unsupported operator. Give format='torch_export' or another model.$"),
-        ({"largest": 1000}, r"whose file holds at most 0.0 GiB of weights, .*: give format='torch_export'.$"),
+        ({"max_bytes": 1000}, r"whose file holds at most 0.0 GiB of weights, .*: give format='torch_export'.$"),
     ):
         monkeypatch.setitem(formats.FORMATS, "onnx", dataclasses.replace(formats.FORMATS["onnx"], **changes))  # type: ignore[arg-type]
         with pytest.raises(UserError, match=rf" cannot be exported with format='onnx'[:,] {sentence}"):

@@ -26,7 +26,7 @@ def test_what_is_written_is_read_again(subject: Subject, tmp_path: Path) -> None
     assert answers is not None
     answers.save(tmp_path / "answers.json")
     assert AnswerFile.load(tmp_path / "answers.json", num_classes=5) == answers
-    assert subject.tested == [12] * 5
+    assert subject.scored_images == [12] * 5
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_what_cannot_be_right_is_refused(subject: Subject, change: dict[str, Any
 
 
 def test_the_rarest_classes_have_images_where_not_all_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer_file, "MOST_IMAGES", 20)
-    monkeypatch.setattr(answer_file, "MOST_BYTES", 8000)
+    monkeypatch.setattr(answer_file, "MAX_IMAGES", 20)
+    monkeypatch.setattr(answer_file, "MAX_BYTES", 8000)
     answers = evaluation(tmp_path / "model", classes=5, images=60).answers
     assert answers is not None and len(answers.images) == 20 and answers.left_out > 0
     labels = [image.label for image in answers.images]

@@ -90,7 +90,7 @@ def test_it_filters_and_leads_to_the_images_of_a_class(page: Any, tmp_path: Path
     assert seen["one"] == ["class 3"] and seen["status"] == "1 of 5 classes" and seen["none"] == []
     assert len(seen["few"]) == sum(text.endswith(" few") for text in seen["groups"]) > 0 and len(seen["all"]) == 5
     assert seen["every"] == len(page[1].answers.images)
-    assert seen["mistakes"] and seen["some"] == sum(not one.right for one in page[1].answers.images)
+    assert seen["mistakes"] and seen["some"] == sum(not one.is_correct for one in page[1].answers.images)
     assert seen["classes"] == ["class-1"] and seen["open"]
 
 

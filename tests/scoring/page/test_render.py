@@ -116,7 +116,7 @@ def test_images_are_those_of_the_answers(subject: Subject) -> None:
         assert encoded is not None
         with Image.open(io.BytesIO(base64.b64decode(encoded[1]))) as decoded:
             assert decoded.size == (16, 16)
-        kind = "Right, but unsure" if image.right else "Mistake"
+        kind = "Right, but unsure" if image.is_correct else "Mistake"
         alt = shown.attributes["alt"]
         assert alt.startswith(
             f"{kind}: image {image.position} of the test split, true class class {image.label}, given"

@@ -12,7 +12,7 @@ from glmc_zoo.options.sections import Command
 
 
 @dataclass(frozen=True)
-class Given:
+class UserOptions:
     """The options that were given, by where they were given; an option that was not given is in neither mapping."""
 
     explicit: dict[str, Any] = field(default_factory=dict)
@@ -35,13 +35,13 @@ class Given:
         return self.file | self.explicit
 
 
-def given_options(command: Command, explicit: Mapping[str, Any], call: str) -> Given:
+def parse_options(command: Command, explicit: Mapping[str, Any], command_line: str) -> UserOptions:
     """Check and convert the options of a command, and read the file that its option ``config`` names.
 
     Args:
         command: The command that is run.
         explicit: Values by option name; ``None`` stands for an option that was not given.
-        call: The whole command line or Python call, for the results.
+        command_line: The whole command line or Python call, for the results.
 
     Raises:
         UserError: An option is unknown, or a value has the wrong type, or the file cannot be read.
@@ -50,15 +50,15 @@ def given_options(command: Command, explicit: Mapping[str, Any], call: str) -> G
     path = values.pop("config", None)
     file = {} if path is None else read_config(config_path(convert("config", path, str)), command)
     _load_plugins(command, values, file)
-    return Given(_converted(command, values, ""), file, call)
+    return UserOptions(_convert(command, values, ""), file, command_line)
 
 
-def _converted(command: Command, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _convert(command: Command, values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     types, converted = command.types, {}
     for name, value in values.items():
         if name not in types:
-            refusal = command.refused.get(name)
-            raise UserError(refusal or f"{where or 'The option '}{name}= is unknown.{did_you_mean(name, list(types))}")
+            refusal = command.refusals.get(name)
+            raise UserError(refusal or f"{prefix or 'The option '}{name}= is unknown.{did_you_mean(name, list(types))}")
         if value is not None:
             converted[name] = convert(name, value, types[name])
     return converted
@@ -90,7 +90,7 @@ def read_config(path: Path, command: Command) -> dict[str, Any]:
         raise UserError(f"config={str(path)!r} holds no option: write 'option: value' lines, or leave config= out.")
     values = {str(key).replace("-", "_"): value for key, value in loaded.items()}
     try:
-        return _converted(command, values, "The key ")
+        return _convert(command, values, "The key ")
     except UserError as error:
         raise UserError(f"config={str(path)!r} cannot be used: {error}") from error
 
@@ -106,10 +106,10 @@ def config_path(name: str) -> Path:
     path = Path(name).expanduser()
     if path.is_file() or path.suffix or len(path.parts) > 1:
         return path  # `read_config` reports a missing file
-    known = sorted(file.stem for file in (recipes_folder() / "configs").glob("*.yaml"))
-    if name in known:
+    config_names = sorted(file.stem for file in (recipes_folder() / "configs").glob("*.yaml"))
+    if name in config_names:
         return recipes_folder() / "configs" / f"{name}.yaml"
     raise UserError(
-        f"config={name!r} is neither a file nor one of the recipe files {', '.join(known)}; give one of these or a "
-        f"path.{did_you_mean(name, known)}"
+        f"config={name!r} is neither a file nor one of the recipe files {', '.join(config_names)}; give one of these "
+        f"or a path.{did_you_mean(name, config_names)}"
     )

@@ -11,16 +11,16 @@ import pytest
 from glmc_zoo.errors import UserError
 from glmc_zoo.method.registry import _ENTRIES as ENTRIES
 from glmc_zoo.method.registry import method_names
-from glmc_zoo.options.given import Given, config_path, given_options, read_config
 from glmc_zoo.options.resolve import training_options
 from glmc_zoo.options.sections import COMMANDS, EVALUATE, TRAIN
+from glmc_zoo.options.user_options import UserOptions, config_path, parse_options, read_config
 
 
 def test_explicit_overrides_the_file_and_none_is_not_given(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     # YAML reads 1e-3 as text.
     path.write_text("lr: 1e-3\nepochs: '7'\nbatch-size: 8\ncompile: true\nseed: null\nabout: {title: x}\n")
-    given = given_options(TRAIN, {"config": str(path), "epochs": "9", "compile": False, "opt": None}, "the command")
+    given = parse_options(TRAIN, {"config": str(path), "epochs": "9", "compile": False, "opt": None}, "the command")
     assert given.file == {"lr": 1e-3, "epochs": 7, "batch_size": 8, "compile": True}
     assert given.explicit == {"epochs": 9, "compile": False} and given.command == "the command"
     assert given.values == {"lr": 1e-3, "epochs": 9, "batch_size": 8, "compile": False}
@@ -71,23 +71,23 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 def test_an_unknown_option_is_named(command: Any) -> None:
     with pytest.raises(UserError, match=r"^The option mdoel= is unknown"):
-        given_options(command, {"mdoel": "x"}, "")
-    assert given_options(command, {}, "") == Given()
+        parse_options(command, {"mdoel": "x"}, "")
+    assert parse_options(command, {}, "") == UserOptions()
 
 
 @pytest.mark.parametrize("command", ["train", "finetune", "second_stage"])
 @pytest.mark.parametrize("option", ["streaming", "images_in_memory"])
 def test_an_option_of_elsewhere_or_of_before_is_explained(command: str, option: str) -> None:
     with pytest.raises(UserError) as caught:
-        given_options(COMMANDS[command], {option: True}, "")
+        parse_options(COMMANDS[command], {option: True}, "")
     assert str(caught.value).startswith(f"{option}= ") and "leave it out" in str(caught.value)
-    assert COMMANDS[command].refused[option] == str(caught.value)
+    assert COMMANDS[command].refusals[option] == str(caught.value)
 
 
 def test_a_config_file_of_another_command_is_refused(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("epochs: 3\n")
     with pytest.raises(UserError, match="The key epochs= is unknown"):
-        given_options(EVALUATE, {"config": str(tmp_path / "c.yaml")}, "")
+        parse_options(EVALUATE, {"config": str(tmp_path / "c.yaml")}, "")
 
 
 PLUGIN = """
@@ -119,7 +119,7 @@ def test_a_plugin_is_loaded_before_its_name_is_checked(tmp_path: Path, way: str,
     (tmp_path / "c.yaml").write_text(f"plugin: [{plugin}]\nmethod: {name}\n")
     assert name not in method_names()
     values = {"config": str(tmp_path / "c.yaml")} if way == "file" else {"plugin": str(plugin), "method": name}
-    options = training_options(given_options(TRAIN, values, ""))
+    options = training_options(parse_options(TRAIN, values, ""))
     assert name in method_names()
     assert options.stage.method.method == name and options.stage.method.plugin == [str(plugin)]  # type: ignore[union-attr]
 
