@@ -11,7 +11,7 @@ import precision
 import pytest
 from commands import resolved
 
-from glmc_zoo.options.run import flat
+from glmc_zoo.options.run import flatten_options
 
 
 @pytest.mark.parametrize("data", ["digits_lt", "cifar10_lt"])
@@ -25,7 +25,7 @@ def test_both_precisions_train_glmc_whatever_the_preset_decides(
     for name in ("no", "bf16"):
         precision.train(argparse.Namespace(**options), data, name, seed=2)
     for command, name in zip(commands, ("no", "bf16"), strict=True):
-        config = flat(resolved("train.py", command[2:]))
+        config = flatten_options(resolved("train.py", command[2:]))
         assert (config["method"], config["views"]) == ("glmc", "mixup_cutmix")
         assert (config["data"], config["seed"], config["mixed_precision"]) == (data, 2, name)
 

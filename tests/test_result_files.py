@@ -14,7 +14,7 @@ from commands import resolved
 
 from glmc_zoo.fields import field_names
 from glmc_zoo.method.switches import GLMCSwitches
-from glmc_zoo.options.run import flat
+from glmc_zoo.options.run import flatten_options
 from glmc_zoo.results import EvaluationResults, RunResults
 
 RUNS = sorted(RESULTS.glob("*/*.json"))
@@ -107,7 +107,7 @@ def test_every_run_has_the_options_of_its_row() -> None:
             row = _rows.suite_rows(suite)[name]
             if row.script not in ("train.py", "finetune.py"):
                 continue  # a second stage and an evaluation take other options from their model
-            expected = flat(resolved(row.script, [*row.options, "--data", seed_results[0].config["data"]]))
+            expected = flatten_options(resolved(row.script, [*row.options, "--data", seed_results[0].config["data"]]))
             for run in seed_results:
                 # A baseline does not use the switches of GLMC, but its config has values for them.
                 free = FREE | ({"preset", *field_names(GLMCSwitches)} if run.config.get("method") != "glmc" else set())

@@ -98,5 +98,5 @@ def test_the_check_for_an_effect_may_fail_too() -> None:
             raise ResponseError(503)
         return "result"
 
-    assert call_with_retries(call, attempts=3, first_wait=0, done=check) == "result"
+    assert call_with_retries(call, attempts=3, first_wait=0, recover_result=check) == "result"
     assert order == ["call", "check", "check"]
