@@ -105,6 +105,7 @@ def publish(
     data_dir: str | None = None,
     name: str | None = None,
     description: str | None = None,
+    data_license: str | None = None,
     half: bool = False,
     baselines: Mapping[str, Path] | None = None,
     cards: Path = CARDS,
@@ -121,6 +122,7 @@ def publish(
         data_dir: Local copy of its catalogue data set.
         name: ``ARCHITECTURE.TAG``; by default the name in the results.
         description: Description of its images, if they are not in the catalogue.
+        data_license: Licence of its images as the Hub spells it, if they are not in the catalogue.
         half: Whether the weights are stored, and scored, in half precision.
         baselines: Folders of finished runs by their labels, for a table in the card.
         cards: Folder of the published models.
@@ -136,6 +138,8 @@ def publish(
         )
     if description is not None:
         results = dataclasses.replace(results, data=dataclasses.replace(results.data, description=description))
+    if data_license is not None:
+        results = dataclasses.replace(results, data=dataclasses.replace(results.data, license=data_license))
     rows = [baseline(label, folder, results) for label, folder in (baselines or {}).items()]
     results = dataclasses.replace(results, baselines=rows)
     source = open_model(str(run / "model"))
@@ -182,6 +186,7 @@ def main() -> None:
     parser.add_argument("--data-dir", help="local copy of the catalogue data set of the run")
     parser.add_argument("--name", help="ARCHITECTURE.TAG; by default as in the run")
     parser.add_argument("--description", help="description of the images, if they are not in the catalogue")
+    parser.add_argument("--data-license", help="licence of the images as the Hub spells it, if not in the catalogue")
     parser.add_argument("--half", action="store_true", help="store the weights in half precision")
     parser.add_argument(
         "--baseline", action="append", default=[], metavar="LABEL=RUN", help="another run for the table of the card"
@@ -192,7 +197,7 @@ def main() -> None:
     pairs = (pair.split("=", 1) for pair in args.baseline)
     publish(
         args.run, data=args.data, data_dir=args.data_dir, name=args.name, description=args.description,
-        half=args.half, baselines={label: Path(folder) for label, folder in pairs},
+        data_license=args.data_license, half=args.half, baselines={label: Path(folder) for label, folder in pairs},
     )  # fmt: skip
 
 

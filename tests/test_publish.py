@@ -37,7 +37,8 @@ def runs(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str,
 def test_half_precision_with_a_baseline(runs: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "cards").mkdir()
     folder = publish.publish(
-        runs["way"], data=str(runs["animals"]), name=NAME, description="Three animals.", half=True,
+        runs["way"], data=str(runs["animals"]), name=NAME, description="Three animals.", data_license="cc0-1.0",
+        half=True,
         baselines={"cross-entropy": runs["ce"]}, cards=tmp_path / "cards", stored=tmp_path / "stored",
     )  # fmt: skip
     assert folder == tmp_path / "cards" / NAME
@@ -59,6 +60,7 @@ def test_half_precision_with_a_baseline(runs: dict[str, Path], tmp_path: Path) -
 
     card = (folder / "README.md").read_text(encoding="utf-8")
     top1 = f"{100 * results.test.top1:.2f} %"
+    assert results.data.license == "cc0-1.0"
     assert f"| **{NAME}** | {top1}" in card and "| cross-entropy | " in card and "half precision (float16)" in card
     assert "Three animals." in card and str(tmp_path) not in card
 

@@ -70,14 +70,20 @@ class TestPublished:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("data", "folder"), [("digits_lt", None), ("cifar10_lt", "cifar10")])
+@pytest.mark.parametrize(
+    ("name", "data", "folder"),
+    [
+        ("resnet20_cifar.glmc_digits_lt", ["digits_lt"], None),
+        ("resnet20_cifar.glmc_cifar10_lt", ["cifar10_lt", "--data-dir"], "cifar10"),
+        ("tf_efficientnet_lite0.glmc_clothing", [], "clothing"),
+    ],
+)
 def test_an_evaluation_gives_the_scores_of_its_card(
-    data: str, folder: str | None, request: pytest.FixtureRequest, evaluate: Callable[..., Any], tmp_path: Path
-) -> None:
-    name, data_dir = f"resnet20_cifar.glmc_{data}", []
-    if folder is not None:
-        data_dir = ["--data-dir", request.getfixturevalue("shared") / "data" / folder]
-    outcome = evaluate("--model", name, "--data", data, *data_dir, "--output-dir", tmp_path / "eval")
+    name: str, data: list[str], folder: str | None, request: pytest.FixtureRequest, evaluate: Callable[..., Any],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    words = [*data, request.getfixturevalue("shared") / "data" / folder] if folder else data
+    outcome = evaluate("--model", name, "--data", *words, "--output-dir", tmp_path / "eval")
     assert outcome.status == 0, outcome.err
     expected = RunResults.load(ROOT / "hub_cards" / name / "results.json")
     scored = EvaluationResults.load(tmp_path / "eval" / "results.json")

@@ -133,7 +133,7 @@ def test_an_image_column_of_paths() -> None:
     parquet.write_table(pa.table({"file": paths, "label": ["a", "b"] * 12}), "d/train.parquet")
     data = load_data("d", image_column="file")
     assert len(data.train) + len(data.test) == 24
-    with pytest.raises(UserError, match=r"^image_column='label' holds the text 'a', which is not a file"):
+    with pytest.raises(UserError, match=r"^The image column 'label' holds the text 'a', which is not a file"):
         load_data("d", image_column="label")
 
 

@@ -47,7 +47,7 @@ class ImageFacts:
     """What the headers of images say. ``formats`` and ``modes`` count images, the most frequent first."""
 
     images: int
-    """Headers that were read."""
+    """Images whose header was looked at, with those that cannot be read."""
     total: int
     """Images of the data set."""
     formats: dict[str, int]
@@ -125,7 +125,10 @@ def _catalogue_inventory(splits: dict[str, ImageSplit], class_names: Sequence[st
 
 
 def read_headers(splits: Sequence[ImageSplit], most: int = MOST_HEADERS) -> ImageFacts:
-    """Read the headers of at most ``most`` images, spread evenly over the splits."""
+    """Read format, mode and size from the headers of at most ``most`` images, spread evenly over the splits.
+
+    An image whose header cannot be read is counted in ``unreadable``; nothing is raised.
+    """
     formats, modes, sizes = Counter[str](), Counter[str](), list[tuple[int, int]]()
     unreadable, examples = 0, list[str]()
     for index, position in spread([len(split) for split in splits], most):

@@ -154,14 +154,22 @@ def with_long_tail(options: DataOptions, entry: DataEntry | None, *, by_list: bo
 
 
 def check_options(options: DataOptions, entry: DataEntry | None) -> None:
-    """Refuse options that have no effect on this data set."""
+    """Refuse options that this data set does not support, or that would have no effect on it.
+
+    Args:
+        options: The options of the data set.
+        entry: Its entry in the catalogue; ``None`` for a folder, a file or a data set of the Hub.
+
+    Raises:
+        UserError: Such an option is set.
+    """
 
     def refuse(option: str, reason: str) -> NoReturn:
         raise UserError(f"{option}={getattr(options, option)!r} {reason}.")
 
     name, official = options.data, None if entry is None else entry.official
     if entry is None and options.data_dir is not None:
-        refuse("data_dir", f"is for catalogue data sets, and {name} is not one: give the folder itself as the data set")
+        refuse("data_dir", f"is for the data sets of glmc-zoo list, and {name} is not one: give data=FOLDER instead")
     if entry is not None and entry.embedded and options.data_dir is not None:
         refuse("data_dir", f"has no effect: {name} comes with the package; leave it out")
     if entry is not None and entry.embedded and options.intensity_range is not None:
@@ -172,7 +180,7 @@ def check_options(options: DataOptions, entry: DataEntry | None) -> None:
         advice = f"shapes a long tail, and {name} is used as it is: give imbalance_factor= as well, or leave"
         if options.max_count is not None:
             refuse("max_count", f"{advice} max_count= out")
-        if options.imbalance_type not in (None, "exp"):
+        if options.imbalance_type not in (None, "exp"):  # exp is the default shape, so it asks for nothing
             refuse("imbalance_type", f"{advice} imbalance_type= out")
     listed = {other.name: other.official for other in list_data().values() if other.official}
     if options.split_file is not None and official is None:

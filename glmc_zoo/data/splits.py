@@ -15,6 +15,7 @@ from glmc_zoo.data.reading.inventory import name_few
 from glmc_zoo.data.reading.listing import UNUSED_SPLIT
 from glmc_zoo.data.reading.split import RawData, RawSplit, readable_rows
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import counted
 
 CONTENT_RULE = "content"
 """Name in the results of the rule that sets images aside by their content."""
@@ -118,7 +119,8 @@ def make_test_split(raw: RawData) -> None:
         problem = f"There is no test split, and none of the {len(raw.train.rows)} images"
         raise UserError(f"{problem} can be set aside: give a test split, more images, or no_test=True.")
     how = "a fifth by their content" if groups is None else "whole groups, about a fifth"
-    raw.notes.append(f"There is no test split: {images} images ({how}) were set aside as the test split.")
+    verb = "was" if images == 1 else "were"
+    raw.notes.append(f"There is no test split: {counted(images, 'image')} ({how}) {verb} set aside as the test split.")
     raw.notes += untested_note(raw.class_names, raw.test.counts(len(raw.class_names)))
 
 

@@ -43,13 +43,13 @@ def make_thumbnails(splits: Sequence[ImageSplit], classes: Sequence[int], exampl
     """Make thumbnails of a few images of each class, from the first split that has images of the class.
 
     Args:
-        splits: Splits with the same classes.
-        classes: Numbers of the classes, the most important first: of more than `MOST_THUMBNAILS` classes, the last
-            get no thumbnails.
-        examples: Images of each class; fewer if there would be more than `MOST_THUMBNAILS` in all.
+        splits: Splits with the same classes, the preferred one first.
+        classes: Class indices, the most important first. Only the first `MOST_THUMBNAILS` of them get thumbnails.
+        examples: Thumbnails per class; fewer if there would be more than `MOST_THUMBNAILS` in all.
 
     Returns:
-        The thumbnails of each class by its number.
+        The thumbnails of each class by its index, spread evenly over the images of the class. A class without images
+        has no key.
     """
     if not examples or not classes:
         return {}

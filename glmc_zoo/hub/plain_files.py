@@ -41,10 +41,15 @@ def exported_files(folder: Path) -> dict[str, bytes | Path]:
 
 
 def copy_plots(source: Path, target: Path) -> list[str]:
-    """Copy the plots in ``source``, all of them PNG files, into a new folder; gives their names.
+    """Copy the PNG files of the folder ``source`` into the new folder ``target``.
+
+    Returns:
+        The names of the files, sorted.
 
     Raises:
-        UserError: The folder is a link, or holds something else than plain PNG files.
+        UserError: ``source`` is a link or holds anything else than PNG files, or a file cannot be read by
+            `read_regular_file`.
+        FileExistsError: ``target`` exists.
     """
     if source.is_symlink():
         raise UserError(f"Folder {source} is a link, and a link is not exported: replace it by what it points to.")
@@ -52,7 +57,9 @@ def copy_plots(source: Path, target: Path) -> list[str]:
     for path in _walk(source):
         if not _is_plot(path, source):
             name = path.relative_to(source).as_posix()
-            raise UserError(f"{source} holds {name}, which is not a plot and is not exported: move it away.")
+            raise UserError(
+                f"{source} holds {name}, which is not a PNG file of this folder and is not exported: move it away."
+            )
         plots[path.name] = read_regular_file(path, source)
     target.mkdir()
     for name, content in plots.items():

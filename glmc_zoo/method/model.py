@@ -90,7 +90,9 @@ def check_backbone(model: Any, image_size: int) -> None:
     """Refuse a model that is not timm's or that cannot have GLMC's heads, before any training.
 
     The heads read ``forward_head(forward_features(x), pre_logits=True)``. The model's own classifier must be one linear
-    layer that turns these features into the model's output. Otherwise export would not use the trained classifier.
+    layer that turns these features into the model's output. Otherwise the exported timm model, whose ``forward`` stays
+    as it is, would not use the trained classifier. The training mode of the model and the random number generators are
+    left as they were.
 
     Raises:
         UserError: One of these conditions does not hold, or the model refuses square images of ``image_size`` pixels.
@@ -125,7 +127,7 @@ def check_backbone(model: Any, image_size: int) -> None:
         )
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        # The registered size: the configuration of the model itself follows ``img_size``, which was just refused.
+        # timm's registered size. The model's own configuration holds ``image_size``, which has just failed.
         native_size = model.default_cfg["input_size"][-1]
         example = "" if native_size == image_size else f", such as its native {native_size}"
         raise UserError(
@@ -136,8 +138,9 @@ def check_backbone(model: Any, image_size: int) -> None:
         model.train(training)
     if not matches:
         raise UserError(
-            f"Backbone {name!r} cannot carry the heads of GLMC: its classifier does not read the pre-logits of "
-            "forward_head, so the trained classifier would not be the exported one; choose another family."
+            f"Backbone {name!r} cannot carry the heads of GLMC: its classifier on forward_head(..., pre_logits=True) "
+            "does not give the output of the model, so the exported model would not use the trained classifier; choose "
+            "another family."
         )
 
 

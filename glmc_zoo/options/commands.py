@@ -128,7 +128,11 @@ def check_streaming(evaluation: EvaluationOptions, data: DataOptions) -> None:
 class InspectionOptions(OptionGroup):
     """Where the page of an inspection goes, and what it shows."""
 
-    output: str = option("HTML file for the page, or a folder for inspection.html", default="inspection.html")
+    output: str | None = option(
+        "HTML file for the page, or a folder for inspection.html",
+        default=None,
+        decided_by="inspection.html, or inspection-2.html and so on where that exists",
+    )
     overwrite: bool = option("replace the page where it exists", default=False)
     examples: int = option("images of each class on the page", default=4, at_least=0)
     near_duplicates: int | None = option(

@@ -44,12 +44,17 @@ class Sources:
 
 
 def resolve_values(user_options: UserOptions, sources: Sources) -> dict[str, Any]:
-    """Every value of a training by name.
+    """Resolve the options of a training: the value of each option by its name.
 
-    Later sources override earlier ones: preset, recipe, defaults of fine-tuning, file, explicit options.
+    Each source overrides those before it: preset, recipe, defaults of fine-tuning, options of the file, explicit
+    options. There are four exceptions. The method switches of a recipe count only with the preset ``official``. The
+    preset ``tuned`` replaces some values of the recipe's schedule. Values of the file or of fine-tuning are dropped if
+    they belong to another preset or method than the explicit one. A method other than GLMC does not use the switches
+    of the preset.
 
     Raises:
-        UserError: An explicit option has no effect, or contradicts another one.
+        UserError: The method is unknown, an explicit option has no effect or contradicts another one, or ``passes`` is
+            less than one epoch.
     """
     file, defaults = (
         _without_contradictions(user_options, user_options.file),

@@ -25,22 +25,29 @@ class ClassMatch:
 def match_classes(
     name: str, model_names: Sequence[str] | None, num_classes: int, data_names: Sequence[str]
 ) -> ClassMatch:
-    """Match the classes of the model ``name`` by name, or by position where the model does not name its classes.
+    """Find the logits of a model that belong to the classes of a data set.
+
+    Classes are matched by their names. A model without class names must have as many classes as the data, and they are
+    matched by position. A model may have more classes than the data.
 
     Args:
         name: Name of the model, for messages.
-        model_names: Class names of the model; ``None`` where it has none.
+        model_names: Class names of the model in the order of its logits; ``None`` if it has none.
         num_classes: Number of the model's classes.
-        data_names: Class names of the data.
+        data_names: Class names of the data, in the order of its labels.
+
+    Returns:
+        Which logits to select, with a note for the user if the classes are not simply the same.
 
     Raises:
-        UserError: The model lacks a class of the data, has a name twice, or names no classes and has another number.
+        UserError: The model lacks a class of the data or has two classes of the same name; or it has no class names and
+            not as many classes as the data.
     """
-    advice = "fine-tune the model on this data first (recipes/finetune.py)."
+    advice = "fine-tune the model on this data first (glmc-zoo finetune)."
     if model_names is None:
         if num_classes != len(data_names):
             raise UserError(
-                f"Classes that do not match: {name} has {num_classes} classes without names and the data "
+                f"Classes that do not match: {name} has {num_classes} unnamed classes, and the data has "
                 f"{len(data_names)} ({_few(data_names)}): {advice}"
             )
         return ClassMatch(None, f"{name} does not name its classes: they are matched to those of the data by position.")
@@ -58,7 +65,7 @@ def match_classes(
     if len(model_names) > len(data_names):
         note = (
             f"{name} has {len(model_names)} classes: only the logits of the {len(data_names)} classes of the data are "
-            "used, so scores are higher than with all."
+            "used. Scores are therefore higher than if the model could also answer with its other classes."
         )
     return ClassMatch([positions[label] for label in data_names], note)
 

@@ -88,7 +88,13 @@ def inspect_data(options: InspectOptions) -> Inspection:
 
 
 def _free_page(options: InspectionOptions) -> Path:
-    """The file of the page; an existing file is refused before anything is read."""
+    """The file of the page: without ``output`` the first that does not exist; else an existing file is refused."""
+    if options.output is None:
+        name = Path(_PAGE)
+        numbered = (name.with_stem(f"{name.stem}-{number}") for number in range(2, 10_000))
+        if options.overwrite and not name.is_dir():
+            return name
+        return next(page for page in (name, *numbered) if not page.exists())
     page = Path(options.output).expanduser()
     if page.is_dir() or page.suffix.lower() not in (".html", ".htm"):
         page = page / _PAGE

@@ -39,7 +39,7 @@ from glmc_zoo.scoring.prediction_files import (
 )
 from glmc_zoo.scoring.prior_shift import prior_table
 from glmc_zoo.screen import say
-from glmc_zoo.text import escaped, printable
+from glmc_zoo.text import counted, escaped, printable
 
 Batch = tuple[Tensor, list[int], list[tuple[int, str]]]
 """Logits (B, C), the positions of their images, and the position and reason of each file that cannot be read."""
@@ -84,7 +84,8 @@ class PredictionRun:
         """Print the model, the number of images, and the files that were left out."""
         _, height, width = self.classifier.data_config["input_size"]
         heading = f"{self.options.model}: {len(self.labels)} classes, {height} x {width} pixels"
-        say(printable(f"{heading}; {len(self.files)} images"), main_process=self.accelerator.is_local_main_process)
+        images = counted(len(self.files), "image")
+        say(printable(f"{heading}; {images}"), main_process=self.accelerator.is_local_main_process)
         if self.left_out:
             say(printable(self.left_out), main_process=self.accelerator.is_local_main_process)
 
@@ -247,9 +248,8 @@ class PredictionRun:
         location = "" if self.options.output is None else f" in {printable(self.options.output)}"
         unsure = sum(not prediction.sure for prediction in readable)
         unsure_note = "" if self.decision.thresholds is None else f", {unsure} of them unsure"
-        print(
-            f"{len(readable)} images{location}{unsure_note}, {len(self.unreadable)} could not be read{self._reasons()}"
-        )
+        images = counted(len(readable), "image")
+        print(f"{images}{location}{unsure_note}, {len(self.unreadable)} could not be read{self._reasons()}")
 
 
 def predict_images(options: PredictOptions, *, fresh_output: bool = False) -> list[Prediction]:

@@ -108,7 +108,10 @@ def _check_reached(model: Any, image_size: int, tune: str) -> None:
 def merge_adapters(model: nn.Module) -> int:
     """Merge every adapter of ``model`` into the weights of its layer and remove it; returns the number of adapters.
 
-    Afterwards the model has the layers that it was built with.
+    Afterwards the model has the layers that it was built with. The merged weights stay frozen.
+
+    Raises:
+        ValueError: The merged weights of a layer contain NaN (from peft).
     """
     try:
         from peft.tuners.tuners_utils import BaseTunerLayer

@@ -141,19 +141,19 @@ class Checkpoints:
         return _newest_first(self.folder)
 
     def load(self, checkpoint: Path) -> None:
-        """Restore weights, optimiser, random numbers and all other state.
+        """Restore weights, optimiser, random number generators and all other state. Every process calls this.
 
         Raises:
-            UserError: A file is damaged or does not fit the run, or the number of processes, the precision or a plug-in
-                differs.
+            UserError: A file is damaged or does not fit the run, the checkpoint has the format of another version, or
+                it was written with another number of processes, precision or plug-in file.
         """
         check_checkpoint(checkpoint)
         manifest = read_plain_json(checkpoint / _MANIFEST)
         for name, value in self._launch_settings().items():
             if manifest.get(name) != value:
                 raise UserError(
-                    f"Checkpoint {str(checkpoint)!r} was written with {name} {manifest.get(name)} and cannot go on "
-                    f"with {value}: {_SETTING_FIXES[name]}."
+                    f"Checkpoint {str(checkpoint)!r} cannot be resumed: it was written with {name} "
+                    f"{manifest.get(name)}, and this run has {value}: {_SETTING_FIXES[name]}."
                 )
         for name, item in [*self.state.items(), (self._random_state_name, self.random)]:
             state = read_state(checkpoint, name)

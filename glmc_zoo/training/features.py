@@ -72,12 +72,18 @@ class FeatureParts:
         self.folder, self.key = folder / key[:16], key
 
     def read(self, images: int, views: int) -> tuple[Tensor, Tensor | None]:
-        """Read all features of a split with so many ``images`` in so many ``views``.
+        """Read the stored features of a split.
 
-        A file that is damaged or does not fit is ignored, so that its images are computed again.
+        A file that is damaged, or that does not fit ``images`` and ``views``, is ignored. The caller computes those
+        images again.
+
+        Args:
+            images: Number of images of the split.
+            views: Number of views of each image.
 
         Returns:
-            Positions of the images, int64 (n,), and their features, float32 (views, n, D); ``None`` without any.
+            Positions in the split of the n stored images, int64 (n,), in the order of the files; and their features,
+            float32 (views, n, D), with D features of each image. Without a usable file: no position, and ``None``.
         """
         positions, features = list[Tensor](), list[Tensor]()
         is_stored = torch.zeros(images, dtype=torch.bool)

@@ -129,7 +129,10 @@ class TrainingRun(ScoredRun):
 
     # ------------------------------------------------------------- checkpoint
     def resume(self) -> None:
-        """Go on from the checkpoint of ``resume``; without one, start the run at its beginning.
+        """Start the run: from the checkpoint if the option ``resume`` found one, else at its beginning.
+
+        With ``resume`` set, this also writes ``config.yaml`` again and removes the lines of ``metrics.jsonl`` that are
+        later than the checkpoint. A checkpoint that was given by its path also replaces the newer ones.
 
         Raises:
             UserError: A file of the checkpoint is damaged or does not fit the run.

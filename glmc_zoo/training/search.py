@@ -39,7 +39,7 @@ from glmc_zoo.training.search_plan import (
     next_rates,
     rank,
     rates_for,
-    subset_of_classes,
+    stratified_subset,
 )
 
 _HELD_OUT = 0  # index of the fold that is held out
@@ -174,7 +174,7 @@ class _Search:
 
     def _positions(self, images: int) -> NDArray[np.int64]:
         """Positions of the training images of a trial, at least as many as a step takes."""
-        positions = subset_of_classes(self.data.train.labels, self.holdout.train, images, self.options.schedule.seed)
+        positions = stratified_subset(self.data.train.labels, self.holdout.train, images, self.options.schedule.seed)
         missing = self.options.schedule.batch_size * self.accelerator.num_processes - len(positions)
         if missing <= 0:
             return positions
@@ -192,7 +192,10 @@ class _Search:
         )  # fmt: skip
 
     def _trial(self, lr: float, epochs: int, plan: SearchPlan) -> SearchTrial:
-        """Train and score one setting, and add it to the file."""
+        """Train with the learning rate ``lr`` for ``epochs`` epochs, score on held-out images, and store the trial.
+
+        A training whose loss or weights become infinite or NaN has scores of 0.
+        """
         start_time, scores = time.perf_counter(), {"balanced_accuracy": 0.0, "top1": 0.0}
         run = self._build(lr, epochs, plan.images)
         if self.stage.starts_from_features:
@@ -202,7 +205,7 @@ class _Search:
                 run.train_epoch()
                 run.progress.epoch, run.progress.batch, run.progress.sums = run.progress.epoch + 1, 0, {}
             run.check_weights()
-            scored = run.evaluate(run.data.test).scores()
+            scored = run.evaluate(run.data.test).scores()  # a trial's test split holds held-out training images
             scores = {name: cast(float, scored[name]) for name in scores}
         except NotFiniteError:  # the learning rate is too high, so the trial has scores of 0
             pass

@@ -63,18 +63,21 @@ def make_plan(rates: list[float], *, images: int, held_out: int, image_budget: f
     return SearchPlan(rates, epochs, max(1, min(images, int(trial_images / epochs))))
 
 
-def subset_of_classes(
+def stratified_subset(
     labels: NDArray[np.int64], positions: NDArray[np.int64], images: int, seed: int
 ) -> NDArray[np.int64]:
-    """About ``images`` of the ``positions``, sorted: the same share of each class, but at least 8 images of it.
+    """Choose a random subset of about ``images`` positions with the same share of each class.
 
-    A class with fewer than 8 images keeps all of them.
+    Each class keeps at least 8 of its images, or all if it has fewer, so the subset can be larger than ``images``.
 
     Args:
-        labels: Class of each image of the split, (N,).
-        positions: Positions to choose from, (n,).
-        images: Number of images wanted.
+        labels: Class of each image of the split, int64 (N,).
+        positions: Positions to choose from, sorted, int64 (n,).
+        images: Number of positions wanted.
         seed: Seed of the choice.
+
+    Returns:
+        The chosen positions, sorted, int64 (m,); all of them if ``images`` is n or more.
     """
     if images >= len(positions):
         return positions

@@ -180,5 +180,5 @@ def _check_classes(name: str, names: list[str] | None, class_names: list[str]) -
         difference = f"has {len(names)} classes and the data has {len(class_names)}"
     raise UserError(
         f"{name} {difference}, and the second stage goes on with its classifier: give the data that it was trained "
-        "on, or fine-tune it on yours (recipes/finetune.py)."
+        "on, or fine-tune it on yours (glmc-zoo finetune)."
     )

@@ -183,7 +183,7 @@ def test_a_bad_image_is_named_or_left_out(write_images: Write, tmp_path: Path) -
         ("nobody/nothing", {}, ["nobody/nothing", "Hugging Face Hub", "network"]),
         ("cifar10_lt", {"data_dir": "no_such_folder"}, ["no_such_folder", "does not exist", "plain_text/*.parquet"]),
         ("digits_lt", {"data_dir": "."}, ["comes with the package", "data_dir='.'"]),
-        ("nobody/nothing", {"data_dir": "."}, ["data_dir='.' is for catalogue data sets"]),
+        ("nobody/nothing", {"data_dir": "."}, ["data_dir='.' is for the data sets of glmc-zoo list"]),
         ("digits_lt", {"val_fraction": 1.0}, ["val_fraction=1.0", "below 1"]),
         ("digits_lt", {"imbalance_factor": 0.1}, ["imbalance_factor=0.1"]),
         ("digits_lt", {"max_count": 150}, ["'0'", "118", "150", "max_count="]),

@@ -100,7 +100,7 @@ def test_names_and_sizes(plots: Path, tmp_path: Path) -> None:
         path = plots / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x")
-        with pytest.raises(UserError, match=f"holds {name}, which is not a plot"):
+        with pytest.raises(UserError, match=f"holds {name}, which is not a PNG file of this folder"):
             copy_plots(plots, tmp_path / "copied")
         path.unlink()
     with (plots / "huge.png").open("wb") as file:

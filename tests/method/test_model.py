@@ -134,7 +134,7 @@ def test_refuses_other_classifiers(name: str, kind: str) -> None:
 
 
 def test_refuses_pre_logits_that_the_classifier_does_not_read() -> None:
-    with pytest.raises(UserError, match=r"'volo_d1_224' cannot carry .* does not read the pre-logits"):
+    with pytest.raises(UserError, match=r"'volo_d1_224' cannot carry .* does not give the output of the model"):
         GLMCModel("volo_d1_224", CLASSES)
 
 

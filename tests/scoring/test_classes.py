@@ -21,10 +21,10 @@ Recipe = Callable[..., Any]
 @pytest.mark.parametrize(
     ("names", "number", "parts"),
     [
-        (["ant", "bee", "dog"], 3, ["m lacks 'cat'", "'ant', 'bee', 'dog'", "recipes/finetune.py"]),
+        (["ant", "bee", "dog"], 3, ["m lacks 'cat'", "'ant', 'bee', 'dog'", "glmc-zoo finetune"]),
         (["ant", "bee"], 2, ["lacks 'cat'"]),
         (["cat", "bee", "ant", "ant"], 4, ["gives several classes the same name"]),
-        (None, 7, ["has 7 classes without names and the data 3 ('ant', 'bee', 'cat')"]),
+        (None, 7, ["has 7 unnamed classes, and the data has 3 ('ant', 'bee', 'cat')"]),
     ],
 )
 def test_classes_that_do_not_match(names: list[str] | None, number: int, parts: list[str]) -> None:

@@ -168,8 +168,10 @@ def test_a_page_is_not_replaced_unasked(
     main(["inspect"])
     assert capsys.readouterr().out.splitlines()[-1] == "page     inspection.html"
     before = (tmp_path / "inspection.html").read_bytes()
+    main(["inspect", "--examples", "0"])
+    assert capsys.readouterr().out.splitlines()[-1] == "page     inspection-2.html"
     with pytest.raises(SystemExit) as stop:
-        main(["inspect", "--examples", "0"])
+        main(["inspect", "--examples", "0", "--output", "inspection.html"])
     assert stop.value.code == 2 and (tmp_path / "inspection.html").read_bytes() == before
     error = capsys.readouterr().err
     assert error == (

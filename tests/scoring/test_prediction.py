@@ -113,7 +113,8 @@ def test_a_bad_file_is_a_row_with_its_reason(
     assert [row["file"] for row in problems] == [f"in/{i}.png" for i in bad]
     assert all(row["problem"] == "not an image" for row in problems if row["file"] in ("in/1.png", "in/3.png"))
     assert f"not read  {problems[0]['file']} ({problems[0]['problem']})\n" in outcome.out
-    last = f"{7 - len(bad)} images in o.csv, {len(bad)} could not be read; the reasons are in o.csv.problems.csv\n"
+    images = "1 image" if len(bad) == 6 else f"{7 - len(bad)} images"
+    last = f"{images} in o.csv, {len(bad)} could not be read; the reasons are in o.csv.problems.csv\n"
     assert outcome.out.endswith(last) and not list(tmp_path.glob("*.partial"))
 
 
@@ -121,7 +122,7 @@ def test_bad_files_are_left_out_of_the_results(predict: Recipe, model: Path, tmp
     image_file(tmp_path / "in" / "0.png")
     (tmp_path / "in" / "1.png").write_text("no image")
     outcome = predict("--model", model, "--images", "in", "--skip-bad-images")
-    assert outcome.out.endswith("not read  in/1.png (not an image)\n1 images in predictions.csv, 1 could not be read\n")
+    assert outcome.out.endswith("not read  in/1.png (not an image)\n1 image in predictions.csv, 1 could not be read\n")
     assert sorted(path.name for path in tmp_path.glob("*.csv*")) == ["predictions.csv"]
     options: dict[str, Any] = {"model": model, "images": "in", "output": None}
     assert [one.file for one in glmc_zoo.predict(**options, skip_bad_images=True)] == ["in/0.png"]
@@ -135,7 +136,7 @@ def test_a_list_of_problems_is_a_list_of_images(predict: Recipe, model: Path, tm
     assert predict("--model", model, "--images", "in").status == 0
     image_file(tmp_path / "in" / "1.png")
     outcome = predict("--model", model, "--images", "predictions.csv.problems.csv", "--output", "more.csv")
-    assert outcome.out.endswith("1 images in more.csv, 0 could not be read\n"), outcome.err
+    assert outcome.out.endswith("1 image in more.csv, 0 could not be read\n"), outcome.err
 
 
 def test_images_none_of_which_can_be_read(predict: Recipe, model: Path, tmp_path: Path) -> None:

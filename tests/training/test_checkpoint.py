@@ -108,7 +108,7 @@ def test_another_number_of_processes_is_refused(saved: tuple[Checkpoints, nn.Lin
     path = checkpoints.folder / "step-000000003" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "processes": 4}))
     with pytest.raises(
-        UserError, match="written with processes 4 and cannot go on with 1: launch as many processes as before"
+        UserError, match="written with processes 4, and this run has 1: launch as many processes as before"
     ):
         checkpoints.load(path.parent)
 

@@ -286,7 +286,7 @@ def test_config_keeps_the_old_options_until_the_checkpoint_is_loaded(
     (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
     manifest = (checkpoint / "manifest.json").read_text()
     (checkpoint / "manifest.json").write_text(json.dumps({**json.loads(manifest), "processes": 4}))
-    assert "cannot go on with 1" in interrupted("--keep-checkpoints", 7).sentence
+    assert "and this run has 1" in interrupted("--keep-checkpoints", 7).sentence
     assert config.read_bytes() == before
     (checkpoint / "manifest.json").write_text(manifest)
     assert interrupted("--keep-checkpoints", 7).status == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from glmc_zoo.results import SearchTrial
-from glmc_zoo.training.search_plan import SearchPlan, make_plan, next_rates, rank, rates_for, subset_of_classes
+from glmc_zoo.training.search_plan import SearchPlan, make_plan, next_rates, rank, rates_for, stratified_subset
 
 
 def trial(lr: float, score: float, epochs: int = 2, top1: float = 0.5) -> SearchTrial:
@@ -57,10 +57,10 @@ def test_the_likeliest_rates_come_first() -> None:
 def test_fewer_images_of_each_class_and_some_of_every_class() -> None:
     labels = np.repeat([0, 1, 2], [100, 40, 3])
     positions = np.arange(1, 143)
-    part = subset_of_classes(labels, positions, 50, seed=0)
+    part = stratified_subset(labels, positions, 50, seed=0)
     assert np.bincount(labels[part]).tolist() == [round(50 / 142 * 99), round(50 / 142 * 40), 3]
     assert (np.diff(part) > 0).all() and set(part) <= set(positions)
-    assert np.array_equal(part, subset_of_classes(labels, positions, 50, seed=0))
-    assert not np.array_equal(part, subset_of_classes(labels, positions, 50, seed=1))
-    assert np.bincount(labels[subset_of_classes(labels, positions, 1, seed=0)]).tolist() == [8, 8, 3]
-    assert subset_of_classes(labels, positions, 142, seed=0) is positions
+    assert np.array_equal(part, stratified_subset(labels, positions, 50, seed=0))
+    assert not np.array_equal(part, stratified_subset(labels, positions, 50, seed=1))
+    assert np.bincount(labels[stratified_subset(labels, positions, 1, seed=0)]).tolist() == [8, 8, 3]
+    assert stratified_subset(labels, positions, 142, seed=0) is positions

@@ -32,10 +32,17 @@ class ViewAugmentation:
     def sample_params(
         self, sample_seeds: Sequence[int], views: int, size: int, large: Sequence[BatchParams] | None = None
     ) -> tuple[ViewParams, ...] | None:
-        """The parameters of each view of a batch of images of ``size`` pixels; ``None`` if nothing is
-        left to apply.
+        """Draw the augmentation of each view of a batch.
 
-        ``large`` has the parameters of `LargeTrainTransform` for each view.
+        Args:
+            sample_seeds: A seed for each of the B images. The result depends on it and on the number of the view alone.
+            views: Number of views of each image.
+            size: Height and width of the square crops in pixels.
+            large: For images that are not decoded to one small size: the parameters of `LargeTrainTransform` of each
+                view.
+
+        Returns:
+            The parameters of each view; ``None`` if nothing is applied after the crop.
         """
         if self.policy is None and self.eraser is None and large is None:
             return None

@@ -98,7 +98,14 @@ def _choose_configuration(folder: Path, config: str | None) -> dict[str, Any]:
 
 
 def _patterns(entry: Mapping[str, Any], root: Path) -> dict[str, list[str]]:
-    """The patterns of each split, relative to the folder of the card; under an empty name without splits."""
+    """The glob patterns of each split in one entry of ``configs`` of a dataset card.
+
+    ``data_files`` is a path, a list of paths, a mapping of splits to paths, or a list of ``{split, path}``. The
+    patterns are relative to the folder of the card. Those that belong to no split have the key ``""``.
+
+    Raises:
+        UserError: A path in ``data_files`` is missing, empty or not a string.
+    """
     files, folder = entry.get("data_files"), str(entry.get("data_dir") or "")
     listed: list[tuple[str, Any]] = []
     if files is None and folder:
@@ -113,7 +120,9 @@ def _patterns(entry: Mapping[str, Any], root: Path) -> dict[str, list[str]]:
     for split, paths in listed:
         for path in paths if isinstance(paths, list) else [paths]:
             if not isinstance(path, str) or not path:
-                raise UserError(f"The dataset card of {root} has data_files without a path: mend its configs.")
+                raise UserError(
+                    f"The dataset card of {root} has an entry in data_files without a path: correct its configs."
+                )
             patterns.setdefault(split, []).append(posixpath.normpath(posixpath.join(folder, path)))
     return patterns
 

@@ -102,13 +102,16 @@ def _reason(error: BaseException) -> str:
 
 
 def to_rgb(image: Image.Image, intensity: Intensity | None = None) -> Image.Image:
-    """Any PIL image as 8-bit RGB.
+    """Convert any PIL image to upright 8-bit RGB.
 
-    Transparent images are laid on white, and the EXIF orientation is applied. Integers of more than 8 bits and floats
-    are scaled from the range ``intensity``; without one, from the range of this image. Colour of 16 bits comes from PIL
-    as 8 bits, which `decode` avoids.
+    The EXIF orientation is applied, and transparent images are laid on white. Grey images of more than 8 bits, and
+    those of floats, are scaled from the range ``intensity``; without one, from the least and greatest value of this
+    image. Pillow has reduced colour of 16 bits to 8 before; `decode` keeps its depth.
+
+    Raises:
+        OSError: The image cannot be decoded. Damaged files can also raise other errors of Pillow.
     """
-    image.load()
+    image.load()  # before is_deep, which takes a 16-bit colour image that is not decoded yet for a deep one
     turn = _orientation(image)
     if is_deep(image):
         return _turned(_deep_rgb(_grey_values(image), intensity), turn)

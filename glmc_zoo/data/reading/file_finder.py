@@ -20,11 +20,18 @@ class FileFinder:
         self._stems: dict[str, dict[str, list[str]]] = {}
 
     def find(self, cell: str, folder: str = ".") -> str | None:
-        """The path of what a cell names, relative to the root; ``None`` if nothing exists there.
+        """Find the file that the text of a table cell names.
 
-        A cell holds an absolute path, or one relative to ``folder``. All `spellings` of it are tried in order. If
-        nothing exists under any of them, a name without an image suffix stands for the only image with that name and
-        any image suffix.
+        All `spellings` of the text are tried in order. If nothing exists under any of them and the name has no image
+        suffix, the image with that name and any image suffix is taken, if there is exactly one.
+
+        Args:
+            cell: A path, absolute or relative to ``folder``.
+            folder: Folder relative to the root.
+
+        Returns:
+            The path relative to the root of what exists there, which may be a folder; see `is_file`. ``None`` if
+            nothing does.
         """
         if not cell.strip():
             return None

@@ -6,6 +6,7 @@ from typing import Any
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.card import card_configurations, list_by_card
+from glmc_zoo.data.reading.dataset_errors import errors_as_sentence
 from glmc_zoo.data.reading.label_files import list_metadata
 from glmc_zoo.data.reading.layout import NoClassFolders, list_class_folders
 from glmc_zoo.data.reading.listing import FileListing
@@ -18,7 +19,6 @@ from glmc_zoo.data.reading.parquet_folder import (
     used_tables,
 )
 from glmc_zoo.data.reading.table_sizes import check_expansion
-from glmc_zoo.data.reading.tables import errors_as_sentence
 from glmc_zoo.data.reading.walk import OUTSIDE, Walk, walk_images
 from glmc_zoo.errors import UserError
 

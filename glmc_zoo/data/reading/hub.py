@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.card import ARCHIVES, card_configurations
+from glmc_zoo.data.reading.dataset_errors import errors_as_sentence
 from glmc_zoo.data.reading.folders import list_images
 from glmc_zoo.data.reading.formats import IMAGE_SUFFIXES
 from glmc_zoo.data.reading.label_files import METADATA
 from glmc_zoo.data.reading.listing import FileListing
 from glmc_zoo.data.reading.split_names import without_shard
-from glmc_zoo.data.reading.tables import errors_as_sentence
 from glmc_zoo.data.reading.walk import NOT_AN_IMAGE, Walk, unwanted, walk_images
 from glmc_zoo.errors import UserError
 from glmc_zoo.retry import ANSWER_SECONDS, Budget, call_with_retries, call_with_timeout, is_transient

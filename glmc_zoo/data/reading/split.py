@@ -183,9 +183,13 @@ def readable_rows(source: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.in
 
 
 def decode_small(splits: Sequence[ImageSplit], cache_bytes: int) -> None:
-    """Decode the splits into their ``pixels``, if all images have one size of at most 64 pixels a side.
+    """Decode all images into ``pixels``, uint8 (N, H, W, 3), of each split, if they are small and fit into memory.
 
-    Nothing is decoded where the pixels of all splits together would take more than ``cache_bytes``.
+    No split is changed unless all images have one size of at most 64 pixels a side and their pixels take at most
+    ``cache_bytes`` together. The first split must not be empty.
+
+    Raises:
+        UserError: An image cannot be read.
     """
     first = splits[0].images([0])[0]
     if max(first.size) > _LARGEST_SMALL_SIDE:

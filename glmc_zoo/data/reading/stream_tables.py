@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from glmc_zoo.data.options import DataOptions
+from glmc_zoo.data.reading.dataset_errors import errors_as_sentence
 from glmc_zoo.data.reading.folders import check_configuration, holds_tables, is_saved, list_images, open_folder
 from glmc_zoo.data.reading.hub import ask_hub, holds_image_files, walk_hub
 from glmc_zoo.data.reading.label_files import list_csv
@@ -13,7 +14,7 @@ from glmc_zoo.data.reading.listing import FileListing, listing_tables
 from glmc_zoo.data.reading.parquet_folder import table_arguments
 from glmc_zoo.data.reading.split_names import SPLIT_COLUMN, column_key
 from glmc_zoo.data.reading.table_paths import TablePaths
-from glmc_zoo.data.reading.tables import errors_as_sentence, license_of
+from glmc_zoo.data.reading.tables import license_of
 from glmc_zoo.data.reading.walk import walk_images
 from glmc_zoo.errors import UserError
 

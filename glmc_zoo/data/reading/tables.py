@@ -1,7 +1,6 @@
 """Tables from the Hugging Face Hub or a folder: which splits and columns are used, and the classes as integers."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from glmc_zoo.data.reading.columns import (
     may_hold_images,
     read_labels,
 )
-from glmc_zoo.data.reading.decoding import one_line, shortened
+from glmc_zoo.data.reading.decoding import shortened
 from glmc_zoo.data.reading.file_finder import FileFinder
 from glmc_zoo.data.reading.images import ArrowImages, FileImages
 from glmc_zoo.data.reading.inventory import LeftOut
@@ -35,40 +34,9 @@ from glmc_zoo.data.reading.split_names import (
 from glmc_zoo.data.reading.table_paths import OutsideFolder, TablePaths
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import SplitFacts
-from glmc_zoo.retry import is_transient, unexpected_answer
 
 OUTSIDE_TABLE = "outside of the folder of the table"
 """Reason in the inventory why a file that a table names is not used."""
-
-
-@contextmanager
-def errors_as_sentence(source: Path | str) -> Iterator[None]:
-    """Turn the errors of ``datasets`` about a folder, or about a Hub data set (its id), into one sentence."""
-    from datasets.exceptions import DatasetGenerationError, DatasetsError
-
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        known = isinstance(error, OSError | ValueError | RuntimeError | DatasetsError)
-        answer_problem = unexpected_answer(error) if isinstance(source, str) else None
-        of_the_hub = isinstance(source, str) and (answer_problem is not None or is_transient(error))
-        if not known and not of_the_hub:
-            raise
-        # A `DatasetGenerationError` says only that something failed; its cause says what.
-        cause = error.__cause__ if isinstance(error, DatasetGenerationError) else None
-        reason = one_line(cause or error)
-        if isinstance(source, Path):
-            raise UserError(f"The data folder {source} cannot be read: {reason}.") from error
-        if answer_problem is not None:
-            raise UserError(
-                f"The data set {source} cannot be read from the Hugging Face Hub: {answer_problem}"
-            ) from error
-        raise UserError(
-            f"The data set {source} cannot be read from the Hugging Face Hub ({reason}): check the name and "
-            "the network, or give a local copy (data_dir= for a catalogue data set, else the folder as the data set)."
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -262,10 +230,23 @@ def _image_source(
     folder: Path | None,
     left_out: LeftOut,
 ) -> tuple[ArrowImages | FileImages, NDArray[np.bool_]]:
-    """The images of a split, and for each row of its table whether the image can be used.
+    """The images of a table, and which of its rows have an image that can be used.
 
-    The images are in the column, or in the files that a column of text names. Files that do not exist, or lie outside
-    of the folder, are refused, or with ``skip_bad_images`` counted in ``left_out``.
+    The images are in an image column, or in files that a text column names.
+
+    Args:
+        split: The table, and the rows of it that form the split.
+        options: The options of the data set.
+        features: Columns of the first table, in which the image column is looked up first.
+        name: Name of the data set, for messages.
+        folder: Folder that the paths are relative to; ``None`` for a table from the Hub.
+        left_out: Counts the files that are missing or outside of the folder.
+
+    Returns:
+        The images, and for each row of the table whether its image can be used, bool (rows,).
+
+    Raises:
+        UserError: The column cannot hold images, or a file is missing and cannot be left out.
     """
     table = split.table
     column = find_image_column(features, options.image_column)
@@ -277,12 +258,13 @@ def _image_source(
     kind = str(getattr(table.features[column], "dtype", "lists or objects"))
     if kind not in ("string", "large_string"):
         raise UserError(
-            f"image_column={column!r} holds {kind}: give a column of images, of encoded images as bytes, or of paths."
+            f"The image column {column!r} holds {kind}: give image_column=, a column of images, of encoded images as "
+            "bytes, or of paths."
         )
     if folder is None:
         raise UserError(
-            f"image_column={column!r} holds text, and not images: give a column of images, or a local folder with the "
-            "files that the text names."
+            f"The image column {column!r} holds text, and not images: give a column of images as image_column=, or a "
+            "local folder with the files that the text names."
         )
     finder = FileFinder(folder.resolve())
     cells = _texts(table, column).tolist()
@@ -293,8 +275,8 @@ def _image_source(
     if missing and not (options.skip_bad_images and some_exist):
         skip = ", or pass skip_bad_images=True to leave such rows out" if some_exist else ""
         raise UserError(
-            f"image_column={column!r} holds the text {shortened(missing[0], 80)!r}, which is not a file: give a column "
-            f"of images, or of paths of files in the data folder{skip}."
+            f"The image column {column!r} holds the text {shortened(missing[0], 80)!r}, which is not a file: give "
+            f"image_column=, a column of images or of paths of files in the data folder{skip}."
         )
     for cell in missing:
         left_out.add(MISSING, cell)

@@ -118,7 +118,7 @@ def test_a_test_split_without_labels(read: Read) -> None:
         (DEEP, splits(train="train/**", test="tset/**"), "names tset/**, which matches no image of the folder: mend"),
         (["train/1.png", *DEEP[2:]], splits(train="train/*", test="test/**"), "has images but no class folders, and"),
         (["1.png"], splits(train="*.png"), "names no image in class folders: mend or remove its configs."),
-        (DEEP, [{"split": "train"}], "has data_files without a path: mend its configs."),
+        (DEEP, [{"split": "train"}], "has an entry in data_files without a path: correct its configs."),
     ],
 )
 def test_cards_that_cannot_be_followed(read: Read, paths: list[str], files: Any, sentence: str) -> None:

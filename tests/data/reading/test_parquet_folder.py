@@ -111,7 +111,9 @@ def test_a_column_names_images_beside_the_table(read: Read, write_images: Write,
     assert raw.test.source.paths(raw.test.rows)[-1] == "images/019.png"  # no folder of this machine
     assert raw.left_out.files == 0
     (tmp_path / "images" / "003.png").unlink()
-    with pytest.raises(UserError, match=r"^image_column='file' holds the text 'images/003\.png', which is not a file"):
+    with pytest.raises(
+        UserError, match=r"^The image column 'file' holds the text 'images/003\.png', which is not a file"
+    ):
         read(tmp_path, image_column="file")
     raw = read(tmp_path, image_column="file", skip_bad_images=True)
     assert (len(raw.train.rows), raw.left_out.count("listed and missing")) == (11, 1)

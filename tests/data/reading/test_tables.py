@@ -262,7 +262,9 @@ def test_groups_of_a_table(make_table: Make) -> None:
 
 def test_a_column_of_text_needs_a_folder(make_table: Make) -> None:
     rows = make_table([0, 1]).add_column("file", ["a.png", "b.png"])
-    with pytest.raises(UserError, match=r"^image_column='file' holds text, and not images: give a column of images"):
+    with pytest.raises(
+        UserError, match=r"^The image column 'file' holds text, and not images: give a column of images"
+    ):
         raw_from_tables({"train": rows}, DataOptions(image_column="file"))
 
 
@@ -290,7 +292,9 @@ def test_test_rows_are_not_trained_on_whatever_their_column_is_called(
 )
 def test_an_image_column_of_another_kind_is_refused(values: list[Any], kind: str) -> None:
     table = datasets.Dataset.from_dict({"thing": values, "label": ["a", "b"]})
-    with pytest.raises(UserError, match=rf"^image_column='thing' holds {kind}: give a column of images, of encoded"):
+    with pytest.raises(
+        UserError, match=rf"^The image column 'thing' holds {kind}: give image_column=, a column of images, of encoded"
+    ):
         raw_from_tables({"train": table}, DataOptions(image_column="thing"))
 
 
