@@ -157,7 +157,7 @@ def test_from_the_hub_and_back_to_it(hub: Any, hub_python: Stage, lab: Any, firs
         (["--model", "FIRST", "--no-maxnorm", "--maxnorm-threshold", 0.2], ["has no effect with --no-maxnorm"]),
         (["--model", "FIRST", "--class-balanced-beta", 1], ["--class-balanced-beta 1.0 must be below 1"]),
         (["--model", "FIRST", "--epochs", 0], ["--epochs 0 is too small"]),
-        (["--model", "FIRST", "--data", "ANIMALS"], ["has 10 classes and the data has 3", "recipes/finetune.py"]),
+        (["--model", "FIRST", "--data", "ANIMALS"], ["has 10 classes and the data has 3", "glmc-zoo finetune"]),
         (["--model", "FIRST", "--data", "TURNED"], ["has the classes of the data in another order"]),
         (["--model", "UNNAMED"], ["does not name its classes"]),
     ],
