@@ -1,4 +1,4 @@
-"""Seeded mutations of valid files: of the bytes of any file, and of the values of a JSON file."""
+"""Seeded mutations of valid files: they change bytes of any file, or values of a JSON file."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def base_of(name: str) -> str:
 
 
 def training_images(name: str) -> int:
-    """Size of the training split: of the official list, or by the formula of CIFAR for class c of C."""
+    """Size of the training split, from the official list or by the formula of CIFAR for class c of C."""
     data, _, factor = base_of(name).rpartition("_if")
     if not data:
         return IMAGES[base_of(name)]

@@ -45,7 +45,7 @@ class ArrowImages:
 
     Attributes:
         dataset: The table, with the image column alone.
-        column: The image column: of the feature type ``Image``, or binary, or a struct of ``bytes`` and ``path``.
+        column: The image column. Its feature type is ``Image``, binary, or a struct of ``bytes`` and ``path``.
         name: Name of the split for messages: "training" or "test".
         folder: The data set's folder, which paths in messages are relative to; ``None`` without one.
         table_paths: Which files the paths in the column may name. By default these are the files below ``folder``, or
