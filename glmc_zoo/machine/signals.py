@@ -57,7 +57,7 @@ class StopSignals:
 
         def stop(number: int, frame: FrameType | None) -> None:
             if os.getpid() != self._process:
-                return
+                return _end_as_by_default(number)
             self.number = number
             raise RunStopped(message.replace("{signal}", self.name), number)
 
@@ -67,8 +67,8 @@ class StopSignals:
             yield
 
     def _record(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a loader worker, see `data.feeding.worker`
-            return
+        if os.getpid() != self._process:
+            return _end_as_by_default(number)
         if self.number is None:
             self.number, self._received_at = number, time.monotonic()
             if not _has_launcher():
@@ -88,14 +88,18 @@ def raise_on_sigterm() -> Iterator[None]:
     process = os.getpid()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != process:  # a forked copy ends at once, as by default
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
+        if os.getpid() != process:
+            return _end_as_by_default(number)
         raise RunStopped("Stopped by SIGTERM.", number)
 
     with _handlers({signal.SIGTERM: stop}):
         yield
+
+
+def _end_as_by_default(number: int) -> None:
+    """In a forked copy of this process, which inherits its handlers: whoever ends the copy waits for its end."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 @contextmanager

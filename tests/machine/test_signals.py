@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import pytest
 
-from glmc_zoo.machine.signals import RunStopped, StopSignals
+from glmc_zoo.machine.signals import RunStopped, StopSignals, raise_on_sigterm
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -61,6 +62,26 @@ def test_a_signal_that_was_noted_is_raised_later() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
     with pytest.raises(RunStopped, match=r"^stopped by SIGTERM$"), signals.raise_on_signal("stopped by {signal}"):
         raise AssertionError
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows forks no process")
+@pytest.mark.parametrize("block", ["record", "raise_on_signal", "raise_on_sigterm"])
+def test_a_forked_copy_ends_as_by_default(block: str) -> None:
+    """A pool ends its processes by SIGTERM and waits for them."""
+    signals = StopSignals()
+    blocks = {
+        "record": signals.record,
+        "raise_on_signal": lambda: signals.raise_on_signal("stopped by {signal}"),
+        "raise_on_sigterm": raise_on_sigterm,
+    }
+    with blocks[block]():
+        copy = os.fork()
+        if copy == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(30)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]) == -signal.SIGTERM
+    assert signals.number is None
 
 
 def test_other_threads_cannot_note_signals_and_go_on() -> None:

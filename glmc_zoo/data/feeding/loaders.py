@@ -12,7 +12,7 @@ from glmc_zoo.data.feeding.resident import ResidentImages
 from glmc_zoo.data.feeding.samplers import EpochSampler
 from glmc_zoo.data.feeding.shared_memory import check_shared_memory, tensors_in
 from glmc_zoo.data.feeding.transforms import Images, Views
-from glmc_zoo.data.feeding.worker import leave_stops_to_parent, loader_context
+from glmc_zoo.data.feeding.worker import loader_context
 from glmc_zoo.data.reading.decoding import one_line
 from glmc_zoo.data.reading.split import ImageSplit
 from glmc_zoo.data.streaming import StreamSplit
@@ -113,7 +113,6 @@ def batch_loader(
         sampler=sampler,
         num_workers=workers,
         collate_fn=_shared,
-        worker_init_fn=leave_stops_to_parent,
         multiprocessing_context=loader_context() if workers else None,
         drop_last=drop_last,
         # Each iteration takes a seed for the workers. Taken from the global generator, it would change resumed runs.

@@ -1,30 +1,56 @@
 """What a process that loads images does about signals."""
 
+from __future__ import annotations
+
+import contextlib
 import copy
 import multiprocessing
 import os
 import signal
 import threading
-import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
 from typing import Any
 
 STOPS = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)}
 """Signals that ask a run to stop."""
-_SECONDS_BETWEEN_LOOKS = 0.1
 
 
 class LoaderProcess(multiprocessing.Process):
-    """A process that starts with `STOPS` blocked: none ends it before it runs `leave_stops_to_parent`."""
+    """A process that goes on when a signal asks the whole run to stop, and ends when its parent says so or is gone.
+
+    A terminal, Slurm and systemd signal every process of a run. The parent still needs batches for the step that it
+    ends, so the process blocks `STOPS` from its start to its end. The parent says through a pipe what SIGTERM says
+    otherwise: of two signals that are pending at the same time a process receives one, with one sender.
+    """
+
+    _end: Connection[Any, Any]
+    _ask: Connection[Any, Any]
 
     def start(self) -> None:
         """Start it; the caller's own blocked signals are the same afterwards."""
-        if not hasattr(signal, "pthread_sigmask"):  # Windows
-            return super().start()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-        try:
+        self._end, self._ask = multiprocessing.Pipe(duplex=False)
+        with _stops_blocked():
             super().start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._end.close()
+        # `multiprocessing` calls finalizers with a priority before it waits for the processes that are left at exit.
+        Finalize(self, _ask_to_end, args=(self._ask,), exitpriority=0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a process that is not forked needs: without the parent's end of the pipe."""
+        return {name: value for name, value in self.__dict__.items() if name != "_ask"}
+
+    def run(self) -> None:
+        """Wait for the parent's word in a thread, and do what the process is for."""
+        if hasattr(self, "_ask"):  # forked: while this process holds the parent's end too, it would not see it close
+            self._ask.close()
+        threading.Thread(target=_exit_when_asked, args=(self._end,), daemon=True).start()
+        super().run()
+
+    def terminate(self) -> None:
+        """Ask the process to end, whatever it does; its exit code is 0."""
+        _ask_to_end(self._ask)
 
 
 def loader_context() -> Any:
@@ -34,27 +60,26 @@ def loader_context() -> Any:
     return context
 
 
-def leave_stops_to_parent(worker: int) -> None:
-    """Let a process that loads images go on when a signal asks the whole run to stop; a loader's ``worker_init_fn``.
-
-    A terminal, Slurm and systemd signal every process of a run. The parent still needs batches for the step that it
-    ends, so SIGTERM from the parent alone ends the process that calls this. It also ends when its parent is gone.
-
-    Args:
-        worker: Number of the process; not used.
-    """
-    if not hasattr(signal, "sigtimedwait"):  # macOS and Windows
+@contextlib.contextmanager
+def _stops_blocked() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
         return
-    parent = os.getppid()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def look() -> None:
-        # A thread that waited in `sigtimedwait` would have the signals unblocked: it must not wait there.
-        while True:
-            received = signal.sigtimedwait(STOPS, 0)
-            if received is None:
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
-            elif received.si_signo == signal.SIGTERM and received.si_pid == parent:
-                os._exit(0)
 
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-    threading.Thread(target=look, daemon=True).start()
+def _ask_to_end(ask: Connection[Any, Any]) -> None:
+    """A byte, because processes that were forked later hold copies of this end, and keep it open."""
+    with contextlib.suppress(OSError):  # it has ended, or was asked before
+        ask.send_bytes(b"\0")
+    ask.close()
+
+
+def _exit_when_asked(end: Connection[Any, Any]) -> None:
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone
+        end.recv_bytes()
+    os._exit(0)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -70,13 +72,55 @@ def test_every_thread_of_it_blocks_the_signals(batches: Any) -> None:
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & STOPS
 
 
-def test_its_parent_ends_it(batches: Any) -> None:
+@pytest.mark.parametrize("signalled", [False, True])
+def test_its_parent_ends_it(batches: Any, signalled: bool) -> None:
+    """Also when a signal of another is pending: of two SIGTERM at the same time, the kernel keeps the first."""
     next(batches)
-    worker = batches._workers[0]
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's raises an error for a lost process
     try:
-        worker.terminate()
-        worker.join(20)
-        assert worker.exitcode == 0
+        for worker in batches._workers:
+            if signalled:
+                signalled_by_another([worker], "SIGTERM")
+            worker.terminate()
+        for worker in batches._workers:
+            worker.join(20)
+            assert worker.exitcode == 0
+            worker.terminate()
     finally:
         signal.signal(signal.SIGCHLD, handler)
+
+
+END_OF_A_RUN = """
+import multiprocessing, os, signal, subprocess, sys
+from glmc_zoo.data.feeding.loaders import batch_loader
+from tests.data.feeding.test_worker import Numbers
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[2])
+    batches = iter(batch_loader(Numbers(), range(80), 8, 2))
+    next(batches), next(batches)  # both processes have started
+    workers = [str(worker.pid) for worker in batches._workers]
+    print(*workers, flush=True)
+    keep = [batches]
+    keep.append(keep)  # what refers to itself is not deleted before the exit
+    if sys.argv[1] == "signals":
+        subprocess.run(["kill", "-TERM", *workers], check=True)
+    if sys.argv[1] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "method"), [("exit", "fork"), ("signals", "fork"), ("killed", "fork"), ("signals", "spawn")]
+)
+def test_it_ends_with_its_parent(tmp_path: Path, end: str, method: str) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(END_OF_A_RUN, encoding="utf-8")
+    outcome = subprocess.run(
+        [sys.executable, str(script), end, method], capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )  # fmt: skip
+    assert outcome.returncode == (-signal.SIGKILL if end == "killed" else 0), outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    workers = [psutil.Process(int(word)) for word in outcome.stdout.split() if psutil.pid_exists(int(word))]
+    assert not psutil.wait_procs(workers, timeout=20)[1]
