@@ -36,10 +36,12 @@ ROWS: dict[str, dict[str, Any]] = {
     "default": {},
 }
 CLOSING = """
-Look at: the column few of the table above, which is the mean recall of the rarest classes. Then open {page} in a
-browser: its images begin with the rarest class, and each shows the answers of all three classifiers.
-Next: put your own images into one folder for each class, such as my_images/CLASS/*.jpg, and run
-    glmc-zoo finetune --data my_images --tune head"""
+What to look at:
+  the column few of the table above: the mean recall of the classes with fewer than 20 training images
+  {page} in a browser: images of the rarest class first, each with the answers of all three classifiers
+What to do next:
+  sort your own images into one folder for each class, my_images/CLASS/*.jpg, and run
+  glmc-zoo finetune --data my_images --tune head"""
 
 
 def main() -> None:
