@@ -163,9 +163,9 @@ def _gain_line(new: Entry, entries: Sequence[Entry], digits: int) -> str:
         return f"- *{new.label}* is not compared: no baseline has been run at {passes} passes yet."
     at = " and ".join(dict.fromkeys((passes_text(new.passes), passes_text(best.passes))))
     points = difference(new.values, best.values, digits)
-    numbers = f"n = {len(new.values)} and {len(best.values)}"
-    kind = "95 % interval" if min(len(new.values), len(best.values)) >= MIN_SEEDS else "the range over all pairs of runs"
+    seeds = len(new.values), len(best.values)
+    kind = "95 % interval" if min(seeds) >= MIN_SEEDS else "the range over all pairs of runs"
     return (
         f"- *{new.label}* differs from the best baseline at {at} passes, *{best.label}*, by **{points}** points of "
-        f"balanced accuracy ({kind}, {numbers})."
+        f"balanced accuracy ({kind}, n = {seeds[0]} and {seeds[1]})."
     )
