@@ -194,7 +194,7 @@ def test_a_training_folds_its_temperature_into_the_classifier(digits: dict[str, 
 def test_without_held_out_images_a_run_says_so_and_changes_nothing(train: Recipe, lab: Any, tmp_path: Path) -> None:
     outcome = train(*lab.few, *OPTIONS, "--epochs", 1, "--output-dir", tmp_path / "a")
     assert outcome.status == 0, outcome.err
-    note = "note: No images are held out, so the probabilities will not be calibrated: to calibrate them, give"
+    note = "note: No images are held out of the training to fit a temperature, so the probabilities will not be cali"
     assert note in outcome.out
     never = train(*lab.few, *OPTIONS, "--epochs", 1, "--calibrate", "never", "--output-dir", tmp_path / "b")
     assert "calibrated" not in never.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,6 +88,12 @@ def _amount(classes: int, images: int) -> str:
 
 def _count_noun(number: int, singular: str, plural: str = "") -> str:
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def lowest_recall_first(subject: Subject, order: Sequence[int]) -> list[int]:
+    """The classes by their recall, of equal recalls in this order; those whose recall is not known are last."""
+    recalls = subject.recalls or [None] * len(order)
+    return sorted(order, key=lambda label: math.inf if (recall := recalls[label]) is None else recall)
 
 
 def class_rows(subject: Subject, baselines: Sequence[Subject], order: Sequence[int]) -> list[dict[str, Any]]:
