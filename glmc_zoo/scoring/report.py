@@ -158,8 +158,8 @@ def decorate_saved_model(saved: Path, folder: Path, results: EvaluationResults) 
 
 
 def _write_classes(path: Path, results: EvaluationResults, counts: ScoreCounts, quote_formulas: bool) -> None:
-    head = ("class", "name", "group", "training_images", "test_images", "correct", "recall", "precision", "predicted")
-    head += ("recall_low", "recall_high")
+    columns = "class", "name", "group", "training_images", "test_images", "correct", "recall", "precision", "predicted"
+    head = (*columns, "recall_low", "recall_high")
     rows: list[tuple[Any, ...]] = []
     training_counts = results.class_counts
     for i, name in enumerate(results.class_names):

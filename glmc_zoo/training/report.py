@@ -130,12 +130,12 @@ def opening_lines(
         f"{len(data.class_names)} classes ({max(data.class_counts)} to {min(data.class_counts)} each), "
         f"{len(data.test) or 'no'} test images"
     ]
-    notes = [*data.notes, *one_group_note(data.class_counts, options.shots), *_uncalibrated_note(options, data)]
+    notes = [*data.notes, *one_group_note(data.class_counts, options.shots), *uncalibrated_note(options, data)]
     inventory = [] if data.facts.inventory is None else inventory_lines(data.facts.inventory)
     return [*map(printable, lines), *inventory, *(f"note: {for_screen(note)}" for note in notes)]
 
 
-def _uncalibrated_note(options: RunOptions, data: LongTailData) -> list[str]:
+def uncalibrated_note(options: RunOptions, data: LongTailData) -> list[str]:
     """A note that the probabilities will not be calibrated, and the fix; none where they will be, or were not to be."""
     if options.output.calibrate == "never" or isinstance(options.stage, HeadStage):
         return []  # a classifier on features is calibrated on training images that are held out in turn

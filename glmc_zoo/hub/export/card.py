@@ -1,6 +1,7 @@
 """The model card, rendered from the results of a run."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -195,7 +196,7 @@ def _class_rows(results: RunResults) -> list[tuple[str, int, int | None, str]]:
     if len(counts) > _MAX_CLASSES_LISTED:
         return []
     recalls = map(_percent, results.class_recalls or [None] * len(counts))
-    support = results.class_support or [None] * len(counts)
+    support: Sequence[int | None] = results.class_support or [None] * len(counts)
     return list(zip(results.class_names, counts, support, recalls, strict=False))  # a conversion has no counts
 
 
