@@ -63,9 +63,28 @@ def score_intervals(
     total = len(images.label)
     if not total:
         raise UserError("images has no rows: score a split that has images.")
-    support, rng = np.bincount(images.label, minlength=len(groups)), np.random.default_rng(_SEED)
-    # Row 0 is the test set itself.
-    correct, predicted = np.zeros((2, resamples + 1, len(groups)))
+    support = np.bincount(images.label, minlength=len(groups))
+    correct, predicted, sums = _resample(images, support, resamples)
+    scores: dict[str, NDArray[np.float64] | None] = {"top1": correct.sum(axis=1) / total}
+    if len(images.nll):
+        gaps = np.abs(sums[:, 2:]).sum(axis=1)
+        scores |= {"top5": sums[:, 0] / total, "nll": sums[:, 1] / total, "ece": gaps / total}
+    scores |= mean_scores(correct, support, predicted, groups)
+    intervals = {name: _interval(values) for name, values in scores.items() if values is not None}
+    return _add_constant_classes(intervals, correct[0], support, groups)
+
+
+def _resample(
+    images: ImageScores, support: NDArray[np.int64], resamples: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Draw test sets of the same number of images of each class; row 0 of the result is the test set itself.
+
+    Returns:
+        Right images of each class (R + 1, C), images that were predicted as each class (R + 1, C), and the sums of
+        `_columns` (R + 1, 17).
+    """
+    rng = np.random.default_rng(_SEED)
+    correct, predicted = np.zeros((2, resamples + 1, len(support)))
     sums = np.zeros((resamples + 1, BINS + 2))
     by_class = np.split(np.argsort(images.label, kind="stable"), np.cumsum(support)[:-1])
     for label in np.flatnonzero(support):
@@ -82,13 +101,7 @@ def score_intervals(
             predicted[block, predicted_classes] += totals[:, : len(predicted_classes)]
             correct[block, label] = totals[:, : len(predicted_classes)] @ (predicted_classes == label)
             sums[block] += totals[:, len(predicted_classes) :]
-    scores: dict[str, NDArray[np.float64] | None] = {"top1": correct.sum(axis=1) / total}
-    if len(images.nll):
-        gaps = np.abs(sums[:, 2:]).sum(axis=1)
-        scores |= {"top5": sums[:, 0] / total, "nll": sums[:, 1] / total, "ece": gaps / total}
-    scores |= mean_scores(correct, support, predicted, groups)
-    intervals = {name: _interval(values) for name, values in scores.items() if values is not None}
-    return _add_constant_classes(intervals, correct[0], support, groups)
+    return correct, predicted, sums
 
 
 def wilson_interval(share: ArrayLike, images: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -51,14 +51,12 @@ def test_nothing_is_found_where_every_label_is_the_most_probable() -> None:
 
 def test_a_list_of_many_images_is_not_taken_for_wrong_labels() -> None:
     assert suspects_note(1, 20) == [
-        "1 of 20 training images, held out in turn, fits another class better than its label: the first to check, in "
+        "1 of 20 held-out training images fits another class better than its label; check these first: "
         "label_suspects.csv."
     ]
     (note,) = suspects_note(1200, 3000)
-    assert note.startswith(
-        "1,200 of 3,000 training images, held out in turn, fit another class better than their label"
-    )
-    assert note.endswith("in label_suspects.csv; of so many, most are probably mistakes of the model.")
+    assert note.startswith("1,200 of 3,000 held-out training images fit another class better than their label; check")
+    assert note.endswith("label_suspects.csv. Of so many, most are probably mistakes of the model.")
 
 
 def test_probabilities_have_the_temperature_that_fits() -> None:
