@@ -1,4 +1,4 @@
-"""Training images whose label looks wrong: the rule by hand, planted wrong labels, and what a run leaves."""
+"""Training images that fit another class better: the rule by hand, planted wrong labels, and what a run leaves."""
 
 from __future__ import annotations
 
