@@ -38,8 +38,9 @@ def score_intervals(
     to 0.95, these intervals hold the true value in 96 % of the test sets on average and in 85 % at least. The
     bootstrap alone holds it in 66 % on average, and in none with one image a class.
 
-    Other scores that are equal in all resamples: ``worst`` and ``top5`` have a `wilson_interval`; ``hmean``,
-    ``gmean``, ``macro_f1``, ``nll`` and ``ece`` have no interval and are left out.
+    Other scores that are equal in all resamples: ``worst``, and ``top5`` of more than five classes, have a
+    `wilson_interval`; all others, such as ``hmean`` and ``macro_f1``, have no interval and are left out. ``nll`` and
+    ``ece`` are also left out where all images are right or all are wrong, because resampling never changes that.
 
     Limits of these intervals:
 
@@ -140,6 +141,8 @@ def _add_constant_classes(
     recall, images = correct[tested] / support[tested], support[tested]
     for name, weights in _class_weights(images, groups[tested]):
         intervals[name] = _widened(intervals[name], weights, recall, images)
+    if correct.sum() in (0, support.sum()):
+        intervals = {name: interval for name, interval in intervals.items() if name not in ("nll", "ece")}
     for name in [name for name, (low, high) in intervals.items() if high - low < _NO_SPREAD]:
         value = intervals[name][0]
         if name == "worst":
@@ -149,7 +152,7 @@ def _add_constant_classes(
             intervals[name] = [float(end) for end in wilson_interval(value, number)]
         elif name == "top5" and len(support) > 5:  # with fewer classes it is 1 by definition
             intervals[name] = [float(end) for end in wilson_interval(value, images.sum())]
-        elif name in ("hmean", "gmean", "macro_f1", "nll", "ece"):
+        else:
             del intervals[name]
     return intervals
 

@@ -36,7 +36,7 @@ from glmc_zoo.scoring.decoration import Decorations
 from glmc_zoo.scoring.loop import ScoredSplit
 from glmc_zoo.scoring.page.render import REPORT_FILE
 from glmc_zoo.scoring.report import class_recalls, group_sizes, group_support, one_group_note
-from glmc_zoo.text import counted, printable
+from glmc_zoo.text import printable
 from glmc_zoo.training.folder import RunFolder
 from glmc_zoo.training.inputs import InputSpec
 
@@ -142,8 +142,8 @@ def uncalibrated_note(options: RunOptions, data: LongTailData) -> list[str]:
     if data.val:
         if len(data.val) >= MIN_IMAGES:
             return []
-        few = f"Only {counted(len(data.val), 'image')} of the {MIN_IMAGES} that a temperature needs"
-        return [f"{few} will be held out, so the probabilities will not be calibrated: give a larger val_fraction=."]
+        few = f"Only {len(data.val)} of at least {MIN_IMAGES} images that fitting a temperature needs are held out"
+        return [f"{few}, so the probabilities will not be calibrated: give a larger val_fraction=."]
     fix = "give val_fraction= or calibrate='always'"
     if isinstance(options.stage, SecondStage):  # its first stage was trained on every image that it could hold out
         fix = "train the first stage with val_fraction=, and give the same one here"

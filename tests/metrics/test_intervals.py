@@ -144,14 +144,26 @@ def test_classes_with_spread_keep_the_percentiles_of_the_bootstrap(monkeypatch: 
 
 
 def test_top5_of_more_than_five_classes_is_not_certain() -> None:
-    for classes, expected in ((5, [1.0, 1.0]), (6, wilson(12, 12))):
+    for classes, expected in ((5, None), (6, wilson(12, 12))):  # of five classes it is 1 by definition
         probabilities = np.full((12, classes), 0.1 / (classes - 1))
         probabilities[:, 0] = 0.9
         counts = ScoreCounts.empty([50] * classes)
         rows = counts.update([0] * 9 + [1] * 3, probabilities=probabilities)
         intervals = score_intervals(rows, counts.groups)
-        assert intervals["top5"] == pytest.approx(expected)
+        assert intervals.get("top5") == (None if expected is None else pytest.approx(expected))
         assert {"nll", "ece"}.isdisjoint(intervals)  # images of a class have the same probabilities
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_errors_of_probabilities_have_no_interval_without_both_outcomes(right: bool) -> None:
+    labels, generator = np.arange(12) % 3, np.random.default_rng(0)
+    confidence = generator.uniform(0.9, 0.99, 12)
+    probabilities = np.repeat((1 - confidence[:, None]) / 2, 3, axis=1)
+    probabilities[np.arange(12), labels if right else (labels + 1) % 3] = confidence
+    counts = ScoreCounts.empty([50] * 3)
+    rows = counts.update(labels, probabilities=probabilities)
+    assert counts.correct.sum() == (12 if right else 0)
+    assert {"nll", "ece"}.isdisjoint(score_intervals(rows, counts.groups))
 
 
 @pytest.mark.parametrize(("classes", "images", "chance"), [(1, 3, 0.7), (3, 2, 0.9), (10, 1, 0.8), (10, 2, 0.95)])

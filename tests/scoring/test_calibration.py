@@ -183,7 +183,7 @@ def test_the_lines_on_the_screen_say_what_the_numbers_mean() -> None:
             "train",
             {"val_fraction": 0.1},
             19,
-            "Only 19 images of the 20 that a temperature needs .* larger val_fraction=",
+            "Only 19 of at least 20 images .* larger val_fraction=",
         ),
         ("train", {"val_fraction": 0.1}, 20, None),
         ("train", {"calibrate": "never"}, 0, None),

@@ -48,6 +48,8 @@ def score_rows(subject: Subject, baselines: Sequence[Subject]) -> list[dict[str,
 
 def _score_cell(subject: Subject, key: str) -> dict[str, Any]:
     scores, interval = subject.scores, subject.intervals.get(key)
+    if interval is not None and interval[0] == interval[1]:
+        interval = None  # earlier versions gave a score on few images an interval without a width
     value = None if scores is None else getattr(scores, key)
     return {
         "value": value,

@@ -57,6 +57,12 @@ def test_scores_say_what_they_rest_on(subject: Subject, tmp_path: Path) -> None:
     assert "Calibration error is the mean difference" in page.text
 
 
+def test_an_interval_without_a_width_is_not_shown(tmp_path: Path) -> None:
+    subject = evaluation(tmp_path / "model", 5, 60, intervals={"test": {"top1": [0.9, 1.0], "worst": [1.0, 1.0]}})
+    (table,) = parsed(render_report(subject)).all("table", class_="scores")
+    assert "90.0 to 100.0" in table.text and "100.0 to 100.0" not in table.text
+
+
 def test_the_class_table_has_every_class_the_lowest_recall_first(subject: Subject, tmp_path: Path) -> None:
     baseline = evaluation(tmp_path / "other", classes=5, images=60, seed=1, name="other")
     page = parsed(render_report(subject, [baseline]))
