@@ -36,7 +36,7 @@ def score_intervals(
     are combined by the root of the sum of their squares on each side (Newcombe, Statistics in Medicine 17, 1998,
     method 10). In a simulation of balanced accuracy with 1 to 30 classes, 1 to 20 images a class and recalls from 0.5
     to 0.95, these intervals hold the true value in 96 % of the test sets on average and in 85 % at least. The
-    bootstrap alone holds it in 66 % on average, and in none with one image a class.
+    bootstrap alone holds it in 66 % on average; with one image a class its intervals have no width.
 
     Other scores that are equal in all resamples: ``worst``, and ``top5`` of more than five classes, have a
     `wilson_interval`; all others, such as ``hmean`` and ``macro_f1``, have no interval and are left out. ``nll`` and
