@@ -13,6 +13,7 @@ import timm
 import torch
 import yaml
 from PIL import Image
+from run_files import files_of
 
 import glmc_zoo
 from glmc_zoo.results import RunResults
@@ -79,7 +80,7 @@ def test_what_a_run_leaves(finetune: Recipe, source: Path, animals: Path, tmp_pa
     again = finetune("--config", run / "config.yaml", "--output-dir", tmp_path / "again")
     assert again.status == 0, again.err
     assert RunResults.load(tmp_path / "again" / "results.json").test == results.test
-    assert not (run / "features").exists() and not (run / "checkpoints").exists()
+    assert {path.name for path in run.iterdir()} == files_of("`--tune head`")
 
 
 def test_probabilities_are_calibrated_by_the_images_that_were_held_out_in_turn(
