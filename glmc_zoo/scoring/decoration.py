@@ -10,7 +10,7 @@ from glmc_zoo.data.reading.decoding import one_line
 from glmc_zoo.files import partial_name
 from glmc_zoo.hub.folder import SAMPLE_FILE
 from glmc_zoo.results import Thresholds
-from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE, make_answer_file, most_mistakes_first
+from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE, make_answer_file, lowest_recall_first
 from glmc_zoo.scoring.page.render import REPORT_FILE, write_report
 from glmc_zoo.scoring.page.subject import Subject
 from glmc_zoo.scoring.sample_image import write_sample
@@ -117,7 +117,7 @@ def write_answer_file(
         path.unlink(missing_ok=True)
         if scored.answers is not None:
             answers = scored.answers
-            order = most_mistakes_first(answers.pairs.tolist(), scored.counts.num_classes, class_counts)
+            order = lowest_recall_first(answers.pairs.tolist(), scored.counts.num_classes, class_counts)
             make_answer_file(name, answers, split, order).save(path)
 
     decorations.attempt(f"{ANSWERS_FILE} with the images of the report", make, fix="evaluate the model to make it")

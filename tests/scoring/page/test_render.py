@@ -20,7 +20,7 @@ from reports import Element, evaluation, parsed
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import Inventory, LeftOutFacts
 from glmc_zoo.results import DataFacts
-from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE, most_mistakes_first
+from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE, lowest_recall_first
 from glmc_zoo.scoring.page.render import render_report, write_report
 from glmc_zoo.scoring.page.subject import Subject
 
@@ -120,7 +120,7 @@ def test_images_are_those_of_the_answers(subject: Subject) -> None:
     page = parsed(render_report(subject))
     (gallery,) = page.all("div", id="gallery")
     figures = gallery.all("figure")
-    order = most_mistakes_first(subject.answers.pairs, 5, subject.results.class_counts)
+    order = lowest_recall_first(subject.answers.pairs, 5, subject.results.class_counts)
     assert order != [4, 3, 2, 1, 0]
     assert [one.all("strong")[0].text for one in gallery.all("details")] == [f"class {i}" for i in order]
     for figure, image in zip(figures, subject.answers.images, strict=True):
