@@ -10,7 +10,7 @@ from glmc_zoo.data.reading.decoding import one_line
 from glmc_zoo.files import partial_name
 from glmc_zoo.hub.folder import SAMPLE_FILE
 from glmc_zoo.results import Thresholds
-from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE, make_answer_file, lowest_recall_first
+from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE, lowest_recall_first, make_answer_file
 from glmc_zoo.scoring.page.render import REPORT_FILE, write_report
 from glmc_zoo.scoring.page.subject import Subject
 from glmc_zoo.scoring.sample_image import write_sample

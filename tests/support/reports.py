@@ -14,7 +14,7 @@ from glmc_zoo.data.reading.images import ArrayImages
 from glmc_zoo.metrics import ScoreCounts, score_intervals
 from glmc_zoo.results import DataFacts, EvaluatedModel, EvaluationResults, Origin, Scores, Thresholds
 from glmc_zoo.scoring.answers import AnswerCollector
-from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE, make_answer_file, lowest_recall_first
+from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE, lowest_recall_first, make_answer_file
 from glmc_zoo.scoring.page.subject import Subject
 from glmc_zoo.scoring.report import class_recalls, group_sizes, group_support
 
