@@ -94,7 +94,9 @@ def evaluate(**options: Any) -> list[EvaluationResults]:
 
 
 def inspect(**options: Any) -> Inspection:
-    """Show what a data set holds, and write it as a page; the options are those of ``glmc-zoo inspect --help``.
+    """Show what a data set holds; the options are those of ``glmc-zoo inspect --help``.
+
+    With ``output=`` it is also written as a page with images; without it no file is written.
 
     >>> inspection = glmc_zoo.inspect(data="my_images", output="my_images.html")  # doctest: +SKIP
     >>> inspection.class_counts["train"], inspection.inventory.files_left_out  # doctest: +SKIP
@@ -103,19 +105,22 @@ def inspect(**options: Any) -> Inspection:
     from glmc_zoo.options.sections import INSPECT
     from glmc_zoo.scoring.inspection import inspect_data
 
-    return inspect_data(inspection_options(_user_options(INSPECT, "inspect", options)))
+    user_options = _user_options(INSPECT, "inspect", options)
+    resolved = inspection_options(user_options)
+    output = _output_file(user_options, options, "overwrite", "examples")
+    return inspect_data(resolved, write=output is not None)
 
 
 def predict(**options: Any) -> list[Prediction]:
     """Classify images with a trained model; the options are those of ``glmc-zoo predict --help``.
 
     Gives the most probable classes of each image, in order. A file that cannot be read has no labels, and the reason as
-    its ``problem``; ``skip_bad_images=True`` leaves it out. Without ``output=`` the CSV file is ``predictions.csv``, or
-    ``predictions-2.csv`` and so on where that exists already; ``output=None`` writes none. ``rank_for_labelling=True``
-    gives the images by rank, with ``rank``, ``uncertainty``, ``rarity`` and ``cluster``.
+    its ``problem``; ``skip_bad_images=True`` leaves it out. With ``output=`` the predictions are also written as a CSV
+    file; without it no file is written. ``rank_for_labelling=True`` gives the images by rank, with ``rank``,
+    ``uncertainty``, ``rarity`` and ``cluster``.
 
     >>> predictions = glmc_zoo.predict(model="runs/NAME/model", images="new_photos")  # doctest: +SKIP
-    >>> predictions[0].labels[0], predictions[0].probabilities[0]  # doctest: +SKIP
+    >>> [(prediction.file, prediction.label) for prediction in predictions]  # doctest: +SKIP
     """
     from dataclasses import replace
 
@@ -124,10 +129,8 @@ def predict(**options: Any) -> list[Prediction]:
     from glmc_zoo.scoring.prediction import predict_images
 
     user_options = _user_options(PREDICT, "predict", options)
-    resolved = prediction_options(user_options)
-    if "output" in options and options["output"] is None:
-        return predict_images(replace(resolved, output=None))
-    return predict_images(resolved, fresh_output="output" not in user_options)
+    output = _output_file(user_options, options, "overwrite", "quote_formulas")
+    return predict_images(replace(prediction_options(user_options), output=output))
 
 
 def report(**options: Any) -> RunResults | list[EvaluationResults]:
@@ -204,6 +207,20 @@ def _run(options: RunOptions) -> RunResults | DryRun:
     if options.output.dry_run:
         return dry_run(options)
     return run_head(options) if isinstance(options.stage, HeadStage) else run_training(*search_settings(options))
+
+
+def _output_file(user_options: UserOptions, keywords: dict[str, Any], *needs_output: str) -> str | None:
+    """The file that a call asks for: that of ``output=``, else that of its ``config`` file; ``None`` if it names none.
+
+    On the command line the file has a default name, because the result would be lost without it. A call returns its
+    result, so it writes no file unasked. Keywords that ``needs_output`` names are refused without a file.
+    """
+    from glmc_zoo.errors import UserError
+
+    output: str | None = None if keywords.get("output", "") is None else user_options.get("output")
+    if output is None and (unused := next((name for name in needs_output if name in user_options.explicit), None)):
+        raise UserError(f"{unused}= has no effect without output=: give output= as well, or leave {unused}= out.")
+    return output
 
 
 def _user_options(command: Command, name: str, options: dict[str, Any]) -> UserOptions:
