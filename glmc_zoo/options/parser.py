@@ -68,7 +68,7 @@ def build_parser(command: Command, description: str) -> argparse.ArgumentParser:
         for group in groups:
             hints = type_hints(group)
             for field in dataclasses.fields(group):  # type: ignore[arg-type]  # groups are dataclasses
-                _add(section, field, hints[field.name], "the first stage" if field.name in command.inherited else None)
+                _add(section, field, hints[field.name], command.default_text(field.name))
     return parser
 
 
