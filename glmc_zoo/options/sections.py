@@ -119,7 +119,11 @@ INSPECT = Command(
     positional="data",
 )
 PREDICT = Command("predict", {"prediction": (PredictOptions,)})
-PUSH = Command("push", {"push": (PushSource, PushTarget), "demo in a Space": (SpaceOptions,)})
+PUSH = Command(
+    "push",
+    {"push": (PushSource, PushTarget), "demo in a Space": (SpaceOptions,)},
+    defaults={"repo": "none; required unless --space or --space-folder is given"},
+)
 EXPORT = Command("export", {"export": (ExportOptions,)})
 DEMO = Command("demo", {"demo": (DemoOptions,)})
 CONVERT = Command("convert", {"conversion": (ConvertOptions,)})
