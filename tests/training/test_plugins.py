@@ -191,3 +191,25 @@ def test_a_run_does_not_go_on_with_another_version_of_its_plugin(
     file.write_text(file.read_text().replace("gamma: float = 2.0", "gamma: float = 3.0"))
     with pytest.raises(UserError, match=r"was written with plugins .*mine.py.* restore the files of the plug-ins"):
         finished("train", **options, checkpoint_steps=1, resume="auto")
+
+
+@pytest.mark.parametrize("option", ["method", "rebalanced_loss"])
+def test_a_loss_for_each_image_is_one_sentence(option: str, finished: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import torch, glmc_zoo\n\n"
+        "@glmc_zoo.register_loss('mine')\n"
+        "def mine(class_counts):\n"
+        "    return torch.nn.CrossEntropyLoss(reduction='none')\n"
+    )
+    options = {**OPTIONS, option: "mine", "plugin": [str(file)], "output_dir": tmp_path / "run"}
+    with pytest.raises(UserError) as caught:
+        finished("train", **options)
+    assert str(caught.value) == (
+        "The loss 'mine' returned a tensor of shape (8,) for a batch, and training needs one number: return "
+        "loss.mean()."
+    )
+    # The run goes on in its folder once the file is corrected.
+    file.write_text(file.read_text().replace("reduction='none'", ""))
+    finished("train", **options, resume="auto")
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
