@@ -72,6 +72,7 @@ def test_what_a_run_leaves(finetune: Recipe, source: Path, animals: Path, tmp_pa
     assert max(trial.balanced_accuracy for trial in head.trials) == head.chosen.balanced_accuracy
     assert results.method == "head" and results.model.name == "test_convnext.head_animals"
     assert results.selection is not None and results.selection.epoch is None and results.schedule is None
+    assert "computing the features of 24 images, 4 views each\n" in outcome.out
     for text in ("balanced softmax", "cross-entropy", "24 training images held out in 5 folds", "* chosen"):
         assert text in outcome.out
     assert f"{head.chosen.loss} from the class means" in (run / "model" / "README.md").read_text()
@@ -130,8 +131,9 @@ def test_groups_stay_together(finetune: Recipe, source: Path, animals: Path, tmp
 
 
 def test_it_goes_on_after_a_kill(
-    lab: Any, source: Path, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    lab: Any, source: Path, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     lab.leave_plots_empty(monkeypatch)
     monkeypatch.setattr(features, "_PART_IMAGES", 5)
     options: dict[str, Any] = {"model": source, "data": animals, "tune": "head", "batch_size": 5, "feature_views": 3}
@@ -151,7 +153,9 @@ def test_it_goes_on_after_a_kill(
     monkeypatch.setattr(
         features.FeatureParts, "write", lambda *given: (written.append(len(given[1])), original(*given))
     )
+    capsys.readouterr()
     glmc_zoo.finetune(**options, output_dir=tmp_path / "resumed", resume="auto")
+    assert "computing the features of 24 images (10 are stored), 3 views each\n" in capsys.readouterr().out
     assert sum(written) == 24
     assert lab.same_weights(lab.weights(tmp_path / "whole"), lab.weights(tmp_path / "resumed"))
 
@@ -240,14 +244,17 @@ def test_a_complete_run_of_other_images_is_not_taken_for_this_one(
 
 
 def test_a_cache_serves_later_runs(
-    lab: Any, source: Path, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    lab: Any, source: Path, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     lab.leave_plots_empty(monkeypatch)
     options: dict[str, Any] = {"model": source, "data": animals, "tune": "head", "feature_cache": tmp_path / "cache"}
     glmc_zoo.finetune(**options, output_dir=tmp_path / "one")
     (folder,) = (tmp_path / "cache").iterdir()
     monkeypatch.setattr(features.FeatureParts, "write", lambda *given: pytest.fail("computed again"))
+    capsys.readouterr()
     glmc_zoo.finetune(**options, output_dir=tmp_path / "two", head_init="fresh")
+    assert "computing the features" not in capsys.readouterr().out
     monkeypatch.undo()
     lab.leave_plots_empty(monkeypatch)
     glmc_zoo.finetune(**options, output_dir=tmp_path / "three", image_size=64)
