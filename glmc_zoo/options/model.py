@@ -44,7 +44,9 @@ class MethodOptions(OptionGroup):
         "values of all switches of GLMC: official (published code), paper (its text), or tuned (for other data)",
         decided_by="official where the data set has a published recipe, else tuned",
     )
-    plugin: list[str] = option("your own Python files that register methods, losses or samplers", default=[])
+    plugin: list[str] = option(
+        "your own Python files that register methods, losses, samplers or timm models", default=[]
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
