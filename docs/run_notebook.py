@@ -2,7 +2,7 @@
 
     python docs/run_notebook.py
 
-It needs `pip install 'glmc_zoo[dev,photos]'`.
+It needs `pip install -e '.[dev,photos]'`.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+FEW_TEST_IMAGES = 4  # a recall on so many images or fewer moves in steps of 25 points or more
+
 
 @dataclass(frozen=True, kw_only=True)
 class GroupSupport:
@@ -36,8 +38,7 @@ class LeftOutFacts:
 class SplitFacts:
     """One split of a data set, and how it was decided."""
 
-    name: str
-    """``train``, ``test`` or ``validation``."""
+    name: str  # ``train``, ``test`` or ``validation``
     source: str
     """The folder, table or column value that the images come from."""
     images: int
@@ -59,8 +60,7 @@ class Inventory:
     left_out: list[LeftOutFacts] = field(default_factory=list)
     duplicates: int | None = None
     """Training images that are the same as a test image; ``None`` where they were not compared."""
-    duplicates_by: str | None = None
-    """``bytes`` or ``pixels``."""
+    duplicates_by: str | None = None  # ``bytes`` or ``pixels``
     duplicate_examples: list[str] = field(default_factory=list)
     """Up to five, as ``training file = test file``."""
     intensity: str | None = None
@@ -214,8 +214,7 @@ class SearchFacts(HeldOutFacts):
 class SecondStageFacts:
     """What the classifier went through after the rest of the model was finished."""
 
-    kind: str
-    """``maxnorm`` or ``class_balanced``."""
+    kind: str  # ``maxnorm`` or ``class_balanced``
     threshold: float | None = None
     beta: float
     limit: float | None = None
@@ -263,7 +262,7 @@ class WeightsFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Reliability:
-    """How honest probabilities are: calibration error, a fraction of 1, and negative log-likelihood, in nats."""
+    """How well probabilities are calibrated: calibration error (fraction of 1), negative log-likelihood (nats)."""
 
     ece: float
     nll: float
@@ -344,6 +343,7 @@ def _per_class(results: Any) -> Iterator[tuple[str, list[Any] | None]]:
     """Lists of the results that have one value for each class, with their name."""
     yield "class_counts", results.class_counts
     yield "class_recalls", results.class_recalls
+    yield "class_support", results.class_support
     correction, calibration = getattr(results, "correction", None), getattr(results, "calibration", None)
     yield "class_counts of its correction", None if correction is None else correction.class_counts
     for precision, thresholds in calibration.thresholds.items() if calibration is not None else ():

@@ -99,8 +99,7 @@ class DataFacts:
     selection: str | None = None
     data_seed: int | None = None
     split_rule: str | None = None
-    """How images were set aside for test or validation: ``content`` or ``groups by COLUMN``; ``None`` where none were,
-    and in results from before images were chosen by their content."""
+    """How images were set aside: ``content`` or ``groups by COLUMN``; ``None`` where none were, and in old results."""
     train_images: int | None = None
     """``None`` without a training split, and where a stream does not state it."""
     test_images: int | None = None
@@ -261,6 +260,7 @@ class RunResults(_Results):
     """For the test scores, by shot group."""
     class_recalls: list[float | None] | None = None
     """``None`` for a class without a test image."""
+    class_support: list[int] | None = None  # test images of each class
     group_confusion: list[list[int]] | None = None
     """Test images by true group (row) and group of the predicted class (column)."""
     seeds: Seeds | None = None
@@ -316,10 +316,10 @@ class EvaluationResults(_Results):
     validation_plain: Scores | None = None
     intervals: Intervals = field(default_factory=dict)
     """For the scores above, by their name; see `glmc_zoo.metrics.score_intervals`."""
-    group_support: dict[str, GroupSupport] = field(default_factory=dict)
-    """For the split that was scored, by shot group."""
+    group_support: dict[str, GroupSupport] = field(default_factory=dict)  # for the split, by shot group
     class_recalls: list[float | None] = field(default_factory=list)
     """``None`` for a class without an image in the split."""
+    class_support: list[int] | None = None  # images of each class in the split
     group_confusion: list[list[int]] = field(default_factory=list)
     posthoc: dict[str, Any] | None = None
     """Corrections of the logits: ``logit_adjustment``, ``tau_norm``, ``temperature`` and how they were chosen."""

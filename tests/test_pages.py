@@ -156,6 +156,22 @@ def test_benchmarks_have_their_options(page: Path, line: str) -> None:
         assert not rows or _rows.chosen_rows(rows)
 
 
+def test_extras_are_installed_in_one_form() -> None:
+    """Before the first release only a clone can be installed: README and index say what that means for the pages."""
+    section = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]\n")[2]
+    extras = {"EXTRA", *re.findall(r"^(\w+) = \[", section.partition("\n[")[0], re.MULTILINE)}
+    for page, text in TEXTS.items():
+        for command in re.findall(r"pip install [^\n`]*\[[^\n`]*", text):
+            match = re.match(r"pip install (-e '\.|'glmc_zoo)\[([\w,]+)\]'( |$)", command)
+            assert match and {*match[2].split(",")} <= extras, (page_name(page), command)
+            needs_clone = page.name in ("README.md", "index.md", "CONTRIBUTING.md") or "python benchmarks/" in text
+            assert needs_clone or match[1] == "'glmc_zoo", (page_name(page), command)
+    for page in (ROOT / "README.md", ROOT / "docs" / "index.md"):
+        text = re.sub(r"\s+", " ", TEXTS[page])
+        assert "`pip install 'glmc_zoo[EXTRA]'` works from the first release on: until then, run" in text
+        assert "`pip install -e '.[EXTRA]'` in the clone instead (without an extra, `pip install -e .`)." in text
+
+
 def test_every_command_is_shown() -> None:
     commands = {command[0] for _, line in SHOWN if (command := parsed_command(line))}
     assert commands >= set(RESOLVE)

@@ -10,7 +10,7 @@ from glmc_zoo.data.load import LongTailData, scale_deep_images, split_source
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.split import ImageSplit, RawData, decode_small
 from glmc_zoo.data.sources import check_options, open_source, source_facts
-from glmc_zoo.data.splits import check_several_classes, skip_unreadable, untested_note, whole_as_test
+from glmc_zoo.data.splits import check_several_classes, skip_unreadable, support_notes, whole_as_test
 from glmc_zoo.errors import UserError
 from glmc_zoo.results import DataFacts
 
@@ -127,7 +127,7 @@ def _whole(raw: RawData, options: DataOptions, cache_bytes: int) -> EvaluationDa
     check_several_classes(raw.class_names)
     test = raw.test.images(raw.class_names)
     raw.notes.append(f"There is no training split: all {len(test)} images are scored.")
-    raw.notes += untested_note(raw.class_names, test.class_counts)
+    raw.notes += support_notes(raw.class_names, test.class_counts)
     if test.pixels is None:
         decode_small([test], cache_bytes)
     described = DataFacts(

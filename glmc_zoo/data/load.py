@@ -22,6 +22,7 @@ from glmc_zoo.data.splits import (
     make_test_split,
     settle_classes,
     skip_unreadable,
+    support_notes,
     thin,
 )
 from glmc_zoo.errors import UserError
@@ -147,6 +148,8 @@ def split_source(
     )
     thin(raw, options, strict=entry is not None and entry.official is None)
     hold_out(raw, options.val_fraction, options.data_seed)
+    if raw.test is None and raw.val is not None:  # the scores are those of the validation split
+        raw.notes += support_notes(raw.class_names, raw.val.counts(len(raw.class_names)).tolist(), "validation")
 
     train, val = raw.train.images(raw.class_names), None if raw.val is None else raw.val.images(raw.class_names)
     no_images = RawSplit(raw.train.source, raw.train.labels, raw.train.rows[:0])

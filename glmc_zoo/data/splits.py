@@ -1,6 +1,6 @@
 """Make the splits of a data set that was read: its classes, test split, long tail and held-out images."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from glmc_zoo.data.reading.inventory import name_few
 from glmc_zoo.data.reading.listing import UNUSED_SPLIT
 from glmc_zoo.data.reading.split import RawData, RawSplit, readable_rows
 from glmc_zoo.errors import UserError
+from glmc_zoo.facts import FEW_TEST_IMAGES
 from glmc_zoo.text import counted
 
 CONTENT_RULE = "content"
@@ -47,7 +48,7 @@ def skip_unreadable(raw: RawData) -> int:
 
 
 def settle_classes(raw: RawData) -> None:
-    """Drop class names without any image, and note the classes without a test image.
+    """Drop class names without any image, and note the classes without test images or with only a few.
 
     Raises:
         UserError: A class has test images and no training image, or there is only one class.
@@ -56,7 +57,8 @@ def settle_classes(raw: RawData) -> None:
     if raw.test is not None:
         test = raw.test.counts(len(raw.class_names))
         _refuse(raw, (train == 0) & (test > 0), "no training image: add some, or remove it from the test split.")
-        raw.notes += untested_note(raw.class_names, np.where(train > 0, test, 1))
+        trained = np.flatnonzero(train > 0)
+        raw.notes += support_notes([raw.class_names[label] for label in trained], test[trained].tolist())
     unused = [name for name, count in zip(raw.class_names, train, strict=True) if count == 0]
     if unused:
         raw.notes.append(unused_classes(unused))
@@ -64,16 +66,31 @@ def settle_classes(raw: RawData) -> None:
     check_several_classes(raw.class_names)
 
 
-def untested_note(class_names: Sequence[str], test_counts: Iterable[int]) -> list[str]:
-    """The note about classes without a test image; empty if every class has one."""
-    untested = [name for name, images in zip(class_names, test_counts, strict=True) if images == 0]
-    if not untested:
-        return []
-    names = name_few(untested, 10)
+def support_notes(class_names: Sequence[str], counts: Sequence[int], split: str = "test") -> list[str]:
+    """Notes about classes without an image to score, and about classes with at most `FEW_TEST_IMAGES` of them.
+
+    Args:
+        class_names: Classes that have training images.
+        counts: Images of each class in the split that is scored.
+        split: ``test`` or ``validation``.
+    """
+    untested = [name for name, images in zip(class_names, counts, strict=True) if images == 0]
+    few = [name for name, images in zip(class_names, counts, strict=True) if 0 < images <= FEW_TEST_IMAGES]
+    notes, unknown = list[str](), f"no {split} image ({name_few(untested, 10)})"
     if len(untested) == 1:
-        return [f"1 class has no test image ({names}): its recall is not known, and no mean includes it."]
-    have = f"{len(untested)} classes have no test image"
-    return [f"{have} ({names}): their recalls are not known, and no mean includes them."]
+        notes.append(f"1 class has {unknown}: its recall is not known, and no mean includes it.")
+    elif untested:
+        notes.append(
+            f"{len(untested):,} classes have {unknown}: their recalls are not known, and no mean includes them."
+        )
+    if len(few) == 1:
+        images = counts[list(class_names).index(few[0])]
+        has, steps = counted(images, f"{split} image"), f"{100 / images:.0f} points"
+        notes.append(f"1 class has only {has} ({name_few(few)}): its recall moves in steps of {steps}.")
+    elif few:
+        have = f"{len(few):,} classes have only 1 to {FEW_TEST_IMAGES} {split} images ({name_few(few, 10)})"
+        notes.append(f"{have}: their recalls move in steps of {100 // FEW_TEST_IMAGES} points or more.")
+    return notes
 
 
 def whole_as_test(raw: RawData) -> None:
@@ -121,7 +138,7 @@ def make_test_split(raw: RawData) -> None:
     how = "a fifth by their content" if groups is None else "whole groups, about a fifth"
     verb = "was" if images == 1 else "were"
     raw.notes.append(f"There is no test split: {counted(images, 'image')} ({how}) {verb} set aside as the test split.")
-    raw.notes += untested_note(raw.class_names, raw.test.counts(len(raw.class_names)))
+    raw.notes += support_notes(raw.class_names, raw.test.counts(len(raw.class_names)).tolist())
 
 
 def tail_counts(available: Sequence[int], options: DataOptions) -> list[int]:

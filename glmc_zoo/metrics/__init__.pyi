@@ -1,5 +1,6 @@
 from .images import ImageScores as ImageScores
 from .intervals import score_intervals as score_intervals
+from .intervals import wilson_interval as wilson_interval
 from .longtail import GROUPS as GROUPS
 from .longtail import ScoreCounts as ScoreCounts
 from .longtail import group_of_classes as group_of_classes

@@ -188,15 +188,18 @@ def reliability(counts: ScoreCounts) -> Reliability:
 
 
 def calibration_lines(facts: CalibrationFacts) -> list[str]:
-    """Lines for the screen: the temperature and a table, or the reason why there is none."""
+    """Lines for the screen: the temperature, what a table of errors means, and the table; or why there is none."""
     if facts.temperature is None:
-        return [f"probabilities are as trained: {facts.reason}"]
+        return [f"The probabilities are not calibrated: {facts.reason}"]
     weighting = ", weighted to the class frequencies of the test split" if facts.weighting == "test" else ""
-    rows = [("probabilities", "ECE before", "after", "NLL before", "after")]
+    rows = [("images", "ECE in % before", "after", "NLL before", "after")]
     for split, before in facts.before.items():
         after = facts.after[split]
         rows.append((split, percent(before.ece), percent(after.ece), f"{before.nll:.3f}", f"{after.nll:.3f}"))
     return [
-        f"temperature {facts.temperature:.3f} by {facts.images} held-out images{weighting}; it is in the classifier",
+        f"The probabilities are calibrated: the exported classifier divides its logits by {facts.temperature:.3f}, the "
+        f"temperature that fits {facts.images} held-out images best{weighting}.",
+        "ECE, the calibration error, is the mean difference between the probability of the predicted class and the "
+        "share of right predictions; NLL is the negative log-likelihood in nats. Lower is better for both.",
         text_table(rows),
     ]

@@ -113,7 +113,7 @@ def _model_prior(options: PredictOptions | DemoOptions, source: ModelSource, num
     if prior is None:
         raise UserError(
             f"prior= needs the class frequencies that the probabilities of {source.name} are for, and its results do "
-            "not state them: give model_prior='uniform' or 'training'."
+            "not state them: give model_prior='uniform' or model_prior='training'."
         )
     return prior
 

@@ -10,7 +10,7 @@ from glmc_zoo.data.reading.decoding import one_line
 from glmc_zoo.files import partial_name
 from glmc_zoo.hub.folder import SAMPLE_FILE
 from glmc_zoo.results import Thresholds
-from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE, make_answer_file, rarest_first
+from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE, make_answer_file, most_mistakes_first
 from glmc_zoo.scoring.page.render import REPORT_FILE, write_report
 from glmc_zoo.scoring.page.subject import Subject
 from glmc_zoo.scoring.sample_image import write_sample
@@ -116,8 +116,9 @@ def write_answer_file(
     def make() -> None:
         path.unlink(missing_ok=True)
         if scored.answers is not None:
-            order = rarest_first(scored.counts.num_classes, class_counts)
-            make_answer_file(name, scored.answers, split, order).save(path)
+            answers = scored.answers
+            order = most_mistakes_first(answers.pairs.tolist(), scored.counts.num_classes, class_counts)
+            make_answer_file(name, answers, split, order).save(path)
 
     decorations.attempt(f"{ANSWERS_FILE} with the images of the report", make, fix="evaluate the model to make it")
 

@@ -17,7 +17,7 @@ from glmc_zoo.data import (
     load_evaluation_data,
     load_stream_data,
 )
-from glmc_zoo.data.splits import untested_note
+from glmc_zoo.data.splits import support_notes
 from glmc_zoo.disk import disk_errors
 from glmc_zoo.errors import for_screen
 from glmc_zoo.hub import ModelSource, open_model
@@ -76,6 +76,8 @@ class EvaluationRun:
         models = dict(zip(self.names, self.sources, strict=True))
         self.shots = shot_groups(shots, self.data.class_names, self.data_counts, models)
         self.notes = [*self.data.notes, *self.shots.notes]
+        if evaluation.split == "validation" and self.val is not None:
+            self.notes += support_notes(self.data.class_names, self.val.class_counts, "validation")
         self.output = EvaluationFolder()
         self.folder = on_main_process(self.accelerator, lambda: self.output.claim(evaluation.output_dir, self.names))
         self.results: list[EvaluationResults] = []
@@ -147,9 +149,9 @@ class EvaluationRun:
             answers=report.answer_storage(images, len(data.class_names)) if self.options.evaluation.report else "none",
         )
         if isinstance(data, StreamedData):
-            for note in (untested := untested_note(data.class_names, scored.counts.support)):
+            for note in (counted := support_notes(data.class_names, scored.counts.support.tolist())):
                 say(f"note: {for_screen(note)}", main_process=self.accelerator.is_local_main_process)
-            notes = [*notes, *untested]
+            notes = [*notes, *counted]
         results = self._results(name, source, classifier, scored, posthoc, [*self.notes, *notes], start_time)
         results = on_main_process(
             self.accelerator, lambda: self._write(name, source, classifier, scored, corrections, results, images)
@@ -218,6 +220,7 @@ class EvaluationRun:
             intervals=intervals,
             group_support=report.group_support(scored.counts),
             class_recalls=report.class_recalls(scored.counts),
+            class_support=scored.counts.support.tolist(),
             group_confusion=scored.counts.group_confusion.tolist(),
             posthoc=posthoc,
             notes=notes,
@@ -292,7 +295,8 @@ class EvaluationRun:
         counts = self.split.class_counts if isinstance(self.split, ImageSplit) else None
         temperature, weighting, reason = learn_temperature(corrected, labels, counts)
         value = 1.0 if temperature is None else temperature
-        return replace(corrections, temperature=value), {"value": value, "weighting": weighting}, reason
+        description = {"value": value, "weighting": weighting} | ({} if reason is None else {"reason": reason})
+        return replace(corrections, temperature=value), description, reason
 
     def finish(self) -> list[EvaluationResults]:
         """Write the comparison of several models, print the table, and return the results of all models."""

@@ -16,6 +16,8 @@ from glmc_zoo.method import log_prior as seen_log_prior
 from glmc_zoo.results import RunResults
 
 Floats = NDArray[np.float64]
+_HEAD_LOSSES = {"cross-entropy": 1.0, "balanced softmax": 0.0}
+"""Power of the class frequencies that a classifier on features assumes after each loss."""
 
 
 def model_log_prior(results: RunResults | None) -> Floats | None:
@@ -62,6 +64,11 @@ def _method_prior(results: RunResults) -> Floats | None:
         return (1.0 - _numeric_option(config, "prior_tau", 1.0)) * _log(counts)
     if results.method == "ce":
         return _log(counts)
+    if results.method == "head" and results.head is not None:
+        chosen = results.head.chosen
+        if chosen.loss not in _HEAD_LOSSES:
+            return None
+        return (_HEAD_LOSSES[chosen.loss] - chosen.logit_adjustment) * _log(counts)
     if results.method != "glmc" or config.get("sampler", "power") != "power":
         return None
     # The frequencies that the re-balanced branch sees: shuffled images, mixed with partners that favour rare classes.

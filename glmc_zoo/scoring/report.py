@@ -11,7 +11,7 @@ from glmc_zoo.hub import ModelSource
 from glmc_zoo.hub.export.decoration import decorate_export
 from glmc_zoo.hub.folder import file_sha256
 from glmc_zoo.machine.command import shorten_path
-from glmc_zoo.metrics import GROUPS, ScoreCounts, group_of_classes, recalls
+from glmc_zoo.metrics import GROUPS, ScoreCounts, group_of_classes, recalls, wilson_interval
 from glmc_zoo.options.images import ShotOptions
 from glmc_zoo.results import EvaluatedModel, EvaluationResults, GroupSupport, Thresholds, group_heading
 from glmc_zoo.scoring.answers import images_of_each_class
@@ -158,14 +158,16 @@ def decorate_saved_model(saved: Path, folder: Path, results: EvaluationResults) 
 
 
 def _write_classes(path: Path, results: EvaluationResults, counts: ScoreCounts, quote_formulas: bool) -> None:
-    head = ("class", "name", "group", "training_images", "test_images", "correct", "recall", "precision", "predicted")
+    columns = "class", "name", "group", "training_images", "test_images", "correct", "recall", "precision", "predicted"
+    head = (*columns, "recall_low", "recall_high")
     rows: list[tuple[Any, ...]] = []
     training_counts = results.class_counts
     for i, name in enumerate(results.class_names):
         correct, support, predicted = int(counts.correct[i]), int(counts.support[i]), int(counts.predicted[i])
         recall, precision = (correct / total if total else "" for total in (support, predicted))
         group, images = ("", "") if training_counts is None else (GROUPS[counts.groups[i]], training_counts[i])
-        rows.append((i, name, group, images, support, correct, recall, precision, predicted))
+        low, high = map(float, wilson_interval(correct / support, support)) if support else ("", "")
+        rows.append((i, name, group, images, support, correct, recall, precision, predicted, low, high))
     write_csv(path, head, rows, quote_formulas=quote_formulas)
 
 
@@ -261,6 +263,7 @@ def score_table(results: Sequence[EvaluationResults], *, markup: bool = False) -
     title = f"Scores in % on the {first.split} images of {escape(first.data.name)}"
     if any("[" in cell for row in rows for cell in row[1:]):
         title += "; in brackets the 95 % interval, where it is wider than 2 points"
+    title += "; ECE is the calibration error, lower is better"
     return "\n".join([title, "", *table, ""])
 
 

@@ -147,6 +147,7 @@ def _corrected_results(training_results: RunResults, evaluated: EvaluationResult
         intervals={"test": evaluated.intervals.get("test", {})},
         group_support=evaluated.group_support,
         class_recalls=evaluated.class_recalls,
+        class_support=evaluated.class_support,
         group_confusion=evaluated.group_confusion,
     )
 
@@ -157,12 +158,17 @@ def _calibration_facts(
     posthoc = evaluated.posthoc or {}
     if thresholds is None or evaluated.test is None or evaluated.test_plain is None:
         return None
-    fitted = posthoc.get("temperature") or {}
+    temperature = posthoc.get("temperature") or {}
+    reason = temperature.get("reason")
+    if not temperature:
+        reason = "The evaluation that corrected the model did not fit a temperature."
+    elif "weighting" not in temperature:  # only a fitted temperature has one
+        reason = f"The temperature {temperature['value']:g} was given, and not fitted on held-out images."
     return CalibrationFacts(
         images=posthoc["search"]["images"],
-        temperature=fitted.get("value"),
-        reason=None if fitted else "The evaluation that corrected the model did not fit a temperature.",
-        weighting=fitted.get("weighting", "none"),
+        temperature=temperature["value"] if reason is None else None,
+        reason=reason,
+        weighting=temperature.get("weighting", "none"),
         before={"test": _reliability(evaluated.test_plain)},
         after={"test": _reliability(evaluated.test)},
         thresholds=thresholds,

@@ -45,7 +45,7 @@ class TrainedHead(NamedTuple):
     choice: HeadChoice
     facts: HeadFacts
     notes: list[str]
-    """Notes on training images whose label looks wrong."""
+    """Notes on training images that fit another class better than their label."""
     warnings: list[str]
     """A warning where the list of these images could not be written."""
 
@@ -175,7 +175,7 @@ class HeadRun(ScoredRun):
         return TrainedHead(choice, facts, *self._list_suspects(choice))
 
     def _list_suspects(self, choice: HeadChoice) -> tuple[list[str], list[str]]:
-        """Write the list of training images whose label looks wrong; returns notes and warnings."""
+        """Write the list of training images whose label is to be checked; returns notes and warnings."""
         decorations, rows = Decorations(), list[int]()
 
         def write() -> None:

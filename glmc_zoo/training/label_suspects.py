@@ -1,4 +1,4 @@
-"""Training images whose label looks wrong, by the probabilities that classifiers give to images held out of them.
+"""Training images that fit another class better than their label, by classifiers that were trained without them.
 
 Source: Northcutt, Jiang and Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels, Journal of Artificial
 Intelligence Research 70, 2021, section 3.1: thresholds by the mean probability of each class.
@@ -29,7 +29,7 @@ Labels = NDArray[np.int64]
 
 
 class LabelSuspects(NamedTuple):
-    """Images whose label looks wrong, the least probable label first; arrays of equal length."""
+    """Images that fit another class better than their label, the least probable label first; arrays of equal length."""
 
     row: Labels
     """Row in the probabilities."""
@@ -41,7 +41,7 @@ class LabelSuspects(NamedTuple):
 
 
 def find_suspects(probabilities: Floats, labels: Labels) -> LabelSuspects:
-    """The images whose label looks wrong.
+    """The images that fit another class better than their label.
 
     The threshold of a class is the mean of its probability over the images that are labelled so. An image is a suspect
     where its given class is below its threshold, and another class reaches its own and is more probable than the given
@@ -124,6 +124,9 @@ def suspects_note(suspects: int, images: int) -> list[str]:
     """A line on ``suspects`` of the held-out ``images``, for the results and the screen; none without suspects."""
     if not suspects:
         return []
-    subject = "1 training image looks" if suspects == 1 else f"{suspects:,} training images look"
-    remark = " (so many that most are mistakes of the model)" if suspects > images / 10 else ""
-    return [f"{subject} wrongly labelled: {SUSPECTS_FILE}{remark}"]
+    verb, label = ("fits", "its label") if suspects == 1 else ("fit", "their label")
+    remark = " Of so many, most are probably mistakes of the model." if suspects > images / 10 else ""
+    return [
+        f"{suspects:,} of {images:,} held-out training images {verb} another class better than {label}; check these "
+        f"first: {SUSPECTS_FILE}.{remark}"
+    ]

@@ -19,7 +19,7 @@ from glmc_zoo.machine.command import slug, without_local_paths
 from glmc_zoo.machine.provenance import collect_origin
 from glmc_zoo.method.registry import get_registered, method_names, plugins_of
 from glmc_zoo.metrics import GROUPS
-from glmc_zoo.options.run import HeadStage, RunOptions, flatten_options, saved_options
+from glmc_zoo.options.run import HeadStage, RunOptions, SecondStage, flatten_options, saved_options
 from glmc_zoo.options.schedule import ScheduleOptions
 from glmc_zoo.results import (
     ModelFacts,
@@ -31,7 +31,7 @@ from glmc_zoo.results import (
     Thresholds,
     group_heading,
 )
-from glmc_zoo.scoring.calibration import calibration_lines
+from glmc_zoo.scoring.calibration import MIN_IMAGES, calibration_lines
 from glmc_zoo.scoring.decoration import Decorations
 from glmc_zoo.scoring.loop import ScoredSplit
 from glmc_zoo.scoring.page.render import REPORT_FILE
@@ -74,6 +74,7 @@ def describe_run(
         intervals={split: result.intervals for split, result in scored.items()},
         group_support={} if test is None else group_support(test.counts),
         class_recalls=None if test is None else class_recalls(test.counts),
+        class_support=None if test is None else test.counts.support.tolist(),
         group_confusion=None if test is None else test.counts.group_confusion.tolist(),
         seeds=Seeds(seed=options.schedule.seed, data_seed=options.data.data_seed),
         schedule=ScheduleFacts(
@@ -130,18 +131,26 @@ def opening_lines(
         f"{len(data.class_names)} classes ({max(data.class_counts)} to {min(data.class_counts)} each), "
         f"{len(data.test) or 'no'} test images"
     ]
-    notes = [*data.notes, *one_group_note(data.class_counts, options.shots), *_uncalibrated_note(options, data)]
+    notes = [*data.notes, *one_group_note(data.class_counts, options.shots), *uncalibrated_note(options, data)]
     inventory = [] if data.facts.inventory is None else inventory_lines(data.facts.inventory)
     return [*map(printable, lines), *inventory, *(f"note: {for_screen(note)}" for note in notes)]
 
 
-def _uncalibrated_note(options: RunOptions, data: LongTailData) -> list[str]:
-    """A note that the probabilities will not be calibrated, unless the user asked for that."""
-    if data.val or options.output.calibrate == "never" or isinstance(options.stage, HeadStage):
+def uncalibrated_note(options: RunOptions, data: LongTailData) -> list[str]:
+    """A note that the probabilities will not be calibrated, and the fix; none where they will be, or were not to be."""
+    if options.output.calibrate == "never" or isinstance(options.stage, HeadStage):
         return []  # a classifier on features is calibrated on training images that are held out in turn
+    if data.val:
+        if len(data.val) >= MIN_IMAGES:
+            return []
+        few = f"Only {len(data.val)} of at least {MIN_IMAGES} images that fitting a temperature needs are held out"
+        return [f"{few}, so the probabilities will not be calibrated: give a larger val_fraction=."]
+    fix = "give val_fraction= or calibrate='always'"
+    if isinstance(options.stage, SecondStage):  # its first stage was trained on every image that it could hold out
+        fix = "train the first stage with val_fraction=, and give the same one here"
     return [
-        "No images are held out, so the probabilities will not be calibrated: to calibrate them, give val_fraction= "
-        "or calibrate='always'."
+        "No images are held out of the training to fit a temperature, so the probabilities will not be calibrated: to "
+        f"calibrate them, {fix}."
     ]
 
 

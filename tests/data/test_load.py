@@ -117,7 +117,7 @@ def test_naturally_imbalanced_and_thinned(write_images: Write, tmp_path: Path) -
     assert (natural.image_size, natural.augment) == (16, "crop_flip")
     thinned = load_data(folder, imbalance_factor=4, max_count=20)
     assert thinned.class_counts == [min(pair) for pair in zip(natural.class_counts, [20, 10, 5], strict=True)]
-    assert "2 classes have fewer images" in thinned.notes[1]
+    assert "2 classes have fewer images" in thinned.notes[2]
     assert (thinned.test.rows == natural.test.rows).all()
 
 
@@ -252,7 +252,10 @@ def test_without_a_test_split_all_other_images_train(write_images: Write, tmp_pa
     write_images(tmp_path / "split" / "test", [2, 3])
     data = load_data(tmp_path / "split", no_test=True, val_fraction=0.5)
     assert (len(data.test), len(data.train) + len(data.val or []), data.val is None) == (0, 9, False)
-    assert data.notes == ["The test split of 5 images is not used, as no_test=True asks for."]
+    assert data.notes[0] == "The test split of 5 images is not used, as no_test=True asks for."
+    assert [note.partition(" (")[0] for note in data.notes[1:]] == [
+        "1 class has no validation image", "1 class has only 1 validation image",
+    ]  # fmt: skip
     assert data.facts.inventory is not None and data.facts.inventory.files_left_out == 5
     assert [split.name for split in data.facts.inventory.splits] == ["train", "validation"]
     digits = load_data("digits_lt", no_test=True)

@@ -20,8 +20,8 @@ from glmc_zoo.data.splits import (
     leave_test_out,
     make_test_split,
     settle_classes,
+    support_notes,
     thin,
-    untested_note,
     whole_as_test,
 )
 from glmc_zoo.errors import UserError
@@ -185,7 +185,7 @@ def test_classes_without_a_test_image_are_named() -> None:
     raw = raw_data([200, *[1] * 12])
     make_test_split(raw)
     assert raw.test is not None and counts_of(raw.test, 13)[1:] == [0] * 12
-    assert raw.notes[1] == untested_note(raw.class_names, counts_of(raw.test, 13))[0]
+    assert raw.notes[1:] == support_notes(raw.class_names, counts_of(raw.test, 13))
     assert raw.notes[1].startswith("12 classes have no test image (class_1, ")
 
 
@@ -213,7 +213,7 @@ def test_names_without_images_are_no_classes() -> None:
     assert raw.class_names == ["class_0", "class_2"]
     assert raw.test is not None
     assert (counts_of(raw.train, 2), counts_of(raw.test, 2)) == ([4, 3], [2, 1])
-    assert "class_1" in raw.notes[0]
+    assert "class_1" in raw.notes[1] and raw.notes[0].startswith("2 classes have only 1 to 4 test images")
 
 
 def test_a_class_without_training_images_is_refused() -> None:
@@ -227,8 +227,25 @@ def test_classes_without_test_images_are_noted() -> None:
     assert raw.class_names == ["class_0", "class_1", "class_3"]
     assert raw.notes[0].startswith("2 classes have no test image (class_1, class_3): their recalls are not known")
     names = [f"c{index}" for index in range(14)]
-    assert "c8, c9 and 4 more)" in untested_note(names, [0] * 14)[0]
-    assert untested_note(names, [1] * 14) == []
+    assert "c8, c9 and 4 more)" in support_notes(names, [0] * 14)[0]
+    assert support_notes(names, [5] * 14) == []
+
+
+def test_classes_with_a_few_test_images_are_named_once() -> None:
+    names = ["ant", "bee", "cow", "doe", "elk"]
+    steps = "their recalls move in steps of 25 points or more."
+    assert support_notes(names, [1, 4, 5, 90, 2]) == [
+        f"3 classes have only 1 to 4 test images (ant, bee, elk): {steps}"
+    ]
+    assert support_notes(names, [9, 3, 9, 9, 9]) == [
+        "1 class has only 3 test images (bee): its recall moves in steps of 33 points."
+    ]
+    untested, few = support_notes(names, [0, 1, 9, 9, 9], "validation")
+    assert untested.startswith("1 class has no validation image (ant): its recall is not known")
+    assert few == "1 class has only 1 validation image (bee): its recall moves in steps of 100 points."
+    raw = raw_data([4, 0, 2], [6, 0, 3])  # the class without images is left out, and not noted as tested by few
+    settle_classes(raw)
+    assert raw.notes[0].startswith("1 class has only 3 test images (class_2)") and len(raw.notes) == 2
 
 
 def test_one_split_becomes_the_test_split() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,19 @@ from glmc_zoo.data import load_data
 from glmc_zoo.errors import UserError
 from glmc_zoo.method import adjust_logits, fold_corrections, tau_norm_logits
 from glmc_zoo.metrics import longtail_scores
-from glmc_zoo.scoring.calibration import calibrate_classifier, fit_temperature, image_weights, learn_temperature
+from glmc_zoo.options.resolve import finetuning_options, second_stage_options, training_options
+from glmc_zoo.options.sections import COMMANDS
+from glmc_zoo.options.user_options import parse_options
+from glmc_zoo.results import CalibrationFacts, Reliability
+from glmc_zoo.scoring.calibration import (
+    calibrate_classifier,
+    calibration_lines,
+    fit_temperature,
+    image_weights,
+    learn_temperature,
+)
 from glmc_zoo.scoring.thresholds import PRECISIONS, precision_thresholds
+from glmc_zoo.training.report import uncalibrated_note
 
 Recipe = Callable[..., Any]
 
@@ -140,6 +153,65 @@ def test_a_model_without_one_linear_classifier_stays_as_it_is() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
+def test_the_lines_on_the_screen_say_what_the_numbers_mean() -> None:
+    facts = CalibrationFacts(
+        images=40, temperature=1.25, weighting="test", before={"test": Reliability(ece=0.083, nll=0.9)},
+        after={"test": Reliability(ece=0.0219, nll=0.8)},
+    )  # fmt: skip
+    first, meaning, table = calibration_lines(facts)
+    assert first == (
+        "The probabilities are calibrated: the exported classifier divides its logits by 1.250, the temperature that "
+        "fits 40 held-out images best, weighted to the class frequencies of the test split."
+    )
+    assert meaning.startswith("ECE, the calibration error, is the mean difference between the probability")
+    head, row = (line.split() for line in table.splitlines())
+    assert head[:5] == ["images", "ECE", "in", "%", "before"] and row == ["test", "8.3", "2.2", "0.900", "0.800"]
+    none = CalibrationFacts(images=3, reason="3 held-out images are too few to fit a temperature, which needs 20.")
+    assert calibration_lines(none) == [f"The probabilities are not calibrated: {none.reason}"]
+
+
+@pytest.mark.parametrize(
+    ("command", "values", "held_out", "note"),
+    [
+        (
+            "train",
+            {},
+            0,
+            "No images are held out of the training .*: to calibrate them, give val_fraction= or calibrate=",
+        ),
+        (
+            "train",
+            {"val_fraction": 0.1},
+            19,
+            "Only 19 of at least 20 images .* larger val_fraction=",
+        ),
+        ("train", {"val_fraction": 0.1}, 20, None),
+        ("train", {"calibrate": "never"}, 0, None),
+        ("train", {"calibrate": "never", "val_fraction": 0.1}, 3, None),
+        (
+            "second_stage",
+            {"model": "x"},
+            0,
+            "No images are held out .* train the first stage with val_fraction=, and give",
+        ),
+        ("finetune", {"model": "x", "tune": "head"}, 0, None),
+        ("finetune", {"model": "x", "tune": "full"}, 0, "No images are held out of the training"),
+    ],
+)
+def test_a_note_says_where_nothing_will_be_calibrated(
+    command: str, values: dict[str, Any], held_out: int, note: str | None
+) -> None:
+    resolve: dict[str, Callable[..., Any]] = {
+        "train": training_options, "finetune": finetuning_options,
+        "second_stage": lambda user_options: second_stage_options(user_options, {}),
+    }  # fmt: skip
+    options = resolve[command](parse_options(COMMANDS[command], {"data": "digits_lt", **values}, ""))
+    data: Any = SimpleNamespace(val=range(held_out) if held_out else None)
+    notes = uncalibrated_note(options, data)
+    assert len(notes) == (note is not None)
+    assert note is None or re.match(note, notes[0])
+
+
 OPTIONS = ["--epochs", 2, "--batch-size", 32, "--backbone", "test_efficientnet", "--method", "ce", "--lr", 0.005]
 
 
@@ -188,13 +260,14 @@ def test_a_training_folds_its_temperature_into_the_classifier(digits: dict[str, 
     never = json.loads((digits["never"] / "results.json").read_text())
     assert never["calibration"] is None and never["test"]["nll"] == pytest.approx(calibration["before"]["test"]["nll"])
     card = (digits["auto"] / "model" / "README.md").read_text()
-    assert f"temperature {temperature:.3f}" in card and "| test |" in card
+    assert f"temperature {temperature:.3f}, which calibrates its probabilities and changes no prediction" in card
+    assert "| test |" in card
 
 
 def test_without_held_out_images_a_run_says_so_and_changes_nothing(train: Recipe, lab: Any, tmp_path: Path) -> None:
     outcome = train(*lab.few, *OPTIONS, "--epochs", 1, "--output-dir", tmp_path / "a")
     assert outcome.status == 0, outcome.err
-    note = "note: No images are held out, so the probabilities will not be calibrated: to calibrate them, give"
+    note = "note: No images are held out of the training to fit a temperature, so the probabilities will not be cali"
     assert note in outcome.out
     never = train(*lab.few, *OPTIONS, "--epochs", 1, "--calibrate", "never", "--output-dir", tmp_path / "b")
     assert "calibrated" not in never.out

@@ -17,7 +17,7 @@ from scipy.special import log_softmax, softmax
 
 import glmc_zoo
 from glmc_zoo.errors import UserError
-from glmc_zoo.results import CorrectionFacts, RunResults, SecondStageFacts
+from glmc_zoo.results import CorrectionFacts, HeadFacts, HeadTrial, RunResults, SecondStageFacts
 from glmc_zoo.scoring.model_prior import model_log_prior
 from glmc_zoo.scoring.prior_shift import estimate_log_prior, read_classes, read_prior
 
@@ -79,6 +79,15 @@ def results(method: str, **config: Any) -> RunResults:
     return dataclasses.replace(plain, method=method, config=config, class_counts=[60, 30, 10])
 
 
+def trained_head(loss: str, logit_adjustment: float) -> RunResults:
+    chosen = HeadTrial(loss=loss, weight_decay=1e-4, logit_adjustment=logit_adjustment, balanced_accuracy=0.5, top1=0.5)
+    facts = HeadFacts(
+        held_out_images=100, init="mean", kind="linear", views=4, features=8, folds=5, chosen=chosen,
+        feature_seconds=1.0, search_seconds=1.0,
+    )  # fmt: skip
+    return dataclasses.replace(results("head"), head=facts)
+
+
 COUNTED, UNIFORM = np.array([0.6, 0.3, 0.1]), np.full(3, 1 / 3)
 TUNED = {"rebalanced_loss": "balanced_softmax", "sampler": "power", "sampler_power": 0.5}
 
@@ -111,6 +120,11 @@ def share(weights: Any) -> Any:
             dataclasses.replace(results("glmc"), second_stage=SecondStageFacts(kind="maxnorm", beta=0.9, source="m")),
             share(COUNTED * 0.1 / (1 - 0.9 ** np.array([60, 30, 10]))),
         ),
+        (trained_head("cross-entropy", 0.0), COUNTED),
+        (trained_head("cross-entropy", 1.5), share(COUNTED**-0.5)),
+        (trained_head("balanced softmax", 0.0), UNIFORM),
+        (trained_head("balanced softmax", -0.5), share(COUNTED**0.5)),
+        (trained_head("another loss", 0.0), None),
         (results("focal"), None),
         (results("glmc", rebalanced_loss="focal"), None),
         (results("glmc", rebalanced_loss="reweighted", sampler="mine", class_weight_power=1.0), None),

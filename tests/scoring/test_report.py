@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from evaluated import CLASSES, exported, logits_of, results_of, table
 from scipy.special import log_softmax
+from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score, f1_score, precision_score, recall_score
 
 from glmc_zoo.hub import ModelSource
@@ -58,6 +59,10 @@ def test_every_file_agrees_with_scikit_learn(evaluate: Recipe, run: Path, animal
     assert [int(row["test_images"]) for row in classes] == [7, 7, 7]
     assert [int(row["predicted"]) for row in classes] == [(guess == i).sum() for i in range(3)]
     assert [int(row["correct"]) for row in classes] == [(guess[label == i] == i).sum() for i in range(3)]
+    ends = [binomtest(int(row["correct"]), 7).proportion_ci(method="wilson") for row in classes]
+    np.testing.assert_allclose([float(row["recall_low"]) for row in classes], [end.low for end in ends], atol=1e-12)
+    np.testing.assert_allclose([float(row["recall_high"]) for row in classes], [end.high for end in ends], atol=1e-12)
+    assert results["class_support"] == [7, 7, 7]
     recall = recall_score(label, guess, average=None)
     np.testing.assert_allclose([float(row["recall"]) for row in classes], recall)
     assert [scores[group] for group in ("many", "medium", "few")] == pytest.approx(recall.tolist())

@@ -71,7 +71,17 @@ def test_a_search_is_told_with_its_images(evaluate: Recipe, run: Path, animals: 
     assert results.correction.searched == ["logit_adjustment", "temperature"]
     assert results.correction.search_images == held_out and results.correction.held_out_of_training
     assert results.correction.temperature == 1.0 and set(results.calibration.thresholds) >= {"0.95"}
-    assert f"Chosen on {held_out} held-out images" in (tmp_path / "new" / "README.md").read_text()
+    card = (tmp_path / "new" / "README.md").read_text()
+    assert f"Chosen on {held_out} held-out images" in card
+    assert results.calibration.temperature is None  # none was fitted, although the correction divides by 1
+    assert f"\n{held_out} held-out images are too few to fit a temperature" in card
+    assert "divided by the temperature" not in card and "The probabilities are as trained" not in card
+    given = ["--logit-adjustment", "search", "--temperature", 2, "--val-fraction", 0.2, "--save", tmp_path / "given"]
+    outcome = evaluate("--model", run / "model", "--data", animals, *given)
+    assert outcome.status == 0, outcome.err
+    card = (tmp_path / "given" / "README.md").read_text()
+    assert "\nThe temperature 2 was given, and not fitted on held-out images." in card
+    assert "It minimises the negative log-likelihood" not in card
 
 
 def test_a_temperature_is_searched(evaluate: Recipe, run: Path, lab: Any, tmp_path: Path) -> None:

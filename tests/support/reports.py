@@ -14,7 +14,7 @@ from glmc_zoo.data.reading.images import ArrayImages
 from glmc_zoo.metrics import ScoreCounts, score_intervals
 from glmc_zoo.results import DataFacts, EvaluatedModel, EvaluationResults, Origin, Scores, Thresholds
 from glmc_zoo.scoring.answers import AnswerCollector
-from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE, make_answer_file, rarest_first
+from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE, make_answer_file, most_mistakes_first
 from glmc_zoo.scoring.page.subject import Subject
 from glmc_zoo.scoring.report import class_recalls, group_sizes, group_support
 
@@ -64,7 +64,8 @@ def evaluation(
     pixels = rng.integers(256, size=(images, side, side, 3), dtype=np.uint8)
     split = ImageSplit(ArrayImages(pixels, "test"), np.arange(images), labels, names)
     answers = collector.gather(Accelerator(cpu=True))
-    make_answer_file("test", answers, split, rarest_first(classes, counts)).save(folder / ANSWERS_FILE)
+    order = most_mistakes_first(answers.pairs.tolist(), classes, counts)
+    make_answer_file("test", answers, split, order).save(folder / ANSWERS_FILE)
     return Subject.load(folder)
 
 

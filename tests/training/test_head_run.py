@@ -13,6 +13,7 @@ import timm
 import torch
 import yaml
 from PIL import Image
+from run_files import files_of
 
 import glmc_zoo
 from glmc_zoo.errors import UserError
@@ -82,7 +83,7 @@ def test_what_a_run_leaves(finetune: Recipe, source: Path, animals: Path, tmp_pa
     again = finetune("--config", run / "config.yaml", "--output-dir", tmp_path / "again")
     assert again.status == 0, again.err
     assert RunResults.load(tmp_path / "again" / "results.json").test == results.test
-    assert not (run / "features").exists() and not (run / "checkpoints").exists()
+    assert {path.name for path in run.iterdir()} == files_of("`--tune head`")
 
 
 def test_probabilities_are_calibrated_by_the_images_that_were_held_out_in_turn(
@@ -111,8 +112,8 @@ def test_probabilities_are_calibrated_by_the_images_that_were_held_out_in_turn(
     assert before["ece"] == pytest.approx(plain.test.ece) and after["ece"] == pytest.approx(results.test.ece)
     assert before["ece"] != after["ece"]
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    heads, row = (words for words in lines if words[:1] in (["probabilities"], ["test"]))
-    assert heads == ["probabilities", "ECE", "before", "after", "NLL", "before", "after"]
+    heads, row = (words for words in lines if words[:1] in (["images"], ["test"]))
+    assert heads == ["images", "ECE", "in", "%", "before", "after", "NLL", "before", "after"]
     assert row[:3] == ["test", f"{100 * before['ece']:.1f}", f"{100 * after['ece']:.1f}"]
     card = (tmp_path / "run" / "model" / "README.md").read_text()
     assert f"| test | {100 * before['ece']:.2f} % | {100 * after['ece']:.2f} % | {before['nll']:.4f}" in card

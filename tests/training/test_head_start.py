@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from run_files import files_of
 from timm.task import ClassificationTask
 from torch import nn
 
@@ -130,7 +131,7 @@ def test_the_choice_is_in_results_card_and_log(finetune: Any, source: Path, anim
         assert text in outcome.out
     card = (run / "model" / "README.md").read_text()
     assert "**Start of the classifier:** the best of 12 linear classifiers" in card
-    assert not (run / "features").exists()
+    assert {path.name for path in run.iterdir()} == files_of("training in epochs", "fine-tuning that finds it first")
     # The moving average goes on from it as well.
     plain = timm.create_model(f"local-dir:{run / 'model'}", pretrained=True).eval()
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))

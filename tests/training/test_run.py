@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from run_files import files_of, listed_files
 
 import glmc_zoo
+from glmc_zoo.files import HOLDER_FILE, LOCK_FILE
+from glmc_zoo.training import folder as run_folder
 
 Train = Callable[..., Any]
 
@@ -31,6 +34,8 @@ def test_a_run_leaves_everything(train: Train, lab: Any, tmp_path: Path) -> None
         *("config.yaml", "metrics.jsonl", "results.json", "checkpoints", "model", "plots"),
         *("answers.json", "report.html", "sample.jpg"),
     }
+    catalogue = "`--sample-image`, or a catalogue set whose images may be published"
+    assert {path.name for path in out.iterdir()} == files_of("training in epochs", catalogue)
     assert {path.name for path in (out / "model").iterdir()} >= {"config.json", "model.safetensors", "README.md"}
     assert {path.name for path in (out / "plots").iterdir()} == {
         *("training.png", "class_accuracy.png", "class_confusion.png", "group_confusion.png")
@@ -42,6 +47,10 @@ def test_a_run_leaves_everything(train: Train, lab: Any, tmp_path: Path) -> None
     _check_metrics(lab.rows(out))
     _check_results(lab.results(out), lab.rows(out)[-1])
     assert f"{100 * lab.results(out)['test']['top1']:.2f} %" in (out / "model" / "README.md").read_text()
+
+
+def test_the_page_lists_every_file_of_a_run_folder() -> None:
+    assert {*listed_files()} == {*run_folder._FILES, *run_folder._FOLDERS} - {HOLDER_FILE, LOCK_FILE}
 
 
 def test_an_image_of_the_user_is_exported_on_request_alone(lab: Any, animals: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import timm
 import torch
 import yaml
+from run_files import files_of
 
 import glmc_zoo
 from glmc_zoo.data.folds import training_folds
@@ -64,7 +65,9 @@ def test_what_a_search_leaves(
     assert search_table(found) in outcome.out and f"* chosen: --lr {found.chosen.lr:g}" in outcome.out
     card = (run / "model" / "README.md").read_text()
     assert f"learning rate {found.chosen.lr:g} and {found.chosen.epochs} epochs were chosen by" in card
-    assert card.count("(chosen)") == 1 and not (run / "trial").exists() and not (run / "features").exists()
+    assert card.count("(chosen)") == 1
+    writers = ["training in epochs", "`--search-minutes`", "fine-tuning that finds it first"]
+    assert {path.name for path in run.iterdir()} == files_of(*writers)
     plain = timm.create_model(f"local-dir:{run / 'model'}", pretrained=True).eval()
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

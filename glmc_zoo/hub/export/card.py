@@ -1,11 +1,13 @@
 """The model card, rendered from the results of a run."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from glmc_zoo.errors import UserError
+from glmc_zoo.facts import FEW_TEST_IMAGES
 from glmc_zoo.files import is_wide
 from glmc_zoo.hub.folder import PLOTS_FOLDER, SAMPLE_FILE, cards_folder
 from glmc_zoo.results import BaselineFacts, GroupSupport, RunResults
@@ -77,7 +79,7 @@ def _check(results: RunResults) -> None:
     if results.class_counts is None:
         return
     classes = len(results.class_counts)
-    for name in ("class_names", "class_recalls"):
+    for name in ("class_names", "class_recalls", "class_support"):
         values = getattr(results, name)
         if values is not None and len(values) != classes:
             raise UserError(f"{name} has {len(values)} entries for {classes} class_counts: give one for each class.")
@@ -105,6 +107,8 @@ def _context(results: RunResults, repo_id: str | None) -> dict[str, Any]:
         "counts": results.class_counts or [],
         "num_classes": len(results.class_names),
         "classes": _class_rows(results),
+        "few_tested": sum(0 < images <= FEW_TEST_IMAGES for images in results.class_support or []),
+        "few_test_images": FEW_TEST_IMAGES,
         "corrections": _corrections(results),
         "plots": {Path(name).stem: f"{PLOTS_FOLDER}/{name}" for name in results.plots},
         "first_config": stage.source_config if stage else results.config,
@@ -186,13 +190,14 @@ def _classes(classes: int | str, support: GroupSupport | None) -> int | str:
     return f"{classes}, {support.classes} of them tested ({support.images} images)"
 
 
-def _class_rows(results: RunResults) -> list[tuple[str, int, str]]:
-    """Name, training images and test accuracy of each class; none when there are too many for a table."""
+def _class_rows(results: RunResults) -> list[tuple[str, int, int | None, str]]:
+    """Name, training and test images, and test accuracy of each class; none when there are too many for a table."""
     counts = results.class_counts or []
     if len(counts) > _MAX_CLASSES_LISTED:
         return []
     recalls = map(_percent, results.class_recalls or [None] * len(counts))
-    return list(zip(results.class_names, counts, recalls, strict=False))  # a conversion has no counts
+    support: Sequence[int | None] = results.class_support or [None] * len(counts)
+    return list(zip(results.class_names, counts, support, recalls, strict=False))  # a conversion has no counts
 
 
 def _percent(value: float | None) -> str:

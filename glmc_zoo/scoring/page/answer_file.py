@@ -62,7 +62,7 @@ class AnswerFile:
     pairs: list[list[int]]
     """True class, predicted class and number of images, for each pair that occurs."""
     images: list[ReportImage] = field(default_factory=list)
-    """The rarest class first; those of a class together, mistakes first."""
+    """The class with the most mistakes first; those of a class together, mistakes first."""
     left_out: int = 0
     """Number of images that were left out to keep the page small."""
 
@@ -118,6 +118,22 @@ def rarest_first(num_classes: int, class_counts: Sequence[int] | None) -> list[i
     """The classes, those with the fewest training images first; in their own order where these are not known."""
     counts = [0] * num_classes if class_counts is None else class_counts
     return sorted(range(num_classes), key=lambda label: counts[label])
+
+
+def most_mistakes_first(
+    pairs: Sequence[Sequence[int]], num_classes: int, class_counts: Sequence[int] | None
+) -> list[int]:
+    """The classes, those with the most mistakes first; of equally many mistakes, the class of fewer training images.
+
+    Args:
+        pairs: True class, predicted class and number of images, as in `AnswerFile`.
+        num_classes: Number of classes.
+        class_counts: Training images of each class, if they are known.
+    """
+    mistakes = [0] * num_classes
+    for label, prediction, images in pairs:
+        mistakes[label] += images if label != prediction else 0
+    return sorted(rarest_first(num_classes, class_counts), key=lambda label: -mistakes[label])
 
 
 def make_answer_file(

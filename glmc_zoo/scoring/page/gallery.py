@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from glmc_zoo.scoring.page.answer_file import AnswerFile, ReportImage
+from glmc_zoo.scoring.page.answer_file import AnswerFile, ReportImage, most_mistakes_first
 from glmc_zoo.scoring.page.html import whole_percent
 from glmc_zoo.scoring.page.subject import Predictions, Subject, short_names
 
 
 def gallery(subject: Subject, baselines: Sequence[Subject], answers: AnswerFile) -> list[dict[str, Any]]:
-    """The classes with their images, in the order of the answers.
+    """The classes with their images, those with the most mistakes first.
 
     Where a baseline was evaluated on the same images, what it answered stands beside each.
     """
@@ -22,7 +22,7 @@ def gallery(subject: Subject, baselines: Sequence[Subject], answers: AnswerFile)
         tested[label] += images
         correct[label] += images if label == prediction else 0
     baseline_answers = _same_images(baselines, answers, sum(tested))
-    return [
+    blocks = [
         {
             "label": label,
             "name": results.class_names[label],
@@ -34,6 +34,9 @@ def gallery(subject: Subject, baselines: Sequence[Subject], answers: AnswerFile)
         }
         for label, images in groupby(answers.images, key=lambda image: image.label)
     ]
+    # Files of earlier versions have the rarest class first.
+    order = most_mistakes_first(answers.pairs, len(results.class_names), results.class_counts)
+    return sorted(blocks, key=lambda block: order.index(block["label"]))
 
 
 def _same_images(baselines: Sequence[Subject], answers: AnswerFile, images: int) -> list[tuple[str, Predictions]]:

@@ -53,7 +53,7 @@ class Subject:
     """Why the answers cannot be read, one sentence."""
 
     def suspects(self) -> SuspectFile | None:
-        """Training images whose label looks wrong; ``None`` where the run looked for none.
+        """Training images whose label is to be checked; ``None`` where the run looked for none.
 
         Raises:
             UserError: The file in the folder cannot be read, or is of other classes.

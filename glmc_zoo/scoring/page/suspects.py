@@ -21,12 +21,12 @@ _MAX_EACH, _MIN_EACH = 12, 2
 
 @dataclass(frozen=True, kw_only=True)
 class Suspect:
-    """A training image whose label looks wrong."""
+    """A training image that fits another class better than its label."""
 
     given: int
     """Class of its label."""
     suggested: int
-    """Class that it looks like."""
+    """The class that it fits better."""
     self_confidence: float
     """Probability of the given class."""
     suggested_probability: float
@@ -109,6 +109,6 @@ def _image(suspect: Suspect, names: Sequence[str]) -> dict[str, Any]:
         "given_probability": given_percent,
         "file": suspect.name,
         "source": suspect.source,
-        "alt": f"Label to check: {suspect.name}, labelled {given_name} with probability {given_percent}, looks like "
-        f"{suggested_name} with probability {suggested_percent}",
+        "alt": f"Label to check: {suspect.name}, labelled {given_name}, which has a probability of {given_percent}; "
+        f"{suggested_name} has {suggested_percent}",
     }

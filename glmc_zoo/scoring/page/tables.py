@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,6 +48,8 @@ def score_rows(subject: Subject, baselines: Sequence[Subject]) -> list[dict[str,
 
 def _score_cell(subject: Subject, key: str) -> dict[str, Any]:
     scores, interval = subject.scores, subject.intervals.get(key)
+    if interval is not None and interval[0] == interval[1]:
+        interval = None  # earlier versions gave a score on few images an interval without a width
     value = None if scores is None else getattr(scores, key)
     return {
         "value": value,
@@ -87,6 +90,12 @@ def _amount(classes: int, images: int) -> str:
 
 def _count_noun(number: int, singular: str, plural: str = "") -> str:
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def lowest_recall_first(subject: Subject, order: Sequence[int]) -> list[int]:
+    """The classes by their recall, of equal recalls in this order; those whose recall is not known are last."""
+    recalls = subject.recalls or [None] * len(order)
+    return sorted(order, key=lambda label: math.inf if (recall := recalls[label]) is None else recall)
 
 
 def class_rows(subject: Subject, baselines: Sequence[Subject], order: Sequence[int]) -> list[dict[str, Any]]:

@@ -93,6 +93,22 @@ def test_intervals_are_shown_where_they_are_wide() -> None:
     assert narrow == render_card(RESULTS)
 
 
+def test_few_test_images_of_a_class_are_shown() -> None:
+    results = changed(class_support=[40, 3, 1], class_recalls=[0.9, 1.0, 0.0], intervals={"test": {"few": [0.0, 0.8]}})
+    text = render_card(results)
+    assert "| Class | Training images | Test images | Test accuracy |\n|---|---:|---:|---:|\n" in text
+    assert "| 3 | 100.00 % |" in text and "| 1 | 0.00 % |" in text
+    assert (
+        "- 2 of the 3 classes have only 1 to 4 test images, so their test accuracy moves in steps of 25 points" in text
+    )
+    assert "all right or all wrong are included by the Wilson interval of their recall." in text
+    many = render_card(changed(class_support=[40, 5, 50], intervals={"test": {"few": [0.0, 0.8]}}))
+    assert "1 to 4 test images" not in many and "Wilson" not in many and "| Test images |" in many
+    assert "| Test images |" not in render_card(RESULTS)
+    with pytest.raises(UserError, match="class_support has 2 entries for 3 class_counts"):
+        render_card(changed(class_support=[1, 2]))
+
+
 def test_a_model_without_a_test_split_says_so() -> None:
     untested = changed(test=None, class_recalls=None, data={"no_test": True, "test_images": None}, plots=[])
     text = render_card(untested)

@@ -12,7 +12,8 @@ from reports import evaluation
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.scoring.page import answer_file
-from glmc_zoo.scoring.page.answer_file import AnswerFile, rarest_first
+from glmc_zoo.scoring.page.answer_file import AnswerFile, most_mistakes_first, rarest_first
+from glmc_zoo.scoring.page.gallery import gallery
 from glmc_zoo.scoring.page.subject import Subject
 
 
@@ -58,13 +59,16 @@ def test_what_cannot_be_right_is_refused(subject: Subject, change: dict[str, Any
     assert sentence.split(":")[0] in (Subject.load(subject.folder).warning or "")
 
 
-def test_the_rarest_classes_have_images_where_not_all_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_classes_with_most_mistakes_have_images_where_not_all_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(answer_file, "MAX_IMAGES", 20)
     monkeypatch.setattr(answer_file, "MAX_BYTES", 8000)
     answers = evaluation(tmp_path / "model", classes=5, images=60).answers
     assert answers is not None and len(answers.images) == 20 and answers.left_out > 0
     labels = [image.label for image in answers.images]
-    assert labels == sorted(labels, reverse=True)  # class 4 has the fewest training images
+    order = most_mistakes_first(answers.pairs, 5, [300, 94, 30, 9, 3])
+    assert list(dict.fromkeys(labels)) == order[: len(set(labels))]
     shown = [image.source is not None for image in answers.images]
     assert shown == sorted(shown, reverse=True) and 0 < sum(shown) < 20
     assert sum(len(image.source or "") for image in answers.images) <= 8000
@@ -84,6 +88,18 @@ def test_an_older_evaluation_has_its_pairs_from_the_predictions(subject: Subject
 
 def test_the_order_of_classes() -> None:
     assert rarest_first(4, [5, 1, 9, 1]) == [1, 3, 0, 2] and rarest_first(3, None) == [0, 1, 2]
+    pairs = [[0, 0, 90], [0, 1, 2], [2, 0, 1], [2, 1, 3], [3, 3, 8]]
+    assert most_mistakes_first(pairs, 4, [5, 1, 9, 1]) == [2, 0, 1, 3]  # 4 and 2 mistakes, then the rarest
+    assert most_mistakes_first(pairs, 4, None) == [2, 0, 1, 3]
+
+
+def test_the_page_of_an_older_file_has_the_class_with_most_mistakes_first(subject: Subject) -> None:
+    assert subject.answers is not None
+    older = sorted(subject.answers.images, key=lambda image: -image.label)  # the rarest class first
+    answers = dataclasses.replace(subject.answers, images=older)
+    blocks = gallery(subject, [], answers)
+    mistakes = [block["tested"] - block["right"] for block in blocks]
+    assert mistakes == sorted(mistakes, reverse=True) and mistakes[0] > mistakes[-1]
 
 
 def test_recalls_follow_from_the_answers_where_the_results_have_none(subject: Subject) -> None:

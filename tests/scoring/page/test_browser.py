@@ -52,12 +52,14 @@ def test_it_opens_without_a_word_on_the_console(page: Any, tmp_path: Path) -> No
 
 def test_it_sorts(page: Any, tmp_path: Path) -> None:
     counts = page[1].results.class_counts
-    script = """return { first: shown(), down: click(1), marked: order(), up: click(1), name: click(0), count: click(2),
-        change: click(3), focus: (() => { const button = table.querySelector("th button"); button.focus();
+    script = """return { first: shown(), again: order(), down: click(1), marked: order(), up: click(1),
+        name: click(0), count: click(2), change: click(3),
+        focus: (() => { const button = table.querySelector("th button"); button.focus();
         return document.activeElement === button; })() };"""
     seen = open_page(page[0], NAMES + script).result
     names = [f"class {label}" for label in range(5)]
-    assert seen["first"] == names[::-1]
+    assert seen["first"] == [names[i] for i in (1, 3, 4, 0, 2)]  # the lowest recall first
+    assert seen["again"] == [None, "ascending", None, None, None, None, None]
     assert seen["down"] == [names[i] for i in (0, 4, 3, 1, 2)]  # by recall; the class without one is last
     assert seen["marked"] == [None, "descending", None, None, None, None, None]
     assert seen["up"] == [names[i] for i in (1, 3, 4, 0, 2)]

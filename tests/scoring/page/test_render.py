@@ -20,7 +20,7 @@ from reports import Element, evaluation, parsed
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import Inventory, LeftOutFacts
 from glmc_zoo.results import DataFacts
-from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE
+from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE, most_mistakes_first
 from glmc_zoo.scoring.page.render import render_report, write_report
 from glmc_zoo.scoring.page.subject import Subject
 
@@ -53,15 +53,25 @@ def test_scores_say_what_they_rest_on(subject: Subject, tmp_path: Path) -> None:
     assert cells[1].endswith(f"here {change} points") and cells[1].startswith(f"{100 * other.top1:.1f} ")
     few = subject.results.group_support["few"]
     assert f"few-shot classes {few.classes} classes, {few.images} images" in texts
-    assert "bootstrap over the images of each class" in page.text
+    assert "bootstrap over the images of each class" in page.text and "Wilson interval" in page.text
+    assert "Calibration error is the mean difference" in page.text
 
 
-def test_the_class_table_has_every_class_rare_ones_first(subject: Subject, tmp_path: Path) -> None:
+def test_an_interval_without_a_width_is_not_shown(tmp_path: Path) -> None:
+    subject = evaluation(tmp_path / "model", 5, 60, intervals={"test": {"top1": [0.9, 1.0], "worst": [1.0, 1.0]}})
+    (table,) = parsed(render_report(subject)).all("table", class_="scores")
+    assert "90.0 to 100.0" in table.text and "100.0 to 100.0" not in table.text
+
+
+def test_the_class_table_has_every_class_the_lowest_recall_first(subject: Subject, tmp_path: Path) -> None:
     baseline = evaluation(tmp_path / "other", classes=5, images=60, seed=1, name="other")
     page = parsed(render_report(subject, [baseline]))
     rows = rows_of(page, "class-table")
-    assert [row[0] for row in rows] == [f"class {label}" for label in (4, 3, 2, 1, 0)]
-    for row, label in zip(rows, (4, 3, 2, 1, 0), strict=True):
+    recalls = [-1.0 if recall is None else recall for recall in subject.recalls]
+    order = sorted((4, 3, 2, 1, 0), key=lambda label: recalls[label])
+    assert len(set(recalls)) > 2 and order != [4, 3, 2, 1, 0]
+    assert [row[0] for row in rows] == [f"class {label}" for label in order]
+    for row, label in zip(rows, order, strict=True):
         recall, before = subject.recalls[label], baseline.recalls[label]
         assert recall is not None and before is not None
         assert row[1] == f"{100 * recall:.1f}"
@@ -69,7 +79,7 @@ def test_the_class_table_has_every_class_rare_ones_first(subject: Subject, tmp_p
         assert row[3] == f"{100 * (recall - before):+.1f}".replace("-", "\N{MINUS SIGN}")
     (table,) = page.all("table", id="class-table")
     assert all(head.all("button") for head in table.all("thead")[0].all("th"))
-    assert [head.text for head in table.all("th", **{"aria-sort": "ascending"})] == ["training images"]
+    assert [head.text for head in table.all("th", **{"aria-sort": "ascending"})] == ["recall, %"]
 
 
 def test_confused_pairs_and_the_matrix_add_up(subject: Subject) -> None:
@@ -99,8 +109,9 @@ def test_many_classes_have_a_list_of_pairs_and_no_matrix(tmp_path: Path) -> None
     assert 20 <= len(rows_of(page, "pair-table")) <= 40
     assert len(page.all("rect", class_="many")) + len(page.all("rect", class_="few")) <= 400
     (gallery,) = page.all("div", id="gallery")
-    assert len(gallery.all("figure")) <= 1000 and "images of the classes with the most training images" in gallery.text
-    assert gallery.all("summary")[0].all("span", class_="few")[0].text == "3 training images"
+    assert len(gallery.all("figure")) <= 1000 and "There are too many classes to show all" in gallery.text
+    right = [int(block.text.partition(" of 3 test images right")[0].split()[-1]) for block in gallery.all("summary")]
+    assert right == sorted(right) and right[0] < 3
     assert len(text.encode()) < 4e6
 
 
@@ -109,7 +120,9 @@ def test_images_are_those_of_the_answers(subject: Subject) -> None:
     page = parsed(render_report(subject))
     (gallery,) = page.all("div", id="gallery")
     figures = gallery.all("figure")
-    assert [one.all("strong")[0].text for one in gallery.all("details")] == [f"class {i}" for i in (4, 3, 2, 1, 0)]
+    order = most_mistakes_first(subject.answers.pairs, 5, subject.results.class_counts)
+    assert order != [4, 3, 2, 1, 0]
+    assert [one.all("strong")[0].text for one in gallery.all("details")] == [f"class {i}" for i in order]
     for figure, image in zip(figures, subject.answers.images, strict=True):
         (shown,) = figure.all("img")
         encoded = re.fullmatch(r"data:image/(?:png|jpeg);base64,(.*)", shown.attributes["src"])

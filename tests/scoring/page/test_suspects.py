@@ -37,17 +37,19 @@ def test_a_page_shows_them_by_label(subject: Subject) -> None:
     assert classes[0].all("summary")[0].text == "labelled class 4 3 training images, 2 shown"
     (image,) = classes[0].all("img")
     assert image.attributes["src"] == SOURCE and image.attributes["alt"] == (
-        "Label to check: <b>.png, labelled class 4 with probability 2\N{NO-BREAK SPACE}%, looks like class 0 with "
-        "probability 90\N{NO-BREAK SPACE}%"
+        "Label to check: <b>.png, labelled class 4, which has a probability of 2\N{NO-BREAK SPACE}%; class 0 has "
+        "90\N{NO-BREAK SPACE}%"
     )
     assert [one.text for one in classes[0].all("span", class_="file")] == ["<b>.png", "x.png"]
-    assert "7 of 300 training images look like another class" in page.text and "3 are shown" in page.text
+    assert (
+        "7 of 300 training images fit another class better than their label" in page.text and "3 are shown" in page.text
+    )
 
 
 def test_a_run_that_looked_for_none_has_no_section_and_one_without_suspects_says_so(subject: Subject) -> None:
     assert "Labels to check" not in render_report(subject)
     SuspectFile(total=0, held_out=300).save(subject.folder / "label_suspects.json")
-    assert "No label looks wrong, of 300 training images" in parsed(render_report(subject)).text
+    assert "None of 300 training images fits another class better than its label" in parsed(render_report(subject)).text
 
 
 def test_rare_classes_come_first_and_each_has_a_few() -> None:
