@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.text import printable_lines
+from glmc_zoo.text import counted, printable_lines
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 _DELAY = 0.5  # seconds before a bar is shown: that of shorter work would only flicker
+_LINE_SECONDS = 60.0  # between lines of progress where no bar is shown
 
 
 class Verbosity(IntEnum):
@@ -111,5 +116,52 @@ def progress_bar(
     # ``disable=None``: hidden unless standard error is a terminal.
     return tqdm(
         total=total, initial=initial, desc=desc, unit=unit, smoothing=smoothing, delay=_DELAY, leave=False,
-        dynamic_ncols=True, disable=True if hidden else None,
+        disable=True if hidden else None, **_bar_size(),
     )  # fmt: skip
+
+
+def _bar_size() -> dict[str, Any]:
+    """The size of a bar, as keywords of tqdm: that of the terminal at any time, else a usual one."""
+    try:
+        known = min(os.get_terminal_size(sys.stderr.fileno())) > 0
+    except (OSError, ValueError):  # not a terminal
+        known = True
+    if known:
+        return {"dynamic_ncols": True}
+    # A terminal of a container or of `script` may give its size as 0 x 0, with which tqdm draws nothing.
+    columns, rows = shutil.get_terminal_size()
+    return {"ncols": columns, "nrows": rows}
+
+
+@contextmanager
+def show_progress(
+    *, total: int, desc: str, initial: int = 0, unit: str = "image", main_process: bool = True
+) -> Iterator[Callable[[int], None]]:
+    """Show the progress of long work: a bar on a terminal; elsewhere, as in a log or a notebook, a line each minute.
+
+    Args:
+        total: Units of the whole work.
+        desc: What is being done.
+        initial: Units that were done before.
+        unit: Singular of what is counted.
+        main_process: Whether this process is the one that shows it.
+
+    Yields:
+        A function that counts further units as done.
+    """
+    bar = progress_bar(total=total, desc=desc, initial=initial, unit=unit, main_process=main_process)
+    done, start = initial, time.monotonic()
+    next_line = start + _LINE_SECONDS
+
+    def update(units: int) -> None:
+        nonlocal done, next_line
+        done, now = done + units, time.monotonic()
+        bar.update(units)
+        if bar.disable and now >= next_line:
+            seconds = (now - start) * (total - done) / max(done - initial, 1)
+            left = f"about {round(seconds / 60)} min" if seconds > 90 else f"about {round(seconds)} s"
+            say(f"{desc}: {done:,} of {counted(total, unit)}, {left} left", main_process=main_process)
+            next_line = now + _LINE_SECONDS
+
+    with bar:
+        yield update

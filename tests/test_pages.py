@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import _rows
@@ -14,7 +16,7 @@ import pytest
 import timm
 
 from glmc_zoo.hub import ExportInfo, export_model
-from glmc_zoo.method import losses, registry, task, weights
+from glmc_zoo.method import check_backbone, losses, registry, task, weights
 from glmc_zoo.options import resolve
 from glmc_zoo.options.parser import _LEVELS, read_command_line
 from glmc_zoo.options.sections import COMMANDS, option_names
@@ -218,7 +220,12 @@ def test_snippets_run(page: Path, snippet: str, lab: Any, tmp_path: Path, monkey
         statistics: Any = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "input_size": (3, 64, 64)}
         info = ExportInfo(class_names=["lynx", "roe deer"], tag="glmc_wildlife", **statistics)
         export_model(model, tmp_path / "runs" / "wildlife" / "model", info)
-    exec(snippet, {})
+    module = ModuleType("page_snippet")  # timm's register_model looks for the module of a function
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(snippet, vars(module))
+    if "resnet10_narrow" in snippet:
+        model = timm.create_model("resnet10_narrow", num_classes=3)
+        assert check_backbone(model, 64) is None and sum(p.numel() for p in model.parameters()) > 1e6
 
 
 def test_the_pages_have_snippets_and_commands() -> None:

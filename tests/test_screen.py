@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import struct
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,10 @@ from typing import Any
 import pytest
 
 import glmc_zoo
+from glmc_zoo import screen as screen_module
 from glmc_zoo.cli import main
 from glmc_zoo.errors import UserError
-from glmc_zoo.screen import Verbosity, complain, progress_bar, say, set_verbosity, verbosity
+from glmc_zoo.screen import Verbosity, complain, progress_bar, say, set_verbosity, show_progress, verbosity
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +79,60 @@ def test_only_a_terminal_gets_a_progress_bar(
     with progress_bar(total=10, initial=4, desc="work", main_process=main_process) as bar:
         bar.update(6)
         assert bool(bar.disable) is disabled and (disabled or bar.n == 10)
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("size", [(0, 0), (24, 0), (0, 80), (24, 80)], ids=str)
+def test_a_terminal_without_a_size_gets_a_bar_too(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+    """Containers and `script` give 0 x 0 as the size, with which tqdm draws nothing."""
+    import fcntl
+    import termios
+
+    main_end, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    with open(terminal, "w", encoding="utf-8") as screen:
+        monkeypatch.setattr(sys, "stderr", screen)
+        with progress_bar(total=4, desc="work") as bar:
+            bar.delay = 0
+            bar.update(2)
+            bar.refresh()
+        screen.flush()
+        text = os.read(main_end, 10_000).decode()
+    os.close(main_end)
+    assert "work:  50%" in text
+
+
+def test_long_work_without_a_terminal_prints_a_line_each_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = 0.0
+    monkeypatch.setattr(screen_module.time, "monotonic", lambda: seconds)
+    for main_process in (True, False):
+        seconds = 0.0
+        with show_progress(total=3000, initial=1000, desc="features", main_process=main_process) as update:
+            for _ in range(10):
+                seconds += 20.0
+                update(200)
+    assert capsys.readouterr().out.splitlines() == [
+        "features: 1,600 of 3,000 images, about 2 min left",
+        "features: 2,200 of 3,000 images, about 80 s left",
+        "features: 2,800 of 3,000 images, about 20 s left",
+    ]
+
+
+def test_on_a_terminal_there_is_a_bar_and_no_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(screen_module, "_LINE_SECONDS", 0.0)
+    monkeypatch.setattr(screen_module, "_DELAY", 0.0)
+    with show_progress(total=4, desc="features") as update:
+        for _ in range(4):
+            time.sleep(0.11)
+            update(1)
+    assert "features:  50%" in terminal.getvalue() and "2/4" in terminal.getvalue()
+    assert capsys.readouterr().out == ""
 
 
 def test_lines_are_printed_above_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:

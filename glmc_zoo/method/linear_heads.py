@@ -77,7 +77,12 @@ class PrincipalAxes:
         """The principal axes of features (N, D)."""
         mean = features.mean(dim=0)
         centred = features - mean
-        variance, axes = torch.linalg.eigh(centred.T @ centred / len(features))
+        covariance = centred.T @ centred / len(features)
+        try:
+            variance, axes = torch.linalg.eigh(covariance)
+        except torch.linalg.LinAlgError:
+            # With fewer images than features many eigenvalues are 0, and single precision may not converge.
+            variance, axes = (tensor.to(covariance) for tensor in torch.linalg.eigh(covariance.double()))
         # Axes whose variance is only rounding error are left out: a classifier must not learn from them.
         has_variance = variance > 4 * torch.finfo(variance.dtype).eps * variance.max()
         return cls(mean, axes, torch.where(has_variance, variance, 0), (centred @ axes) * has_variance)

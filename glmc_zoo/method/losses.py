@@ -1,12 +1,13 @@
 """The cumulative loss of GLMC (sections 3.2 and 3.3), as pure functions of the heads' outputs."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glmc_zoo.errors import UserError
 from glmc_zoo.method import weights
 from glmc_zoo.method.mixing import MixedBatch, MixedViews
 from glmc_zoo.method.registry import register_loss
@@ -133,6 +134,19 @@ def _rebalance(
     if log_prior is not None:
         return F.cross_entropy(logits + log_prior, labels)
     return F.cross_entropy(logits, weighted_labels)
+
+
+def check_loss(owner: str, loss: Any) -> Tensor:
+    """``loss`` of a batch as it is, if it is one number; ``owner`` begins the sentence, such as ``The loss 'focal'``.
+
+    Raises:
+        UserError: It is something else, for instance a loss for each image.
+    """
+    if isinstance(loss, Tensor) and loss.ndim == 0:
+        return loss
+    value = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+    fix = "loss.mean()" if isinstance(loss, Tensor) else "torch.tensor(...).mean()"
+    raise UserError(f"{owner} returned {value} for a batch, and training needs one number: return {fix}.")
 
 
 @register_loss("ce")

@@ -26,7 +26,8 @@ from glmc_zoo.results import PluginFacts
 if TYPE_CHECKING:
     from torch import Tensor
 
-Kind = Literal["method", "loss", "sampler"]
+Kind = Literal["method", "loss", "sampler", "backbone"]
+"""What a file can register. A backbone is registered with timm, and entered here once `load_plugin` ran the file."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Modules that register the built-in names.
@@ -217,7 +218,9 @@ def _get_entry(kind: Kind, name: str) -> RegistryEntry:
 
 
 def load_plugin(path: str | PathLike[str]) -> PluginFacts:
-    """Run a Python file that registers methods, losses or samplers; run it again only if its content changed.
+    """Run a Python file that registers methods, losses, samplers or backbones; again only if its content changed.
+
+    Backbones are registered with timm, by its own decorator ``register_model``.
 
     Raises:
         UserError: The file cannot be read or imported, or registers nothing.
@@ -225,7 +228,8 @@ def load_plugin(path: str | PathLike[str]) -> PluginFacts:
     plugin, file = f"plugin={str(path)!r}", Path(path).resolve()
     source = read_content(file, plugin, fix="Give a Python file.")
     entries = dict(_ENTRIES)
-    if {entry.sha256 for entry in entries.values() if entry.file == file} != {hashlib.sha256(source).hexdigest()}:
+    sha256 = hashlib.sha256(source).hexdigest()
+    if {entry.sha256 for entry in entries.values() if entry.file == file} != {sha256}:
         _restore({key: entry for key, entry in entries.items() if entry.file != file})
         # Not by an import: its cache takes two versions of equal size and time for one.
         module = ModuleType(f"glmc_zoo_plugin_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}")
@@ -238,13 +242,24 @@ def load_plugin(path: str | PathLike[str]) -> PluginFacts:
             line = f"line {lines[-1]}, " if lines else ""
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise UserError(f"{plugin} cannot be imported ({line}{reason}): correct it.") from error
+        _enter_backbones(module, file, sha256)
     facts = _facts(key for key, entry in _ENTRIES.items() if entry.file == file)
     if not facts:
         raise UserError(
             f"{plugin} registers nothing: decorate its functions or classes with register_method, register_loss or "
-            "register_sampler of glmc_zoo."
+            "register_sampler of glmc_zoo, or with register_model of timm."
         )
     return facts[0]
+
+
+def _enter_backbones(module: ModuleType, file: Path, sha256: str) -> None:
+    """Enter the backbones that the module registered with timm, so that results can name their file."""
+    timm: Any = sys.modules.get("timm")
+    for name in [] if timm is None else timm.list_models(module=module.__name__):
+        function = timm.model_entrypoint(name)
+        if getattr(inspect.unwrap(function), "__globals__", None) is not vars(module):
+            continue  # of an earlier version of the file, which has the same name
+        _ENTRIES["backbone", name] = RegistryEntry(function, None, 1, False, function.__qualname__, file, sha256)
 
 
 def _restore(entries: dict[tuple[Kind, str], RegistryEntry]) -> None:

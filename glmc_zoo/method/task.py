@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.method import weights
-from glmc_zoo.method.losses import GLMCOutput, at_least_float32, cumulative_alpha, glmc_loss, one_view_loss
+from glmc_zoo.method.losses import GLMCOutput, at_least_float32, check_loss, cumulative_alpha, glmc_loss, one_view_loss
 from glmc_zoo.method.mixing import Mix, MixedBatch, MixedViews, draw_mix, mix_batch, mix_views
 from glmc_zoo.method.model import GLMCModel, check_backbone
 from glmc_zoo.method.registry import get_loss, get_registered, get_sampler, loss_names, register_method
@@ -22,9 +22,9 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 class LossTask(ClassificationTask):
     """timm's classification task with a registered loss, whose ``set_epoch`` is called; see `register_loss`."""
 
-    def __init__(self, model: nn.Module, criterion: Criterion, epochs: int) -> None:
+    def __init__(self, model: nn.Module, criterion: Criterion, epochs: int, *, name: str | None = None) -> None:
         super().__init__(model, criterion=criterion, verbose=False)
-        self.epochs = epochs
+        self.epochs, self.loss_name = epochs, name or type(criterion).__name__
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the loss which epoch, counted from 0, begins."""
@@ -33,7 +33,8 @@ class LossTask(ClassificationTask):
     def forward(self, input: Tensor, target: Tensor) -> dict[str, Tensor]:
         """``loss``, computed in float32 at least, and ``output``, the logits ``(B, C)``."""
         output = self.trainable_module(input)
-        return {"loss": self.criterion(at_least_float32(output), target), "output": output}
+        loss = check_loss(f"The loss {self.loss_name!r}", self.criterion(at_least_float32(output), target))
+        return {"loss": loss, "output": output}
 
 
 class MixedLossTask(LossTask):
@@ -43,9 +44,10 @@ class MixedLossTask(LossTask):
     """
 
     def __init__(
-        self, model: nn.Module, criterion: Criterion, epochs: int, num_classes: int, switches: GLMCSwitches
-    ) -> None:
-        super().__init__(model, criterion, epochs)
+        self, model: nn.Module, criterion: Criterion, epochs: int, num_classes: int, switches: GLMCSwitches, *,
+        name: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(model, criterion, epochs, name=name)
         self.num_classes, self.switches, self._unmixed = num_classes, switches, False
         try:
             criterion(torch.zeros(2, num_classes), torch.full((2, num_classes), 1 / num_classes))
@@ -179,9 +181,10 @@ class GLMCTask(TrainingTask):
         With two views they are those of the global one.
         """
         log_prior = self.log_prior if self.switches.rebalanced_loss == "balanced_softmax" else None
+        criterion = None if self.criterion is None else self._checked_criterion
         if isinstance(input, MixedBatch):
             logits = self.trainable_module.forward_view(input.images)
-            terms = one_view_loss(*logits, input, alpha=self.alpha, log_prior=log_prior, criterion=self.criterion)
+            terms = one_view_loss(*logits, input, alpha=self.alpha, log_prior=log_prior, criterion=criterion)
             return {**terms, "output": logits[1]}
         outputs: tuple[GLMCOutput, GLMCOutput] = self.trainable_module.forward_views(
             input.global_images, input.local_images, joint=self.switches.joint_views
@@ -193,9 +196,13 @@ class GLMCTask(TrainingTask):
             consistency_weight=self.switches.consistency_weight,
             reduction=self.switches.reduction,
             log_prior=log_prior,
-            criterion=self.criterion,
+            criterion=criterion,
         )
         return {**terms, "output": outputs[0].balanced_logits}
+
+    def _checked_criterion(self, logits: Tensor, labels: Tensor) -> Tensor:
+        assert self.criterion is not None
+        return check_loss(f"The loss {self.switches.rebalanced_loss!r}", self.criterion(logits, labels))
 
 
 def _make_criterion(name: str, class_counts: list[int], switches: GLMCSwitches, sampler_power: float) -> Criterion:
@@ -264,8 +271,8 @@ def _build_baseline(loss: str, setup: MethodSetup) -> LossTask:
     switches = setup.switches
     criterion = _make_criterion(loss, setup.class_counts, switches, sampler_power=0.0)  # no re-balanced partners
     if switches.mixes_baseline:
-        return MixedLossTask(model, criterion, setup.epochs, len(setup.class_counts), switches)
-    return LossTask(model, criterion, setup.epochs)
+        return MixedLossTask(model, criterion, setup.epochs, len(setup.class_counts), switches, name=loss)
+    return LossTask(model, criterion, setup.epochs, name=loss)
 
 
 @dataclass(frozen=True)

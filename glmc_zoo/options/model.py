@@ -7,6 +7,7 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.fields import OptionGroup, option
 from glmc_zoo.method.registry import method_names
 from glmc_zoo.method.switches import Preset
+from glmc_zoo.options.defaults import recipe_text
 
 MAX_VIEWS = 7
 """Largest number of views for frozen features: as in evaluation, mirrored, four corner crops, and the centre crop."""
@@ -43,14 +44,16 @@ class MethodOptions(OptionGroup):
         "values of all switches of GLMC: official (published code), paper (its text), or tuned (for other data)",
         decided_by="official where the data set has a published recipe, else tuned",
     )
-    plugin: list[str] = option("your own Python files that register methods, losses or samplers", default=[])
+    plugin: list[str] = option(
+        "your own Python files that register methods, losses, samplers or timm models", default=[]
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneOptions(OptionGroup):
     """The timm model that is trained from scratch or from timm's weights."""
 
-    backbone: str = option("any timm model, with or without a pretrained tag", decided_by="the recipe")
+    backbone: str = option("any timm model, with or without a pretrained tag", decided_by=recipe_text("backbone"))
     pretrained: bool = option("start from timm's pretrained weights", default=False)
 
 

@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
@@ -13,7 +13,7 @@ from glmc_zoo.options.sections import Command
 from glmc_zoo.options.user_options import UserOptions, parse_options
 from glmc_zoo.screen import set_verbosity
 
-_CONFIG_HELP = "YAML file of options, or the name of one in recipes/configs; the command line overrides it"
+CONFIG_HELP = "YAML file of options, or the name of one in recipes/configs; the command line overrides it"
 
 _LEVELS = (
     ("q", "quiet", "show only results, warnings and errors"),
@@ -57,7 +57,7 @@ def build_parser(command: Command, description: str) -> argparse.ArgumentParser:
     parser = _Parser(description=description, formatter_class=_OneLineFormatter, allow_abbrev=False, add_help=False)
     general = parser.add_argument_group("general")
     general.add_argument("--help", "-h", action="help", help="show this help", default=argparse.SUPPRESS)
-    general.add_argument("--config", metavar="FILE", help=_CONFIG_HELP, default=argparse.SUPPRESS)
+    general.add_argument("--config", metavar="FILE", help=CONFIG_HELP, default=argparse.SUPPRESS)
     for short, level, help_text in _LEVELS:
         general.add_argument(
             f"--{level}", f"-{short}", dest="verbosity", action="store_const", const=level, help=help_text,
@@ -68,13 +68,13 @@ def build_parser(command: Command, description: str) -> argparse.ArgumentParser:
         for group in groups:
             hints = type_hints(group)
             for field in dataclasses.fields(group):  # type: ignore[arg-type]  # groups are dataclasses
-                _add(section, field, hints[field.name], "the first stage" if field.name in command.inherited else None)
+                _add(section, field, hints[field.name], command.default_text(field.name))
     return parser
 
 
 def _add(section: Any, field: dataclasses.Field[Any], hint: Any, decided_by: str | None) -> None:
     name = "--" + field.name.replace("_", "-")
-    settings = {"help": _help(field, hint, decided_by).replace("%", "%%"), "default": argparse.SUPPRESS}
+    settings = {"help": option_help(field, hint, decided_by).replace("%", "%%"), "default": argparse.SUPPRESS}
     types = [member for member in (get_args(hint) or (hint,)) if member is not NoneType]
     if bool in types:
         section.add_argument(name, action=_Switch, **settings)
@@ -92,8 +92,23 @@ def _metavar(name: str, types: Sequence[Any]) -> str:
     return name.rpartition("_")[2].upper()
 
 
-def _help(field: dataclasses.Field[Any], hint: Any, decided_by: str | None) -> str:
-    """The help of one option: its description, its choices, and its default or who decides it."""
+def _shown_default(default: Any) -> str:
+    if default is None or default == []:
+        return "none"
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def option_help(
+    field: dataclasses.Field[Any], hint: Any, decided_by: str | None, *, show: Callable[[Any], str] = _shown_default
+) -> str:
+    """The help of one option: its description, its choices, and its default or who decides it.
+
+    Args:
+        field: The field of the option.
+        hint: Its type.
+        decided_by: The default in words, where the command differs from the field.
+        show: Gives the text of a default value.
+    """
     choices = choices_of(field, hint)
     text = field.metadata["help"] + (f" [{' | '.join(choices)}]" if choices else "")
     decided_by = decided_by or field.metadata["decided_by"]
@@ -101,10 +116,8 @@ def _help(field: dataclasses.Field[Any], hint: Any, decided_by: str | None) -> s
         return f"{text} (default: {decided_by})"
     if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
         return f"{text} (required)"
-    default = field.default
-    if default is dataclasses.MISSING or default is None:
-        return f"{text} (default: none)"
-    return f"{text} (default: {str(default).lower() if isinstance(default, bool) else default})"
+    default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    return f"{text} (default: {show(default)})"
 
 
 def choices_of(field: dataclasses.Field[Any], hint: Any) -> list[str]:

@@ -24,6 +24,13 @@ from glmc_zoo.options.commands import (
     ReportOptions,
     check_streaming,
 )
+from glmc_zoo.options.defaults import (
+    FINETUNE_DEFAULTS,
+    FINETUNE_RECIPE,
+    GENERIC_RECIPE,
+    HEAD_RECIPE,
+    SECOND_STAGE_RECIPE,
+)
 from glmc_zoo.options.demo import DemoOptions
 from glmc_zoo.options.head import refuse_head_options, refuse_loop_options
 from glmc_zoo.options.method_values import Sources, requested_method, resolve_epochs, resolve_values, warmup_epochs
@@ -34,41 +41,6 @@ from glmc_zoo.options.user_options import UserOptions
 
 _T = TypeVar("_T")
 _G = TypeVar("_G", bound=OptionGroup)
-
-# For data sets without a recipe: the usual schedule for large images from scratch, at a modest length.
-GENERIC_RECIPE: dict[str, Any] = {
-    "backbone": "resnet50",
-    "epochs": 100,
-    "batch_size": 64,
-    "lr": 0.05,
-    "weight_decay": 5e-4,
-    "warmup_epochs": 5,
-}
-
-# Chosen on held-out images of small training sets, see docs/settings.md.
-FINETUNE_RECIPE: dict[str, Any] = {
-    "epochs": 40,
-    "batch_size": 32,
-    "lr": 0.01,
-    "weight_decay": 5e-4,
-    "warmup_epochs": 1,
-}
-
-# The classifier alone, on features: the batches have no gradients, so larger ones fit.
-HEAD_RECIPE: dict[str, Any] = FINETUNE_RECIPE | {"batch_size": 128}
-
-# Overrides the preset `tuned` where GLMC is asked for. With pretrained features a few epochs suffice, so rare classes
-# can be sampled more often than when training from scratch.
-_FINETUNE_DEFAULTS: dict[str, Any] = {"preset": "tuned", "sampler_power": 1.5}
-
-# The recipe of Alshammari et al., CVPR 2022; the batch size is the first stage's where it is known.
-SECOND_STAGE_RECIPE: dict[str, Any] = {
-    "epochs": 10,
-    "batch_size": 64,
-    "lr": 0.01,
-    "weight_decay": 0.1,
-    "warmup_epochs": 0,
-}
 
 
 def training_options(user_options: UserOptions) -> RunOptions:
@@ -100,7 +72,7 @@ def finetuning_options(user_options: UserOptions) -> RunOptions:
     refuse_head_options(user_options.values)
     user_options = resolve_search(user_options)
     values = (
-        resolve_values(user_options, Sources(FINETUNE_RECIPE, defaults=_FINETUNE_DEFAULTS))
+        resolve_values(user_options, Sources(FINETUNE_RECIPE, defaults=FINETUNE_DEFAULTS))
         | _long_tail(user_options.values)[1]
     )
     resolved = {"epochs"} if values.get("passes") is not None else set()

@@ -4,13 +4,14 @@ from dataclasses import dataclass, replace
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import OptionGroup, option
+from glmc_zoo.options.defaults import recipe_text
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleOptions(OptionGroup):
     """Epochs, batch size and learning rate."""
 
-    epochs: int = option("epochs to train", decided_by="the recipe", at_least=1)
+    epochs: int = option("epochs to train", decided_by=recipe_text("epochs"), at_least=1)
     passes: int | None = option(
         "length in passes of the training set through the network, instead of --epochs; two views or SAM double the "
         "passes of an epoch",
@@ -18,21 +19,17 @@ class ScheduleOptions(OptionGroup):
         at_least=1,
     )
     batch_size: int = option(
-        "images per step and process; the re-balanced batch has as many again", decided_by="the recipe", at_least=1
+        "images per step and process; the re-balanced batch has as many again",
+        decided_by=recipe_text("batch_size"),
+        at_least=1,
     )
-    lr: float = option(
-        "highest learning rate",
-        decided_by="the recipe; in fine-tuning 0.01 for sgd, else 3e-4, 5e-5 for layer norm or 1e-3 for adapters",
-        above=0,
-    )
+    lr: float = option("highest learning rate", decided_by=recipe_text("lr"), above=0)
     weight_decay: float = option(
-        "weight decay, for every parameter",
-        decided_by="the recipe; in fine-tuning 0.05 for adamw and layer norm, else 5e-4",
-        at_least=0,
+        "weight decay, for every parameter", decided_by=recipe_text("weight_decay"), at_least=0
     )
     warmup_epochs: int = option(
         "epochs of linear warm-up, included in --epochs",
-        decided_by="the recipe, at most a tenth of the epochs",
+        decided_by=recipe_text("warmup_epochs"),
         at_least=0,
     )
     momentum: float = option("momentum, for optimisers that have one", default=0.9, at_least=0, below=1)
@@ -44,12 +41,7 @@ class ScheduleOptions(OptionGroup):
         at_least=1,
     )
     grad_accum_steps: int = option("batches whose gradients are averaged for one optimiser step", default=1, at_least=1)
-    clip_grad: float | None = option(
-        "clip the norm of the gradient to this",
-        default=None,
-        decided_by="none; 2 for SGD where a fine-tuning starts from a classifier with long weights",
-        above=0,
-    )
+    clip_grad: float | None = option("clip the norm of the gradient to this", default=None, above=0)
     sam_rho: float | None = option(
         "radius of sharpness-aware minimisation (SAM), e.g. 0.05; its steps take two passes", default=None, above=0
     )
@@ -87,11 +79,7 @@ class ScheduleOptions(OptionGroup):
 class OptimizerOptions(OptionGroup):
     """Optimiser and regularisation of a training or fine-tuning; the second stage always uses SGD."""
 
-    opt: str = option(
-        "optimiser, by timm's name; sgd, without Nesterov momentum, is the published one",
-        default="sgd",
-        decided_by="sgd; in fine-tuning of networks with layer norm, unless --lr is given, adamw",
-    )
+    opt: str = option("optimiser, by timm's name; sgd, without Nesterov momentum, is the published one", default="sgd")
     ema_decay: float | None = option(
         "export an exponential moving average of the weights, e.g. 0.999", default=None, above=0, below=1
     )

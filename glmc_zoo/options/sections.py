@@ -16,6 +16,7 @@ from glmc_zoo.options.commands import (
     PredictOptions,
     ReportOptions,
 )
+from glmc_zoo.options.defaults import FINETUNE_TEXTS, SECOND_STAGE_TEXTS
 from glmc_zoo.options.demo import DemoOptions
 from glmc_zoo.options.images import ImageOptions, InferenceOptions, ShotOptions
 from glmc_zoo.options.machine import MachineOptions, OutputOptions, PushOptions
@@ -45,6 +46,8 @@ class Command:
     """Options that a user may expect but that do not exist here, with an error sentence that says what to use."""
     inherited: frozenset[str] = frozenset()
     """Options whose default is the value of the first stage."""
+    defaults: dict[str, str] = field(default_factory=dict)
+    """Defaults of this command, in the words of ``--help``, where they are not those of the option's group."""
     script: str = ""
     """File name of its script in ``recipes/`` without the suffix, if that is not the command's name."""
     positional: str = ""
@@ -54,6 +57,10 @@ class Command:
     def groups(self) -> list[type[OptionGroup]]:
         """The groups of all sections."""
         return [group for groups in self.sections.values() for group in groups]
+
+    def default_text(self, name: str) -> str | None:
+        """The default of this option in words, where its group does not say it."""
+        return "the first stage" if name in self.inherited else self.defaults.get(name)
 
     @cached_property
     def types(self) -> dict[str, Any]:
@@ -85,6 +92,7 @@ FINETUNE = Command(
     "finetune",
     {"model and method": (TuneOptions, MethodOptions), "data": (DataOptions,), **_RUN_SECTIONS, **_METHOD_SECTIONS},
     _MISSING_OPTIONS,
+    defaults=FINETUNE_TEXTS,
 )
 SECOND_STAGE = Command(
     "second_stage",
@@ -92,6 +100,7 @@ SECOND_STAGE = Command(
     _MISSING_OPTIONS,
     # The second stage uses the same images, read, augmented, batched and grouped in the same way.
     frozenset({*field_names(DataOptions, ShotOptions), *_AUGMENTATION, "image_size", "batch_size"}),
+    SECOND_STAGE_TEXTS,
 )
 EVALUATE = Command(
     "evaluate",
@@ -110,7 +119,11 @@ INSPECT = Command(
     positional="data",
 )
 PREDICT = Command("predict", {"prediction": (PredictOptions,)})
-PUSH = Command("push", {"push": (PushSource, PushTarget), "demo in a Space": (SpaceOptions,)})
+PUSH = Command(
+    "push",
+    {"push": (PushSource, PushTarget), "demo in a Space": (SpaceOptions,)},
+    defaults={"repo": "none; required unless --space or --space-folder is given"},
+)
 EXPORT = Command("export", {"export": (ExportOptions,)})
 DEMO = Command("demo", {"demo": (DemoOptions,)})
 CONVERT = Command("convert", {"conversion": (ConvertOptions,)})

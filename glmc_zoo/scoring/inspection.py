@@ -52,8 +52,8 @@ class Inspection:
     """Notes on the data, a sentence each."""
     refusal: str | None
     """Why training would refuse the data set, in one sentence; ``None`` where it would not."""
-    page: Path
-    """The HTML page."""
+    page: Path | None
+    """The HTML page; ``None`` where none was written."""
 
     @property
     def order(self) -> list[int]:
@@ -70,20 +70,21 @@ class Inspection:
         return table_html(["class", *self.class_counts], rows, caption=f"Images of {self.name}, by class")
 
 
-def inspect_data(options: InspectOptions) -> Inspection:
-    """Read a data set, print its content, and write the page.
+def inspect_data(options: InspectOptions, *, write: bool = True) -> Inspection:
+    """Read a data set, print its content, and write the page if ``write`` is true.
 
     Raises:
         UserError: The data set cannot be read, an option does not fit it, or the page exists or cannot be written.
     """
-    page = _free_page(options.inspection)
+    page = _free_page(options.inspection) if write else None
     contents = read_contents(options.data)
     inspection = _inspect(contents, options, page)
     for line in inspection_lines(inspection):
         print(line)
-    thumbnails = make_thumbnails(list(contents.splits.values()), inspection.order, options.inspection.examples)
-    write_page(page, inspection, thumbnails)
-    print(printable(f"page     {page}"))
+    if page is not None:
+        thumbnails = make_thumbnails(list(contents.splits.values()), inspection.order, options.inspection.examples)
+        write_page(page, inspection, thumbnails)
+        print(printable(f"page     {page}"))
     return inspection
 
 
@@ -104,7 +105,7 @@ def _free_page(options: InspectionOptions) -> Path:
     return page
 
 
-def _inspect(contents: DataContents, options: InspectOptions, page: Path) -> Inspection:
+def _inspect(contents: DataContents, options: InspectOptions, page: Path | None) -> Inspection:
     counts = {name: split.class_counts for name, split in contents.splits.items()}
     train = counts.get("train")
     thresholds = Thresholds(many=options.shots.many_threshold, few=options.shots.few_threshold)

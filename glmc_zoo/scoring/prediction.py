@@ -3,7 +3,6 @@
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -35,7 +34,6 @@ from glmc_zoo.scoring.prediction_files import (
     PredictionFiles,
     check_output,
     problems_path,
-    unused_output,
 )
 from glmc_zoo.scoring.prior_shift import prior_table
 from glmc_zoo.screen import say
@@ -52,19 +50,15 @@ class PredictionRun:
 
     Args:
         options: The options; with ``output=None`` no file is written.
-        fresh_output: Whether to add a number to the name of an output file that exists already, instead of refusing it.
 
     Raises:
         UserError: Model, images or output file do not fit; nothing already on disk is touched.
     """
 
-    def __init__(self, options: PredictOptions, *, fresh_output: bool = False) -> None:
+    def __init__(self, options: PredictOptions) -> None:
         self.accelerator = make_accelerator()
         if options.output is not None:
             output = Path(options.output)
-            if fresh_output:
-                output = on_main_process(self.accelerator, lambda: unused_output(output))
-                options = replace(options, output=str(output))
             on_main_process(self.accelerator, lambda: check_output(output, overwrite=options.overwrite))
         self.options = options
         # Only one process looks for images, because the files may change in between.
@@ -252,9 +246,9 @@ class PredictionRun:
         print(f"{images}{location}{unsure_note}, {len(self.unreadable)} could not be read{self._reasons()}")
 
 
-def predict_images(options: PredictOptions, *, fresh_output: bool = False) -> list[Prediction]:
+def predict_images(options: PredictOptions) -> list[Prediction]:
     """Run a whole `PredictionRun`: describe, classify, write."""
-    run = PredictionRun(options, fresh_output=fresh_output)
+    run = PredictionRun(options)
     run.describe()
     predictions = run.predict()
     run.finish(predictions)

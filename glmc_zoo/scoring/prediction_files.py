@@ -41,6 +41,11 @@ class Prediction:
     cluster: int | None = None
     """Number of the cluster; similar images are in the same cluster."""
 
+    @property
+    def label(self) -> str | None:
+        """Name of the most probable class; ``None`` for a file that cannot be read."""
+        return self.labels[0] if self.labels else None
+
 
 def problems_path(output: Path) -> Path:
     """The CSV file beside ``output`` that lists the files that cannot be read."""
@@ -50,12 +55,6 @@ def problems_path(output: Path) -> Path:
 def partial_path(path: Path) -> Path:
     """The file that holds the rows of ``path`` until it is complete."""
     return path.with_name(f"{path.name}.partial")
-
-
-def unused_output(output: Path) -> Path:
-    """The first of ``output``, ``NAME-2.csv``, ``NAME-3.csv``, ... that no prediction has written to."""
-    numbered = (output.with_name(f"{output.stem}-{i}{output.suffix}") for i in range(2, 10_000))
-    return next(path for path in (output, *numbered) if not any(file.exists() for file in _names(path)))
 
 
 def _names(output: Path) -> list[Path]:

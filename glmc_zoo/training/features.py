@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from glmc_zoo.files import partial_name
 from glmc_zoo.machine.processes import local_batches, on_main_process
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.scoring.preprocessing import Preprocessing
-from glmc_zoo.screen import progress_bar
+from glmc_zoo.screen import say, show_progress
+from glmc_zoo.text import counted
 from glmc_zoo.training.adapters import encoder_tensors
 
 _PART_IMAGES = 1024
@@ -183,12 +184,13 @@ def compute_features(
     process_positions = missing_positions[accelerator.process_index :: accelerator.num_processes].tolist()
     transform = FeatureViews(classifier.data_config, views)
     loader = batch_loader(EvalDataset(split, transform), process_positions, batch_size, workers)
-    show_progress = accelerator.is_main_process and len(missing_positions) > 0
+    shown = accelerator.is_main_process and len(missing_positions) > 0
+    stored_note = f" ({len(stored_positions):,} are stored)" if len(stored_positions) else ""
+    views_text = counted(views, "view")
+    say(f"computing the features of {counted(len(split), 'image')}{stored_note}, {views_text} each", main_process=shown)
     computed = []
-    with progress_bar(
-        total=len(split), initial=len(stored_positions), desc="features", unit="image", main_process=show_progress
-    ) as bar:
-        for positions, features in _join_batches(_batches(classifier, loader, transform, accelerator, bar)):
+    with show_progress(total=len(split), initial=len(stored_positions), desc="features", main_process=shown) as update:
+        for positions, features in _join_batches(_batches(classifier, loader, transform, accelerator, update)):
             parts.write(positions, features)
             computed.append((positions, features))
     gathered = gather_object(computed)
@@ -203,7 +205,11 @@ def compute_features(
 
 
 def _batches(
-    classifier: Classifier, loader: Any, transform: FeatureViews, accelerator: Accelerator, bar: Any
+    classifier: Classifier,
+    loader: Any,
+    transform: FeatureViews,
+    accelerator: Accelerator,
+    update: Callable[[int], None],
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Positions (B,) and features (views, B, D) of each batch of this process."""
     network: Any = classifier.network.eval()
@@ -214,7 +220,7 @@ def _batches(
             with accelerator.autocast():
                 maps = network.forward_features(pixels.flip(-1) if mirrored else pixels)
                 features.append(network.forward_head(maps, pre_logits=True).float().cpu())
-        bar.update(len(positions) * accelerator.num_processes)
+        update(len(positions) * accelerator.num_processes)
         yield positions, torch.stack(features)
 
 

@@ -38,12 +38,15 @@ FREE_ON_RESUME = frozenset(
         *("profile", "skip_bad_images", "feature_cache"),
     }
 )
+FINISHED_FILE = "finished.json"
+"""File that says that a run without checkpoints is complete."""
 # Files and folders that a run or an evaluation writes.
 _FILES = (
     *("config.yaml", "metrics.jsonl", "results.json", "search.jsonl", "start.json", "answers.json", "report.html"),
-    *("label_suspects.csv", "label_suspects.json", "sample.jpg", HOLDER_FILE, LOCK_FILE),
+    *("label_suspects.csv", "label_suspects.json", "sample.jpg", FINISHED_FILE, HOLDER_FILE, LOCK_FILE),
 )
 _FOLDERS = ("checkpoints", "encoder", "features", "logs", "model", "plots", "profile")
+_MAX_CHANGES = 3  # options that the advice names
 # With groups="terciles" these follow from the images, which are compared anyway.
 _THRESHOLDS = frozenset({"many_threshold", "few_threshold"})
 
@@ -75,9 +78,7 @@ class RunFolder:
             return folder
         if folder.is_file():
             raise UserError(f"output_dir={str(folder)!r} is a file: give a folder.")
-        advice = "they are not those of a run, so choose another folder"
-        if (folder / "config.yaml").exists():
-            advice = "choose another folder, or go on with that run by resume='auto'"
+        advice = _advice(folder, options)
         if options.output.dry_run:
             check_folder(folder, advice)
             return folder
@@ -142,6 +143,24 @@ class RunFolder:
         if self.accelerator.is_main_process:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
+
+
+def _advice(folder: Path, options: RunOptions) -> str:
+    """What to do where a folder of a new run holds files already; it depends on what holds them."""
+    if not (folder / "config.yaml").exists():
+        return "they are not those of a run, so choose another folder"
+    try:
+        changes = option_differences(initial_options(folder, "auto") or {}, saved_options(options))
+    except UserError:
+        return "choose another folder, as the config.yaml of its run cannot be read"
+    if changes:
+        listed = "; ".join([*changes[:_MAX_CHANGES], *(["..."] if changes[_MAX_CHANGES:] else [])])
+        return f"choose another folder, as its run has other options ({listed})"
+    if (folder / FINISHED_FILE).is_file():
+        return "choose another folder, as its run is complete"
+    if (folder / "results.json").is_file() and (folder / "checkpoints").is_dir():
+        return "choose another folder, or write the outputs of its complete run again by resume='auto'"
+    return "choose another folder, or go on with that run by resume='auto'"
 
 
 def short_model_name(model: str) -> str:

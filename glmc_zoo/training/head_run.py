@@ -26,15 +26,16 @@ from glmc_zoo.results import HeadFacts, HeadTrial, RunResults, Selection
 from glmc_zoo.scoring.decoration import RERUN_FIX, Decorations
 from glmc_zoo.scoring.loop import ScoredSplit
 from glmc_zoo.scoring.model import Classifier
-from glmc_zoo.text import counted, printable
+from glmc_zoo.text import counted, printable, printable_lines
 from glmc_zoo.training.assemble import make_stage, push_target, resolve_options, with_notes, with_precision
 from glmc_zoo.training.default_model import resolve_model
 from glmc_zoo.training.features import FeatureParts, compute_features, feature_key
 from glmc_zoo.training.finetuning import HeadTuning, timm_model_in
+from glmc_zoo.training.finished_run import finished_results, mark_finished, unmark_finished
 from glmc_zoo.training.folder import RunFolder
 from glmc_zoo.training.head_search import FOLDS, LOSSES, WEIGHT_DECAYS, HeadChoice, head_facts, search_head
 from glmc_zoo.training.label_suspects import SUSPECTS_FILE, suspects_note, write_suspects
-from glmc_zoo.training.report import opening_lines
+from glmc_zoo.training.report import opening_lines, result_table
 from glmc_zoo.training.scored_run import ScoredRun
 
 
@@ -87,6 +88,10 @@ class HeadRun(ScoredRun):
         name = self.stage.run_name(self.data.name, options.schedule.seed)
         self.folder = RunFolder(self.accelerator, self.options, name)
         self.clock, self.signals = StageClock(self.accelerator), StopSignals(options.output.preempt_signal)
+        self._finished: RunResults | None = None
+        if options.output.resume is not None and not options.output.dry_run:
+            path = self.folder.path
+            self._finished = on_main_process(self.accelerator, lambda: finished_results(path, self.options, self.data))
 
     @property
     def model(self) -> nn.Module:
@@ -118,11 +123,18 @@ class HeadRun(ScoredRun):
     def train(self) -> None:
         """Compute the features, train and choose the classifier, and put it into the network.
 
+        Nothing is computed if the run is complete.
+
         Raises:
             UserError: No training image can be held out, or features cannot be written.
             RunStopped: A signal came. The features computed so far are on disk.
         """
+        if self._finished is not None:
+            self.say(printable(f"The run in {self.folder.path} is complete: nothing is computed again."))
+            return
         with self.signals.raise_on_signal(self._stop_text("{signal}", "the features computed so far are on disk")):
+            if self.accelerator.is_main_process:
+                unmark_finished(self.folder.path)
             if self.options.output.resume is not None:
                 self.folder.save_options()
             self._train()
@@ -182,14 +194,33 @@ class HeadRun(ScoredRun):
         return choice.held_out_logits.double().numpy(), choice.held_out_labels.numpy()
 
     def finish(self) -> RunResults:
-        """Score, export and report the model, and remove the features, unless they are in a ``feature_cache``."""
+        """Score, export and report the model, and remove the features, unless they are in a ``feature_cache``.
+
+        A run that is complete only shows its results, and pushes its model where that is asked for.
+        """
+        if self._finished is not None:
+            return self._show_finished(self._finished)
         facts = self.stage.head
         assert facts is not None
         description = f"chosen on {facts.held_out_images} held-out training images in {counted(facts.folds, 'fold')}"
         results = self.score_and_export(Selection(epoch=None, how=description))
-        if self.stage.tune.feature_cache is None and self.accelerator.is_main_process:
+        if self.accelerator.is_main_process:
+            mark_finished(self.folder.path, self.options, self.data)
+            self._remove_features()
+        self.folder.release()
+        return results
+
+    def _remove_features(self) -> None:
+        if self.stage.tune.feature_cache is None:
             with contextlib.suppress(OSError):  # the results are safe
                 remove(self.cache)
+
+    def _show_finished(self, results: RunResults) -> RunResults:
+        results = replace(results, folder=self.folder.path)
+        if self.accelerator.is_main_process:
+            print(printable_lines(result_table(results, self.folder.path)))
+            self._remove_features()
+        self.push()
         self.folder.release()
         return results
 

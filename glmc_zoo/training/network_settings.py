@@ -22,7 +22,7 @@ from timm.layers import RmsNorm
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from glmc_zoo.options.resolve import FINETUNE_RECIPE
+from glmc_zoo.options.defaults import FINETUNE_RECIPE
 
 LARGE_NETWORK = 50_000_000
 """Number of parameters from which a note recommends adapters instead of training a whole network with layer norm."""

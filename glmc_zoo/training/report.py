@@ -83,15 +83,16 @@ def describe_run(
             min_lr=scaled_schedule.min_lr,
         ),
         config=without_local_paths(saved_options(options)),
-        plugins=used_plugins(options),
+        plugins=used_plugins(options, timm_model),
         origin=collect_origin(accelerator, options.command),
     )
 
 
-def used_plugins(options: RunOptions) -> list[PluginFacts]:
-    """The files that registered the method, loss or sampler of a run."""
+def used_plugins(options: RunOptions, timm_model: Any) -> list[PluginFacts]:
+    """The files that registered the method, loss, sampler or backbone of a run."""
     values = flatten_options(options)
-    return plugins_of(*(str(values[name]) for name in ("method", "rebalanced_loss", "sampler") if name in values))
+    names = [str(values[name]) for name in ("method", "rebalanced_loss", "sampler") if name in values]
+    return plugins_of(*names, architecture_of(timm_model))
 
 
 def _model_facts(options: RunOptions, data: LongTailData, spec: InputSpec, timm_model: Any, method: str) -> ModelFacts:

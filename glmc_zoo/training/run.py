@@ -66,7 +66,7 @@ class TrainingRun(ScoredRun):
         self.placement, self.folder, self.workers = parts.placement, parts.folder, parts.placement.workers
         schedule, output = self.options.schedule, self.options.output
         self.progress, self.best, self.ema = Progress(), Best(), self._make_ema()
-        plugins = {plugin.file: plugin.sha256 for plugin in used_plugins(self.options)}
+        plugins = {plugin.file: plugin.sha256 for plugin in used_plugins(self.options, self.timm_model)}
         self.checkpoints = Checkpoints(
             self.accelerator, self.folder.checkpoints, self._state(parts.constraints),
             keep=output.keep_checkpoints, plugins=plugins, data=parts.checkpoint_data,

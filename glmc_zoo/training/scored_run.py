@@ -173,9 +173,7 @@ class ScoredRun(ABC):
             print(printable_lines(result_table(results, self.folder.path)))
             if options.machine.profile:
                 print(self.clock.report())
-        on_main_process(self.accelerator, self._push)
-        self.accelerator.wait_for_everyone()
-        self.accelerator.end_training()
+        self.push()
         return results
 
     @property
@@ -197,6 +195,12 @@ class ScoredRun(ABC):
             license_name = source_license(self.stage.source, self.stage.timm_name)
             results = replace(results, model=replace(results.model, license=license_name))
         return self.stage.add_facts(results)
+
+    def push(self) -> None:
+        """Push the exported model where the options name a repository, and end the work of all processes."""
+        on_main_process(self.accelerator, self._push)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
 
     def _push(self) -> None:
         target = push_target(self.options.push)

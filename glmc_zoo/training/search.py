@@ -16,9 +16,9 @@ from glmc_zoo.data.folds import ALWAYS_TRAINS, stay_trained, training_folds
 from glmc_zoo.errors import UserError
 from glmc_zoo.machine.accelerator import make_accelerator
 from glmc_zoo.machine.processes import main_process_first, on_main_process
+from glmc_zoo.options.defaults import FINETUNE_RECIPE
 from glmc_zoo.options.machine import PushOptions
 from glmc_zoo.options.method_values import warmup_epochs
-from glmc_zoo.options.resolve import FINETUNE_RECIPE
 from glmc_zoo.options.run import FinetuneStage, RunOptions
 from glmc_zoo.results import SearchFacts, SearchTrial
 from glmc_zoo.screen import say

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from glmc_zoo.machine.clock import StageClock
 from glmc_zoo.method import SAM
+from glmc_zoo.method.losses import check_loss
 
 
 class TrainStep:
@@ -45,6 +46,7 @@ class TrainStep:
         self.clock = clock or StageClock(accelerator)
         self.clip_grad, self.sam, self.sam_every = clip_grad, sam, sam_every
         self._step_index = 0  # index of the optimiser's next step in the whole training
+        self._task_name = type(accelerator.unwrap_model(task)).__name__
         # Inputs of the batches of this step, and the random state before each: the second pass needs both.
         self._window: list[tuple[tuple[Any, ...], list[Tensor]]] = []
 
@@ -76,6 +78,8 @@ class TrainStep:
     def _add_gradients(self, inputs: tuple[Any, ...]) -> dict[str, Tensor]:
         with self.clock.stage("forward"):
             result: dict[str, Tensor] = self.task(*inputs)
+            # Losses of `register_loss` are checked by name before; this is for the task of a user's own method.
+            check_loss(f"The task {self._task_name} of method=", result["loss"])
         with self.clock.stage("backward"):
             self.accelerator.backward(result["loss"])
         return result

@@ -121,6 +121,25 @@ def test_an_axis_without_variance_does_no_harm(images: tuple[Tensor, Tensor]) ->
     assert torch.allclose(heads.weight[0, :, 0], heads.weight[0, :, -1], atol=1e-2)
 
 
+def test_axes_are_found_where_single_precision_does_not_converge(
+    images: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = images[0].float()
+    eigh = torch.linalg.eigh
+
+    def only_double(matrix: Tensor) -> tuple[Tensor, Tensor]:
+        if matrix.dtype != torch.float64:
+            raise torch.linalg.LinAlgError("The algorithm failed to converge")
+        return eigh(matrix)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(torch.linalg, "eigh", only_double)
+    axes = PrincipalAxes.from_features(features)
+    expected = np.linalg.eigvalsh(np.cov(features.double().numpy(), rowvar=False, bias=True))
+    np.testing.assert_allclose(axes.variance.double().numpy(), expected, atol=1e-5 * expected.max())
+    assert axes.axes.dtype == axes.rotated.dtype == torch.float32
+    np.testing.assert_allclose(axes.rotated.var(dim=0, correction=0), axes.variance, rtol=1e-3, atol=1e-6)
+
+
 def test_class_means(images: tuple[Tensor, Tensor]) -> None:
     features, labels = images
     rows = (torch.arange(IMAGES) % 2).double()

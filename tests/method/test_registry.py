@@ -226,6 +226,34 @@ def test_a_sampler_must_give_a_weight_for_each_label(drawn: Any) -> None:
         get_sampler("drawn")(torch.arange(9) % 3, [3, 3, 3])
 
 
+@pytest.mark.parametrize(
+    ("value", "returned"),
+    [
+        (lambda loss: loss, r"a tensor of shape \(2,\) for a batch, .*: return loss\.mean\(\)\.$"),
+        (lambda loss: loss.mean()[None], r"a tensor of shape \(1,\) for a batch"),
+        (lambda loss: loss.mean().item(), r"a float for a batch"),
+    ],
+    ids=["per image", "one value in a list", "float"],
+)
+def test_a_loss_that_is_not_one_number_is_named(value: Any, returned: str) -> None:
+    def per_image(logits: Tensor, target: Tensor) -> Any:
+        return value(nn.functional.cross_entropy(logits, target, reduction="none"))
+
+    register_loss("per_image")(lambda class_counts: per_image)
+    images, target = torch.randn(2, 3, 32, 32), torch.tensor([0, 1])
+    sentence = rf"^The loss 'per_image' returned {returned}"
+    with pytest.raises(UserError, match=sentence):
+        get_method("per_image").build(make_setup())(images, target)
+    for views in ("alternate", "mixup_cutmix"):
+        task = get_method("glmc").build(make_setup(rebalanced_loss="per_image", views=views))
+        batch = ((images, images), (images, images), target, target)
+        with pytest.raises(UserError, match=sentence):
+            task(task.mix(*batch))
+    mixed = get_method("per_image").build(make_setup(views="alternate"))
+    with pytest.raises(UserError, match=sentence):
+        mixed(mixed.mix((images,), (images,), target, target, mix=mixed.draw(32, 32)))
+
+
 @pytest.mark.parametrize("loss", [lambda logits, target: logits.sum(), lambda class_counts: None])
 def test_what_does_not_make_a_loss_is_refused_before_training(loss: Any) -> None:
     register_loss("odd")(loss)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import type_hints
 from glmc_zoo.options.parser import build_parser, read_command_line
-from glmc_zoo.options.resolve import training_options
+from glmc_zoo.options.resolve import finetuning_options, second_stage_options, training_options
+from glmc_zoo.options.run import flatten_options
 from glmc_zoo.options.sections import COMMANDS, INSPECT, REPORT, TRAIN, option_names
+from glmc_zoo.options.user_options import UserOptions
 
 # People's scripts call these; one may be added, none may go.
 DATA = """data data-dir data-config imbalance-factor max-count imbalance-type selection data-seed val-fraction
@@ -152,9 +155,9 @@ def test_help_shows_choices_and_defaults() -> None:
     for option, expected in {
         "method": r"\[auto \| glmc \| ce \| balanced_softmax.*\] \(default: auto\)",
         "preset": r"\[official \| paper \| tuned\] \(default: official where the data set has a published recipe, else",
-        "epochs": r"epochs to train \(default: the recipe\)",
+        "epochs": r"epochs to train \(default: the data set's recipe, else 100\)",
         "compile": r"\(default: false\)",
-        "clip-grad": r"\(default: none; 2 for SGD where",
+        "clip-grad": r"\(default: none\)",
         "data": r"\(default: digits_lt\)",
     }.items():
         assert re.search(rf"^  --{option}( \w+)?  .*{expected}", text, re.MULTILINE), option
@@ -163,6 +166,36 @@ def test_help_shows_choices_and_defaults() -> None:
     for option in ("data", "augment", "batch-size", "few-threshold"):
         assert re.search(rf"^  --{option} .*\(default: the first stage\)$", second, re.MULTILINE), option
     assert "the first stage)" not in text
+
+
+def shown_default(command: str, option: str) -> str:
+    """The default that ``--help`` names."""
+    text = build_parser(COMMANDS[command], "").format_help()
+    (default,) = re.findall(rf"^  --{option} .*\(default: (.*)\)$", text, re.MULTILINE)
+    return str(default)
+
+
+@pytest.mark.parametrize(
+    ("command", "resolve", "given"),
+    [
+        ("finetune", finetuning_options, {"model": "resnet18", "data": "my_images"}),
+        ("finetune", finetuning_options, {"model": "resnet18", "data": "my_images", "tune": "head"}),
+        ("second_stage", partial(second_stage_options, first_stage={}), {"model": "x", "data": "my_images"}),
+        ("train", training_options, {"data": "my_images"}),
+    ],
+)
+def test_the_defaults_of_help_are_those_that_are_used(command: str, resolve: Any, given: dict[str, Any]) -> None:
+    values = flatten_options(resolve(UserOptions(given)))
+    for name in ("epochs", "batch_size", "lr", "weight_decay", "warmup_epochs", "preset", "sampler_power", "backbone"):
+        if name not in values or (command, name) in (("second_stage", "batch_size"), ("train", "sampler_power")):
+            continue
+        shown = shown_default(command, name.replace("_", "-"))
+        assert re.search(rf"(?<![\w.]){re.escape(str(values[name]))}(?![\w.])", shown), (name, shown)
+
+
+def test_commands_without_a_published_recipe_name_none() -> None:
+    for command in ("finetune", "second_stage"):
+        assert "recipe" not in build_parser(COMMANDS[command], "").format_help().replace("recipes/configs", "")
 
 
 @pytest.mark.parametrize(

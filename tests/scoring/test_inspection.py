@@ -181,6 +181,20 @@ def test_a_page_is_not_replaced_unasked(
     assert len((tmp_path / "inspection.html").read_bytes()) < len(before)
 
 
+def test_python_writes_a_page_only_where_it_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    inspection = glmc_zoo.inspect()
+    assert inspection.page is None and list(tmp_path.iterdir()) == [] and "page  " not in capsys.readouterr().out
+    named = glmc_zoo.inspect(output="page.html", examples=0)
+    assert named.page == Path("page.html") and [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    assert named.class_counts == inspection.class_counts
+    for option in ({"overwrite": True}, {"examples": 2}):
+        with pytest.raises(UserError, match=r"has no effect without output=: give output= as well, or leave"):
+            glmc_zoo.inspect(**option)
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [

@@ -329,22 +329,34 @@ def test_a_full_disk_ends_every_process(lab: Any, model: Path, tmp_path: Path) -
 
 
 def test_from_python(model: Path, tmp_path: Path) -> None:
-    """The predictions that the CSV holds."""
+    """The predictions are returned. A CSV file with the same rows is written where ``output=`` asks for it."""
     files = [image_file(tmp_path / f"{i}.png", seed=i) for i in range(3)]
-    predictions = glmc_zoo.predict(model=model, images=[str(path) for path in files], top=2)
-    assert [one.file for one in predictions] == [str(path) for path in files]
-    first = lines(tmp_path / "predictions.csv")
-    for one, row in zip(predictions, first, strict=True):
-        assert one.labels == [row["label"], row["label_2"]]
+    options: dict[str, Any] = {"model": model, "images": [str(path) for path in files], "top": 2}
+    before = sorted(tmp_path.iterdir())
+    predictions = glmc_zoo.predict(**options)
+    assert glmc_zoo.predict(**options, output=None) == predictions and sorted(tmp_path.iterdir()) == before
+    assert [one.file for one in predictions] == options["images"]
+    assert glmc_zoo.predict(**options, output="some.csv") == predictions
+    for one, row in zip(predictions, lines(tmp_path / "some.csv"), strict=True):
+        assert one.labels == [row["label"], row["label_2"]] and one.label == row["label"]
         assert one.probabilities == pytest.approx([float(row["probability"]), float(row["probability_2"])], abs=1e-6)
-    # A second call neither fails nor touches the first one's file.
-    again = glmc_zoo.predict(model=model, images=files[0], top=2)
-    assert (
-        len(again) == len(lines(tmp_path / "predictions-2.csv")) == 1 and len(lines(tmp_path / "predictions.csv")) == 3
-    )
-    with pytest.raises(
-        UserError, match=r"output='predictions\.csv' exists already: give another output=, or overwrite=True"
-    ):
-        glmc_zoo.predict(model=model, images=files[0], output="predictions.csv")
-    assert glmc_zoo.predict(model=model, images=files[0], top=2, output=None) == again
-    assert sorted(path.name for path in tmp_path.glob("*.csv*")) == ["predictions-2.csv", "predictions.csv"]
+    with pytest.raises(UserError, match=r"output='some\.csv' exists already: give another output=, or overwrite=True"):
+        glmc_zoo.predict(**options, output="some.csv")
+    # A file of options can name the output too.
+    (tmp_path / "options.yaml").write_text("output: named.csv\n")
+    glmc_zoo.predict(**options, config="options.yaml")
+    assert lines(tmp_path / "named.csv") == lines(tmp_path / "some.csv")
+
+
+@pytest.mark.parametrize("option", [{"overwrite": True}, {"quote_formulas": False}])
+def test_options_of_a_file_need_its_name_from_python(option: dict[str, Any], tmp_path: Path) -> None:
+    (name,) = option
+    with pytest.raises(UserError, match=rf"^{name}= has no effect without output=: give output= as well, or leave"):
+        glmc_zoo.predict(model="resnet18", images=str(tmp_path), **option)
+
+
+def test_a_file_that_cannot_be_read_has_no_label(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"not an image")
+    image_file(tmp_path / "b.png", seed=0)
+    unreadable, readable = glmc_zoo.predict(model=model, images=[str(tmp_path / "a.png"), str(tmp_path / "b.png")])
+    assert unreadable.label is None and unreadable.problem and readable.label == readable.labels[0]

@@ -14,7 +14,7 @@ import timm
 import torch
 
 import glmc_zoo
-from glmc_zoo.options.resolve import FINETUNE_RECIPE
+from glmc_zoo.options.defaults import FINETUNE_RECIPE
 
 Recipe = Callable[..., Any]
 # In the first epoch of GLMC the re-balanced classifier, the exported one, learns nothing yet.

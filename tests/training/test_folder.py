@@ -50,6 +50,34 @@ def test_a_folder_belongs_to_one_run(accelerate: Callable[..., Accelerator], tmp
     assert (path / "config.yaml").read_bytes() == before
 
 
+def test_the_advice_fits_the_run_that_holds_the_folder(accelerate: Callable[..., Accelerator], tmp_path: Path) -> None:
+    accelerator, path = accelerate(), tmp_path / "run"
+
+    def advice(**values: object) -> str:
+        with pytest.raises(UserError) as caught:
+            RunFolder(accelerator, options(output_dir=str(path), **values), "name")
+        return str(caught.value).partition("; ")[2]
+
+    path.mkdir()
+    (path / "notes.txt").touch()
+    assert advice() == "they are not those of a run, so choose another folder."
+    (path / "notes.txt").unlink()
+    RunFolder(accelerator, options(output_dir=str(path), lr=0.1), "name").release()
+    assert advice(lr=0.1) == "choose another folder, or go on with that run by resume='auto'."
+    assert advice(lr=0.1, workers=3) == advice(lr=0.1)  # such an option may differ
+    assert advice(lr=0.2) == "choose another folder, as its run has other options (lr: 0.1 -> 0.2)."
+    assert advice(lr=0.2, seed=1, beta=2.0, momentum=0.5, views="mixup").endswith("; ...).")
+    # A training whose epochs are done, and a run without checkpoints that is complete.
+    (path / "results.json").touch()
+    (path / "checkpoints").mkdir()
+    again = "choose another folder, or write the outputs of its complete run again by resume='auto'."
+    assert advice(lr=0.1) == again
+    (path / "finished.json").touch()
+    assert advice(lr=0.1) == "choose another folder, as its run is complete."
+    (path / "config.yaml").write_text("{")
+    assert advice(lr=0.1) == "choose another folder, as the config.yaml of its run cannot be read."
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

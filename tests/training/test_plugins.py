@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from timm.task import TrainingTask
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import glmc_zoo
 from glmc_zoo import register_method, register_sampler
 from glmc_zoo.errors import UserError
 from glmc_zoo.method import MethodSetup
@@ -191,3 +193,48 @@ def test_a_run_does_not_go_on_with_another_version_of_its_plugin(
     file.write_text(file.read_text().replace("gamma: float = 2.0", "gamma: float = 3.0"))
     with pytest.raises(UserError, match=r"was written with plugins .*mine.py.* restore the files of the plug-ins"):
         finished("train", **options, checkpoint_steps=1, resume="auto")
+
+
+@pytest.mark.parametrize("option", ["method", "rebalanced_loss"])
+def test_a_loss_for_each_image_is_one_sentence(option: str, finished: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import torch, glmc_zoo\n\n"
+        "@glmc_zoo.register_loss('mine')\n"
+        "def mine(class_counts):\n"
+        "    return torch.nn.CrossEntropyLoss(reduction='none')\n"
+    )
+    options = {**OPTIONS, option: "mine", "plugin": [str(file)], "output_dir": tmp_path / "run"}
+    with pytest.raises(UserError) as caught:
+        finished("train", **options)
+    assert str(caught.value) == (
+        "The loss 'mine' returned a tensor of shape (8,) for a batch, and training needs one number: return "
+        "loss.mean()."
+    )
+    # The run goes on in its folder once the file is corrected.
+    file.write_text(file.read_text().replace("reduction='none'", ""))
+    finished("train", **options, resume="auto")
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+
+
+def test_a_backbone_of_a_file_is_trained_and_named(finished: Callable[..., Any], lab: Any, tmp_path: Path) -> None:
+    page = (PLUGINS.parents[1] / "docs" / "extending.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (code,) = [block for block in blocks if "register_model" in block]
+    file = tmp_path / "narrow.py"
+    file.write_text(code)
+    options = {**OPTIONS, "backbone": "resnet10_narrow", "image_size": 32, "plugin": [str(file)]}
+    run = finished("train", **options, output_dir=tmp_path / "run")
+    assert run.timm_model.num_features == 256
+    assert lab.results(tmp_path / "run")["model"]["backbone"] == "resnet10_narrow"
+    check_origin(lab, tmp_path / "run", file, "backbone resnet10_narrow")
+    # A fine-tuning names its file too, and a file that registers nothing is refused as before.
+    finetuned = finished(
+        "finetune", model=tmp_path / "run" / "model", plugin=[str(file)], max_count=5, imbalance_factor=2, epochs=1,
+        batch_size=8, threads=1, output_dir=tmp_path / "tuned",
+    )  # fmt: skip
+    assert finetuned.timm_model.num_features == 256
+    assert lab.results(tmp_path / "tuned")["plugins"] == lab.results(tmp_path / "run")["plugins"]
+    file.write_text("import timm\n")
+    with pytest.raises(UserError, match=r"registers nothing: decorate .* or with register_model of timm"):
+        glmc_zoo.train(plugin=[str(file)])

@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from glmc_zoo.errors import UserError
 from glmc_zoo.method import SAM
 from glmc_zoo.training.step import TrainStep
 
@@ -185,3 +186,16 @@ def test_one_step_in_three_uses_sam(
         step((torch.randn(4, 3), torch.tensor([0, 1, 0, 1])))
         counted.append(len(calls))
     assert counted == passes
+
+
+def test_a_task_without_one_loss_is_named(accelerate: Callable[..., Accelerator]) -> None:
+    class PerImage(nn.Linear):
+        def forward(self, input: torch.Tensor) -> dict[str, torch.Tensor]:  # type: ignore[override]
+            return {"loss": super().forward(input)[:, 0]}
+
+    accelerator, model = accelerate(), PerImage(2, 1)
+    before = model.weight.detach().clone()
+    step = TrainStep(model, accelerator.prepare(torch.optim.SGD(model.parameters(), lr=0.1)), accelerator)
+    with pytest.raises(UserError, match=r"^The task PerImage of method= returned a tensor of shape \(3,\) for a batch"):
+        step((torch.ones(3, 2),))
+    assert torch.equal(model.weight, before)
