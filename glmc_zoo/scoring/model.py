@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
+from glmc_zoo.building import outside_failures
 from glmc_zoo.data import Normalize
 from glmc_zoo.data.reading.decoding import one_line
 from glmc_zoo.errors import UserError
@@ -82,8 +83,13 @@ def load_classifier(source: ModelSource, device: torch.device, *, image_size: in
 def _probe(network: Any, name: str, size: tuple[int, int, int]) -> None:
     """Try the model on one image, and refuse it unless it returns one finite logit for each class."""
     try:
-        logits = network(torch.zeros(1, *size))
-        shape = logits.shape
+        with outside_failures(
+            f"Model {name} for images of {size[1]} x {size[2]} pixels", smaller="a smaller image_size="
+        ):
+            logits = network(torch.zeros(1, *size))
+            shape = logits.shape
+    except UserError:
+        raise
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"Model {name} refuses images of {size[1]} x {size[2]} pixels ({one_line(error)}): give an image_size= "

@@ -14,7 +14,7 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.fields import replace_options, values_of
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.machine.command import shorten_path, slug
-from glmc_zoo.method import GLMCModel, check_backbone
+from glmc_zoo.method import GLMCModel, UnsuitableClassifier, check_backbone
 from glmc_zoo.method.switches import preset_switches
 from glmc_zoo.options.model import DEFAULT_ADAPTER, MethodOptions, TuneOptions
 from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, flatten_options
@@ -242,10 +242,10 @@ class HeadTuning(FineTuning):
         model = timm_model_in(task).eval()
         try:
             check_backbone(model, spec.size)
-        except UserError as error:
+        except UnsuitableClassifier as error:
             raise UserError(
-                f"tune='head' needs a model whose logits are one linear layer on its features, and {self.name} does "
-                f"not work so for images of {spec.size} pixels: give tune='full', or an image_size= that it takes."
+                f"tune='head' needs a model whose logits are one linear layer on its features, and {self.name} is not "
+                "one: give tune='full', or another model."
             ) from error
         self.kept = []  # the classifier is a fresh one, also for the same classes
         return task
