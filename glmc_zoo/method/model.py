@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from glmc_zoo.building import outside_failures, reach_hub, reach_weights
 from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.method.losses import GLMCOutput
+from glmc_zoo.text import counted
 
 
 class UnsuitableClassifier(UserError):
@@ -219,7 +220,7 @@ class GLMCModel(nn.Module):
         classes = getattr(model, "num_classes", num_classes)
         if classes != num_classes:
             raise UserError(
-                f"The backbone has {classes} classes, not num_classes={num_classes}; "
+                f"The backbone has {counted(classes, 'class')}, not num_classes={num_classes}; "
                 f"call reset_classifier({num_classes}) on it first."
             )
         check_backbone(model, image_size or get_model_input_config(model)["input_size"][-1])

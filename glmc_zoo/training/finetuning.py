@@ -110,7 +110,9 @@ class FineTuning(Stage):
         elif 2 <= largest < recipe:  # batch-norm needs two images
             size = largest
         if size != recipe:
-            self.notes.append(f"There are few training images, so a batch has {size} images instead of {recipe}.")
+            self.notes.append(
+                f"There are few training images, so a batch has {counted(size, 'image')} instead of {recipe}."
+            )
         return replace(options, schedule=replace(options.schedule, batch_size=size))
 
     def _resolve_network_settings(self, options: RunOptions, initial: Mapping[str, Any] | None) -> RunOptions:

@@ -28,6 +28,7 @@ from glmc_zoo.hub.load.packaged import PACKAGED_MODEL, packaged_folder
 from glmc_zoo.hub.load.weights import check_finite, check_header, check_network, on_meta
 from glmc_zoo.hub.load.zoo import published_names
 from glmc_zoo.results import RunResults
+from glmc_zoo.text import counted
 
 Kind = Literal["timm", "folder", "hub", "zoo", "package"]
 
@@ -193,7 +194,7 @@ def open_folder(
     results = read_results(folder, name)
     names = None if results is None or results.encoder_only else results.class_names
     if names and config.class_names and len(names) != len(config.class_names):
-        fault = f"have {len(names)} and {len(config.class_names)} classes"
+        fault = f"have {len(names)} and {counted(len(config.class_names), 'class')}"
         raise UserError(f"{RESULTS_FILE} and {CONFIG_FILE} of {name} {fault}: give the files of one export.")
     if weights:
         weights_facts = results.weights if results is not None else None
