@@ -18,6 +18,7 @@ from glmc_zoo.hub import ModelSource
 from glmc_zoo.machine.processes import local_batches
 from glmc_zoo.scoring.preprocessing import Preprocessing
 from glmc_zoo.screen import progress_bar
+from glmc_zoo.text import counted
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def load_classifier(source: ModelSource, device: torch.device, *, image_size: in
     channels = data_config["input_size"][0]
     if channels != 3:
         raise UserError(
-            f"Model {source.name} takes images of {channels} channels, and images are read in colour: give a model "
+            f"Model {source.name} takes images of {counted(channels, 'channel')}, and images are read in colour: give "
+            "a model "
             "that takes 3 channels."
         )
     if image_size is not None:

@@ -274,7 +274,8 @@ def check_colour(source: ModelSource) -> None:
     channels = (source.config.get("input_size") or (3,))[0]
     if channels != 3:
         raise UserError(
-            f"model={source.name!r} takes images of {channels} channels, and images are read in colour: give a model "
+            f"model={source.name!r} takes images of {counted(channels, 'channel')}, and images are read in colour: "
+            "give a model "
             "that takes 3 channels."
         )
 
