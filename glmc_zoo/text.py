@@ -91,7 +91,7 @@ def unquoted_formula(cell: str) -> str:
 
 def counted(number: int, noun: str) -> str:
     """``1 file``, ``2,000 files``, ``3 classes``."""
-    ending = "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
+    ending = "es" if noun.endswith(("s", "x", "tch", "sh")) else "s"
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}{ending}"
 
 

@@ -110,6 +110,7 @@ def test_every_cell_is_read_as_it_was_written(text: str) -> None:
         (1, "class", "1 class"),
         (3, "class", "3 classes"),
         (2, "batch", "2 batches"),
+        (2, "epoch", "2 epochs"),
         (2, "suffix", "2 suffixes"),
     ],
 )
