@@ -18,7 +18,7 @@ from glmc_zoo.files import percent, text_table
 from glmc_zoo.options.parser import read_command_line
 from glmc_zoo.options.sections import COMMANDS, Command, option_names
 from glmc_zoo.options.user_options import UserOptions, recipes_folder
-from glmc_zoo.screen import Verbosity, complain, say, verbosity
+from glmc_zoo.screen import PIPE_STATUS, ReaderGone, Verbosity, complain, end_with_reader, say, verbosity
 from glmc_zoo.text import printable
 
 _LIST_HELP = "list the published models with their scores, and the data sets of the catalogue"
@@ -38,32 +38,43 @@ def run_recipe(main: Callable[[], None]) -> None:
     """Call a recipe's ``main``; a `UserError` becomes one sentence on standard error and exit status 2.
 
     If several processes raise the same error, the first one (rank 0) reports it. An error with ``in_one_process`` is
-    reported by the process that raised it.
+    reported by the process that raised it. When the reader of the output has ended, as in ``| head``, the recipe ends
+    without a message, with `PIPE_STATUS`.
     """
-    from glmc_zoo.machine.signals import raise_on_sigterm
-
     _hide_recipes_folder()
     _escape_unencodable()
-    status = 0
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    try:
+        with end_with_reader():
+            status = _status_of(main)
+    except ReaderGone:
+        status = PIPE_STATUS
+    if several:
+        _end_process(status)
+    if status:
+        raise SystemExit(status)
+
+
+def _status_of(main: Callable[[], None]) -> int:
+    """Call ``main``, report its error, and return the exit status."""
+    from glmc_zoo.machine.signals import raise_on_sigterm
+
     try:
         with on_command_line(option_names()), raise_on_sigterm():
             main()
     except UserError as error:
         _report(error)
-        status = 2
+        return 2
     except Exception as error:
         if (machine_error := _machine_error(error)) is None:
             raise
         _report(machine_error)
-        status = 2
+        return 2
     except KeyboardInterrupt as stop:
-        status = getattr(stop, "status", 130)
         if str(stop) and int(os.environ.get("RANK", "0")) == 0:
             complain(f"{Path(sys.argv[0]).name}: {printable(str(stop))}")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        _end_process(status)
-    if status:
-        raise SystemExit(status)
+        return int(getattr(stop, "status", 130))
+    return 0
 
 
 def _machine_error(error: Exception) -> UserError | None:
@@ -134,7 +145,15 @@ def main(argv: list[str] | None = None) -> None:
 
     ``accelerate launch -m glmc_zoo train ...`` does the same on several processes.
     """
-    name, *arguments = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        with end_with_reader():
+            _run_command((sys.argv[1:] if argv is None else argv) or ["--help"])
+    except ReaderGone:
+        raise SystemExit(PIPE_STATUS) from None
+
+
+def _run_command(argv: list[str]) -> None:
+    name, *arguments = argv
     if name.replace("-", "_") in recipes():  # as options are spelled
         name = name.replace("-", "_")
     if name in ("-h", "--help"):

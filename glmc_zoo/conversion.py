@@ -9,6 +9,7 @@ from glmc_zoo.disk import disk_error
 from glmc_zoo.documents import read_text
 from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.options.commands import ConvertOptions
+from glmc_zoo.text import counted
 
 if TYPE_CHECKING:
     from glmc_zoo.data import DataEntry
@@ -38,7 +39,8 @@ def convert(options: ConvertOptions, command: str) -> Path:
     names = _class_names(options, entry)
     if len(names) != model.num_classes:
         raise UserError(
-            f"{len(names)} class names for a classifier of {model.num_classes} classes: give class_names=FILE with one "
+            f"{counted(len(names), 'class name')} for a classifier of {counted(model.num_classes, 'class')}: give "
+            "class_names=FILE with one "
             "a line, or the data= that the checkpoint was trained on."
         )
     source = entry.name if entry is not None else Path(str(options.class_names)).stem
@@ -99,11 +101,13 @@ def _class_names(options: ConvertOptions, entry: DataEntry | None) -> list[str]:
 def _input_settings(backbone: dict[str, Any], entry: DataEntry | None, image_size: int | None) -> dict[str, Any]:
     """The network's input: as the data set's entry describes it, else as the backbone does."""
     size = image_size or (entry.image_size if entry is not None else backbone["input_size"][-1])
-    large = entry.augment == "large" if entry is not None else size > 64
+    large_images = entry.augment == "large" if entry is not None else size > 64
     return {
         "input_size": [3, size, size],
         "mean": list(entry.mean if entry is not None else backbone["mean"]),
         "std": list(entry.std if entry is not None else backbone["std"]),
         "interpolation": (entry and entry.interpolation) or backbone.get("interpolation") or "bicubic",
-        "crop_pct": 0.875 if large else 1.0,  # as these are trained and evaluated: resized to 256, cropped to 224
+        "crop_pct": 0.875
+        if large_images
+        else 1.0,  # as these are trained and evaluated: resized to 256, cropped to 224
     }

@@ -316,7 +316,7 @@ def find_contradiction(results: Any) -> str | None:
     names, model = len(results.class_names), results.model
     for list_name, values in _per_class(results):
         if values and len(values) != names:
-            return f"it names {names} classes and has {len(values)} values of {list_name}"
+            return f"it names {names} classes, and its {list_name} has the length {len(values)}"
     if len(model.input_size) != 3 or not len(model.mean) == len(model.std) == model.input_size[0]:
         return "input_size, mean and std of its model are not for one number of channels"
     if results.class_counts is not None and not sum(results.class_counts):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.text import counted, printable_lines
@@ -17,6 +18,8 @@ from glmc_zoo.text import counted, printable_lines
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+PIPE_STATUS = 141
+"""Exit status of a command whose reader has ended: 128 and the number of SIGPIPE, as shells report it."""
 _DELAY = 0.5  # seconds before a bar is shown: that of shorter work would only flicker
 _LINE_SECONDS = 60.0  # between lines of progress where no bar is shown
 
@@ -89,6 +92,57 @@ def complain(text: str) -> None:
     from tqdm.auto import tqdm
 
     tqdm.write(text, file=sys.stderr)
+
+
+class ReaderGone(Exception):
+    """The program that reads our output has ended."""
+
+
+@contextmanager
+def end_with_reader() -> Iterator[None]:
+    """End the block without a message when the reader of standard output or error has ended, as in ``| head``.
+
+    Python turns SIGPIPE into a `BrokenPipeError`, in the middle of the work or only as the interpreter ends. Both
+    streams are flushed here, and what could not be written is dropped. Source: "Note on SIGPIPE" in the documentation
+    of Python's module ``signal``.
+
+    Raises:
+        ReaderGone: The reader has ended.
+    """
+    try:
+        try:
+            yield
+        finally:
+            for stream in _open_streams():
+                stream.flush()
+    except BrokenPipeError as error:
+        broken = [stream for stream in _open_streams() if _has_no_reader(stream)]
+        if not broken:  # another pipe or a connection
+            raise
+        for stream in broken:
+            with open(os.devnull, "wb") as devnull:
+                os.dup2(devnull.fileno(), stream.fileno())
+        raise ReaderGone from error
+
+
+def _open_streams() -> list[TextIO]:
+    return [stream for stream in (sys.stdout, sys.stderr) if stream is not None and not stream.closed]
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        return True
+    try:
+        number = stream.fileno()
+    except (OSError, ValueError):  # a stream without a file, such as that of a notebook
+        return False
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    poll = select.poll()  # an unbuffered stream holds nothing that could be flushed again
+    poll.register(number, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def progress_bar(

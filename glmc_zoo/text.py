@@ -90,5 +90,11 @@ def unquoted_formula(cell: str) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """``1 file``, ``2,000 files``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    """``1 file``, ``2,000 files``, ``3 classes``."""
+    ending = "es" if noun.endswith(("s", "x", "tch", "sh")) else "s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}{ending}"
+
+
+def agree(number: int, singular: str, plural: str) -> str:
+    """The words that agree with a number, such as ``is`` or ``are``."""
+    return singular if number == 1 else plural

@@ -209,7 +209,11 @@ def spelled(sentence: str) -> str:
         ("train", {"plugin": 3}, "plugin=3 is not accepted: it must be text, once or several times."),
         ("train", {"plugin": "nowhere.py"}, "plugin='nowhere.py' "),
         ("train", {"config": "nowhere.yaml"}, "config='nowhere.yaml' cannot be read"),
-        ("finetune", {"model": "y", "data": "x"}, "The data set 'x' is unknown: give one of digits_lt, "),
+        (
+            "finetune",
+            {"model": "y", "data": "x"},
+            "data='x' is neither an existing folder or file nor a data set of the catalogue (digits_lt, ",
+        ),
         ("finetune", {"model": "x", "backbone": "y"}, "The option backbone= is unknown."),
         ("second_stage", {}, "model= is missing: give the first stage's model"),
         ("second_stage", {"model": "x", "preset": "tuned"}, "The option preset= is unknown."),

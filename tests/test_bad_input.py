@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
     ("args", "parts"),
     [
         (["--backbone", "resnet18x"], ["Unknown backbone 'resnet18x'", "Did you mean resnet18"]),
-        (["--data", "cifar100lt"], ["'cifar100lt'", "cifar100_lt"]),
+        (["--data", "cifar100lt"], ["--data cifar100lt", "cifar100_lt"]),
         (["--data", "cifar10_lt", "--data-dir", "nowhere"], ["nowhere", "cifar10_lt", "does not exist"]),
         (["--backbone", "resnet50", "--data", "imagenet_lt"], ["ILSVRC/imagenet-1k cannot be read", "--data-dir"]),
         (["--opt", "adamv"], ["--opt adamv is unknown", "Did you mean adam"]),

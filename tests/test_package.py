@@ -30,7 +30,7 @@ HEAVY = {"torch", "timm", "datasets", "evaluate", "accelerate", "matplotlib", "s
 
 # What each package may import from glmc_zoo. Packages of `TRADES` do not import each other.
 FLOOR = {"client_limits", "disk", "documents", "errors", "facts", "fields", "files", "notebook", "results", "retry"}
-FLOOR |= {"screen", "text"}
+FLOOR |= {"building", "screen", "text"}
 TRADES = {"method", "backbones", "data", "metrics", "hub"}
 # Light modules that `options` may import.
 LIGHT = {"hub.push.target", "data.options", "data.catalogue", "method.registry", "method.switches"}
@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{key: {"errors", "text"} for key in ("files", "screen")},
     "notebook": {"files", "text"},
     "retry": {"client_limits"},
+    "building": {"disk", "errors", "retry"},
     "results": {"documents", "errors", "facts", "fields", "files", "notebook"},
     **dict.fromkeys(TRADES, FLOOR),
     "options": FLOOR | LIGHT,
@@ -54,6 +55,7 @@ ALL_BELOW = {*MAY_IMPORT, *TOP}
 LIBRARIES = {
     "client_limits": {"huggingface_hub"},
     "retry": {"huggingface_hub"},
+    "building": {"huggingface_hub"},
     "method": {"torch", "timm"},
     "backbones": {"torch", "timm"},
     "data": {"torch", "datasets", "torchvision", "PIL", "sklearn", "pyarrow", "huggingface_hub", "psutil", "tqdm"}

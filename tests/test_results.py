@@ -143,7 +143,7 @@ def test_results_of_the_other_kind_are_named(tmp_path: Path) -> None:
         ({"schema": True}, "holds no results of glmc_zoo"),
         ({"schema": "1"}, "holds no results of glmc_zoo"),
         ({"class_counts": [-1]}, "class_counts is -1 and must be a whole number"),
-        ({"class_counts": [3]}, r"names \d+ classes and has 1 values of class_counts"),
+        ({"class_counts": [3]}, r"names \d+ classes, and its class_counts has the length 1"),
         ({"class_names": "ab"}, "class_names is 'ab', which has the wrong type"),
         ({"wall_time_s": "3"}, "wall_time_s is '3', which has the wrong type"),
         ({"wall_time_s": float("inf")}, "wall_time_s is 'inf', which has the wrong type"),
@@ -165,7 +165,7 @@ def test_impossible_parts_of_results_are_refused() -> None:
         ("test", {**vars(scores()), "top1": 1.5}, "its test score top1 is 1.5"),
         ("class_counts", [0] * len(values["class_names"]), "its class_counts hold no image"),
         ("calibration", {"images": 3, "temperature": 0.0}, "its temperature 0.0 is not positive"),
-        ("calibration", {"images": 3, "thresholds": {"0.95": [0.5]}}, "1 values of thresholds for precision 0.95"),
+        ("calibration", {"images": 3, "thresholds": {"0.95": [0.5]}}, "thresholds for precision 0.95 has the length 1"),
         ("second_stage", {"kind": "maxnorm", "beta": 1.0, "source": "x"}, "its class-balanced beta 1.0"),
     ]
     for name, value, reason in parts:

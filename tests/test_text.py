@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from glmc_zoo.errors import UserError, for_screen
 from glmc_zoo.files import csv_text, text_table
 from glmc_zoo.text import (
+    agree,
+    counted,
     markdown,
     markdown_block,
     markdown_code,
@@ -97,3 +99,21 @@ def test_numbers_and_other_text_are_unchanged(text: str) -> None:
 def test_every_cell_is_read_as_it_was_written(text: str) -> None:
     assert unquoted_formula(quoted_formula(text)) == text
     assert quoted_formula(text) == text or quoted_formula(text)[0] == "'"
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "expected"),
+    [
+        (0, "image", "0 images"),
+        (1, "image", "1 image"),
+        (2000, "image", "2,000 images"),
+        (1, "class", "1 class"),
+        (3, "class", "3 classes"),
+        (2, "batch", "2 batches"),
+        (2, "epoch", "2 epochs"),
+        (2, "suffix", "2 suffixes"),
+    ],
+)
+def test_numbers_agree_with_their_nouns(number: int, noun: str, expected: str) -> None:
+    assert counted(number, noun) == expected
+    assert agree(number, "is", "are") == ("is" if number == 1 else "are")

@@ -124,14 +124,14 @@ def _catalogue_inventory(splits: dict[str, ImageSplit], class_names: Sequence[st
     return Inventory(layout="data set of the catalogue", splits=facts, classes=len(class_names))
 
 
-def read_headers(splits: Sequence[ImageSplit], most: int = MOST_HEADERS) -> ImageFacts:
-    """Read format, mode and size from the headers of at most ``most`` images, spread evenly over the splits.
+def read_headers(splits: Sequence[ImageSplit], max_images: int = MOST_HEADERS) -> ImageFacts:
+    """Read format, mode and size from the headers of at most ``max_images`` images, spread evenly over the splits.
 
     An image whose header cannot be read is counted in ``unreadable``; nothing is raised.
     """
     formats, modes, sizes = Counter[str](), Counter[str](), list[tuple[int, int]]()
     unreadable, examples = 0, list[str]()
-    for index, position in spread([len(split) for split in splits], most):
+    for index, position in spread([len(split) for split in splits], max_images):
         source, row = splits[index].source, int(splits[index].rows[position])
         try:
             name, mode, size = _header(source, row)

@@ -13,6 +13,7 @@ from glmc_zoo.data.sources import check_options, open_source, source_facts
 from glmc_zoo.data.splits import check_several_classes, skip_unreadable, support_notes, whole_as_test
 from glmc_zoo.errors import UserError
 from glmc_zoo.results import DataFacts
+from glmc_zoo.text import agree, counted
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,9 @@ def _whole(raw: RawData, options: DataOptions, cache_bytes: int) -> EvaluationDa
     skipped = raw.missing + (skip_unreadable(raw) if options.skip_bad_images else 0)
     check_several_classes(raw.class_names)
     test = raw.test.images(raw.class_names)
-    raw.notes.append(f"There is no training split: all {len(test)} images are scored.")
+    raw.notes.append(
+        f"There is no training split: {counted(len(test), 'image')} {agree(len(test), 'is', 'are')} scored."
+    )
     raw.notes += support_notes(raw.class_names, test.class_counts)
     if test.pixels is None:
         decode_small([test], cache_bytes)

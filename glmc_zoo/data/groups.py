@@ -11,6 +11,7 @@ from glmc_zoo.data.reading.content import content_digests, unit_interval
 from glmc_zoo.data.reading.images import ArrayImages, image_name
 from glmc_zoo.data.reading.split import RawData, RawSplit
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import agree, counted
 
 _ALONE = "\x01"  # first character of the group name of an image without a group
 _MOST_CHANGES = 1000
@@ -71,9 +72,13 @@ def read_groups(raw: RawData, split_by: str | None) -> GroupFacts | None:
             advice = f"name another column, or remove the column {raw.grouped_by or 'group'}"
         raise UserError(f"{by} puts every image in one group, {str(names[0])!r}, which cannot be split: {advice}.")
     if facts.alone:
-        raw.notes.append(f"{facts.alone} images have no group by {by}: each is a group of its own.")
+        have = agree(facts.alone, "has", "have")
+        raw.notes.append(f"{counted(facts.alone, 'image')} {have} no group by {by}: each is a group of its own.")
     if facts.shared:
-        raw.notes.append(f"{facts.shared} groups have images in more than one split of the data set.")
+        raw.notes.append(
+            f"{counted(facts.shared, 'group')} {agree(facts.shared, 'has', 'have')} images in more than one split of "
+            "the data set."
+        )
     return facts
 
 

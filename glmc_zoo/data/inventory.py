@@ -53,13 +53,13 @@ _SET_ASIDE_WHOLE = _SET_ASIDE | {"test": "about a fifth, set aside in whole grou
 
 def inventory_lines(inventory: Inventory) -> list[str]:
     """The inventory in a few lines, for the screen."""
-    lines = [f"data     {inventory.layout}: {inventory.classes} classes"]
+    lines = [f"data     {inventory.layout}: {counted(inventory.classes, 'class')}"]
     for split in inventory.splits:
         origin = f" from {split.source}" if split.source not in ("", ".") else ""
         lines.append(f"         {split.name}: {counted(split.images, 'image')}{origin} ({split.how})")
     if inventory.groups is not None:
         lines.append(
-            f"         {inventory.groups:,} groups by {inventory.grouped_by}, kept whole where a split is made"
+            f"         {counted(inventory.groups, 'group')} by {inventory.grouped_by}, kept whole where a split is made"
         )
     if inventory.duplicates:
         lines.append(f"         {same_images(inventory.duplicates)}")

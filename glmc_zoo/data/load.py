@@ -27,6 +27,7 @@ from glmc_zoo.data.splits import (
 )
 from glmc_zoo.errors import UserError
 from glmc_zoo.results import DataFacts
+from glmc_zoo.text import agree, counted
 
 _SMALL_SIDE = 64
 
@@ -226,6 +227,7 @@ def _official_facts(options: DataOptions, entry: DataEntry | None, raw: RawData)
     official = by_list and entry.official.train.has_counts(train) and same_test
     if official and held_out:
         raw.notes.append(
-            f"{held_out:,} images are held out of the official training list: what is left is not the official split."
+            f"{counted(held_out, 'image')} {agree(held_out, 'is', 'are')} held out of the official training list: "
+            "what is left is not the official split."
         )
     return {"official_split": official and not held_out, "split_file": raw.split_file}

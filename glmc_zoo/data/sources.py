@@ -13,20 +13,21 @@ from glmc_zoo.data.official.index import ImageIndex, index_layout, index_tables
 from glmc_zoo.data.official.lists import find_lists
 from glmc_zoo.data.official.splits import split_by_lists, split_without_lists
 from glmc_zoo.data.options import DataOptions
-from glmc_zoo.data.reading.folders import has_configurations, holds_tables, missing_folder, open_folder
+from glmc_zoo.data.reading.folders import has_configurations, holds_tables, open_folder
 from glmc_zoo.data.reading.hub import HUB_ID, open_hub
 from glmc_zoo.data.reading.images import ArrayImages
 from glmc_zoo.data.reading.label_files import list_csv
 from glmc_zoo.data.reading.listing import FileListing, raw_from_listing
+from glmc_zoo.data.reading.missing import LISTS, missing_data, missing_path, suggest_paths
 from glmc_zoo.data.reading.split import RawData, RawSplit
+from glmc_zoo.data.reading.split_names import NAMED_IN_CATALOGUE, NAMED_IN_OPTIONS
 from glmc_zoo.data.reading.tables import raw_from_tables
-from glmc_zoo.errors import UserError, did_you_mean
-from glmc_zoo.text import escaped
+from glmc_zoo.errors import UserError
+from glmc_zoo.facts import SplitFacts
+from glmc_zoo.text import counted, escaped
 
 _DIGITS_TEST_PER_CLASS = 60
 _EMBEDDED = Path(__file__).with_name("embedded")
-# Suffixes of files that list images with their classes.
-_LISTS = (".csv", ".tsv", ".jsonl", ".txt")
 
 
 def open_source(options: DataOptions, entry: DataEntry | None) -> RawData:
@@ -74,23 +75,20 @@ def locate(options: DataOptions, entry: DataEntry | None) -> Path | str:
     if folder.is_dir() or (entry is None and folder.is_file()):
         return _checked_file(folder) if folder.is_file() else folder
     if entry is not None:
-        problem = "is not a folder" if folder.exists() else "does not exist"
-        raise UserError(f"data_dir={options.data_dir!r} {problem}: for {name} give {entry.local_layout}.")
+        problem, hint = ("is not a folder", "") if folder.exists() else ("does not exist", suggest_paths(folder))
+        raise UserError(f"data_dir={options.data_dir!r} {problem}: for {name} give {entry.local_layout}.{hint}")
     if folder.exists():
         raise UserError(f"data={escaped(name)!r} is neither a folder nor a regular file: give one of them.")
-    list_of_images = folder.suffix.lower() in (*_LISTS, ".parquet")
+    list_of_images = folder.suffix.lower() in (*LISTS, ".parquet")
     if HUB_ID.fullmatch(name) and not name.startswith(".") and not list_of_images:
         return name
     if "/" in name or name.startswith(("~", ".")) or list_of_images:
-        raise missing_folder(name)
-    known = list(list_data())
-    hint = did_you_mean(name, known).replace(" Did", " (did").replace("?", "?)")
-    choices = f"{', '.join(known)}, a Hub id (org/name), an existing folder, or a CSV file"
-    raise UserError(f"The data set {name!r} is unknown{hint}: give one of {choices}.")
+        raise missing_path(name)
+    raise missing_data(name, list_data())
 
 
 def _checked_file(path: Path) -> Path:
-    if path.suffix.lower() in _LISTS:
+    if path.suffix.lower() in LISTS:
         return path
     if path.suffix.lower() == ".parquet":
         raise UserError(f"data={str(path)!r} is one parquet file: give the folder that it lies in.")
@@ -128,7 +126,7 @@ def with_usual_names(options: DataOptions, entry: DataEntry | None, splits: Mapp
 def check_num_classes(entry: DataEntry, source: Path | str, num_classes: int) -> None:
     """Refuse a number of classes that differs from the catalogue."""
     if num_classes != entry.num_classes:
-        problem = f"{entry.name} has {entry.num_classes} classes but {source} has {num_classes}"
+        problem = f"{entry.name} has {counted(entry.num_classes, 'class')} but {source} has {num_classes}"
         raise UserError(f"{problem}: give {entry.local_layout}.")
 
 
@@ -247,7 +245,9 @@ def _open_official(options: DataOptions, entry: DataEntry, official: OfficialSpl
                 used = "thinned to a Pareto curve instead, which is not the official split"
             notes += [*lists.notes, f"{official.train.file} is missing: the training split is {used}."]
         if len(index.class_names) != entry.num_classes:
-            notes.append(f"The images are of {len(index.class_names)} classes; {entry.name} has {entry.num_classes}.")
+            notes.append(
+                f"The images are of {counted(len(index.class_names), 'class')}; {entry.name} has {entry.num_classes}."
+            )
     if thinned:
         notes.append(f"The training split of {entry.name} is thinned as asked for: it is not the official split.")
     raw.notes = [*notes, *raw.notes, *reading_notes]
@@ -290,4 +290,12 @@ def _open(source: Path | str, options: DataOptions, entry: DataEntry | None) -> 
     if isinstance(content, FileListing):
         return raw_from_listing(content, options), {}
     folder = source.resolve() if isinstance(source, Path) else None
-    return raw_from_tables(content, with_usual_names(options, entry, content), folder), content
+    raw = raw_from_tables(content, with_usual_names(options, entry, content), folder)
+    raw.sources = [_source_of_entry(origin, options) for origin in raw.sources]
+    return raw, content
+
+
+def _source_of_entry(origin: SplitFacts, options: DataOptions) -> SplitFacts:
+    """The facts of a split, which say that the catalogue named it where the user did not."""
+    requested = {"train": options.train_split, "test": options.test_split}.get(origin.name)
+    return replace(origin, how=NAMED_IN_CATALOGUE) if origin.how == NAMED_IN_OPTIONS and not requested else origin

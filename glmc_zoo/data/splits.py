@@ -16,7 +16,7 @@ from glmc_zoo.data.reading.listing import UNUSED_SPLIT
 from glmc_zoo.data.reading.split import RawData, RawSplit, readable_rows
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import FEW_TEST_IMAGES
-from glmc_zoo.text import counted
+from glmc_zoo.text import agree, counted
 
 CONTENT_RULE = "content"
 """Name in the results of the rule that sets images aside by their content."""
@@ -105,7 +105,7 @@ def leave_test_out(raw: RawData) -> None:
     if raw.test is None:
         return
     images = len(raw.test.rows)
-    raw.notes.append(f"The test split of {images:,} images is not used, as no_test=True asks for.")
+    raw.notes.append(f"The test split of {counted(images, 'image')} is not used, as no_test=True asks for.")
     raw.left_out.add(
         UNUSED_SPLIT, next((split.source for split in raw.sources if split.name == "test"), "test"), images
     )
@@ -133,7 +133,7 @@ def make_test_split(raw: RawData) -> None:
     raw.test, groups = _set_aside(raw.train, _TEST_FRACTION, "test"), raw.train.groups
     images = len(raw.test.rows)
     if not images:
-        problem = f"There is no test split, and none of the {len(raw.train.rows)} images"
+        problem = f"There is no test split, and none of {counted(len(raw.train.rows), 'image')}"
         raise UserError(f"{problem} can be set aside: give a test split, more images, or no_test=True.")
     how = "a fifth by their content" if groups is None else "whole groups, about a fifth"
     verb = "was" if images == 1 else "were"
@@ -165,12 +165,18 @@ def thin(raw: RawData, options: DataOptions, *, strict: bool) -> None:
             larger = "a larger imbalance_factor= or " if count < counts[0] else ""
             advice = f"give {larger}a smaller max_count="
             raise UserError(
-                f"Class {name!r} has {images} images but a long tail of factor {options.imbalance_factor:g} from "
+                f"Class {name!r} has {counted(images, 'image')} but a long tail of factor "
+                f"{options.imbalance_factor:g} from "
                 f"{counts[0]} needs {count}: {advice}."
             )
     short = sum(count > images for count, images in zip(counts, available, strict=True))
     if short:
-        raw.notes.append(f"{short} classes have fewer images than the long tail asks for and keep all they have.")
+        have = agree(
+            short,
+            "has fewer images than the long tail asks for and keeps all it has",
+            "have fewer images than the long tail asks for and keep all they have",
+        )
+        raw.notes.append(f"{counted(short, 'class')} {have}.")
         counts = [min(pair) for pair in zip(counts, available, strict=True)]
     labels = raw.train.labels[raw.train.rows]
     chosen = longtail_indices(labels, counts, seed=options.data_seed, selection=options.selection)
@@ -183,7 +189,7 @@ def hold_out(raw: RawData, fraction: float, seed: int) -> None:
         return
     raw.val = _set_aside(raw.train, fraction, f"validation {seed}")
     if not len(raw.val.rows):
-        number = f"none of {len(raw.train.rows)} training images"
+        number = f"none of {counted(len(raw.train.rows), 'training image')}"
         raise UserError(f"val_fraction={fraction!r} holds out {number}: give a larger share, or leave it out.")
 
 

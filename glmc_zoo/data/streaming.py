@@ -26,7 +26,7 @@ from glmc_zoo.data.reading.table_paths import TablePaths
 from glmc_zoo.data.splits import check_several_classes, tail_counts, unused_classes
 from glmc_zoo.errors import UserError
 from glmc_zoo.results import DataFacts
-from glmc_zoo.text import escaped
+from glmc_zoo.text import agree, counted, escaped
 
 StreamBatch = tuple[list[Image.Image], NDArray[np.int64], NDArray[np.int64]]
 
@@ -265,7 +265,8 @@ def _settle(
     if names is None:
         minus_one = next((key for key in counts if str(key) == "-1"), None)
         if minus_one is not None and minus_one_means_none(map(str, counts)):
-            notes.append(f"{counts.pop(minus_one):,} training images are {LABEL_MINUS_ONE}.")
+            unlabelled = counts.pop(minus_one)
+            notes.append(f"{counted(unlabelled, 'training image')} {agree(unlabelled, 'is', 'are')} {LABEL_MINUS_ONE}.")
         names = sorted(counts)
     unused = [str(key) for key in names if not counts[key]]
     if unused:

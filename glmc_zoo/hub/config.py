@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import counted
 
 INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming", "random")
 MAX_PIXELS = 4096
@@ -62,7 +63,9 @@ def check_config(values: Any, label: str) -> ModelConfig:
     count = values.get("num_classes", pretrained_cfg.get("num_classes"))
     names = _class_names(values.get("label_names") or pretrained_cfg.get("label_names") or pretrained_cfg.get("labels"))
     if names and count and len(names) != count:
-        raise UserError(f"{label} names {len(names)} classes and has num_classes {count}: export the model again.")
+        raise UserError(
+            f"{label} names {counted(len(names), 'class')} and has num_classes {count}: export the model again."
+        )
     return ModelConfig(values["architecture"], count, names, {**pretrained_cfg, "architecture": values["architecture"]})
 
 

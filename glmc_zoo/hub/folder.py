@@ -47,9 +47,14 @@ def file_sha256(path: Path) -> str:
 
 @contextmanager
 def as_user_error(failure: str, *kinds: type[Exception], fix: str = "") -> Iterator[None]:
-    """Turn errors of these kinds into a `UserError`: the failure, the error's own text, and the fix."""
+    """Turn errors of these kinds into a `UserError`: the failure, the error's own text, and the fix.
+
+    A `UserError` passes as it is, since it says already what is wrong.
+    """
     try:
         yield
+    except UserError:
+        raise
     except kinds as error:
         raise UserError(f"{failure}: {one_line(error)} {fix}".rstrip()) from error
 

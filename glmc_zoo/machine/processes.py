@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import counted
 
 _T = TypeVar("_T")
 
@@ -66,7 +67,8 @@ def worker_error(error: RuntimeError) -> UserError | None:
     """
     if timeout := re.match(r"DataLoader timed out after (\d+) seconds", str(error)):
         return UserError(
-            f"The processes that load images gave no batch for {timeout[1]} seconds: copy the images to a faster disk, "
+            f"The processes that load images gave no batch for {counted(int(timeout[1]), 'second')}: copy the images "
+            "to a faster disk, "
             "or see what they wait for with workers=0 (in commands that have it)."
         )
     match = re.match(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?:is )?([^.]+)", str(error))

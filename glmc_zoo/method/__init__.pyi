@@ -13,6 +13,7 @@ from .mixing import draw_mix as draw_mix
 from .mixing import mix_batch as mix_batch
 from .mixing import mix_views as mix_views
 from .model import GLMCModel as GLMCModel
+from .model import UnsuitableClassifier as UnsuitableClassifier
 from .model import backbone_config as backbone_config
 from .model import check_backbone as check_backbone
 from .model import create_backbone as create_backbone

@@ -9,8 +9,14 @@ from timm.models import get_model_input_config
 from timm.models._hub import load_model_config_from_hf, load_model_config_from_path
 from torch import Tensor, nn
 
+from glmc_zoo.building import outside_failures, reach_hub, reach_weights
 from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.method.losses import GLMCOutput
+from glmc_zoo.text import counted
+
+
+class UnsuitableClassifier(UserError):
+    """The logits of a model are not one linear layer on its features."""
 
 
 def backbone_config(backbone: str) -> dict[str, Any]:
@@ -27,8 +33,13 @@ def backbone_config(backbone: str) -> dict[str, Any]:
         raise UserError(f"Backbone {backbone!r} is not a model name of timm: {error}") from error
     if source is not None:
         try:
-            load_config = load_model_config_from_path if source == "local-dir" else load_model_config_from_hf
-            return dict(load_config(name)[0])
+            if source == "local-dir":
+                return dict(load_model_config_from_path(name)[0])
+            with outside_failures(f"Backbone {backbone!r}", smaller="another", weights_of=repr(backbone)):
+                reach_hub(name, ["config.json"])
+                return dict(load_model_config_from_hf(name)[0])
+        except UserError:
+            raise
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"Backbone {backbone!r} cannot be read: {reason}; check the name and network.") from error
@@ -60,26 +71,36 @@ def create_backbone(
     of any size. Names with a source prefix (``hf-hub:org/name``, ``local-dir:folder``) go to timm unchanged.
 
     Raises:
-        UserError: The name is unknown, pretrained weights do not exist or cannot be downloaded, or the model refuses
-            the size or an option.
+        UserError: The name is unknown, pretrained weights do not exist or cannot be downloaded, the memory is full, a
+            package is missing, or the model refuses the size or an option.
     """
-    if backbone_config(backbone).get("fixed_input_size") and image_size is not None:
+    config = backbone_config(backbone)
+    if config.get("fixed_input_size") and image_size is not None:
         timm_kwargs.setdefault("img_size", image_size)
+    subject, random_weights = f"Backbone {backbone!r}", "start from random weights with pretrained=False"
     try:
-        return timm.create_model(backbone, pretrained=pretrained, num_classes=num_classes, **timm_kwargs)
+        with outside_failures(
+            subject, smaller="a smaller network", weights_of=repr(backbone), without_weights=random_weights
+        ):
+            if pretrained:
+                reach_weights(config)
+            return timm.create_model(backbone, pretrained=pretrained, num_classes=num_classes, **timm_kwargs)
+    except UserError:
+        raise
     except TypeError as error:
         if "img_size" in str(error) and timm_kwargs.pop("img_size", None) is not None:
             return create_backbone(backbone, num_classes, pretrained=pretrained, **timm_kwargs)
         if "unexpected keyword argument" not in str(error):
-            raise _not_built(backbone, image_size, error) from error
+            raise _not_built(backbone, timm_kwargs.get("img_size"), error) from error
         raise UserError(
             f"Backbone {backbone!r} does not take one of these arguments ({error}): leave it out."
         ) from error
     except (ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RuntimeError, ValueError) as error:
-        raise _not_built(backbone, image_size, error) from error
+        raise _not_built(backbone, timm_kwargs.get("img_size"), error) from error
 
 
 def _not_built(backbone: str, image_size: int | None, error: Exception) -> UserError:
+    """The error of a network that timm refuses to build; ``image_size`` where timm was given one."""
     reason = " ".join(str(error).split()) or type(error).__name__
     size = f" for images of {image_size} pixels" if image_size else ""
     return UserError(f"Backbone {backbone!r} cannot be built{size}: {reason}")
@@ -95,7 +116,8 @@ def check_backbone(model: Any, image_size: int) -> None:
     left as they were.
 
     Raises:
-        UserError: One of these conditions does not hold, or the model refuses square images of ``image_size`` pixels.
+        UnsuitableClassifier: The model cannot have GLMC's heads.
+        UserError: The model is not timm's or refuses square images of ``image_size`` pixels, or the memory is full.
     """
     if not hasattr(model, "default_cfg"):
         raise UserError(
@@ -107,24 +129,18 @@ def check_backbone(model: Any, image_size: int) -> None:
         head, alternative = type(classifier).__name__, ""
         if isinstance(classifier, tuple):
             head, alternative = f"{len(classifier)} classifiers", "a variant without distillation or "
-        raise UserError(
+        raise UnsuitableClassifier(
             f"Backbone {name!r} cannot carry the heads of GLMC: get_classifier() gives {head} where one linear layer "
             f"is needed; choose {alternative}another family."
         )
     training = model.training
     model.eval()
-    channels = get_model_input_config(model)["input_size"][0]
+    subject = f"Backbone {name!r} for images of {image_size} x {image_size} pixels"
     try:
-        # A fixed pattern rather than random numbers: the check must not advance the global generator.
-        probe = torch.linspace(-1, 1, 2 * channels * image_size**2).reshape(2, channels, image_size, image_size)
-        probe = probe.to(next(model.parameters()))
-        expected = model(probe)
-        pre_logits = model.forward_head(model.forward_features(probe), pre_logits=True)
-        matches = (
-            pre_logits.ndim == 2
-            and pre_logits.shape[1] == classifier.in_features
-            and torch.allclose(classifier(pre_logits), expected, rtol=1e-4, atol=1e-5)
-        )
+        with outside_failures(subject, smaller="a smaller image_size="):
+            matches = _logits_are_linear(model, classifier, image_size)
+    except UserError:
+        raise
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         # timm's registered size. The model's own configuration holds ``image_size``, which has just failed.
@@ -137,11 +153,26 @@ def check_backbone(model: Any, image_size: int) -> None:
     finally:
         model.train(training)
     if not matches:
-        raise UserError(
+        raise UnsuitableClassifier(
             f"Backbone {name!r} cannot carry the heads of GLMC: its classifier on forward_head(..., pre_logits=True) "
             "does not give the output of the model, so the exported model would not use the trained classifier; choose "
             "another family."
         )
+
+
+def _logits_are_linear(model: Any, classifier: nn.Linear, image_size: int) -> bool:
+    """Whether the classifier turns the features of two test images into the output of the model."""
+    channels = get_model_input_config(model)["input_size"][0]
+    # A fixed pattern rather than random numbers: the check must not advance the global generator.
+    images = torch.linspace(-1, 1, 2 * channels * image_size**2).reshape(2, channels, image_size, image_size)
+    images = images.to(next(model.parameters()))
+    expected = model(images)
+    pre_logits = model.forward_head(model.forward_features(images), pre_logits=True)
+    return (
+        pre_logits.ndim == 2
+        and pre_logits.shape[1] == classifier.in_features
+        and torch.allclose(classifier(pre_logits), expected, rtol=1e-4, atol=1e-5)
+    )
 
 
 class GLMCModel(nn.Module):
@@ -189,7 +220,7 @@ class GLMCModel(nn.Module):
         classes = getattr(model, "num_classes", num_classes)
         if classes != num_classes:
             raise UserError(
-                f"The backbone has {classes} classes, not num_classes={num_classes}; "
+                f"The backbone has {counted(classes, 'class')}, not num_classes={num_classes}; "
                 f"call reset_classifier({num_classes}) on it first."
             )
         check_backbone(model, image_size or get_model_input_config(model)["input_size"][-1])

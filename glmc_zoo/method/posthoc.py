@@ -95,7 +95,8 @@ def linear_classifier(model: Any, image_size: int) -> nn.Linear:
     """The one linear layer that gives the logits of a timm model.
 
     Raises:
-        UserError: The logits are not those of one linear layer on the features; see `check_backbone`.
+        UnsuitableClassifier: The logits are not those of one linear layer on the features.
+        UserError: See `check_backbone`.
     """
     check_backbone(model, image_size)
     layer: nn.Linear = model.get_classifier()

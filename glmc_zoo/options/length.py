@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, SecondStage
+from glmc_zoo.text import counted
 
 MIXING_PASSES = 40
 """Mixing is chosen from this number of passes on."""
@@ -74,7 +75,7 @@ def resolve_method(options: RunOptions, images: int, resumed: Mapping[str, Any] 
     if isinstance(stage, FinetuneStage) or stage.model.pretrained:
         long_enough, reason = False, "the network is pretrained"
     else:
-        length = f"{schedule.epochs} epoch{'s' if schedule.epochs > 1 else ''} of {images:,} images"
+        length = f"{counted(schedule.epochs, 'epoch')} of {counted(images, 'image')}"
         reason = f"a training of {length} is {'long enough' if long_enough else 'too short'} for mixing to pay"
     if stage.method.method == "auto" and not long_enough:
         choice = f"balanced softmax on unmixed images, because {reason}"

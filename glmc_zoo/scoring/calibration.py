@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import percent, text_table
-from glmc_zoo.method import fold_corrections, linear_classifier
+from glmc_zoo.method import UnsuitableClassifier, fold_corrections, linear_classifier
 from glmc_zoo.metrics import ScoreCounts
 from glmc_zoo.results import CalibrationFacts, Reliability
 from glmc_zoo.scoring.loop import ScoredSplit
@@ -152,9 +152,11 @@ def calibrate_classifier(
     if temperature is not None:
         try:
             layer = linear_classifier(model, image_size)
-        except UserError:
+        except UnsuitableClassifier:
             reason = "The logits are not one linear layer on the features, which could hold a temperature."
             temperature = None
+        except UserError as error:  # at the end of a training, whose weights must not be lost
+            reason, temperature = error.sentence, None
         else:
             fold_corrections(layer, temperature=temperature)
     return CalibrationFacts(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import counted
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def match_classes(
     if model_names is None:
         if num_classes != len(data_names):
             raise UserError(
-                f"Classes that do not match: {name} has {num_classes} unnamed classes, and the data has "
+                f"Classes that do not match: {name} has {counted(num_classes, 'unnamed class')}, and the data has "
                 f"{len(data_names)} ({_few(data_names)}): {advice}"
             )
         return ClassMatch(None, f"{name} does not name its classes: they are matched to those of the data by position.")
@@ -64,7 +65,8 @@ def match_classes(
     note = f"{name} has the data's classes in another order: its logits were re-ordered by name."
     if len(model_names) > len(data_names):
         note = (
-            f"{name} has {len(model_names)} classes: only the logits of the {len(data_names)} classes of the data are "
+            f"{name} has {counted(len(model_names), 'class')}: only the logits of the {len(data_names)} classes of "
+            "the data are "
             "used. Scores are therefore higher than if the model could also answer with its other classes."
         )
     return ClassMatch([positions[label] for label in data_names], note)

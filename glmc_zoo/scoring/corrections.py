@@ -11,7 +11,7 @@ from torch import Tensor
 
 from glmc_zoo.data import EvaluationData, StreamedData
 from glmc_zoo.errors import UserError
-from glmc_zoo.method import adjust_logits, check_backbone, tau_norm_logits
+from glmc_zoo.method import UnsuitableClassifier, adjust_logits, check_backbone, tau_norm_logits
 from glmc_zoo.options.commands import EvaluationOptions
 from glmc_zoo.results import RunResults
 from glmc_zoo.scoring.classes import ClassMatch
@@ -87,7 +87,7 @@ def make_corrections(
     network: Any = classifier.network
     try:
         check_backbone(network, classifier.data_config["input_size"][-1])
-    except UserError as error:
+    except UnsuitableClassifier as error:
         raise UserError(
             f"tau_norm= needs a model whose logits are one linear layer on its features, and {name} is not one: leave "
             "tau_norm= out, or give logit_adjustment= instead."

@@ -40,7 +40,7 @@ from glmc_zoo.scoring.saving import check_foldable, check_saving, save_corrected
 from glmc_zoo.scoring.shots import adjustment_counts, shot_groups
 from glmc_zoo.scoring.thresholds import precision_thresholds
 from glmc_zoo.screen import say
-from glmc_zoo.text import printable
+from glmc_zoo.text import counted, printable
 
 
 class EvaluationRun:
@@ -101,8 +101,10 @@ class EvaluationRun:
         """Print the data set and its notes."""
         counts = self.shots.class_counts
         trained = "" if counts is None else f"; {max(counts)} to {min(counts)} training images each"
+        split = f"{self.options.evaluation.split} image"
+        images = counted(self.num_images, split) if self.num_images else f"streamed {split}s"
         heading = (
-            f"{self.options.data.data}: {self.num_images or 'streamed'} {self.options.evaluation.split} images in "
+            f"{self.options.data.data}: {images} in "
             f"{len(self.data.class_names)} classes{trained}; results in {self.folder}"
         )
         say(printable(heading), main_process=self.accelerator.is_local_main_process)

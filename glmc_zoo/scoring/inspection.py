@@ -153,7 +153,7 @@ def _group_note(class_counts: list[int] | None, shots: ShotOptions) -> list[str]
 def inspection_lines(inspection: Inspection) -> list[str]:
     """The lines of the inspection for the screen."""
     inventory = inspection.inventory
-    lines = [f"data     {printable(inspection.name)}: {inventory.layout}, {inventory.classes:,} classes"]
+    lines = [f"data     {printable(inspection.name)}: {inventory.layout}, {counted(inventory.classes, 'class')}"]
     for split in inventory.splits:
         source_text = f" from {split.source}" if split.source not in ("", ".") else ""
         lines.append(printable(f"         {split.name}: {counted(split.images, 'image')}{source_text} ({split.how})"))
@@ -191,7 +191,9 @@ def image_lines(inspection: Inspection, pairs: int = _PAIRS_SHOWN) -> list[tuple
         lines.append(("sizes", f"width {width}, height {height} pixels"))
     if images.unreadable:
         unreadable = ", ".join(images.unreadable_examples)
-        lines.append(("damaged", f"{images.unreadable:,} of {images.images:,} images cannot be read: {unreadable}"))
+        lines.append(
+            ("damaged", f"{images.unreadable:,} of {counted(images.images, 'image')} cannot be read: {unreadable}")
+        )
     if inventory.intensity:
         lines.append(("range", inventory.intensity))
     if inventory.groups is not None:

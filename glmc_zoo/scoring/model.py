@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
+from glmc_zoo.building import outside_failures
 from glmc_zoo.data import Normalize
 from glmc_zoo.data.reading.decoding import one_line
 from glmc_zoo.errors import UserError
@@ -17,6 +18,7 @@ from glmc_zoo.hub import ModelSource
 from glmc_zoo.machine.processes import local_batches
 from glmc_zoo.scoring.preprocessing import Preprocessing
 from glmc_zoo.screen import progress_bar
+from glmc_zoo.text import counted
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def load_classifier(source: ModelSource, device: torch.device, *, image_size: in
     channels = data_config["input_size"][0]
     if channels != 3:
         raise UserError(
-            f"Model {source.name} takes images of {channels} channels, and images are read in colour: give a model "
+            f"Model {source.name} takes images of {counted(channels, 'channel')}, and images are read in colour: give "
+            "a model "
             "that takes 3 channels."
         )
     if image_size is not None:
@@ -82,8 +85,13 @@ def load_classifier(source: ModelSource, device: torch.device, *, image_size: in
 def _probe(network: Any, name: str, size: tuple[int, int, int]) -> None:
     """Try the model on one image, and refuse it unless it returns one finite logit for each class."""
     try:
-        logits = network(torch.zeros(1, *size))
-        shape = logits.shape
+        with outside_failures(
+            f"Model {name} for images of {size[1]} x {size[2]} pixels", smaller="a smaller image_size="
+        ):
+            logits = network(torch.zeros(1, *size))
+            shape = logits.shape
+    except UserError:
+        raise
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"Model {name} refuses images of {size[1]} x {size[2]} pixels ({one_line(error)}): give an image_size= "

@@ -77,7 +77,7 @@ class PredictionRun:
     def describe(self) -> None:
         """Print the model, the number of images, and the files that were left out."""
         _, height, width = self.classifier.data_config["input_size"]
-        heading = f"{self.options.model}: {len(self.labels)} classes, {height} x {width} pixels"
+        heading = f"{self.options.model}: {counted(len(self.labels), 'class')}, {height} x {width} pixels"
         images = counted(len(self.files), "image")
         say(printable(f"{heading}; {images}"), main_process=self.accelerator.is_local_main_process)
         if self.left_out:
@@ -238,7 +238,9 @@ class PredictionRun:
             print(f"not read  {len(self.unreadable) - _MAX_LISTED} more")
         if self.ranking is not None:
             clusters = len({prediction.cluster for prediction in readable})
-            print(f"ordered by how much a label would help rare classes; {clusters} clusters of similar images")
+            print(
+                f"ordered by how much a label would help rare classes; {counted(clusters, 'cluster')} of similar images"
+            )
         location = "" if self.options.output is None else f" in {printable(self.options.output)}"
         unsure = sum(not prediction.sure for prediction in readable)
         unsure_note = "" if self.decision.thresholds is None else f", {unsure} of them unsure"

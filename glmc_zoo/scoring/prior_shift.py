@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.files import text_table
 from glmc_zoo.scoring.model_prior import Floats, normalise
-from glmc_zoo.text import unquoted_formula
+from glmc_zoo.text import counted, unquoted_formula
 
 _MAX_ITERATIONS = 10_000
 _CHANGE = 1e-9
@@ -130,7 +130,7 @@ def prior_table(class_names: Sequence[str], model_prior: Floats, estimate: Float
             (class_names[label], _percent(model_prior[label]), _percent(estimate[label]), f"{share * images:.1f}")
         )
     remaining = len(order) - _MAX_SHOWN
-    return text_table(rows) + (f"\n... {remaining} more classes" if remaining > 0 else "")
+    return text_table(rows) + (f"\n... {counted(remaining, 'more class')}" if remaining > 0 else "")
 
 
 def _percent(log_share: float) -> str:

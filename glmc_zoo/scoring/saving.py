@@ -9,7 +9,7 @@ from glmc_zoo.files import check_folder
 from glmc_zoo.hub import ModelSource, export_run
 from glmc_zoo.hub.folder import OPTIONS_FILE
 from glmc_zoo.machine.command import shorten_path
-from glmc_zoo.method import fold_corrections, linear_classifier
+from glmc_zoo.method import UnsuitableClassifier, fold_corrections, linear_classifier
 from glmc_zoo.options.commands import EvaluateOptions
 from glmc_zoo.results import (
     CalibrationFacts,
@@ -62,7 +62,7 @@ def check_foldable(options: EvaluateOptions, source: ModelSource, classifier: Cl
     network: Any = classifier.network
     try:
         layer = linear_classifier(network, classifier.data_config["input_size"][-1])
-    except UserError as error:
+    except UnsuitableClassifier as error:
         raise UserError(
             f"save= needs a model whose logits are one linear layer on its features, and {source.name} is not one: "
             "leave save= out."

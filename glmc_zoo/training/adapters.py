@@ -7,6 +7,7 @@ import torch
 from timm.layers import Conv2dSame
 from torch import nn
 
+from glmc_zoo.building import outside_failures
 from glmc_zoo.errors import UserError, missing_packages
 
 # peft's LoHa and LoKr compute a convolution themselves, without the padding of `Conv2dSame`. Its DoRA calls `view` on
@@ -88,7 +89,11 @@ def _check_reached(model: Any, image_size: int, tune: str) -> None:
     probe = torch.zeros(1, 3, image_size, image_size, device=parameter.device, dtype=parameter.dtype)
     model.eval()
     try:
-        model(probe).sum().backward()
+        with outside_failures(
+            f"{type(model).__name__} with adapters for images of {image_size} x {image_size} pixels",
+            smaller="a smaller image_size=",
+        ):
+            model(probe).sum().backward()
     except RuntimeError as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise UserError(

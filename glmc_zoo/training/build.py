@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from glmc_zoo.data import LongTailData, train_loader
 from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.options.schedule import ScheduleOptions
+from glmc_zoo.text import counted
 from glmc_zoo.training.placement import ImagePlacement
 
 
@@ -45,7 +46,7 @@ def make_train_loader(
     if batch_size * processes > len(split):
         raise UserError(
             f"batch_size={batch_size}{f' on {processes} processes' if processes > 1 else ''} is larger than the "
-            f"training split of {len(split)} images: give at most {len(split) // processes}."
+            f"training split of {counted(len(split), 'image')}: give at most {len(split) // processes}."
         )
     return train_loader(
         split,

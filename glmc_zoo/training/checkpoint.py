@@ -16,7 +16,7 @@ from glmc_zoo.files import remove, write_json
 from glmc_zoo.hub.folder import file_sha256
 from glmc_zoo.machine.processes import on_main_process
 from glmc_zoo.training.progress import AccelerateState, Progress, RandomState, Stateful
-from glmc_zoo.training.state_files import read_plain_json, read_state, unreadable, write_state
+from glmc_zoo.training.state_files import read_plain_json, read_state, unfit_state, unreadable, write_state
 
 _log = get_logger(__name__)
 _MANIFEST = "manifest.json"
@@ -160,7 +160,7 @@ class Checkpoints:
             try:
                 item.load_state_dict(state)
             except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
-                raise unreadable(checkpoint / f"{name}.json", error) from error
+                raise unfit_state(checkpoint, name, error) from error
 
     def _launch_settings(self) -> dict[str, Any]:
         """Settings outside the options that must be the same in a resumed run."""

@@ -55,9 +55,9 @@ class FeatureViews:
         eval_crop = self._eval_preprocessing(images)
         if self._large_preprocessing is None:
             return eval_crop[:, None]
-        large, side, offset = self._large_preprocessing(images), self._side, self._large_side - self._side
+        pixels, side, offset = self._large_preprocessing(images), self._side, self._large_side - self._side
         corners = [(0, 0), (0, offset), (offset, 0), (offset, offset), (offset // 2, offset // 2)]
-        crops = [large[..., top : top + side, left : left + side] for top, left in corners]
+        crops = [pixels[..., top : top + side, left : left + side] for top, left in corners]
         return torch.stack([eval_crop, *crops], dim=1)
 
 

@@ -14,7 +14,7 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.fields import replace_options, values_of
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.machine.command import shorten_path, slug
-from glmc_zoo.method import GLMCModel, check_backbone
+from glmc_zoo.method import GLMCModel, UnsuitableClassifier, check_backbone
 from glmc_zoo.method.switches import preset_switches
 from glmc_zoo.options.model import DEFAULT_ADAPTER, MethodOptions, TuneOptions
 from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, flatten_options
@@ -110,7 +110,9 @@ class FineTuning(Stage):
         elif 2 <= largest < recipe:  # batch-norm needs two images
             size = largest
         if size != recipe:
-            self.notes.append(f"There are few training images, so a batch has {size} images instead of {recipe}.")
+            self.notes.append(
+                f"There are few training images, so a batch has {counted(size, 'image')} instead of {recipe}."
+            )
         return replace(options, schedule=replace(options.schedule, batch_size=size))
 
     def _resolve_network_settings(self, options: RunOptions, initial: Mapping[str, Any] | None) -> RunOptions:
@@ -242,10 +244,10 @@ class HeadTuning(FineTuning):
         model = timm_model_in(task).eval()
         try:
             check_backbone(model, spec.size)
-        except UserError as error:
+        except UnsuitableClassifier as error:
             raise UserError(
-                f"tune='head' needs a model whose logits are one linear layer on its features, and {self.name} does "
-                f"not work so for images of {spec.size} pixels: give tune='full', or an image_size= that it takes."
+                f"tune='head' needs a model whose logits are one linear layer on its features, and {self.name} is not "
+                "one: give tune='full', or another model."
             ) from error
         self.kept = []  # the classifier is a fresh one, also for the same classes
         return task
@@ -272,7 +274,8 @@ def check_colour(source: ModelSource) -> None:
     channels = (source.config.get("input_size") or (3,))[0]
     if channels != 3:
         raise UserError(
-            f"model={source.name!r} takes images of {channels} channels, and images are read in colour: give a model "
+            f"model={source.name!r} takes images of {counted(channels, 'channel')}, and images are read in colour: "
+            "give a model "
             "that takes 3 channels."
         )
 

@@ -238,9 +238,11 @@ def head_table(head: HeadFacts) -> str:
     chosen = head.chosen
     return "\n".join(
         [
-            f"{views} of each image, {head.features:,} features each, in {head.feature_seconds} s; "
-            f"{len(head.trials)} classifiers, from {start}, in {head.search_seconds} s; balanced accuracy in % on "
-            f"{head.held_out_images:,} training images held out in {counted(head.folds, 'fold')}{head.group_phrase}, "
+            f"{views} of each image, {counted(head.features, 'feature')} each, in {head.feature_seconds} s; "
+            f"{counted(len(head.trials), 'classifier')}, from {start}, in {head.search_seconds} s; balanced accuracy "
+            "in % on "
+            f"{counted(head.held_out_images, 'training image')} held out in "
+            f"{counted(head.folds, 'fold')}{head.group_phrase}, "
             "by weight decay:",
             text_table([["loss", *(f"{decay:g} " for decay in WEIGHT_DECAYS)], *rows]),
             f"* chosen, with logit adjustment {chosen.logit_adjustment:g}, and trained again on all training images",

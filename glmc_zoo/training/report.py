@@ -36,7 +36,7 @@ from glmc_zoo.scoring.decoration import Decorations
 from glmc_zoo.scoring.loop import ScoredSplit
 from glmc_zoo.scoring.page.render import REPORT_FILE
 from glmc_zoo.scoring.report import class_recalls, group_sizes, group_support, one_group_note
-from glmc_zoo.text import printable
+from glmc_zoo.text import counted, printable
 from glmc_zoo.training.folder import RunFolder
 from glmc_zoo.training.inputs import InputSpec
 
@@ -127,9 +127,9 @@ def opening_lines(
     """Lines that describe the run before it begins: method, model, images and notes on the data."""
     lines = [
         f"{title}: {name}, {sum(p.numel() for p in timm_model.parameters()) / 1e6:.2f} M parameters, "
-        f"{spec.size} x {spec.size} pixels; {options.data.data}: {len(data.train)} training images in "
-        f"{len(data.class_names)} classes ({max(data.class_counts)} to {min(data.class_counts)} each), "
-        f"{len(data.test) or 'no'} test images"
+        f"{spec.size} x {spec.size} pixels; {options.data.data}: {counted(len(data.train), 'training image')} in "
+        f"{counted(len(data.class_names), 'class')} ({max(data.class_counts)} to {min(data.class_counts)} each), "
+        f"{counted(len(data.test), 'test image') if len(data.test) else 'no test images'}"
     ]
     notes = [*data.notes, *one_group_note(data.class_counts, options.shots), *uncalibrated_note(options, data)]
     inventory = [] if data.facts.inventory is None else inventory_lines(data.facts.inventory)

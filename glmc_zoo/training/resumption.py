@@ -105,7 +105,8 @@ def _resumption(
     step_images = options.schedule.batch_size * accelerator.num_processes
     if notes and len(data.train) < step_images:
         raise UserError(
-            f"The training split now has {len(data.train)} images, and a step of the run takes {step_images}: restore "
+            f"The training split now has {counted(len(data.train), 'image')}, and a step of the run takes "
+            f"{step_images}: restore "
             f"the data, or {new_run_advice(resume)} and a smaller batch_size=."
         )
     return Resumption(checkpoint, data_options, notes)

@@ -185,7 +185,7 @@ class TrainingRun(ScoredRun):
         expected = {key: value.shape for key, value in self.model.state_dict().items()}
         shapes = {key: value.shape for key, value in self.best.weights.items()}
         if shapes not in ({}, expected):
-            raise unreadable(checkpoint / "best.json", ValueError("its weights are not those of the model"))
+            raise unreadable(checkpoint / "best.safetensors", ValueError("its weights are not those of the model"))
 
     @name_folder_in_errors
     def save(self) -> None:

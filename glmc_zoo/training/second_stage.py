@@ -19,6 +19,7 @@ from glmc_zoo.options.model import MethodOptions
 from glmc_zoo.options.run import RunOptions, SecondStage, flatten_options
 from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
 from glmc_zoo.results import RunResults, SecondStageFacts
+from glmc_zoo.text import counted
 from glmc_zoo.training.finetuning import check_colour, load_source_heads, timm_model_in, trained_parameters
 from glmc_zoo.training.first_stage import DEFAULTS, differing_options, inherited_options, training_results
 from glmc_zoo.training.folder import short_model_name
@@ -177,7 +178,7 @@ def _check_classes(name: str, names: list[str] | None, class_names: list[str]) -
     elif len(names) == len(class_names):
         difference = "has other class names than the data"
     else:
-        difference = f"has {len(names)} classes and the data has {len(class_names)}"
+        difference = f"has {counted(len(names), 'class')} and the data has {len(class_names)}"
     raise UserError(
         f"{name} {difference}, and the second stage goes on with its classifier: give the data that it was trained "
         "on, or fine-tune it on yours (glmc-zoo finetune)."

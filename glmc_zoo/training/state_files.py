@@ -3,7 +3,8 @@
 import errno
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,39 @@ def read_state(folder: Path, name: str) -> Any:
     path = folder / f"{name}.json"
     try:
         structure = read_plain_json(path)
-        path = folder / f"{name}.safetensors"
-        if not path.exists():
-            return _unpack(structure, _missing_tensor)
-        if path.is_symlink() or not path.is_file():
-            raise ValueError("it is not a regular file")
-        with safe_open(path, framework="pt") as file:
-            return _unpack(structure, file.get_tensor)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        with _open_tensors(folder / f"{name}.safetensors") as get_tensor:
+            return _unpack(structure, get_tensor)
+    except UserError:  # names the file of the tensors
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise unreadable(path, error) from error  # a RecursionError is a RuntimeError
+
+
+@contextmanager
+def _open_tensors(path: Path) -> Iterator[Callable[[str], Tensor]]:
+    """A function that reads a tensor by name; its `UserError` names this file."""
+
+    def get_tensor(name: str) -> Tensor:
+        try:
+            tensor: Tensor = tensors.get_tensor(name)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise unreadable(path, error) from error
+        return tensor
+
+    def miss_tensor(name: str) -> Tensor:
+        raise unreadable(path, ValueError(f"it is missing, and should hold the tensor {name!r}"))
+
+    if not path.exists():
+        yield miss_tensor
+        return
+    with ExitStack() as stack:
+        try:
+            if path.is_symlink() or not path.is_file():
+                raise ValueError("it is not a regular file")
+            tensors = stack.enter_context(safe_open(path, framework="pt"))
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise unreadable(path, error) from error
+        yield get_tensor
 
 
 def read_plain_json(path: Path) -> Any:
@@ -73,12 +98,19 @@ def read_plain_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def unreadable(path: Path, error: BaseException) -> UserError:
-    """The error for a file of a checkpoint that is damaged or does not fit the run."""
+def unfit_state(folder: Path, name: str, error: BaseException) -> UserError:
+    """The error for a state that was read and does not fit the run: the fault may be in either of its files."""
+    tensors = f"{name}.safetensors"
+    return unreadable(folder / f"{name}.json", error, tensors if (folder / tensors).exists() else None)
+
+
+def unreadable(path: Path, error: BaseException, other_file: str | None = None) -> UserError:
+    """The error for a file of a checkpoint, or another one beside it, that is damaged or does not fit the run."""
     reason = " ".join(str(error).split())[:200] or type(error).__name__
+    other = f" or {other_file} beside it" if other_file else ""
     return UserError(
-        f"File {str(path)!r} cannot be used ({reason}): remove that checkpoint and go on by resume='auto', or begin "
-        "in another output_dir=."
+        f"File {str(path)!r}{other} cannot be used ({reason}): remove that checkpoint and go on by resume='auto', or "
+        "begin in another output_dir=."
     )
 
 
@@ -145,10 +177,6 @@ def _with_stride(tensor: Tensor, stride: list[int]) -> Tensor:
     if sum((size - 1) * step for size, step in zip(tensor.shape, stride, strict=True)) >= max(tensor.numel(), 1):
         return tensor
     return torch.empty_strided(tensor.shape, stride, dtype=tensor.dtype).copy_(tensor)
-
-
-def _missing_tensor(name: str) -> Tensor:
-    raise ValueError(f"tensor {name!r} is missing")
 
 
 def is_finite_number(value: Any) -> bool:

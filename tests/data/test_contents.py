@@ -97,7 +97,7 @@ def test_a_large_data_set_is_sampled_over_all_splits(tmp_path: Path, write_image
         for index in range(10):
             Image.new("L", (5, 5), index).save(tmp_path / "test" / name / f"{index}.bmp")
     splits = list(contents(tmp_path, duplicates="off").splits.values())
-    facts = read_headers(splits, most=8)
+    facts = read_headers(splits, max_images=8)
     assert (facts.images, facts.total) == (8, 80) and facts.formats == {"PNG": 6, "BMP": 2}
 
 

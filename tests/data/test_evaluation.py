@@ -33,7 +33,7 @@ def test_a_folder_without_splits_is_scored_whole(flat: Path) -> None:
     assert data.test.class_counts == [10, 5, 1] and data.val is None and data.class_counts is None
     assert (data.facts.train_images, data.facts.test_images, data.facts.image_format) == (None, 16, "PNG")
     assert data.notes == [
-        "There is no training split: all 16 images are scored.",
+        "There is no training split: 16 images are scored.",
         "1 class has only 1 test image (class_2): its recall moves in steps of 100 points.",
     ]
     assert data.test.pixels is not None and data.name == "flat"

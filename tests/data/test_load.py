@@ -176,7 +176,15 @@ def test_a_bad_image_is_named_or_left_out(write_images: Write, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "options", "parts"),
     [
-        ("cifar10lt", {}, ["'cifar10lt'", "did you mean cifar10_lt", "digits_lt", "Hub id", "existing folder"]),
+        (
+            "cifar10lt",
+            {},
+            [
+                "data='cifar10lt' is neither an existing folder or file nor a data set of the catalogue",
+                "Hub id",
+                "Did you mean cifar10_lt",
+            ],
+        ),
         ("zzz", {}, ["'zzz'", "Hub id (org/name)"]),
         ("./no/such/folder", {}, ["./no/such/folder", "does not exist"]),
         ("/no/such/folder", {}, ["/no/such/folder", "does not exist"]),

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from glmc_zoo.data import load_data
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.sources import locate, open_digits, source_facts
 from glmc_zoo.errors import UserError
@@ -44,3 +45,12 @@ def test_the_name_of_a_folder_is_text_that_can_be_written(tmp_path: Path) -> Non
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
     folder.mkdir()
     assert source_facts(DataOptions(data=str(folder)), None, "unknown")["name"] == "caf\\xe9"
+
+
+def test_who_named_the_splits() -> None:
+    """The catalogue names those of its own data sets, unless an option does."""
+    named = [load_data("clothing_small"), load_data("clothing_small", train_split="train")]
+    inventories = [data.facts.inventory for data in named]
+    phrases = [{split.name: split.how for split in found.splits} for found in inventories if found is not None]
+    assert phrases[0] == {"train": "named in the catalogue", "test": "named in the catalogue"}
+    assert phrases[1] == {"train": "named in the options", "test": "named in the catalogue"}

@@ -138,7 +138,7 @@ def test_damaged_weights(evaluate: Recipe, run: Path, animals: Path, tmp_path: P
         (["--model", "hf_hub:no_such_org/no_such_model"], ["not in the local cache", "HF_HUB_OFFLINE"]),
         (["--model", "nowhere/model"], ["Folder nowhere/model does not exist"]),
         (["--model", "./empty"], ["./empty is not an exported model"]),
-        (["--model", "resnet18.a1_in1k"], ["Classes that do not match", "1000 unnamed classes"]),
+        (["--model", "resnet18.a1_in1k"], ["Classes that do not match", "1,000 unnamed classes"]),
         (["--model", "ok", "--split", "validation"], ["--split validation needs held-out images"]),
         (
             ["--model", "ok", "--split", "validation", "--tau-norm", "search"],

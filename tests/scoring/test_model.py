@@ -82,7 +82,7 @@ def miscounted(network: Any) -> Any:
     ("options", "change", "part"),
     [
         ({"num_classes": 0}, with_config, "Model m is an encoder without a classifier: give"),
-        ({"in_chans": 1}, lambda network: with_config(network, input_size=(1, 32, 32)), "takes images of 1 channels"),
+        ({"in_chans": 1}, lambda network: with_config(network, input_size=(1, 32, 32)), "takes images of 1 channel"),
         ({"in_chans": 1}, with_config, "Model m refuses images of 160 x 160 pixels"),
         (
             {"num_classes": 3},

@@ -196,7 +196,8 @@ def test_state_that_does_not_fit_is_one_sentence(
         path.unlink()
     write_state(checkpoint, name, state)
     listed(checkpoint)
-    with pytest.raises(UserError, match=rf"^File '.*{name}\.json' cannot be used \([^\n]+\): remove that checkpoint"):
+    beside = rf" or {name}\.safetensors beside it" if (checkpoint / f"{name}.safetensors").exists() else ""
+    with pytest.raises(UserError, match=rf"^File '.*{name}\.json'{beside} cannot be used \([^\n]+\): remove that ch"):
         checkpoints.load(checkpoint)
 
 
@@ -211,7 +212,7 @@ def test_random_state_of_each_kind_is_restored_or_refused(saved: tuple[Checkpoin
     for change in ({"torch": torch.zeros(3, dtype=torch.uint8)}, {"python": (3, (1, 2), None)}):
         write_state(checkpoint, "random_0", state | change)
         listed(checkpoint)
-        with pytest.raises(UserError, match=r"random_0\.json' cannot be used"):
+        with pytest.raises(UserError, match=r"random_0\.json' or random_0\.safetensors beside it cannot be used"):
             checkpoints.load(checkpoint)
 
 
@@ -252,7 +253,7 @@ def test_optimisers_go_on_bit_for_bit(accelerate: Callable[..., Accelerator], tm
     for change in ({"param_groups": bad_group}, {"param_groups": []}, {"state": bad_shape}, {"state": {99: {}}}):
         write_state(checkpoint, "optimizer", state | change)
         listed(checkpoint)
-        with pytest.raises(UserError, match=r"^File '.*optimizer\.json' cannot be used \([^\n]+\): remove that"):
+        with pytest.raises(UserError, match=r"^File '.*optimizer\.json' or optimizer\.safetensors beside it cannot be"):
             resumed.load(checkpoint)
 
 

@@ -17,6 +17,7 @@ from glmc_zoo.data.reading.decoding import one_line
 from glmc_zoo.data.reading.split import ImageSplit
 from glmc_zoo.data.streaming import StreamSplit
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import counted
 
 LONGEST_WAIT = 600
 """Seconds to wait for a batch of a worker, far longer than a batch takes."""
@@ -57,7 +58,9 @@ def train_loader(
         raise UserError("A stream cannot be trained on, as training needs all images at hand: use load_data.")
     count = len(split)
     if batch_size > count:
-        raise UserError(f"batch_size={batch_size!r} exceeds the {count} images to train on: give {count} or less.")
+        raise UserError(
+            f"batch_size={batch_size!r} exceeds the {counted(count, 'image')} to train on: give {count} or less."
+        )
     resident = None
     if resident_on is not None:
         resident, workers = ResidentImages(split, transform, resident_on), 0

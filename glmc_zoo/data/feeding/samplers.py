@@ -10,6 +10,7 @@ from torch.utils.data import Sampler
 
 from glmc_zoo.data.feeding.view_params import ViewParams
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import counted
 
 SECOND_IMAGE = 0x2545F4914F6CDD1D
 """XORed with a sample seed, so that the partner of an image is augmented by other random numbers."""
@@ -67,7 +68,9 @@ class EpochSampler(Sampler[PairIndex]):
             second_weights = torch.as_tensor(second_weights, dtype=torch.float64).cpu()
             if second_weights.shape != (num_samples,):
                 shape = tuple(second_weights.shape)
-                raise UserError(f"Sampling weights of shape {shape} do not fit {num_samples} images: give one each.")
+                raise UserError(
+                    f"Sampling weights of shape {shape} do not fit {counted(num_samples, 'image')}: give one each."
+                )
             if not (torch.isfinite(second_weights).all() and (second_weights >= 0).all() and second_weights.sum() > 0):
                 raise UserError("The sampling weights must be finite numbers of 0 or more, not all 0.")
         self.num_samples = num_samples

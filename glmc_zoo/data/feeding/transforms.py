@@ -59,11 +59,11 @@ class Normalize(nn.Module):
         """Normalise a batch; with ``params``, also apply the rest of its augmentation in the order of `ViewParams`."""
         if images.dtype != torch.uint8:  # float images would be scaled twice
             raise TypeError(f"Normalize takes uint8 images, got {images.dtype}")
-        policy, large, erased = params or ViewParams()
+        policy, augmentation, erased = params or ViewParams()
         if policy is not None:
             images = apply_policy(images, policy, fill=(self.mean * 255).round())
-        if large is not None:
-            out = augment_images(images, large, self.mean, self.std)
+        if augmentation is not None:
+            out = augment_images(images, augmentation, self.mean, self.std)
         else:
             mean, std = self._statistics(images)
             out = images.float().div_(255).sub_(mean).div_(std)
@@ -175,8 +175,8 @@ class LargeTrainTransform:
             for view, params in enumerate(sample_params(sample_seed, views, *pixels.shape[-2:])):
                 crops[view][position] = self.crop(pixels, params)
                 chosen[view].append(params if self._jitters else _without_jitter(params))
-        large = [stack_params(view, blur_radius(self.size)) for view in chosen]
-        return Views(tuple(crops), self.rest.sample_params(sample_seeds, views, self.size, large))
+        augmentation = [stack_params(view, blur_radius(self.size)) for view in chosen]
+        return Views(tuple(crops), self.rest.sample_params(sample_seeds, views, self.size, augmentation))
 
     @property
     def _jitters(self) -> bool:

@@ -16,7 +16,7 @@ class ViewParams(NamedTuple):
 
     policy: PolicyParams | None = None
     """Operations of a policy of timm, on uint8 images."""
-    large: BatchParams | None = None
+    augmentation: BatchParams | None = None
     """Colour jitter, grey, blur and mirroring of large images, and normalisation."""
     erased: Tensor | None = None
     """Rectangles that are erased after the normalisation, int64 of shape (B, 4), see `Box`."""
@@ -30,7 +30,7 @@ class ViewAugmentation:
     eraser: Eraser | None = None
 
     def sample_params(
-        self, sample_seeds: Sequence[int], views: int, size: int, large: Sequence[BatchParams] | None = None
+        self, sample_seeds: Sequence[int], views: int, size: int, augmentation: Sequence[BatchParams] | None = None
     ) -> tuple[ViewParams, ...] | None:
         """Draw the augmentation of each view of a batch.
 
@@ -38,18 +38,18 @@ class ViewAugmentation:
             sample_seeds: A seed for each of the B images. The result depends on it and on the number of the view alone.
             views: Number of views of each image.
             size: Height and width of the square crops in pixels.
-            large: For images that are not decoded to one small size: the parameters of `LargeTrainTransform` of each
-                view.
+            augmentation: For images that are not decoded to one small size: the parameters of `LargeTrainTransform`
+                for each view.
 
         Returns:
             The parameters of each view; ``None`` if nothing is applied after the crop.
         """
-        if self.policy is None and self.eraser is None and large is None:
+        if self.policy is None and self.eraser is None and augmentation is None:
             return None
         return tuple(
             ViewParams(
                 policy=None if self.policy is None else self.policy.sample_params(sample_seeds, view),
-                large=None if large is None else large[view],
+                augmentation=None if augmentation is None else augmentation[view],
                 erased=None if self.eraser is None else sample_boxes(self.eraser, sample_seeds, view, size),
             )
             for view in range(views)

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from glmc_zoo.text import counted
+
 Naming = Literal["imagenet", "inat", "places"]
 """How a data set names its images; lists are matched by these names, see `image_keys`."""
 
@@ -30,7 +32,7 @@ class ListFacts:
 
     def in_words(self) -> str:
         """The number of images and those of the classes."""
-        text = f"{self.lines:,} images of {sum(self.groups)} classes"
+        text = f"{counted(self.lines, 'image')} of {counted(sum(self.groups), 'class')}"
         if self.largest == self.smallest:
             return f"{text}, {self.largest} of each"
         return f"{text}, {self.largest} to {self.smallest} of each, many/medium/few {'/'.join(map(str, self.groups))}"

@@ -9,6 +9,7 @@ from glmc_zoo.data.official.facts import Naming
 from glmc_zoo.data.official.index import SplitIndex, image_keys, list_keys
 from glmc_zoo.data.official.lists import SplitList
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import agree, counted
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ def match_list(listed: SplitList, index: SplitIndex, naming: Naming, *, skip_mis
 
     if index.names.null_count:
         raise UserError(
-            f"{index.names.null_count} images of the {index.source.name} split have no file name to compare with the "
+            f"{counted(index.names.null_count, 'image')} of the {index.source.name} split "
+            f"{agree(index.names.null_count, 'has', 'have')} no file name to compare with the "
             f"list {listed.file}: give the data set in its original form."
         )
     keys = list_keys(listed.paths, naming)
@@ -52,7 +54,8 @@ def match_list(listed: SplitList, index: SplitIndex, naming: Naming, *, skip_mis
         if len(missing) == len(rows):
             advice = "give the data set that the list belongs to"
         raise UserError(
-            f"{len(missing):,} of the {len(rows):,} images of the list {listed.file} are not in {where}, the first is "
+            f"{len(missing):,} of the {counted(len(rows), 'image')} of the list {listed.file} "
+            f"{agree(len(missing), 'is', 'are')} not in {where}, the first is "
             f"{listed.paths[int(missing[0])]}: {advice}."
         )
     entries = np.flatnonzero(rows >= 0)

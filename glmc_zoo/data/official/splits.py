@@ -12,6 +12,7 @@ from glmc_zoo.data.official.lists import ListFiles, differences, read_list
 from glmc_zoo.data.official.match import ListedImages, check_labels, match_list, pair_labels
 from glmc_zoo.data.reading.split import RawData, RawSplit
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import agree, counted
 
 
 @dataclass
@@ -33,9 +34,15 @@ class _Lists:
         missing = len(content.labels) - len(listed.rows)
         repeated = len(listed.rows) - len(np.unique(listed.rows))
         if missing:
-            self.notes.append(f"{missing} images of {content.file} are missing and were left out.")
+            self.notes.append(
+                f"{counted(missing, 'image')} of {content.file} "
+                f"{agree(missing, 'is missing and was', 'are missing and were')} left out."
+            )
         if repeated:
-            self.notes.append(f"{repeated} lines of {content.file} repeat an image, which then counts again.")
+            self.notes.append(
+                f"{counted(repeated, 'line')} of {content.file} {agree(repeated, 'repeats', 'repeat')} an image, "
+                "which then counts again."
+            )
         self.missing += missing
         return listed
 
@@ -54,7 +61,10 @@ class _Lists:
         usable = np.isin(split.classes, list(known.values()))
         other = int((free & ~usable).sum())
         if other:
-            self.notes.append(f"{other:,} {kind} images are of classes that the list does not have, and were left out.")
+            be, were = agree(other, "is", "are"), agree(other, "was", "were")
+            self.notes.append(
+                f"{counted(other, f'{kind} image')} {be} of classes that the list does not have, and {were} left out."
+            )
         return RawSplit(split.source, split.classes, np.flatnonzero(free & usable))
 
 
@@ -145,7 +155,9 @@ def _test_split(lists: _Lists, known: dict[int, int], train_rows: NDArray[np.int
     if (index.test.classes < 0).any():
         raise _needs_test_list(lists.official, lists.where)
     test = lists.other_images(index.test, known, "test", np.empty(0, np.int64))
-    lists.notes.append(f"There is no {facts.file}: the test split is all {len(test.rows):,} validation images.")
+    lists.notes.append(
+        f"There is no {facts.file}: the test split is the {counted(len(test.rows), 'validation image')}."
+    )
     return test
 
 
@@ -163,7 +175,8 @@ def _refuse_overlap(listed: ListedImages, train_rows: NDArray[np.int64]) -> None
     both = np.flatnonzero(np.isin(listed.rows, train_rows))
     if len(both):
         raise UserError(
-            f"{len(both)} images of {listed.source.file} are training images as well, the first is "
+            f"{counted(len(both), 'image')} of {listed.source.file} {agree(len(both), 'is', 'are')} also in the "
+            "training split, the first is "
             f"{listed.path(both[0])}: give lists that belong together."
         )
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from glmc_zoo.data.reading.decoding import one_line
+from glmc_zoo.data.reading.missing import suggest_paths
 from glmc_zoo.errors import UserError
 from glmc_zoo.retry import is_transient, unexpected_answer
 
@@ -46,4 +47,5 @@ def errors_as_sentence(source: Path | str) -> Iterator[None]:
         raise UserError(
             f"The data set {source} cannot be read from the Hugging Face Hub ({reason}): check the name and "
             "the network, or give a local copy (data_dir=FOLDER for a data set of glmc-zoo list, else data=FOLDER)."
+            f"{suggest_paths(source) if Path(source).parent.is_dir() else ''}"
         ) from error

@@ -60,11 +60,11 @@ def read_image(path: str, intensity: Intensity | None = None) -> Image.Image:
 def decode(file: BinaryIO, intensity: Intensity | None = None) -> Image.Image:
     """`read_image` for an open file that can be read from any position."""
     with open_image(file) as image:
-        deep = deep_values(image, file)
+        raw_pixels = deep_values(image, file)
         with _reasons():
             image.load()
-            rgb = to_rgb(image, intensity) if deep is None else _deep_rgb(deep, intensity)
-            return rgb if deep is None else _turned(rgb, _orientation(image))
+            rgb = to_rgb(image, intensity) if raw_pixels is None else _deep_rgb(raw_pixels, intensity)
+            return rgb if raw_pixels is None else _turned(rgb, _orientation(image))
 
 
 def open_image(file: BinaryIO) -> Image.Image:
@@ -216,13 +216,13 @@ def _opacity(values: NDArray[Any], transparent: Any) -> NDArray[np.uint8] | None
     return np.where(same.all(axis=-1) if values.ndim == 3 else same, 0, 255).astype(np.uint8)
 
 
-def _deep_rgb(deep: DeepValues, intensity: Intensity | None) -> Image.Image:
+def _deep_rgb(pixels: DeepValues, intensity: Intensity | None) -> Image.Image:
     if intensity is None:
-        intensity = image_intensity(deep.values, full=deep.full)
-    image = Image.fromarray(intensity.scale(deep.values)).convert("RGB")
-    if deep.opacity is None:
+        intensity = image_intensity(pixels.values, full=pixels.full)
+    image = Image.fromarray(intensity.scale(pixels.values)).convert("RGB")
+    if pixels.opacity is None:
         return image
-    image.putalpha(Image.fromarray(deep.opacity))
+    image.putalpha(Image.fromarray(pixels.opacity))
     return _on_white(image)
 
 
@@ -285,6 +285,6 @@ def one_line(error: BaseException) -> str:
     return shortened(" ".join(str(error).split()).rstrip(".") or type(error).__name__)
 
 
-def shortened(text: str, most: int = 200) -> str:
-    """The text, or its beginning and dots where it is longer than ``most`` characters."""
-    return text if len(text) <= most else text[: most - 3] + "..."
+def shortened(text: str, max_length: int = 200) -> str:
+    """The text, or its beginning and dots where it is longer than ``max_length`` characters."""
+    return text if len(text) <= max_length else text[: max_length - 3] + "..."

@@ -11,6 +11,7 @@ from glmc_zoo.data.reading.label_files import list_metadata
 from glmc_zoo.data.reading.layout import NoClassFolders, list_class_folders
 from glmc_zoo.data.reading.listing import FileListing
 from glmc_zoo.data.reading.lists_beside import compare_class_folders, refuse_bare_images
+from glmc_zoo.data.reading.missing import missing_path
 from glmc_zoo.data.reading.parquet_folder import (
     FolderTables,
     count_beside,
@@ -30,7 +31,7 @@ def open_folder(folder: Path, options: DataOptions, config: str | None = None) -
     tables are parquet files, or a folder that ``save_to_disk`` of ``datasets`` wrote.
     """
     if not folder.is_dir():
-        raise missing_folder(folder)
+        raise missing_path(folder)
     check_configuration(folder, config)
     if is_saved(folder):
         return _open_saved(folder)
@@ -80,14 +81,6 @@ def _list_class_folders(walk: Walk, options: DataOptions) -> FileListing:
         raise
     compare_class_folders(walk, listing, options)
     return listing
-
-
-def missing_folder(folder: Path | str) -> UserError:
-    """The error for a folder or file that does not exist."""
-    what = "file" if Path(folder).suffix.lower() in (".csv", ".tsv", ".jsonl", ".txt", ".parquet") else "folder"
-    return UserError(
-        f"The data {what} {folder} does not exist: give an existing folder, CSV file, Hub id or catalogue name."
-    )
 
 
 def holds_tables(folder: Path) -> bool:

@@ -49,9 +49,11 @@ def set_intensity(
     return intensity
 
 
-def _sample(splits: Sequence[tuple[FileSource, NDArray[np.int64]]], most: int) -> Iterator[tuple[FileSource, int]]:
-    """Source and row of at most ``most`` images, spread evenly over all."""
-    for index, position in spread([len(rows) for _, rows in splits], most):
+def _sample(
+    splits: Sequence[tuple[FileSource, NDArray[np.int64]]], max_images: int
+) -> Iterator[tuple[FileSource, int]]:
+    """Source and row of at most ``max_images`` images, spread evenly over all."""
+    for index, position in spread([len(rows) for _, rows in splits], max_images):
         source, rows = splits[index]
         yield source, int(rows[position])
 
@@ -69,8 +71,8 @@ def _add(values: ValueRange, source: FileSource, row: int) -> None:
     """Widen the range by the values of one image, if it has more than 8 bits and can be read."""
     try:
         with source.open(row) as file, open_image(file) as image:
-            deep = deep_values(image, file)
+            pixels = deep_values(image, file)
     except (UnreadableImage, OSError):
         return
-    if deep is not None:
-        values.add(deep.values, full=deep.full)
+    if pixels is not None:
+        values.add(pixels.values, full=pixels.full)

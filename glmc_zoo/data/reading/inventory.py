@@ -80,7 +80,7 @@ def reason_text(facts: LeftOutFacts) -> str:
     return f"{facts.files:,} {facts.reason}" + (f" ({examples}{more})" if examples else "")
 
 
-def name_few(names: Sequence[str], most: int = 4) -> str:
+def name_few(names: Sequence[str], max_names: int = 4) -> str:
     """The first few names and how many more there are."""
-    first = ", ".join(escaped(name) for name in names[:most])
-    return f"{first} and {len(names) - most} more" if len(names) > most else first
+    first = ", ".join(escaped(name) for name in names[:max_names])
+    return f"{first} and {len(names) - max_names} more" if len(names) > max_names else first

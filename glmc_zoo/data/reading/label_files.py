@@ -14,7 +14,7 @@ from glmc_zoo.data.reading.split_names import column_key, find_split_column, spl
 from glmc_zoo.data.reading.table_rows import Rows, SeveralValues, read_rows
 from glmc_zoo.data.reading.walk import NOT_AN_IMAGE, Walk, is_image_file, unwanted
 from glmc_zoo.errors import UserError
-from glmc_zoo.text import escaped
+from glmc_zoo.text import agree, counted, escaped
 
 # The usual names, in order of preference, as `column_key` writes them.
 PATH_NAMES = (
@@ -116,8 +116,8 @@ def _note_unlisted_splits(listing: FileListing, unlisted: Sequence[str]) -> None
     for folder, images in Counter(path.split("/")[0] for path in unlisted if "/" in path).items():
         if split_role(folder) not in {None, *used}:
             listing.notes.append(
-                f"The folder {escaped(folder)} has the name of a split and {images:,} of its images have no row in the "
-                "metadata: they are not used."
+                f"The folder {escaped(folder)} has the name of a split but {counted(images, 'image')} in it "
+                f"{agree(images, 'has', 'have')} no row in the metadata and {agree(images, 'is', 'are')} not used."
             )
 
 
@@ -239,7 +239,8 @@ def _fill(
         listing.splits.setdefault(split, FileRows()).add(path, label, group)
     if without_group:
         raise UserError(
-            f"The column {columns.group} of {table.path} is empty for {without_group:,} images: write the group of "
+            f"The column {columns.group} of {table.path} is empty for {counted(without_group, 'image')}: write the "
+            "group of "
             "each, a name of its own for one that stands alone."
         )
 
@@ -271,9 +272,11 @@ def _paths(
         paths.append(path if path is not None and finder.is_file(path) else None)
     if missing and (not options.skip_bad_images or not any(paths)):
         advice = "mend them" + (", or pass skip_bad_images=True to leave them out" if any(paths) else "")
-        what = "files that do not exist" if known is None else "files that are not among the images of the folder"
+        be, do = agree(len(missing), "is", "are"), agree(len(missing), "does", "do")
+        what = f"that {do} not exist" if known is None else f"that {be} not among the images of the folder"
         raise UserError(
-            f"{table.path} lists {len(missing):,} {what}, such as {missing[0]!r}: paths are relative to the folder of "
+            f"{table.path} lists {counted(len(missing), 'file')} {what}, such as {missing[0]!r}: paths are relative "
+            "to the folder of "
             f"that file; {advice}."
         )
     listing.left_out.update(left_out)

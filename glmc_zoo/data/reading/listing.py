@@ -15,7 +15,7 @@ from glmc_zoo.data.reading.split import RawData, RawSplit
 from glmc_zoo.data.reading.split_names import choose_splits, how_decided, split_role
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import SplitFacts
-from glmc_zoo.text import escaped
+from glmc_zoo.text import counted, escaped
 
 UNUSED_SPLIT = "in a split that is not used"
 UNLABELLED = "without a label"
@@ -187,7 +187,11 @@ def _usable(listing: FileListing) -> FileListing:
             for path, label in zip(rows.paths, rows.labels, strict=True):
                 if label in unlabelled:
                     listing.left_out.add(unlabelled[label], path)
-            what = "no image with a label and is not used" if not labelled else f"{missing:,} images without a label"
+            what = (
+                "no image with a label and is not used"
+                if not labelled
+                else f"{counted(missing, 'image')} without a label"
+            )
             listing.notes.append(f"The split {escaped(name)} has {what}.")
         if labelled:
             splits[name] = _without_repeated_links(rows.select(labelled), listing)

@@ -13,7 +13,7 @@ from glmc_zoo.data.reading.inventory import LeftOut
 from glmc_zoo.data.reading.split_names import split_role, without_shard
 from glmc_zoo.data.reading.walk import NOT_AN_IMAGE, Walk, join
 from glmc_zoo.errors import UserError
-from glmc_zoo.text import escaped
+from glmc_zoo.text import counted, escaped
 
 BESIDE_TABLES = "image files beside tables that hold the images"
 # If images in files and images in tables differ ten times in number, the larger number is the data. The others are, for
@@ -56,7 +56,8 @@ def images_are_in_tables(walk: Walk, options: DataOptions) -> bool:
     if walk.images * _FEW <= rows or walk.images <= _FEW:
         return True
     raise UserError(
-        f"The data folder {walk.root} holds {walk.images:,} image files, and {rows:,} images in parquet files such as "
+        f"The data folder {walk.root} holds {counted(walk.images, 'image file')}, and {counted(rows, 'image')} in "
+        "parquet files such as "
         f"{image_tables[0]}: move one of the two out of the folder, or name the column of the parquet files with "
         "image_column= to use these."
     )

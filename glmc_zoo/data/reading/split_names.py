@@ -24,6 +24,7 @@ _WRAPPED = re.compile(rf"^(?:{'|'.join(_BESIDE)})?(.+?)(?:{'|'.join(_FILLERS)})?
 _SEVERAL_WORDS = frozenset({"train val", "train valid", "hold out", "held out"})
 # The end of train-00000-of-00002, train_1 or train.2: files of one name but for it hold the same split.
 _SHARD = re.compile(r"[-_.]\d+(?:[-_.]of[-_.]\d+)?$")
+NAMED_IN_OPTIONS, NAMED_IN_CATALOGUE = "named in the options", "named in the catalogue"
 _EVALUATIONS = ("eval", "evaluation", "holdout", "heldout", "hold", "held")
 
 SPLIT_COLUMN = "split"
@@ -221,7 +222,7 @@ def _split_of_user(names: list[str], name_of_user: str | None, option: str) -> s
 
 def how_decided(name: str, requested: str | None) -> str:
     """One phrase for the inventory: why a split has its role."""
-    return "named by the user" if name == requested else f"it is called {name}"
+    return NAMED_IN_OPTIONS if name == requested else f"it is called {name}"
 
 
 def _only(names: list[str], role: Role) -> str | None:

@@ -34,6 +34,7 @@ from glmc_zoo.data.reading.split_names import (
 from glmc_zoo.data.reading.table_paths import OutsideFolder, TablePaths
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import SplitFacts
+from glmc_zoo.text import counted
 
 OUTSIDE_TABLE = "outside of the folder of the table"
 """Reason in the inventory why a file that a table names is not used."""
@@ -147,7 +148,7 @@ def _choose_labelled(
             raise UserError(f"test_split={test!r} has no labels: name another split, or leave it out.")
         number = len(available.pop(test).rows)
         left_out.add(UNLABELLED, f"the split {test}", number)
-        dropped.append(f"The split {test} has {number:,} images and no labels, and is not used.")
+        dropped.append(f"The split {test} has {counted(number, 'image')} and no labels, and is not used.")
 
 
 def _available_splits(tables: Mapping[str, Any], options: DataOptions) -> tuple[dict[str, _SplitRows], str | None]:

@@ -11,7 +11,7 @@ from glmc_zoo.facts import FEW_TEST_IMAGES
 from glmc_zoo.files import is_wide
 from glmc_zoo.hub.folder import PLOTS_FOLDER, SAMPLE_FILE, cards_folder
 from glmc_zoo.results import BaselineFacts, GroupSupport, RunResults
-from glmc_zoo.text import markdown, markdown_block, markdown_code
+from glmc_zoo.text import counted, markdown, markdown_block, markdown_code
 
 _SCORES = {
     "top1": "Top-1 accuracy",
@@ -187,7 +187,7 @@ def _score(name: str, value: float | None, interval: list[float] | None) -> str:
 def _classes(classes: int | str, support: GroupSupport | None) -> int | str:
     if support is None or support.classes == classes:
         return classes
-    return f"{classes}, {support.classes} of them tested ({support.images} images)"
+    return f"{classes}, {support.classes} of them tested ({counted(support.images, 'image')})"
 
 
 def _class_rows(results: RunResults) -> list[tuple[str, int, int | None, str]]:

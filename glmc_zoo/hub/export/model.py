@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.folder import CONFIG_FILE, HEADS_FILE, WEIGHTS_FILE, as_user_error, file_sha256
 from glmc_zoo.results import RunResults, WeightsFacts
+from glmc_zoo.text import counted
 
 GLMC_PAPER: dict[str, Any] = {
     "paper_name": "Global and Local Mixture Consistency Cumulative Learning for Long-tailed Visual Recognitions",
@@ -67,12 +68,17 @@ class ExportInfo:
         """Refuse values that timm cannot use, or that do not fit a model of ``num_classes`` classes."""
         names, size = len(self.class_names), tuple(self.input_size)
         if names != num_classes:
-            raise UserError(f"{names} class names for a model of {num_classes} classes: give one for each.")
+            raise UserError(
+                f"{counted(names, 'class name')} for a model of {counted(num_classes, 'class')}: give one for each."
+            )
         if len(size) != 3 or min(size) < 1:
             raise UserError(f"input_size={size} must be three positive numbers: channels first.")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != size[0]:
-                raise UserError(f"{name}= has {len(values)} values for {size[0]} channels: give one for each channel.")
+                raise UserError(
+                    f"{name}= has {counted(len(values), 'value')} for {counted(size[0], 'channel')}: give one for "
+                    "each channel."
+                )
         if min(self.std) <= 0:
             raise UserError(f"std={tuple(self.std)} must be positive in every channel: measure the training images.")
         if not re.fullmatch(r"[A-Za-z0-9]\w*", self.tag, flags=re.ASCII):

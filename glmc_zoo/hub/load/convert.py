@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from glmc_zoo.building import outside_failures
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.folder import as_user_error
 
@@ -53,8 +54,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         raise UserError(f"Checkpoint {path.name} is not a regular file: give what torch.save wrote.")
     failures = (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError)
     try:
-        with as_user_error(
-            f"Checkpoint {path.name} cannot be read as a torch file", *failures, fix="give what torch.save wrote"
+        with (
+            as_user_error(
+                f"Checkpoint {path.name} cannot be read as a torch file", *failures, fix="give what torch.save wrote"
+            ),
+            outside_failures(f"Checkpoint {path.name}", smaller="a smaller one"),
         ):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -162,6 +166,7 @@ def _match_backbone(
     fix = f"Give one of {', '.join(CONVERTIBLE)}, or another timm model."
     with (
         as_user_error(f"backbone={backbone!r} cannot be built", *failures, fix=fix),
+        outside_failures(f"backbone={backbone!r}", smaller="a smaller one"),
         torch.random.fork_rng(devices=[]),
         torch.device(device),
     ):

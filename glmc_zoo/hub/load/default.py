@@ -1,5 +1,6 @@
 """The pretrained model that fine-tuning starts from where nobody names one."""
 
+from glmc_zoo.building import ask_hub
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.load.download import is_hub_error
 from glmc_zoo.hub.load.packaged import INSTALL, PACKAGED_MODEL, packaged_file
@@ -39,14 +40,14 @@ def default_note(name: str) -> str:
 
 def _hub_has_weights() -> bool:
     """Whether timm will find the weights of the default; it downloads them into the cache that timm reads."""
-    from huggingface_hub import get_session, hf_hub_download, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     repo, file = f"timm/{DEFAULT_MODEL}", "model.safetensors"
     if isinstance(try_to_load_from_cache(repo, file), str):
         return True
     try:
         # The client of the Hub tries for half a minute to reach a host that is not there; this asks once.
-        get_session().head(hf_hub_url(repo, file), timeout=_PATIENCE)
+        ask_hub(repo, file, timeout=_PATIENCE)
         hf_hub_download(repo, file)
     except Exception as error:
         if not is_hub_error(error):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from glmc_zoo.building import outside_failures, reach_weights
 from glmc_zoo.documents import read_json
 from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.hub.config import ModelConfig, check_config
@@ -27,6 +28,7 @@ from glmc_zoo.hub.load.packaged import PACKAGED_MODEL, packaged_folder
 from glmc_zoo.hub.load.weights import check_finite, check_header, check_network, on_meta
 from glmc_zoo.hub.load.zoo import published_names
 from glmc_zoo.results import RunResults
+from glmc_zoo.text import counted
 
 Kind = Literal["timm", "folder", "hub", "zoo", "package"]
 
@@ -51,14 +53,23 @@ class ModelSource:
     """Commit of the repository, of a model from the Hub."""
 
     def create(self, *, pretrained: bool = True, **timm_kwargs: Any) -> Any:
-        """The timm model; a `UserError` when the weights do not fit or are not finite, or timm refuses an argument."""
+        """The timm model.
+
+        Raises:
+            UserError: The weights cannot be downloaded, do not fit or are not finite; or timm refuses an argument.
+        """
         import timm
 
         if not pretrained and self.folder is not None:
             config = ModelConfig(self.config["architecture"], None, self.class_names, self.config)
             check_network(self.timm_name, config, None, self.name)
         refusals = (ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError)
-        with as_user_error(f"{self.name} cannot be built", *refusals, ValueError):
+        with (
+            as_user_error(f"{self.name} cannot be built", *refusals, ValueError),
+            outside_failures(f"Model {self.name}", smaller="a smaller network", weights_of=self.name),
+        ):
+            if pretrained and self.folder is None:
+                reach_weights(self.config)
             model = timm.create_model(self.timm_name, pretrained=pretrained, **timm_kwargs)
         if pretrained:
             check_finite(model.state_dict(), self.name)
@@ -183,7 +194,7 @@ def open_folder(
     results = read_results(folder, name)
     names = None if results is None or results.encoder_only else results.class_names
     if names and config.class_names and len(names) != len(config.class_names):
-        fault = f"have {len(names)} and {len(config.class_names)} classes"
+        fault = f"have {len(names)} and {counted(len(config.class_names), 'class')}"
         raise UserError(f"{RESULTS_FILE} and {CONFIG_FILE} of {name} {fault}: give the files of one export.")
     if weights:
         weights_facts = results.weights if results is not None else None

@@ -16,6 +16,7 @@ from glmc_zoo.documents import parse_json
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.config import ModelConfig
 from glmc_zoo.hub.folder import as_user_error
+from glmc_zoo.text import counted
 
 _FIX = "The file is damaged: download or export the model again."
 _MAX_HEADER = 16 << 20  # bytes; a network of 10,000 tensors needs one
@@ -98,7 +99,7 @@ def check_network(timm_name: str, config: ModelConfig, header: Header | None, na
     names, classes = config.class_names, getattr(network, "num_classes", 0)
     if names and classes and len(names) != classes:
         raise UserError(
-            f"The config.json of {name} names {len(names)} classes for a network of {classes}: export again."
+            f"The config.json of {name} names {counted(len(names), 'class')} for a network of {classes}: export again."
         )
     for key, tensor in tensors.items():
         dtype = None if header is None else header.dtypes.get(key)

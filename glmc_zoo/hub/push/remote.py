@@ -11,6 +11,7 @@ from glmc_zoo.documents import MAX_BYTES, read_json
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.config import ModelConfig, check_config
 from glmc_zoo.hub.folder import CONFIG_FILE, EXPORTED_FILES, PLOTS_FOLDER, file_sha256
+from glmc_zoo.text import counted
 
 # timm's own push adds the pickle, which would be another model's beside our weights.
 _MODEL_FILES = EXPORTED_FILES | {"pytorch_model.bin"}
@@ -82,7 +83,8 @@ def difference(api: Any, repo_id: str, remote: Remote, config: ModelConfig) -> s
         return f"holds a {remote_config.architecture}, not a {config.architecture}"
     old_count, count = _class_count(remote_config), _class_count(config)
     if old_count != count:
-        return f"holds a model of {old_count} classes, not {count}"
+        size = "an unknown number of classes" if old_count is None else counted(old_count, "class")
+        return f"holds a model of {size}, not {count}"
     old_names, names = remote_config.class_names, config.class_names
     if (old_names is None) != (names is None):
         return f"holds a model {'without' if old_names is None else 'with'} names of its classes, unlike this one"

@@ -13,7 +13,7 @@ from glmc_zoo.options.demo import DemoOptions
 from glmc_zoo.scoring.demo.answering import Answer, DemoModel
 from glmc_zoo.scoring.demo.html import answer_html, heading_html, similar_html, style
 from glmc_zoo.screen import say
-from glmc_zoo.text import printable
+from glmc_zoo.text import counted, printable
 
 _HOUR = 3600
 _LARGEST_UPLOAD = "64mb"
@@ -92,9 +92,11 @@ class DemoRun:
         rare = (
             "no training images"
             if model.rare_images is None
-            else f"{len(model.rare_images):,} training images of rare classes"
+            else f"{counted(len(model.rare_images), 'training image')} of rare classes"
         )
-        say(printable(f"{self.options.model}: {len(model.labels)} classes, {height} x {width} pixels; {rare}"))
+        say(
+            printable(f"{self.options.model}: {counted(len(model.labels), 'class')}, {height} x {width} pixels; {rare}")
+        )
 
     def launch(self) -> Demo:
         """Start the server and print its address.

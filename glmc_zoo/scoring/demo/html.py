@@ -21,9 +21,9 @@ def heading_html(model: DemoModel) -> str:
         classes=len(model.labels),
         size=f"{height} x {width}",
         trained=None if counts is None else sum(counts),
-        fewest=None if counts is None else min(counts),
+        min_count=None if counts is None else min(counts),
         share=model.options.share,
-        most=None if counts is None else max(counts),
+        max_count=None if counts is None else max(counts),
     )
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from glmc_zoo.errors import UserError
 from glmc_zoo.scoring.exporting.formats import Run
 from glmc_zoo.scoring.model import Classifier
+from glmc_zoo.text import counted
 
 TOLERANCE = 1e-4
 """The absolute difference of any probability must be below this."""
@@ -58,8 +59,9 @@ class Agreement:
         """
         if self.equal < self.images or self.max_difference >= TOLERANCE:
             raise UserError(
-                f"The exported file differs from {name}: in the class of {self.images - self.equal} of {self.images} "
-                f"images, and in probabilities by up to {self.max_difference:.2g}, where less than {TOLERANCE:g} is "
+                f"The exported file differs from {name}: in the class of {self.images - self.equal} of "
+                f"{counted(self.images, 'image')}, and in probabilities by up to {self.max_difference:.2g}, where "
+                f"less than {TOLERANCE:g} is "
                 "allowed; nothing was written: give another format=."
             )
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from glmc_zoo.building import outside_failures
 from glmc_zoo.errors import UserError, missing_packages
 from glmc_zoo.hub.folder import as_user_error
 from glmc_zoo.scoring.exporting.graph import INPUT, OUTPUTS
@@ -137,7 +138,8 @@ def write(name: str, model: str, graph: nn.Module, images: Tensor, metadata: Map
         )
     # The exporters and the runtimes raise errors of many types.
     failure, fix = f"{model} cannot be exported with format={name!r}", f"Give format={other_format!r} or another model."
-    with as_user_error(failure, Exception, fix=fix):
+    smaller = "another model"
+    with as_user_error(failure, Exception, fix=fix), outside_failures(f"{model} as {name}", smaller=smaller):
         export_format.write(graph, images, metadata, path)
         return export_format.open(path)
 

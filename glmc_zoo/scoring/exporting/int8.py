@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from glmc_zoo.building import outside_failures
 from glmc_zoo.hub.folder import as_user_error
 from glmc_zoo.scoring.exporting.formats import silence_exporters
 from glmc_zoo.scoring.exporting.graph import INPUT
@@ -50,6 +51,7 @@ def write_int8(source: Path, path: Path, images: Iterable[Tensor] | None) -> Non
     with (
         tempfile.TemporaryDirectory(prefix="glmc_zoo-") as folder,
         as_user_error("The model cannot be written with int8=True", Exception, fix="Leave int8= out."),
+        outside_failures("int8=True", smaller="another model"),
         silence_exporters(),
     ):
         preprocessed = Path(folder) / "prepared.onnx"

@@ -29,7 +29,7 @@ from glmc_zoo.scoring.exporting.images import CheckImages, open_check_images
 from glmc_zoo.scoring.exporting.int8 import write_int8
 from glmc_zoo.scoring.model import load_classifier
 from glmc_zoo.scoring.prediction import class_labels
-from glmc_zoo.text import escaped, printable
+from glmc_zoo.text import counted, escaped, printable
 
 _TIMED = (1, 16)  # batch sizes
 
@@ -85,7 +85,7 @@ class ExportRun:
         images_text = (
             "random images" if self.images is None else f"random images and {len(self.images)} of {self.images}"
         )
-        shape = f"{len(self.labels)} classes, {height} x {width} pixels"
+        shape = f"{counted(len(self.labels), 'class')}, {height} x {width} pixels"
         print(printable(f"{self.options.model}: {shape}; compared on {images_text}"))
 
     @property

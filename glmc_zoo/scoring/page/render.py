@@ -16,6 +16,7 @@ from glmc_zoo.scoring.page.gallery import gallery
 from glmc_zoo.scoring.page.html import html_environment, script_hash
 from glmc_zoo.scoring.page.subject import Subject, check_comparable, short_names
 from glmc_zoo.scoring.page.suspects import SuspectFile, suspect_classes
+from glmc_zoo.text import counted
 
 REPORT_FILE = "report.html"
 
@@ -100,12 +101,17 @@ def _about(subject: Subject) -> list[tuple[str, str]]:
     results, model, data = subject.results, subject.results.model, subject.results.data
     facts = [("model", f"{model.name}, {model.parameters / 1e6:.2f} M parameters, {_pixels(model.input_size)}")]
     counts = results.class_counts
-    images = "" if data.train_images is None else f"{data.train_images:,} training images in "
+    images = "" if data.train_images is None else f"{counted(data.train_images, 'training image')} in "
     spread = "" if not counts else f", {max(counts):,} to {min(counts):,} training images each"
-    facts.append(("data", f"{data.name}: {images}{len(results.class_names):,} classes{spread}"))
+    facts.append(("data", f"{data.name}: {images}{counted(len(results.class_names), 'class')}{spread}"))
     scored = data.test_images if subject.split == "test" else data.val_images
     if subject.scores is not None:
-        facts.append(("scored on", f"{'streamed' if scored is None else f'{scored:,}'} {subject.split} images"))
+        facts.append(
+            (
+                "scored on",
+                f"streamed {subject.split} images" if scored is None else counted(scored, f"{subject.split} image"),
+            )
+        )
     if not isinstance(results, EvaluationResults):
         facts.append(("method", results.method_title or results.method))
     return facts
@@ -141,5 +147,5 @@ def _pixels(input_size: Sequence[int]) -> str:
 
 def _duration(seconds: float) -> str:
     if seconds < 120:
-        return f"{seconds:.0f} seconds"
+        return counted(round(seconds), "second")
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

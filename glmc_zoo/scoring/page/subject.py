@@ -16,6 +16,7 @@ from glmc_zoo.metrics import GROUPS, group_of_classes
 from glmc_zoo.results import EvaluationResults, GroupSupport, RunResults, Scores
 from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE, AnswerFile
 from glmc_zoo.scoring.page.suspects import SUSPECTS_PAGE_FILE, SuspectFile
+from glmc_zoo.text import counted
 
 PREDICTIONS_FILE = "predictions.parquet"
 
@@ -208,11 +209,17 @@ def check_comparable(subject: Subject, baselines: Sequence[Subject]) -> list[str
             )
         images = [_images(compared) for compared in (subject, baseline)]
         if baseline.split != subject.split or images[0] != images[1]:
+            scored = [_scored_images(compared) for compared in (subject, baseline)]
             notes.append(
-                f"{other_name} was scored on {images[1]} {baseline.split} images and {name} on {images[0]} "
-                f"{subject.split} images: their difference is not the model's alone."
+                f"{other_name} was scored on {scored[1]} and {name} on {scored[0]}: their difference is not the "
+                "model's alone."
             )
     return notes
+
+
+def _scored_images(subject: Subject) -> str:
+    number = _images(subject)
+    return f"streamed {subject.split} images" if number is None else counted(number, f"{subject.split} image")
 
 
 def _images(subject: Subject) -> int | None:

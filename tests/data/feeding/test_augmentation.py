@@ -37,7 +37,7 @@ def noise(count: int, side: int, seed: int = 0) -> Tensor:
 def apply(images: Tensor, all_params: Sequence[AugmentationParams]) -> Tensor:
     """Augmented to 0..1."""
     stacked = stack_params(all_params, blur_radius(images.shape[-1]))
-    return Normalize((0.0,) * 3, (1.0,) * 3)(images, ViewParams(large=stacked))
+    return Normalize((0.0,) * 3, (1.0,) * 3)(images, ViewParams(augmentation=stacked))
 
 
 def by_torchvision(image: Tensor, params: AugmentationParams) -> Tensor:
@@ -108,7 +108,7 @@ def test_the_whole_composition_image_by_image(count: int) -> None:
     all_params = [sample_params(seed, 1, 64, 64)[0] for seed in range(count)]
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     expected = [(by_torchvision(image, params) - mean) / std for image, params in zip(images, all_params, strict=True)]
-    got = Normalize(MEAN, STD)(images, ViewParams(large=stack_params(all_params, blur_radius(64))))
+    got = Normalize(MEAN, STD)(images, ViewParams(augmentation=stack_params(all_params, blur_radius(64))))
     assert got.dtype == torch.float32
     torch.testing.assert_close(got, torch.stack(expected), rtol=0, atol=1e-5 / min(STD))
     # A batch of thirteen is drawn thirteen times, not once.

@@ -94,7 +94,7 @@ def test_params_of_large_images_travel_with_their_views() -> None:
                 for view in range(2):
                     assert torch.equal(views[view][position], transform.crop(image, expected[view]))
                     alone = stack_params(expected[view : view + 1], 1)
-                    large = params[view].large
+                    large = params[view].augmentation
                     assert large is not None
                     assert torch.equal(large.colour[position], alone.colour[0])
                     assert torch.equal(large.contrast[position], alone.contrast[0])
@@ -102,7 +102,7 @@ def test_params_of_large_images_travel_with_their_views() -> None:
                     assert (position in large.flipped) == expected[view].flip
                     assert (position in large.blurred) == (expected[view].sigma > 0)
     # Four independent augmentations of a pair: brightness and the like differ in all of them.
-    colours = [params.large.colour for params in (*batch.first_params, *batch.second_params)]
+    colours = [params.augmentation.colour for params in (*batch.first_params, *batch.second_params)]
     assert not any(torch.equal(one, other) for one, other in itertools.combinations(colours, 2))
 
 
@@ -130,7 +130,7 @@ def test_one_view_without_partners_is_a_single_batch() -> None:
     assert torch.cat([batch.targets for batch in batches]).bincount().tolist() == [10] * 5
     assert all(batch.params is None for batch in batches)
     loader = train_loader(split, train_transform("large", 16), batch_size=20, views=1, drop_last=False)
-    assert [len(batch.params.large.colour) for batch in loader] == [20, 20, 10]
+    assert [len(batch.params.augmentation.colour) for batch in loader] == [20, 20, 10]
 
 
 def test_two_views_without_partners() -> None:

@@ -106,7 +106,7 @@ def test_a_worker_that_gives_no_batch_ends_the_wait(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(loaders, "LONGEST_WAIT", 1)
     split = make_split()
     loader = eval_loader(split, _Sleepy(), batch_size=25, workers=1)
-    with pytest.raises(UserError, match="gave no batch for 1 seconds: copy the images"):
+    with pytest.raises(UserError, match="gave no batch for 1 second: copy the images"):
         list(local_batches(loader, Accelerator(cpu=True)))
 
 

@@ -126,7 +126,7 @@ def test_every_kind_gives_uint8_views(augment: str, decoded: bool) -> None:
     assert all(torch.equal(*pair) for pair in zip(views, train(images, [5, 6, 7], 2).images, strict=True))
     assert not torch.equal(views[0], train(images, [8, 9, 10], 1).images[0])
     assert (params is not None) == (augment == "large")
-    assert params is None or [view.large and len(view.large.colour) for view in params] == [3, 3]
+    assert params is None or [view.augmentation and len(view.augmentation.colour) for view in params] == [3, 3]
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -145,7 +145,7 @@ def test_large_depends_on_the_images_own_seed_alone() -> None:
     assert whole.params is not None and alone.params is not None
     for view in range(2):
         assert torch.equal(whole.images[view][1], alone.images[view][0])
-        together, single = whole.params[view].large, alone.params[view].large
+        together, single = whole.params[view].augmentation, alone.params[view].augmentation
         assert together is not None and single is not None
         assert torch.equal(together.colour[1], single.colour[0])
         assert (1 in together.flipped) == bool(len(single.flipped))
@@ -175,7 +175,7 @@ def test_the_device_finishes_what_the_params_say() -> None:
     assert views.params is not None
     normalize = Normalize((0.4, 0.5, 0.6), (0.2, 0.3, 0.1))
     for image, params in zip(views.images, views.params, strict=True):
-        expected = augment_images(image, params.large, normalize.mean, normalize.std)
+        expected = augment_images(image, params.augmentation, normalize.mean, normalize.std)
         assert torch.equal(normalize(image, params), expected)
         assert not torch.allclose(normalize(image), expected, atol=0.1)
 

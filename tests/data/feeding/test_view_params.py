@@ -101,10 +101,10 @@ def test_the_order_is_crop_policy_rest_normalisation_erasing(augment: str) -> No
         fill = (torch.tensor(MEAN) * 255).round().view(1, 3, 1, 1)
         assert fill.flatten().tolist() == [min(255, round(255 * value)) for value in MEAN]  # as in timm
         expected = apply_policy(view, params.policy, fill)
-        if params.large is None:
+        if params.augmentation is None:
             expected = (expected / 255 - NORMALIZE.mean) / NORMALIZE.std
         else:
-            expected = augment_images(expected, params.large, NORMALIZE.mean, NORMALIZE.std)
+            expected = augment_images(expected, params.augmentation, NORMALIZE.mean, NORMALIZE.std)
         torch.testing.assert_close(NORMALIZE(view, params), erase_(expected, params.erased), rtol=0, atol=1e-6)
 
 
@@ -114,7 +114,7 @@ def test_a_policy_replaces_the_jitter_of_large_images(auto_augment: str | None, 
     found = train_transform("large", 16, auto_augment=auto_augment, cutout=4)(images, range(30), 1).params
     expected = train_transform("large", 16)(images, range(30), 1).params
     assert found is not None and expected is not None
-    ours, plain = found[0].large, expected[0].large
+    ours, plain = found[0].augmentation, expected[0].augmentation
     assert ours is not None and plain is not None
     for name in ("grey", "blurred", "taps", "flipped"):  # grey, blur and mirroring stay
         assert torch.equal(getattr(ours, name), getattr(plain, name))

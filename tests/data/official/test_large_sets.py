@@ -90,7 +90,7 @@ def test_the_user_s_list_comes_before_the_one_beside_the_data(tmp_path: Path) ->
     assert data.facts.split_file["name"] == "mine.txt"
     # There is no test list beside it: all validation images, which here are the same.
     assert len(data.test) == 5 * VAL
-    assert "There is no ImageNet_LT_test.txt: the test split is all 10 validation images." in data.notes
+    assert "There is no ImageNet_LT_test.txt: the test split is the 10 validation images." in data.notes
     assert data.notes[-1].startswith("5 classes have only 1 to 4 test images (")
     check_images(data)
 

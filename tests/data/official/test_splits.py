@@ -70,7 +70,7 @@ def test_labels_may_be_numbered_otherwise_and_lines_may_come_twice(tmp_path: Pat
     data = load_data("imagenet_lt", data_dir=mini.folder, split_file=tmp_path / "mine.txt")
     assert data.class_names == mini.class_names[::-1]
     assert data.class_counts == [*LISTED[:0:-1], LISTED[0] + 1]
-    assert "1 lines of mine.txt repeat an image, which then counts again." in data.notes
+    assert "1 line of mine.txt repeats an image, which then counts again." in data.notes
     for split in (data.train, data.test):
         assert [4 - class_of(image) for image in split.images(range(len(split)))] == split.labels.tolist()
 
@@ -78,11 +78,11 @@ def test_labels_may_be_numbered_otherwise_and_lines_may_come_twice(tmp_path: Pat
 def test_validation_lists_that_overlap_the_training_list(tmp_path: Path) -> None:
     mini = miniature.imagenet(tmp_path / "set", lists=tmp_path / "set")
     shutil.copy(mini.folder / "ImageNet_LT_train.txt", mini.folder / "ImageNet_LT_val.txt")
-    with pytest.raises(UserError, match=r"^60 images of ImageNet_LT_val.txt are training images as well"):
+    with pytest.raises(UserError, match=r"^60 images of ImageNet_LT_val.txt are also in the training split"):
         load_data("imagenet_lt", data_dir=mini.folder, official_val=True)
     mini = miniature.inat18(tmp_path / "inat")
     shutil.copy(mini.folder / "train2018.json", mini.folder / "val2018.json")
-    with pytest.raises(UserError, match=r"^60 images of val2018.json are training images as well"):
+    with pytest.raises(UserError, match=r"^60 images of val2018.json are also in the training split"):
         load_data("inat18", data_dir=mini.folder)
 
 

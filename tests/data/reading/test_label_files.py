@@ -122,7 +122,7 @@ def test_missing_files(put: Put) -> None:
     listing = read(folder, text, skip_bad_images=True)
     assert rows(listing) == AB
     assert (listing.left_out.count(MISSING), listing.left_out.count(NOT_A_FILE)) == (3, 1)
-    with pytest.raises(UserError, match=r"lists 1 files that do not exist, such as 'x\.png'.*; mend them\.$"):
+    with pytest.raises(UserError, match=r"lists 1 file that does not exist, such as 'x\.png'.*; mend them\.$"):
         read(folder, "path,label\nx.png,ant\n", skip_bad_images=True)
 
 
@@ -187,7 +187,7 @@ def test_groups(put: Put) -> None:
     with pytest.raises(UserError) as caught:
         read(folder, text, split_by="camera")
     assert str(caught.value) == (
-        f"The column camera of {folder}/labels.csv is empty for 1 images: write the group of each, a name of its own "
+        f"The column camera of {folder}/labels.csv is empty for 1 image: write the group of each, a name of its own "
         "for one that stands alone."
     )
     with pytest.raises(UserError, match=r"^split_by='x' is not a column of .*labels.csv: give one of path, label, Gr"):
@@ -202,7 +202,7 @@ def test_rows_without_a_label(put: Put) -> None:
     raw = raw_from_listing(read(folder, text), DataOptions())
     assert (raw.class_names, len(raw.train.rows), raw.test) == (["ant"], 1, None)
     assert raw.notes == [
-        "The split train has 1 images without a label.",
+        "The split train has 1 image without a label.",
         "The split test has no image with a label and is not used.",
     ]
     with pytest.raises(UserError, match=r"^No image of .* has a label: give the classes as folders or in a CSV file"):

@@ -51,7 +51,7 @@ def test_splits_that_are_not_used_are_counted_and_give_no_class() -> None:
     raw = read(train="ab", val="ac", test="ab")
     assert raw.class_names == ["a", "b"] and raw.left_out.count("in a split that is not used") == 2
     raw = read(north="ab", south="a", options={"train_split": "north", "test_split": "south"})
-    assert [one.how for one in raw.sources] == ["named by the user", "named by the user"]
+    assert [one.how for one in raw.sources] == ["named in the options", "named in the options"]
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_metadata_that_is_parquet(put: Put) -> None:
 
 def test_metadata_that_cannot_be_followed(put: Put) -> None:
     folder = put("2020/a.png", "2021/b.png")
-    with pytest.raises(UserError, match=r"metadata\.csv lists 1 files that are not among the images of the folder"):
+    with pytest.raises(UserError, match=r"metadata\.csv lists 1 file that is not among the images of the folder"):
         in_folder(folder, {"metadata.csv": "file_name,label\n2020/a.png,ant\n2021/c.png,bee\n"})
     with pytest.raises(UserError, match=r"^Line 2 of .*metadata\.csv has 3 cells"):  # and the years are no classes
         in_folder(folder, {"metadata.csv": "file_name,label\n2020/a.png,ant,x\n"})
@@ -114,7 +114,7 @@ def test_a_split_folder_that_no_metadata_list_is_noted(put: Put) -> None:
     folder = put("train/a.png", "train/b.png", "test/ant/c.png", "test/bee/d.png", "more/e.png")
     listing = in_folder(folder, {"train/metadata.csv": "file_name,label\na.png,ant\nb.png,bee\n"})
     assert listing.notes == [
-        "The folder test has the name of a split and 2 of its images have no row in the metadata: they are not used."
+        "The folder test has the name of a split but 2 images in it have no row in the metadata and are not used."
     ]
 
 

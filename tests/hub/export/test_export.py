@@ -232,7 +232,7 @@ def test_a_changed_network_is_refused(tmp_path: Path) -> None:
 def test_arguments_that_do_not_fit(tmp_path: Path) -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({"class_names": NAMES[:3]}, "3 class names for a model of 5"),
-        ({"mean": (0.5,)}, "mean= has 1 values for 3 channels"),
+        ({"mean": (0.5,)}, "mean= has 1 value for 3 channels"),
         ({"std": (0.2, 0.0, 0.2)}, "must be positive"),
         ({"input_size": (32, 32)}, "input_size"),
         ({"input_size": (1, 32, 32), "mean": (0.5,), "std": (0.5,)}, "cannot be exported with input_size="),

@@ -23,9 +23,9 @@ def test_agreement_is_counted_over_batches() -> None:
     [
         (
             [[0.6 + 2e-4, 0.4]],
-            "in the class of 0 of 1 images, and in probabilities by up to 0.0002, where less than",
+            "in the class of 0 of 1 image, and in probabilities by up to 0.0002, where less than",
         ),
-        ([[0.4, 0.6]], "in the class of 1 of 1 images"),
+        ([[0.4, 0.6]], "in the class of 1 of 1 image"),
         ([[float("nan"), 0.4]], "probabilities by up to inf"),
     ],
 )

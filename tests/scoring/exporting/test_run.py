@@ -198,7 +198,7 @@ def test_what_the_exporter_refuses_is_one_sentence(
 def test_models_and_images_that_do_not_fit(model: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^Folder .* does not exist"):
         glmc_zoo.export(model=str(tmp_path / "absent"), output=tmp_path)
-    with pytest.raises(UserError, match=r"^The data set 'absent' is unknown"):
+    with pytest.raises(UserError, match=r"^data='absent' is neither"):
         glmc_zoo.export(model=model, output=tmp_path, check_data="absent")
     assert files(tmp_path) == set()
 
