@@ -64,7 +64,7 @@ def step_generator(seed: int, epoch: int, batch: int, rank: int) -> torch.Genera
 class _TaskInputs:
     """Turns batches on the device into the arguments of the task.
 
-    The batch parameters of all steps are drawn at the first batch, so that later steps need not wait for them.
+    The mixing of all steps is drawn at the first batch, so that later steps need not wait for it.
     """
 
     def __init__(self, task: Any, normalize: Normalize, draw: Callable[[int, int], list[Mix]]) -> None:

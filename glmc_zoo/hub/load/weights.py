@@ -1,4 +1,4 @@
-"""Check how much memory a model folder would need, before its network is built.
+"""Check how much memory an exported folder would need, before its network is built.
 
 A safetensors file runs no code, and its library checks that the header fits the file. Two risks remain, which are
 checked here: a huge header, and a configuration that asks for a network far larger than the weights beside it.
