@@ -98,7 +98,8 @@ def test_a_change_is_refused_and_then_accepted(
     note = f"From step 1 on the run uses other images than before: {text}."
     assert f"note: {note}" in outcome.out
     results = lab.results(tmp_path / "run")
-    assert results["data"]["notes"] == [note]
+    few_images = "1 class has only 4 test images (cat): its recall moves in steps of 25 points."
+    assert results["data"]["notes"] == [few_images] * (change is change_the_test_split) + [note]
     assert sum(results["class_counts"]) == len(list((data / "train").rglob("*.png")))
     assert "accept_new_data" not in results["config"]
     assert [row["epoch"] for row in lab.rows(tmp_path / "run")] == [1, 2]
@@ -243,7 +244,11 @@ def test_skipping_bad_images_after_a_checkpoint(train: Train, lab: Any, data: Pa
     options += ["--seed", 1, "--resume", "auto"]
     outcome = train(*options, "--skip-bad-images")
     assert outcome.status == 0 and "Resumed from" in outcome.out, outcome.err
-    (note,) = lab.results(tmp_path / "run")["data"]["notes"]
+    notes = lab.results(tmp_path / "run")["data"]["notes"]
+    assert [note.startswith("1 class has only 4 test images (bee)") for note in notes[:-1]] == [True] * (
+        split == "test"
+    )
+    note = notes[-1]
     assert "on the run leaves out 1 image that cannot be read: class bee has" in note
     # It is not taken back without a word.
     assert "(skip_bad_images: True -> False)" in train(*options).sentence
