@@ -37,8 +37,9 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 CLOSING = """
 What to look at:
-  the column few of the table above: the mean recall of the classes with fewer than 20 training images
-  {page} in a browser: images of the rarest class first, each with the answers of all three classifiers
+  the columns many and few of the table above: the default gains in the classes with fewer than 20 training images
+  (few), and loses in the three classes with more than 100 (many)
+  {page} in a browser: the class with the lowest recall first, each image with the answers of all three classifiers
 What to do next:
   sort your own images into one folder for each class, my_images/CLASS/*.jpg, and run
   glmc-zoo finetune --data my_images --tune head"""

@@ -199,7 +199,7 @@ def calibration_lines(facts: CalibrationFacts) -> list[str]:
         after = facts.after[split]
         rows.append((split, percent(before.ece), percent(after.ece), f"{before.nll:.3f}", f"{after.nll:.3f}"))
     return [
-        f"The probabilities are calibrated: the exported classifier divides its logits by {facts.temperature:.3f}, the "
+        f"Calibration: the exported classifier divides its logits by {facts.temperature:.3f}, the "
         f"temperature that fits {facts.images} held-out images best{weighting}.",
         "ECE, the calibration error, is the mean difference between the probability of the predicted class and the "
         "share of right predictions; NLL is the negative log-likelihood in nats. Lower is better for both.",

@@ -125,8 +125,8 @@ def suspects_note(suspects: int, images: int) -> list[str]:
     if not suspects:
         return []
     verb, label = ("fits", "its label") if suspects == 1 else ("fit", "their label")
-    remark = " Of so many, most are probably mistakes of the model." if suspects > images / 10 else ""
+    remark = " So many are mostly mistakes of the model: check the rare labels first." if suspects > images / 10 else ""
     return [
-        f"{suspects:,} of {images:,} held-out training images {verb} another class better than {label}; check these "
-        f"first: {SUSPECTS_FILE}.{remark}"
+        f"{suspects:,} of {images:,} held-out training images {verb} another class better than {label}, which may be "
+        f"wrong: see {SUSPECTS_FILE}.{remark}"
     ]

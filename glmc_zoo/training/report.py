@@ -15,6 +15,7 @@ from glmc_zoo.disk import disk_errors
 from glmc_zoo.documents import read_yaml
 from glmc_zoo.errors import for_screen
 from glmc_zoo.files import percent, text_table
+from glmc_zoo.hub.export.card import backbone_module
 from glmc_zoo.machine.command import slug, without_local_paths
 from glmc_zoo.machine.provenance import collect_origin
 from glmc_zoo.method.registry import get_registered, method_names, plugins_of
@@ -200,8 +201,8 @@ def result_table(results: RunResults, folder: Path) -> str:
     ]
     if (folder / "encoder").is_dir():
         lines.insert(-1, f"encoder {folder_text}/encoder")
-    if results.model.needs_glmc_zoo:
-        lines[-1] += "  # after import glmc_zoo, which registers the backbone"
+    if module := backbone_module(results):
+        lines[-1] += f"  # after import {printable(module)}, which registers the backbone"
     lines += [f"warning: {for_screen(warning)}" for warning in results.warnings]
     return "\n".join(lines)
 

@@ -160,7 +160,7 @@ def test_the_lines_on_the_screen_say_what_the_numbers_mean() -> None:
     )  # fmt: skip
     first, meaning, table = calibration_lines(facts)
     assert first == (
-        "The probabilities are calibrated: the exported classifier divides its logits by 1.250, the temperature that "
+        "Calibration: the exported classifier divides its logits by 1.250, the temperature that "
         "fits 40 held-out images best, weighted to the class frequencies of the test split."
     )
     assert meaning.startswith("ECE, the calibration error, is the mean difference between the probability")

@@ -51,12 +51,12 @@ def test_nothing_is_found_where_every_label_is_the_most_probable() -> None:
 
 def test_a_list_of_many_images_is_not_taken_for_wrong_labels() -> None:
     assert suspects_note(1, 20) == [
-        "1 of 20 held-out training images fits another class better than its label; check these first: "
+        "1 of 20 held-out training images fits another class better than its label, which may be wrong: see "
         "label_suspects.csv."
     ]
     (note,) = suspects_note(1200, 3000)
-    assert note.startswith("1,200 of 3,000 held-out training images fit another class better than their label; check")
-    assert note.endswith("label_suspects.csv. Of so many, most are probably mistakes of the model.")
+    assert note.startswith("1,200 of 3,000 held-out training images fit another class better than their label, which")
+    assert note.endswith("label_suspects.csv. So many are mostly mistakes of the model: check the rare labels first.")
 
 
 def test_probabilities_have_the_temperature_that_fits() -> None:

@@ -228,6 +228,10 @@ def test_a_backbone_of_a_file_is_trained_and_named(finished: Callable[..., Any],
     assert run.timm_model.num_features == 256
     assert lab.results(tmp_path / "run")["model"]["backbone"] == "resnet10_narrow"
     check_origin(lab, tmp_path / "run", file, "backbone resnet10_narrow")
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "after `import narrow`, which registers the architecture" in card and "nothing but timm" not in card
+    snippets = re.findall(r"^```python\n(.*?)^```", card, re.DOTALL | re.MULTILINE)
+    assert snippets and all("import narrow  # registers resnet10_narrow with timm" in code for code in snippets)
     # A fine-tuning names its file too, and a file that registers nothing is refused as before.
     finetuned = finished(
         "finetune", model=tmp_path / "run" / "model", plugin=[str(file)], max_count=5, imbalance_factor=2, epochs=1,

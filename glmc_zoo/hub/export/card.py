@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from glmc_zoo.errors import UserError
@@ -85,6 +85,24 @@ def _check(results: RunResults) -> None:
             raise UserError(f"{name} has {len(values)} entries for {classes} class_counts: give one for each class.")
 
 
+def backbone_module(results: RunResults) -> str | None:
+    """The module whose import registers the architecture with timm; ``None`` for an architecture of timm itself.
+
+    It is ``glmc_zoo``, or the name of a plug-in's file without its ending.
+    """
+    backbone = results.model.backbone
+    files = (plugin.file for plugin in results.plugins if f"backbone {backbone}" in plugin.registered)
+    return "glmc_zoo" if results.model.needs_glmc_zoo else next((PurePath(file).stem for file in files), None)
+
+
+def _backbone_import(results: RunResults) -> str | None:
+    """A line of Python that registers the architecture; a comment where the file's name cannot be imported."""
+    module, backbone = backbone_module(results), results.model.backbone
+    if module is None or module.isidentifier():
+        return module and f"import {module}  # registers {backbone} with timm"
+    return f"# first run the file of the plug-in that registers {backbone} with timm"
+
+
 def _context(results: RunResults, repo_id: str | None) -> dict[str, Any]:
     """The names that the template uses: the results and their fields, and what has to be computed from them."""
     finetune, stage, precision = results.finetune, results.second_stage, results.origin.precision
@@ -96,6 +114,8 @@ def _context(results: RunResults, repo_id: str | None) -> dict[str, Any]:
         "results": results,
         "card_data": _front_matter(results).to_yaml(),
         "method_title": _method_title(results),
+        "backbone_module": backbone_module(results),
+        "backbone_import": _backbone_import(results),
         "tuned": _TUNED_PARTS.get(finetune.tune, finetune.tune) if finetune else None,
         "precision": _PRECISIONS.get(precision, precision) if precision else None,
         "top1": _percent(results.test.top1 if results.test else None),
@@ -215,7 +235,7 @@ def _front_matter(results: RunResults) -> Any:
     from huggingface_hub import EvalResult, ModelCardData
 
     tags = ["timm", "glmc_zoo", "long-tailed", "imbalanced-data", results.method.replace("_", "-")]
-    if not results.model.needs_glmc_zoo:
+    if backbone_module(results) is None:
         tags.insert(1, "transformers")
     task = "image-feature-extraction" if results.encoder_only else "image-classification"
     suffix = " of the classifier it was trained with" if results.encoder_only else ""

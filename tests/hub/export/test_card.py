@@ -101,7 +101,7 @@ def test_few_test_images_of_a_class_are_shown() -> None:
     assert (
         "- 2 of the 3 classes have only 1 to 4 test images, so their test accuracy moves in steps of 25 points" in text
     )
-    assert "all right or all wrong are included by the Wilson interval of their recall." in text
+    assert "all right or all wrong are included by the Wilson interval of their recall;" in text
     many = render_card(changed(class_support=[40, 5, 50], intervals={"test": {"few": [0.0, 0.8]}}))
     assert "1 to 4 test images" not in many and "Wilson" not in many and "| Test images |" in many
     assert "| Test images |" not in render_card(RESULTS)
