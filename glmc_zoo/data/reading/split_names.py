@@ -157,12 +157,16 @@ def split_cells(
             "leave it out."
         )
     roles = {split_role(name) for name in names}
-    if not named_by_user and column_key(column) != SPLIT_COLUMN and (None in roles or not roles & {"test", "validation"}):
+    if (
+        not named_by_user
+        and column_key(column) != SPLIT_COLUMN
+        and (None in roles or not roles & {"test", "validation"})
+    ):
         return None
     if "" in first_spelling and names:
         raise UserError(
-            f"The column {column} is empty in {counted(cells.count(''), 'row')}: write the split of each image, such as "
-            "train or test."
+            f"The column {column} is empty in {counted(cells.count(''), 'row')}: write the split of each image, such "
+            "as train or test."
         )
     if not names:
         return None
