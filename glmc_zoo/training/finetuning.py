@@ -227,7 +227,7 @@ class HeadTuning(FineTuning):
 
     def __init__(self, options: HeadStage, source: ModelSource) -> None:
         # `FineTuning` builds the network with these options. ``ce`` adds no heads to it. The other values have no
-        # effect, because `head_search` trains the classifier with losses and an optimiser of its own.
+        # effect, because `search_head` fits the classifier with losses of its own.
         method, switches = MethodOptions(method="ce", preset="official"), preset_switches("official")
         super().__init__(
             FinetuneStage(model=options.model, method=method, switches=switches, optimizer=OptimizerOptions()), source

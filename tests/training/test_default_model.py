@@ -59,10 +59,8 @@ def test_without_a_folder_it_is_that_of_the_newest_run_of_the_data(
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "config.yaml").write_text(yaml.safe_dump({"model": name[:3], "data": data}))
     assert saved_options(with_default_model(Accelerator(), options(resume="auto"))[0])["model"] == "one"
-    assert (
-        saved_options(with_default_model(Accelerator(), options(resume="auto", data="cifar10_lt"))[0])["model"]
-        == "first"
-    )
+    other = options(resume="auto", data="cifar10_lt")
+    assert saved_options(with_default_model(Accelerator(), other)[0])["model"] == "first"
 
 
 def test_no_model_at_all_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,17 +151,14 @@ def split_cells(
     first_spelling: dict[str, str] = {}
     cells = [first_spelling.setdefault(value.strip().casefold(), value.strip()) for value in values]
     names = [name for name in first_spelling.values() if name]
-    if named_by_user and not names:
+    if named_by_user and cells and not names:
         raise UserError(
             f"split_column={column!r} is empty in every row: name the column that holds the split of each image, or "
             "leave it out."
         )
     roles = {split_role(name) for name in names}
-    if (
-        not named_by_user
-        and column_key(column) != SPLIT_COLUMN
-        and (None in roles or not roles & {"test", "validation"})
-    ):
+    taken_as_it_is = named_by_user or column_key(column) == SPLIT_COLUMN
+    if not taken_as_it_is and (None in roles or not roles & {"test", "validation"}):
         return None
     if "" in first_spelling and names:
         raise UserError(
