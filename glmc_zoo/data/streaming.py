@@ -170,8 +170,7 @@ def load_stream_data(options: DataOptions) -> StreamedData:
         raise UserError(f"streaming=True has no effect: the images are files in {source}; leave it out.")
     tables = open_stream_tables(source, options, sources.configuration(source, options, entry))
     options = sources.with_usual_names(options, entry, tables.splits)
-    # An official list defines the training split, unless the list is the whole training split or the user thins the
-    # data set.
+    # An official list defines the training split, unless it lists the whole split or the user thins the data set.
     official = None if entry is None else entry.official
     by_list = official is not None and not (official.natural or sources.is_thinned(options))
     options = sources.with_long_tail(options, entry, by_list=True)
@@ -196,8 +195,7 @@ def load_stream_data(options: DataOptions) -> StreamedData:
             counts, counts_from = tail_counts([entry.max_count] * len(class_keys), options), "formula"
     check_several_classes([str(key) for key in class_keys])
     classes = {key: position for position, key in enumerate(class_keys)}
-    limits = options.intensity_limits
-    intensity = None if limits is None else Intensity(*limits, by_user=True)
+    intensity = None if (limits := options.intensity_limits) is None else Intensity(*limits, by_user=True)
 
     def split(table_name: str, role: str) -> StreamSplit:
         table = tables.splits[table_name]
