@@ -198,13 +198,18 @@ def export(**options: Any) -> list[ExportedFile]:
 
 @options_of(PUSH)
 def push(**options: Any) -> list[PushResult]:
-    """Push a model to the Hub, its demo as a Space, or both; the options are those of ``glmc-zoo push --help``.
+    """Push a model, its demo (as a Space), or both to the Hub; the options are those of ``glmc-zoo push --help``.
 
-    Gives the addresses of the model and of the Space, in that order.
+    Returns a `PushResult` for each repository that was pushed: the model, then the Space. The list is empty with
+    ``dry_run=True``, and the Space has none with ``space_folder=``.
 
     >>> pushed = glmc_zoo.push(model="runs/NAME/model", repo="ORG/NAME", space="ORG/DEMO")  # doctest: +SKIP
     >>> pushed[1].url  # doctest: +SKIP
     'https://huggingface.co/spaces/ORG/DEMO'
+
+    Raises:
+        UserError: An option is not allowed, the model or what the demo needs cannot be read, or the Hub refuses the
+            push.
     """
     from glmc_zoo.options.resolve import push_options
     from glmc_zoo.scoring.pushing import run_push

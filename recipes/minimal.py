@@ -122,7 +122,7 @@ def train(epochs: int, seed: int) -> tuple[nn.ModuleList, list[dict[str, float]]
     history = []
     for epoch in range(epochs):
         optimizer.param_groups[0]["lr"] = 0.5 * LR * (1 + math.cos(math.pi * epoch / epochs))
-        alpha = torch.tensor(1 - (epoch / epochs) ** CUMULATIVE_POWER)  # share of the conventional loss
+        alpha = torch.tensor(1 - (epoch / epochs) ** CUMULATIVE_POWER)  # weight of the conventional loss
         order_seed, partner_seed, *view_seeds = seeds(2 + len(images), seed, epoch)
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(order_seed))
         generator = torch.Generator().manual_seed(partner_seed)

@@ -134,10 +134,10 @@ class _Images:
 
 
 def _identities(images: _Images, compare: CompareBy, notes: list[str]) -> tuple[NDArray[np.int64], str]:
-    """A number for each image, of shape (N,), and what was compared. Equal images have equal numbers."""
+    """An id for each image, int64 (N,), and what was compared. Equal images have the same id."""
     everything = np.arange(len(images))
     if all(isinstance(split.source, ArrayImages) for split in images.splits):
-        return _numbers(images.compute(content_digests, everything)), "pixels"
+        return _row_ids(images.compute(content_digests, everything)), "pixels"
     ids = _by_bytes(images)
     if compare == "bytes":
         return ids, "bytes"
@@ -145,7 +145,7 @@ def _identities(images: _Images, compare: CompareBy, notes: list[str]) -> tuple[
         notes.append(f"The {len(images)} images were compared by their bytes, as pixels of so many take long.")
         return ids, "bytes"
     sides = images.compute(_sides, everything)
-    kinds, size = _numbers(sides), len(images.splits[0].rows)
+    kinds, size = _row_ids(sides), len(images.splits[0].rows)
     in_both = np.isin(kinds, np.intersect1d(kinds[:size], kinds[size:])) & (sides > 0).all(axis=1)
     pixels = int(sides[in_both].prod(axis=1).sum())
     if compare == "auto" and pixels > MOST_PIXELS:
@@ -154,31 +154,31 @@ def _identities(images: _Images, compare: CompareBy, notes: list[str]) -> tuple[
     positions = np.flatnonzero(in_both)
     digests = images.compute(_decoded, positions)
     readable = digests.any(axis=1)
-    ids[positions[readable]] = ids.max(initial=0) + 1 + _numbers(digests[readable])
+    ids[positions[readable]] = ids.max(initial=0) + 1 + _row_ids(digests[readable])
     return ids, "pixels"
 
 
 def _by_bytes(images: _Images) -> NDArray[np.int64]:
     sizes = images.compute(byte_sizes, np.arange(len(images)))
     sizes[sizes < 0] = -1 - np.flatnonzero(sizes < 0)  # an unreadable file equals no other
-    ids = _numbers(sizes[:, None])
+    ids = _row_ids(sizes[:, None])
     for digests in (tail_digests, full_digests):
         repeated = np.flatnonzero(np.bincount(ids)[ids] > 1)
         if len(repeated):
             within = np.column_stack([ids[repeated, None].view(np.uint8), images.compute(digests, repeated)])
-            ids[repeated] = len(ids) + ids.max() + _numbers(within)
-            ids = _numbers(ids[:, None])
+            ids[repeated] = len(ids) + ids.max() + _row_ids(within)
+            ids = _row_ids(ids[:, None])
     return ids
 
 
-def _numbers(values: NDArray[Any]) -> NDArray[np.int64]:
-    """Number the rows of an array (N, K): equal rows have equal numbers, of shape (N,)."""
+def _row_ids(values: NDArray[Any]) -> NDArray[np.int64]:
+    """An id for each row of ``values`` (N, K), int64 (N,); rows with the same bytes have the same id."""
     if not len(values):
         return np.empty(0, dtype=np.int64)
     rows = np.ascontiguousarray(values)
     cells = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).reshape(-1)
-    numbers: NDArray[np.int64] = np.unique(cells, return_inverse=True)[1]
-    return numbers
+    ids: NDArray[np.int64] = np.unique(cells, return_inverse=True)[1]
+    return ids
 
 
 def _sides(source: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.int64]:

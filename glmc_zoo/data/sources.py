@@ -9,7 +9,7 @@ import numpy as np
 
 from glmc_zoo.data.catalogue import DataEntry, list_data
 from glmc_zoo.data.official.facts import OfficialSplit
-from glmc_zoo.data.official.index import ImageIndex, index_layout, index_tables
+from glmc_zoo.data.official.index import ImageIndex, index_layout, index_raw
 from glmc_zoo.data.official.lists import find_lists
 from glmc_zoo.data.official.splits import split_by_lists, split_without_lists
 from glmc_zoo.data.options import DataOptions
@@ -260,7 +260,7 @@ def _index_images(
     """An index of all images of a large data set, and the notes of reading its tables."""
     if isinstance(source, str) or holds_tables(source):
         raw, tables = _read(source, options, entry)
-        return index_tables(raw, tables), raw.notes
+        return index_raw(raw, tables), raw.notes
     for option in ("image_column", "label_column", "split_column", "class_level", "train_split", "test_split"):
         if (value := getattr(options, option)) is not None:
             raise UserError(

@@ -170,7 +170,7 @@ def load_stream_data(options: DataOptions) -> StreamedData:
         raise UserError(f"streaming=True has no effect: the images are files in {source}; leave it out.")
     tables = open_stream_tables(source, options, sources.configuration(source, options, entry))
     options = sources.with_usual_names(options, entry, tables.splits)
-    # An official list names each training image, unless all images are used or the user thins the data set.
+    # An official list defines the training split, unless it lists the whole split or the user thins the data set.
     official = None if entry is None else entry.official
     by_list = official is not None and not (official.natural or sources.is_thinned(options))
     options = sources.with_long_tail(options, entry, by_list=True)
@@ -179,36 +179,38 @@ def load_stream_data(options: DataOptions) -> StreamedData:
     image = find_image_column(used[0].features, options.image_column)
     label = find_label_column(used[0].features, options.label_column)
 
-    names, by_formula = _shared_names(used, label), entry is not None and official is None
-    counts, origin = None, "none"
-    if train_name is not None and not by_list and not (by_formula and names is not None):
-        names, available = _settle(names, tables.column(train_name, label), label, notes)
-        counts, origin = np.minimum(available, tail_counts(available, options)).tolist(), "training split"
-    if names is None:
-        raise UserError(f"The classes of {options.data} are not known from a test split: leave streaming=True out.")
+    class_keys, by_formula = _shared_class_names(used, label), entry is not None and official is None
+    counts, counts_from = None, "none"
+    if train_name is not None and not by_list and not (by_formula and class_keys is not None):
+        class_keys, available = _count_classes(class_keys, tables.column(train_name, label), label, notes)
+        counts, counts_from = np.minimum(available, tail_counts(available, options)).tolist(), "training split"
+    if class_keys is None:
+        raise UserError(
+            f"The class names of {options.data} are not stored with its splits and cannot be read from the training "
+            "split: leave streaming=True out."
+        )
     if entry is not None:
-        sources.check_num_classes(entry, source, len(names))
+        sources.check_num_classes(entry, source, len(class_keys))
         if official is None:
-            counts, origin = tail_counts([entry.max_count] * len(names), options), "formula"
-    check_several_classes([str(name) for name in names])
-    classes = {key: position for position, key in enumerate(names)}
-    limits = options.intensity_limits
-    intensity = None if limits is None else Intensity(*limits, by_user=True)
+            counts, counts_from = tail_counts([entry.max_count] * len(class_keys), options), "formula"
+    check_several_classes([str(key) for key in class_keys])
+    classes = {key: position for position, key in enumerate(class_keys)}
+    intensity = None if (limits := options.intensity_limits) is None else Intensity(*limits, by_user=True)
 
-    def split(name: str, split_name: str) -> StreamSplit:
-        table = tables.splits[name]
+    def split(table_name: str, role: str) -> StreamSplit:
+        table = tables.splits[table_name]
         column = image if image in table.features else find_image_column(table.features)
-        # The order matters: after ``select_columns``, ``datasets`` would decode the image files.
+        # ``decode(False)`` must come first: after ``select_columns``, ``datasets`` would decode the images.
         undecoded = table.decode(False).select_columns([column, label])
         return StreamSplit(
-            undecoded, column, label, classes, split_name, tables.sizes[name], intensity=intensity,
+            undecoded, column, label, classes, role, tables.sizes[table_name], intensity=intensity,
             table_paths=tables.table_paths,
         )  # fmt: skip
 
     facts = DataFacts(
         **sources.source_facts(options, entry, tables.license),
         streamed=True,
-        class_counts_from=origin,
+        class_counts_from=counts_from,
         imbalance_factor=options.imbalance_factor,
         imbalance_type=options.imbalance_type if options.imbalance_factor is not None else None,
         train_images=None if counts is None else sum(counts),
@@ -217,7 +219,7 @@ def load_stream_data(options: DataOptions) -> StreamedData:
         notes=notes,
     )
     train = None if train_name is None else split(train_name, "training")
-    return StreamedData(train, split(test_name, "test"), [str(key) for key in names], counts, facts)
+    return StreamedData(train, split(test_name, "test"), [str(key) for key in class_keys], counts, facts)
 
 
 def _check_streamable(options: DataOptions, entry: DataEntry | None) -> None:
@@ -241,7 +243,7 @@ def _choose_stream_splits(names: list[str], options: DataOptions) -> tuple[str |
     return train, test, notes
 
 
-def _shared_names(tables: list[Any], label: str) -> list[str | int] | None:
+def _shared_class_names(tables: list[Any], label: str) -> list[str | int] | None:
     """The classes, if every split has the same ``ClassLabel``; else ``None``, and the labels must be read."""
     from datasets import ClassLabel
 
@@ -251,8 +253,8 @@ def _shared_names(tables: list[Any], label: str) -> list[str | int] | None:
     return None
 
 
-def _settle(
-    names: list[str | int] | None, train: Any, column: str, notes: list[str]
+def _count_classes(
+    class_keys: list[str | int] | None, train: Any, column: str, notes: list[str]
 ) -> tuple[list[str | int], list[int]]:
     """Classes with a training image and their counts, from one pass over the labels of the training split.
 
@@ -262,16 +264,16 @@ def _settle(
     for rows in _guarded(train.iter(batch_size=_LABELS_AT_ONCE), "training"):
         values.update(rows[column])
     counts = Counter({label_key(value, train.features[column], column): count for value, count in values.items()})
-    if names is None:
+    if class_keys is None:
         minus_one = next((key for key in counts if str(key) == "-1"), None)
         if minus_one is not None and minus_one_means_none(map(str, counts)):
             unlabelled = counts.pop(minus_one)
             notes.append(f"{counted(unlabelled, 'training image')} {agree(unlabelled, 'is', 'are')} {LABEL_MINUS_ONE}.")
-        names = sorted(counts)
-    unused = [str(key) for key in names if not counts[key]]
+        class_keys = sorted(counts)
+    unused = [str(key) for key in class_keys if not counts[key]]
     if unused:
         notes.append(unused_classes(unused))
-    used = [key for key in names if counts[key]]
+    used = [key for key in class_keys if counts[key]]
     return used, [counts[key] for key in used]
 
 

@@ -254,7 +254,9 @@ class GLMCModel(nn.Module):
         return self.conventional_classifier(features), self.timm_model.get_classifier()(features)
 
     def forward_views(self, x_global: Tensor, x_local: Tensor, *, joint: bool = False) -> tuple[GLMCOutput, GLMCOutput]:
-        """Heads of the global and the local view, whose images are ``(B, channels, H, W)`` each.
+        """Outputs of all heads for the global and the local view; each input is ``(B, channels, H, W)``.
+
+        It needs a model with ``consistency=True``.
 
         ``joint`` sends both through the encoder in one batch. That is faster, but batch-norm then sees the views
         together, which is not the published algorithm.
@@ -263,8 +265,8 @@ class GLMCModel(nn.Module):
             features = self._pre_logits(torch.cat((x_global, x_local)))
         else:
             features = torch.cat((self._pre_logits(x_global), self._pre_logits(x_local)))
-        # The heads are linear, so one call gives the same result as two. It reads the weights and adds up the gradients
-        # only once, which saves much of a step with thousands of classes.
+        # The heads are linear, so one call gives the same result as two. One call reads the weights and accumulates
+        # their gradients once, which saves much of a step with thousands of classes.
         projection, classifier = self.projector(features), self.timm_model.get_classifier()
         outputs = (self.conventional_classifier(features), classifier(features), projection, self.predictor(projection))
         view_outputs = [output.chunk(2) for output in outputs]

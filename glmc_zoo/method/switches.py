@@ -50,10 +50,10 @@ class GLMCSwitches(OptionGroup):
         "k: re-weighted labels use class weights n ** -k", decided_by=_PRESET, at_least=0
     )
     cumulative_power: float = option(
-        "the share of the re-balanced loss grows as (epoch / epochs) to this power", decided_by=_PRESET, above=0
+        "the weight of the re-balanced loss grows as (epoch / epochs) to this power", decided_by=_PRESET, above=0
     )
     constant_alpha: float | None = option(
-        "share of the conventional loss in every epoch, 0 to 1, instead of the cumulative schedule",
+        "weight of the conventional loss in every epoch, 0 to 1, instead of the cumulative schedule",
         default=None,
         at_least=0,
     )
@@ -81,7 +81,7 @@ class GLMCSwitches(OptionGroup):
         at_least=0,
     )
     unmixed_share: float = option(
-        "share of the batches before those epochs that stay unmixed, 0 to 1", default=0.0, at_least=0
+        "share of the batches left unmixed before the last mix_off_epochs epochs, 0 to 1", default=0.0, at_least=0
     )
 
     def check(self) -> None:

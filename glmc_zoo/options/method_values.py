@@ -217,7 +217,7 @@ def _refuse_unused_switches(explicit: Mapping[str, Any], values: Mapping[str, An
     if values.get("constant_alpha") is not None and "cumulative_power" in explicit:
         raise UserError(
             f"cumulative_power={explicit['cumulative_power']} has no effect where "
-            f"constant_alpha={values['constant_alpha']} fixes the share of the conventional loss: give one of them."
+            f"constant_alpha={values['constant_alpha']} fixes the weight of the conventional loss: give one of them."
         )
 
 

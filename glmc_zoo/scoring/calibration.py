@@ -98,14 +98,14 @@ def split_logits(
     return logits[order], labels[order].astype(np.int64)
 
 
-def learn_temperature(
+def calibration_temperature(
     logits: Floats, labels: Labels, test_counts: Sequence[int] | None
 ) -> tuple[float | None, str, str | None]:
     """The temperature from held-out images, weighted to the class frequencies of the test split.
 
     Only the class counts of the test split are used, not its images: they say for which class frequencies the
-    probabilities are to be calibrated. Without a test split, each held-out image has the same weight. So it has where
-    the effective number of weighted images would be below `MIN_IMAGES`.
+    probabilities are to be calibrated. Each held-out image counts once without a test split, and where the weighted
+    images have an effective number below `MIN_IMAGES`.
 
     Args:
         logits: Logits of the held-out images, float64 ``(N, C)``.
@@ -113,7 +113,8 @@ def learn_temperature(
         test_counts: Test images of each class; ``None`` without a test split.
 
     Returns:
-        The temperature or ``None``; the weighting as `CalibrationFacts` names it; and the reason where there is none.
+        The temperature (``None`` if none could be fitted), the weighting (``test`` or ``none``, as in
+        `CalibrationFacts`), and the reason for a missing temperature.
     """
     if len(labels) < MIN_IMAGES:
         too_few = f"{len(labels)} held-out images are too few to fit a temperature, which needs {MIN_IMAGES}."
@@ -128,8 +129,8 @@ def learn_temperature(
     if temperature is None:
         correct = int((logits.argmax(axis=1) == labels).sum())
         reason = (
-            f"No temperature from {_RANGE[0]:g} to {_RANGE[1]:g} fits held-out images ({correct} of {len(labels)} are "
-            "classified right)."
+            f"No temperature from {_RANGE[0]:g} to {_RANGE[1]:g} fits the held-out images ({correct} of {len(labels)} "
+            "are classified right)."
         )
     return temperature, weighting, reason
 
@@ -146,9 +147,9 @@ def calibrate_classifier(
         image_size: Side of its images in pixels.
         logits: Logits of the held-out images, ``(N, C)``.
         labels: Their classes, ``(N,)``.
-        test_counts: Test images of each class, see `learn_temperature`.
+        test_counts: Test images of each class, see `calibration_temperature`.
     """
-    temperature, weighting, reason = learn_temperature(logits, labels, test_counts)
+    temperature, weighting, reason = calibration_temperature(logits, labels, test_counts)
     if temperature is not None:
         try:
             layer = linear_classifier(model, image_size)

@@ -28,7 +28,7 @@ from glmc_zoo.machine.provenance import collect_origin
 from glmc_zoo.options.commands import EvaluateOptions
 from glmc_zoo.results import EvaluationResults, Scores
 from glmc_zoo.scoring import report
-from glmc_zoo.scoring.calibration import Floats, Labels, learn_temperature, split_logits
+from glmc_zoo.scoring.calibration import Floats, Labels, calibration_temperature, split_logits
 from glmc_zoo.scoring.classes import ClassMatch, match_classes
 from glmc_zoo.scoring.corrections import Corrections, make_corrections, search_corrections, was_held_out
 from glmc_zoo.scoring.intensity import with_trained_intensity
@@ -209,7 +209,7 @@ class EvaluationRun:
             scores[f"{split}_plain"] = Scores.from_dict(scored.plain.scores())
             intervals[f"{split}_plain"] = scored.plain_intervals
         return EvaluationResults(
-            model=report.evaluated_model(name, source, classifier),
+            model=report.model_facts(name, source, classifier),
             data=self.data.facts,
             split=split,
             class_names=self.data.class_names,
@@ -295,7 +295,7 @@ class EvaluationRun:
         """The corrections with a fitted temperature, its description, and the reason where it could not be fitted."""
         corrected = corrections(torch.from_numpy(logits)).numpy()
         counts = self.split.class_counts if isinstance(self.split, ImageSplit) else None
-        temperature, weighting, reason = learn_temperature(corrected, labels, counts)
+        temperature, weighting, reason = calibration_temperature(corrected, labels, counts)
         value = 1.0 if temperature is None else temperature
         description = {"value": value, "weighting": weighting} | ({} if reason is None else {"reason": reason})
         return replace(corrections, temperature=value), description, reason

@@ -91,8 +91,12 @@ class _Finder:
         else:
             self._add_all([path])
 
-    def _add_folder(self, folder: Path, select: Callable[[list[str]], bool] = bool) -> int:
-        """Add the images below a folder, and return their number; ``select`` chooses by the parts of a path."""
+    def _add_folder(self, folder: Path, select: Callable[[list[str]], bool] | None = None) -> int:
+        """Add the images below ``folder`` for which ``select`` is true, and return how many match, those added before
+        included.
+
+        ``select`` gets the parts of the path below ``folder``; by default all match.
+        """
         walk = walk_images(folder, follow_links=self.follow_links)
         self.images.left_out.update(walk.left_out, "" if folder == Path() else folder.as_posix())
         paths = [
@@ -100,9 +104,9 @@ class _Finder:
             for subfolder, names in walk.folders.items()
             for name in names
         ]
-        images = [parts for parts in sorted(paths) if select(parts)]
-        self._add_all(Path(folder, *parts) for parts in images)
-        return len(images)
+        selected = [parts for parts in sorted(paths) if select is None or select(parts)]
+        self._add_all(Path(folder, *parts) for parts in selected)
+        return len(selected)
 
     def _add_pattern(self, pattern: str, name: str) -> None:
         parts = Path(pattern).parts

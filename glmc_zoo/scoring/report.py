@@ -57,8 +57,12 @@ def one_group_note(class_counts: Sequence[int], shots: ShotOptions) -> list[str]
     ]
 
 
-def evaluated_model(name: str, source: ModelSource, classifier: Classifier) -> EvaluatedModel:
-    """The facts about a model, for the results."""
+def model_facts(name: str, source: ModelSource, classifier: Classifier) -> EvaluatedModel:
+    """Identity, size and preprocessing of a model, as the results store them.
+
+    ``sha256`` is that of the weights: from the model's results.json if they have it, else that of model.safetensors.
+    It is ``None`` for a model without a folder.
+    """
     sha256 = None if source.results is None or source.results.weights is None else source.results.weights.sha256
     if sha256 is None and source.folder is not None:
         sha256 = file_sha256(source.folder / "model.safetensors")

@@ -22,7 +22,7 @@ from glmc_zoo.results import (
 )
 from glmc_zoo.scoring.corrections import Corrections
 from glmc_zoo.scoring.model import Classifier
-from glmc_zoo.scoring.report import evaluated_model
+from glmc_zoo.scoring.report import model_facts
 
 
 def check_saving(options: EvaluateOptions, source: ModelSource, data: DataFacts, class_names: list[str]) -> None:
@@ -108,7 +108,7 @@ def save_corrected(
     search = posthoc.get("search", {})
     facts = CorrectionFacts(
         source=shorten_path(source.name),
-        source_sha256=evaluated_model(evaluated.model.name, source, classifier).sha256,
+        source_sha256=model_facts(evaluated.model.name, source, classifier).sha256,
         class_counts=counts if values["logit_adjustment"] is not None else None,
         searched=[name for name in values if getattr(options.evaluation, name) == "search"],
         search_images=search.get("images"),

@@ -25,7 +25,7 @@ from glmc_zoo.options.machine import PushOptions
 from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, SecondStage, TrainingStage
 from glmc_zoo.training.build import make_optimizer, make_scheduler, make_train_loader
 from glmc_zoo.training.checkpoint import CheckpointData
-from glmc_zoo.training.default_model import resolve_model
+from glmc_zoo.training.default_model import with_default_model
 from glmc_zoo.training.finetuning import FineTuning, HeadTuning
 from glmc_zoo.training.folder import RunFolder
 from glmc_zoo.training.inputs import InputSpec, input_spec
@@ -78,7 +78,7 @@ def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
     set_seed(options.schedule.seed)
 
     # ---------------------------------------------------------------- data, model
-    options, model_notes = resolve_model(accelerator, options)
+    options, model_notes = with_default_model(accelerator, options)
     if data is None:
         data = main_process_first(accelerator, lambda: load_split_data(options.data))
     options, stage, method_note = _resolve_stage(options, data, accelerator)

@@ -13,10 +13,11 @@ from glmc_zoo.training.folder import initial_options
 from glmc_zoo.training.resumption import resumed_options
 
 
-def resolve_model(accelerator: Accelerator, options: RunOptions) -> tuple[RunOptions, list[str]]:
-    """The options with ``model="auto"`` replaced by a model, and a note on the choice; no note for a named model.
+def with_default_model(accelerator: Accelerator, options: RunOptions) -> tuple[RunOptions, list[str]]:
+    """Replace ``model="auto"`` in the options by the name of a model.
 
-    A resumed run keeps the model that it began with, whether the Hub can be reached or not.
+    Returns the options and a list with a note on the choice, which is empty if the user named a model. A resumed run
+    keeps the model that it began with, whether the Hub can be reached or not.
 
     Raises:
         UserError: No default model can be read. It is raised in all processes.

@@ -30,7 +30,7 @@ from glmc_zoo.training.stage import Stage
 from glmc_zoo.training.tuning import (
     batch_norms,
     layer_decay_groups,
-    scale_classifier,
+    scale_classifier_lr,
     train_head,
     train_last_blocks,
 )
@@ -59,7 +59,7 @@ class FineTuning(Stage):
         self.tune, self.defaults = options.model, options.defaults
         self.kept: list[str] = []
         self.start_facts: StartFacts | None = None
-        """How the classifier started from features; ``None`` before that, and for a fresh or kept classifier."""
+        """How the classifier started from features; ``None`` until then, and for a fresh or kept classifier."""
         self.search: SearchFacts | None = None
         """What a search on held-out images chose; ``None`` without a search."""
         self._settings_differ = False  # whether the network or the optimiser is of another kind than the recipe's
@@ -174,7 +174,7 @@ class FineTuning(Stage):
             groups = layer_decay_groups(task, model, weight_decay=weight_decay, decay=decay)
         if scale == 1:
             return groups
-        return scale_classifier(task, groups, classifiers_in(task), weight_decay=weight_decay, scale=scale)
+        return scale_classifier_lr(task, groups, classifiers_in(task), weight_decay=weight_decay, scale=scale)
 
     def before_export(self, timm_model: nn.Module) -> None:
         """Merge the adapters into their layers."""
@@ -226,13 +226,15 @@ class HeadTuning(FineTuning):
     """The stage of a classifier that is trained on features: a `FineTuning` whose network stays frozen."""
 
     def __init__(self, options: HeadStage, source: ModelSource) -> None:
+        # `FineTuning` builds the network with these options. ``ce`` adds no heads to it. The other values have no
+        # effect, because `search_head` fits the classifier with losses of its own.
         method, switches = MethodOptions(method="ce", preset="official"), preset_switches("official")
         super().__init__(
             FinetuneStage(model=options.model, method=method, switches=switches, optimizer=OptimizerOptions()), source
         )
         self.title = HEAD
-        self.head: HeadFacts | None = None
-        """How the classifier was trained; ``None`` before that."""
+        self.head_facts: HeadFacts | None = None
+        """How the classifier was trained; ``None`` until it is trained."""
 
     def run_name(self, data: str, seed: int) -> str:
         """Name of a fresh run folder."""
@@ -257,7 +259,7 @@ class HeadTuning(FineTuning):
         results = super().add_facts(results)
         architecture, tag = results.model.name.partition(".")[0], f"{HEAD}_{slug(results.data.name)}"
         model = replace(results.model, tag=tag, name=f"{architecture}.{tag}")
-        return replace(results, model=model, method=HEAD, method_title=_HEAD_TITLE, schedule=None, head=self.head)
+        return replace(results, model=model, method=HEAD, method_title=_HEAD_TITLE, schedule=None, head=self.head_facts)
 
     def opening_lines(self, options: RunOptions, task: TrainingTask) -> list[str]:
         """One line: the model, the views of each image, and the start of the classifiers."""

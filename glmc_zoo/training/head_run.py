@@ -28,7 +28,7 @@ from glmc_zoo.scoring.loop import ScoredSplit
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.text import counted, printable, printable_lines
 from glmc_zoo.training.assemble import make_stage, push_target, resolve_options, with_notes, with_precision
-from glmc_zoo.training.default_model import resolve_model
+from glmc_zoo.training.default_model import with_default_model
 from glmc_zoo.training.features import FeatureParts, compute_features, feature_key
 from glmc_zoo.training.finetuning import HeadTuning, timm_model_in
 from glmc_zoo.training.finished_run import finished_results, mark_finished, unmark_finished
@@ -74,7 +74,7 @@ class HeadRun(ScoredRun):
         )
         if target is not None:
             on_main_process(self.accelerator, check_login)
-        options, model_notes = resolve_model(self.accelerator, options)
+        options, model_notes = with_default_model(self.accelerator, options)
         data = main_process_first(self.accelerator, lambda: load_split_data(options.data))
         self.data = with_notes(data, model_notes)
         self.stage = cast(HeadTuning, main_process_first(self.accelerator, lambda: make_stage(options.stage)))
@@ -154,7 +154,7 @@ class HeadRun(ScoredRun):
         with torch.no_grad():
             layer.weight.copy_(head.choice.weight)
             layer.bias.copy_(head.choice.bias)
-        self.stage.head, self._choice, self._warnings = head.facts, head.choice, head.warnings
+        self.stage.head_facts, self._choice, self._warnings = head.facts, head.choice, head.warnings
         self.data = with_notes(self.data, head.notes)
         self.say("\n".join([head_table(head.facts), *(f"note: {note}" for note in head.notes)]))
 
@@ -200,7 +200,7 @@ class HeadRun(ScoredRun):
         """
         if self._finished is not None:
             return self._show_finished(self._finished)
-        facts = self.stage.head
+        facts = self.stage.head_facts
         assert facts is not None
         description = f"chosen on {facts.held_out_images} held-out training images in {counted(facts.folds, 'fold')}"
         results = self.score_and_export(Selection(epoch=None, how=description))

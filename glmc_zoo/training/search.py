@@ -23,7 +23,7 @@ from glmc_zoo.options.run import FinetuneStage, RunOptions
 from glmc_zoo.results import SearchFacts, SearchTrial
 from glmc_zoo.screen import say
 from glmc_zoo.training.assemble import resolve_run, with_notes
-from glmc_zoo.training.default_model import resolve_model
+from glmc_zoo.training.default_model import with_default_model
 from glmc_zoo.training.dry_run import step_seconds
 from glmc_zoo.training.finetuning import FineTuning
 from glmc_zoo.training.folder import RunFolder
@@ -93,7 +93,7 @@ class _Search:
         self.accelerator = make_accelerator(
             mixed_precision=options.machine.mixed_precision, threads=options.machine.threads
         )
-        self.requested_options, notes = resolve_model(self.accelerator, options)
+        self.requested_options, notes = with_default_model(self.accelerator, options)
         for note in notes:
             say(f"note: {note}", main_process=self.accelerator.is_local_main_process)
         data = main_process_first(self.accelerator, lambda: load_split_data(options.data))

@@ -83,7 +83,7 @@ def layer_decay_groups(task: nn.Module, model: nn.Module, *, weight_decay: float
     ]
 
 
-def scale_classifier(
+def scale_classifier_lr(
     task: nn.Module,
     groups: list[dict[str, Any]] | None,
     classifiers: list[nn.Module],
@@ -95,7 +95,7 @@ def scale_classifier(
 
     Args:
         task: The task that is trained.
-        groups: Groups of its parameters; ``None`` for one group of all.
+        groups: Parameter groups with ``lr_scale``; ``None``: one group of all trained parameters.
         classifiers: The classifiers in the task.
         weight_decay: Weight decay where ``groups`` is ``None``.
         scale: Factor of the learning rate.
@@ -103,10 +103,10 @@ def scale_classifier(
     trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
     groups = groups or [{"params": trained, "weight_decay": weight_decay, "lr_scale": 1.0}]
     classifier_ids = {id(parameter) for layer in classifiers for parameter in layer.parameters()}
-    split = []
+    scaled = []
     for group in groups:
         for is_scaled, factor in ((False, 1.0), (True, scale)):
             parameters = [parameter for parameter in group["params"] if (id(parameter) in classifier_ids) == is_scaled]
             if parameters:
-                split.append({**group, "params": parameters, "lr_scale": factor * group["lr_scale"]})
-    return split
+                scaled.append({**group, "params": parameters, "lr_scale": factor * group["lr_scale"]})
+    return scaled

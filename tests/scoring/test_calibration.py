@@ -28,9 +28,9 @@ from glmc_zoo.results import CalibrationFacts, Reliability
 from glmc_zoo.scoring.calibration import (
     calibrate_classifier,
     calibration_lines,
+    calibration_temperature,
     fit_temperature,
     image_weights,
-    learn_temperature,
 )
 from glmc_zoo.scoring.thresholds import PRECISIONS, precision_thresholds
 from glmc_zoo.training.report import uncalibrated_note
@@ -64,9 +64,9 @@ def test_images_that_are_all_right_or_say_nothing_fit_no_temperature() -> None:
     logits, _ = sample()
     assert fit_temperature(logits, logits.argmax(axis=1)) is None
     assert fit_temperature(logits, logits.argmin(axis=1)) is None
-    temperature, _, reason = learn_temperature(logits, logits.argmax(axis=1), None)
+    temperature, _, reason = calibration_temperature(logits, logits.argmax(axis=1), None)
     assert temperature is None and reason is not None and "(300 of 300 are classified right)" in reason
-    temperature, _, reason = learn_temperature(logits[:19], logits[:19].argmax(axis=1), None)
+    temperature, _, reason = calibration_temperature(logits[:19], logits[:19].argmax(axis=1), None)
     assert temperature is None and reason is not None and reason.startswith("19 held-out images are too few")
 
 
@@ -87,11 +87,11 @@ def test_weights_give_each_class_its_share_of_the_test_split() -> None:
 def test_the_weighting_is_named() -> None:
     logits, labels = sample()
     counts = [5, 40, 20, 10]
-    temperature, weighting, _ = learn_temperature(logits, labels, counts)
+    temperature, weighting, _ = calibration_temperature(logits, labels, counts)
     assert weighting == "test"
     assert temperature == fit_temperature(logits, labels, image_weights(labels, counts))
-    assert learn_temperature(logits, labels, None)[:2] == (fit_temperature(logits, labels), "none")
-    assert learn_temperature(logits, labels, [0, 0, 0, 0])[1] == "none"
+    assert calibration_temperature(logits, labels, None)[:2] == (fit_temperature(logits, labels), "none")
+    assert calibration_temperature(logits, labels, [0, 0, 0, 0])[1] == "none"
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -15,7 +15,7 @@ from glmc_zoo.options.run import RunOptions, saved_options
 from glmc_zoo.options.sections import FINETUNE
 from glmc_zoo.options.user_options import parse_options
 from glmc_zoo.training import default_model
-from glmc_zoo.training.default_model import resolve_model
+from glmc_zoo.training.default_model import with_default_model
 
 
 def options(**values: Any) -> RunOptions:
@@ -32,10 +32,10 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("tune", ["full", "head"])
 def test_a_model_is_chosen_where_none_is_named(hub: list[str], tune: str) -> None:
-    settled, notes = resolve_model(Accelerator(), options(tune=tune))
+    settled, notes = with_default_model(Accelerator(), options(tune=tune))
     assert saved_options(settled)["model"] == "first"
-    assert notes == ["model= was not given: fine-tuning starts from first, the model of the run that goes on."]
-    named, notes = resolve_model(Accelerator(), options(tune=tune, model="resnet18"))
+    assert notes == ["model= was not given: fine-tuning starts from first, the model of the resumed run."]
+    named, notes = with_default_model(Accelerator(), options(tune=tune, model="resnet18"))
     assert saved_options(named)["model"] == "resnet18" and notes == []
     assert hub == ["second", "third"]
 
@@ -45,10 +45,10 @@ def test_a_run_that_goes_on_keeps_its_model(hub: list[str], tmp_path: Path) -> N
     folder.mkdir()
     (folder / "config.yaml").write_text(yaml.safe_dump({"model": "that", "data": "digits_lt"}))
     again = options(output_dir=str(folder), resume="auto")
-    assert saved_options(resolve_model(Accelerator(), again)[0])["model"] == "that"
+    assert saved_options(with_default_model(Accelerator(), again)[0])["model"] == "that"
     empty = options(output_dir=str(tmp_path / "other"), resume="auto")
-    assert saved_options(resolve_model(Accelerator(), empty)[0])["model"] == "first"
-    assert saved_options(resolve_model(Accelerator(), options(output_dir=str(folder)))[0])["model"] == "second"
+    assert saved_options(with_default_model(Accelerator(), empty)[0])["model"] == "first"
+    assert saved_options(with_default_model(Accelerator(), options(output_dir=str(folder)))[0])["model"] == "second"
 
 
 def test_without_a_folder_it_is_that_of_the_newest_run_of_the_data(
@@ -58,8 +58,9 @@ def test_without_a_folder_it_is_that_of_the_newest_run_of_the_data(
     for name, data in (("one.finetuned.ce_a", "digits_lt"), ("two.finetuned.ce_b", "clothing_small")):
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "config.yaml").write_text(yaml.safe_dump({"model": name[:3], "data": data}))
-    assert saved_options(resolve_model(Accelerator(), options(resume="auto"))[0])["model"] == "one"
-    assert saved_options(resolve_model(Accelerator(), options(resume="auto", data="cifar10_lt"))[0])["model"] == "first"
+    assert saved_options(with_default_model(Accelerator(), options(resume="auto"))[0])["model"] == "one"
+    other = options(resume="auto", data="cifar10_lt")
+    assert saved_options(with_default_model(Accelerator(), other)[0])["model"] == "first"
 
 
 def test_no_model_at_all_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,4 +69,4 @@ def test_no_model_at_all_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(default_model, "choose_default", none)
     with pytest.raises(UserError, match=r"^model= was not given\.$"):
-        resolve_model(Accelerator(), options())
+        with_default_model(Accelerator(), options())

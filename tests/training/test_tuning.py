@@ -14,7 +14,7 @@ from glmc_zoo.training.tuning import (
     batch_norms,
     frozen_modules,
     layer_decay_groups,
-    scale_classifier,
+    scale_classifier_lr,
     train_head,
     train_last_blocks,
 )
@@ -78,13 +78,13 @@ def test_the_rate_of_a_layer_falls_with_its_depth(name: str) -> None:
 def test_the_classifier_has_a_rate_of_its_own(decay: float | None) -> None:
     model = timm.create_model("test_convnext", num_classes=3)
     groups = None if decay is None else layer_decay_groups(model, model, weight_decay=0.1, decay=decay)
-    split = scale_classifier(model, groups, [model.get_classifier()], weight_decay=0.1, scale=10.0)
-    rates = {id(parameter): group["lr_scale"] for group in split for parameter in group["params"]}
+    scaled = scale_classifier_lr(model, groups, [model.get_classifier()], weight_decay=0.1, scale=10.0)
+    rates = {id(parameter): group["lr_scale"] for group in scaled for parameter in group["params"]}
     own = {id(parameter) for parameter in model.get_classifier().parameters()}
     assert {rates[one] for one in own} == {10.0} and len(rates) == len(list(model.parameters()))
     before = {id(p): group["lr_scale"] for group in groups or [] for p in group["params"]}
     assert all(rates[one] == before.get(one, 1.0) for one in rates.keys() - own)
-    optimizer = torch.optim.SGD(split, lr=0.1)
+    optimizer = torch.optim.SGD(scaled, lr=0.1)
     scheduler = CosineLRScheduler(optimizer, t_initial=4)
     scheduler.step(0)
     assert {group["lr"] for group in optimizer.param_groups if id(group["params"][0]) in own} == {1.0}

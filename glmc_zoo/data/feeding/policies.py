@@ -186,7 +186,10 @@ def _mixed(images: Tensor, chains: Sequence[Tensor], shares: Tensor, amount: Ten
 
 @contextmanager
 def _restored_random_state() -> Iterator[None]:
-    """Restore the state of Python's global generator, which timm uses and which is seeded for each image."""
+    """Restore the state of Python's ``random`` at the end of the block.
+
+    timm's policies draw from it, and `Policy.sample_params` seeds it for each image.
+    """
     state = random.getstate()
     try:
         yield

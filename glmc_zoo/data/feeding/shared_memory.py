@@ -10,6 +10,7 @@ from torch import Tensor
 
 from glmc_zoo.disk import megabytes
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import counted
 
 FOLDER = "/dev/shm"  # shared memory on Linux; other systems have no separate limit
 AHEAD = 2
@@ -28,8 +29,9 @@ def tensors_in(batch: Any) -> Iterator[Tensor]:
 def check_shared_memory(dataset: Any, sampler: Any, batch_size: int, workers: int) -> None:
     """Refuse workers whose batches do not fit into the shared memory that is free.
 
-    Each worker holds up to `AHEAD` batches, and one more is in use. The method ``sample()`` of the data set gives one
-    sample of a batch, from which the size is computed; without this method nothing is checked.
+    Each worker holds up to `AHEAD` batches, and the training uses one more. This is multiplied by the processes of the
+    machine, and by 2 if each image has a partner. The method ``sample()`` of the data set gives one sample of a batch,
+    from which the size is computed; without this method nothing is checked.
 
     Raises:
         UserError: The batches do not fit: the workers would crash in the middle of a run.
@@ -47,7 +49,7 @@ def check_shared_memory(dataset: Any, sampler: Any, batch_size: int, workers: in
     free = shutil.disk_usage(FOLDER).free
     if needed > free:
         raise UserError(
-            f"workers={workers} would load {AHEAD} batches of {batch_size} each ahead, which takes "
-            f"{megabytes(needed)} of shared memory, and {FOLDER} has {megabytes(free)} free: give workers=0, a "
-            "smaller batch_size=, or more shared memory (--shm-size in Docker)."
+            f"With workers={workers}, each worker loads {AHEAD} batches of {counted(batch_size, 'image')} ahead, which "
+            f"takes {megabytes(needed)} of shared memory in all, and {FOLDER} has {megabytes(free)} free: give "
+            "workers=0, a smaller batch_size=, or more shared memory (--shm-size in Docker)."
         )

@@ -1,7 +1,7 @@
 """An index of all images of a large data set by name and class, from a folder or a table, without decoding."""
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,10 +104,17 @@ def index_layout(folder: Path, official: OfficialSplit) -> ImageIndex | None:
     return ImageIndex(splits[0], splits[-1], class_names, shared=len(splits) == 1)
 
 
-def index_tables(raw: RawData, tables: Mapping[str, Any]) -> ImageIndex:
-    """The images of tables whose splits and columns were chosen already; only the file names are read."""
+def index_raw(raw: RawData, split_names: Iterable[str]) -> ImageIndex:
+    """The index of a data set read from tables.
+
+    It reads only the file names: splits and columns are already chosen. ``split_names`` are all splits of the data set,
+    for the message.
+
+    Raises:
+        UserError: There is no test split.
+    """
     if raw.test is None:
-        raise UserError(f"No split to test on was found among {', '.join(tables)}: name one with test_split=.")
+        raise UserError(f"No split to test on was found among {', '.join(split_names)}: name one with test_split=.")
     splits = []
     for split in (raw.train, raw.test):
         assert isinstance(split.source, ArrowImages)

@@ -67,22 +67,23 @@ def pair_labels(listed: ListedImages, class_names: list[str]) -> dict[int, int]:
     classes = listed.index.classes[listed.rows]
     pairs, counts = np.unique(np.stack([listed.source.labels[listed.entries], classes]), axis=1, return_counts=True)
     labels, classes_of_labels = pairs[:, np.argsort(counts, kind="stable")].tolist()
-    known = dict(sorted(dict(zip(labels, classes_of_labels, strict=True)).items()))  # the most frequent pair comes last
-    check_labels(listed, known, class_names)
+    # The most frequent pair comes last.
+    class_of_label = dict(sorted(dict(zip(labels, classes_of_labels, strict=True)).items()))
+    check_labels(listed, class_of_label, class_names)
     label_of: dict[int, int] = {}
-    for label, number in known.items():
+    for label, number in class_of_label.items():
         if (other := label_of.setdefault(number, label)) != label:
             raise UserError(
                 f"The list {listed.source.file} has the labels {other} and {label} for the one class "
                 f"{class_names[number]!r}: give the official list."
             )
-    return known
+    return class_of_label
 
 
-def check_labels(listed: ListedImages, known: dict[int, int], class_names: list[str]) -> NDArray[np.int64]:
+def check_labels(listed: ListedImages, class_of_label: dict[int, int], class_names: list[str]) -> NDArray[np.int64]:
     """Class of each listed image by its label, checked against the image's folder; shape (M,)."""
     labels = listed.source.labels[listed.entries]
-    expected = np.asarray([known.get(label, -1) for label in labels.tolist()], np.int64)
+    expected = np.asarray([class_of_label.get(label, -1) for label in labels.tolist()], np.int64)
     actual = listed.index.classes[listed.rows]
     bad = np.flatnonzero(expected < 0)
     if len(bad):

@@ -46,19 +46,19 @@ class _Lists:
         self.missing += missing
         return listed
 
-    def listed_split(self, listed: ListedImages, known: dict[int, int]) -> RawSplit:
+    def listed_split(self, listed: ListedImages, class_of_label: dict[int, int]) -> RawSplit:
         """The images of a list, with the classes that its labels mean; every other image has none."""
         classes = np.full(len(listed.index.classes), -1, dtype=np.int64)
-        classes[listed.rows] = check_labels(listed, known, self.index.class_names)
+        classes[listed.rows] = check_labels(listed, class_of_label, self.index.class_names)
         return RawSplit(listed.index.source, classes, listed.rows)
 
     def other_images(
-        self, split: SplitIndex, known: dict[int, int], kind: str, used_rows: NDArray[np.int64]
+        self, split: SplitIndex, class_of_label: dict[int, int], kind: str, used_rows: NDArray[np.int64]
     ) -> RawSplit:
         """Every image outside of ``used_rows`` whose class is in the list."""
         free = np.ones(len(split.classes), dtype=bool)
         free[used_rows] = False
-        usable = np.isin(split.classes, list(known.values()))
+        usable = np.isin(split.classes, list(class_of_label.values()))
         other = int((free & ~usable).sum())
         if other:
             be, were = agree(other, "is", "are"), agree(other, "was", "were")
@@ -81,25 +81,25 @@ def split_by_lists(
     lists = _Lists(official, index, files, where, skip_missing)
     if files.train is not None:
         listed = lists.read(files.train, official.train, index.train)
-        known = pair_labels(listed, index.class_names)
-        train, test = lists.listed_split(listed, known), _test_split(lists, known, listed.rows)
+        class_of_label = pair_labels(listed, index.class_names)
+        train, test = lists.listed_split(listed, class_of_label), _test_split(lists, class_of_label, listed.rows)
     else:
         assert files.test is not None
         listed = lists.read(files.test, official.test, index.test)
-        known = pair_labels(listed, index.class_names)
-        test = lists.listed_split(listed, known)
-        train = lists.other_images(index.train, known, "training", listed.rows)
+        class_of_label = pair_labels(listed, index.class_names)
+        test = lists.listed_split(listed, class_of_label)
+        train = lists.other_images(index.train, class_of_label, "training", listed.rows)
         lists.notes.append(f"The training split is every image that {listed.source.file} leaves out.")
     raw = RawData(
         class_names=index.class_names,
         train=train,
         test=test,
-        val=_val_split(lists, known, train.rows) if official_val else None,
+        val=_val_split(lists, class_of_label, train.rows) if official_val else None,
         notes=lists.notes,
         split_file={"name": listed.source.file, "sha256": listed.source.sha256},
         missing=lists.missing,
     )
-    raw.select_classes(list(known.values()))
+    raw.select_classes(list(class_of_label.values()))
     return raw
 
 
@@ -142,33 +142,38 @@ def _classes_by_list(official: OfficialSplit, index: ImageIndex, files: ListFile
     return classes
 
 
-def _test_split(lists: _Lists, known: dict[int, int], train_rows: NDArray[np.int64]) -> RawSplit:
+def _test_split(lists: _Lists, class_of_label: dict[int, int], train_rows: NDArray[np.int64]) -> RawSplit:
     index, facts = lists.index, lists.official.test
     if lists.files.test is not None:
         listed = lists.read(lists.files.test, facts, index.test)
         if index.shared:
             _refuse_overlap(listed, train_rows)
-        return lists.listed_split(listed, known)
+        return lists.listed_split(listed, class_of_label)
     if index.shared:
         lists.notes.append(f"There is no {facts.file}: the test split is every image that is not trained on.")
-        return lists.other_images(index.test, known, "test", train_rows)
+        return lists.other_images(index.test, class_of_label, "test", train_rows)
     if (index.test.classes < 0).any():
         raise _needs_test_list(lists.official, lists.where)
-    test = lists.other_images(index.test, known, "test", np.empty(0, np.int64))
+    test = lists.other_images(index.test, class_of_label, "test", np.empty(0, np.int64))
     lists.notes.append(
         f"There is no {facts.file}: the test split is the {counted(len(test.rows), 'validation image')}."
     )
     return test
 
 
-def _val_split(lists: _Lists, known: dict[int, int], train_rows: NDArray[np.int64]) -> RawSplit:
+def _val_split(lists: _Lists, class_of_label: dict[int, int], train_rows: NDArray[np.int64]) -> RawSplit:
+    """The validation split of the official list, whose images are among the training images of the original.
+
+    Raises:
+        UserError: There is no validation list, or one of its images is also in ``train_rows``.
+    """
     facts = lists.official.val
     if facts is None or lists.files.val is None:
         file = "a validation list" if facts is None else facts.file
         raise UserError(f"official_val=True needs {file} beside the training list: put it there, or leave it out.")
     listed = lists.read(lists.files.val, facts, lists.index.train)
     _refuse_overlap(listed, train_rows)
-    return lists.listed_split(listed, known)
+    return lists.listed_split(listed, class_of_label)
 
 
 def _refuse_overlap(listed: ListedImages, train_rows: NDArray[np.int64]) -> None:

@@ -297,8 +297,12 @@ def _splits(table: _Table, paths: Sequence[str | None], options: DataOptions) ->
     """
     column = table.columns.split
     if column is not None:
-        by_user = options.split_column is not None
-        cells = split_cells(column, table.cells(column), by_user=by_user, train=options.train_split)
+        cells = split_cells(
+            column,
+            table.cells(column),
+            named_by_user=options.split_column is not None,
+            train_split=options.train_split,
+        )
         if cells is not None:
             return cells, f"split by its column {column}"
     split_folders = [folder for folder in table.folder.split("/") if split_role(folder)]

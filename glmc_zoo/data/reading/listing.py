@@ -94,7 +94,7 @@ def minus_one_means_none(names: Iterable[str]) -> bool:
 
 def raw_from_listing(listing: FileListing, options: DataOptions) -> RawData:
     """The training and the test split of a listing, with the classes of both."""
-    listing = _usable(listing)
+    _drop_unusable(listing)
     names = list(listing.splits)
     train, test, notes = choose_splits(names, options.train_split, options.test_split)
     if listing.unsplit:
@@ -147,7 +147,7 @@ def listing_tables(listing: FileListing, address: str | None = None) -> Mapping[
     """
     import datasets
 
-    listing = _usable(listing)
+    _drop_unusable(listing)
     classes = sorted({label for rows in listing.splits.values() for label in rows.labels})
     features = datasets.Features({"image": datasets.Image(decode=False), "label": datasets.ClassLabel(names=classes)})
     number = {name: index for index, name in enumerate(classes)}
@@ -170,23 +170,27 @@ def is_test_alone(first: str, test: str | None, options: DataOptions) -> bool:
     return test is None and options.train_split is None and means_test
 
 
-def _usable(listing: FileListing) -> FileListing:
-    """The listing without images that have no label, without splits that have no labelled image, and without links to
-    images of the same class and split."""
-    splits, unlabelled = {}, {"": UNLABELLED}
+def _drop_unusable(listing: FileListing) -> None:
+    """Remove images without a label, splits without a labelled image, and symbolic links to an image that the same
+    split already has in the same class; changes ``listing``.
+
+    Raises:
+        UserError: No image is left.
+    """
+    splits, reasons = {}, {"": UNLABELLED}
     if minus_one_means_none({label for rows in listing.splits.values() for label in rows.labels if label}):
-        unlabelled["-1"] = LABEL_MINUS_ONE
-    no_file = not any(map(len, listing.splits.values()))
+        reasons["-1"] = LABEL_MINUS_ONE
+    has_no_image = not any(map(len, listing.splits.values()))
     for name, rows in listing.splits.items():
         if not len(rows):
             listing.notes.append(f"The split {escaped(name)} has no image file and is not used.")
             continue
-        labelled = [index for index, label in enumerate(rows.labels) if label not in unlabelled]
+        labelled = [index for index, label in enumerate(rows.labels) if label not in reasons]
         missing = len(rows) - len(labelled)
         if missing:
             for path, label in zip(rows.paths, rows.labels, strict=True):
-                if label in unlabelled:
-                    listing.left_out.add(unlabelled[label], path)
+                if label in reasons:
+                    listing.left_out.add(reasons[label], path)
             what = (
                 "no image with a label and is not used"
                 if not labelled
@@ -195,7 +199,7 @@ def _usable(listing: FileListing) -> FileListing:
             listing.notes.append(f"The split {escaped(name)} has {what}.")
         if labelled:
             splits[name] = _without_repeated_links(rows.select(labelled), listing)
-    if no_file:
+    if has_no_image:
         raise UserError(
             f"No image of {listing.root} can be used, as these are left out: {listing.left_out.text}; correct the "
             "paths of the images."
@@ -203,7 +207,6 @@ def _usable(listing: FileListing) -> FileListing:
     if not splits:
         raise UserError(f"No image of {listing.root} has a label: give the classes as folders or in a CSV file.")
     listing.splits = splits
-    return listing
 
 
 def _without_repeated_links(rows: FileRows, listing: FileListing) -> FileRows:

@@ -134,7 +134,7 @@ def _listed(
         cells = None
         if columns.split is not None:
             values = [row[columns.split] for row in rows]
-            cells = split_cells(columns.split, values, by_user=False, train=options.train_split)
+            cells = split_cells(columns.split, values, named_by_user=False, train_split=options.train_split)
     except UserError:  # several columns may be meant
         return _ListBeside(path, None)
     labels = {image: row[columns.label] for image, row in zip(images, rows, strict=True) if image}

@@ -7,6 +7,7 @@ from typing import Literal
 
 from glmc_zoo.data.reading.inventory import name_few
 from glmc_zoo.errors import UserError
+from glmc_zoo.text import counted
 
 Role = Literal["train", "test", "validation"]
 
@@ -18,8 +19,8 @@ _NAMES: Mapping[Role, frozenset[str]] = {
 _ROLE: dict[str, Role] = {name: role for role, names in _NAMES.items() for name in names}
 # Words beside the name of a split that do not change its meaning: seg_train, test_set, images_val, TrainData.
 _FILLERS = ("set", "sets", "seg", "data", "dataset", "images", "image", "imgs", "img", "split", "folder", "jpg", "png")
-_BESIDE = (*_FILLERS, "public", "private")  # PublicTest, private_test
-_WRAPPED = re.compile(rf"^(?:{'|'.join(_BESIDE)})?(.+?)(?:{'|'.join(_FILLERS)})?$")
+_AFFIXES = (*_FILLERS, "public", "private")  # PublicTest, private_test
+_WITH_AFFIXES = re.compile(rf"^(?:{'|'.join(_AFFIXES)})?(.+?)(?:{'|'.join(_FILLERS)})?$")
 # Names in several words. Other words are not joined, so that "test tube" and "val id" are not splits.
 _SEVERAL_WORDS = frozenset({"train val", "train valid", "hold out", "held out"})
 # The end of train-00000-of-00002, train_1 or train.2: files of one name but for it hold the same split.
@@ -34,23 +35,24 @@ _YES, _NO = frozenset({"1", "true", "yes", "t", "y"}), frozenset({"0", "false", 
 
 
 def split_role(name: str) -> Role | None:
-    """The split that a name stands for; ``None`` for a name that is not one of a split.
+    """The split that a name stands for; ``None`` if the name is not that of a split.
 
     The name is that of a folder or a table, or a value in a split column.
 
     ``train``, ``Training``, ``training_set``, ``seg_train``, ``train2017`` and ``TrainData`` are all the training
     split; ``test tube`` and ``training shoes`` are not splits.
     """
-    # NFC joins a letter and its accent into one character, so that "testé" is a word of its own and not "test".
+    # NFC joins a letter and its accent into one character. Without it the accent would end the word, and a decomposed
+    # "traiń" would be read as "train".
     text = unicodedata.normalize("NFC", name).lower()
     words = [word.strip("0123456789") for word in re.split(r"[\W_]+", text)]
-    words = [word for word in words if word and word not in _BESIDE]
+    words = [word for word in words if word and word not in _AFFIXES]
     if " ".join(words) in _SEVERAL_WORDS:
         words = ["".join(words)]
     if len(words) != 1:
         return None
     (word,) = words
-    match = _WRAPPED.match(word)
+    match = _WITH_AFFIXES.match(word)
     return _ROLE.get(word) or (_ROLE.get(match[1]) if match else None)
 
 
@@ -125,41 +127,50 @@ def _answers(column: str, values: Sequence[str]) -> list[str] | None:
     return [role if value in _YES else other for value in cells]
 
 
-def split_cells(column: str, values: Sequence[str], *, by_user: bool, train: str | None) -> list[str] | None:
-    """The split of each row by the cells of a column; ``None`` if the column holds something else.
+def split_cells(
+    column: str, values: Sequence[str], *, named_by_user: bool, train_split: str | None
+) -> list[str] | None:
+    """The split of each row, from the cells of a column; ``None`` if the column does not hold splits.
 
-    Only a column that the user does not name can hold something else. Spellings that differ in case or in surrounding
-    spaces are one split.
+    A column that the user names, or that is called ``split``, is taken as it is. Any other must hold names of splits, a
+    test or validation split among them, or yes and no under a name like ``is_train``. A column that is empty in all
+    rows does not hold splits. Spellings that differ in case or in surrounding spaces are one split.
 
     Args:
-        column: Name of the column, for messages.
+        column: Name of the column.
         values: Its cells as text.
-        by_user: Whether the user names the column. Otherwise its name or its cells look like those of a split column.
-        train: Name of the training split, if the user names it.
+        named_by_user: Whether the user names the column with ``split_column``. Otherwise `find_split_column` chose it.
+        train_split: Name of the training split, if the user names it.
 
     Raises:
-        UserError: Some cells are empty, or the cells name several splits and none of them is known.
+        UserError: Some cells are empty; all cells are empty and the user names the column; or the cells name several
+            splits, none of them has a usual name, and the user does not name the training split.
     """
     if (answers := _answers(column, values)) is not None:
         return answers
-    spelling: dict[str, str] = {}
-    cells = [spelling.setdefault(value.strip().casefold(), value.strip()) for value in values]
-    names = [name for name in spelling.values() if name]
-    roles = {split_role(name) for name in names}
-    any_known = bool(roles & {"test", "validation"}) or "train" in roles
-    if not by_user and column_key(column) != SPLIT_COLUMN and (None in roles or not roles & {"test", "validation"}):
-        return None
-    if "" in spelling and names:
+    first_spelling: dict[str, str] = {}
+    cells = [first_spelling.setdefault(value.strip().casefold(), value.strip()) for value in values]
+    names = [name for name in first_spelling.values() if name]
+    if named_by_user and cells and not names:
         raise UserError(
-            f"The column {column} is empty in {cells.count(''):,} rows: write the split of each image, such as train "
-            "or test."
+            f"split_column={column!r} is empty in every row: name the column that holds the split of each image, or "
+            "leave it out."
+        )
+    roles = {split_role(name) for name in names}
+    taken_as_it_is = named_by_user or column_key(column) == SPLIT_COLUMN
+    if not taken_as_it_is and (None in roles or not roles & {"test", "validation"}):
+        return None
+    if "" in first_spelling and names:
+        raise UserError(
+            f"The column {column} is empty in {counted(cells.count(''), 'row')}: write the split of each image, such "
+            "as train or test."
         )
     if not names:
         return None
-    if not any_known and train is None and len(names) > 1:
+    if roles == {None} and train_split is None and len(names) > 1:
         raise UserError(
             f"The column {column} holds {name_few(names)}, and none of them is called train: name the splits with "
-            "train_split= and test_split=, or rename the column if it is of something else."
+            "train_split= and test_split=, or rename the column if it does not hold splits."
         )
     return cells
 

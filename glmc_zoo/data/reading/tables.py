@@ -169,8 +169,12 @@ def _available_splits(tables: Mapping[str, Any], options: DataOptions) -> tuple[
         )
     if column not in table.features:
         raise UserError(f"split_column={column!r} is not a column: give one of {', '.join(table.features)}.")
-    by_user = options.split_column is not None
-    cells = split_cells(column, _texts(table, column).tolist(), by_user=by_user, train=options.train_split)
+    cells = split_cells(
+        column,
+        _texts(table, column).tolist(),
+        named_by_user=options.split_column is not None,
+        train_split=options.train_split,
+    )
     if cells is None:
         return available, None
     values = np.array(cells, dtype=np.str_)

@@ -34,7 +34,7 @@ def choose_default() -> str:
 
 def default_note(name: str) -> str:
     """Which model is used where none was given, and why; the same for a run and its resumption."""
-    reason = _REASONS.get(name, "the model of the run that goes on")
+    reason = _REASONS.get(name, "the model of the resumed run")
     return f"model= was not given: fine-tuning starts from {name}, {reason}."
 
 

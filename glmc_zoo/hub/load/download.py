@@ -30,13 +30,13 @@ def download(name: str, reference: str, files: Sequence[str]) -> Path:
     Args:
         name: What messages call the model.
         reference: ``ORG/NAME`` or ``ORG/NAME@REVISION``.
-        files: Names of files in the repository.
+        files: Names of files in the repository; `CONFIG_FILE` is one of them.
 
     Returns:
         The snapshot's folder, named by the commit.
 
     Raises:
-        UserError: The repository cannot be read, or a file is damaged again.
+        UserError: The repository cannot be read or has no `CONFIG_FILE`, or a file is damaged again.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError
@@ -47,7 +47,7 @@ def download(name: str, reference: str, files: Sequence[str]) -> Path:
         try:
             get_info = partial(api.model_info, repo_id, revision=revision or None, files_metadata=True)
             info = _request(get_info, budget)
-            return _CommitFiles(name, repo_id, revision, info, budget).files(files)
+            return _CommitFiles(name, repo_id, revision, info, budget).fetch(files)
         except Exception as error:
             if not is_hub_error(error):
                 raise
@@ -66,17 +66,17 @@ class _CommitFiles:
         self._name, self._repo_id, self._revision, self._budget = name, repo_id, revision, budget
         self._commit, self._entries = info.sha, {entry.rfilename: entry for entry in info.siblings or []}
 
-    def files(self, files: Sequence[str]) -> Path:
-        """Fetch and compare those that the repository has."""
-        available = [file for file in files if file in self._entries]
-        if not available:
+    def fetch(self, files: Sequence[str]) -> Path:
+        """Download those of ``files`` that the repository has, check their hashes, and return their folder."""
+        if CONFIG_FILE not in self._entries:
             raise UserError(
-                f"{self._name} is not an exported model, {CONFIG_FILE} is missing: give one of a timm model."
+                f"{self._name} is not an exported model, {CONFIG_FILE} is missing: give a repository that glmc_zoo or "
+                "timm exported."
             )
-        paths = [self._file(file) for file in available]
+        paths = [self._fetch_file(file) for file in files if file in self._entries]
         return paths[0].parent
 
-    def _file(self, file: str) -> Path:
+    def _fetch_file(self, file: str) -> Path:
         size = self._entries[file].size or 0
         if not file.endswith(_TENSORS) and size > MAX_BYTES:
             limit = MAX_BYTES >> 20

@@ -17,13 +17,13 @@ def heading_html(model: DemoModel) -> str:
     counts = model.counts
     return _render(
         "heading",
-        parts=re.findall(r"[^._/-]*[._/-]?", model.name),  # a narrow screen breaks the line after one
+        parts=re.findall(r"[^._/-]*[._/-]?", model.name),  # a narrow screen may break the line after each
         classes=len(model.labels),
         size=f"{height} x {width}",
-        trained=None if counts is None else sum(counts),
-        min_count=None if counts is None else min(counts),
-        share=model.options.share,
-        max_count=None if counts is None else max(counts),
+        train_images=None if counts is None else sum(counts),
+        smallest_class=None if counts is None else min(counts),
+        public=model.options.share,
+        largest_class=None if counts is None else max(counts),
     )
 
 

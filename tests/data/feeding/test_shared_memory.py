@@ -81,7 +81,7 @@ def test_a_full_shared_memory_is_a_sentence_and_no_endless_wait(
     )  # fmt: skip
     sentence = "A batch cannot be passed on by the process that loaded it (unable to allocate shared memory(shm)"
     if checked == "checked":
-        sentence = "workers=1 would load 2 batches of 16 each ahead, which takes "
+        sentence = "With workers=1, each worker loads 2 batches of 16 images ahead, which takes "
     assert done.stdout.startswith(sentence), done.stderr
     assert "more shared memory (" in done.stdout and done.stdout.endswith("--shm-size in Docker).\n")
 
@@ -95,7 +95,7 @@ def test_shared_memory_is_compared_with_the_batches_that_are_loaded_ahead(monkey
     monkeypatch.setattr(shared_memory.shutil, "disk_usage", lambda _: SimpleNamespace(free=needed))
     assert train_loader(split, transform, **options).timeout == loaders.LONGEST_WAIT
     monkeypatch.setattr(shared_memory.shutil, "disk_usage", lambda _: SimpleNamespace(free=needed - 1))
-    with pytest.raises(UserError, match="workers=2 would load 2 batches of 8 each ahead, which takes"):
+    with pytest.raises(UserError, match="With workers=2, each worker loads 2 batches of 8 images ahead, which takes"):
         train_loader(split, transform, **options)
     assert train_loader(split, transform, **{**options, "workers": 0}).timeout == 0
     # A loader of two batches never holds more.

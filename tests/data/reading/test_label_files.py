@@ -56,7 +56,7 @@ def test_json_lines(put: Put) -> None:
     assert rows(read(put("a.png", "b.png"), text, "x.jsonl")) == {"train": {"a.png": "ant", "b.png": "be\u2028e"}}
     # A column that the first row lacks is a column all the same.
     lines = [{"path": "a.png", "label": 1}, {"path": "b.png", "label": 2, "split": "test"}]
-    with pytest.raises(UserError, match=r"^The column split is empty in 1 rows"):
+    with pytest.raises(UserError, match=r"^The column split is empty in 1 row:"):
         read(put(), "\n".join(map(json.dumps, lines)), "x.jsonl")
 
 
@@ -158,6 +158,9 @@ def test_other_columns_are_no_splits(put: Put) -> None:
     assert set(listing.splits) == {"x", "y"}
     with pytest.raises(UserError, match=r"split_column='z' is not a column: the columns of .* are path, label, part"):
         read(folder, "path,label,part\na.png,ant,x\nb.png,bee,y\n", split_column="z")
+    assert read(folder, "path,label,split\na.png,ant,\nb.png,bee,\n").unsplit
+    with pytest.raises(UserError, match=r"^split_column='part' is empty in every row: name the column that holds"):
+        read(folder, "path,label,part\na.png,ant,\nb.png,bee, \n", split_column="part")
     with pytest.raises(UserError, match="The column split holds 1, 2, and none of them is called train"):
         read(folder, "path,label,split\na.png,ant,1\nb.png,bee,2\n")
 

@@ -35,6 +35,11 @@ def test_other_names(name: str) -> None:
     assert split_role(unicodedata.normalize("NFD", name)) is None
 
 
+def test_an_accent_does_not_end_a_word() -> None:
+    assert split_role(unicodedata.normalize("NFD", "traiń")) is None
+    assert split_role(unicodedata.normalize("NFD", "vaĺ")) is None
+
+
 @pytest.mark.parametrize(
     ("names", "given", "expected"),
     [
@@ -91,7 +96,7 @@ def test_splits_that_are_not_clear(names: list[str], given: tuple, sentence: str
 
 def test_the_cells_of_a_split_column() -> None:
     def cells(column: str, values: list[str], given: bool = False, train: str | None = None) -> list[str] | None:
-        return split_cells(column, values, by_user=given, train=train)
+        return split_cells(column, values, named_by_user=given, train_split=train)
 
     assert cells("split", ["train", "Test", "TRAIN ", "test"]) == ["train", "Test", "train", "Test"]
     assert cells("subset", ["train", "test"]) == ["train", "test"]
@@ -99,6 +104,8 @@ def test_the_cells_of_a_split_column() -> None:
     assert cells("dataset", ["train", "train"]) is None
     assert cells("subset", ["winter", "summer"], True, "winter") == ["winter", "summer"]
     assert cells("split", ["", ""]) is None
+    with pytest.raises(UserError, match=r"^split_column='part' is empty in every row: name the column that holds "):
+        cells("part", ["", " "], given=True)
     with pytest.raises(UserError, match=r"^The column split is empty in 2 rows: write the split of each image"):
         cells("split", ["train", "", " "])
     with pytest.raises(UserError, match=r"^The column split holds 0, 1, and none of them is called train: name the"):
@@ -144,7 +151,7 @@ def test_a_split_column_is_known_by_its_cells() -> None:
 def test_a_column_of_yes_and_no_says_the_split(name: str, cells: list[str], expected: list[str] | None) -> None:
     assert find_split_column([name], lambda _: cells) == (name if expected else None)
     if expected:
-        assert split_cells(name, cells, by_user=False, train=None) == expected
+        assert split_cells(name, cells, named_by_user=False, train_split=None) == expected
 
 
 def test_test_and_validation_images_alone() -> None:

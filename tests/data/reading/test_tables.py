@@ -195,7 +195,7 @@ def test_a_table_that_says_its_splits(make_table: Make) -> None:
     assert raw.layout == "rows of a table, split by its column split"
     raw = raw_from_tables({"train": rows.add_column("subset", ["day", "day", "night", "day"])}, DataOptions())
     assert raw.test is None and len(raw.train.rows) == 4
-    with pytest.raises(UserError, match=r"^The column split is empty in 1 rows: write the split of each image"):
+    with pytest.raises(UserError, match=r"^The column split is empty in 1 row: write the split of each image"):
         raw_from_tables({"train": rows.add_column("split", ["train", "", "test", "test"])}, DataOptions())
     with pytest.raises(UserError, match=r"^The column split holds 0, 1, and none of them is called train: name the"):
         raw_from_tables({"train": rows.add_column("split", [0, 1, 1, 0])}, DataOptions())
@@ -205,6 +205,9 @@ def test_a_table_that_says_its_splits(make_table: Make) -> None:
         raw_from_tables({"train": rows, "test": rows}, DataOptions(split_column="split"))
     with pytest.raises(UserError, match=r"^split_column='fold' is not a column: give one of image, label\.$"):
         raw_from_tables({"train": rows}, DataOptions(split_column="fold"))
+    assert raw_from_tables({"train": rows.add_column("split", [""] * 4)}, DataOptions()).test is None
+    with pytest.raises(UserError, match=r"^split_column='part' is empty in every row: name the column that holds"):
+        raw_from_tables({"train": rows.add_column("part", [""] * 4)}, DataOptions(split_column="part"))
 
 
 def test_a_column_of_splits_that_is_a_class_label(make_table: Make) -> None:

@@ -80,7 +80,7 @@ def test_what_the_hub_refuses_is_one_sentence(hub: Any, ask: Any, folder: Path, 
     hub.repo("org/gated", gated=True, files=folder)
     hub.repo("org/small", files=folder)
     hub.repo("org/pickled", files={"config.json": (folder / "config.json").read_bytes(), "pytorch_model.bin": b"x"})
-    hub.repo("org/other", files={"README.md": b"nothing"})
+    hub.repo("org/other", files={"model.safetensors": b"nothing"})
     sentences = ask(
         "hf_hub:org/no_such", "hf_hub:org/private", "hf_hub:org/gated", "hf_hub:org/small@v9", "hf_hub:org/pickled",
         "hf_hub:org/other", "hf_hub:or g/x", "hf_hub:a/b/c",
@@ -93,7 +93,7 @@ def test_what_the_hub_refuses_is_one_sentence(hub: Any, ask: Any, folder: Path, 
     assert "hf_hub:org/gated is gated" in gated and "hf auth login" in gated
     assert "has no revision 'v9'" in revision
     assert "pickled weights are not loaded" in pickled or "model.safetensors is missing" in pickled
-    assert "is not an exported model" in other
+    assert "org/other is not an exported model, config.json is missing: give a repository that glmc_zoo or" in other
     assert all("is not a repository" in sentence for sentence in bad)
     assert not any("\n" in sentence for sentence in sentences)
     token = hub.token("read")
