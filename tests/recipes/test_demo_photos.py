@@ -37,7 +37,9 @@ def test_three_classifiers_a_table_a_page_and_a_figure(
     out = capsys.readouterr().out
     assert all(f"| {name} " in out for name in demo["ROWS"]) and "few (3 cl.)" in out
     closing = out.split("\nWhat to look at:\n")[1]
-    assert f"  {folder / 'evaluation' / 'report.html'} in a browser" in closing and "the columns many and few" in closing
+    assert (
+        f"  {folder / 'evaluation' / 'report.html'} in a browser" in closing and "the columns many and few" in closing
+    )
     assert closing.endswith("\n  glmc-zoo finetune --data my_images --tune head\n")
     heads = {name: RunResults.load(folder / name / "results.json").head for name in demo["ROWS"]}
     losses = {name: {trial.loss for trial in head.trials} for name, head in heads.items() if head is not None}
