@@ -8,7 +8,7 @@ from typing import Literal
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import MAX_PROCESSES, OptionGroup, option
-from glmc_zoo.options.images import InferenceOptions, ShotOptions
+from glmc_zoo.options.images import BACKBONE_PLUGIN, InferenceOptions, ShotOptions
 
 SEARCH_FRACTION = 0.1
 """Share of each training class that a search holds out unless ``val_fraction`` is given."""
@@ -160,6 +160,7 @@ class PredictOptions(OptionGroup):
         "model that classifies: zoo name, exported folder, hf_hub:ORG/NAME or pretrained timm model",
         example="for instance model=runs/NAME/model",
     )
+    plugin: list[str] = option(BACKBONE_PLUGIN, default=[])
     images: list[str] = option(
         "image files, folders (with all folders in them), CSV files that list images, and quoted patterns",
         example="for instance images=path/to/images",
@@ -258,6 +259,7 @@ class ExportOptions(OptionGroup):
         "what to export: zoo name, exported folder, hf_hub:ORG/NAME or pretrained timm model",
         example="for instance model=runs/NAME/model",
     )
+    plugin: list[str] = option(BACKBONE_PLUGIN, default=[])
     format: Literal["onnx", "torch_export"] = option(
         "onnx: NAME.onnx, for ONNX Runtime and others; torch_export: NAME.pt2, for PyTorch", default="onnx"
     )

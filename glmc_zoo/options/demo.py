@@ -5,6 +5,7 @@ from typing import Literal
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import OptionGroup, option
+from glmc_zoo.options.images import BACKBONE_PLUGIN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +16,7 @@ class DemoOptions(OptionGroup):
         "what classifies: zoo name, exported folder, hf_hub:ORG/NAME or pretrained timm model",
         example="for instance model=runs/NAME/model",
     )
+    plugin: list[str] = option(BACKBONE_PLUGIN, default=[])
     data: str | None = option(
         "data set whose training images of rare classes are shown where they are similar, as --data of a training",
         default=None,

@@ -54,10 +54,15 @@ class ShotOptions(OptionGroup):
             )
 
 
+BACKBONE_PLUGIN = "your own Python files that register the architecture of the model with timm"
+"""Help of the option ``plugin`` where a trained model is used."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class InferenceOptions(OptionGroup):
     """How images are fed to a trained model."""
 
+    plugin: list[str] = option(BACKBONE_PLUGIN, default=[])
     batch_size: int = option("images per step and process", default=128, at_least=1)
     workers: int | None = option(_WORKERS, default=None, decided_by="the machine", at_least=0, below=MAX_PROCESSES)
     image_size: int | None = option(

@@ -104,7 +104,7 @@ def test_a_prediction() -> None:
         "model": "m", "images": ["a.png"], "top": 5, "batch_size": 64, "workers": None, "image_size": None,
         "output": "predictions.csv", "overwrite": False, "skip_bad_images": False,
         "follow_links": False, "prior": None, "model_prior": "auto", "classes": [], "min_probability": None,
-        "precision": None, "quote_formulas": True, "rank_for_labelling": False,
+        "precision": None, "quote_formulas": True, "rank_for_labelling": False, "plugin": [],
     }  # fmt: skip
     for values, sentence in (
         ({"images": ["a"]}, "^model= is missing: give for instance model=runs/NAME/model"),
@@ -137,7 +137,7 @@ def test_an_export() -> None:
     options = export_options(parse_options(EXPORT, {"model": "m"}, ""))
     assert values_of(options) == {
         "model": "m", "format": "onnx", "output": ".", "check_data": None, "data_dir": None, "int8": False,
-        "image_size": None, "overwrite": False,
+        "image_size": None, "overwrite": False, "plugin": [],
     }  # fmt: skip
     for values, sentence in (
         ({}, "^model= is missing: give for instance model=runs/NAME/model"),
@@ -165,7 +165,7 @@ def test_a_demo() -> None:
     options = demo_options(parse_options(DEMO, {"model": "m", "classes": ["a"]}, ""))
     assert values_of(options) == {
         "model": "m", "data": None, "data_dir": None, "prior": None, "model_prior": "auto", "classes": ["a"],
-        "min_probability": 0.5, "image_size": None, "host": "127.0.0.1", "port": None, "share": False,
+        "min_probability": 0.5, "image_size": None, "host": "127.0.0.1", "port": None, "share": False, "plugin": [],
     }  # fmt: skip
     for values, sentence in (
         ({}, "^model= is missing: give for instance model=runs/NAME/model"),

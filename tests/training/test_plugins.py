@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -217,6 +219,7 @@ def test_a_loss_for_each_image_is_one_sentence(option: str, finished: Callable[.
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
 
 
+@pytest.mark.processes
 def test_a_backbone_of_a_file_is_trained_and_named(finished: Callable[..., Any], lab: Any, tmp_path: Path) -> None:
     page = (PLUGINS.parents[1] / "docs" / "extending.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
@@ -232,6 +235,25 @@ def test_a_backbone_of_a_file_is_trained_and_named(finished: Callable[..., Any],
     assert "after `import narrow`, which registers the architecture" in card and "nothing but timm" not in card
     snippets = re.findall(r"^```python\n(.*?)^```", card, re.DOTALL | re.MULTILINE)
     assert snippets and all("import narrow  # registers resnet10_narrow with timm" in code for code in snippets)
+    # Another process does not know the backbone until it gets the file.
+    words = [
+        sys.executable,
+        "-m",
+        "glmc_zoo",
+        "evaluate",
+        "--model",
+        tmp_path / "run" / "model",
+        "--output-dir",
+        "eval",
+    ]
+    for plugin, status in (([], 2), (["--plugin", file], 0)):
+        outcome = subprocess.run(
+            [*map(str, [*words, *plugin, "--batch-size", 64])], capture_output=True, text=True, cwd=tmp_path,
+            env=lab.environment(ACCELERATE_USE_CPU="true"),
+        )  # fmt: skip
+        assert outcome.returncode == status, outcome.stderr
+        if status:
+            assert "which the file narrow.py registers with timm: give --plugin narrow.py, with its" in outcome.stderr
     # A fine-tuning names its file too, and a file that registers nothing is refused as before.
     finetuned = finished(
         "finetune", model=tmp_path / "run" / "model", plugin=[str(file)], max_count=5, imbalance_factor=2, epochs=1,

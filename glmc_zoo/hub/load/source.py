@@ -60,6 +60,7 @@ class ModelSource:
         """
         import timm
 
+        self._check_plugin()
         if not pretrained and self.folder is not None:
             config = ModelConfig(self.config["architecture"], None, self.class_names, self.config)
             check_network(self.timm_name, config, None, self.name)
@@ -74,6 +75,19 @@ class ModelSource:
         if pretrained:
             check_finite(model.state_dict(), self.name)
         return model
+
+    def _check_plugin(self) -> None:
+        """Refuse a model whose architecture a plug-in registers with timm that was not loaded."""
+        import timm
+
+        architecture = str(self.config.get("architecture"))
+        plugins = [] if self.results is None else self.results.plugins
+        file = next((plugin.file for plugin in plugins if f"backbone {architecture}" in plugin.registered), None)
+        if file is not None and not timm.is_model(architecture):
+            raise UserError(
+                f"{self.name} has the architecture {architecture!r}, which the file {file} registers with timm: give "
+                f"plugin={file!r}, with its folder."
+            )
 
     def skeleton(self) -> Any:
         """The network without its weights, on torch's ``meta`` device where timm can build it there."""
