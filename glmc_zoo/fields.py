@@ -78,7 +78,8 @@ def _check_limits(field: dataclasses.Field[Any], value: float) -> None:
     if above is not None and not value > above:
         raise UserError(f"{field.name}={value!r} must be above {above}.")
     if below is not None and not value < below:
-        raise UserError(f"{field.name}={value!r} must be below {below}.")
+        limit = f"at most {below - 1}" if isinstance(below, int) and isinstance(value, int) else f"below {below}"
+        raise UserError(f"{field.name}={value!r} must be {limit}.")
 
 
 type_hints: Callable[[Any], dict[str, Any]] = cache(get_type_hints)

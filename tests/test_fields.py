@@ -116,5 +116,5 @@ def test_empty_text_and_nul_characters_are_refused(value: Any) -> None:
 @pytest.mark.parametrize("name", ["workers", "threads"])
 def test_a_million_workers_or_threads_are_refused(name: str) -> None:
     group = MachineOptions if name == "threads" else ImageOptions
-    with pytest.raises(UserError, match=f"{name}=1000000 must be below 1025"):
+    with pytest.raises(UserError, match=f"{name}=1000000 must be at most 1024"):
         group(**{name: 1_000_000})

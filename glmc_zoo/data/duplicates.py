@@ -72,9 +72,13 @@ def take_out_duplicates(raw: RawData, compare: CompareBy, *, allow: bool, publis
     size = len(raw.train.rows)
     same = np.isin(ids[:size], ids[size:])
     labels = raw.train.labels[raw.train.rows]
-    contradicting = _contradicting(ids[:size], labels)
+    contradictions = _contradicting(ids[:size], labels)
+    contradicting = len(contradictions)
     if contradicting:
-        raw.notes.append(f"{same_images(contradicting, 'a training image of another class')}.")
+        first = contradictions[0]
+        other = next(row for row in contradictions if ids[row] == ids[first] and labels[row] != labels[first])
+        pair = " = ".join(f"{images.name(row)} ({raw.class_names[labels[row]]})" for row in (first, other))
+        raw.notes.append(f"{same_images(contradicting, 'a training image of another class')}, such as {pair}.")
     count = int(same.sum())
     if not count:
         return Duplicates(images=0, by=by, contradicting=contradicting)
@@ -212,10 +216,12 @@ def _decoded(source: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
     return np.frombuffer(digests, dtype=np.uint8).reshape(-1, 16)
 
 
-def _contradicting(ids: NDArray[np.int64], labels: NDArray[np.int64]) -> int:
+def _contradicting(ids: NDArray[np.int64], labels: NDArray[np.int64]) -> list[int]:
+    """Positions of the training images that are the same as one of another class."""
     pairs = np.unique(np.column_stack([ids, labels]), axis=0)
     contents, classes = np.unique(pairs[:, 0], return_counts=True)
-    return int(np.isin(ids, contents[classes > 1]).sum())
+    positions: list[int] = np.flatnonzero(np.isin(ids, contents[classes > 1])).tolist()
+    return positions
 
 
 def _in_lost_classes(raw: RawData, labels: NDArray[np.int64], same: NDArray[np.bool_]) -> NDArray[np.bool_]:

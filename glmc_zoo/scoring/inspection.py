@@ -192,7 +192,11 @@ def image_lines(inspection: Inspection, pairs: int = _PAIRS_SHOWN) -> list[tuple
     if images.unreadable:
         unreadable = ", ".join(images.unreadable_examples)
         lines.append(
-            ("damaged", f"{images.unreadable:,} of {counted(images.images, 'image')} cannot be read: {unreadable}")
+            (
+                "damaged",
+                f"{images.unreadable:,} of {counted(images.images, 'image')} cannot be read, and a training stops at "
+                f"them unless it has --skip-bad-images: {unreadable}",
+            )
         )
     if inventory.intensity:
         lines.append(("range", inventory.intensity))

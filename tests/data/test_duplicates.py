@@ -124,7 +124,8 @@ def test_contradicting_labels_are_counted(folder: Path) -> None:
     copy(folder, "train/a/1.png", "train/a/same.png")
     data = load_data(folder)
     assert data.class_counts == [7, 5]
-    assert "2 training images are the same as a training image of another class." in data.notes
+    same = "2 training images are the same as a training image of another class, such as "
+    assert f"{same}train/a/0.png (a) = train/b/same.png (b)." in data.notes
 
 
 def test_files_of_one_size_and_one_end_still_differ(tmp_path: Path) -> None:

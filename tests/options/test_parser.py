@@ -220,7 +220,7 @@ def test_commands_without_a_published_recipe_name_none() -> None:
         (["digits"], "Unknown argument digits; --help lists every option."),
         (["--drop-rate", "1"], "drop_rate=1.0 must be below 1."),
         (["--ema-decay", "2"], "ema_decay=2.0 must be below 1."),
-        (["--seed", "99999999999"], "seed=99999999999 must be below 4294967296."),
+        (["--seed", "99999999999"], "seed=99999999999 must be at most 4294967295."),
         (["--config", "nowhere.yaml"], "config='nowhere.yaml' cannot be read"),
         # What there was before.
         (["--images-in-memory"], "images_in_memory= was removed because it gained too little: leave it out; "),

@@ -200,7 +200,7 @@ def test_python_writes_a_page_only_where_it_is_named(
     [
         ({"data": "no/such/folder"}, "^The data folder no/such/folder does not exist"),
         ({"examples": -1}, "^examples=-1 is too small"),
-        ({"near_duplicates": 65}, "^near_duplicates=65 must be below 65"),
+        ({"near_duplicates": 65}, "^near_duplicates=65 must be at most 64"),
         ({"epochs": 3}, "^The option epochs= is unknown"),
         ({"many_threshold": 5}, "^few_threshold=20 must not exceed many_threshold=5"),
     ],
