@@ -66,10 +66,10 @@ def draw() -> Figure:
         for point, average in zip(points, means, strict=True) if len(points) > 1 else ():
             axes.annotate(point.size, (point.minutes, average), (9, -3), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
-    ticks = (1, 2, 5, 10, 20, 40)
+    ticks = (0.5, 1, 2, 5, 10, 20, 40)
     axes.set_xticks(ticks, [f"{tick}" for tick in ticks])
     axes.minorticks_off()
-    axes.set_xlim(1, 80)
+    axes.set_xlim(0.5, 80)
     axes.set(xlabel="minutes of the fastest run, on a machine with other work", ylabel="balanced accuracy, %")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", fontsize=9)
