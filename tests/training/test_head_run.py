@@ -281,7 +281,7 @@ def test_a_dry_run_writes_nothing(source: Path, animals: Path, tmp_path: Path) -
         (["--prior-tau", 2], ["--prior-tau belongs to the training loop"]),
         (["--select", "best"], ["--select belongs to the training loop"]),
         (["--method", "ce", "--head-init", "fresh"], ["--head-init is for a classifier that is trained on features"]),
-        (["--feature-views", 8], ["--feature-views 8", "below 8"]),
+        (["--feature-views", 8], ["--feature-views 8", "at most 7"]),
         (["--resume", "checkpoints/step-1"], ["--resume checkpoints/step-1", "--resume auto"]),
     ],
 )
