@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,16 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 def parsed(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.skipif(shutil.which("git") is None or not (ROOT / ".git").exists(), reason="needs a clone")
+def test_nothing_else_lies_at_the_top() -> None:
+    """A page or a run that a command wrote here is soon committed by mistake."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names = {path.split("/")[0] for path in tracked.splitlines()}
+    folders = {".ci", ".github", "benchmarks", "docs", "glmc_zoo", "hub_cards", "recipes", "tests"}
+    files = {".gitignore", ".pre-commit-config.yaml", "CITATION.cff", "LICENSE", "Makefile", "mkdocs.yml"}
+    assert {name for name in names - folders - files if not name.endswith(".md")} == {"pyproject.toml"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
