@@ -59,7 +59,7 @@ def test_full_memory_while_building(error: BaseException, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("error", MEMORY_FAILURES, ids=repr)
 def test_full_memory_while_a_network_is_tried(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a check of a backbone, of adapters, and of the functions that need one linear layer."""
+    """Errors of a check of a backbone, of adapters, and of functions that need one linear layer."""
     model: Any = timm.create_model("test_vit", num_classes=3, img_size=32)
     monkeypatch.setattr(model, "forward_features", fail_with(error))
     sentence = "Backbone 'test_vit' for images of 32 x 32 pixels needs more memory than is free"

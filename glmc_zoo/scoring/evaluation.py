@@ -151,9 +151,9 @@ class EvaluationRun:
             answers=report.answer_storage(images, len(data.class_names)) if self.options.evaluation.report else "none",
         )
         if isinstance(data, StreamedData):
-            for note in (counted := support_notes(data.class_names, scored.counts.support.tolist())):
+            for note in (few_images := support_notes(data.class_names, scored.counts.support.tolist())):
                 say(f"note: {for_screen(note)}", main_process=self.accelerator.is_local_main_process)
-            notes = [*notes, *counted]
+            notes = [*notes, *few_images]
         results = self._results(name, source, classifier, scored, posthoc, [*self.notes, *notes], start_time)
         results = on_main_process(
             self.accelerator, lambda: self._write(name, source, classifier, scored, corrections, results, images)
