@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -81,11 +82,9 @@ def processor_seconds() -> float:
     # `process_time` has the finest resolution.
     total: float = time.process_time() + times.children_user + times.children_system
     for child in process.children(recursive=True):
-        try:
+        with suppress(psutil.NoSuchProcess):
             spent = child.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += spent.user + spent.system
+            total += spent.user + spent.system
     return total
 
 
@@ -102,7 +101,10 @@ def children_mib() -> float:
     """Memory of the children of this process, in MiB, without what they share with another process."""
     import psutil
 
-    used: int = sum(child.memory_full_info().uss for child in psutil.Process().children(recursive=True))
+    used = 0
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            used += child.memory_full_info().uss
     return used / 2**20
 
 

@@ -16,11 +16,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 
 import glmc_zoo
+from tests.support.family import kill_family
 
 Train = Callable[..., Any]
 Interrupt = Callable[[int], AbstractContextManager[None]]
@@ -224,9 +224,5 @@ def kill_once_written(words: list[str], environment: dict[str, str], folder: Pat
             assert child.poll() is None and time.monotonic() < deadline
             time.sleep(0.002)
     finally:
-        processes = psutil.Process(child.pid).children(recursive=True) if child.poll() is None else []
-        child.kill()
-        for process in processes:
-            process.kill()
-    assert child.wait() == -signal.SIGKILL
-    psutil.wait_procs(processes)
+        kill_family(child)
+    assert child.returncode == -signal.SIGKILL

@@ -18,6 +18,7 @@ import pytest
 
 import glmc_zoo
 from glmc_zoo.machine.signals import RunStopped
+from tests.support.family import descendants, kill_family, signal_each
 
 Train = Callable[..., Any]
 
@@ -172,11 +173,7 @@ def started(lab: Any, words: list[Any], folder: Path) -> Iterator[subprocess.Pop
             time.sleep(0.01)
         yield child
     finally:
-        processes = psutil.Process(child.pid).children(recursive=True) if child.poll() is None else []
-        child.kill()
-        for process in processes:
-            process.kill()
-        child.wait()
+        kill_family(child)
 
 
 @pytest.mark.processes
@@ -187,8 +184,9 @@ def test_a_signal_to_all_processes_that_load_images_too(lab: Any, tmp_path: Path
     launcher = [] if world == 1 else ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
     options = [*lab.tiny, "--epochs", 100, "--workers", 2, "--no-resident", "--output-dir", run]
     with started(lab, [*launcher, lab.recipe, *options], run) as child:
-        for process in psutil.Process(child.pid).children(recursive=True):
-            process.send_signal(signal.SIGTERM)
+        processes = descendants(child)
+        assert len(processes) >= 2 * world, "no process that loads images"
+        signal_each(processes, signal.SIGTERM)
         child.send_signal(signal.SIGTERM)
         _, err = child.communicate(timeout=60)
     assert err.count("train.py: Stopped by SIGTERM, checkpoint") == 1 and "train.py: error" not in err, err
