@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
-from glmc_zoo.errors import UserError, did_you_mean
+from glmc_zoo.errors import UserError
 from glmc_zoo.fields import type_hints
+from glmc_zoo.options.other_names import similar_options
 from glmc_zoo.options.sections import Command
 from glmc_zoo.options.user_options import UserOptions, parse_options
 from glmc_zoo.screen import set_verbosity
@@ -145,8 +146,8 @@ def read_command_line(command: Command, description: str, call: str, argv: Seque
         if key in command.refusals:
             raise UserError(command.refusals[key])
         kind = "option" if name.startswith("-") else "argument"
-        names = [f"--{names.replace('_', '-')}" for names in command.types]
-        raise UserError(f"Unknown {kind} {name}; --help lists every option.{did_you_mean(name, names)}")
+        hint = similar_options(key, command.types, prefix="--", separator="-")
+        raise UserError(f"Unknown {kind} {name}; --help lists every option.{hint}")
     values = vars(namespace)
     set_verbosity(values.pop("verbosity", "normal"))
     return parse_options(command, values, call)

@@ -8,6 +8,7 @@ from typing import Any
 from glmc_zoo.documents import read_yaml
 from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.fields import convert
+from glmc_zoo.options.other_names import similar_options
 from glmc_zoo.options.sections import Command
 
 
@@ -58,7 +59,7 @@ def _convert(command: Command, values: Mapping[str, Any], prefix: str) -> dict[s
     for name, value in values.items():
         if name not in types:
             refusal = command.refusals.get(name)
-            raise UserError(refusal or f"{prefix or 'The option '}{name}= is unknown.{did_you_mean(name, list(types))}")
+            raise UserError(refusal or f"{prefix or 'The option '}{name}= is unknown.{similar_options(name, types)}")
         if value is not None:
             converted[name] = convert(name, value, types[name])
     return converted
