@@ -68,7 +68,9 @@ class OutputOptions(OptionGroup):
         default="auto",
     )
     license: str | None = option(
-        "licence of the exported weights, as the Hub spells it", default=None, decided_by="that of the weights at start"
+        "licence of the exported weights, as the Hub spells it",
+        default=None,
+        decided_by="that of the weights at start; from scratch unknown, or apache-2.0 for a set of the catalogue",
     )
     export_half: bool = option("store the exported weights in half precision", default=False)
     export_encoder: bool = option("also export the model without its classifier, to encoder/", default=False)

@@ -112,7 +112,8 @@ def _model_facts(options: RunOptions, data: LongTailData, spec: InputSpec, timm_
         interpolation=spec.interpolation,
         crop_pct=spec.crop_pct,
         ema=flatten_options(options).get("ema_decay"),
-        license=options.output.license or "apache-2.0",
+        # On images of the user, only the user can license the weights.
+        license=options.output.license or ("apache-2.0" if data.facts.in_catalogue else "unknown"),
         needs_glmc_zoo=type(timm_model).__module__.startswith("glmc_zoo."),
     )
 

@@ -263,6 +263,22 @@ def test_the_licence_is_that_of_the_source(finetune: Recipe, lab: Any, digits: P
         assert f"license: {expected}\n" in (run / "model" / "README.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("data", "options", "expected"),
+    [("animals", [], "unknown"), ("animals", ["--license", "mit"], "mit"), ("digits_lt", [], "apache-2.0")],
+)
+def test_only_the_user_licenses_weights_of_own_images(
+    train: Recipe, lab: Any, tmp_path: Path, data: str, options: list[str], expected: str
+) -> None:
+    source = lab.images(tmp_path / "animals") if data == "animals" else data
+    run = tmp_path / "run"
+    short = ["--backbone", "resnet20_cifar", "--image-size", 16, "--epochs", 1, "--batch-size", 8, "--method", "ce"]
+    outcome = train("--data", source, *short, *options, "--output-dir", run)
+    assert outcome.status == 0, outcome.err
+    assert json.loads((run / "model" / "config.json").read_text())["pretrained_cfg"]["license"] == expected
+    assert f"license: {expected}\n" in (run / "model" / "README.md").read_text()
+
+
 def test_only_defaults_that_nobody_gave_are_printed(finetune: Recipe, lab: Any, digits: Path, tmp_path: Path) -> None:
     options = [*lab.tiny, "--epochs", 1, "--lr", 0.01]
     outcome = finetune("--model", digits, *options, "--output-dir", tmp_path / "run")
