@@ -44,7 +44,7 @@ def open_folder(folder: Path, options: DataOptions, config: str | None = None) -
                 check_expansion(walk.root / table)
             splits = table_arguments(walk, options, config)
             tables = {name: datasets.load_dataset(**arguments) for name, arguments in splits.items()}
-            return FolderTables(tables, count_beside(walk, options))
+            return FolderTables(tables, count_beside(walk, options, config))
     return list_images(walk, options, config)
 
 

@@ -3,11 +3,12 @@
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from glmc_zoo.data.options import DataOptions
-from glmc_zoo.data.reading.card import card_configurations
+from glmc_zoo.data.reading.card import NOT_CONFIGURED, card_configurations
 from glmc_zoo.data.reading.decoding import one_line
 from glmc_zoo.data.reading.inventory import LeftOut
 from glmc_zoo.data.reading.split_names import split_role, without_shard
@@ -102,7 +103,7 @@ def table_arguments(walk: Walk, options: DataOptions, config: str | None = None)
                 f"The path of the data folder {walk.root} contains one of the characters *?[: rename the folder."
             )
         arguments = {"path": str(walk.root), "name": config, "cache_dir": cache_folder(walk.root, config)}
-        return {name: {**arguments, "split": name} for name in _card_splits(walk.root, config)}
+        return {name: {**arguments, "split": name} for name in _card_files(walk.root, config)}
     tables = used_tables(walk, options)
     for table in tables:
         if not _rows(walk.root / table):  # ``datasets`` fails on it with a text about the size of a batch
@@ -121,12 +122,17 @@ def used_tables(walk: Walk, options: DataOptions) -> list[str]:
     return image_tables or tables
 
 
-def count_beside(walk: Walk, options: DataOptions) -> LeftOut:
+def count_beside(walk: Walk, options: DataOptions, config: str | None = None) -> LeftOut:
     """The files of a folder that lie beside its parquet files and are not used."""
-    tables = used_tables(walk, options)
-    if not card_configurations(walk.root):
-        for table in tables:
+    tables, has_card = used_tables(walk, options), bool(card_configurations(walk.root))
+    if has_card:
+        paths = chain.from_iterable(_card_files(walk.root, config).values())
+        tables = [Path(os.path.relpath(path, walk.root)).as_posix() for path in paths]
+    for table in parquet_tables(walk):
+        if table in tables or has_card:
             walk.left_out.discard(NOT_AN_IMAGE, table)
+        if table not in tables and has_card:
+            walk.left_out.add(NOT_CONFIGURED, table)
     if not any(holds_image_struct(walk.root / table, None) for table in tables):
         return walk.left_out  # the image files are used: a column of the tables names them
     for folder, names in walk.folders.items():
@@ -161,12 +167,12 @@ def _stem(path: str) -> str:
     return escaped(without_shard(stem) or stem)
 
 
-def _card_splits(folder: Path, config: str | None) -> list[str]:
-    """The names of the splits in a configuration of the dataset card."""
+def _card_files(folder: Path, config: str | None) -> dict[str, list[str]]:
+    """The paths of the files of each split in a configuration of the dataset card, as ``datasets`` resolves them."""
     import datasets
 
     builder = datasets.load_dataset_builder(str(folder), config)
-    return list(builder.config.data_files or {})
+    return {str(split): list(paths) for split, paths in (builder.config.data_files or {}).items()}
 
 
 def _literal(path: Path) -> str:
@@ -185,9 +191,8 @@ def cache_folder(folder: Path, config: str | None = None) -> str:
     """
     import datasets
 
-    builder = datasets.load_dataset_builder(str(folder), config)
     digest = hashlib.sha256(os.fsencode(folder.resolve()))
-    for split, paths in sorted((builder.config.data_files or {}).items()):
+    for split, paths in sorted(_card_files(folder, config).items()):
         for path in paths:
             status = os.stat(path)
             digest.update(os.fsencode(f"{split}\0{path}\0{status.st_size}\0{status.st_mtime_ns}\n"))

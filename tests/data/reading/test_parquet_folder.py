@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from glmc_zoo.data.reading.card import NOT_CONFIGURED
 from glmc_zoo.data.reading.parquet_folder import BESIDE_TABLES, split_files
 from glmc_zoo.errors import UserError
 
@@ -77,6 +78,33 @@ def test_a_few_images_beside_a_table(
     raw = read(tmp_path)
     assert raw.class_names == ["a", "b"] and len(raw.train.rows) == 20
     assert {one.reason: one.files for one in raw.left_out.facts()} == {BESIDE_TABLES: 5, "not an image": 1}
+
+
+CARD = """---
+configs:
+- config_name: small
+  data_files:
+  - {split: train, path: data/small-*}
+- config_name: large
+  data_files: [{split: train, path: data/train-*}, {split: test, path: data/test-*}]
+---
+"""
+
+
+@pytest.mark.parametrize(("config", "used"), [("small", ["small"]), ("large", ["train", "test"])])
+def test_tables_that_a_card_names_are_not_left_out(
+    read: Read, make_table: Make, tmp_path: Path, config: str, used: list[str]
+) -> None:
+    names = ["small", "train", "test"]
+    for name in names:
+        (tmp_path / "data").mkdir(exist_ok=True)
+        make_table([0, 1] * 6).to_parquet(str(tmp_path / "data" / f"{name}-00000-of-00001.parquet"))
+    (tmp_path / "README.md").write_text(CARD)
+    raw = read(tmp_path, config)
+    assert len(raw.train.rows) + (len(raw.test.rows) if raw.test else 0) == 12 * len(used)
+    left_out = {one.reason: one.examples for one in raw.left_out.facts()}
+    unused = [f"data/{name}-00000-of-00001.parquet" for name in sorted(set(names) - set(used))]
+    assert left_out == {"not an image": ["README.md"], NOT_CONFIGURED: unused}
 
 
 def test_a_small_table_beside_images(read: Read, write_images: Write, tmp_path: Path) -> None:
