@@ -262,10 +262,11 @@ class WeightsFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Reliability:
-    """How well probabilities are calibrated: calibration error (fraction of 1), negative log-likelihood (nats)."""
+    """Calibration error as a fraction of 1, that of perfect probabilities (`metrics.chance_ece`), and NLL in nats."""
 
     ece: float
     nll: float
+    chance_ece: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,8 +285,7 @@ class CalibrationFacts:
     """Before the temperature, by split: ``test``, ``validation``."""
     after: dict[str, Reliability] = field(default_factory=dict)
     thresholds: dict[str, list[float | None]] = field(default_factory=dict)
-    """For a precision such as ``0.95``: the probability of each class from which on its predictions reach it on the
-    held-out images; ``None`` for a class without one."""
+    """By precision, such as ``0.95``: the lowest probability of each class that reached it on the held-out images."""
 
 
 @dataclass(frozen=True, kw_only=True)

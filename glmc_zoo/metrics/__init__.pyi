@@ -1,3 +1,4 @@
+from .chance_ece import chance_ece as chance_ece
 from .images import ImageScores as ImageScores
 from .intervals import score_intervals as score_intervals
 from .intervals import wilson_interval as wilson_interval

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import percent, text_table
 from glmc_zoo.method import UnsuitableClassifier, fold_corrections, linear_classifier
-from glmc_zoo.metrics import ScoreCounts
+from glmc_zoo.metrics import ScoreCounts, chance_ece
 from glmc_zoo.results import CalibrationFacts, Reliability
 from glmc_zoo.scoring.loop import ScoredSplit
 from glmc_zoo.scoring.model import Classifier, logit_batches
@@ -187,7 +187,7 @@ def add_reliability(facts: CalibrationFacts | None, scored: Mapping[str, ScoredS
 def reliability(counts: ScoreCounts) -> Reliability:
     """Expected calibration error (ECE) and negative log-likelihood (NLL); 0 if the counts hold no probabilities."""
     scores = counts.scores()
-    return Reliability(ece=scores["ece"] or 0.0, nll=scores["nll"] or 0.0)
+    return Reliability(ece=scores["ece"] or 0.0, nll=scores["nll"] or 0.0, chance_ece=chance_ece(counts))
 
 
 def calibration_lines(facts: CalibrationFacts) -> list[str]:
@@ -195,14 +195,16 @@ def calibration_lines(facts: CalibrationFacts) -> list[str]:
     if facts.temperature is None:
         return [f"The probabilities are not calibrated: {facts.reason}"]
     weighting = ", weighted to the class frequencies of the test split" if facts.weighting == "test" else ""
-    rows = [("images", "ECE in % before", "after", "NLL before", "after")]
+    rows = [("images", "ECE in % before", "after", "by chance", "NLL before", "after")]
     for split, before in facts.before.items():
         after = facts.after[split]
-        rows.append((split, percent(before.ece), percent(after.ece), f"{before.nll:.3f}", f"{after.nll:.3f}"))
+        errors = (percent(before.ece), percent(after.ece), percent(after.chance_ece))
+        rows.append((split, *errors, f"{before.nll:.3f}", f"{after.nll:.3f}"))
     return [
         f"Calibration: the exported classifier divides its logits by {facts.temperature:.3f}, the "
         f"temperature that fits {facts.images} held-out images best{weighting}.",
         "ECE, the calibration error, is the mean difference between the probability of the predicted class and the "
-        "share of right predictions; NLL is the negative log-likelihood in nats. Lower is better for both.",
+        "share of right predictions; NLL is the negative log-likelihood in nats. Lower is better for both. By chance, "
+        "perfectly calibrated probabilities have an ECE too: its mean on as many images.",
         text_table(rows),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -156,7 +157,7 @@ def test_a_model_without_one_linear_classifier_stays_as_it_is() -> None:
 def test_the_lines_on_the_screen_say_what_the_numbers_mean() -> None:
     facts = CalibrationFacts(
         images=40, temperature=1.25, weighting="test", before={"test": Reliability(ece=0.083, nll=0.9)},
-        after={"test": Reliability(ece=0.0219, nll=0.8)},
+        after={"test": Reliability(ece=0.0219, nll=0.8, chance_ece=0.0187)},
     )  # fmt: skip
     first, meaning, table = calibration_lines(facts)
     assert first == (
@@ -165,7 +166,10 @@ def test_the_lines_on_the_screen_say_what_the_numbers_mean() -> None:
     )
     assert meaning.startswith("ECE, the calibration error, is the mean difference between the probability")
     head, row = (line.split() for line in table.splitlines())
-    assert head[:5] == ["images", "ECE", "in", "%", "before"] and row == ["test", "8.3", "2.2", "0.900", "0.800"]
+    assert head[:8] == ["images", "ECE", "in", "%", "before", "after", "by", "chance"]
+    assert row == ["test", "8.3", "2.2", "1.9", "0.900", "0.800"]
+    without = replace(facts, after={"test": Reliability(ece=0.0219, nll=0.8)})  # of results that were saved earlier
+    assert calibration_lines(without)[-1].splitlines()[1].split()[:4] == ["test", "8.3", "2.2", "-"]
     none = CalibrationFacts(images=3, reason="3 held-out images are too few to fit a temperature, which needs 20.")
     assert calibration_lines(none) == [f"The probabilities are not calibrated: {none.reason}"]
 
@@ -254,7 +258,9 @@ def test_a_training_folds_its_temperature_into_the_classifier(digits: dict[str, 
         scores = longtail_scores(
             logits.argmax(axis=1), labels, facts["class_counts"], probabilities=softmax(logits, axis=1)
         )
-        assert calibration[moment]["test"] == pytest.approx({name: scores[name] for name in ("ece", "nll")}, rel=1e-3)
+        measured = calibration[moment]["test"]
+        assert 0 < measured.pop("chance_ece") < 0.1
+        assert measured == pytest.approx({name: scores[name] for name in ("ece", "nll")}, rel=1e-3)
         assert -log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean() == pytest.approx(scores["nll"])
     assert facts["test"]["ece"] == calibration["after"]["test"]["ece"]
     never = json.loads((digits["never"] / "results.json").read_text())

@@ -113,7 +113,7 @@ def test_probabilities_are_calibrated_by_the_images_that_were_held_out_in_turn(
     assert before["ece"] != after["ece"]
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     heads, row = (words for words in lines if words[:1] in (["images"], ["test"]))
-    assert heads == ["images", "ECE", "in", "%", "before", "after", "NLL", "before", "after"]
+    assert heads == ["images", "ECE", "in", "%", "before", "after", "by", "chance", "NLL", "before", "after"]
     assert row[:3] == ["test", f"{100 * before['ece']:.1f}", f"{100 * after['ece']:.1f}"]
     card = (tmp_path / "run" / "model" / "README.md").read_text()
     assert f"| test | {100 * before['ece']:.2f} % | {100 * after['ece']:.2f} % | {before['nll']:.4f}" in card
