@@ -74,7 +74,7 @@ def find_lists(
 
 
 def _named_lists(name: str, official: OfficialSplit, split_file: str) -> ListFiles:
-    path = Path(split_file).expanduser()
+    path = Path(split_file)
     if path.is_file():
         return replace(_in_folder(path.resolve().parent, official), train=path)
     if path.is_dir():

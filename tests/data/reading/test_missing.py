@@ -18,6 +18,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).mkdir(parents=True)
     for name in ("my_labels.csv", "my_image.py"):
         (tmp_path / name).touch()
+    (tmp_path / "lost.csv").symlink_to("nowhere")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -31,6 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("my_label.csv", " Did you mean my_labels.csv?"),
         ("my_images/train/birds", ""),
         ("nothing_like_it", ""),
+        ("lost.csv", ""),  # a link to a file that does not exist is not suggested for itself
         ("birds2/train/more", " Did you mean birds?"),
     ],
 )
