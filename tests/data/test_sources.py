@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +57,16 @@ def test_who_named_the_splits() -> None:
     phrases = [{split.name: split.how for split in found.splits} for found in inventories if found is not None]
     assert phrases[0] == {"train": "named in the catalogue", "test": "named in the catalogue"}
     assert phrases[1] == {"train": "named in the options", "test": "named in the catalogue"}
+
+
+def test_a_split_that_an_option_calls_by_another_name(tmp_path: Path, lab: Any) -> None:
+    folder = lab.images(tmp_path / "data")
+    shutil.copytree(folder / "test", folder / "val")
+    for named in ("validation", "val"):
+        inventory = load_data(folder, test_split=named, duplicates="off").facts.inventory
+        assert inventory is not None
+        facts = {split.name: (split.source, split.how) for split in inventory.splits}
+        assert facts["test"] == ("val", "named in the options")
 
 
 def test_a_home_folder_and_one_that_no_user_has(
