@@ -71,7 +71,7 @@ class ModelSource:
             outside_failures(f"Model {self.name}", smaller="a smaller network", weights_of=self.name),
         ):
             if pretrained and self.folder is None:
-                reach_weights(self.config)
+                reach_weights(self.config, timm_kwargs)
             model = timm.create_model(self.timm_name, pretrained=pretrained, **timm_kwargs)
         if pretrained:
             check_finite(model.state_dict(), self.name)
