@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from glmc_zoo.data import list_data, load_data
+from glmc_zoo.data.reading.dataset_errors import errors_as_sentence
 from glmc_zoo.data.reading.missing import suggest_paths
 from glmc_zoo.errors import UserError
 
@@ -69,3 +70,6 @@ def test_a_folder_that_looks_like_an_id_of_the_hub(folder: Path) -> None:
         load_data("my_images/trian")
     with pytest.raises(UserError, match=r"nobody/nothing cannot be read .*data=FOLDER\)\.$"):
         load_data("nobody/nothing")
+    name = f"{'a' * 300}/nothing"  # longer than the name of a folder may be
+    with pytest.raises(UserError, match=rf"{name} cannot be read .*data=FOLDER\)\.$"), errors_as_sentence(name):
+        raise OSError("no answer")
