@@ -22,6 +22,7 @@ _FULL_MEMORY = re.compile(
     re.IGNORECASE,
 )
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
+_OTHER_WEIGHTS = {"cache_dir", "pretrained_cfg", "pretrained_cfg_overlay"}  # may name a file on this machine
 _DOWNLOADERS = {"huggingface_hub", "urllib"}  # timm downloads with both
 
 
@@ -55,13 +56,14 @@ def outside_failures(subject: str, *, smaller: str, weights_of: str = "", withou
         raise UserError(sentence) from error
 
 
-def reach_weights(config: Mapping[str, Any]) -> None:
+def reach_weights(config: Mapping[str, Any], timm_kwargs: Mapping[str, Any]) -> None:
     """Check that the Hub answers before timm downloads pretrained weights; see `reach_hub`.
 
     Args:
         config: timm's pretrained configuration, of which ``hf_hub_id`` and ``hf_hub_filename`` are read.
+        timm_kwargs: Further arguments of ``timm.create_model``. Nothing is asked where they say where the weights are.
     """
-    if not (config.get("file") or config.get("state_dict")):
+    if not (config.get("file") or config.get("state_dict") or _OTHER_WEIGHTS & timm_kwargs.keys()):
         names = [name for name in (config.get("hf_hub_filename"), *_WEIGHT_FILES) if name]
         reach_hub(str(config.get("hf_hub_id") or ""), names)
 

@@ -67,7 +67,7 @@ def _number(error: BaseException) -> int | None:
 
 
 @contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
+def disk_errors(folder: Path | None = None) -> Iterator[None]:
     """Turn the errors of a disk that does not take a file into one sentence about the folder; see `disk_error`."""
     try:
         yield

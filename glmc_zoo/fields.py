@@ -106,7 +106,10 @@ def values_of(group: Any) -> dict[str, Any]:
 
 
 def convert(name: str, value: Any, hint: Any) -> Any:
-    """``value`` as the type of an option asks for; text that spells a number becomes the number.
+    """``value`` as the type of an option asks for.
+
+    Text that spells a number becomes the number. A ``~`` at the start of a path becomes the home folder; that of a user
+    who does not exist stays as it is.
 
     Args:
         name: Name of the option, for the message.
@@ -145,7 +148,7 @@ def _convert_value(value: Any, hint: Any) -> Any:
         return [_convert_value(item, get_args(hint)[0]) for item in items]
     elif hint is str:
         if isinstance(value, str | os.PathLike):
-            return str(os.fspath(value))
+            return os.path.expanduser(str(os.fspath(value)))  # as a shell does, but a quoted ~ reaches us as it is
     elif hint in (int, float):
         if isinstance(value, str) or (isinstance(value, Real) and not isinstance(value, bool)):
             number = hint(value)

@@ -14,7 +14,7 @@ predictions of the three side by side.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,9 @@ What to do next:
 def main() -> None:
     """Train the three classifiers, score them, and write the page."""
     # ---------------------------------------------------------------- output folder
-    if sys.argv[1:2] in (["--help"], ["-h"]):
-        print(f"usage: {Path(sys.argv[0]).name} [FOLDER]\n\n{__doc__.splitlines()[0]}")
-        return
-    if len(sys.argv) > 2:
-        raise UserError(f"demo_photos.py got {len(sys.argv) - 1} arguments: give one folder, or none for a new one.")
-    folder = Path(sys.argv[1]) if sys.argv[1:] else fresh_folder(Path("runs") / "demo-photos")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="a new folder (default: below runs/)")
+    folder = parser.parse_args().folder or fresh_folder(Path("runs") / "demo-photos")
     if folder.exists():
         raise UserError(f"Folder {folder} exists already: give a new one.")
 

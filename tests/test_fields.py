@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +43,8 @@ class Group(OptionGroup):
         *(("1e-3", float, 1e-3), (2, float, 2.0), ("2", float, 2.0)),
         *((True, bool, True), (False, bool | None, False)),
         *(("x", str, "x"), (Path("a/b"), str, "a/b"), ("3", str, "3")),
+        *((name, str, os.path.expanduser(name)) for name in ("~/a", "~", "a/~", "~nobody_of_that_name/a")),
+        *((["~/a", Path("~/b")], list[str], [os.path.expanduser("~/a"), os.path.expanduser("~/b")]),),
         *((None, int | None, None), ("3", int | None, 3), (None, Level | None, None)),
         *((np.int64(3), int, 3), (np.float64(0.5), float, 0.5)),
         *((False, Literal["no", "bf16"], "no"),),  # YAML reads no as False

@@ -15,6 +15,7 @@ from glmc_zoo.data.load import LongTailData
 from glmc_zoo.data.reading.content import file_size
 from glmc_zoo.data.reading.images import ArrayImages, ArrowImages, FileImages, ImageSource, below
 from glmc_zoo.data.reading.split import ImageSplit, readable_rows
+from glmc_zoo.text import counted
 
 _KEY_BYTES = 8
 _READ_WHOLE = 8192  # bytes; reading every larger image of a table would read the whole data set
@@ -199,20 +200,16 @@ def _class_changes(before: DataFingerprint, now: DataFingerprint) -> list[str]:
     counts = dict(zip(now.class_names, now.counts("train"), strict=True))
     gone = [name for name in before.class_names if name not in now.class_names]
     new = [name for name in now.class_names if name not in before.class_names]
-    items = [f"class {name} is new ({_number(counts[name], 'training image')})" for name in new]
+    items = [f"class {name} is new ({counted(counts[name], 'training image')})" for name in new]
     items += [f"class {name} is gone" for name in gone]
     return items or ["the classes are in another order"]
 
 
 def _class_change(name: str, split: str, old: int, new: int, gone: int, fresh: int) -> str:
     if old == new:
-        return f"{_number(gone, f'{split} image')} of class {name} {'was' if gone == 1 else 'were'} replaced"
+        return f"{counted(gone, f'{split} image')} of class {name} {'was' if gone == 1 else 'were'} replaced"
     both = f" ({gone} removed, {fresh} new)" if gone and fresh else ""
-    return f"class {name} has {_number(new, f'{split} image')} instead of {old}{both}"
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+    return f"class {name} has {counted(new, f'{split} image')} instead of {old}{both}"
 
 
 def _shortened(items: Iterable[str]) -> str:

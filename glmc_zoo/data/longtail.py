@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from glmc_zoo.data.options import ImbalanceType, Selection
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import convert
+from glmc_zoo.text import counted
 
 _PARETO_POWER = 6.0  # Liu et al. (CVPR 2019) give this power for ImageNet-LT
 
@@ -86,7 +87,7 @@ def longtail_indices(
         members = np.flatnonzero(classes == label)
         if not 0 <= count <= len(members):
             advice = f"give a count from 0 to {len(members)}"
-            images = f"{len(members)} image{'' if len(members) == 1 else 's'}"
+            images = counted(len(members), "image")
             raise UserError(f"counts[{label}]={count} does not fit class {label}, which has {images}: {advice}.")
         if selection == "ldam":
             rng.shuffle(members)

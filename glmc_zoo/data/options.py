@@ -7,7 +7,7 @@ from os import PathLike
 from typing import Any, Literal
 
 from glmc_zoo.errors import UserError, did_you_mean
-from glmc_zoo.fields import OptionGroup, field_names, option
+from glmc_zoo.fields import OptionGroup, convert, option, type_hints
 
 PATH_PREFIX = "path:"
 """Prefix of a ``split_by`` value that is a pattern on the path instead of the name of a column."""
@@ -146,10 +146,12 @@ def parse_range(name: str, text: str) -> tuple[float, float]:
 
 
 def data_options(name_or_path: str | PathLike[str], options: dict[str, Any]) -> DataOptions:
-    """The options of a data set from the keyword arguments of `load_data`."""
-    known = [name for name in field_names(DataOptions) if name != "data"]
+    """The options of a data set from the keyword arguments of `load_data`, checked and converted as for a command."""
+    types = type_hints(DataOptions)
+    known = [name for name in types if name != "data"]
     for name in options:
         if name not in known:
             hint = did_you_mean(name, known)
             raise UserError(f"{name}= is not an option of a data set: give {', '.join(known)}.{hint}")
-    return DataOptions(data=str(name_or_path), **options)
+    values = {"data": name_or_path, **options}
+    return DataOptions(**{name: convert(name, value, types[name]) for name, value in values.items()})

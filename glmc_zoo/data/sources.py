@@ -1,5 +1,6 @@
 """Open the data set that the user names: a catalogue name, a folder, a CSV file or a Hub id."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -71,13 +72,14 @@ def locate(options: DataOptions, entry: DataEntry | None) -> Path | str:
         if entry.hub_id is None:
             raise UserError(f"The images of {name} are not on the Hub: give {entry.local_layout} with data_dir=.")
         return entry.hub_id
-    folder = Path(name if options.data_dir is None else options.data_dir).expanduser()
-    if folder.is_dir() or (entry is None and folder.is_file()):
-        return _checked_file(folder) if folder.is_file() else folder
+    folder = Path(name if options.data_dir is None else options.data_dir)
+    is_file, exists = os.path.isfile(folder), os.path.exists(folder)  # unlike `Path`, these take names of any length
+    if os.path.isdir(folder) or (entry is None and is_file):
+        return _checked_file(folder) if is_file else folder
     if entry is not None:
-        problem, hint = ("is not a folder", "") if folder.exists() else ("does not exist", suggest_paths(folder))
+        problem, hint = ("is not a folder", "") if exists else ("does not exist", suggest_paths(folder))
         raise UserError(f"data_dir={options.data_dir!r} {problem}: for {name} give {entry.local_layout}.{hint}")
-    if folder.exists():
+    if exists:
         raise UserError(f"data={escaped(name)!r} is neither a folder nor a regular file: give one of them.")
     list_of_images = folder.suffix.lower() in (*LISTS, ".parquet")
     if HUB_ID.fullmatch(name) and not name.startswith(".") and not list_of_images:
@@ -197,8 +199,8 @@ def source_facts(options: DataOptions, entry: DataEntry | None, license_name: st
     if entry is not None:
         names = ("name", "hub_id", "license", "description")
         return {"in_catalogue": True, **{name: getattr(entry, name) for name in names}}
-    folder = Path(options.data).expanduser()
-    if folder.exists():
+    folder = Path(options.data)
+    if os.path.exists(folder):
         # The name goes into model cards, which must not tell where a folder lies on this machine.
         folder = folder.resolve()  # a CSV file lists images of the folder that it lies in
         name = (folder.parent if folder.is_file() else folder).name

@@ -83,7 +83,7 @@ def create_backbone(
             subject, smaller="a smaller network", weights_of=repr(backbone), without_weights=random_weights
         ):
             if pretrained:
-                reach_weights(config)
+                reach_weights(config, timm_kwargs)
             return timm.create_model(backbone, pretrained=pretrained, num_classes=num_classes, **timm_kwargs)
     except UserError:
         raise

@@ -8,6 +8,7 @@ from glmc_zoo.fields import OptionGroup, option
 from glmc_zoo.method.registry import method_names
 from glmc_zoo.method.switches import Preset
 from glmc_zoo.options.defaults import recipe_text
+from glmc_zoo.options.images import BACKBONE_PLUGIN
 
 MAX_VIEWS = 7
 """Largest number of views for frozen features: as in evaluation, mirrored, four corner crops, and the centre crop."""
@@ -157,6 +158,7 @@ class SecondStageOptions(OptionGroup):
         "the first stage's model: hf_hub:ORG/NAME, exported folder or zoo name",
         example="the first stage's model, such as runs/NAME/model, hf_hub:ORG/NAME or a published name",
     )
+    plugin: list[str] = option(BACKBONE_PLUGIN, default=[])
     class_balanced_beta: float = option(
         "beta of the class-balanced loss; 0 gives all classes the same weight", default=0.9999, at_least=0, below=1
     )

@@ -1,5 +1,6 @@
 """Options as they were given: on the command line or as keywords, and in a file."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,8 +105,8 @@ def recipes_folder() -> Path:
 
 def config_path(name: str) -> Path:
     """The file that ``config`` names: a path, or the name of a file in ``recipes/configs`` without its suffix."""
-    path = Path(name).expanduser()
-    if path.is_file() or path.suffix or len(path.parts) > 1:
+    path = Path(name)
+    if os.path.isfile(path) or path.suffix or len(path.parts) > 1:
         return path  # `read_config` reports a missing file
     config_names = sorted(file.stem for file in (recipes_folder() / "configs").glob("*.yaml"))
     if name in config_names:

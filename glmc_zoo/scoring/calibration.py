@@ -22,6 +22,7 @@ from glmc_zoo.results import CalibrationFacts, Reliability
 from glmc_zoo.scoring.loop import ScoredSplit
 from glmc_zoo.scoring.model import Classifier, logit_batches
 from glmc_zoo.scoring.thresholds import precision_thresholds
+from glmc_zoo.text import agree, counted
 
 MIN_IMAGES = 20
 """With fewer held-out images no temperature is fitted."""
@@ -117,8 +118,9 @@ def calibration_temperature(
         `CalibrationFacts`), and the reason for a missing temperature.
     """
     if len(labels) < MIN_IMAGES:
-        too_few = f"{len(labels)} held-out images are too few to fit a temperature, which needs {MIN_IMAGES}."
-        return None, "none", too_few
+        are = agree(len(labels), "is", "are")
+        too_few = f"{counted(len(labels), 'held-out image')} {are} too few to fit a temperature"
+        return None, "none", f"{too_few}, which needs {MIN_IMAGES}."
     weights, weighting = np.ones(len(labels)), "none"
     if test_counts is not None and any(test_counts):
         test_weights = image_weights(labels, test_counts)

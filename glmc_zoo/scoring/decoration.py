@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from glmc_zoo.data.reading.decoding import one_line
 from glmc_zoo.files import partial_name
 from glmc_zoo.hub.folder import SAMPLE_FILE
+from glmc_zoo.metrics import recalls
 from glmc_zoo.results import Thresholds
 from glmc_zoo.scoring.page.answer_file import ANSWERS_FILE, lowest_recall_first, make_answer_file
 from glmc_zoo.scoring.page.render import REPORT_FILE, write_report
@@ -38,7 +39,7 @@ class Decorations:
         """Call ``make``, and turn any exception into a warning.
 
         Args:
-            what: What is made, as the subject of the warning.
+            description: What is made, as the subject of the warning.
             make: Makes it.
             fix: How it can be made later, for the warning.
 
@@ -116,9 +117,8 @@ def write_answer_file(
     def make() -> None:
         path.unlink(missing_ok=True)
         if scored.answers is not None:
-            answers = scored.answers
-            order = lowest_recall_first(answers.pairs.tolist(), scored.counts.num_classes, class_counts)
-            make_answer_file(name, answers, split, order).save(path)
+            order = lowest_recall_first(recalls(scored.counts).tolist(), class_counts)
+            make_answer_file(name, scored.answers, split, order).save(path)
 
     decorations.attempt(f"{ANSWERS_FILE} with the images of the report", make, fix="evaluate the model to make it")
 

@@ -72,7 +72,7 @@ class _Finder:
 
     def add(self, name: str) -> None:
         """Add the images of one value of the option."""
-        path = _existing_form(Path(name).expanduser())
+        path = _existing_form(Path(name))
         if os.path.isdir(path):  # unlike `Path.is_dir`, this takes names of any length
             self._add_folder(path)
         elif os.path.lexists(path):

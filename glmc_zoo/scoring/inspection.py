@@ -96,7 +96,7 @@ def _free_page(options: InspectionOptions) -> Path:
         if options.overwrite and not name.is_dir():
             return name
         return next(page for page in (name, *numbered) if not page.exists())
-    page = Path(options.output).expanduser()
+    page = Path(options.output)
     if page.is_dir() or page.suffix.lower() not in (".html", ".htm"):
         page = page / _PAGE
     if page.exists() and not (options.overwrite and page.is_file()):
@@ -190,13 +190,11 @@ def image_lines(inspection: Inspection, pairs: int = _PAIRS_SHOWN) -> list[tuple
         width, height = (f"{low} to {high} (median {middle})" for low, middle, high in (images.widths, images.heights))
         lines.append(("sizes", f"width {width}, height {height} pixels"))
     if images.unreadable:
-        unreadable = ", ".join(images.unreadable_examples)
+        unless = for_screen("skip_bad_images=True")
+        problem = f"cannot be read, and a training stops at them unless it has {unless}"
+        examples_text = ", ".join(images.unreadable_examples)
         lines.append(
-            (
-                "damaged",
-                f"{images.unreadable:,} of {counted(images.images, 'image')} cannot be read, and a training stops at "
-                f"them unless it has --skip-bad-images: {unreadable}",
-            )
+            ("damaged", f"{images.unreadable:,} of {counted(images.images, 'image')} {problem}: {examples_text}")
         )
     if inventory.intensity:
         lines.append(("range", inventory.intensity))

@@ -1,6 +1,7 @@
 """The run folder: its name, its lock, the run that it belongs to, and the lines of its epochs."""
 
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -166,8 +167,8 @@ def _advice(folder: Path, options: RunOptions) -> str:
 def short_model_name(model: str) -> str:
     """A short name of a model for the name of a run folder; for ``RUN/model`` it is the name of the run folder."""
     name = model.removeprefix("local-dir:")
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = Path(name)
+    if os.path.isdir(folder):
         folder = folder.resolve()
         name = folder.parent.name if folder.name == "model" else folder.name
     return name.rpartition(":")[2].replace("/", "_")

@@ -108,7 +108,7 @@ class HeadRun(ScoredRun):
     def cache(self) -> Path:
         """Folder of the features: ``feature_cache``, else a folder in the run folder that the finished run removes."""
         cache = self.stage.tune.feature_cache
-        return self.folder.path / "features" if cache is None else Path(cache).expanduser()
+        return self.folder.path / "features" if cache is None else Path(cache)
 
     def describe(self) -> None:
         """Print the model, the data and the settings of the run."""

@@ -103,7 +103,7 @@ def prior_shares(method: str, switches: GLMCSwitches) -> tuple[float, float]:
 
 def feature_folder(tune: TuneOptions, run_folder: Path) -> Path:
     """Folder of the features: ``feature_cache``, else a folder in the run folder that the finished run removes."""
-    return run_folder / _FEATURES if tune.feature_cache is None else Path(tune.feature_cache).expanduser()
+    return run_folder / _FEATURES if tune.feature_cache is None else Path(tune.feature_cache)
 
 
 def start_features(run: ScoredRun, task: TrainingTask, data: LongTailData, folder: Path) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -45,8 +46,8 @@ def report_folder(options: ReportOptions) -> RunResults | list[EvaluationResults
 
 def _check_run_folder(run: str) -> Path:
     """The folder of a run or an evaluation."""
-    folder = Path(run).expanduser()
-    if not folder.is_dir():
+    folder = Path(run)
+    if not os.path.isdir(folder):
         raise UserError(f"run={run!r} is not a folder: give the folder of a finished run or evaluation.")
     if (folder / WEIGHTS_FILE).exists():
         raise UserError(f"run={run!r} is an exported model: give the folder of its run, which contains model/.")

@@ -63,6 +63,8 @@ def test_three_classifiers_a_table_a_page_and_a_figure(
     monkeypatch.setattr(sys, "argv", ["demo_photos.py", str(folder)])
     with pytest.raises(glmc_zoo.errors.UserError, match=r"^Folder .*demo exists already: give a new one\.$"):
         demo["main"]()
-    monkeypatch.setattr(sys, "argv", ["demo_photos.py", str(folder), "more"])
-    with pytest.raises(glmc_zoo.errors.UserError, match=r"^demo_photos\.py got 2 arguments: give one folder"):
-        demo["main"]()
+    for words in ([str(folder), "more"], ["--quick"]):
+        monkeypatch.setattr(sys, "argv", ["demo_photos.py", *words])
+        with pytest.raises(SystemExit) as stop:
+            demo["main"]()
+        assert stop.value.code == 2 and words[-1] in capsys.readouterr().err

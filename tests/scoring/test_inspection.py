@@ -142,6 +142,21 @@ def test_near_duplicates(tmp_path: Path, lab: Any, capsys: pytest.CaptureFixture
     assert "The search for near-duplicates leaves out 1 image that cannot be read." in again.notes
 
 
+def test_damaged_images_and_the_option_that_leaves_them_out(
+    tmp_path: Path, lab: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = lab.images(tmp_path / "data")
+    (folder / "train" / "bee" / "000.png").write_bytes(b"")
+    images = sum(map(sum, glmc_zoo.inspect(data=folder).class_counts.values()))
+    sentence = (
+        f"1 of {images} images cannot be read, and a training stops at them unless it has {{}}: train/bee/000.png"
+    )
+    assert sentence.format("skip_bad_images=True") in capsys.readouterr().out
+    main(["inspect", "--data", str(folder), "--output", str(tmp_path / "page.html")])
+    assert sentence.format("--skip-bad-images") in capsys.readouterr().out
+    assert sentence.format("--skip-bad-images") in " ".join(Page(tmp_path / "page.html").text)
+
+
 def test_what_training_refuses_is_shown(tmp_path: Path, lab: Any, capsys: pytest.CaptureFixture[str]) -> None:
     folder = lab.images(tmp_path / "data", {"ant": 5}, test=2)
     inspection = glmc_zoo.inspect(data=folder, output=tmp_path / "page.html")

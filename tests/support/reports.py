@@ -64,7 +64,7 @@ def evaluation(
     pixels = rng.integers(256, size=(images, side, side, 3), dtype=np.uint8)
     split = ImageSplit(ArrayImages(pixels, "test"), np.arange(images), labels, names)
     answers = collector.gather(Accelerator(cpu=True))
-    order = lowest_recall_first(answers.pairs.tolist(), classes, counts)
+    order = lowest_recall_first(class_recalls(scored), counts)
     make_answer_file("test", answers, split, order).save(folder / ANSWERS_FILE)
     return Subject.load(folder)
 

@@ -236,19 +236,14 @@ def test_a_backbone_of_a_file_is_trained_and_named(finished: Callable[..., Any],
     snippets = re.findall(r"^```python\n(.*?)^```", card, re.DOTALL | re.MULTILINE)
     assert snippets and all("import narrow  # registers resnet10_narrow with timm" in code for code in snippets)
     # Another process does not know the backbone until it gets the file.
-    words = [
-        sys.executable,
-        "-m",
-        "glmc_zoo",
-        "evaluate",
-        "--model",
-        tmp_path / "run" / "model",
-        "--output-dir",
-        "eval",
-    ]
-    for plugin, status in (([], 2), (["--plugin", file], 0)):
+    model, plugin = ["--model", tmp_path / "run" / "model", "--batch-size", 8], ["--plugin", file]
+    for words, status in (
+        (["evaluate", *model, "--output-dir", "eval"], 2),
+        (["evaluate", *model, "--output-dir", "eval", *plugin], 0),
+        (["second-stage", *model, "--output-dir", "second", "--epochs", 1, "--threads", 1, *plugin], 0),
+    ):
         outcome = subprocess.run(
-            [*map(str, [*words, *plugin, "--batch-size", 64])], capture_output=True, text=True, cwd=tmp_path,
+            [sys.executable, "-m", "glmc_zoo", *map(str, words)], capture_output=True, text=True, cwd=tmp_path,
             env=lab.environment(ACCELERATE_USE_CPU="true"),
         )  # fmt: skip
         assert outcome.returncode == status, outcome.stderr

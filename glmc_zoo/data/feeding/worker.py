@@ -45,8 +45,9 @@ class LoaderProcess(multiprocessing.Process):
         """Wait for the parent's word in a thread, and do what the process is for."""
         if hasattr(self, "_ask"):  # forked: while this process holds the parent's end too, it would not see it close
             self._ask.close()
-        threading.Thread(target=_exit_when_asked, args=(self._end,), daemon=True).start()
-        super().run()
+        with _stops_blocked():  # again, as a fork server that runs already does not pass the caller's mask on
+            threading.Thread(target=_exit_when_asked, args=(self._end,), daemon=True).start()
+            super().run()
 
     def terminate(self) -> None:
         """Ask the process to end, whatever it does; its exit code is 0."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import zlib
 from dataclasses import dataclass, field, replace
@@ -74,10 +75,10 @@ def find_lists(
 
 
 def _named_lists(name: str, official: OfficialSplit, split_file: str) -> ListFiles:
-    path = Path(split_file).expanduser()
-    if path.is_file():
+    path = Path(split_file)
+    if os.path.isfile(path):
         return replace(_in_folder(path.resolve().parent, official), train=path)
-    if path.is_dir():
+    if os.path.isdir(path):
         lists, problem = _in_folders([path], name, official), "is a folder without"
     elif HUB_ID.fullmatch(split_file) and not split_file.startswith("."):
         lists, problem = _fetch(split_file, name, official), "is neither a file nor a Hub data set that gives"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,5 +48,5 @@ def errors_as_sentence(source: Path | str) -> Iterator[None]:
         raise UserError(
             f"The data set {source} cannot be read from the Hugging Face Hub ({reason}): check the name and "
             "the network, or give a local copy (data_dir=FOLDER for a data set of glmc-zoo list, else data=FOLDER)."
-            f"{suggest_paths(source) if Path(source).parent.is_dir() else ''}"
+            f"{suggest_paths(source) if os.path.isdir(Path(source).parent) else ''}"
         ) from error

@@ -41,7 +41,7 @@ def suggest_paths(path: Path | str, names: Collection[str] = ()) -> str:
         path: A path that does not exist.
         names: Names that are no paths, and are compared too.
     """
-    missing = Path(path).expanduser()
+    missing = Path(path)
     while not os.path.lexists(missing.parent) and missing.parent != missing:
         missing = missing.parent
     neighbours = _usable_entries(missing.parent)
@@ -59,7 +59,7 @@ def _usable_entries(folder: Path) -> list[str]:
                 entry.name
                 for entry in first
                 if not entry.name.startswith(".")
-                and (entry.is_dir() or os.path.splitext(entry.name)[1].lower() in LISTS)
+                and (entry.is_dir() or (entry.is_file() and os.path.splitext(entry.name)[1].lower() in LISTS))
             ]
     except OSError:
         return []

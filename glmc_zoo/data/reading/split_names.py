@@ -232,8 +232,8 @@ def _split_of_user(names: list[str], name_of_user: str | None, option: str) -> s
 
 
 def how_decided(name: str, requested: str | None) -> str:
-    """One phrase for the inventory: why a split has its role."""
-    return NAMED_IN_OPTIONS if name == requested else f"it is called {name}"
+    """One phrase for the inventory: why a split has its role; ``requested`` is what the user called it."""
+    return f"it is called {name}" if requested is None else NAMED_IN_OPTIONS
 
 
 def _only(names: list[str], role: Role) -> str | None:

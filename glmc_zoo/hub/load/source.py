@@ -5,6 +5,7 @@ downloaded or local, may have been made by a stranger and is checked by `open_fo
 safetensors. A timm name is loaded by timm, which compares no hashes.
 """
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -70,7 +71,7 @@ class ModelSource:
             outside_failures(f"Model {self.name}", smaller="a smaller network", weights_of=self.name),
         ):
             if pretrained and self.folder is None:
-                reach_weights(self.config)
+                reach_weights(self.config, timm_kwargs)
             model = timm.create_model(self.timm_name, pretrained=pretrained, **timm_kwargs)
         if pretrained:
             check_finite(model.state_dict(), self.name)
@@ -136,8 +137,8 @@ def open_model(name: str, *, weights: bool = True) -> ModelSource:
         return open_folder(name, Path(reference), "folder", weights)
     if name in published_names():
         return open_folder(name, cards_folder() / name, "zoo", weights)
-    if Path(name).expanduser().is_dir():
-        return open_folder(name, Path(name).expanduser(), "folder", weights)
+    if os.path.isdir(folder_name := os.path.expanduser(name)):
+        return open_folder(name, Path(folder_name), "folder", weights)
     if name == PACKAGED_MODEL:
         return open_folder(name, packaged_folder(), "package", weights)
     return _open_timm(name, weights)
@@ -193,7 +194,7 @@ def open_folder(
     name: str, folder: Path, kind: Kind = "folder", weights: bool = True, *, commit: str | None = None
 ) -> ModelSource:
     """The model in an exported folder, after its files were checked; messages call it ``name``."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # unlike `Path.is_dir`, this takes names of any length
         raise UserError(f"Folder {folder} does not exist: give one that holds {CONFIG_FILE} and {WEIGHTS_FILE}.")
     required = [CONFIG_FILE, WEIGHTS_FILE] if weights else [CONFIG_FILE]
     missing = [file for file in required if not (folder / file).is_file()]

@@ -83,8 +83,11 @@ def difference(api: Any, repo_id: str, remote: Remote, config: ModelConfig) -> s
         return f"holds a {remote_config.architecture}, not a {config.architecture}"
     old_count, count = _class_count(remote_config), _class_count(config)
     if old_count != count:
-        size = "an unknown number of classes" if old_count is None else counted(old_count, "class")
-        return f"holds a model of {size}, not {count}"
+        old_size, size = (
+            "an unknown number of classes" if number is None else counted(number, "class")
+            for number in (old_count, count)
+        )
+        return f"holds a model of {old_size}, not of {size}"
     old_names, names = remote_config.class_names, config.class_names
     if (old_names is None) != (names is None):
         return f"holds a model {'without' if old_names is None else 'with'} names of its classes, unlike this one"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from glmc_zoo.building import outside_failures
+from glmc_zoo.disk import disk_errors
 from glmc_zoo.errors import UserError, missing_packages
 from glmc_zoo.hub.folder import as_user_error
 from glmc_zoo.scoring.exporting.graph import INPUT, OUTPUTS
@@ -138,8 +139,11 @@ def write(name: str, model: str, graph: nn.Module, images: Tensor, metadata: Map
         )
     # The exporters and the runtimes raise errors of many types.
     failure, fix = f"{model} cannot be exported with format={name!r}", f"Give format={other_format!r} or another model."
-    smaller = "another model"
-    with as_user_error(failure, Exception, fix=fix), outside_failures(f"{model} as {name}", smaller=smaller):
+    with (
+        as_user_error(failure, Exception, fix=fix),
+        outside_failures(f"{model} as {name}", smaller="another model"),
+        disk_errors(path.parent),
+    ):
         export_format.write(graph, images, metadata, path)
         return export_format.open(path)
 

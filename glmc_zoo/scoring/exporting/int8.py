@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from glmc_zoo.building import outside_failures
+from glmc_zoo.disk import disk_errors
 from glmc_zoo.hub.folder import as_user_error
 from glmc_zoo.scoring.exporting.formats import silence_exporters
 from glmc_zoo.scoring.exporting.graph import INPUT
@@ -52,6 +53,7 @@ def write_int8(source: Path, path: Path, images: Iterable[Tensor] | None) -> Non
         tempfile.TemporaryDirectory(prefix="glmc_zoo-") as folder,
         as_user_error("The model cannot be written with int8=True", Exception, fix="Leave int8= out."),
         outside_failures("int8=True", smaller="another model"),
+        disk_errors(),  # the files before the last one are in the system's folder for temporary files
         silence_exporters(),
     ):
         preprocessed = Path(folder) / "prepared.onnx"

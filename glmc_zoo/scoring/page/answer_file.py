@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -120,24 +121,13 @@ def rarest_first(num_classes: int, class_counts: Sequence[int] | None) -> list[i
     return sorted(range(num_classes), key=lambda label: counts[label])
 
 
-def lowest_recall_first(
-    pairs: Sequence[Sequence[int]], num_classes: int, class_counts: Sequence[int] | None
-) -> list[int]:
+def lowest_recall_first(recalls: Sequence[float | None], class_counts: Sequence[int] | None) -> list[int]:
     """The classes, those with the lowest recall first; of equal recalls, the class of fewer training images.
 
-    Classes without test images come last.
-
-    Args:
-        pairs: True class, predicted class and number of images, as in `AnswerFile`.
-        num_classes: Number of classes.
-        class_counts: Training images of each class, if they are known.
+    Classes without an image in the split, whose recall is ``None`` or NaN, come last.
     """
-    tested, correct = [0] * num_classes, [0] * num_classes
-    for label, prediction, images in pairs:
-        tested[label] += images
-        correct[label] += images if label == prediction else 0
-    recall = [right / images if images else 2.0 for right, images in zip(correct, tested, strict=True)]
-    return sorted(rarest_first(num_classes, class_counts), key=lambda label: recall[label])
+    keys = [math.inf if recall is None or math.isnan(recall) else recall for recall in recalls]
+    return sorted(rarest_first(len(recalls), class_counts), key=keys.__getitem__)
 
 
 def make_answer_file(

@@ -16,11 +16,8 @@ def gallery(subject: Subject, baselines: Sequence[Subject], answers: AnswerFile)
 
     Where a baseline was evaluated on the same images, what it answered stands beside each.
     """
-    results, groups = subject.results, subject.groups
-    tested, correct = [0] * len(results.class_names), [0] * len(results.class_names)
-    for label, prediction, images in answers.pairs:
-        tested[label] += images
-        correct[label] += images if label == prediction else 0
+    results, groups, tested = subject.results, subject.groups, subject.scored_images or []
+    correct = {label: images for label, prediction, images in answers.pairs if label == prediction}
     baseline_answers = _same_images(baselines, answers, sum(tested))
     blocks = [
         {
@@ -29,14 +26,14 @@ def gallery(subject: Subject, baselines: Sequence[Subject], answers: AnswerFile)
             "group": None if groups is None else groups[label],
             "trained": None if results.class_counts is None else results.class_counts[label],
             "tested": tested[label],
-            "right": correct[label],
+            "right": correct.get(label, 0),
             "images": [_image(image, results.class_names, baseline_answers) for image in images],
         }
         for label, images in groupby(answers.images, key=lambda image: image.label)
     ]
     # Files of earlier versions have the rarest class first.
-    order = lowest_recall_first(answers.pairs, len(results.class_names), results.class_counts)
-    return sorted(blocks, key=lambda block: order.index(block["label"]))
+    ranks = {label: rank for rank, label in enumerate(lowest_recall_first(subject.recalls, results.class_counts))}
+    return sorted(blocks, key=lambda block: ranks[block["label"]])
 
 
 def _same_images(baselines: Sequence[Subject], answers: AnswerFile, images: int) -> list[tuple[str, Predictions]]:

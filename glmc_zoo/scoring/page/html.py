@@ -6,7 +6,7 @@ import base64
 import hashlib
 from typing import TYPE_CHECKING
 
-from glmc_zoo.text import printable
+from glmc_zoo.text import counted, printable
 
 if TYPE_CHECKING:
     import jinja2
@@ -24,7 +24,7 @@ def html_environment(package: str = "glmc_zoo.scoring.page") -> jinja2.Environme
         lstrip_blocks=True,
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
-    environment.filters["grouped"] = "{:,}".format
+    environment.filters |= {"grouped": "{:,}".format, "counted": counted}
     return environment
 
 

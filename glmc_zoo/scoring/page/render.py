@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from glmc_zoo.data.duplicates import same_images
 from glmc_zoo.errors import UserError, for_screen
 from glmc_zoo.files import replace_file
 from glmc_zoo.metrics import GROUPS
 from glmc_zoo.results import EvaluationResults
 from glmc_zoo.scoring.page import charts, tables
-from glmc_zoo.scoring.page.answer_file import rarest_first
+from glmc_zoo.scoring.page.answer_file import lowest_recall_first, rarest_first
 from glmc_zoo.scoring.page.gallery import gallery
 from glmc_zoo.scoring.page.html import html_environment, script_hash
 from glmc_zoo.scoring.page.subject import Subject, check_comparable, short_names
@@ -47,8 +48,7 @@ def render_report(subject: Subject, baselines: Sequence[Subject] = (), epochs: S
     notes = [*results.data.notes, *_evaluation_notes(subject), *check_comparable(subject, baselines)]
     suspects, read_errors = _suspects(subject)
     warnings = [*results.warnings, *([subject.warning] if subject.warning else []), *read_errors]
-    rare_first = rarest_first(len(results.class_names), results.class_counts)
-    most_first = rare_first[::-1]
+    most_first = rarest_first(len(results.class_names), results.class_counts)[::-1]
     environment = html_environment()
     return environment.get_template("report.html.jinja").render(
         subject=subject,
@@ -62,12 +62,13 @@ def render_report(subject: Subject, baselines: Sequence[Subject] = (), epochs: S
         warnings=list(map(for_screen, warnings)),
         scores=tables.score_rows(subject, baselines),
         plain=tables.plain_note(subject),
+        same_images=same_images,
         calibration_error=subject.scores is not None and subject.scores.ece is not None,
         panels=charts.training_panels(epochs) if epochs else [],
         chart=charts,
         bars=charts.class_bars(subject, most_first) if subject.recalls else [],
         bars_each=-(-len(most_first) // charts.MAX_BARS),
-        classes=tables.class_rows(subject, baselines, tables.lowest_recall_first(subject, rare_first)),
+        classes=tables.class_rows(subject, baselines, lowest_recall_first(subject.recalls, results.class_counts)),
         groups=GROUPS,
         group_block=tables.group_block(subject),
         pairs=tables.confused_pairs(subject),

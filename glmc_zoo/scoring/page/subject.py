@@ -133,7 +133,7 @@ class Subject:
     @property
     def recalls(self) -> list[float | None]:
         """Recall of each class; empty where it is not known for that split."""
-        if self.results.class_recalls is not None:
+        if self.results.class_recalls:  # an evaluation that does not state them has an empty list
             return list(self.results.class_recalls)
         if self.answers is None or self.scored_images is None:
             return []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from glmc_zoo.metrics import GROUPS
 from glmc_zoo.results import EvaluationResults
 from glmc_zoo.scoring.page.answer_file import AnswerFile
 from glmc_zoo.scoring.page.subject import Subject
+from glmc_zoo.text import counted
 
 MAX_PAIRS = 20
 """Confused pairs by their number of images, and as many by their share of a class."""
@@ -77,25 +77,15 @@ def _score_basis(subject: Subject, key: str) -> str:
         name = subject.results.class_names[worst[0]]
         if len(worst) > 1:
             return f"{name} and {len(worst) - 1} more"
-        return f"{name}, {_count_noun(tested[worst[0]], 'image')}" if tested else name
+        return f"{name}, {counted(tested[worst[0]], 'image')}" if tested else name
     images = sum(tested) if tested else sum(group_support.images for group_support in supports.values())
     if not images:
         return ""
-    return _count_noun(images, "image") if key in ("top1", "top5", "ece") else _amount(classes, images)
+    return counted(images, "image") if key in ("top1", "top5", "ece") else _amount(classes, images)
 
 
 def _amount(classes: int, images: int) -> str:
-    return f"{_count_noun(classes, 'class', 'classes')}, {_count_noun(images, 'image')}"
-
-
-def _count_noun(number: int, singular: str, plural: str = "") -> str:
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
-
-
-def lowest_recall_first(subject: Subject, order: Sequence[int]) -> list[int]:
-    """The classes by their recall, of equal recalls in this order; those whose recall is not known are last."""
-    recalls = subject.recalls or [None] * len(order)
-    return sorted(order, key=lambda label: math.inf if (recall := recalls[label]) is None else recall)
+    return f"{counted(classes, 'class')}, {counted(images, 'image')}"
 
 
 def class_rows(subject: Subject, baselines: Sequence[Subject], order: Sequence[int]) -> list[dict[str, Any]]:

@@ -90,6 +90,33 @@ def test_its_parent_ends_it(batches: Any, signalled: bool) -> None:
         signal.signal(signal.SIGCHLD, handler)
 
 
+SIGNALS_WITH_A_FORK_SERVER = """
+import multiprocessing, subprocess
+from glmc_zoo.data.feeding.loaders import batch_loader
+from tests.data.feeding.test_worker import Numbers
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("forkserver")
+    other = multiprocessing.Process(target=print)
+    other.start()
+    other.join()
+    batches = iter(batch_loader(Numbers(), range(80), 8, 2))
+    seen = [next(batches), next(batches)]
+    subprocess.run(["kill", "-TERM", *(str(worker.pid) for worker in batches._workers)], check=True)
+    print(len([*seen, *batches]))
+"""
+
+
+def test_signals_do_not_end_the_child_of_a_fork_server_that_ran_already(tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(SIGNALS_WITH_A_FORK_SERVER, encoding="utf-8")
+    outcome = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )  # fmt: skip
+    assert (outcome.returncode, outcome.stdout.split()) == (0, ["10"]), outcome.stderr
+
+
 END_OF_A_RUN = """
 import multiprocessing, os, signal, subprocess, sys
 from glmc_zoo.data.feeding.loaders import batch_loader

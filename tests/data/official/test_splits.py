@@ -109,6 +109,7 @@ def test_flat_validation_images_need_the_test_list(tmp_path: Path) -> None:
         ("places_lt", {"data_dir": "nowhere"}, ["nowhere", "does not exist", "data_256/a/airfield"]),
         ("imagenet_lt", {}, ["ILSVRC/imagenet-1k", "Hugging Face Hub", "data_dir="]),
         ("imagenet_lt", {"data_dir": "set", "split_file": "no.txt"}, ["split_file='no.txt' does not exist"]),
+        ("imagenet_lt", {"data_dir": "set", "split_file": "a" * 300}, ["does not exist: give the training list"]),
         (
             "imagenet_lt",
             {"data_dir": "set", "split_file": "nobody/none"},

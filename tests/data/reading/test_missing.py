@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from glmc_zoo.data import list_data, load_data
+from glmc_zoo.data.reading.dataset_errors import errors_as_sentence
 from glmc_zoo.data.reading.missing import suggest_paths
 from glmc_zoo.errors import UserError
 
@@ -18,6 +19,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).mkdir(parents=True)
     for name in ("my_labels.csv", "my_image.py"):
         (tmp_path / name).touch()
+    (tmp_path / "lost.csv").symlink_to("nowhere")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -31,6 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("my_label.csv", " Did you mean my_labels.csv?"),
         ("my_images/train/birds", ""),
         ("nothing_like_it", ""),
+        ("lost.csv", ""),  # a link to a file that does not exist is not suggested for itself
         ("birds2/train/more", " Did you mean birds?"),
     ],
 )
@@ -67,3 +70,6 @@ def test_a_folder_that_looks_like_an_id_of_the_hub(folder: Path) -> None:
         load_data("my_images/trian")
     with pytest.raises(UserError, match=r"nobody/nothing cannot be read .*data=FOLDER\)\.$"):
         load_data("nobody/nothing")
+    name = f"{'a' * 300}/nothing"  # longer than the name of a folder may be
+    with pytest.raises(UserError, match=rf"{name} cannot be read .*data=FOLDER\)\.$"), errors_as_sentence(name):
+        raise OSError("no answer")

@@ -12,10 +12,12 @@ import pytest
 import timm
 import torch
 from card_results import changed, minimal_results
+from huggingface_hub import constants
 
 import glmc_zoo
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub import ExportInfo, export_model, list_models, open_model
+from glmc_zoo.method import create_backbone
 from glmc_zoo.results import RunResults, WeightsFacts
 
 STATISTICS: dict[str, Any] = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "input_size": (3, 64, 64), "tag": "glmc_test"}
@@ -116,6 +118,18 @@ def test_names_are_found_in_the_zoo_then_as_folders_then_in_timm(folder: Path, m
         assert (open_model(model.name).kind, open_model(model.name).folder) == ("zoo", model.folder)
     monkeypatch.chdir(folder.parent)
     assert open_model("model").folder == Path("model")
+
+
+def test_weights_that_timm_is_told_to_find_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    file = str(folder / "model.safetensors")
+    options: dict[str, Any] = {"num_classes": 3, "pretrained_cfg_overlay": {"file": file, "num_classes": 3}}
+    for model in (
+        glmc_zoo.create_model("test_resnet", **options),
+        create_backbone("test_resnet", pretrained=True, **options),
+    ):
+        with torch.no_grad():
+            assert model.eval()(X).tolist() == logits(folder)
 
 
 def test_what_a_folder_says(folder: Path) -> None:

@@ -138,7 +138,7 @@ def test_somebody_elses_model_stays_unless_told_otherwise(
     hub = pusher.hub
     others = {
         "org/architecture": ({"backbone": "test_vit"}, "holds a test_vit, not a test_resnet"),
-        "org/number": ({"classes": ["ant", "bee"]}, "holds a model of 2 classes, not 5"),
+        "org/number": ({"classes": ["ant", "bee"]}, "holds a model of 2 classes, not of 5 classes"),
         "org/classes": ({"classes": ["ant", "bee", "cat", "dog", "owl"]}, "other classes ('owl' instead of 'emu')"),
     }
     for repo_id, (options, expected) in others.items():

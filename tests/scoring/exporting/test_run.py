@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -185,13 +186,20 @@ def test_what_the_exporter_refuses_is_one_sentence(
     def write(*_: Any) -> None:
         raise RuntimeError("unsupported\noperator")
 
+    def fill_disk(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "a.onnx"))
+
+    onnx = formats.FORMATS["onnx"]
     for changes, sentence in (
         ({"write": write}, "unsupported operator. Give format='torch_export' or another model.$"),
         ({"max_bytes": 1000}, r"whose file holds at most 0.0 GiB of weights, .*: give format='torch_export'.$"),
     ):
-        monkeypatch.setitem(formats.FORMATS, "onnx", dataclasses.replace(formats.FORMATS["onnx"], **changes))  # type: ignore[arg-type]
+        monkeypatch.setitem(formats.FORMATS, "onnx", dataclasses.replace(onnx, **changes))  # type: ignore[arg-type]
         with pytest.raises(UserError, match=rf" cannot be exported with format='onnx'[:,] {sentence}"):
             glmc_zoo.export(model=model, output=tmp_path)
+    monkeypatch.setitem(formats.FORMATS, "onnx", dataclasses.replace(onnx, write=fill_disk))
+    with pytest.raises(UserError, match=rf"^The folder {tmp_path} cannot be written, the disk is full, "):
+        glmc_zoo.export(model=model, output=tmp_path)
     assert files(tmp_path) == set()
 
 

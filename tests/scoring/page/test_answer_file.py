@@ -64,10 +64,11 @@ def test_the_classes_with_the_lowest_recalls_have_images_where_not_all_fit(
 ) -> None:
     monkeypatch.setattr(answer_file, "MAX_IMAGES", 20)
     monkeypatch.setattr(answer_file, "MAX_BYTES", 8000)
-    answers = evaluation(tmp_path / "model", classes=5, images=60).answers
+    evaluated = evaluation(tmp_path / "model", classes=5, images=60)
+    answers = evaluated.answers
     assert answers is not None and len(answers.images) == 20 and answers.left_out > 0
     labels = [image.label for image in answers.images]
-    order = lowest_recall_first(answers.pairs, 5, [300, 94, 30, 9, 3])
+    order = lowest_recall_first(evaluated.recalls, [300, 94, 30, 9, 3])
     assert list(dict.fromkeys(labels)) == order[: len(set(labels))]
     shown = [image.source is not None for image in answers.images]
     assert shown == sorted(shown, reverse=True) and 0 < sum(shown) < 20
@@ -88,10 +89,11 @@ def test_an_older_evaluation_has_its_pairs_from_the_predictions(subject: Subject
 
 def test_the_order_of_classes() -> None:
     assert rarest_first(4, [5, 1, 9, 1]) == [1, 3, 0, 2] and rarest_first(3, None) == [0, 1, 2]
-    pairs = [[0, 0, 90], [0, 1, 2], [2, 0, 1], [2, 1, 3], [3, 3, 8], [4, 4, 1]]
     # Recalls of 0 and 98 %, then two of 100 %, the rarest first, and a class without test images.
-    assert lowest_recall_first(pairs, 5, [5, 1, 9, 8, 3]) == [2, 0, 4, 3, 1]
-    assert lowest_recall_first(pairs, 5, None) == [2, 0, 3, 4, 1]
+    for untested in (None, float("nan")):
+        recalls = [0.98, untested, 0.0, 1.0, 1.0]
+        assert lowest_recall_first(recalls, [5, 1, 9, 8, 3]) == [2, 0, 4, 3, 1]
+        assert lowest_recall_first(recalls, None) == [2, 0, 3, 4, 1]
 
 
 def test_the_page_of_an_older_file_has_the_class_with_the_lowest_recall_first(subject: Subject) -> None:
@@ -104,6 +106,10 @@ def test_the_page_of_an_older_file_has_the_class_with_the_lowest_recall_first(su
 
 
 def test_recalls_follow_from_the_answers_where_the_results_have_none(subject: Subject) -> None:
-    without = dataclasses.replace(subject.results, class_recalls=None)  # type: ignore[arg-type]
+    assert subject.answers is not None
+    without = dataclasses.replace(subject.results, class_recalls=[])
     recalls = dataclasses.replace(subject, results=without).recalls
     assert recalls == pytest.approx(subject.recalls)
+    assert gallery(dataclasses.replace(subject, results=without), [], subject.answers) == gallery(
+        subject, [], subject.answers
+    )

@@ -120,7 +120,7 @@ def test_images_are_those_of_the_answers(subject: Subject) -> None:
     page = parsed(render_report(subject))
     (gallery,) = page.all("div", id="gallery")
     figures = gallery.all("figure")
-    order = lowest_recall_first(subject.answers.pairs, 5, subject.results.class_counts)
+    order = lowest_recall_first(subject.recalls, subject.results.class_counts)
     assert order != [4, 3, 2, 1, 0]
     assert [one.all("strong")[0].text for one in gallery.all("details")] == [f"class {i}" for i in order]
     for figure, image in zip(figures, subject.answers.images, strict=True):
@@ -197,8 +197,26 @@ def test_what_was_left_out_and_the_command(tmp_path: Path) -> None:
     data = DataFacts(name="noise", test_images=60, inventory=inventory, skipped_images=4, notes=["A class is alone."])
     text = parsed(render_report(evaluation(tmp_path / "model", 5, 60, data=data, notes=["A class is alone."]))).text
     assert "1,200 not an image a.txt , b.txt , …" in text and "4 images that cannot be read were skipped." in text
-    assert "3 training images are the same as a test image, by their pixels: train/1.png = test/2.png" in text
+    assert "3 training images are the same as a test image by their pixels: train/1.png = test/2.png" in text
     assert text.count("A class is alone.") == 1 and "glmc-zoo evaluate --model m" in text
+
+
+def test_one_of_a_kind_is_in_the_singular(tmp_path: Path) -> None:
+    inventory = Inventory(layout="x", duplicates=1, duplicates_by="bytes", duplicate_examples=["a.png = b.png"])
+    data = DataFacts(name="noise", test_images=5, inventory=inventory, skipped_images=1)
+    counts = {"class_counts": [300, 94, 30, 9, 1]}
+    subject = evaluation(tmp_path / "model", 5, 5, data=data, class_recalls=[], **counts)
+    assert subject.answers is not None
+    page = parsed(render_report(dataclasses.replace(subject, answers=dataclasses.replace(subject.answers, left_out=1))))
+    for part in (
+        "1 image that cannot be read was skipped.",
+        "1 training image is the same as a test image by its bytes: a.png = b.png .",
+        "1 image is left out.",
+        "of 1 test image right",
+        "class 4 1 training image ,",
+        "many 1 image",
+    ):
+        assert part in page.text, part
 
 
 def test_without_answers_counts_or_images_the_page_says_so(subject: Subject, tmp_path: Path) -> None:

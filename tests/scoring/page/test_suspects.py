@@ -50,6 +50,8 @@ def test_a_run_that_looked_for_none_has_no_section_and_one_without_suspects_says
     assert "Labels to check" not in render_report(subject)
     SuspectFile(total=0, held_out=300).save(subject.folder / "label_suspects.json")
     assert "None of 300 training images fits another class better than its label" in parsed(render_report(subject)).text
+    SuspectFile(total=1, held_out=300, images=[suspect(4, 0, "x.png")]).save(subject.folder / "label_suspects.json")
+    assert "1 of 300 training images fits another class better than its label" in parsed(render_report(subject)).text
 
 
 def test_rare_classes_come_first_and_each_has_a_few() -> None:
