@@ -107,22 +107,28 @@ def end_with_reader() -> Iterator[None]:
     of Python's module ``signal``.
 
     Raises:
-        ReaderGone: The reader has ended.
+        ReaderGone: The reader has ended. Another exception of the block is raised as it is, so that none gets lost.
     """
     try:
-        try:
-            yield
-        finally:
-            for stream in _open_streams():
-                stream.flush()
+        yield
+        for stream in _open_streams():
+            stream.flush()
     except BrokenPipeError as error:
-        broken = [stream for stream in _open_streams() if _has_no_reader(stream)]
-        if not broken:  # another pipe or a connection
+        if not _drop_unread_output():  # another pipe or a connection
             raise
-        for stream in broken:
-            with open(os.devnull, "wb") as devnull:
-                os.dup2(devnull.fileno(), stream.fileno())
         raise ReaderGone from error
+    except BaseException:
+        _drop_unread_output()
+        raise
+
+
+def _drop_unread_output() -> bool:
+    """Send the output that has no reader to nowhere; returns whether there is such output."""
+    broken = [stream for stream in _open_streams() if _has_no_reader(stream)]
+    for stream in broken:
+        with open(os.devnull, "wb") as devnull:
+            os.dup2(devnull.fileno(), stream.fileno())
+    return bool(broken)
 
 
 def _open_streams() -> list[TextIO]:
