@@ -12,7 +12,7 @@ from functools import partial
 from traceback import walk_tb
 from typing import Any
 
-from glmc_zoo.disk import disk_error
+from glmc_zoo.disk import disk_error, file_failure
 from glmc_zoo.errors import UserError
 from glmc_zoo.retry import ANSWER_SECONDS, Budget, call_with_retries, http_status, is_transient, unexpected_answer
 
@@ -141,7 +141,9 @@ def _failed_download(error: Exception, name: str, without_weights: str) -> str:
     status = next((found for cause in _chain(error) if (found := http_status(cause)) is not None), None)
     unreachable = is_transient(error) or isinstance(error, errors.LocalEntryNotFoundError)
     fix = "connect to a network"
-    if constants.HF_HUB_OFFLINE:
+    if (failure := file_failure(error)) is not None:
+        reason, fix = failure, "set HF_HOME to a folder that you may write to"
+    elif constants.HF_HUB_OFFLINE:
         reason, fix = "HF_HUB_OFFLINE is set, and they are not in the Hub's cache", "unset it"
     elif (answer := unexpected_answer(error)) is not None:
         reason, _, fix = answer.rstrip(".").partition(": ")

@@ -207,7 +207,7 @@ def show_progress(
         main_process: Whether this process is the one that shows it.
 
     Yields:
-        A function that counts further units as done.
+        A function that counts further units as done; those above the total are left out.
     """
     bar = progress_bar(total=total, desc=desc, initial=initial, unit=unit, main_process=main_process)
     done, start = initial, time.monotonic()
@@ -215,7 +215,8 @@ def show_progress(
 
     def update(units: int) -> None:
         nonlocal done, next_line
-        done, now = done + units, time.monotonic()
+        units, now = min(units, total - done), time.monotonic()
+        done += units
         bar.update(units)
         if bar.disable and now >= next_line:
             seconds = (now - start) * (total - done) / max(done - initial, 1)
