@@ -223,7 +223,8 @@ def test_a_cache_that_cannot_be_written_is_named_and_not_the_network(
     (tmp_path / "file").write_text("")
     ended = hub_python("-c", STORE, HF_HOME=str(tmp_path / "file" / "home"))
     assert ended.returncode == 0, ended.stderr
-    reason = rf"\({re.escape(str(tmp_path))}/file/home\S* cannot be used, Not a directory\): set HF_HOME to a folder that"
+    folder = re.escape(str(tmp_path / "file" / "home"))
+    reason = rf"\({folder}\S* cannot be used, Not a directory\): set HF_HOME to a folder that"
     built, opened = ended.stdout.splitlines()
     assert re.match(rf"The weights of 'hf-hub:org/name' could not be downloaded {reason}", built), built
     assert re.match(rf"hf_hub:org/name cannot be stored {reason} you may write to\.$", opened), opened

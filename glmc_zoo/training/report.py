@@ -202,7 +202,8 @@ def result_table(results: RunResults, folder: Path) -> str:
     if (folder / "encoder").is_dir():
         lines.insert(-1, f"encoder {folder_text}/encoder")
     if module := backbone_module(results):
-        lines[-1] += f"  # after import {printable(module)}, which registers the backbone"
+        imported = f"import {module}" if module.isidentifier() else "running the file of the plug-in"
+        lines[-1] += f"  # after {imported}, which registers the backbone"
     lines += [f"warning: {for_screen(warning)}" for warning in results.warnings]
     return "\n".join(lines)
 
