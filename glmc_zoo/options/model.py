@@ -8,6 +8,7 @@ from glmc_zoo.fields import OptionGroup, option
 from glmc_zoo.method.registry import method_names
 from glmc_zoo.method.switches import Preset
 from glmc_zoo.options.defaults import recipe_text
+from glmc_zoo.options.images import BACKBONE_PLUGIN
 
 MAX_VIEWS = 7
 """Largest number of views for frozen features: as in evaluation, mirrored, four corner crops, and the centre crop."""
@@ -147,6 +148,13 @@ class TuneOptions(OptionGroup):
                     f"{field.name}= has no effect with head_init={self.head_init!r}: give head_init='head', or leave "
                     f"{field.name}= out."
                 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PluginOptions(OptionGroup):
+    """Files that register the architecture of a trained model."""
+
+    plugin: list[str] = option(BACKBONE_PLUGIN, default=[])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,7 +55,7 @@ for name in ("train", "finetune", "second_stage"):
 ADDED["evaluate"] |= {"temperature", "save"}
 ADDED["predict"] |= {"follow-links", "prior", "model-prior", "classes", "min-probability", "precision"}
 ADDED["predict"] |= {"rank-for-labelling"}
-for name in ("evaluate", "predict", "demo", "export"):
+for name in ("second_stage", "evaluate", "predict", "demo", "export"):
     ADDED[name] |= {"plugin"}
 for name in ("evaluate", "predict"):
     ADDED[name] |= {"quote-formulas"}
