@@ -44,7 +44,7 @@ def outside_failures(subject: str, *, smaller: str, weights_of: str = "", withou
         raise
     except Exception as error:
         sentence = None
-        if _is_full_memory(error):
+        if is_full_memory(error):
             sentence = f"{subject} needs more memory than is free: free some memory, or give {smaller}."
         elif isinstance(error, ImportError):
             sentence = f"{subject} {_missing_package(error)}"
@@ -108,11 +108,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__
 
 
-def _is_full_memory(error: Exception) -> bool:
-    full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+def is_full_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of the machine or of the accelerator is full."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return full or (isinstance(error, RuntimeError) and _FULL_MEMORY.search(str(error)) is not None)
+    names_memory = isinstance(error, RuntimeError) or type(error).__name__ == "SafetensorError"
+    return isinstance(error, MemoryError) or (names_memory and _FULL_MEMORY.search(str(error)) is not None)
 
 
 def _missing_package(error: ImportError) -> str:

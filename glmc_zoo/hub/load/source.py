@@ -185,7 +185,7 @@ def _open_timm(name: str, weights: bool) -> ModelSource:
         fix = "give a published model, hf_hub:ORG/NAME, an exported folder or a timm model"
         raise UserError(f"Unknown model {name!r}: {fix}.{suggestion}")
     try:
-        config = timm.models.get_pretrained_cfg(name, allow_unregistered=False)
+        config = timm.models.get_pretrained_cfg(name)
     except RuntimeError as error:
         architecture, _, tag = name.partition(".")
         raise UserError(
