@@ -6,9 +6,11 @@ from the machine, so code that blames the network goes through `outside_failures
 
 import errno
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from traceback import walk_tb
 from typing import Any
 
@@ -117,8 +119,10 @@ def is_full_memory(error: BaseException) -> bool:
 
 
 def _missing_package(error: ImportError) -> str:
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"needs the package {error.name.partition('.')[0]}, which is not installed: install it with pip."
+    package = (error.name or "").partition(".")[0]
+    # An installed package of another version may lack a module too.
+    if isinstance(error, ModuleNotFoundError) and package and package not in sys.modules and not find_spec(package):
+        return f"needs the package {package}, which is not installed: install it with pip."
     reason = " ".join(str(error).split()).rstrip(".")
     return f"needs a package that cannot be imported ({reason}): install or update it with pip."
 

@@ -97,6 +97,12 @@ def test_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(caught.value) == (
         "Backbone 'test_vit' needs the package flash_attn, which is not installed: install it with pip."
     )
+    # An installed package lacks a module in some versions.
+    missing = ModuleNotFoundError("No module named 'timm.layers.new'", name="timm.layers.new")
+    monkeypatch.setattr(timm, "create_model", fail_with(missing))
+    reason = r"a package that cannot be imported \(No module named 'timm\.layers\.new'\): install or update it with pip"
+    with pytest.raises(UserError, match=reason):
+        create_backbone("test_vit", 3, image_size=32)
     monkeypatch.setattr(timm, "create_model", fail_with(ImportError("cannot import name 'a' from 'b'")))
     with pytest.raises(UserError, match=r"needs a package that cannot be imported \(cannot import name 'a' from 'b'\)"):
         create_backbone("test_vit", 3, image_size=32)
