@@ -122,7 +122,7 @@ def inspect(**options: Any) -> Inspection:
 
     user_options = _user_options(INSPECT, "inspect", options)
     resolved = inspection_options(user_options)
-    output = _output_file(user_options, options, "overwrite", "examples")
+    output = _output_file(user_options, "overwrite", "examples")
     return inspect_data(resolved, write=output is not None)
 
 
@@ -144,7 +144,7 @@ def predict(**options: Any) -> list[Prediction]:
     from glmc_zoo.scoring.prediction import predict_images
 
     user_options = _user_options(PREDICT, "predict", options)
-    output = _output_file(user_options, options, "overwrite", "quote_formulas")
+    output = _output_file(user_options, "overwrite", "quote_formulas")
     return predict_images(replace(prediction_options(user_options), output=output))
 
 
@@ -200,8 +200,8 @@ def export(**options: Any) -> list[ExportedFile]:
 def push(**options: Any) -> list[PushResult]:
     """Push a model, its demo (as a Space), or both to the Hub; the options are those of ``glmc-zoo push --help``.
 
-    Returns a `PushResult` for each repository that was pushed: the model, then the Space. The list is empty with
-    ``dry_run=True``, and the Space has none with ``space_folder=``.
+    Returns a `PushResult` for each repository that was pushed: the model, then the Space. With ``dry_run=True`` nothing
+    is pushed and the list is empty; ``space_folder=`` writes the Space to a folder, which has no `PushResult`.
 
     >>> pushed = glmc_zoo.push(model="runs/NAME/model", repo="ORG/NAME", space="ORG/DEMO")  # doctest: +SKIP
     >>> pushed[1].url  # doctest: +SKIP
@@ -229,15 +229,15 @@ def _run(options: RunOptions) -> RunResults | DryRun:
     return run_head(options) if isinstance(options.stage, HeadStage) else run_training(*search_settings(options))
 
 
-def _output_file(user_options: UserOptions, keywords: dict[str, Any], *needs_output: str) -> str | None:
-    """The file that a call asks for: that of ``output=``, else that of its ``config`` file; ``None`` if it names none.
+def _output_file(user_options: UserOptions, *needs_output: str) -> str | None:
+    """The file that a call asks for, by ``output=`` or in its ``config`` file; ``None`` if it asks for none.
 
     On the command line the file has a default name, because the result would be lost without it. A call returns its
     result, so it writes no file unasked. Keywords that ``needs_output`` names are refused without a file.
     """
     from glmc_zoo.errors import UserError
 
-    output: str | None = None if keywords.get("output", "") is None else user_options.get("output")
+    output: str | None = user_options.get("output")
     if output is None and (unused := next((name for name in needs_output if name in user_options.explicit), None)):
         raise UserError(f"{unused}= has no effect without output=: give output= as well, or leave {unused}= out.")
     return output

@@ -6,13 +6,15 @@ from the machine, so code that blames the network goes through `outside_failures
 
 import errno
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from traceback import walk_tb
 from typing import Any
 
-from glmc_zoo.disk import disk_error
+from glmc_zoo.disk import disk_error, file_failure
 from glmc_zoo.errors import UserError
 from glmc_zoo.retry import ANSWER_SECONDS, Budget, call_with_retries, http_status, is_transient, unexpected_answer
 
@@ -45,7 +47,7 @@ def outside_failures(subject: str, *, smaller: str, weights_of: str = "", withou
         raise
     except Exception as error:
         sentence = None
-        if _is_full_memory(error):
+        if is_full_memory(error):
             sentence = f"{subject} needs more memory than is free: free some memory, or give {smaller}."
         elif isinstance(error, ImportError):
             sentence = f"{subject} {_missing_package(error)}"
@@ -110,16 +112,19 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__
 
 
-def _is_full_memory(error: Exception) -> bool:
-    full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+def is_full_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of the machine or of the accelerator is full."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return full or (isinstance(error, RuntimeError) and _FULL_MEMORY.search(str(error)) is not None)
+    names_memory = isinstance(error, RuntimeError) or type(error).__name__ == "SafetensorError"
+    return isinstance(error, MemoryError) or (names_memory and _FULL_MEMORY.search(str(error)) is not None)
 
 
 def _missing_package(error: ImportError) -> str:
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"needs the package {error.name.partition('.')[0]}, which is not installed: install it with pip."
+    package = (error.name or "").partition(".")[0]
+    # An installed package of another version may lack a module too.
+    if isinstance(error, ModuleNotFoundError) and package and package not in sys.modules and not find_spec(package):
+        return f"needs the package {package}, which is not installed: install it with pip."
     reason = " ".join(str(error).split()).rstrip(".")
     return f"needs a package that cannot be imported ({reason}): install or update it with pip."
 
@@ -143,7 +148,9 @@ def _failed_download(error: Exception, name: str, without_weights: str) -> str:
     status = next((found for cause in _chain(error) if (found := http_status(cause)) is not None), None)
     unreachable = is_transient(error) or isinstance(error, errors.LocalEntryNotFoundError)
     fix = "connect to a network"
-    if constants.HF_HUB_OFFLINE:
+    if (failure := file_failure(error)) is not None:
+        reason, fix = failure, "set HF_HOME to a folder that you may write to"
+    elif constants.HF_HUB_OFFLINE:
         reason, fix = "HF_HUB_OFFLINE is set, and they are not in the Hub's cache", "unset it"
     elif (answer := unexpected_answer(error)) is not None:
         reason, _, fix = answer.rstrip(".").partition(": ")

@@ -59,6 +59,14 @@ def disk_error(error: BaseException, folder: Path | None = None) -> UserError | 
     return user_error
 
 
+def file_failure(error: BaseException) -> str | None:
+    """Why the operating system refused a file, as a part of a sentence; ``None`` for an error that is not about one."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)} cannot be used, {error.strerror}"
+    number = _number(error)
+    return None if number is None else _REASONS[number][0]
+
+
 def _number(error: BaseException) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno if error.errno in _REASONS else None

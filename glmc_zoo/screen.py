@@ -107,22 +107,28 @@ def end_with_reader() -> Iterator[None]:
     of Python's module ``signal``.
 
     Raises:
-        ReaderGone: The reader has ended.
+        ReaderGone: The reader has ended. Another exception of the block is raised as it is, so that none gets lost.
     """
     try:
-        try:
-            yield
-        finally:
-            for stream in _open_streams():
-                stream.flush()
+        yield
+        for stream in _open_streams():
+            stream.flush()
     except BrokenPipeError as error:
-        broken = [stream for stream in _open_streams() if _has_no_reader(stream)]
-        if not broken:  # another pipe or a connection
+        if not _drop_unread_output():  # another pipe or a connection
             raise
-        for stream in broken:
-            with open(os.devnull, "wb") as devnull:
-                os.dup2(devnull.fileno(), stream.fileno())
         raise ReaderGone from error
+    except BaseException:
+        _drop_unread_output()
+        raise
+
+
+def _drop_unread_output() -> bool:
+    """Send the output that has no reader to nowhere; returns whether there is such output."""
+    broken = [stream for stream in _open_streams() if _has_no_reader(stream)]
+    for stream in broken:
+        with open(os.devnull, "wb") as devnull:
+            os.dup2(devnull.fileno(), stream.fileno())
+    return bool(broken)
 
 
 def _open_streams() -> list[TextIO]:
@@ -201,7 +207,7 @@ def show_progress(
         main_process: Whether this process is the one that shows it.
 
     Yields:
-        A function that counts further units as done.
+        A function that counts further units as done; those above the total are left out.
     """
     bar = progress_bar(total=total, desc=desc, initial=initial, unit=unit, main_process=main_process)
     done, start = initial, time.monotonic()
@@ -209,7 +215,8 @@ def show_progress(
 
     def update(units: int) -> None:
         nonlocal done, next_line
-        done, now = done + units, time.monotonic()
+        units, now = min(units, total - done), time.monotonic()
+        done += units
         bar.update(units)
         if bar.disable and now >= next_line:
             seconds = (now - start) * (total - done) / max(done - initial, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import socket
 import sys
 from collections.abc import Callable
@@ -96,6 +97,12 @@ def test_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(caught.value) == (
         "Backbone 'test_vit' needs the package flash_attn, which is not installed: install it with pip."
     )
+    # An installed package lacks a module in some versions.
+    missing = ModuleNotFoundError("No module named 'timm.layers.new'", name="timm.layers.new")
+    monkeypatch.setattr(timm, "create_model", fail_with(missing))
+    reason = r"a package that cannot be imported \(No module named 'timm\.layers\.new'\): install or update it with pip"
+    with pytest.raises(UserError, match=reason):
+        create_backbone("test_vit", 3, image_size=32)
     monkeypatch.setattr(timm, "create_model", fail_with(ImportError("cannot import name 'a' from 'b'")))
     with pytest.raises(UserError, match=r"needs a package that cannot be imported \(cannot import name 'a' from 'b'\)"):
         create_backbone("test_vit", 3, image_size=32)
@@ -198,6 +205,36 @@ def test_weights_of_the_cache_need_no_hub(hub: HubServer, hub_python: Run, tmp_p
     assert build_both(hub_python, "hf-hub:org/name", HF_HOME=home)[1][0] == ""
     hub.fail("*", "org/name", times=None)
     assert build_both(hub_python, "hf-hub:org/name", HF_HOME=home)[1][0] == ""
+
+
+STORE = """
+from glmc_zoo.errors import UserError
+from glmc_zoo.hub import create_model
+from glmc_zoo.method import create_backbone
+for build in (lambda: create_backbone("hf-hub:org/name", 3), lambda: create_model("hf_hub:org/name")):
+    try:
+        build()
+    except UserError as error:
+        print(error)
+"""
+
+
+@pytest.mark.processes
+def test_a_cache_that_cannot_be_written_is_named_and_not_the_network(
+    hub: HubServer, hub_python: Run, tmp_path: Path
+) -> None:
+    info = ExportInfo(class_names=list("abc"), tag="a", mean=(0.5,) * 3, std=(0.5,) * 3, input_size=(3, 32, 32))
+    model = timm.create_model("test_resnet", num_classes=3)
+    hub.repo("org/name", files=export_model(model, tmp_path / "exported", info))
+    (tmp_path / "file").write_text("")
+    ended = hub_python("-c", STORE, HF_HOME=str(tmp_path / "file" / "home"))
+    assert ended.returncode == 0, ended.stderr
+    folder = re.escape(str(tmp_path / "file" / "home"))
+    reason = rf"\({folder}\S* cannot be used, Not a directory\): set HF_HOME to a folder that"
+    built, opened = ended.stdout.splitlines()
+    assert re.match(rf"The weights of 'hf-hub:org/name' could not be downloaded {reason}", built), built
+    assert re.match(rf"hf_hub:org/name cannot be stored {reason} you may write to\.$", opened), opened
+    assert "network" not in built + opened
 
 
 def test_without_peft(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,3 +84,16 @@ def test_only_a_stream_without_a_reader_is_replaced(monkeypatch: pytest.MonkeyPa
         with pytest.raises(ReaderGone), end_with_reader():
             print("a line")
         print("a later line is dropped", flush=True)
+
+
+@pytest.mark.processes
+def test_an_error_of_the_program_keeps_its_traceback(tmp_path: Path) -> None:
+    """Lines wait in the buffer of standard output when the error is raised, and cannot be written any more."""
+    code = (
+        "from glmc_zoo.cli import run_recipe\n"
+        "def main():\n    print('a line')\n    raise KeyError('a fault of the program')\n"
+        "run_recipe(main)"
+    )
+    status, errors = run_without_reader(["-c", code], tmp_path, PYTHONUNBUFFERED="")
+    assert status == 1 and errors.endswith("KeyError: 'a fault of the program'\n")
+    assert "BrokenPipe" not in errors

@@ -118,6 +118,13 @@ def test_long_work_without_a_terminal_prints_a_line_each_minute(
         "features: 2,200 of 3,000 images, about 80 s left",
         "features: 2,800 of 3,000 images, about 20 s left",
     ]
+    # With several processes the count of the last batch may be above the total.
+    seconds = 0.0
+    with show_progress(total=500, desc="features") as update:
+        for _ in range(3):
+            seconds += 20.0
+            update(200)
+    assert capsys.readouterr().out == "features: 500 of 500 images, about 0 s left\n"
 
 
 def test_on_a_terminal_there_is_a_bar_and_no_line(

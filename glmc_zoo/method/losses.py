@@ -137,16 +137,29 @@ def _rebalance(
 
 
 def check_loss(owner: str, loss: Any) -> Tensor:
-    """``loss`` of a batch as it is, if it is one number; ``owner`` begins the sentence, such as ``The loss 'focal'``.
+    """``loss`` of a batch as it is, if it is one number with a gradient; ``owner`` begins the sentence.
+
+    The owner is, for instance, ``The loss 'focal'``. Without a gradient a part of the loss would have no effect.
 
     Raises:
         UserError: It is something else, for instance a loss for each image.
     """
-    if isinstance(loss, Tensor) and loss.ndim == 0:
-        return loss
-    value = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
-    fix = "loss.mean()" if isinstance(loss, Tensor) else "torch.tensor(...).mean()"
-    raise UserError(f"{owner} returned {value} for a batch, and training needs one number: return {fix}.")
+    if not isinstance(loss, Tensor):
+        raise UserError(
+            f"{owner} returned a {type(loss).__name__} for a batch, and training needs a tensor of one number: return "
+            "what PyTorch computes from the logits, without item() or float()."
+        )
+    if loss.ndim:
+        raise UserError(
+            f"{owner} returned a tensor of shape {tuple(loss.shape)} for a batch, and training needs one number: "
+            "return loss.mean()."
+        )
+    if torch.is_grad_enabled() and not loss.requires_grad:
+        raise UserError(
+            f"{owner} returned a tensor without a gradient, so it could not train the network: compute it from the "
+            "logits with PyTorch, without detach(), item() or no_grad()."
+        )
+    return loss
 
 
 @register_loss("ce")

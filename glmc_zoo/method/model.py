@@ -51,6 +51,11 @@ def backbone_config(backbone: str) -> dict[str, Any]:
         return dict((config or timm.models.PretrainedCfg()).to_dict())
     except RuntimeError as error:
         architecture, _, tag = backbone.partition(".")
+        if not tag:
+            raise UserError(
+                f"Backbone {backbone!r} has no configuration in timm: define default_cfgs with timm's "
+                "generate_default_cfgs in the file that registers it, above the function."
+            ) from error
         raise UserError(
             f"Backbone {backbone!r} has an unknown pretrained tag {tag!r}; leave it out, or give one of "
             f"timm.list_pretrained({architecture + '*'!r})."

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Kind = Literal["method", "loss", "sampler", "backbone"]
-"""What a file can register. A backbone is registered with timm, and entered here once `load_plugin` ran the file."""
+"""What a file can register. A backbone is registered with timm, and entered here by `load_plugin` or `plugins_of`."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Modules that register the built-in names.
@@ -117,13 +117,7 @@ def register_sampler(name: str, *, title: str | None = None) -> Callable[[F], F]
 def _register(kind: Kind, name: str, title: str | None, views: int = 1, partners: bool = False) -> Callable[[F], F]:
     if not re.fullmatch("[a-z][a-z0-9_]*", name):
         raise UserError(f"name={name!r} is not accepted: give lower-case letters, digits and underscores, as my_loss.")
-    source_file = sys._getframe(2).f_code.co_filename  # the file that applies the decorator
-    file, content = Path(source_file).resolve(), "".join(linecache.getlines(source_file)).encode()
-    if file.is_file():
-        content = file.read_bytes()
-    else:
-        file = _NOTEBOOK
-    sha256 = hashlib.sha256(content).hexdigest() if content else "unknown"
+    file, sha256 = _origin(sys._getframe(2).f_code.co_filename)  # the file that applies the decorator
 
     def decorator(function: F) -> F:
         qualname = getattr(function, "__qualname__", type(function).__qualname__)
@@ -134,6 +128,16 @@ def _register(kind: Kind, name: str, title: str | None, views: int = 1, partners
         return function
 
     return decorator
+
+
+def _origin(source_file: str) -> tuple[Path, str]:
+    """The file of a code object, or `_NOTEBOOK`, and the SHA-256 of its content."""
+    file, content = Path(source_file).resolve(), "".join(linecache.getlines(source_file)).encode()
+    if file.is_file():
+        content = file.read_bytes()
+    else:
+        file = _NOTEBOOK
+    return file, hashlib.sha256(content).hexdigest() if content else "unknown"
 
 
 def _other_owner(kind: Kind, name: str, entry: RegistryEntry) -> str | None:
@@ -242,7 +246,9 @@ def load_plugin(path: str | PathLike[str]) -> PluginFacts:
             line = f"line {lines[-1]}, " if lines else ""
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise UserError(f"{plugin} cannot be imported ({line}{reason}): correct it.") from error
-        _enter_backbones(module, file, sha256)
+        timm: Any = sys.modules.get("timm")
+        for name in [] if timm is None else timm.list_models(module=module.__name__):
+            _enter_backbone(name, vars(module))
     facts = _facts(key for key, entry in _ENTRIES.items() if entry.file == file)
     if not facts:
         raise UserError(
@@ -252,13 +258,20 @@ def load_plugin(path: str | PathLike[str]) -> PluginFacts:
     return facts[0]
 
 
-def _enter_backbones(module: ModuleType, file: Path, sha256: str) -> None:
-    """Enter the backbones that the module registered with timm, so that results can name their file."""
+def _enter_backbone(name: str, namespace: dict[str, Any] | None = None) -> None:
+    """Enter a backbone that code of the user registered with timm, so that results can name its file.
+
+    With a ``namespace`` only a backbone that was defined there: an earlier version of a file has other ones.
+    """
     timm: Any = sys.modules.get("timm")
-    for name in [] if timm is None else timm.list_models(module=module.__name__):
-        function = timm.model_entrypoint(name)
-        if getattr(inspect.unwrap(function), "__globals__", None) is not vars(module):
-            continue  # of an earlier version of the file, which has the same name
+    if timm is None or not timm.is_model(name):
+        return
+    function = inspect.unwrap(timm.model_entrypoint(name))
+    code, entry = getattr(function, "__code__", None), _ENTRIES.get(("backbone", name))
+    if code is None or function.__module__.partition(".")[0] in ("timm", "glmc_zoo"):
+        return
+    if (namespace is None or function.__globals__ is namespace) and (entry is None or entry.function is not function):
+        file, sha256 = _origin(code.co_filename)
         _ENTRIES["backbone", name] = RegistryEntry(function, None, 1, False, function.__qualname__, file, sha256)
 
 
@@ -272,6 +285,8 @@ def plugins_of(*names: str) -> list[PluginFacts]:
 
     In a notebook the file is ``<notebook>``, with the SHA-256 of the cell where Python finds it, else ``unknown``.
     """
+    for name in names:
+        _enter_backbone(name)
     return _facts(key for key in _ENTRIES if key[1] in names and key not in _BUILT_IN)
 
 

@@ -116,8 +116,17 @@ def wilson_interval(share: ArrayLike, images: ArrayLike) -> tuple[NDArray[np.flo
 
     Returns:
         Lower and upper ends, float64 of that shape.
+
+    Raises:
+        UserError: A share is not between 0 and 1, or a number of images is not above 0.
     """
     share, images = np.asarray(share, np.float64), np.asarray(images, np.float64)
+    for name, values, accepted, allowed in (
+        ("share", share, (share >= 0) & (share <= 1), "a fraction between 0 and 1"),
+        ("images", images, images > 0, "a number above 0"),
+    ):
+        if not accepted.all():
+            raise UserError(f"{name}={values[~accepted].flat[0]:g} is not accepted: give {allowed}.")
     square = _NORMAL_QUANTILE**2
     centre = (share + square / (2 * images)) / (1 + square / images)
     spread = np.sqrt(share * (1 - share) / images + square / (4 * images**2))

@@ -43,10 +43,10 @@ FINETUNE_TEXTS: dict[str, str] = {
     "epochs": f"{FINETUNE_RECIPE['epochs']}",
     "batch_size": f"{FINETUNE_RECIPE['batch_size']}; {HEAD_RECIPE['batch_size']} for --tune head",
     "lr": f"{FINETUNE_RECIPE['lr']} for sgd, else 3e-4, 5e-5 for layer norm or 1e-3 for adapters",
-    "weight_decay": f"{FINETUNE_RECIPE['weight_decay']}; 0.05 for adamw and layer norm",
+    "weight_decay": f"{FINETUNE_RECIPE['weight_decay']}; 0.05 for adamw and layer norm, without adapters",
     "warmup_epochs": f"{FINETUNE_RECIPE['warmup_epochs']}, {_TENTH}",
     "clip_grad": "none; 2 for SGD where the training starts from a classifier with long weights",
-    "opt": "sgd; adamw for a network with layer norm, unless --lr is given",
+    "opt": "sgd; adamw for all layers or the last blocks of a network with layer norm, unless --lr is given",
     "sampler_power": f"{FINETUNE_DEFAULTS['sampler_power']}; with --preset that of the preset",
 }
 """Defaults of a fine-tuning for ``--help``, where they are not those of a training from scratch."""

@@ -16,7 +16,7 @@ LOOP_OPTIONS = frozenset(
         *("checkpoint_every", "checkpoint_steps", "checkpoint_minutes", "keep_checkpoints"),
         *("eval_every", "select", "tracker"),
         *field_names(GLMCSwitches),
-        *("preset", "plugin", "accept_new_data"),
+        *("preset", "accept_new_data"),
     }
 )
 """Options of the training loop, which have no effect where the classifier is trained on features."""
@@ -29,8 +29,10 @@ def refuse_loop_options(values: Mapping[str, Any]) -> None:
         values: The options that the user gave, by name.
 
     Raises:
-        UserError: ``values`` has an option of the training loop.
+        UserError: ``values`` has an option of the training loop, or a plug-in without a backbone.
     """
+    from glmc_zoo.method.registry import load_plugin
+
     unused = [name for name in values if name in LOOP_OPTIONS]
     if unused:
         raise UserError(
@@ -38,6 +40,12 @@ def refuse_loop_options(values: Mapping[str, Any]) -> None:
             "classifier on features that are computed once: leave it out, or give method= too, which trains the "
             "classifier in the training loop."
         )
+    for path in values.get("plugin", []):
+        if not any(name.startswith("backbone ") for name in load_plugin(path).registered):
+            raise UserError(
+                f"plugin={path!r} registers no backbone, which is all that tune='head' uses of a plug-in: leave it "
+                "out, or give method= too, which trains the classifier in the training loop."
+            )
 
 
 def refuse_head_options(values: Mapping[str, Any]) -> None:

@@ -151,6 +151,13 @@ class TuneOptions(OptionGroup):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PluginOptions(OptionGroup):
+    """Files that register the architecture of a trained model."""
+
+    plugin: list[str] = option(BACKBONE_PLUGIN, default=[])
+
+
+@dataclass(frozen=True, kw_only=True)
 class SecondStageOptions(OptionGroup):
     """The first stage's model, and how its classifier is trained again."""
 
@@ -158,7 +165,6 @@ class SecondStageOptions(OptionGroup):
         "the first stage's model: hf_hub:ORG/NAME, exported folder or zoo name",
         example="the first stage's model, such as runs/NAME/model, hf_hub:ORG/NAME or a published name",
     )
-    plugin: list[str] = option(BACKBONE_PLUGIN, default=[])
     class_balanced_beta: float = option(
         "beta of the class-balanced loss; 0 gives all classes the same weight", default=0.9999, at_least=0, below=1
     )

@@ -17,6 +17,7 @@ from glmc_zoo.options.model import (
     HEAD_OPTIONS,
     BackboneOptions,
     MethodOptions,
+    PluginOptions,
     SecondStageOptions,
     TuneOptions,
 )
@@ -60,6 +61,7 @@ class HeadStage:
     """The classifier of a trained model is trained on features that are computed once."""
 
     model: TuneOptions
+    plugin: PluginOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,7 @@ class SecondStage:
     """The classifier of a trained model is trained again."""
 
     model: SecondStageOptions
+    plugin: PluginOptions
     inherited: tuple[str, ...] = ()
     """Options whose value is that of the first stage."""
 
@@ -129,6 +132,7 @@ def option_defaults() -> dict[str, Any]:
     groups = {*RUN_GROUPS, MethodOptions, BackboneOptions, TuneOptions, GLMCSwitches, OptimizerOptions}
     fields = [field for group in groups for field in dataclasses.fields(group)]
     defaults = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+    defaults |= {field.name: make() for field in fields if (make := field.default_factory) is not dataclasses.MISSING}
     return defaults | {"head_init": "fresh"}  # as before the option existed; its default depends on the method
 
 

@@ -20,7 +20,7 @@ from glmc_zoo.options.defaults import FINETUNE_TEXTS, SECOND_STAGE_TEXTS
 from glmc_zoo.options.demo import DemoOptions
 from glmc_zoo.options.images import ImageOptions, InferenceOptions, ShotOptions
 from glmc_zoo.options.machine import MachineOptions, OutputOptions, PushOptions
-from glmc_zoo.options.model import BackboneOptions, MethodOptions, SecondStageOptions, TuneOptions
+from glmc_zoo.options.model import BackboneOptions, MethodOptions, PluginOptions, SecondStageOptions, TuneOptions
 from glmc_zoo.options.push import PushSource, SpaceOptions
 from glmc_zoo.options.schedule import OptimizerOptions, ScheduleOptions
 
@@ -96,7 +96,7 @@ FINETUNE = Command(
 )
 SECOND_STAGE = Command(
     "second_stage",
-    {"model and classifier": (SecondStageOptions,), "data": (DataOptions,), **_RUN_SECTIONS},
+    {"model and classifier": (SecondStageOptions, PluginOptions), "data": (DataOptions,), **_RUN_SECTIONS},
     _MISSING_OPTIONS,
     # The second stage uses the same images, read, augmented, batched and grouped in the same way.
     frozenset({*field_names(DataOptions, ShotOptions), *_AUGMENTATION, "image_size", "batch_size"}),

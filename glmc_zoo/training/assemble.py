@@ -163,8 +163,11 @@ def make_stage(options: TrainingStage | FinetuneStage | HeadStage | SecondStage)
     if isinstance(options, TrainingStage):
         name, pretrained = options.model.backbone, options.model.pretrained
         source = open_model(name) if pretrained and ":" in name else None
+        if source is not None:
+            source.check_plugin()
         return Stage(name, options.method, options.switches, options.optimizer, source, pretrained=pretrained)
     source = open_model(options.model.model)
+    source.check_plugin()
     if isinstance(options, FinetuneStage):
         return FineTuning(options, source)
     if isinstance(options, HeadStage):

@@ -159,7 +159,7 @@ class Checkpoints:
             state = read_state(checkpoint, name)
             try:
                 item.load_state_dict(state)
-            except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            except (AttributeError, LookupError, TypeError, ValueError, RuntimeError, MemoryError) as error:
                 raise unfit_state(checkpoint, name, error) from error
 
     def _launch_settings(self) -> dict[str, Any]:

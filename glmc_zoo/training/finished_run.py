@@ -13,7 +13,7 @@ from glmc_zoo.data.fingerprint import fingerprint
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import write_json
 from glmc_zoo.hub.folder import RESULTS_FILE, file_sha256
-from glmc_zoo.options.run import RunOptions, saved_options
+from glmc_zoo.options.run import RunOptions, option_defaults, saved_options
 from glmc_zoo.results import RunResults
 from glmc_zoo.screen import say
 from glmc_zoo.training.folder import FINISHED_FILE, FREE_ON_RESUME
@@ -46,7 +46,8 @@ def finished_results(folder: Path, options: RunOptions, data: LongTailData) -> R
         finished = read_plain_json(folder / FINISHED_FILE)
         if finished["format"] != _FORMAT:
             return None
-        before, images = dict(finished["options"]), str(finished["images"])
+        # A run of an earlier version lacks newer options; the defaults of these change nothing.
+        before, images = {**option_defaults(), **finished["options"]}, str(finished["images"])
         results = RunResults.load(folder / RESULTS_FILE)
         if results.weights is None or file_sha256(folder / "model" / results.weights.file) != results.weights.sha256:
             return None

@@ -205,10 +205,15 @@ class HeadRun(ScoredRun):
         description = f"chosen on {facts.held_out_images} held-out training images in {counted(facts.folds, 'fold')}"
         results = self.score_and_export(Selection(epoch=None, how=description))
         if self.accelerator.is_main_process:
-            mark_finished(self.folder.path, self.options, self.data)
             self._remove_features()
         self.folder.release()
         return results
+
+    def push(self) -> None:
+        """Mark the run as complete and push its model; a run whose push failed repeats the push alone."""
+        if self._finished is None and self.accelerator.is_main_process:
+            mark_finished(self.folder.path, self.options, self.data)
+        super().push()
 
     def _remove_features(self) -> None:
         if self.stage.tune.feature_cache is None:

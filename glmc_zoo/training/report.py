@@ -142,13 +142,17 @@ def uncalibrated_note(options: RunOptions, data: LongTailData) -> list[str]:
     """A note that the probabilities will not be calibrated, and the fix; none where they will be, or were not to be."""
     if options.output.calibrate == "never" or isinstance(options.stage, HeadStage):
         return []  # a classifier on features is calibrated on training images that are held out in turn
+    second = isinstance(options.stage, SecondStage)  # its first stage was trained on every image that it could hold out
     if data.val:
         if len(data.val) >= MIN_IMAGES:
             return []
-        few = f"Only {len(data.val)} of at least {MIN_IMAGES} images that fitting a temperature needs are held out"
-        return [f"{few}, so the probabilities will not be calibrated: give a larger val_fraction=."]
+        fix = "train the first stage with a larger val_fraction=" if second else "give a larger val_fraction="
+        return [
+            f"Fitting a temperature needs at least {MIN_IMAGES} held-out images, and this run has {len(data.val)}, so "
+            f"the probabilities will not be calibrated: {fix}."
+        ]
     fix = "give val_fraction= or calibrate='always'"
-    if isinstance(options.stage, SecondStage):  # its first stage was trained on every image that it could hold out
+    if second:
         fix = "train the first stage with val_fraction=, and give the same one here"
     return [
         "No images are held out of the training to fit a temperature, so the probabilities will not be calibrated: to "
@@ -203,7 +207,8 @@ def result_table(results: RunResults, folder: Path) -> str:
     if (folder / "encoder").is_dir():
         lines.insert(-1, f"encoder {folder_text}/encoder")
     if module := backbone_module(results):
-        lines[-1] += f"  # after import {printable(module)}, which registers the backbone"
+        imported = f"import {module}" if module.isidentifier() else "running the file of the plug-in"
+        lines[-1] += f"  # after {imported}, which registers the backbone"
     lines += [f"warning: {for_screen(warning)}" for warning in results.warnings]
     return "\n".join(lines)
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from glmc_zoo.building import is_full_memory
 from glmc_zoo.errors import UserError
 
 # A JSON object with one of these keys stands for a type that JSON lacks.
@@ -55,7 +56,7 @@ def read_state(folder: Path, name: str) -> Any:
             return _unpack(structure, get_tensor)
     except UserError:  # names the file of the tensors
         raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError) as error:
         raise unreadable(path, error) from error  # a RecursionError is a RuntimeError
 
 
@@ -105,7 +106,15 @@ def unfit_state(folder: Path, name: str, error: BaseException) -> UserError:
 
 
 def unreadable(path: Path, error: BaseException, other_file: str | None = None) -> UserError:
-    """The error for a file of a checkpoint, or another one beside it, that is damaged or does not fit the run."""
+    """The error for a file of a checkpoint, or another one beside it, that is damaged or does not fit the run.
+
+    Where the memory is full the file is not to blame, and nobody is told to remove it.
+    """
+    if is_full_memory(error):
+        return UserError(
+            f"Checkpoint {str(path.parent)!r} needs more memory than is free: free some memory, or resume the run on a "
+            "machine with more."
+        )
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     other = f" or {other_file} beside it" if other_file else ""
     return UserError(

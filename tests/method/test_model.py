@@ -172,6 +172,14 @@ def test_unknown_name() -> None:
         GLMCModel("test_resnet.nosuch", CLASSES)
 
 
+def test_a_backbone_that_is_registered_without_a_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As `register_model` leaves it in a file without `default_cfgs`.
+    entrypoints = timm.models._registry._model_entrypoints
+    monkeypatch.setitem(entrypoints, "net_without_configuration", lambda pretrained=False, **kwargs: None)
+    with pytest.raises(UserError, match=r"^Backbone 'net_without_configuration' has no configuration in timm: define "):
+        backbone_config("net_without_configuration")
+
+
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")  # a mixer of no patches
 @pytest.mark.parametrize(
     ("name", "size", "reason"),

@@ -124,6 +124,45 @@ def test_origin_of_what_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert load_plugin(file).registered == ["loss mine", "sampler even"]
 
 
+BACKBONE = """
+import timm
+
+@timm.models.register_model
+def net_of_a_test(pretrained=False, **kwargs):
+    return timm.create_model("test_resnet", **kwargs)
+"""
+
+
+@pytest.mark.filterwarnings("ignore:Overwriting net_of_a_test")
+def test_origin_of_a_backbone_that_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path, BACKBONE, "my_nets_for_a_test.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    __import__("my_nets_for_a_test")
+    expected = PluginFacts(
+        file=file.name,
+        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        registered=["backbone net_of_a_test"],
+    )
+    assert plugins_of("ce", "net_of_a_test") == [expected]
+    file.write_text("# another version, which was not imported\n")
+    assert plugins_of("net_of_a_test") == [expected]
+    assert plugins_of("test_resnet", "resnet20_cifar") == []  # of timm and of glmc_zoo
+
+
+@pytest.mark.filterwarnings("ignore:Overwriting net_of_a_test")
+def test_origin_of_a_backbone_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cells", ModuleType("cells"))
+    digests = set()
+    for number, source in enumerate((BACKBONE, f"# edited{BACKBONE}")):
+        name = f"/tmp/ipykernel_1/{number}.py"
+        monkeypatch.setitem(linecache.cache, name, (len(source), None, source.splitlines(True), name))
+        exec(compile(source, name, "exec"), {"__name__": "cells"})
+        (facts,) = plugins_of("net_of_a_test")
+        assert facts.file == "<notebook>"
+        digests.add(facts.sha256)
+    assert digests == {hashlib.sha256(source.encode()).hexdigest() for source in (BACKBONE, f"# edited{BACKBONE}")}
+
+
 def test_origin_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     """As IPython runs a cell: a file name that does not exist, with the lines in ``linecache``."""
 

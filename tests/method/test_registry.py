@@ -231,11 +231,13 @@ def test_a_sampler_must_give_a_weight_for_each_label(drawn: Any) -> None:
     [
         (lambda loss: loss, r"a tensor of shape \(2,\) for a batch, .*: return loss\.mean\(\)\.$"),
         (lambda loss: loss.mean()[None], r"a tensor of shape \(1,\) for a batch"),
-        (lambda loss: loss.mean().item(), r"a float for a batch"),
+        (lambda loss: loss.mean().item(), r"a float for a batch, and training needs a tensor of one number: "),
+        (lambda loss: loss.mean().detach(), r"a tensor without a gradient, so it could not train the network: "),
+        (lambda loss: torch.tensor(loss.mean().item()), r"a tensor without a gradient"),
     ],
-    ids=["per image", "one value in a list", "float"],
+    ids=["per image", "one value in a list", "float", "detached", "a tensor made of a float"],
 )
-def test_a_loss_that_is_not_one_number_is_named(value: Any, returned: str) -> None:
+def test_a_loss_that_cannot_train_is_named(value: Any, returned: str) -> None:
     def per_image(logits: Tensor, target: Tensor) -> Any:
         return value(nn.functional.cross_entropy(logits, target, reduction="none"))
 

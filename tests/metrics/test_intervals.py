@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
@@ -101,6 +103,20 @@ def test_the_interval_of_a_share_is_that_of_scipy(correct: int, images: int) -> 
     low, high = wilson_interval(correct / images, images)
     assert [float(low), float(high)] == pytest.approx(wilson(correct, images), abs=1e-12)
     assert low <= correct / images <= high
+
+
+@pytest.mark.parametrize(
+    ("share", "images", "sentence"),
+    [
+        (0.5, 0, "images=0 is not accepted: give a number above 0."),
+        ([0.5, 97.0], [9, 100], "share=97 is not accepted: give a fraction between 0 and 1."),
+        (float("nan"), 3, "share=nan is not accepted: give a fraction between 0 and 1."),
+    ],
+)
+def test_an_interval_of_no_share_is_refused(share: Any, images: Any, sentence: str) -> None:
+    with pytest.raises(UserError) as caught:
+        wilson_interval(share, images)
+    assert str(caught.value) == sentence
 
 
 @pytest.mark.parametrize("share", [0, 1])

@@ -346,6 +346,9 @@ def test_from_python(model: Path, tmp_path: Path) -> None:
     (tmp_path / "options.yaml").write_text("output: named.csv\n")
     glmc_zoo.predict(**options, config="options.yaml")
     assert lines(tmp_path / "named.csv") == lines(tmp_path / "some.csv")
+    (tmp_path / "named.csv").unlink()
+    glmc_zoo.predict(**options, config="options.yaml", output=None)  # as if it was not given
+    assert (tmp_path / "named.csv").is_file()
 
 
 @pytest.mark.parametrize("option", [{"overwrite": True}, {"quote_formulas": False}])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from accelerate import Accelerator
 
 from glmc_zoo.errors import UserError
@@ -48,6 +49,19 @@ def test_a_folder_belongs_to_one_run(accelerate: Callable[..., Accelerator], tmp
         RunFolder(accelerator, options(output_dir=str(path), resume="auto", lr=0.2), "name")
     RunFolder(accelerator, options(output_dir=str(path), resume="auto", lr=0.1, keep_checkpoints=7), "name")
     assert (path / "config.yaml").read_bytes() == before
+
+
+def test_a_run_of_a_version_without_an_option_is_the_same_run(
+    accelerate: Callable[..., Accelerator], tmp_path: Path
+) -> None:
+    """Also where the default of the new option is made, as an empty list is."""
+    path = tmp_path / "run"
+    folder = RunFolder(accelerate(), options(output_dir=str(path)), "name")
+    folder.release()
+    saved = yaml.safe_load((path / "config.yaml").read_text())
+    assert (saved.pop("plugin"), saved.pop("cutout")) == ([], None)
+    (path / "config.yaml").write_text(yaml.safe_dump(saved))
+    assert RunFolder(accelerate(), options(output_dir=str(path), resume="auto"), "name").path == path
 
 
 def test_the_advice_fits_the_run_that_holds_the_folder(accelerate: Callable[..., Accelerator], tmp_path: Path) -> None:

@@ -209,6 +209,31 @@ def test_a_complete_run_is_pushed_where_a_repository_is_named(
     assert pushed == [("model", "org/name")]
 
 
+def test_a_push_that_failed_is_repeated_alone(
+    lab: Any, source: Path, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.leave_plots_empty(monkeypatch)
+    monkeypatch.setenv("HF_TOKEN", "hf_0")
+    monkeypatch.setattr(head_run, "check_login", lambda: None)
+    pushed: list[str] = []
+
+    def push(folder: Path, target: Any) -> PushResult:
+        pushed.append(folder.name)
+        if len(pushed) == 1:
+            raise UserError("The Hub refuses the push.")
+        return PushResult("https://example.org", "commit")
+
+    monkeypatch.setattr(scored_run, "push_model", push)
+    options: dict[str, Any] = {"model": source, "data": animals, "tune": "head", "feature_views": 1}
+    options |= {"output_dir": tmp_path / "run", "push_to_hub": "org/name"}
+    with pytest.raises(UserError, match="refuses the push"):
+        glmc_zoo.finetune(**options)
+    for name in ("compute_features", "search_head"):
+        monkeypatch.setattr(head_run, name, lambda *given, **named: pytest.fail("computed again"))
+    glmc_zoo.finetune(**options, resume="auto")
+    assert pushed == ["model", "model"] and not (tmp_path / "run" / "features").exists()
+
+
 @pytest.mark.parametrize(
     ("damage", "line"),
     [

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 import glmc_zoo
+from glmc_zoo.options.defaults import FINETUNE_TEXTS
 from glmc_zoo.results import RunResults
 from glmc_zoo.training.network_settings import LARGE_NETWORK, Network, describe_network, settings_for, settings_notes
 
@@ -51,6 +52,21 @@ def test_settings(network: Network, tune: str, opt: str | None, values: tuple[An
     settings = settings_for(network, tune, opt)
     assert (settings.opt, settings.lr, settings.weight_decay, settings.layer_decay) == values
     assert ("published" in settings.source) == network.layer_norm or opt == "adamw"
+
+
+def test_the_help_says_what_adapters_train_with() -> None:
+    """A network with layer norm has AdamW only where its own layers are trained."""
+    chosen = {
+        tune: settings_for(Network(True, 5_000_000), tune, None) for tune in ("full", "blocks", "lora", "adapter")
+    }
+    assert {tune: settings.opt for tune, settings in chosen.items()} == {
+        "full": "adamw", "blocks": "adamw", "lora": "sgd", "adapter": "sgd",
+    }  # fmt: skip
+    assert "adamw for all layers or the last blocks of a network with layer norm" in FINETUNE_TEXTS["opt"]
+    assert [settings_for(Network(True, 5_000_000), tune, "adamw").weight_decay for tune in chosen] == [
+        0.05, 0.05, 0.0005, 0.0005,
+    ]  # fmt: skip
+    assert FINETUNE_TEXTS["weight_decay"] == "0.0005; 0.05 for adamw and layer norm, without adapters"
 
 
 def test_a_large_transformer_is_advised_to_train_adapters() -> None:

@@ -220,7 +220,9 @@ def test_a_loss_for_each_image_is_one_sentence(option: str, finished: Callable[.
 
 
 @pytest.mark.processes
-def test_a_backbone_of_a_file_is_trained_and_named(finished: Callable[..., Any], lab: Any, tmp_path: Path) -> None:
+def test_a_backbone_of_a_file_is_trained_and_named(
+    finished: Callable[..., Any], lab: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     page = (PLUGINS.parents[1] / "docs" / "extending.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     (code,) = [block for block in blocks if "register_model" in block]
@@ -236,11 +238,13 @@ def test_a_backbone_of_a_file_is_trained_and_named(finished: Callable[..., Any],
     snippets = re.findall(r"^```python\n(.*?)^```", card, re.DOTALL | re.MULTILINE)
     assert snippets and all("import narrow  # registers resnet10_narrow with timm" in code for code in snippets)
     # Another process does not know the backbone until it gets the file.
-    model, plugin = ["--model", tmp_path / "run" / "model", "--batch-size", 8], ["--plugin", file]
+    start, plugin = ["--model", tmp_path / "run" / "model", "--batch-size", 8], ["--plugin", file]
     for words, status in (
-        (["evaluate", *model, "--output-dir", "eval"], 2),
-        (["evaluate", *model, "--output-dir", "eval", *plugin], 0),
-        (["second-stage", *model, "--output-dir", "second", "--epochs", 1, "--threads", 1, *plugin], 0),
+        (["evaluate", *start, "--output-dir", "eval"], 2),
+        (["finetune", *start, "--tune", "head", "--output-dir", "head"], 2),
+        (["second-stage", *start, "--output-dir", "second"], 2),
+        (["evaluate", *start, "--output-dir", "eval", *plugin], 0),
+        (["second-stage", *start, "--output-dir", "second", "--epochs", 1, "--threads", 1, *plugin], 0),
     ):
         outcome = subprocess.run(
             [sys.executable, "-m", "glmc_zoo", *map(str, words)], capture_output=True, text=True, cwd=tmp_path,
@@ -249,13 +253,28 @@ def test_a_backbone_of_a_file_is_trained_and_named(finished: Callable[..., Any],
         assert outcome.returncode == status, outcome.stderr
         if status:
             assert "which the file narrow.py registers with timm: give --plugin narrow.py, with its" in outcome.stderr
-    # A fine-tuning names its file too, and a file that registers nothing is refused as before.
-    finetuned = finished(
-        "finetune", model=tmp_path / "run" / "model", plugin=[str(file)], max_count=5, imbalance_factor=2, epochs=1,
-        batch_size=8, threads=1, output_dir=tmp_path / "tuned",
-    )  # fmt: skip
+    # A fine-tuning and a second stage name its file too.
+    model = {"model": tmp_path / "run" / "model", "plugin": [str(file)]}
+    small = {"max_count": 5, "imbalance_factor": 2, "epochs": 1, "batch_size": 8, "threads": 1}
+    finetuned = finished("finetune", **model, **small, output_dir=tmp_path / "tuned")
     assert finetuned.timm_model.num_features == 256
-    assert lab.results(tmp_path / "tuned")["plugins"] == lab.results(tmp_path / "run")["plugins"]
+    finished("second_stage", **model, epochs=1, threads=1, output_dir=tmp_path / "second")
+    head = {"tune": "head", "max_count": 5, "imbalance_factor": 2, "feature_views": 1, "threads": 1}
+    with monkeypatch.context() as patch:
+        lab.leave_plots_empty(patch)
+        glmc_zoo.finetune(**model, **head, output_dir=tmp_path / "head")
+    for name in ("tuned", "second", "head"):
+        assert lab.results(tmp_path / name)["plugins"] == lab.results(tmp_path / "run")["plugins"]
+        assert lab.results(tmp_path / name)["config"]["plugin"] == ["path/to/narrow.py"]
+    # A Space could not load it. A file that registers nothing is refused as before.
+    with pytest.raises(UserError, match=r"^A Space cannot show .*, because it lacks the file narrow\.py, which"):
+        glmc_zoo.push(model=tmp_path / "run" / "model", space_folder=tmp_path / "space")
     file.write_text("import timm\n")
     with pytest.raises(UserError, match=r"registers nothing: decorate .* or with register_model of timm"):
         glmc_zoo.train(plugin=[str(file)])
+
+
+def test_a_classifier_on_features_takes_a_backbone_alone(plugin: Path) -> None:
+    sentence = r"^plugin='\S*my_plugin\.py' registers no backbone, which is all that tune='head' uses of a plug-in: "
+    with pytest.raises(UserError, match=sentence):
+        glmc_zoo.finetune(tune="head", plugin=[str(plugin)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from glmc_zoo.errors import UserError
-from glmc_zoo.training.state_files import read_state, write_state
+from glmc_zoo.training import state_files
+from glmc_zoo.training.state_files import read_state, unfit_state, write_state
 
 
 def same(one: Any, other: Any) -> bool:
@@ -105,3 +108,33 @@ def test_damaged_tensors_are_one_sentence(tmp_path: Path, damage: str) -> None:
         path.write_bytes({"empty": b"", "cut": content[:-9], "garbage": b"\xff" * len(content)}[damage])
     with pytest.raises(UserError, match=r"^File '.*model\.safetensors' cannot be used \([^\n]*\): remove that"):
         read_state(tmp_path, "model")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        SafetensorError("Error while deserializing header: I/O error: Cannot allocate memory (os error 12)"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+    ids=repr,
+)
+def test_full_memory_is_not_blamed_on_the_file(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told to remove a good checkpoint."""
+    write_state(tmp_path, "model", {"x": torch.ones(2)})
+
+    def fail(*given: object, **named: object) -> None:
+        raise error
+
+    if not isinstance(error, MemoryError):  # reading tensors needs memory, and so does copying them into the model
+        monkeypatch.setattr(state_files, "safe_open", fail)
+    else:
+        monkeypatch.setattr(state_files, "read_plain_json", fail)
+    expected = f"Checkpoint {str(tmp_path)!r} needs more memory than is free: free some memory, or resume the run on"
+    with pytest.raises(UserError) as caught:
+        read_state(tmp_path, "model")
+    assert str(caught.value).startswith(expected)
+    assert str(unfit_state(tmp_path, "model", error)).startswith(expected)

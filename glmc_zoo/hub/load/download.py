@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from glmc_zoo.disk import file_failure
 from glmc_zoo.documents import MAX_BYTES
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.folder import CONFIG_FILE, as_user_error, file_sha256, one_line
@@ -189,6 +190,8 @@ def _failure_reason(name: str, repo_id: str, revision: str, error: Exception) ->
     from huggingface_hub import constants, errors
 
     status = http_status(error)
+    if (failure := file_failure(error)) is not None:
+        return f"{name} cannot be stored ({failure}): set HF_HOME to a folder that you may write to."
     if isinstance(error, errors.GatedRepoError):
         return f"{name} is gated: ask for access on its page, and log in with `hf auth login` or set HF_TOKEN."
     if isinstance(error, errors.RevisionNotFoundError):

@@ -61,7 +61,7 @@ class ModelSource:
         """
         import timm
 
-        self._check_plugin()
+        self.check_plugin()
         if not pretrained and self.folder is not None:
             config = ModelConfig(self.config["architecture"], None, self.class_names, self.config)
             check_network(self.timm_name, config, None, self.name)
@@ -77,17 +77,26 @@ class ModelSource:
             check_finite(model.state_dict(), self.name)
         return model
 
-    def _check_plugin(self) -> None:
-        """Refuse a model whose architecture a plug-in registers with timm that was not loaded."""
+    @property
+    def plugin(self) -> str | None:
+        """Name of the plug-in's file that registers the architecture with timm; ``None`` where none has to."""
+        registered = f"backbone {self.config.get('architecture')}"
+        plugins = [] if self.results is None else self.results.plugins
+        return next((plugin.file for plugin in plugins if registered in plugin.registered), None)
+
+    def check_plugin(self) -> None:
+        """Refuse a model whose architecture is registered by a plug-in that was not loaded.
+
+        Raises:
+            UserError: The sentence names the file of the plug-in.
+        """
         import timm
 
         architecture = str(self.config.get("architecture"))
-        plugins = [] if self.results is None else self.results.plugins
-        file = next((plugin.file for plugin in plugins if f"backbone {architecture}" in plugin.registered), None)
-        if file is not None and not timm.is_model(architecture):
+        if self.plugin is not None and not timm.is_model(architecture):
             raise UserError(
-                f"{self.name} has the architecture {architecture!r}, which the file {file} registers with timm: give "
-                f"plugin={file!r}, with its folder."
+                f"{self.name} has the architecture {architecture!r}, which the file {self.plugin} registers with timm: "
+                f"give plugin={self.plugin!r}, with its folder."
             )
 
     def skeleton(self) -> Any:
@@ -177,7 +186,7 @@ def _open_timm(name: str, weights: bool) -> ModelSource:
         fix = "give a published model, hf_hub:ORG/NAME, an exported folder or a timm model"
         raise UserError(f"Unknown model {name!r}: {fix}.{suggestion}")
     try:
-        config = timm.models.get_pretrained_cfg(name, allow_unregistered=False)
+        config = timm.models.get_pretrained_cfg(name)
     except RuntimeError as error:
         architecture, _, tag = name.partition(".")
         raise UserError(

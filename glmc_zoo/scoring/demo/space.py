@@ -66,8 +66,8 @@ def make_space(request: PushRequest) -> Space:
     the Space.
 
     Raises:
-        UserError: The model cannot be read, or its training images are asked for and cannot be found, or
-            ``space_folder`` holds something already.
+        UserError: The model cannot be read or needs a plug-in, or its training images are asked for and cannot be
+            found, or ``space_folder`` holds something already.
     """
     options, name = request.space, request.source.model
     if options.space_folder is not None:
@@ -75,6 +75,11 @@ def make_space(request: PushRequest) -> Space:
     if options.space is not None:
         check_repo_id(options.space, "space")
     source = open_model(name)
+    if source.plugin is not None:
+        raise UserError(
+            f"A Space cannot show {name}, because it lacks the file {source.plugin}, which registers the architecture "
+            "with timm: leave space= and space_folder= out."
+        )
     files, repo_id, model_argument = _model(source, request)
     images = _images(options, source) if options.space_images else {}
     title = _title(source)

@@ -183,6 +183,14 @@ def test_a_name_that_is_nothing() -> None:
             open_model(name)
 
 
+def test_a_backbone_without_a_configuration_has_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm has none where the file that registers it defines no ``default_cfgs``."""
+    entrypoints = timm.models._registry._model_entrypoints
+    monkeypatch.setitem(entrypoints, "net_without_configuration", lambda pretrained=False, **kwargs: None)
+    with pytest.raises(UserError, match="'net_without_configuration' has no pretrained weights"):
+        open_model("net_without_configuration")
+
+
 def test_a_run_folder_is_pointed_to_its_model(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "run" / "model")
     with pytest.raises(UserError, match=r"its folder model/ is one"):
