@@ -23,7 +23,7 @@ def execute(folder: Path) -> nbformat.NotebookNode:
         CellExecutionError: A cell failed.
     """
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(notebook, timeout=600, startup_timeout=600, resources={"metadata": {"path": str(folder)}})
     client.execute()
     return notebook
 

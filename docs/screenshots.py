@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 GAP, GREY = 24, (140, 147, 156)
 HERE = Path(__file__).parent
+_MILLISECONDS = 300_000
+"""How long a step may take. On a busy machine Chromium alone takes half a minute to start."""
 
 __all__ = ["Screen", "chromium", "screenshot", "side_by_side"]
 
@@ -70,7 +72,7 @@ def chromium() -> Iterator[Browser]:
     if path is None:
         sys.exit("Chromium is not installed: on Debian, apt-get install chromium.")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"], timeout=_MILLISECONDS)
         yield browser
         browser.close()
 
@@ -82,8 +84,8 @@ def screenshot(browser: Browser, url: str, screen: Screen, scale: float) -> Imag
         device_scale_factor=scale,
         color_scheme="dark" if screen.dark else "light",
     )
-    page.goto(f"{url}#{screen.part}" if screen.part else url)
-    taken = page.screenshot()
+    page.goto(f"{url}#{screen.part}" if screen.part else url, timeout=_MILLISECONDS)
+    taken = page.screenshot(timeout=_MILLISECONDS)
     page.close()
     return Image.open(io.BytesIO(taken)).convert("RGB")
 

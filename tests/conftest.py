@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import runpy
 import subprocess
 import sys
@@ -21,12 +22,18 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "support"))  # modules that tests share
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))  # its scripts import each other
 
 from hub_server import HubServer
+from waiting import PATIENCE
+
+# A slow machine is no failure of a property, and each run of the tests tries the same examples.
+settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = ROOT / "recipes" / "train.py"
@@ -74,7 +81,7 @@ def hub_python(
             words[0] = str(ROOT / words[0])
         return subprocess.run(
             [sys.executable, *words], cwd=tmp_path, env=hub_env(token, **env), capture_output=True, text=True,
-            timeout=120, check=False,
+            timeout=PATIENCE, check=False,
         )  # fmt: skip
 
     return run
@@ -114,19 +121,19 @@ def environment(**variables: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **variables}
 
 
-def run_python(*args: Any, cwd: Path, timeout: float = 120, **env: str) -> Outcome:
+def run_python(*args: Any, cwd: Path, **env: str) -> Outcome:
     """Run ``python ARGS`` as a child process."""
     done = subprocess.run(
         [sys.executable, *map(str, args)], cwd=cwd, env=environment(**env), capture_output=True, text=True,
-        timeout=timeout, check=False,
+        timeout=PATIENCE, check=False,
     )  # fmt: skip
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
-def torchrun(*args: Any, cwd: Path, timeout: float = 180) -> Outcome:
+def torchrun(*args: Any, cwd: Path) -> Outcome:
     """Run ``ARGS`` in two CPU processes."""
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
-    return run_python(*launcher, *args, cwd=cwd, timeout=timeout, ACCELERATE_USE_CPU="true")
+    return run_python(*launcher, *args, cwd=cwd, ACCELERATE_USE_CPU="true")
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -197,6 +204,15 @@ def lab() -> SimpleNamespace:
         rows=rows, results=results, weights=weights, same_weights=same_weights, images=make_images,
         leave_plots_empty=leave_plots_empty, source=make_source,
     )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Each test begins with the same random numbers, whatever ran before it in this process."""
+    random.seed(0)
+    np.random.seed(0)
+    if "torch" in sys.modules:  # its import takes seconds, and it begins with the same seed
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

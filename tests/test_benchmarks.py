@@ -14,6 +14,7 @@ import _meter
 import pytest
 import reference_loop
 import torch
+from waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,7 +23,7 @@ def run_script(name: str, *arguments: Any, cwd: Path) -> str:
     environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
     command = [sys.executable, str(ROOT / "benchmarks" / name), *map(str, arguments)]
     process = subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert process.returncode == 0, process.stderr
     return process.stdout

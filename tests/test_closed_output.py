@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE
 
 from glmc_zoo.screen import ReaderGone, end_with_reader
 
@@ -30,7 +31,7 @@ def run_without_reader(
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **variables}
     try:
         ended = subprocess.run(
-            [sys.executable, *arguments], cwd=folder, env=environment, stdout=writer, timeout=120, check=False,
+            [sys.executable, *arguments], cwd=folder, env=environment, stdout=writer, timeout=PATIENCE, check=False,
             stderr=writer if errors else subprocess.PIPE, text=True,
         )  # fmt: skip
     finally:

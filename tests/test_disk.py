@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from safetensors import SafetensorError
+from waiting import PATIENCE
 
 from glmc_zoo import disk
 from glmc_zoo.disk import check_free_space, disk_error, disk_errors, name_folder_in_errors
@@ -112,7 +113,7 @@ def test_a_training_on_a_full_disk(lab: Any, tmp_path: Path, size: str, sentence
     command = f"mount -t tmpfs -o size={size} tmpfs full && exec {sys.executable} run.py"
     process = subprocess.run(
         [*unshare, "sh", "-c", command], cwd=tmp_path, env=lab.environment(), capture_output=True, text=True,
-        timeout=200, check=False,
+        timeout=PATIENCE, check=False,
     )  # fmt: skip
     status, *_ = process.stdout.partition("\n")
     assert status.startswith("2 glmc-zoo train: error: The folder full/run ") and sentence in status, process.stdout

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE
 
 import glmc_zoo
 
@@ -307,7 +308,7 @@ def test_files_and_functions_are_short() -> None:
 def run(code: str) -> str:
     """Run ``code`` in a new interpreter, and return what it prints."""
     process = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE, check=False
     )
     assert process.returncode == 0, process.stderr
     return process.stdout

@@ -6,7 +6,6 @@ import argparse
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import reproduce
 from _runner import Run
 from commands import resolved
 from fake_runs import FakeRuns
+from waiting import PATIENCE, wait_until
 
 from glmc_zoo.options.run import flatten_options
 from glmc_zoo.results import RunResults
@@ -42,7 +42,7 @@ def recipe_words(run: Run) -> list[str]:
 
 def call(*words: Any, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def parsed(run: Run) -> argparse.Namespace:
@@ -140,7 +140,7 @@ def test_data_and_further_options_are_passed_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize(("code", "minutes", "status"), [("sys.exit(2)", "1", 1), ("time.sleep(60)", "0.02", 3)])
+@pytest.mark.parametrize(("code", "minutes", "status"), [("sys.exit(2)", "10", 1), ("time.sleep(60)", "0.02", 3)])
 def test_the_exit_status_of_a_failed_and_of_an_unfinished_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, minutes: str, status: int
 ) -> None:
@@ -188,10 +188,9 @@ def test_sigterm_stops_the_runs_too(tmp_path: Path) -> None:
         assert process.stdout is not None and process.stderr is not None
         while "begin digits_lt/glmc_tuned, seed 0" not in process.stdout.readline():
             assert process.poll() is None, process.stderr.read()
-        while not (children := psutil.Process(process.pid).children()):
-            time.sleep(0.05)
-        [child] = children
+        wait_until(psutil.Process(process.pid).children, process)
+        [child] = psutil.Process(process.pid).children()
         process.terminate()
-        assert process.wait(60) == 1
+        assert process.wait(PATIENCE) == 1
         assert "the same command resumes from the newest checkpoints" in process.stderr.read()
     assert not child.is_running()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 import time
 from pathlib import Path
 
 import _rows
+import _runner
 import pytest
 from _runner import Runner
 from fake_runs import FINISHED, FakeRuns, start_and_end
+from waiting import wait_until
 
 pytestmark = pytest.mark.processes
 
@@ -20,7 +23,9 @@ def fake(tmp_path: Path) -> FakeRuns:
 
 
 def test_as_many_runs_at_a_time_as_slots(fake: FakeRuns) -> None:
-    runs = [fake.run(f"row{number}", "time.sleep(0.5)") for number in range(5)]
+    # None ends before a second one has begun, however long a process takes to start.
+    code = "while len(list(folder.parent.glob('*/begun'))) < 2: time.sleep(0.01)\ntime.sleep(0.5)"
+    runs = [fake.run(f"row{number}", code) for number in range(5)]
     Runner([{"SLOT": "0"}, {"SLOT": "1"}], None).run_all(runs)
     assert all(run.failure is None for run in runs)
     spans = [start_and_end(run) for run in runs]
@@ -90,12 +95,25 @@ def test_a_failed_run_stops_only_the_runs_that_start_from_it(fake: FakeRuns) -> 
     assert other.failure is None and other.result.is_file() and not needs.result.exists()
 
 
-def test_at_the_deadline_runs_are_stopped_and_no_other_starts(fake: FakeRuns) -> None:
-    long, later = fake.run("long", "time.sleep(60)"), fake.run("later")
+def test_at_the_deadline_runs_are_stopped_and_no_other_starts(fake: FakeRuns, monkeypatch: pytest.MonkeyPatch) -> None:
+    long, later = fake.run("long", "time.sleep(600)"), fake.run("later")
+    waits: list[float] = []
+
+    class Child(subprocess.Popen[bytes]):
+        """The time that is left passes once the script has begun, which takes long on a busy machine."""
+
+        def wait(self, timeout: float | None = None) -> int:
+            if timeout is None:
+                return super().wait()
+            waits.append(timeout)
+            wait_until((long.folder / "begun").exists, self)
+            return super().wait(0)
+
+    monkeypatch.setattr(_runner.subprocess, "Popen", Child)
     start = time.monotonic()
-    runner = Runner([{}], start + 1.5)
+    runner = Runner([{}], start + 200)
     runner.run_all([long, later])
-    assert time.monotonic() - start < 30 and runner.stopping
+    assert len(waits) == 1 and 0 < waits[0] <= 200 and runner.stopping
     assert (long.folder / "begun").exists() and not (long.folder / "ended").exists()
     assert "give the same command again" in str(long.failure) and later.failure is not None
     assert not (later.folder / "begun").exists()

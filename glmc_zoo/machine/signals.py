@@ -84,6 +84,9 @@ def raise_on_sigterm() -> Iterator[None]:
     """Raise `RunStopped` when SIGTERM arrives in the block, as Ctrl-C raises `KeyboardInterrupt`.
 
     By default SIGTERM ends the process at once, without a message, and leaves locks and partly written files.
+
+    When an exception ends the block in one of several processes, SIGINT and SIGTERM are ignored from then on. A
+    launcher sends one to all processes as soon as the first has ended, and this one may not have reported yet.
     """
     process = os.getpid()
 
@@ -93,7 +96,13 @@ def raise_on_sigterm() -> Iterator[None]:
         raise RunStopped("Stopped by SIGTERM.", number)
 
     with _handlers({signal.SIGTERM: stop}):
-        yield
+        try:
+            yield
+        except BaseException:
+            if _has_launcher() and threading.current_thread() is threading.main_thread():
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(number, signal.SIG_IGN)
+            raise
 
 
 def _end_as_by_default(number: int) -> None:
@@ -113,6 +122,8 @@ def _handlers(handlers: dict[Any, Any]) -> Iterator[None]:
         yield
     finally:
         for number, handler in previous.items():
+            if signal.getsignal(number) == signal.SIG_IGN:  # set inside the block, for the rest of the process
+                continue
             # A handler that was not set from Python cannot be restored.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 

@@ -224,12 +224,13 @@ class TrainingRun(ScoredRun):
             check_space(self)
         while self.progress.epoch < self.options.schedule.epochs:
             epoch = self.progress.epoch
-            # Not on the sampler, because the prepared loader counts epochs itself and overwrites the sampler's.
-            self.loader.set_epoch(epoch)
-            self.scheduler.step(epoch)
-            set_epoch = getattr(self.task, "set_epoch", None)
-            if set_epoch is not None:
-                set_epoch(epoch)
+            with self.signals.record():  # as within an epoch: the first step of this one writes the checkpoint
+                # Not on the sampler, because the prepared loader counts epochs itself and overwrites the sampler's.
+                self.loader.set_epoch(epoch)
+                self.scheduler.step(epoch)
+                set_epoch = getattr(self.task, "set_epoch", None)
+                if set_epoch is not None:
+                    set_epoch(epoch)
             yield epoch
 
     def train_epoch(self) -> dict[str, float]:

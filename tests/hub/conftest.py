@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from card_results import minimal_results
 from hub_server import HubServer
+from waiting import PATIENCE
 
 
 def make_export(
@@ -81,7 +82,7 @@ class Pusher:
         """End the process; nothing that it said may hold a token."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        assert self._process.wait(timeout=30) == 0, self.log.read_text()
+        assert self._process.wait(timeout=PATIENCE) == 0, self.log.read_text()
         said = self.output + self.log.read_text()
         assert not [token for token in self.hub.store.tokens if token in said]
 

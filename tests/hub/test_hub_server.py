@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from hub_server import HubServer
+from waiting import PATIENCE
 
 CLIENT = """
 import json
@@ -107,7 +108,7 @@ def test_the_client_as_it_is(hub: HubServer, hub_python: Callable[..., Completed
 
 
 def get(hub: HubServer, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection(urlsplit(hub.url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(hub.url).netloc, timeout=PATIENCE)
     connection.request(method, path, headers=headers)
     answer = connection.getresponse()
     body = answer.read()

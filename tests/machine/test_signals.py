@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import pytest
+from waiting import PATIENCE
 
 from glmc_zoo.machine.signals import RunStopped, StopSignals, raise_on_sigterm
 
@@ -97,10 +98,49 @@ def test_other_threads_cannot_note_signals_and_go_on() -> None:
     assert done == [True]
 
 
+# Signals come while the exception ends the process, as from the launcher of a process that has ended earlier.
+ENDING = """
+import os, signal
+from glmc_zoo.cli import run_recipe
+from glmc_zoo.errors import UserError
+from glmc_zoo.machine.signals import RunStopped, StopSignals
+
+class Message(str):
+    def __str__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        return "stopped, to go on: this"
+
+class Stop(RunStopped):
+    def __str__(self):
+        return str(Message())
+
+def main():
+    with StopSignals().record():
+        raise Stop("", signal.SIGTERM)
+
+run_recipe(main)
+"""
+
+
+@pytest.mark.processes
+def test_one_of_several_processes_reports_although_a_launcher_ends_it(lab: Any) -> None:
+    words = [sys.executable, "-c", ENDING]
+    done = subprocess.run(
+        words, env=lab.environment(WORLD_SIZE="2", RANK="0"), capture_output=True, text=True, timeout=PATIENCE,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 143 and done.stderr.endswith(": stopped, to go on: this\n"), done.stderr
+    # A process without a launcher is ended by signals to the last.
+    done = subprocess.run(words, env=lab.environment(), capture_output=True, timeout=PATIENCE, check=False)
+    assert done.returncode == -signal.SIGTERM
+
+
 TWICE = """
 import os, signal, time
-from glmc_zoo.machine.signals import StopSignals
-signals = StopSignals()
+from glmc_zoo.machine import signals as module
+module._SAME_KEY = float(os.environ["SAME_KEY"])
+signals = module.StopSignals()
 with signals.record():
     os.kill(os.getpid(), signal.SIGINT)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -113,17 +153,20 @@ with signals.record():
 
 @pytest.mark.processes
 @pytest.mark.parametrize(
-    ("world", "wait", "status", "out"),
+    ("world", "wait", "same_key", "status", "out"),
     [
-        ("1", "0", -signal.SIGINT, "SIGINT\n"),
+        ("1", "0", "1", -signal.SIGINT, "SIGINT\n"),
         # A launcher passes on what the terminal sent to all: the same Ctrl-C, twice.
-        ("2", "0", 0, "SIGINT\ngoes on\n"),
-        ("2", "1.1", 130, "SIGINT\n"),
+        ("2", "0", "600", 0, "SIGINT\ngoes on\n"),
+        ("2", "0.2", "0.1", 130, "SIGINT\n"),
     ],
 )
-def test_a_second_ctrl_c_ends_the_process(lab: Any, world: str, wait: str, status: int, out: str) -> None:
+def test_a_second_ctrl_c_ends_the_process(
+    lab: Any, world: str, wait: str, same_key: str, status: int, out: str
+) -> None:
+    variables = lab.environment(WORLD_SIZE=world, WAIT=wait, SAME_KEY=same_key)
     done = subprocess.run(
-        [sys.executable, "-c", TWICE], env=lab.environment(WORLD_SIZE=world, WAIT=wait), capture_output=True,
-        text=True, timeout=60, check=False,
+        [sys.executable, "-c", TWICE], env=variables, capture_output=True, text=True, timeout=PATIENCE,
+        check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (status, out), done.stderr

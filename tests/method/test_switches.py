@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import pytest
+from waiting import PATIENCE
 
 from glmc_zoo.errors import UserError, as_command_line
 from glmc_zoo.fields import field_names, values_of
@@ -20,7 +21,7 @@ def test_is_light() -> None:
         "s.preset_switches('tuned'), r.method_names(), glmc_zoo.register_loss, glmc_zoo.method.load_plugin\n"
         "print(*sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert {"torch", "timm", "numpy"}.isdisjoint(done.stdout.split())
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import PATIENCE
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.metrics import LongTailMetrics, longtail_scores
@@ -26,7 +27,7 @@ import numpy as np
 from glmc_zoo.metrics import LongTailMetrics
 rank, cache, data = int(sys.argv[1]), sys.argv[2], np.load(sys.argv[3])
 rows = slice(0, 40) if rank == 0 else slice(40, None)
-metric = LongTailMetrics(num_process=2, process_id=rank, experiment_id="two", cache_dir=cache, timeout=60)
+metric = LongTailMetrics(num_process=2, process_id=rank, experiment_id="two", cache_dir=cache, timeout=500)
 for part in np.array_split(np.arange(len(data["labels"]))[rows], 3):
     metric.add_batch(predictions=data["guess"][part], references=data["labels"][part])
 scores = metric.compute(class_counts=data["counts"], probabilities=data["probabilities"] if rank == 0 else None)
@@ -90,7 +91,7 @@ def test_two_processes_offline(tmp_path: Path) -> None:
         )
         for rank in (0, 1)
     ]
-    answers = [worker.communicate(timeout=120) for worker in workers]
+    answers = [worker.communicate(timeout=PATIENCE) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], answers
     expected = longtail_scores(GUESS, LABELS, COUNTS, probabilities=PROBABILITIES)
     assert json.loads(answers[0][0]) == expected

@@ -11,6 +11,7 @@ from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
+from waiting import PATIENCE
 
 import glmc_zoo
 from glmc_zoo.fields import convert
@@ -108,6 +109,6 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys, glmc_zoo; assert 'glmc_zoo.api' not in sys.modules; help(glmc_zoo.finetune); "
         "assert not {'torch', 'timm', 'PIL', 'accelerate'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     assert "search_minutes: " in done.stdout

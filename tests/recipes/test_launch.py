@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import random
 import re
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "recipes" / "accelerate"
@@ -84,9 +88,12 @@ def test_every_file_is_here_and_in_the_docs() -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A free port below those that the system gives out, so that no other process gets it before the launcher."""
+    for port in random.Random(os.getpid()).sample(range(15_000, 30_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
 
 
 def start(lab: Any, file: str, *words: Any, out: Path) -> subprocess.Popen[str]:
@@ -102,7 +109,7 @@ def start(lab: Any, file: str, *words: Any, out: Path) -> subprocess.Popen[str]:
 def finished(processes: list[subprocess.Popen[str]]) -> list[str]:
     """What each launcher printed; none is left behind."""
     try:
-        printed = [process.communicate(timeout=180)[0] for process in processes]
+        printed = [process.communicate(timeout=PATIENCE)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "recipes" / "minimal.py"
@@ -48,7 +49,7 @@ def recipe_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [sys.executable, str(ROOT / "recipes" / "train.py"), *map(str, options)],
         env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
         check=True,
-        timeout=300,
+        timeout=PATIENCE,
     )
     return folder
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from waiting import PATIENCE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -20,8 +21,6 @@ needs_chromium = pytest.mark.skipif(
     CHROMIUM is None or importlib.util.find_spec("playwright") is None,
     reason="it needs playwright (in the extra dev) and chromium (on Debian, apt-get install chromium)",
 )
-_SECONDS = 300
-"""A page of 600 images on a busy machine takes half a minute."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,9 @@ def browser_page() -> Iterator[tuple[Page, list[str]]]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=1000 * PATIENCE)
         page = browser.new_page()
-        page.set_default_timeout(1000 * _SECONDS)
+        page.set_default_timeout(1000 * PATIENCE)
         console: list[str] = []
         page.on("console", lambda message: console.append(message.text))
         page.on("pageerror", lambda error: console.append(str(error)))

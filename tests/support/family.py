@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
 import psutil
+
+from tests.support.waiting import wait_until
 
 
 def descendants(child: subprocess.Popen[Any]) -> list[psutil.Process]:
@@ -25,10 +28,24 @@ def signal_each(processes: list[psutil.Process], number: int) -> None:
             process.send_signal(number)
 
 
+def has_ended(number: int) -> bool:
+    """Whether the process of this number has ended, although its parent may not have asked for its status yet."""
+    try:
+        return psutil.Process(number).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_for_end(numbers: Iterable[int]) -> None:
+    """Wait until the processes of these numbers have ended."""
+    for number in numbers:
+        wait_until(lambda number=number: has_ended(number))
+
+
 def kill_family(child: subprocess.Popen[Any]) -> None:
     """Kill a process and then its descendants, and wait until all have ended."""
     processes = descendants(child)
     child.kill()
     signal_each(processes, signal.SIGKILL)
     child.wait()
-    psutil.wait_procs(processes)
+    wait_for_end(process.pid for process in processes)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from accelerate import Accelerator
+from waiting import PATIENCE, wait_until
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.options.resolve import training_options
@@ -127,13 +128,13 @@ def test_the_name_of_a_model_in_one_word(tmp_path: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------ one run, one folder
 BUSY = """
-import sys, time
+import sys
 from pathlib import Path
 from glmc_zoo.machine.lock import lock_folder
 Path(sys.argv[1]).mkdir(exist_ok=True)
 lock = lock_folder(Path(sys.argv[1]))
 print("locked", flush=True)
-time.sleep(60)
+sys.stdin.read()  # until the test ends
 """
 
 
@@ -144,7 +145,9 @@ def busy(lab: Any) -> Iterator[Callable[[Path], int]]:
 
     def start(folder: Path) -> int:
         words = [sys.executable, "-c", BUSY, str(folder)]
-        children.append(subprocess.Popen(words, env=lab.environment(), stdout=subprocess.PIPE, text=True))
+        children.append(
+            subprocess.Popen(words, env=lab.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        )
         output = children[-1].stdout
         assert output is not None and output.readline() == "locked\n"
         return children[-1].pid
@@ -182,18 +185,26 @@ def test_a_folder_in_use_is_one_sentence(
 
 @pytest.mark.processes
 def test_two_resumptions_at_once_are_one_run(lab: Any, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    options = [*lab.tiny, "--epochs", 20, "--output-dir", run, "--resume", "auto"]
-    words = [sys.executable, str(lab.recipe), *map(str, options)]
+    """The one that has locked the folder goes on once the other has ended, however late that one started."""
+    run, file = tmp_path / "run", tmp_path / "go on"
+    options = [*lab.tiny, "--epochs", 3, "--output-dir", run, "--resume", "auto"]
+    script = lab.root / "tests" / "support" / "locked_run.py"
+    words = [sys.executable, *map(str, [script, file, lab.recipe, *options])]
     children = [
         subprocess.Popen(words, env=lab.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    ends = [(*child.communicate(timeout=300), child.returncode) for child in children]
+    try:
+        wait_until(lambda: any(child.poll() is not None for child in children))
+        file.touch()
+        ends = [(*child.communicate(timeout=PATIENCE), child.returncode) for child in children]
+    finally:
+        for child in children:
+            child.kill()
     assert sorted(status for _, _, status in ends) == [0, 2], ends
     (error,) = [err for _, err, status in ends if status == 2]
     assert "is used by process" in error and "Traceback" not in error
-    assert [row["epoch"] for row in lab.rows(run)] == list(range(1, 21))
+    assert [row["epoch"] for row in lab.rows(run)] == [1, 2, 3]
     assert not [path for path in run.iterdir() if path.name.startswith(".")]
 
 

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 
 import glmc_zoo
 from tests.support.family import kill_family
+from tests.support.waiting import wait_until
 
 Train = Callable[..., Any]
 Interrupt = Callable[[int], AbstractContextManager[None]]
@@ -204,7 +204,8 @@ def test_sigkill_of_real_processes(
     outcome = run("whole")
     assert outcome.status == 0, outcome.err
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"] if processes == 2 else []
-    words = [sys.executable, *launcher, script, *options, "--output-dir", tmp_path / "run"]
+    held = [lab.root / "tests" / "support" / "held_run.py", "step-000000006"]
+    words = [sys.executable, *launcher, *held, script, *options, "--output-dir", tmp_path / "run"]
     kill_once_written(
         [str(word) for word in words], lab.environment(ACCELERATE_USE_CPU="true"), tmp_path / "run", "step-000000006"
     )
@@ -219,10 +220,7 @@ def kill_once_written(words: list[str], environment: dict[str, str], folder: Pat
     """Start a run, and kill it with all its child processes as soon as it has written ``checkpoint``."""
     child = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 120
-        while not (folder / "checkpoints" / checkpoint).exists():
-            assert child.poll() is None and time.monotonic() < deadline
-            time.sleep(0.002)
+        wait_until((folder / "checkpoints" / checkpoint).exists, child)
     finally:
         kill_family(child)
     assert child.returncode == -signal.SIGKILL

@@ -7,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 import glmc_zoo
 from glmc_zoo.machine.signals import RunStopped
 from tests.support.family import descendants, kill_family, signal_each
+from tests.support.waiting import PATIENCE, wait_until
 
 Train = Callable[..., Any]
 
@@ -90,6 +90,25 @@ def test_a_signal_leaves_a_checkpoint_of_the_step(
     outcome = train(*words[2:])
     assert outcome.status == 0 and f"Resumed from {run / 'checkpoints' / names[-1]}" in outcome.out, outcome.err
     same_end(lab, whole, run)
+
+
+def test_a_signal_between_two_epochs_leaves_a_checkpoint_too(
+    train: Train, lab: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from glmc_zoo.method import GLMCTask
+
+    run, original = tmp_path / "run", GLMCTask.set_epoch
+
+    def set_epoch(self: Any, epoch: int) -> None:
+        original(self, epoch)
+        if epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GLMCTask, "set_epoch", set_epoch)
+        outcome = train(*lab.tiny, "--epochs", 2, "--output-dir", run)
+    checkpoint = run / "checkpoints" / "step-000000006"  # 5 steps an epoch
+    assert outcome.status == 143 and f"Stopped by SIGTERM, checkpoint {checkpoint}; to go on: " in outcome.err
 
 
 def test_checkpoints_by_time_change_no_number(train: Train, lab: Any, tmp_path: Path, whole: Path) -> None:
@@ -167,10 +186,7 @@ def started(lab: Any, words: list[Any], folder: Path) -> Iterator[subprocess.Pop
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 120
-        while not (folder / "metrics.jsonl").exists():
-            assert child.poll() is None and time.monotonic() < deadline, child.communicate()
-            time.sleep(0.01)
+        wait_until((folder / "metrics.jsonl").exists, child)
         yield child
     finally:
         kill_family(child)
@@ -188,7 +204,7 @@ def test_a_signal_to_all_processes_that_load_images_too(lab: Any, tmp_path: Path
         assert len(processes) >= 2 * world, "no process that loads images"
         signal_each(processes, signal.SIGTERM)
         child.send_signal(signal.SIGTERM)
-        _, err = child.communicate(timeout=60)
+        _, err = child.communicate(timeout=PATIENCE)
     assert err.count("train.py: Stopped by SIGTERM, checkpoint") == 1 and "train.py: error" not in err, err
     if world == 1:  # the launcher of several prints a traceback of its own, with a status of its own
         assert child.returncode == 143 and "Traceback" not in err
@@ -213,7 +229,7 @@ def test_two_processes_stop_at_the_same_step(lab: Any, tmp_path: Path, whole_of_
             os.killpg(child.pid, number)  # a Ctrl-C goes to all, and the launcher passes it on
         else:
             psutil.Process(child.pid).children()[-1].send_signal(number)  # to one of the two
-        _, err = child.communicate(timeout=90)
+        _, err = child.communicate(timeout=PATIENCE)
     name, lines = signal.Signals(number).name, err.splitlines()
     said = [line for line in lines if line.startswith("train.py: Stopped by")]
     assert len(said) == 1 and said[0].startswith(f"train.py: Stopped by {name}, checkpoint {run}"), err

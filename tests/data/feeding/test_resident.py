@@ -117,12 +117,12 @@ def test_large_images_cannot_stay() -> None:
 
 
 def test_free_memory_is_what_the_system_says() -> None:
-    said = {}
-    with open("/proc/meminfo", encoding="ascii") as file:
-        for line in file:
-            name, value = line.split(":")
-            said[name] = int(value.split()[0]) * 1024
-    assert abs(free_memory(CPU) - said["MemAvailable"]) < 2**30
+    def available() -> int:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:"))
+
+    # Other processes take and free memory between the two looks.
+    assert any(abs(free_memory(CPU) - available()) < 2**30 for _ in range(20))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from waiting import PATIENCE
 
 from glmc_zoo.data.feeding import loaders, shared_memory
 from glmc_zoo.data.feeding.loaders import eval_loader, train_loader
@@ -77,7 +78,7 @@ def test_a_full_shared_memory_is_a_sentence_and_no_endless_wait(
     command = f"mount -t tmpfs -o size=1m tmpfs /dev/shm && exec {shlex.quote(sys.executable)} load.py {kind} {checked}"
     done = subprocess.run(
         [*unshare, "sh", "-c", command], cwd=tmp_path, env=lab.environment(), capture_output=True, text=True,
-        timeout=100, check=False,
+        timeout=PATIENCE, check=False,
     )  # fmt: skip
     sentence = "A batch cannot be passed on by the process that loaded it (unable to allocate shared memory(shm)"
     if checked == "checked":

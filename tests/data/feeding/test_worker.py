@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 
 from glmc_zoo.data.feeding.loaders import batch_loader
 from glmc_zoo.data.feeding.worker import STOPS
+from tests.support.family import wait_for_end
+from tests.support.waiting import PATIENCE
 
 pytestmark = [
     pytest.mark.processes,
@@ -83,7 +84,7 @@ def test_its_parent_ends_it(batches: Any, signalled: bool) -> None:
                 signalled_by_another([worker], "SIGTERM")
             worker.terminate()
         for worker in batches._workers:
-            worker.join(20)
+            worker.join(PATIENCE)
             assert worker.exitcode == 0
             worker.terminate()
     finally:
@@ -144,10 +145,11 @@ def test_it_ends_with_its_parent(tmp_path: Path, end: str, method: str) -> None:
     script = tmp_path / "run.py"
     script.write_text(END_OF_A_RUN, encoding="utf-8")
     outcome = subprocess.run(
-        [sys.executable, str(script), end, method], capture_output=True, text=True, timeout=60,
+        [sys.executable, str(script), end, method], capture_output=True, text=True, timeout=PATIENCE,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
     )  # fmt: skip
     assert outcome.returncode == (-signal.SIGKILL if end == "killed" else 0), outcome.stderr
     assert "Traceback" not in outcome.stderr
-    workers = [psutil.Process(int(word)) for word in outcome.stdout.split() if psutil.pid_exists(int(word))]
-    assert not psutil.wait_procs(workers, timeout=20)[1]
+    workers = [int(word) for word in outcome.stdout.split()]
+    assert len(workers) == 2
+    wait_for_end(workers)

@@ -17,6 +17,7 @@ import timm
 from card_results import CONVERTED, MINIMAL, MORE, RESULTS, changed, scores
 from huggingface_hub import ModelCard
 from PIL import Image
+from waiting import PATIENCE
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub import export_run, render_card
@@ -321,7 +322,7 @@ def test_the_snippets_run_as_they_are(tmp_path: Path, backbone: str, width: int,
     environment = {**os.environ, **({"PYTHONPATH": str(Path(__file__).resolve().parents[3])} if ours else {})}
     run = subprocess.run(
         [sys.executable, "-c", SNIPPETS, json.dumps(blocks)], cwd=tmp_path, env=environment, capture_output=True,
-        text=True, timeout=120, check=False,
+        text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert run.stdout.count(f"features (1, {width})") == 2

@@ -18,18 +18,22 @@ from glmc_zoo.hub.load.download import _hash, _links, _remove
 
 pytestmark = pytest.mark.processes
 
-# Downloads a model and prints what came of it and how long it took.
+# Downloads a model and prints what came of it, and how many seconds it waited: a busy machine computes for longer.
 CHILD = """
 import json, sys, time
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub.load.download import download
-began = time.monotonic()
+waits, sleep = [], time.sleep
+def counted_sleep(seconds):
+    waits.append(seconds)
+    sleep(seconds)
+time.sleep = counted_sleep
 try:
     files = ["config.json", "results.json", "model.safetensors", "glmc_heads.safetensors"]
     outcome = str(download("hf_hub:" + sys.argv[1], sys.argv[1], files))
 except UserError as error:
     outcome = {"sentence": error.sentence}
-print(json.dumps([outcome, time.monotonic() - began]))
+print(json.dumps([outcome, sum(waits)]))
 """
 
 
@@ -47,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def ask(hub_python: Callable[..., Any], folder: Path) -> Callable[..., Any]:
-    """``ask(reference, home=..., **env)``: the sentence, or whether the files are those of ``folder``; and seconds."""
+    """``ask(reference, home=..., **env)``: the sentence, or whether the files are those of ``folder``; its waits."""
 
     def call(reference: str, *, home: Path, **env: str) -> tuple[Any, float]:
         done = hub_python("-c", CHILD, reference, HF_HOME=str(home), **env)
@@ -124,7 +128,7 @@ def test_a_hub_that_is_busy_is_asked_again(hub: Any, ask: Any, folder: Path, tmp
     hub.fail("GET", r"/resolve/.*model\.safetensors", status=500, times=2)
     hub.fail("GET", r"/resolve/.*glmc_heads", status=429, times=1, retry_after="2")
     outcome, seconds = ask("org/small", home=tmp_path)
-    assert outcome is True and 2 < seconds < 60
+    assert outcome is True and 2 <= seconds < 60
 
 
 def test_a_long_wait_that_the_hub_asks_for_is_not_waited(hub: Any, ask: Any, folder: Path, tmp_path: Path) -> None:

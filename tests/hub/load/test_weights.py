@@ -55,7 +55,7 @@ def refused(folder: Path, says: str) -> None:
     with pytest.raises(UserError, match=says) as caught:
         open_model(str(folder)).create()
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 120
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from browser import browser_page, needs_chromium
 from interruptible import interruptible
+from waiting import PATIENCE
 
 import glmc_zoo
 from glmc_zoo.errors import UserError
@@ -95,13 +96,14 @@ def test_the_command_prints_the_address_and_ends_on_ctrl_c(lab: Any, model: Path
         assert lines[0].endswith("3 classes, 32 x 32 pixels; no training images\n"), process.stderr.read()
         assert re.fullmatch(r"demo  http://127\.0\.0\.1:\d+\n", lines[1])
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 130
+        assert process.wait(timeout=PATIENCE) == 130
         assert "Traceback" not in process.stderr.read()
 
 
 # ------------------------------------------------------------------------------------------------ in the browser
 def uploaded(page: Any, image: Path) -> list[tuple[str, str]]:
     """Class and probability of each row that the page shows after an upload."""
+    page.wait_for_selector("#glmc-answer")
     page.set_input_files(UPLOAD, str(image))
     page.wait_for_selector(f"#glmc-answer img[alt*='{image.name}']")
     rows = page.locator("#glmc-answer tbody tr").all()
@@ -121,6 +123,9 @@ def test_an_upload_in_the_browser(page_of_run: Any, shown_run: Path, animals: Pa
         shown = uploaded(page, image)
         expected = predicted(shown_run / "model", image)
         assert shown == [(label, f"{100 * p:.1f}\N{NO-BREAK SPACE}%") for label, p in expected]
+        page.wait_for_function(  # the parts of the page are not drawn at the same time
+            "document.images.length == 7 && [...document.images].every(image => image.complete)"
+        )
         alts = [one.get_attribute("alt") for one in page.locator("img").all()]
         assert len(alts) == 7 and all(alts)
         assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
@@ -144,6 +149,7 @@ def test_an_upload_in_the_browser(page_of_run: Any, shown_run: Path, animals: Pa
         broken = tmp_path / "broken.jpg"
         broken.write_bytes(b"\xff\xd8\xff\xe0 nothing follows")
         page.reload()
+        page.wait_for_selector("#glmc-answer")
         page.set_input_files(UPLOAD, str(broken))
         alert = page.wait_for_selector("#glmc-answer [role=alert]").inner_text()
         assert re.fullmatch(r"broken\.jpg cannot be read: [^\n]+\. Give another image\.", alert)
@@ -162,7 +168,9 @@ def test_an_upload_in_the_browser(page_of_run: Any, shown_run: Path, animals: Pa
 def test_everything_is_reached_by_the_keyboard(page_of_run: Any) -> None:
     with browser_page() as (page, _):
         page.goto(page_of_run.url)
-        page.wait_for_selector("#glmc-answer")
+        for part in ("#glmc-answer", SLIDER, "#glmc-sample"):
+            page.wait_for_selector(part)
+        page.wait_for_selector(UPLOAD, state="attached")  # it is not shown
         reached = set()
         for _ in range(8):
             page.keyboard.press("Tab")

@@ -22,6 +22,7 @@ from hub_server import HubServer
 from hub_server.cards import front_matter
 from interruptible import interruptible
 from PIL import Image
+from waiting import PATIENCE
 
 import glmc_zoo
 from glmc_zoo.errors import UserError
@@ -79,16 +80,16 @@ def test_the_folder_starts_and_answers(written: Path, lab: Any, animals: Path, t
         lines = [process.stdout.readline(), process.stdout.readline()]
         assert lines[0].endswith("; 6 training images of rare classes\n"), (lines, process.stderr.read())
         url = lines[1].removeprefix("demo  ").strip()
-        with urlopen(url, timeout=30) as answer:
+        with urlopen(url, timeout=PATIENCE) as answer:
             assert answer.status == 200 and b"test_efficientnet.ce_animals" in answer.read()
         if CHROMIUM is not None:
             with browser_page() as (page, _):
                 page.goto(url)
                 page.set_input_files("#glmc-upload input[type=file]", str(animals / "test" / "bee" / "001.png"))
                 page.wait_for_selector("#glmc-answer img[alt*='001.png']")
-                assert page.locator("#glmc-similar li").count() == 6
+                page.wait_for_function("document.querySelectorAll('#glmc-similar li').length == 6")
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
+        process.wait(timeout=PATIENCE)
 
 
 def test_what_a_space_cannot_have_is_refused(model: Path, tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_a_space_on_the_hub(hub: HubServer, hub_env: Callable[..., dict[str, str
         hub.fail("POST", path, status=503, times=1)
     done = subprocess.run(
         [sys.executable, "-c", PUSHES], input=json.dumps(pushes), env=hub_env(hub.token()), capture_output=True,
-        text=True, timeout=240, check=True,
+        text=True, timeout=PATIENCE, check=True,
     )  # fmt: skip
     results = [json.loads(line.removeprefix("RESULT ")) for line in done.stdout.splitlines() if "RESULT " in line]
 

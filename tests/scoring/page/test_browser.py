@@ -85,7 +85,9 @@ def test_it_filters_and_leads_to_the_images_of_a_class(page: Any, tmp_path: Path
     type("image-filter", "class 1"); const classes = new Set(figures().map((one) => one.closest("details").id));
     type("image-filter", ""); type("image-kind", "all");
     document.getElementById("class-0").open = false;
-    location.hash = "#class-0"; await new Promise((done) => setTimeout(done, 50));
+    location.hash = "#class-0";
+    for (let wait = 0; wait < 3000 && !document.getElementById("class-0").open; wait++)
+        await new Promise((done) => setTimeout(done, 10));
     return { groups, one, status, few, none, all, every, mistakes, some, classes: [...classes],
         open: document.getElementById("class-0").open };"""
     seen = open_page(page[0], NAMES + script).result

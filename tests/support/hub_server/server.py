@@ -14,6 +14,11 @@ from hub_server.http import Handler
 from hub_server.store import Account, Repo, Store
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # connections that wait while the machine is busy; above it the system drops them
+
+
 class HubServer:
     """A running Hub on loopback. Use as a context manager; ``url`` is what ``HF_ENDPOINT`` must be."""
 
@@ -23,8 +28,7 @@ class HubServer:
         self.closing = threading.Event()
         self.errors: list[str] = []
         """Tracebacks of the server's own failures; leaving the context raises when there is one."""
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
+        self._http = _Server(("127.0.0.1", 0), Handler)
         self._http.hub = self  # type: ignore[attr-defined]  # how a handler finds its hub
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
