@@ -127,7 +127,7 @@ def check_several_classes(names: list[str]) -> None:
 
 
 def make_test_split(raw: RawData) -> None:
-    """Set a fifth of the training images aside if there is no test split; no other option changes the choice."""
+    """Set about a fifth of the training images aside if there is no test split; no other option changes the choice."""
     if raw.test is not None:
         return
     raw.test, groups = _set_aside(raw.train, _TEST_FRACTION, "test"), raw.train.groups
@@ -135,7 +135,7 @@ def make_test_split(raw: RawData) -> None:
     if not images:
         problem = f"There is no test split, and none of {counted(len(raw.train.rows), 'image')}"
         raise UserError(f"{problem} can be set aside: give a test split, more images, or no_test=True.")
-    how = "a fifth by their content" if groups is None else "whole groups, about a fifth"
+    how = "about a fifth, chosen by their content" if groups is None else "about a fifth, in whole groups"
     verb = "was" if images == 1 else "were"
     raw.notes.append(f"There is no test split: {counted(images, 'image')} ({how}) {verb} set aside as the test split.")
     raw.notes += support_notes(raw.class_names, raw.test.counts(len(raw.class_names)).tolist())
