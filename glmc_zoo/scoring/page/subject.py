@@ -236,7 +236,10 @@ def rare_classes(results: EvaluationResults | RunResults) -> list[int]:
     """
     counts, thresholds = results.class_counts, results.thresholds
     if counts is None or thresholds is None:
-        raise UserError("The results have no class counts: give those of models that were trained on this data.")
+        raise UserError(
+            "The results do not say how many training images each class has: give results of models that were trained "
+            "on this data."
+        )
     groups = group_of_classes(counts, many=thresholds.many, few=thresholds.few)
     order = sorted(range(len(counts)), key=lambda label: -counts[label])
     few = [label for label in order if groups[label] == GROUPS.index("few")]
