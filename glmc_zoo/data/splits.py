@@ -21,7 +21,7 @@ from glmc_zoo.text import agree, counted
 CONTENT_RULE = "content"
 """Name in the results of the rule that sets images aside by their content."""
 
-UNREADABLE = "that cannot be read"
+UNREADABLE_IMAGE = "that cannot be read"
 """Reason in the inventory why an image is left out."""
 
 _TEST_FRACTION = 0.2
@@ -41,7 +41,7 @@ def skip_unreadable(raw: RawData) -> int:
         if not len(good):
             raise UserError(f"No image of the {name} split can be read: check that the files are images.")
         for row in np.setdiff1d(split.rows, good).tolist():
-            raw.left_out.add(UNREADABLE, image_name(split.source, row))
+            raw.left_out.add(UNREADABLE_IMAGE, image_name(split.source, row))
         skipped += len(split.rows) - len(good)
         split.rows = good
     return skipped

@@ -93,8 +93,8 @@ def write_evaluation(
 ) -> EvaluationResults:
     """Write results.json, per_class.csv, predictions.parquet and then plots/ and report.html below ``folder``.
 
-    ``images`` are those of the split, for the report; without them there is none. Gives the results with a warning for
-    each plot or page that could not be made.
+    ``images`` are those of the split, for the report; without them there is none. Returns the results with a warning
+    for each plot or page that could not be made.
     """
     folder.mkdir(parents=True, exist_ok=True)
     results.save(folder / "results.json")
@@ -139,7 +139,10 @@ def answer_storage(images: ImageSplit | StreamSplit, num_classes: int) -> Litera
 
 
 def write_joint_report(folder: Path, evaluations: Sequence[Path], baselines: Sequence[Subject] = ()) -> list[str]:
-    """Write report.html of several models: on the first, the others compared with it; gives warnings."""
+    """Write report.html about the first of several models, compared with the others and ``baselines``.
+
+    Returns a warning if the page could not be made.
+    """
     decorations = Decorations()
 
     def make() -> None:
@@ -275,7 +278,7 @@ def score_table(results: Sequence[EvaluationResults], *, markup: bool = False) -
 
 
 def write_comparison(folder: Path, results: Sequence[EvaluationResults], *, quote_formulas: bool = True) -> list[str]:
-    """Write comparison.csv (fractions of 1), comparison.md (%) and plots/comparison.png; gives warnings."""
+    """Write comparison.csv (fractions of 1), comparison.md (%) and plots/comparison.png; returns warnings."""
     from glmc_zoo.metrics import plots
 
     rows, first = _model_rows(results), results[0]

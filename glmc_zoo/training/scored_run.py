@@ -135,7 +135,7 @@ class ScoredRun(ABC):
             return self._score_and_export(selection)
 
     def _stop_text(self, name: str, state: str) -> str:
-        return f"Stopped by {name}, {state}; to go on: {resume_command(self.folder.path, self.options.command)}"
+        return f"Stopped by {name}, {state}; to resume: {resume_command(self.folder.path, self.options.command)}"
 
     def _stop(self, state: str) -> NoReturn:
         """End the run in all processes, for the signal that came; ``state`` says what is on disk."""

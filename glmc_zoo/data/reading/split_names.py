@@ -93,7 +93,8 @@ def find_split_column(names: Sequence[str], cells: Callable[[str], Sequence[str]
     named_splits = {name: splits for name, splits in splits_by_column.items() if splits is not None}
     if len(set(map(tuple, named_splits.values()))) > 1:
         raise UserError(
-            f"The columns {' and '.join(named_splits)} may each say the split of an image: name one with split_column=."
+            f"The columns {' and '.join(named_splits)} may each name the split of an image: choose one with "
+            "split_column=."
         )
     return next(iter(named_splits), usual[0] if usual else None)
 

@@ -193,7 +193,7 @@ def short_names(subjects: Sequence[Subject]) -> list[str]:
 
 
 def check_comparable(subject: Subject, baselines: Sequence[Subject]) -> list[str]:
-    """Refuse a baseline of other classes; gives a note for each that was scored on other images.
+    """Refuse a baseline of other classes, and return a note for each that was scored on other images.
 
     Raises:
         UserError: The classes of a baseline are not those of the subject.
