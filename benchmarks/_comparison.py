@@ -72,9 +72,9 @@ def seed_range(seeds: Sequence[int]) -> str:
     return f"{seeds[0]} to {seeds[-1]}" if consecutive else ", ".join(map(str, seeds))
 
 
-def table(heads: list[str], rows: Iterable[list[str]]) -> list[str]:
+def table(header: list[str], rows: Iterable[list[str]]) -> list[str]:
     """The lines of a Markdown table; all columns but the first are aligned to the right."""
-    lines = [f"| {' | '.join(heads)} |", "|---" + "|---:" * (len(heads) - 1) + "|"]
+    lines = [f"| {' | '.join(header)} |", "|---" + "|---:" * (len(header) - 1) + "|"]
     return [*lines, *(f"| {' | '.join(row)} |" for row in rows)]
 
 

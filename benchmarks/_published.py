@@ -39,16 +39,16 @@ def published_table(which: str, links: Links) -> str:
         cells = [summary(ours), "-" if published is None else minus_published(ours, published), str(len(runs))]
         cells += [links.seeds(row, runs), row_epochs(row, results), passes_text(row_passes(row, results))]
         rows.append([*first, *cells, runs[0].config["backbone"] or "-"])
-    heads = ["recipe", "published", "run again by others", "ours", "minus published", "n", "seeds", "epochs", "passes"]
-    return "\n".join(table([*heads, "network"], rows))
+    header = ["recipe", "published", "run again by others", "ours", "minus published", "n", "seeds", "epochs", "passes"]
+    return "\n".join(table([*header, "network"], rows))
 
 
 def narrow_table(_: str, __: Links) -> str:
     """Published top-1 with the narrow ResNet-32."""
     sets = ("cifar10_lt", "cifar100_lt")
-    heads = ["method", *(f"{data}, factor {factor}" for data in sets for factor in FACTORS)]
+    header = ["method", *(f"{data}, factor {factor}" for data in sets for factor in FACTORS)]
     rows = [[name, *(f"{value:.1f}" for data in sets for value in scores[data])] for name, scores in NARROW.items()]
-    return "\n".join(table(heads, rows))
+    return "\n".join(table(header, rows))
 
 
 def narrow_published(label: str, recipe: str | None) -> float | None:

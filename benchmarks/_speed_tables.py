@@ -50,8 +50,8 @@ def loop_table(links: Links) -> list[str]:
         cells += [_times(by_side, side) for side in ("ours", "plain")]
         loop = by_side["ours"].get("loop_over_bare_step")
         rows.append([label, *cells, with_range(loop, 3) if loop else "-"])
-    heads = ["samples/s", "reference", "ours", "ours over reference", "plain over reference", "loop over bare step"]
-    return [*table(heads, rows), *sources(links, *LOOPS)]
+    header = ["samples/s", "reference", "ours", "ours over reference", "plain over reference", "loop over bare step"]
+    return [*table(header, rows), *sources(links, *LOOPS)]
 
 
 def _times(by_side: Mapping[str, Any], side: str) -> str:
@@ -89,8 +89,8 @@ def jpegs_table(links: Links) -> list[str]:
             cells = [f"{row['samples_per_second']['median']:.0f}", f"{row['cores_used']['median']:.1f}"]
             cells += [with_range(row[key], 2) for key in ("times_reference", "times_reference_per_core")]
             rows.append([f"{side}, threads: {row['threads']}", *cells])
-    heads = ["side", "samples/s", "cores", "over reference", "over reference per core"]
-    return [*table(heads, rows), *sources(links, *names)]
+    header = ["side", "samples/s", "cores", "over reference", "over reference per core"]
+    return [*table(header, rows), *sources(links, *names)]
 
 
 def startup_table(links: Links) -> list[str]:
@@ -110,8 +110,8 @@ def classes_table(links: Links) -> list[str]:
                 f"{row['peak_mib']:,.0f}",
             ]
             rows.append([f"{row['classes']:,}", precision, *cells])
-    heads = ["classes", "precision", "ms a step", "over 1,000 classes", "peak, MiB"]
-    return [*table(heads, rows), *sources(links, "step_classes", "step_classes_bf16")]
+    header = ["classes", "precision", "ms a step", "over 1,000 classes", "peak, MiB"]
+    return [*table(header, rows), *sources(links, "step_classes", "step_classes_bf16")]
 
 
 def precision_table(links: Links) -> list[str]:
@@ -144,8 +144,8 @@ def index_table(links: Links) -> list[str]:
         cells = [f"{row['names']:,}", f"{row['seconds']['median']:.1f}", first]
         peak = max(row["peak_mib"], row.get("first_peak_mib", 0))
         rows.append([f"`{row['set']}`, {row['form']}", *cells, f"{peak:,.0f}"])
-    heads = ["set, form", "names", "seconds", "the first time", "peak, MiB"]
-    return [*table(heads, rows), *sources(links, "index")]
+    header = ["set, form", "names", "seconds", "the first time", "peak, MiB"]
+    return [*table(header, rows), *sources(links, "index")]
 
 
 def inventory_table(links: Links) -> list[str]:
@@ -197,11 +197,11 @@ def exports_table(links: Links) -> list[str]:
         cells += [" and ".join(f"{count} {kind}" for kind, count in counts.items() if count)]
         cells += [f"{row['max_difference']:.1e}", f"{100 * row['top1_agreement']:.2f} %"]
         rows.append([*cells, *(f"{row[f'time_ratio_{batch}']:.2f}" for batch in (1, 16))])
-    heads = ["file", "format", "MB", "images", "largest difference of a probability", "same class"]
+    header = ["file", "format", "MB", "images", "largest difference of a probability", "same class"]
     machine, versions = content["machine"], content["versions"]
     where = f"{machine['device']}, {machine['cpu']}, threads: {machine['threads']}, torch {versions['torch']}"
     where += f", onnxruntime {content['packages']['onnxruntime']}, load before {content['model']['load_before']:.1f}"
-    return [*table([*heads, "time, batch 1", "batch 16"], rows), *sources(links, "export"), f"- Machine: {where}."]
+    return [*table([*header, "time, batch 1", "batch 16"], rows), *sources(links, "export"), f"- Machine: {where}."]
 
 
 def soak_table(links: Links) -> list[str]:
@@ -215,8 +215,8 @@ def soak_table(links: Links) -> list[str]:
         rows.append(
             [str(row["kills"]), *(str(row[key]) for key in ("processes", "resumed", "epochs")), same, peaks, times]
         )
-    heads = ["kills", "processes", "resumed", "epochs", "equal weights", "peak, MiB, whole and killed", "seconds"]
-    return [*table(heads, rows), *sources(links, "soak")]
+    header = ["kills", "processes", "resumed", "epochs", "equal weights", "peak, MiB, whole and killed", "seconds"]
+    return [*table(header, rows), *sources(links, "soak")]
 
 
 SPEED: dict[str, Callable[[Links], list[str]]] = {

@@ -36,11 +36,11 @@ def percent_cell(values: Iterable[float | None]) -> str:
     return percent(values, digits=1)
 
 
-RUN_HEADS = ["n", "seeds", "epochs", "passes", "minutes a run"]
+RUN_COLUMNS = ["n", "seeds", "epochs", "passes", "minutes a run"]
 
 
 def run_cells(row: Row, entry: Entry, results: dict[str, list[SeedResults]], links: Links) -> list[str]:
-    """The cells of a row below `RUN_HEADS`."""
+    """The cells of a row below `RUN_COLUMNS`."""
     if not (runs := results.get(row.name)):
         return ["0", "-", "-", passes_text(entry.passes), "-"]
     minutes = f"{mean(run.seconds for run in runs) / 60:.1f}"
@@ -69,11 +69,11 @@ def score_table(suite: str, links: Links) -> str:
         if published:
             cells[:1] = [cells[0], *_published_cells(published.get(name), runs)]
         lines.append([compared[name].label, *cells, *run_cells(rows[name], compared[name], results, links)])
-    heads = ["method", *SCORES.values(), *([f"{rarest} rarest classes", "ECE"] if rarest else []), *RUN_HEADS]
+    header = ["method", *SCORES.values(), *([f"{rarest} rarest classes", "ECE"] if rarest else []), *RUN_COLUMNS]
     if published:
-        heads[2:2] = ["published", "minus published"]
+        header[2:2] = ["published", "minus published"]
     below = comparison_lines(list(compared.values()), digits=1) + missing_lines(compared)
-    return "\n".join([*(table(heads, lines) if lines else []), *_below(below)]).lstrip("\n")
+    return "\n".join([*(table(header, lines) if lines else []), *_below(below)]).lstrip("\n")
 
 
 def missing_lines(compared: dict[str, Entry]) -> list[str]:
@@ -115,7 +115,7 @@ def ablation_table(suite: str, links: Links) -> str:
     return "\n".join(_differences(suite, by_passes(entries(suite)), suites()[suite]["base"], links, "change"))
 
 
-def _differences(suite: str, names: list[str], base: str, links: Links, head: str) -> list[str]:
+def _differences(suite: str, names: list[str], base: str, links: Links, first_column: str) -> list[str]:
     results, rows = load_results(suite), suite_rows(suite)
     compared = entries(suite, results)
     lines = []
@@ -125,7 +125,7 @@ def _differences(suite: str, names: list[str], base: str, links: Links, head: st
         scores += [_from_base(entry, compared[base])]
         scores += [percent_cell(getattr(run.scores, key) for run in runs) for key in GROUPS]
         lines.append([entry.label, *scores, *run_cells(rows[name], entry, results, links)])
-    return table([head, "balanced", "difference", *GROUPS, *RUN_HEADS], lines)
+    return table([first_column, "balanced", "difference", *GROUPS, *RUN_COLUMNS], lines)
 
 
 def _from_base(entry: Entry, base: Entry) -> str:
@@ -141,20 +141,20 @@ def class_table(suite: str, links: Links) -> str:
     if not results:
         return MISSING
     first = next(iter(results.values()))[0].results
-    heads = [f"{name} ({count})" for name, count in zip(first.class_names, first.class_counts or [], strict=True)]
+    header = [f"{name} ({count})" for name, count in zip(first.class_names, first.class_counts or [], strict=True)]
     rows = []
     for name in filter(results.__contains__, by_passes(compared)):
         recalls = zip(*(run.results.class_recalls or [] for run in results[name]), strict=True)  # by class
         entry = compared[name]
         rows.append([entry.label, *map(percent_cell, recalls), str(len(results[name])), passes_text(entry.passes)])
-    return "\n".join(table(["method", *heads, "n", "passes"], rows))
+    return "\n".join(table(["method", *header, "n", "passes"], rows))
 
 
 # ------------------------------------------------------------------------------------------------ overview
 def main_table(argument: str, links: Links) -> str:
     """Balanced accuracy of every method, with a column for each suite.
 
-    Each head links to the table of its suite in docs/results.md. The row of the preset `tuned` is bold.
+    The title of each column links to the table of its suite in docs/results.md. The row of the preset `tuned` is bold.
 
     Args:
         argument: ``SUITE SUITE ...``, suites of equal passes.
@@ -171,13 +171,13 @@ def main_table(argument: str, links: Links) -> str:
     for name, label in labels.items():
         lines.append([label, *(_main_cell(compared.get(name)) for compared in by_suite.values())])
     page = links.to("docs/results.md")
-    heads = ["method", *(f"[{suites()[suite]['short']}]({page}#{slug(suites()[suite]['title'])})" for suite in names)]
+    header = ["method", *(f"[{suites()[suite]['short']}]({page}#{slug(suites()[suite]['title'])})" for suite in names)]
     gains = [
         f"- {suites()[suite]['short']}: {line.removeprefix('- ').replace(TUNED_SUFFIX, '')}"
         for suite, compared in by_suite.items()
         for line in gain_lines(list(compared.values()), digits=1)
     ]
-    return "\n".join([*table(heads, lines), *_below(gains)])
+    return "\n".join([*table(header, lines), *_below(gains)])
 
 
 def slug(title: str) -> str:

@@ -130,9 +130,9 @@ def inspect(**options: Any) -> Inspection:
 def predict(**options: Any) -> list[Prediction]:
     """Classify images with a trained model; the options are those of ``glmc-zoo predict --help``.
 
-    Gives the most probable classes of each image, in order. A file that cannot be read has no labels, and the reason as
-    its ``problem``; ``skip_bad_images=True`` leaves it out. With ``output=`` the predictions are also written as a CSV
-    file; without it no file is written. ``rank_for_labelling=True`` gives the images by rank, with ``rank``,
+    Returns the most probable classes of each image, in order. A file that cannot be read has no labels, and the reason
+    as its ``problem``; ``skip_bad_images=True`` leaves it out. With ``output=`` the predictions are also written as a
+    CSV file; without it no file is written. ``rank_for_labelling=True`` returns the images by rank, with ``rank``,
     ``uncertainty``, ``rarity`` and ``cluster``.
 
     >>> predictions = glmc_zoo.predict(model="runs/NAME/model", images="new_photos")  # doctest: +SKIP
@@ -169,7 +169,7 @@ def report(**options: Any) -> RunResults | list[EvaluationResults]:
 def demo(**options: Any) -> Demo:
     """Show a trained model in the browser; the options are those of ``glmc-zoo demo --help``.
 
-    Gives the demo while it is being shown: ``wait()`` keeps a script alive until Ctrl-C, ``close()`` ends it.
+    Returns the demo while it is being shown: ``wait()`` keeps a script alive until Ctrl-C, ``close()`` ends it.
 
     >>> shown = glmc_zoo.demo(model="runs/NAME/model", data="my_images")  # doctest: +SKIP
     >>> shown.url  # doctest: +SKIP
@@ -185,7 +185,7 @@ def demo(**options: Any) -> Demo:
 def export(**options: Any) -> list[ExportedFile]:
     """Write a trained model for other runtimes; the options are those of ``glmc-zoo export --help``.
 
-    Gives a row of the table for each file: with ``int8=True`` there are two.
+    Returns a row of the table for each file: with ``int8=True`` there are two.
 
     >>> (exported,) = glmc_zoo.export(model="runs/NAME/model", format="onnx", output="cats.onnx")  # doctest: +SKIP
     >>> exported.max_difference, exported.top1_agreement  # doctest: +SKIP

@@ -63,7 +63,7 @@ def write_json(path: Path, value: Any) -> None:
 def write_csv(
     path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, quote_formulas: bool = False
 ) -> None:
-    """Write a CSV file with a head, whole or not at all; see `csv_text`."""
+    """Write a CSV file with a header, whole or not at all; see `csv_text`."""
     replace_file(path, lambda file: file.write(csv_text([columns, *rows], quote_formulas=quote_formulas)))
 
 
@@ -150,7 +150,7 @@ def align_columns(rows: Sequence[Sequence[str]], left: Iterable[int] = (0,)) -> 
 
 
 def text_table(rows: Sequence[Sequence[str]], left: Iterable[int] = (0,)) -> str:
-    """A table for the screen, its head the first row; see `align_columns`."""
+    """A table for the screen, whose first row is the header; see `align_columns`."""
     return "\n".join("  ".join(row).rstrip() for row in align_columns(rows, left))
 
 

@@ -41,14 +41,14 @@ def figures_html(folder: Path) -> str:
     return "\n".join(_figure(path) for path in sorted((folder / "plots").glob("*.png")) if _is_small(path))
 
 
-def table_html(heads: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str) -> str:
+def table_html(header: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str) -> str:
     """A table; the first cell of a row is its heading, and all text is escaped."""
-    head = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in heads)
+    titles = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in header)
     body = "\n".join(
         f'<tr><th scope="row">{_text(row[0])}</th>' + "".join(f"<td>{_text(cell)}</td>" for cell in row[1:]) + "</tr>"
         for row in rows
     )
-    return f"<table><caption>{_text(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<table><caption>{_text(caption)}</caption><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _text(text: str) -> str:

@@ -1,7 +1,7 @@
 """Show a trained model in the browser: give it an image, and see its answer and similar training images.
 
     python recipes/demo.py --model runs/NAME/model
-    python recipes/demo.py --model hf_hub:ORG/NAME --data path/to/my_images --port 8000
+    python recipes/demo.py --model hf-hub:ORG/NAME --data path/to/my_images --port 8000
 
 The pixels and probabilities are those of recipes/predict.py. The page is for this machine alone, unless --host or
 --share say otherwise. Ctrl-C ends it.

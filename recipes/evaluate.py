@@ -1,7 +1,7 @@
 """Score trained models on a data set, one or several side by side, with post-hoc corrections on request.
 
     accelerate launch recipes/evaluate.py --model runs/NAME/model
-    accelerate launch recipes/evaluate.py --model hf_hub:ORG/NAME resnet50.a1_in1k --data path/to/my_images
+    accelerate launch recipes/evaluate.py --model hf-hub:ORG/NAME resnet50.a1_in1k --data path/to/my_images
     accelerate launch recipes/evaluate.py --model runs/NAME/model --logit-adjustment search --tau-norm search
 
 Files in --output-dir for one model: results.json, per_class.csv, predictions.parquet, plots/, and the page report.html

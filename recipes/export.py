@@ -2,7 +2,7 @@
 
     python recipes/export.py --model runs/NAME/model --format onnx --output cats.onnx
     python recipes/export.py --model runs/NAME/model --output exported --check-data path/to/my_images --int8
-    python recipes/export.py --model hf_hub:ORG/NAME --format torch_export
+    python recipes/export.py --model hf-hub:ORG/NAME --format torch_export
 
 Normalisation and softmax are part of the file. Labels and the rest of the preprocessing are in its metadata.
 docs/export.md shows how to run it.

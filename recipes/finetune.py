@@ -1,6 +1,6 @@
 """Fine-tune a trained model on an imbalanced data set, which may have other classes.
 
-    accelerate launch recipes/finetune.py --model hf_hub:ORG/NAME --data path/to/my_images
+    accelerate launch recipes/finetune.py --model hf-hub:ORG/NAME --data path/to/my_images
     accelerate launch recipes/finetune.py --model runs/NAME/model --data my_images --method ce
     accelerate launch recipes/finetune.py --model resnet50 --data my_images --tune head --feature-views 2
     accelerate launch recipes/finetune.py --model vit_small_patch16_224 --data my_images --tune lora

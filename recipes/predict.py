@@ -1,7 +1,7 @@
 """Classify images with a trained model. Labels and probabilities are printed, or written as CSV.
 
     python recipes/predict.py --model runs/NAME/model --images photo.jpg path/to/folder
-    python recipes/predict.py --model hf_hub:ORG/NAME --images path/to/folder --top 3 --output labels.csv
+    python recipes/predict.py --model hf-hub:ORG/NAME --images path/to/folder --top 3 --output labels.csv
     python recipes/predict.py --model resnet50 --images list.csv 'photos/**/2024/*.jpg'
 
 The preprocessing is that of recipes/evaluate.py. The CSV file has a row for each image: file, label, probability,

@@ -2,7 +2,7 @@
 
     accelerate launch recipes/second_stage.py --model runs/NAME/model
     accelerate launch recipes/second_stage.py --model runs/NAME/model --data cifar100_lt --data-dir path/to/cifar100
-    accelerate launch recipes/second_stage.py --model hf_hub:ORG/NAME --data-dir path/to/images --maxnorm-threshold 0.2
+    accelerate launch recipes/second_stage.py --model hf-hub:ORG/NAME --data-dir path/to/images --maxnorm-threshold 0.2
 
 Options that are not given are taken from the first stage of the model: the data, its subset, image size and
 augmentation. All weights but those of the classifier stay the same, bit for bit. MaxNorm limits the norm of each row of

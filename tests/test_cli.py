@@ -180,7 +180,8 @@ def test_every_recipe_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("name", sorted(recipes()))
 def test_help_of_a_command_is_that_of_its_recipe(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = printed_by(capsys, [name.replace("_", "-"), "--help"])
-    assert text.startswith(f"usage: glmc-zoo {name} [--option value ...]")
+    first_argument = {"inspect": " [DATA]", "report": " [RUN ...]"}.get(name, "")
+    assert text.startswith(f"usage: glmc-zoo {name}{first_argument} [--option value ...]")
     assert "--config" in text and "==SUPPRESS==" not in text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import graphlib
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -302,6 +303,33 @@ def test_files_and_functions_are_short() -> None:
                 if length > 60 or parameters > 10:
                     too_large.append(f"{name}: {node.name} has {length} lines and {parameters} parameters")
     assert too_large == []
+
+
+# ------------------------------------------------------------------------------------------------ docstrings
+def parameters(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    """Names of the parameters of a function, or of those that make an object of a class."""
+    if isinstance(node, ast.ClassDef):
+        methods = {method.name: method for method in node.body if isinstance(method, ast.FunctionDef)}
+        if "__init__" not in methods:  # a dataclass
+            return {ast.unparse(field.target) for field in node.body if isinstance(field, ast.AnnAssign)}
+        node = methods["__init__"]
+    arguments = node.args
+    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+    return {argument.arg for argument in named if argument is not None}
+
+
+def test_docstrings_describe_parameters_that_exist() -> None:
+    checked = 0
+    for name in FILES:
+        for node in ast.walk(tree(name)):
+            if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            section = re.search(r"^Args:\n(.*?)(?:\n\n|\Z)", ast.get_docstring(node) or "", re.DOTALL | re.MULTILINE)
+            described = re.findall(r"^ {4}(\S[\w, *]*):", section[1] if section else "", re.MULTILINE)
+            names = {word.strip(" *") for line in described for word in line.split(",")}
+            assert names <= parameters(node), (name, node.name, names - parameters(node))
+            checked += len(names)
+    assert checked > 300
 
 
 # ------------------------------------------------------------------------------------------------ imports are light

@@ -98,6 +98,11 @@ def test_pages_are_in_plain_english(page: Path) -> None:
     assert not re.search(r"^Of ", text, re.MULTILINE)
 
 
+@pytest.mark.parametrize("page", [*TEXTS, *OTHERS], ids=page_name)
+def test_models_on_the_hub_have_the_prefix_of_timm(page: Path) -> None:
+    assert "hf_hub:" not in page.read_text(encoding="utf-8")  # deprecated in timm in favour of hf-hub:
+
+
 # ------------------------------------------------------------------------------------------------ links
 def anchors(text: str) -> set[str]:
     """Anchors of the headings, where GitHub and mkdocs agree on them."""

@@ -45,7 +45,7 @@ def make_inventory(
 
 _SET_ASIDE = {
     "train": "all that is there",
-    "test": "a fifth, set aside by the content of the images",
+    "test": "about a fifth, set aside by the content of the images",
     "validation": "held out of the training split",
 }
 _SET_ASIDE_WHOLE = _SET_ASIDE | {"test": "about a fifth, set aside in whole groups"}

@@ -88,7 +88,7 @@ def load_data(name_or_path: str | PathLike[str], *, cache_bytes: int = 1 << 30, 
     - Any other data set is used as it is. With ``imbalance_factor`` it is thinned in the order of its classes.
     - A class with fewer images than a formula asks for keeps all of them. For a catalogue data set that a formula makes
       from a balanced one, this is an error.
-    - Without a test split, a fifth of the images is set aside by their content, or about a fifth in whole groups. With
+    - Without a test split, about a fifth of the images is set aside, chosen by their content or in whole groups. With
       ``no_test`` none is set aside, and a test split that exists is not used.
     - Training images that are the same as a test image are left out, except for catalogue data sets.
 

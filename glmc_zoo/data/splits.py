@@ -21,7 +21,7 @@ from glmc_zoo.text import agree, counted
 CONTENT_RULE = "content"
 """Name in the results of the rule that sets images aside by their content."""
 
-UNREADABLE = "that cannot be read"
+UNREADABLE_IMAGE = "that cannot be read"
 """Reason in the inventory why an image is left out."""
 
 _TEST_FRACTION = 0.2
@@ -41,7 +41,7 @@ def skip_unreadable(raw: RawData) -> int:
         if not len(good):
             raise UserError(f"No image of the {name} split can be read: check that the files are images.")
         for row in np.setdiff1d(split.rows, good).tolist():
-            raw.left_out.add(UNREADABLE, image_name(split.source, row))
+            raw.left_out.add(UNREADABLE_IMAGE, image_name(split.source, row))
         skipped += len(split.rows) - len(good)
         split.rows = good
     return skipped
@@ -127,7 +127,7 @@ def check_several_classes(names: list[str]) -> None:
 
 
 def make_test_split(raw: RawData) -> None:
-    """Set a fifth of the training images aside if there is no test split; no other option changes the choice."""
+    """Set about a fifth of the training images aside if there is no test split; no other option changes the choice."""
     if raw.test is not None:
         return
     raw.test, groups = _set_aside(raw.train, _TEST_FRACTION, "test"), raw.train.groups
@@ -135,7 +135,7 @@ def make_test_split(raw: RawData) -> None:
     if not images:
         problem = f"There is no test split, and none of {counted(len(raw.train.rows), 'image')}"
         raise UserError(f"{problem} can be set aside: give a test split, more images, or no_test=True.")
-    how = "a fifth by their content" if groups is None else "whole groups, about a fifth"
+    how = "about a fifth, chosen by their content" if groups is None else "about a fifth, in whole groups"
     verb = "was" if images == 1 else "were"
     raw.notes.append(f"There is no test split: {counted(images, 'image')} ({how}) {verb} set aside as the test split.")
     raw.notes += support_notes(raw.class_names, raw.test.counts(len(raw.class_names)).tolist())

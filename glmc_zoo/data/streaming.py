@@ -197,13 +197,13 @@ def load_stream_data(options: DataOptions) -> StreamedData:
     classes = {key: position for position, key in enumerate(class_keys)}
     intensity = None if (limits := options.intensity_limits) is None else Intensity(*limits, by_user=True)
 
-    def split(table_name: str, role: str) -> StreamSplit:
+    def make_split(table_name: str, split_name: str) -> StreamSplit:
         table = tables.splits[table_name]
-        column = image if image in table.features else find_image_column(table.features)
+        image_column = image if image in table.features else find_image_column(table.features)
         # ``decode(False)`` must come first: after ``select_columns``, ``datasets`` would decode the images.
-        undecoded = table.decode(False).select_columns([column, label])
+        undecoded = table.decode(False).select_columns([image_column, label])
         return StreamSplit(
-            undecoded, column, label, classes, role, tables.sizes[table_name], intensity=intensity,
+            undecoded, image_column, label, classes, split_name, tables.sizes[table_name], intensity=intensity,
             table_paths=tables.table_paths,
         )  # fmt: skip
 
@@ -218,8 +218,8 @@ def load_stream_data(options: DataOptions) -> StreamedData:
         **({} if intensity is None else intensity.facts()),
         notes=notes,
     )
-    train = None if train_name is None else split(train_name, "training")
-    return StreamedData(train, split(test_name, "test"), [str(key) for key in class_keys], counts, facts)
+    train = None if train_name is None else make_split(train_name, "training")
+    return StreamedData(train, make_split(test_name, "test"), [str(key) for key in class_keys], counts, facts)
 
 
 def _check_streamable(options: DataOptions, entry: DataEntry | None) -> None:
@@ -238,7 +238,7 @@ def _choose_stream_splits(names: list[str], options: DataOptions) -> tuple[str |
     if test is None:
         raise UserError(
             f"There is no test split to stream, only {', '.join(names)}: name one with test_split=, or leave "
-            "streaming=True out to set a fifth of the training split aside."
+            "streaming=True out to set about a fifth of the training split aside."
         )
     return train, test, notes
 

@@ -52,9 +52,8 @@ class FolderLock:
         except OSError as error:
             _release(self._lock, self.folder, os.getpid())
             raise _lock_error(self.folder, option, error) from error
-        self._finalizer = finalize(
-            self, _release, self._lock, self.folder, os.getpid()
-        )  # runs also when the process ends
+        # The finalizer also runs when this object or the process ends.
+        self._finalizer = finalize(self, _release, self._lock, self.folder, os.getpid())
 
     def _acquire(self, seconds: float, option: str) -> None:
         deadline = time.monotonic() + seconds
@@ -64,7 +63,7 @@ class FolderLock:
                 if (self.folder / LOCK_FILE).exists():
                     return
                 self._lock.release(force=True)  # the previous process removed the lock file after it was opened here
-        except Timeout:
+        except Timeout:  # a kind of OSError
             raise
         except NotImplementedError:  # the file system has no locks
             return

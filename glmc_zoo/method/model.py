@@ -166,7 +166,7 @@ def check_backbone(model: Any, image_size: int) -> None:
 
 
 def _logits_are_linear(model: Any, classifier: nn.Linear, image_size: int) -> bool:
-    """Whether the classifier turns the features of two test images into the output of the model."""
+    """Whether the classifier, applied to the features of two artificial images, gives the output of the model."""
     channels = get_model_input_config(model)["input_size"][0]
     # A fixed pattern rather than random numbers: the check must not advance the global generator.
     images = torch.linspace(-1, 1, 2 * channels * image_size**2).reshape(2, channels, image_size, image_size)

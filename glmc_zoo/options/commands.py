@@ -13,7 +13,7 @@ from glmc_zoo.options.images import BACKBONE_PLUGIN, InferenceOptions, ShotOptio
 SEARCH_FRACTION = 0.1
 """Share of each training class that a search holds out unless ``val_fraction`` is given."""
 
-_MODEL_EXAMPLE = "what to evaluate, such as an exported folder, hf_hub:ORG/NAME or a pretrained timm model"
+_MODEL_EXAMPLE = "what to evaluate, such as an exported folder, hf-hub:ORG/NAME or a pretrained timm model"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class EvaluationOptions(OptionGroup):
     """Which models are scored, on which split, and with which corrections of their logits."""
 
     model: list[str] = option(
-        "models to score: zoo name, exported folder, hf_hub:ORG/NAME or pretrained timm model", example=_MODEL_EXAMPLE
+        "models to score: zoo name, exported folder, hf-hub:ORG/NAME or pretrained timm model", example=_MODEL_EXAMPLE
     )
     split: Literal["test", "validation"] = option(
         "images to score; validation needs --val-fraction or --official-val", default="test"
@@ -157,7 +157,7 @@ class PredictOptions(OptionGroup):
     """Every option of a prediction."""
 
     model: str = option(
-        "model that classifies: zoo name, exported folder, hf_hub:ORG/NAME or pretrained timm model",
+        "model that classifies: zoo name, exported folder, hf-hub:ORG/NAME or pretrained timm model",
         example="for instance model=runs/NAME/model",
     )
     plugin: list[str] = option(BACKBONE_PLUGIN, default=[])
@@ -256,7 +256,7 @@ class ExportOptions(OptionGroup):
     """Every option of an export for other runtimes."""
 
     model: str = option(
-        "what to export: zoo name, exported folder, hf_hub:ORG/NAME or pretrained timm model",
+        "what to export: zoo name, exported folder, hf-hub:ORG/NAME or pretrained timm model",
         example="for instance model=runs/NAME/model",
     )
     plugin: list[str] = option(BACKBONE_PLUGIN, default=[])

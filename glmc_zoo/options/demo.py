@@ -13,7 +13,7 @@ class DemoOptions(OptionGroup):
     """Every option of a demo."""
 
     model: str = option(
-        "what classifies: zoo name, exported folder, hf_hub:ORG/NAME or pretrained timm model",
+        "what classifies: zoo name, exported folder, hf-hub:ORG/NAME or pretrained timm model",
         example="for instance model=runs/NAME/model",
     )
     plugin: list[str] = option(BACKBONE_PLUGIN, default=[])

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
@@ -23,17 +24,23 @@ _LEVELS = (
 
 
 class _OneLineFormatter(argparse.HelpFormatter):
-    """Prints each option on one line, whatever the width of the terminal."""
+    """Prints each option on one line, whatever the width of the terminal.
 
-    def __init__(self, prog: str) -> None:
+    Args:
+        prog: The command.
+        first_argument: The argument without an option name, as the line ``usage`` shows it.
+    """
+
+    def __init__(self, prog: str, first_argument: str = "") -> None:
         super().__init__(prog, max_help_position=36, width=250)
+        self._first_argument = first_argument
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         name = action.option_strings[0]
         return name if action.nargs == 0 else f"{name} {action.metavar}"
 
     def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any) -> str:
-        return f"usage: {self._prog} [--option value ...]\n\n"
+        return f"usage: {self._prog}{self._first_argument} [--option value ...]\n\n"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,7 +62,11 @@ def build_parser(command: Command, description: str) -> argparse.ArgumentParser:
 
     Its namespace holds only the options that were given, as text; `parse_options` converts and checks them.
     """
-    parser = _Parser(description=description, formatter_class=_OneLineFormatter, allow_abbrev=False, add_help=False)
+    first_argument = ""
+    if name := command.positional:
+        first_argument = f" [{name.upper()}{' ...' if get_origin(command.types[name]) is list else ''}]"
+    formatter_class = partial(_OneLineFormatter, first_argument=first_argument)
+    parser = _Parser(description=description, formatter_class=formatter_class, allow_abbrev=False, add_help=False)
     general = parser.add_argument_group("general")
     general.add_argument("--help", "-h", action="help", help="show this help", default=argparse.SUPPRESS)
     general.add_argument("--config", metavar="FILE", help=CONFIG_HELP, default=argparse.SUPPRESS)

@@ -39,9 +39,9 @@ class Decorations:
         """Call ``make``, and turn any exception into a warning.
 
         Args:
-            description: What is made, as the subject of the warning.
-            make: Makes it.
-            fix: How it can be made later, for the warning.
+            description: The name of the plot, page or card, with which the warning begins.
+            make: A function that makes it.
+            fix: How it can be made later, with which the warning ends.
 
         Returns:
             Whether it was made.

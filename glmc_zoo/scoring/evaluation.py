@@ -276,7 +276,7 @@ class EvaluationRun:
         if not held_out:
             notes.append(
                 f"{source.name} may have been trained on the held-out images that the search used ({reason}); then the "
-                "chosen values are too close to 0."
+                "chosen values are too small."
             )
         posthoc["search"] = {
             "score": "balanced_accuracy",

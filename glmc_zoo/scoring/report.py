@@ -24,7 +24,7 @@ from glmc_zoo.text import markdown, printable
 _COLUMNS = ("top1", "balanced_accuracy", *GROUPS, "worst", "ece")
 _BOUNDS = ("low", "high")
 _MAX_KEPT = 3000  # images of a stream as small JPEGs in memory, about 15 MB
-_HEADS = {"top1": "top-1", "balanced_accuracy": "balanced", "worst": "worst class", "ece": "ECE"}
+_HEADINGS = {"top1": "top-1", "balanced_accuracy": "balanced", "worst": "worst class", "ece": "ECE"}
 
 
 def class_recalls(counts: ScoreCounts) -> list[float | None]:
@@ -93,8 +93,8 @@ def write_evaluation(
 ) -> EvaluationResults:
     """Write results.json, per_class.csv, predictions.parquet and then plots/ and report.html below ``folder``.
 
-    ``images`` are those of the split, for the report; without them there is none. Gives the results with a warning for
-    each plot or page that could not be made.
+    ``images`` are those of the split, for the report; without them there is none. Returns the results with a warning
+    for each plot or page that could not be made.
     """
     folder.mkdir(parents=True, exist_ok=True)
     results.save(folder / "results.json")
@@ -139,7 +139,10 @@ def answer_storage(images: ImageSplit | StreamSplit, num_classes: int) -> Litera
 
 
 def write_joint_report(folder: Path, evaluations: Sequence[Path], baselines: Sequence[Subject] = ()) -> list[str]:
-    """Write report.html of several models: on the first, the others compared with it; gives warnings."""
+    """Write report.html about the first of several models, compared with the others and ``baselines``.
+
+    Returns a warning if the page could not be made.
+    """
     decorations = Decorations()
 
     def make() -> None:
@@ -162,17 +165,20 @@ def decorate_saved_model(saved: Path, folder: Path, results: EvaluationResults) 
 
 
 def _write_classes(path: Path, results: EvaluationResults, counts: ScoreCounts, quote_formulas: bool) -> None:
-    columns = "class", "name", "group", "training_images", "test_images", "correct", "recall", "precision", "predicted"
-    head = (*columns, "recall_low", "recall_high")
+    """Write a row for each class; a cell without a value, such as the recall of a class without images, is empty."""
+    header = (
+        *("class", "name", "group", "training_images", f"{results.split}_images", "correct", "recall", "precision"),
+        *("predicted", "recall_low", "recall_high"),
+    )
     rows: list[tuple[Any, ...]] = []
     training_counts = results.class_counts
-    for i, name in enumerate(results.class_names):
-        correct, support, predicted = int(counts.correct[i]), int(counts.support[i]), int(counts.predicted[i])
-        recall, precision = (correct / total if total else "" for total in (support, predicted))
-        group, images = ("", "") if training_counts is None else (GROUPS[counts.groups[i]], training_counts[i])
-        low, high = map(float, wilson_interval(correct / support, support)) if support else ("", "")
-        rows.append((i, name, group, images, support, correct, recall, precision, predicted, low, high))
-    write_csv(path, head, rows, quote_formulas=quote_formulas)
+    for label, name in enumerate(results.class_names):
+        correct, images, predicted = (int(c[label]) for c in (counts.correct, counts.support, counts.predicted))
+        recall, precision = (correct / total if total else "" for total in (images, predicted))
+        low, high = map(float, wilson_interval(correct / images, images)) if images else ("", "")
+        group, trained = ("", "") if training_counts is None else (GROUPS[counts.groups[label]], training_counts[label])
+        rows.append((label, name, group, trained, images, correct, recall, precision, predicted, low, high))
+    write_csv(path, header, rows, quote_formulas=quote_formulas)
 
 
 def _write_predictions(path: Path, predictions: Predictions, paths: list[str | None] | None) -> None:
@@ -255,15 +261,15 @@ def score_table(results: Sequence[EvaluationResults], *, markup: bool = False) -
     """
     escape = markdown if markup else printable
     first = results[0]
-    names = _HEADS | {group: group_heading(first, group) for group in GROUPS}
-    heads = ["model", *(names[column] for column in _COLUMNS), "parameters"]
+    headings = _HEADINGS | {group: group_heading(first, group) for group in GROUPS}
+    header = ["model", *(headings[column] for column in _COLUMNS), "parameters"]
     rows = [
         [escape(row["label"]), *(_cell(row, column) for column in _COLUMNS), f"{row['parameters'] / 1e6:.2f} M"]
         for row in _model_rows(results)
     ]
-    heads, *body = align_columns([heads, *rows])
-    rule = ["-" * len(heads[0]), *("-" * (len(head) - 1) + ":" for head in heads[1:])]
-    table = (f"| {' | '.join(line)} |" for line in (heads, rule, *body))
+    header, *body = align_columns([header, *rows])
+    rule = ["-" * len(header[0]), *("-" * (len(cell) - 1) + ":" for cell in header[1:])]
+    table = (f"| {' | '.join(line)} |" for line in (header, rule, *body))
     title = f"Scores in % on the {first.split} images of {escape(first.data.name)}"
     if any("[" in cell for row in rows for cell in row[1:]):
         title += "; in brackets the 95 % interval, where it is wider than 2 points"
@@ -272,7 +278,7 @@ def score_table(results: Sequence[EvaluationResults], *, markup: bool = False) -
 
 
 def write_comparison(folder: Path, results: Sequence[EvaluationResults], *, quote_formulas: bool = True) -> list[str]:
-    """Write comparison.csv (fractions of 1), comparison.md (%) and plots/comparison.png; gives warnings."""
+    """Write comparison.csv (fractions of 1), comparison.md (%) and plots/comparison.png; returns warnings."""
     from glmc_zoo.metrics import plots
 
     rows, first = _model_rows(results), results[0]

@@ -34,7 +34,7 @@ def first_stage_options(user_options: UserOptions) -> dict[str, Any]:
     model = user_options.get("model")
     if model is None:
         raise UserError(
-            "model= is missing: give the first stage's model, such as runs/NAME/model, hf_hub:ORG/NAME or a published "
+            "model= is missing: give the first stage's model, such as runs/NAME/model, hf-hub:ORG/NAME or a published "
             "name."
         )
     first_options = inherited_options(open_model(model, weights=False))

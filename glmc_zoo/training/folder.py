@@ -70,7 +70,11 @@ class RunFolder:
         self._options = saved_options(options)
 
     def _claim(self, options: RunOptions, name: str) -> Path:
-        """Make the folder, lock it, and write ``config.yaml`` for a new run."""
+        """Check and lock the folder, in the main process.
+
+        For a new run this makes the folder and writes ``config.yaml``; a dry run only checks it. For a resumed run the
+        options are compared with those in ``config.yaml``.
+        """
         folder = run_folder(options, name)
         initial = initial_options(folder, options.output.resume)
         if initial is not None:

@@ -135,7 +135,7 @@ class ScoredRun(ABC):
             return self._score_and_export(selection)
 
     def _stop_text(self, name: str, state: str) -> str:
-        return f"Stopped by {name}, {state}; to go on: {resume_command(self.folder.path, self.options.command)}"
+        return f"Stopped by {name}, {state}; to resume: {resume_command(self.folder.path, self.options.command)}"
 
     def _stop(self, state: str) -> NoReturn:
         """End the run in all processes, for the signal that came; ``state`` says what is on disk."""
@@ -148,33 +148,32 @@ class ScoredRun(ABC):
         self.stage.before_export(self.timm_model)
         # The exported model has this memory layout, and scores differ in their last bits between layouts.
         self.model.to(memory_format=torch.contiguous_format)
-        splits = {"test": self.data.test, "validation": self.data.val}
+        splits = {name: split for name, split in (("test", self.data.test), ("validation", self.data.val)) if split}
         calibration = self._calibrate()
         temperature = None if calibration is None else calibration.temperature
-        scored = {
-            name: self._score(split, final=True, temperature=temperature) for name, split in splits.items() if split
-        }
+        scored = {name: self._score(split, final=True, temperature=temperature) for name, split in splits.items()}
         results = replace(
             self._results(scored),
             selection=selection,
             calibration=add_reliability(calibration, scored),
             wall_time_s=round(self.seconds, 1),
         )
-        heads, scores = self.stage.training_heads(self.model), results
+        heads = self.stage.training_heads(self.model)
         write_answers = None
-        for name, split in reversed(splits.items()):  # ends with the test split, where there is one
-            if split:
-                write_answers = partial(self._write_answers, name, split, scored[name])
-        results = on_main_process(
-            self.accelerator, lambda: write_outputs(self.folder, scores, self.timm_model, heads, options, write_answers)
+        if splits:  # page and card show images of the test split, or of the validation split without one
+            name = next(iter(splits))
+            write_answers = partial(self._write_answers, name, splits[name], scored[name])
+        exported = on_main_process(
+            self.accelerator,
+            lambda: write_outputs(self.folder, results, self.timm_model, heads, options, write_answers),
         )
-        results = replace(results, folder=self.folder.path)
-        if self.accelerator.is_main_process:  # `say` prints once on each machine
-            print(printable_lines(result_table(results, self.folder.path)))
+        exported = replace(exported, folder=self.folder.path)
+        if self.accelerator.is_main_process:  # not by `say`, which prints once on each machine
+            print(printable_lines(result_table(exported, self.folder.path)))
             if options.machine.profile:
                 print(self.clock.report())
         self.push()
-        return results
+        return exported
 
     @property
     def _shows_sample(self) -> bool:

@@ -111,7 +111,7 @@ def trial_line(trial: SearchTrial) -> str:
 
 def search_table(search: SearchFacts) -> str:
     """The table of all trials for the screen, and the chosen values."""
-    head = ["lr", "weight decay", "layer decay", "epochs", "images", "balanced", "top-1", "seconds"]
+    header = ["lr", "weight decay", "layer decay", "epochs", "images", "balanced", "top-1", "seconds"]
     rows = [
         [
             f"{trial.lr:g}",
@@ -130,7 +130,7 @@ def search_table(search: SearchFacts) -> str:
         [
             f"search: {counted(len(search.trials), 'trial')}{planned} in {search.seconds:.0f} s; accuracy in % on "
             f"{search.held_out_images} held-out training images{search.group_phrase}:",
-            text_table([head, *rows], left=()),
+            text_table([header, *rows], left=()),
             f"* chosen: --lr {search.chosen.lr:g} --epochs {search.chosen.epochs}, for all training images",
         ]
     )

@@ -15,7 +15,7 @@ from glmc_zoo.data.options import DataOptions
 from glmc_zoo.data.reading.images import ArrayImages
 from glmc_zoo.data.reading.split import RawData, RawSplit
 from glmc_zoo.data.splits import (
-    UNREADABLE,
+    UNREADABLE_IMAGE,
     hold_out,
     leave_test_out,
     make_test_split,
@@ -265,5 +265,5 @@ def test_images_that_cannot_be_read_are_named_as_left_out(tmp_path: Path, write_
     data = load_data(folder, skip_bad_images=True)
     assert data.facts.inventory is not None
     (left,) = data.facts.inventory.left_out
-    assert (left.reason, left.files, left.examples) == (UNREADABLE, 1, ["ant/bad.png"])
+    assert (left.reason, left.files, left.examples) == (UNREADABLE_IMAGE, 1, ["ant/bad.png"])
     assert data.facts.skipped_images == 1

@@ -179,7 +179,7 @@ def test_what_cannot_be_streamed(tmp_path: Path, make_table: Callable[..., Any],
     with pytest.raises(UserError, match="There is no test split to stream, only train"):
         load_stream(tmp_path / "one")
     make_table([0, 1]).add_column("Split", ["train", "test"]).to_parquet(tmp_path / "one" / "train.parquet")
-    with pytest.raises(UserError, match="column Split says the split of each image, which streaming"):
+    with pytest.raises(UserError, match="column Split names the split of each image, which streaming"):
         load_stream(tmp_path / "one")
     make_table([0, 0]).to_parquet(tmp_path / "one" / "train.parquet")
     make_table([0, 1]).to_parquet(tmp_path / "one" / "test.parquet")

@@ -65,7 +65,7 @@ def test_a_search_holds_images_out() -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"model": None}, "model= is missing: give what to evaluate, such as an exported folder, hf_hub:ORG/NAME or"),
+        ({"model": None}, "model= is missing: give what to evaluate, such as an exported folder, hf-hub:ORG/NAME or"),
         ({"model": []}, "model= is missing: give what to evaluate"),
         ({"logit_adjustment": -1}, "logit_adjustment=-1.0 must be a number of 0 or more, or search."),
         ({"tau_norm": "nan"}, "tau_norm=nan must be a number of 0 or more, or search."),

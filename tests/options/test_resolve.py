@@ -140,7 +140,7 @@ def test_a_radius_without_the_ball_has_no_effect() -> None:
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        ("second_stage", "model= is missing: give the first stage's model, such as runs/NAME/model, hf_hub:ORG/NAME"),
+        ("second_stage", "model= is missing: give the first stage's model, such as runs/NAME/model, hf-hub:ORG/NAME"),
     ],
 )
 def test_a_missing_model_is_named(command: str, sentence: str) -> None:

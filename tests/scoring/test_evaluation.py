@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -37,6 +38,10 @@ def test_a_run_gets_the_scores_of_its_training_again(
     assert evaluate("--model", run / "model", *options, "--split", "validation", "--output-dir", held).status == 0
     assert results_of(held)["validation"] == trained["validation"] != trained["test"]
     assert results_of(held)["test"] is None
+    with (held / "per_class.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["validation_images"]) for row in rows] == results_of(held)["class_support"]
+    assert "test_images" not in rows[0]
 
 
 def test_decoded_digits_get_them_again_too(train: Recipe, evaluate: Recipe, lab: Any, tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_a_transformer_by_adapters_and_by_its_last_block(finetune: Recipe, lab: 
     ("args", "parts"),
     [
         (["--model", "resnet5O"], ["Unknown model 'resnet5O'", "resnet50"]),
-        (["--model", "org/name"], ["Folder org/name does not exist", "hf_hub:org/name"]),
+        (["--model", "org/name"], ["Folder org/name does not exist", "hf-hub:org/name"]),
         (["--model", "empty_folder"], ["empty_folder is not an exported model", "config.json"]),
         (["--model", "hf_hub:org/name"], ["hf_hub:org/name is not in the local cache", "HF_HUB_OFFLINE"]),
         (["--model", "x", "--tune", "all"], ["--tune all", "full, head, blocks, lora"]),

@@ -83,7 +83,7 @@ def test_a_signal_leaves_a_checkpoint_of_the_step(
     assert not (run / "results.json").exists() and not (run / ".lock").exists()
     names = [path.name for path in sorted((run / "checkpoints").iterdir())]
     assert names[-1] == f"step-{step:09d}"
-    said, _, command = lines[0].partition("; to go on: ")
+    said, _, command = lines[0].partition("; to resume: ")
     assert said == f"train.py: Stopped by {name}, checkpoint {run / 'checkpoints' / names[-1]}"
     words = shlex.split(command)
     assert words[:2] == ["python", sys.argv[0] if sys.argv[0].endswith("train.py") else words[1]]
@@ -133,7 +133,7 @@ def test_from_python_a_signal_is_an_exception(lab: Any, monkeypatch: pytest.Monk
     options = {"max_count": 10, "imbalance_factor": 2, "batch_size": 16, "output_dir": str(tmp_path / "run")}
     with signalled(monkeypatch, signal.SIGINT, 2), pytest.raises(RunStopped) as stop:
         glmc_zoo.train(epochs=1, **options)
-    assert str(stop.value).endswith(f"; to go on: the same call with output_dir='{tmp_path / 'run'}', resume='auto'")
+    assert str(stop.value).endswith(f"; to resume: the same call with output_dir='{tmp_path / 'run'}', resume='auto'")
 
 
 def test_a_signal_after_the_training_stops_at_once(
@@ -149,7 +149,7 @@ def test_a_signal_after_the_training_stops_at_once(
     with monkeypatch.context() as patch:
         patch.setattr(scored_run, "write_outputs", write_outputs)
         outcome = train(*options)
-    assert outcome.status == 143 and "Stopped by SIGTERM, the training is complete; to go on: python" in outcome.err
+    assert outcome.status == 143 and "Stopped by SIGTERM, the training is complete; to resume: python" in outcome.err
     outcome = train(*options, "--resume", "auto")
     assert (
         outcome.status == 0 and ": all epochs are done." in outcome.out and (tmp_path / "run" / "results.json").exists()
@@ -233,7 +233,7 @@ def test_two_processes_stop_at_the_same_step(lab: Any, tmp_path: Path, whole_of_
     name, lines = signal.Signals(number).name, err.splitlines()
     said = [line for line in lines if line.startswith("train.py: Stopped by")]
     assert len(said) == 1 and said[0].startswith(f"train.py: Stopped by {name}, checkpoint {run}"), err
-    assert "-m torch.distributed.run --nproc_per_node 2 --standalone" in said[0].partition("; to go on: ")[2]
+    assert "-m torch.distributed.run --nproc_per_node 2 --standalone" in said[0].partition("; to resume: ")[2]
     assert number == signal.SIGINT or any("exitcode  : 143" in line for line in lines), err
     assert 0 < len(lab.rows(run)) < 15
     outcome = lab.torchrun(lab.recipe, *options, "--output-dir", run, "--resume", "auto", cwd=tmp_path)

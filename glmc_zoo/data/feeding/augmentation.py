@@ -13,12 +13,14 @@ GREY = (0.2989, 0.587, 0.114)
 _SCALE = (0.08, 1.0)
 _RATIO = (3 / 4, 4 / 3)
 _FACTOR = (0.6, 1.4)
-_GREY_SHARE = 0.2
-_BLUR_SHARE = 0.5
+_GREY_PROBABILITY = 0.2
+_BLUR_PROBABILITY = 0.5
 _SIGMA = (0.1, 2.0)
-_FLIP_SHARE = 0.5
-_TRIES = 10
+_FLIP_PROBABILITY = 0.5
+_TRIES = 10  # crops that are tried, as in torchvision
 _ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
+# Random numbers of a view: tried crops, position of the crop, order and factors of the jitter, then grey, blur, sigma
+# and mirroring.
 _NUMBERS = 2 * _TRIES + 2 + 1 + 3 + 4
 _CPU_IMAGES = 4  # images per step on a CPU, so that they stay in its cache
 
@@ -74,44 +76,58 @@ def sample_params(sample_seed: int, views: int, height: int, width: int) -> list
     return [_params(iter(row), height, width) for row in rows]
 
 
-def _params(numbers: Iterator[float], height: int, width: int) -> AugmentationParams:
-    def between(bounds: tuple[float, float]) -> float:
-        low, high = bounds
-        return low + (high - low) * next(numbers)
+def _params(random_numbers: Iterator[float], height: int, width: int) -> AugmentationParams:
+    """The augmentation of one view, from at most `_NUMBERS` random numbers in [0, 1).
 
-    tries = [(between(_SCALE), math.exp(between((math.log(_RATIO[0]), math.log(_RATIO[1]))))) for _ in range(_TRIES)]
-    box = crop_box(height, width, tries, next(numbers), next(numbers))
+    The numbers are used one after the other, so another order of the lines below gives another augmentation.
+    """
+
+    def uniform(bounds: tuple[float, float]) -> float:
+        low, high = bounds
+        return low + (high - low) * next(random_numbers)
+
+    log_ratio = math.log(_RATIO[0]), math.log(_RATIO[1])
+    tries = [(uniform(_SCALE), math.exp(uniform(log_ratio))) for _ in range(_TRIES)]
+    box = crop_box(height, width, tries, next(random_numbers), next(random_numbers))
     return AugmentationParams(
         box=box,
-        order=_ORDERS[int(next(numbers) * len(_ORDERS))],
-        brightness=between(_FACTOR),
-        contrast=between(_FACTOR),
-        saturation=between(_FACTOR),
-        grey=next(numbers) < _GREY_SHARE,
-        sigma=between(_SIGMA) if next(numbers) < _BLUR_SHARE else 0.0,
-        flip=next(numbers) < _FLIP_SHARE,
+        order=_ORDERS[int(next(random_numbers) * len(_ORDERS))],
+        brightness=uniform(_FACTOR),
+        contrast=uniform(_FACTOR),
+        saturation=uniform(_FACTOR),
+        grey=next(random_numbers) < _GREY_PROBABILITY,
+        sigma=uniform(_SIGMA) if next(random_numbers) < _BLUR_PROBABILITY else 0.0,
+        flip=next(random_numbers) < _FLIP_PROBABILITY,
     )
 
 
 def crop_box(
     height: int, width: int, tries: Sequence[tuple[float, float]], down: float, along: float
 ) -> tuple[int, int, int, int]:
-    """Top, left, height and width of the first of ``tries`` that fits, as in torchvision's ``RandomResizedCrop``.
+    """Top, left, height and width of the first crop in ``tries`` that fits, as in torchvision's ``RandomResizedCrop``.
 
-    A try is a share of the area and an aspect (width over height). ``down`` and ``along``, from 0 to below 1, decide
-    the position of the crop. If no try fits, the crop is the largest one in the centre with an aspect of 3/4 to 4/3.
+    If none fits, the crop is the largest one in the centre with an aspect ratio from 3/4 to 4/3.
+
+    Args:
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        tries: For each tried crop its area over that of the image (``scale`` in torchvision), and its width over its
+            height (``ratio``).
+        down: Position of the crop from the top (0) to the bottom (1, excluded).
+        along: Position of the crop from the left (0) to the right (1, excluded).
     """
-    for share, aspect in tries:
-        area = share * height * width
-        wide, high = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < wide <= width and 0 < high <= height:
-            return int(down * (height - high + 1)), int(along * (width - wide + 1)), high, wide
-    high, wide = height, width
+    for scale, ratio in tries:
+        area = scale * height * width
+        crop_width, crop_height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < crop_width <= width and 0 < crop_height <= height:
+            top, left = int(down * (height - crop_height + 1)), int(along * (width - crop_width + 1))
+            return top, left, crop_height, crop_width
+    crop_height, crop_width = height, width
     if width < _RATIO[0] * height:
-        high = round(width / _RATIO[0])
+        crop_height = round(width / _RATIO[0])
     elif width > _RATIO[1] * height:
-        wide = round(height * _RATIO[1])
-    return (height - high) // 2, (width - wide) // 2, high, wide
+        crop_width = round(height * _RATIO[1])
+    return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
 
 
 def blur_radius(size: int) -> int:

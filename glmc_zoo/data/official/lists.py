@@ -1,6 +1,7 @@
 """Official lists: finding the files, reading them, and comparing them with the published ones."""
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -138,7 +139,7 @@ def _fetch(repo: str, name: str, official: OfficialSplit) -> ListFiles:
 def read_list(path: Path) -> SplitList:
     """Read ``path label`` lines (plain or packed by gzip), or an annotation file of the iNaturalist competition.
 
-    Blank lines are skipped, and any line ending is accepted.
+    Blank lines are skipped. Lines may end with LF, CRLF or CR.
     """
     try:
         data = read_packed(path)
@@ -153,9 +154,11 @@ def read_list(path: Path) -> SplitList:
 
 
 def _read_lines(file: str, text: str) -> tuple[Any, list[int], list[int]]:
-    paths, labels, numbers = [], [], []
-    for number, line in enumerate(text.split("\n"), 1):
-        words = line.rsplit(maxsplit=1)
+    """Paths, labels and line numbers, counted from 1, of a list with a path and a label in each line."""
+    paths, labels, line_numbers = [], [], []
+    # Not `splitlines`, which also splits at characters that a path may contain.
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        words = line.rsplit(maxsplit=1)  # a path may contain spaces
         if not words:
             continue
         if len(words) < 2 or not _LABEL.fullmatch(words[1]):
@@ -163,10 +166,10 @@ def _read_lines(file: str, text: str) -> tuple[Any, list[int], list[int]]:
             raise UserError(f"{line_text}: each line must be a path and a class number of 0 or more.")
         paths.append(words[0].lstrip())
         labels.append(int(words[1]))
-        numbers.append(number)
+        line_numbers.append(number)
     if not paths:
         raise UserError(f"The list {file} names no image: give a text file of 'path label' lines.")
-    return pa.array(paths), labels, numbers
+    return pa.array(paths), labels, line_numbers
 
 
 def _read_annotations(file: str, text: str) -> tuple[Any, list[int], None]:

@@ -322,7 +322,7 @@ def _splits(table: _Table, paths: Sequence[str | None], options: DataOptions) ->
             other = sorted(name or "." for name in names if split_role(name) is None)
             raise UserError(
                 f"{table.path} lists images in split folders and others outside of them "
-                f"({name_few(other)}): add a column split that says the split of each image."
+                f"({name_few(other)}): add a column split that names the split of each image."
             )
         return ["" if above is None else above[level] for above in folders], "split by the folders in its paths"
     return None, ""

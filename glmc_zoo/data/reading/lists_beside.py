@@ -69,7 +69,7 @@ def compare_class_folders(walk: Walk, listing: FileListing, options: DataOptions
             continue
         if listing.unsplit and listed.has_splits:
             raise UserError(
-                f"The folder {walk.root} has class folders without splits, and its file {escaped(listed.path)} says "
+                f"The folder {walk.root} has class folders without splits, and its file {escaped(listed.path)} names "
                 f"the split of each image: give {_that_file(listed.path)} as the data, or move it out of the folder."
             )
         pairs = {(classes[path], label) for path, label in listed.labels.items() if path in classes}

@@ -183,10 +183,10 @@ def readable_rows(source: ImageSource, rows: NDArray[np.int64]) -> NDArray[np.in
 
 
 def decode_small(splits: Sequence[ImageSplit], cache_bytes: int) -> None:
-    """Decode all images into ``pixels``, uint8 (N, H, W, 3), of each split, if they are small and fit into memory.
+    """Decode all images, if they are small, and set `ImageSplit.pixels` of each split, uint8 (N, H, W, 3).
 
-    No split is changed unless all images have one size of at most 64 pixels a side and their pixels take at most
-    ``cache_bytes`` together. The first split must not be empty.
+    This is done if all images of all splits have the same size, no side is longer than 64 pixels, and the pixels take
+    at most ``cache_bytes`` together. Otherwise no split is changed. The first split must not be empty.
 
     Raises:
         UserError: An image cannot be read.

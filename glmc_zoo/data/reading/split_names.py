@@ -74,16 +74,16 @@ def column_key(name: str) -> str:
 def find_split_column(names: Sequence[str], cells: Callable[[str], Sequence[str]]) -> str | None:
     """The column that names the split of each image, by its usual name or else by its cells; ``None`` without one.
 
-    A column counts if all its cells are names of splits, and the training split and another are among them. A column
-    called ``is_train`` or ``is_test`` counts if it holds yes and no. Looking at the cells keeps test images out of
-    training even if their column has an unusual name.
+    A column counts if all its cells that are not empty name splits, the training split and another one among them. A
+    column called ``is_train`` or ``is_test`` counts if it holds yes and no. Looking at the cells keeps test images out
+    of training even if their column has an unusual name.
 
     Args:
         names: Names of the columns that are neither of images nor of classes.
         cells: Gives the cells of a column as text.
 
     Raises:
-        UserError: Two columns say different splits.
+        UserError: Two columns give an image different splits.
     """
     usual = [name for key in SPLIT_COLUMNS for name in names if column_key(name) == key]
     for name in usual:
@@ -93,17 +93,19 @@ def find_split_column(names: Sequence[str], cells: Callable[[str], Sequence[str]
     named_splits = {name: splits for name, splits in splits_by_column.items() if splits is not None}
     if len(set(map(tuple, named_splits.values()))) > 1:
         raise UserError(
-            f"The columns {' and '.join(named_splits)} may each say the split of an image: name one with split_column=."
+            f"The columns {' and '.join(named_splits)} may each name the split of an image: choose one with "
+            "split_column=."
         )
     return next(iter(named_splits), usual[0] if usual else None)
 
 
 def _says_split(values: Sequence[str]) -> bool:
-    """Whether all cells are names of splits, and training and another split are among them."""
-    first = next((value for value in values if value.strip()), "")
-    if split_role(first) is None:  # as in most columns
+    """Whether all cells that are not empty name splits, the training split and another one among them."""
+    first_name = next((value for value in values if value.strip()), "")
+    if split_role(first_name) is None:  # most columns end here, so that only one of their cells is looked at
         return False
-    roles = {split_role(value) for value in {value.strip() for value in values} - {""}}
+    names = {value.strip() for value in values} - {""}
+    roles = {split_role(name) for name in names}
     return None not in roles and "train" in roles and len(roles) > 1
 
 

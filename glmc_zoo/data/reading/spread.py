@@ -16,7 +16,15 @@ def evenly_spaced(total: int, max_images: int) -> NDArray[np.int64]:
 
 
 def spread(sizes: Sequence[int], max_images: int) -> Iterator[tuple[int, int]]:
-    """Index of the split and position in it, of at most ``max_images`` images of splits of these sizes."""
+    """Choose at most ``max_images`` images, evenly spaced over several splits that follow each other.
+
+    Args:
+        sizes: Number of images of each split.
+        max_images: Number of images to choose, if there are as many.
+
+    Yields:
+        For each image the index of its split, and its position in the split.
+    """
     ends = np.cumsum(sizes)
     for position in evenly_spaced(sum(sizes), max_images).tolist():
         index = int(np.searchsorted(ends, position, side="right"))

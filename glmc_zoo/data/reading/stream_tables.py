@@ -100,7 +100,7 @@ def _open_lazily(arguments: dict[str, dict[str, Any]], options: DataOptions) -> 
     features = next(iter(splits.values())).features
     if len(splits) == 1 and (column := next((name for name in features if column_key(name) == SPLIT_COLUMN), None)):
         raise UserError(
-            f"The column {column} says the split of each image, which streaming=True does not read: leave "
+            f"The column {column} names the split of each image, which streaming=True does not read: leave "
             "streaming=True out."
         )
     stated = next(iter(splits.values())).info.splits or {}

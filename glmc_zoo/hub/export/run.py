@@ -31,7 +31,7 @@ def export_model(timm_model: nn.Module, folder: str | Path, info: ExportInfo, *,
 
     Args:
         timm_model: A timm model, which ``torch.compile`` or DDP may have wrapped.
-        folder: Must be absent, empty, or an earlier export; a failure leaves that as it is.
+        folder: Must be absent, empty, or an earlier export. It stays as it is if the export fails.
         info: Class names, input and origin.
         half: Store the parameters as float16; timm and transformers load them as float32.
 

@@ -44,7 +44,7 @@ def download(name: str, reference: str, files: Sequence[str]) -> Path:
 
     repo_id, _, revision = reference.partition("@")
     api, budget = HfApi(library_name="glmc_zoo"), Budget()
-    with as_user_error(f"{name} is not a repository", HFValidationError, fix="Give hf_hub:ORG/NAME."):
+    with as_user_error(f"{name} is not a repository", HFValidationError, fix="Give hf-hub:ORG/NAME."):
         try:
             get_info = partial(api.model_info, repo_id, revision=revision or None, files_metadata=True)
             info = _request(get_info, budget)

@@ -129,16 +129,16 @@ def open_model(name: str, *, weights: bool = True) -> ModelSource:
     """Locate a model, download it if it is on the Hub, and check its files.
 
     Args:
-        name: A published model (see `list_models`), ``hf_hub:ORG/NAME`` or ``hf-hub:ORG/NAME`` with an optional
-            ``@REVISION``, an exported folder with or without ``local-dir:`` before it, a package with weights (see
-            `packaged_folder`), or a timm model.
+        name: A published model (see `list_models`), ``hf-hub:ORG/NAME`` with an optional ``@REVISION``, an exported
+            folder with or without ``local-dir:`` before it, a package with weights (see `packaged_folder`), or a timm
+            model.
         weights: Whether to download and check the weights too.
 
     Raises:
         UserError: The model does not exist, cannot be read, is not an export, or has damaged files.
     """
     scheme, colon, reference = name.partition(":")
-    if colon and scheme in ("hf_hub", "hf-hub"):
+    if colon and scheme in ("hf-hub", "hf_hub"):  # timm still accepts the second spelling, which is deprecated
         files = [CONFIG_FILE, RESULTS_FILE, *([WEIGHTS_FILE, HEADS_FILE] if weights else [])]
         folder = download(name, reference, files)
         return open_folder(name, folder, "hub", weights, commit=folder.name)  # the cache names snapshots by commit
@@ -156,7 +156,7 @@ def open_model(name: str, *, weights: bool = True) -> ModelSource:
 def create_model(name: str, *, pretrained: bool = True, **timm_kwargs: Any) -> Any:
     """``timm.create_model`` for published models, and for everything else that `open_model` accepts.
 
-    Files from the Hub (``hf_hub:ORG/NAME``) are compared with their hash in the repository, which timm does not do.
+    Files from the Hub (``hf-hub:ORG/NAME``) are compared with their hash in the repository, which timm does not do.
 
     Args:
         name: See `open_model`.
@@ -180,10 +180,10 @@ def _open_timm(name: str, weights: bool) -> ModelSource:
 
     if not timm.is_model(name):
         if "/" in name and ":" not in name:
-            fix = f"write hf_hub:{name}, else give a folder with {CONFIG_FILE} and {WEIGHTS_FILE}"
+            fix = f"write hf-hub:{name}, else give a folder with {CONFIG_FILE} and {WEIGHTS_FILE}"
             raise UserError(f"Folder {name} does not exist: for a model on the Hub {fix}.")
         suggestion = did_you_mean(name, [*published_names(), *timm.list_models(pretrained=True)])
-        fix = "give a published model, hf_hub:ORG/NAME, an exported folder or a timm model"
+        fix = "give a published model, hf-hub:ORG/NAME, an exported folder or a timm model"
         raise UserError(f"Unknown model {name!r}: {fix}.{suggestion}")
     try:
         config = timm.models.get_pretrained_cfg(name)
@@ -194,7 +194,7 @@ def _open_timm(name: str, weights: bool) -> ModelSource:
             f"timm.list_pretrained({architecture + '*'!r}) gives.{did_you_mean(name, published_names())}"
         ) from error
     if weights and not (config and config.has_weights):
-        fix = "give a trained one, such as an exported folder, hf_hub:ORG/NAME or a name of timm.list_pretrained()"
+        fix = "give a trained one, such as an exported folder, hf-hub:ORG/NAME or a name of timm.list_pretrained()"
         raise UserError(f"Model {name!r} has no pretrained weights: {fix}.")
     return ModelSource(name, "timm", name, config=config.to_dict() if config is not None else {})
 

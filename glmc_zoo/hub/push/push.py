@@ -200,10 +200,10 @@ class Upload:
         return remote
 
     def _check_card(self) -> None:
-        """Have the Hub check the card; the client would ask only after making the repository."""
+        """Let the Hub check the card before anything is created; ``huggingface_hub`` would ask only when it commits."""
         from huggingface_hub import utils
 
-        client: Any = utils  # which does not mark these as exported
+        client: Any = utils  # `Any`, because huggingface_hub does not list these functions as public
         response = client.get_session().post(
             f"{self._api.endpoint}/api/validate-yaml",
             json={"repoType": self.kind, "content": self._text(CARD_FILE)},
@@ -211,7 +211,10 @@ class Upload:
         )
         if response.status_code == 400:
             errors = "; ".join(str(error.get("message")) for error in response.json().get("errors", []))
-            raise UserError(f"The Hub refuses the front matter of {CARD_FILE} ({errors}): correct it in the results.")
+            raise UserError(
+                f"The Hub refuses the front matter of {CARD_FILE} ({errors}): correct results.json, which the card is "
+                f"rendered from, or {CARD_FILE} itself in a folder without results.json."
+            )
         client.hf_raise_for_status(response)
 
     def _tagged_commit(self) -> str | None:

@@ -13,7 +13,7 @@ from glmc_zoo.hub.config import ModelConfig, check_config
 from glmc_zoo.hub.folder import CONFIG_FILE, EXPORTED_FILES, PLOTS_FOLDER, file_sha256
 from glmc_zoo.text import counted
 
-# timm's own push adds the pickle, which would be another model's beside our weights.
+# A push by timm adds `pytorch_model.bin`. It would stay beside the new weights, with those of another model.
 _MODEL_FILES = EXPORTED_FILES | {"pytorch_model.bin"}
 _NO_CONTENT = {".gitattributes", ".gitignore"}
 APP_FILE = "app.py"

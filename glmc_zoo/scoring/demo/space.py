@@ -105,7 +105,7 @@ def _model(source: ModelSource, request: PushRequest) -> tuple[Files, str | None
     """The files of the model in the Space, its repository on the Hub, and what ``app.py`` loads, as Python."""
     if request.target is not None:
         check_repo_id(request.target.repo)
-        return {}, request.target.repo, repr(f"hf_hub:{request.target.repo}")
+        return {}, request.target.repo, repr(f"hf-hub:{request.target.repo}")
     if source.kind == "hub":
         repo_id = source.name.partition(":")[2].partition("@")[0]
         return {}, repo_id, repr(source.name)

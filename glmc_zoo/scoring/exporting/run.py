@@ -218,7 +218,7 @@ def export_classifier(options: ExportOptions) -> list[ExportedFile]:
 
 def export_table(exported: Sequence[ExportedFile]) -> str:
     """The table for the screen, with a row for each file."""
-    head = ("file", "format", "MB", "images", "largest difference", "same class", "time, batch 1", "batch 16")
+    header = ("file", "format", "MB", "images", "largest difference", "same class", "time, batch 1", "batch 16")
     rows = [
         (
             printable(row.file),
@@ -233,7 +233,7 @@ def export_table(exported: Sequence[ExportedFile]) -> str:
         for row in exported
     ]
     times = "times are relative to torch without compilation, measured on this CPU"
-    return f"{text_table([head, *rows], left=(0, 1, 3))}\n{times}"
+    return f"{text_table([header, *rows], left=(0, 1, 3))}\n{times}"
 
 
 def _images_text(exported: ExportedFile) -> str:

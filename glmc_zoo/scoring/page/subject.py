@@ -193,7 +193,7 @@ def short_names(subjects: Sequence[Subject]) -> list[str]:
 
 
 def check_comparable(subject: Subject, baselines: Sequence[Subject]) -> list[str]:
-    """Refuse a baseline of other classes; gives a note for each that was scored on other images.
+    """Refuse a baseline of other classes, and return a note for each that was scored on other images.
 
     Raises:
         UserError: The classes of a baseline are not those of the subject.
@@ -236,7 +236,10 @@ def rare_classes(results: EvaluationResults | RunResults) -> list[int]:
     """
     counts, thresholds = results.class_counts, results.thresholds
     if counts is None or thresholds is None:
-        raise UserError("The results have no class counts: give those of models that were trained on this data.")
+        raise UserError(
+            "The results do not say how many training images each class has: give results of models that were trained "
+            "on this data."
+        )
     groups = group_of_classes(counts, many=thresholds.many, few=thresholds.few)
     order = sorted(range(len(counts)), key=lambda label: -counts[label])
     few = [label for label in order if groups[label] == GROUPS.index("few")]

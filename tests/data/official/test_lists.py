@@ -24,12 +24,13 @@ PLAIN = b"train/a/1.jpg 0\ntrain/b c/2 3.jpg 7\n"
         PLAIN,
         PLAIN.rstrip(),
         PLAIN.replace(b"\n", b"\r\n"),
+        PLAIN.replace(b"\n", b"\r"),
         b"\n" + PLAIN.replace(b"\n", b"\n \t\n"),
         b"\xef\xbb\xbf" + PLAIN,
         PLAIN.replace(b" 0", b"\t0"),
         gzip.compress(PLAIN, mtime=0),
     ],
-    ids=["plain", "no last newline", "crlf", "blank lines", "byte order mark", "tab", "packed"],
+    ids=["plain", "no last newline", "crlf", "cr", "blank lines", "byte order mark", "tab", "packed"],
 )
 def test_every_way_of_writing_a_list(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / ("list.txt.gz" if data[:2] == b"\x1f\x8b" else "list.txt")

@@ -174,7 +174,7 @@ def test_paths_into_split_folders(put: Put) -> None:
             read(folder, f"path,label\ndata/other/c.png,bee\n{lines}")
         assert str(caught.value) == (
             f"{folder}/labels.csv lists images in split folders and others outside of them (other): add a column split "
-            "that says the split of each image."
+            "that names the split of each image."
         )
     listing = read(folder, "path,label,split\ndata/other/c.png,bee,train\ndata/test/x/b.png,bee,test\n")
     assert set(listing.splits) == {"train", "test"}

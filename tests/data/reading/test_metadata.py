@@ -95,7 +95,7 @@ def test_a_table_beside_class_folders(put: Put) -> None:
     with pytest.raises(UserError) as caught:
         in_folder(folder, {"labels.csv": "path,label,split\nant/a.png,x,train\nbee/b.png,y,test\n"})
     assert str(caught.value) == (
-        f"The folder {folder} has class folders without splits, and its file labels.csv says the split of each image: "
+        f"The folder {folder} has class folders without splits, and its file labels.csv names the split of each image: "
         "give that file as the data, or move it out of the folder."
     )
 

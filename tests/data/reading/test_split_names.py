@@ -131,7 +131,9 @@ def test_a_split_column_is_known_by_its_cells() -> None:
     assert column(phase=["train", "", "test"]) == "phase"  # the empty cell is refused later
     assert column(phase=train_test, mode=["test", "train", "val"], split=train_test) == "split"
     assert column(phase=train_test, again=train_test) == "phase"
-    with pytest.raises(UserError, match=r"columns phase and mode may each say the split of an image: .* split_column="):
+    with pytest.raises(
+        UserError, match=r"columns phase and mode may each name the split of an image: .* split_column="
+    ):
         column(phase=train_test, mode=["test", "train", "train"])
 
 

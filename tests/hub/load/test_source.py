@@ -172,7 +172,7 @@ def test_a_folder_that_is_no_export(folder: Path, tmp_path: Path) -> None:
 
 def test_a_name_that_is_nothing() -> None:
     for name, says in (
-        ("org/name", "Folder org/name does not exist: for a model on the Hub write hf_hub:org/name"),
+        ("org/name", "Folder org/name does not exist: for a model on the Hub write hf-hub:org/name"),
         ("local-dir:nowhere", "Folder nowhere does not exist"),
         ("resnet5O", r"Unknown model 'resnet5O'.*Did you mean resnet50"),
         ("resnet50.nosuch", "unknown pretrained tag 'nosuch'"),

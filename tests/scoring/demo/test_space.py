@@ -153,7 +153,7 @@ def test_a_space_on_the_hub(hub: HubServer, hub_env: Callable[..., dict[str, str
     assert [len(commit.files) for commit in commits] == [3, 6, 3]
     assert set(commits[1].files) >= {"model/config.json", "model/model.safetensors", "model/results.json"}
     assert front_matter(commits[0].files["README.md"].decode())["models"] == ["org/name"]
-    assert "model='hf_hub:org/name'" in commits[0].files["app.py"].decode()
+    assert "model='hf-hub:org/name'" in commits[0].files["app.py"].decode()
     assert 'model=HERE / "model"' in commits[1].files["app.py"].decode()
     assert f"pushed  {urls[1]}\ncommit  {commits[0].oid}\n" in done.stdout
     assert "the Space reads a private model: give it a token as the secret HF_TOKEN" in done.stdout

@@ -18,7 +18,7 @@ def test_rare_classes(tmp_path: Path) -> None:
     results = dataclasses.replace(evaluation(tmp_path, 7, 70).results, class_counts=counts, thresholds=thresholds)
     assert rare_classes(results) == [2, 0, 3]
     assert rare_classes(dataclasses.replace(results, class_counts=[90, 50, 60, 80, 200, 30, 40])) == [3, 2, 1, 6, 5]
-    with pytest.raises(UserError, match=r"^The results have no class counts: give those of models that were trained"):
+    with pytest.raises(UserError, match=r"^The results do not say how many training images each class has: give"):
         rare_classes(dataclasses.replace(results, class_counts=None))
 
 
