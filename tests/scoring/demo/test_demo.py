@@ -123,9 +123,8 @@ def test_an_upload_in_the_browser(page_of_run: Any, shown_run: Path, animals: Pa
         shown = uploaded(page, image)
         expected = predicted(shown_run / "model", image)
         assert shown == [(label, f"{100 * p:.1f}\N{NO-BREAK SPACE}%") for label, p in expected]
-        page.wait_for_function(  # the parts of the page are not drawn at the same time
-            "document.images.length == 7 && [...document.images].every(image => image.complete)"
-        )
+        page.locator("img").nth(6).wait_for(state="attached")  # the parts of the page are not drawn at the same time
+        page.wait_for_function("[...document.images].every(image => image.complete)")
         alts = [one.get_attribute("alt") for one in page.locator("img").all()]
         assert len(alts) == 7 and all(alts)
         assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
@@ -168,9 +167,8 @@ def test_an_upload_in_the_browser(page_of_run: Any, shown_run: Path, animals: Pa
 def test_everything_is_reached_by_the_keyboard(page_of_run: Any) -> None:
     with browser_page() as (page, _):
         page.goto(page_of_run.url)
-        for part in ("#glmc-answer", SLIDER, "#glmc-sample"):
-            page.wait_for_selector(part)
-        page.wait_for_selector(UPLOAD, state="attached")  # it is not shown
+        for part in (UPLOAD, SLIDER, "#glmc-sample"):
+            page.wait_for_selector(part, state="attached")
         reached = set()
         for _ in range(8):
             page.keyboard.press("Tab")
