@@ -108,7 +108,7 @@ def test_a_signal_between_two_epochs_leaves_a_checkpoint_too(
         patch.setattr(GLMCTask, "set_epoch", set_epoch)
         outcome = train(*lab.tiny, "--epochs", 2, "--output-dir", run)
     checkpoint = run / "checkpoints" / "step-000000006"  # 5 steps an epoch
-    assert outcome.status == 143 and f"Stopped by SIGTERM, checkpoint {checkpoint}; to go on: " in outcome.err
+    assert outcome.status == 143 and f"Stopped by SIGTERM, checkpoint {checkpoint}; to resume: " in outcome.err
 
 
 def test_checkpoints_by_time_change_no_number(train: Train, lab: Any, tmp_path: Path, whole: Path) -> None:
