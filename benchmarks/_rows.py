@@ -69,6 +69,8 @@ class SeedResults:
 
     seed: int
     results: RunResults | EvaluationResults
+    held_out: bool = False
+    """Whether its suite compares scores on held-out training images; see `compares_held_out`."""
 
     @property
     def test(self) -> Scores:
@@ -82,8 +84,11 @@ class SeedResults:
 
     @property
     def scores(self) -> Scores:
-        """Scores for the tables: on the held-out images of a run that has any, else on the test split."""
-        return self.results.validation or self.test
+        """Scores for the tables: on the test split, or on the held-out images where the suite compares these.
+
+        A run of another suite may hold images out too, for instance to fit a temperature.
+        """
+        return self.results.validation or self.test if self.held_out else self.test
 
     @property
     def config(self) -> dict[str, Any]:
@@ -126,6 +131,11 @@ def suites() -> dict[str, dict[str, Any]]:
     """The content of benchmarks/suites.yaml, by suite."""
     loaded: dict[str, dict[str, Any]] = yaml.safe_load(SUITES.read_text(encoding="utf-8"))
     return loaded
+
+
+def compares_held_out(suite: str) -> bool:
+    """Whether the tables of a suite show scores on held-out training images (``held_out: true`` in suites.yaml)."""
+    return bool(suites().get(suite, {}).get("held_out", False))
 
 
 def published_rows() -> dict[str, Row]:
@@ -210,9 +220,10 @@ def read_results(path: Path) -> RunResults | EvaluationResults:
 def load_results(suite: str) -> dict[str, list[SeedResults]]:
     """The results of a suite, by row, sorted by seed."""
     results: dict[str, list[SeedResults]] = {}
+    held_out = compares_held_out(suite)
     for path in (RESULTS / suite).glob("*_seed*.json"):
         name, _, seed = path.stem.rpartition("_seed")
-        results.setdefault(name, []).append(SeedResults(int(seed), read_results(path)))
+        results.setdefault(name, []).append(SeedResults(int(seed), read_results(path), held_out))
     return {name: sorted(results[name], key=lambda run: run.seed) for name in sorted(results)}
 
 

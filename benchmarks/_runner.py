@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from _rows import Row, SeedResults, read_results
+from _rows import Row, SeedResults, compares_held_out, read_results
 
 
 @dataclass
@@ -130,7 +130,7 @@ class Runner:
 
 def file_results(run: Run) -> None:
     """Copy the results of a finished run to the folder from which the tables are made."""
-    stored = SeedResults(run.seed, read_results(run.folder / "results.json"))
+    stored = SeedResults(run.seed, read_results(run.folder / "results.json"), compares_held_out(run.row.suite))
     run.result.parent.mkdir(parents=True, exist_ok=True)
     stored.results.save(run.result)
     score, minutes = 100 * stored.scores.balanced_accuracy, stored.seconds / 60
