@@ -242,9 +242,9 @@ def test_a_backbone_of_a_file_is_trained_and_named(
     for words, status in (
         (["evaluate", *start, "--output-dir", "eval"], 2),
         (["finetune", *start, "--tune", "head", "--output-dir", "head"], 2),
-        (["second-stage", *start, "--output-dir", "second"], 2),
+        (["second-stage", *start, "--output-dir", "refused"], 2),
         (["evaluate", *start, "--output-dir", "eval", *plugin], 0),
-        (["second-stage", *start, "--output-dir", "second", "--epochs", 1, "--threads", 1, *plugin], 0),
+        (["second-stage", *start, "--output-dir", "second_process", "--epochs", 1, "--threads", 1, *plugin], 0),
     ):
         outcome = subprocess.run(
             [sys.executable, "-m", "glmc_zoo", *map(str, words)], capture_output=True, text=True, cwd=tmp_path,
