@@ -206,7 +206,7 @@ def calibration_lines(facts: CalibrationFacts) -> list[str]:
         f"Calibration: the exported classifier divides its logits by {facts.temperature:.3f}, the "
         f"temperature that fits {facts.images} held-out images best{weighting}.",
         "ECE, the calibration error, is the mean difference between the probability of the predicted class and the "
-        "share of right predictions; NLL is the negative log-likelihood in nats. Lower is better for both. By chance, "
-        "perfectly calibrated probabilities have an ECE too: its mean on as many images.",
+        "share of right predictions; NLL is the negative log-likelihood in nats. Lower is better for both. "
+        "Perfectly calibrated probabilities have an ECE too, by chance; the column shows its mean on as many images.",
         text_table(rows),
     ]
