@@ -19,9 +19,11 @@ from matplotlib.figure import Figure
 ROOT = Path(__file__).resolve().parents[1]
 SUITE = "clothing"
 RESULTS = ROOT / "benchmarks" / "results" / SUITE
-STYLES = (  # colour (Okabe and Ito, 2008) and marker of each way, in the order of the suite
-    *(("#CC79A7", "v"), ("#6B6B6B", "s"), ("#0072B2", "o"), ("#009E73", "^"), ("#D55E00", "D"), ("#000000", "*")),
-    ("#56B4E9", "P"),
+# Colour (Okabe and Ito, 2008), marker and height of the labels of each way, in the order of the suite. Labels of
+# neighbouring points have different heights.
+STYLES = (
+    *(("#CC79A7", "v", -3), ("#6B6B6B", "s", -14), ("#0072B2", "o", -3), ("#009E73", "^", 4), ("#D55E00", "D", -3)),
+    *(("#000000", "*", -3), ("#56B4E9", "P", -3)),
 )
 
 __all__ = ["Point", "draw", "lines"]
@@ -59,7 +61,7 @@ def draw() -> Figure:
     """Draw the means as lines, and the range of the runs around each mean."""
     figure = Figure(figsize=(7.6, 5.4), layout="constrained")
     axes = figure.add_subplot()
-    for (way, points), (colour, marker) in zip(lines().items(), STYLES, strict=False):
+    for (way, points), (colour, marker, label_height) in zip(lines().items(), STYLES, strict=False):
         minutes, means = [point.minutes for point in points], [mean(point.accuracies) for point in points]
         ranges = [
             [average - min(point.accuracies) for point, average in zip(points, means, strict=True)],
@@ -68,7 +70,9 @@ def draw() -> Figure:
         label = f"{way}, {points[0].size}" if len(points) == 1 else way
         axes.errorbar(minutes, means, ranges, label=label, color=colour, marker=marker, markersize=8, capsize=3)
         for point, average in zip(points, means, strict=True) if len(points) > 1 else ():
-            axes.annotate(point.size, (point.minutes, average), (9, -3), textcoords="offset points", fontsize=8)
+            axes.annotate(
+                point.size, (point.minutes, average), (9, label_height), textcoords="offset points", fontsize=8
+            )
     axes.set_xscale("log")
     ticks = (0.5, 1, 2, 5, 10, 20, 40)
     axes.set_xticks(ticks, [f"{tick}" for tick in ticks])
