@@ -22,6 +22,7 @@ from glmc_zoo.disk import disk_errors
 from glmc_zoo.errors import for_screen
 from glmc_zoo.hub import ModelSource, open_model
 from glmc_zoo.machine.accelerator import make_accelerator
+from glmc_zoo.machine.command import shorten_path
 from glmc_zoo.machine.hardware import loading_workers
 from glmc_zoo.machine.processes import main_process_first, on_main_process
 from glmc_zoo.machine.provenance import collect_origin
@@ -138,6 +139,8 @@ class EvaluationRun:
         notes = [*notes, *scaling]
         for note in notes:
             say(f"note: {for_screen(note)}", main_process=self.accelerator.is_local_main_process)
+        # Results may be published, so they do not tell where a model lies on this machine.
+        notes = [note.replace(source.name, shorten_path(source.name)) for note in notes]
         scored = score_split(
             classifier,
             self._loader(classifier, images),
