@@ -21,12 +21,15 @@ from glmc_zoo.data.fingerprint import ordered_digest
 from glmc_zoo.disk import disk_errors
 from glmc_zoo.files import partial_name
 from glmc_zoo.machine.processes import local_batches, on_main_process
+from glmc_zoo.options.model import TuneOptions
 from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.scoring.preprocessing import Preprocessing
 from glmc_zoo.screen import say, show_progress
 from glmc_zoo.text import counted
 from glmc_zoo.training.adapters import encoder_tensors
 
+FEATURES = "features"
+"""Name of the folder of features in a run folder."""
 _PART_IMAGES = 1024
 _MARGIN = 1.25  # side of the image that corners are cut from, over the side of a view
 # The views in their order, each as the index of its crop and whether it is mirrored. Crop 0 is the evaluation's.
@@ -127,6 +130,11 @@ class FeatureParts:
             partial = partial_name(file)
             save_file({"positions": positions, "features": features.contiguous()}, partial, metadata={"key": self.key})
             partial.replace(file)
+
+
+def feature_folder(tune: TuneOptions, run_folder: Path) -> Path:
+    """Folder of the features: ``feature_cache``, else a folder in the run folder that the finished run removes."""
+    return run_folder / FEATURES if tune.feature_cache is None else Path(tune.feature_cache)
 
 
 def feature_key(classifier: Classifier, split: ImageSplit, views: int, precision: str) -> str:

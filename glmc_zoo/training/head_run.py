@@ -3,7 +3,6 @@
 import contextlib
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -29,7 +28,7 @@ from glmc_zoo.scoring.model import Classifier
 from glmc_zoo.text import counted, printable, printable_lines
 from glmc_zoo.training.assemble import make_stage, push_target, resolve_options, with_notes, with_precision
 from glmc_zoo.training.default_model import with_default_model
-from glmc_zoo.training.features import FeatureParts, compute_features, feature_key
+from glmc_zoo.training.features import FEATURES, FeatureParts, compute_features, feature_folder, feature_key
 from glmc_zoo.training.finetuning import HeadTuning, timm_model_in
 from glmc_zoo.training.finished_run import finished_results, mark_finished, unmark_finished
 from glmc_zoo.training.folder import RunFolder
@@ -104,12 +103,6 @@ class HeadRun(ScoredRun):
         """Wall time of this process in seconds; the time of an interrupted process before it is not known."""
         return time.perf_counter() - self._start_time
 
-    @property
-    def cache(self) -> Path:
-        """Folder of the features: ``feature_cache``, else a folder in the run folder that the finished run removes."""
-        cache = self.stage.tune.feature_cache
-        return self.folder.path / "features" if cache is None else Path(cache)
-
     def describe(self) -> None:
         """Print the model, the data and the settings of the run."""
         name = self.stage.name
@@ -144,8 +137,9 @@ class HeadRun(ScoredRun):
         config, accelerator = self.spec.data_config, self.accelerator
         classifier = Classifier.from_network(self.model, len(self.data.class_names), config, accelerator.device)
         key = feature_key(classifier, self.data.train, tune.feature_views, accelerator.mixed_precision)
+        parts = FeatureParts(feature_folder(tune, self.folder.path), key)
         features = compute_features(
-            classifier, self.data.train, FeatureParts(self.cache, key), accelerator, views=tune.feature_views,
+            classifier, self.data.train, parts, accelerator, views=tune.feature_views,
             batch_size=self.options.schedule.batch_size, workers=self.workers,
         )  # fmt: skip
         seconds = round(time.perf_counter() - start_time, 1)
@@ -218,7 +212,7 @@ class HeadRun(ScoredRun):
     def _remove_features(self) -> None:
         if self.stage.tune.feature_cache is None:
             with contextlib.suppress(OSError):  # the results are safe
-                remove(self.cache)
+                remove(self.folder.path / FEATURES)
 
     def _show_finished(self, results: RunResults) -> RunResults:
         results = replace(results, folder=self.folder.path)

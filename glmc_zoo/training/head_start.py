@@ -26,7 +26,7 @@ from glmc_zoo.options.model import TuneOptions
 from glmc_zoo.options.schedule import ScheduleOptions
 from glmc_zoo.results import StartFacts
 from glmc_zoo.scoring.model import Classifier
-from glmc_zoo.training.features import FeatureParts, compute_features, feature_key
+from glmc_zoo.training.features import FEATURES, FeatureParts, compute_features, feature_folder, feature_key
 from glmc_zoo.training.finetuning import FineTuning, classifiers_in, timm_model_in
 from glmc_zoo.training.head_run import head_table
 from glmc_zoo.training.head_search import FOLDS, LOSSES, MEAN_LENGTH, head_facts, search_head
@@ -35,7 +35,7 @@ from glmc_zoo.training.scored_run import ScoredRun
 
 LONG, LONG_CLIP = 2.0, 2.0
 """Relative length of the weights from which the gradient's norm is limited, and its limit; see docs/settings.md."""
-_FILE, _FEATURES = "start.json", "features"
+_FILE = "start.json"
 _FIX = "Restore it, or begin in another output_dir=."
 _NO_HELD_OUT_IMAGE = (
     "Every class has one image or one group, so no training image can be held out to choose a classifier: the "
@@ -99,11 +99,6 @@ def prior_shares(method: str, switches: GLMCSwitches) -> tuple[float, float]:
         if name in used_switches:
             return float(getattr(switches, name)), 0.0
     return 0.0, 0.0
-
-
-def feature_folder(tune: TuneOptions, run_folder: Path) -> Path:
-    """Folder of the features: ``feature_cache``, else a folder in the run folder that the finished run removes."""
-    return run_folder / _FEATURES if tune.feature_cache is None else Path(tune.feature_cache)
 
 
 def start_features(run: ScoredRun, task: TrainingTask, data: LongTailData, folder: Path) -> Tensor | None:
@@ -219,4 +214,4 @@ def remove_features(run: ScoredRun) -> None:
     """Remove the features in the run folder, once the run is finished; a ``feature_cache`` stays."""
     if isinstance(run.stage, FineTuning) and run.accelerator.is_main_process:
         with contextlib.suppress(OSError):  # the results are safe
-            remove(run.folder.path / _FEATURES)
+            remove(run.folder.path / FEATURES)

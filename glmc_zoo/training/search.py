@@ -25,10 +25,11 @@ from glmc_zoo.screen import say
 from glmc_zoo.training.assemble import resolve_run, with_notes
 from glmc_zoo.training.default_model import with_default_model
 from glmc_zoo.training.dry_run import step_seconds
+from glmc_zoo.training.features import feature_folder
 from glmc_zoo.training.finetuning import FineTuning
 from glmc_zoo.training.folder import RunFolder
 from glmc_zoo.training.head_search import FOLDS
-from glmc_zoo.training.head_start import ClassifierStart, feature_folder, find_start, start_features
+from glmc_zoo.training.head_start import ClassifierStart, find_start, start_features
 from glmc_zoo.training.loop import NotFiniteError
 from glmc_zoo.training.run import TrainingRun
 from glmc_zoo.training.search_file import SearchFile, search_table, trial_line
