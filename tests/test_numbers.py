@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import _calibration_table
 import _published
 import _rows
 import _speed_tables
@@ -19,6 +20,7 @@ import render
 import scipy.stats
 from _rows import RESULTS, ROOT, Links, SeedResults, load_results
 
+from glmc_zoo.facts import Reliability
 from glmc_zoo.results import RunResults
 
 RUNS = sorted(RESULTS.glob("*/*.json"))
@@ -156,6 +158,34 @@ def test_two_seeds_are_listed_and_three_have_an_interval(
     assert "| GLMC, two views | 80.0 ± 2.5 | 80.0 ± 2.5 |" in text and "| 3 | 0, 1, 2 | 40 | 40 |" in text
     assert "- Best baseline at 40 passes, by the mean: balanced softmax: the preset tuned, 78.0 (n = 1)." in text
     assert "at 40 passes, *balanced softmax: the preset tuned*, by **+1.0 to +3.0** points of balanced" in text
+
+
+def test_the_table_of_temperatures_shows_the_test_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(_rows, "RESULTS", tmp_path)
+    run = run_of("clothing/held_out_12_160_seed0")
+    errors = {0: 0.06, 1: 0.07, 2: 0.11}
+    for seed, error in errors.items():
+        before = {"test": Reliability(ece=error, nll=0.7), "validation": Reliability(ece=0.5, nll=5.0)}
+        after = {"test": Reliability(ece=error / 2, nll=0.6, chance_ece=0.03)}
+        facts = dataclasses.replace(run.calibration, temperature=1.2, before=before, after=after)
+        path = tmp_path / "clothing" / f"held_out_12_160_seed{seed}.json"
+        path.parent.mkdir(exist_ok=True)
+        dataclasses.replace(run, calibration=facts).save(path)
+    # A run without held-out images has no temperature, and no row.
+    run_of("clothing/ce_6_seed0").save(tmp_path / "clothing" / "ce_6_seed0.json")
+    *_, row = _calibration_table.calibration_table("clothing", LINKS).splitlines()
+    half = 100 * scipy.stats.sem([*errors.values()]) * scipy.stats.t.ppf(0.975, 2)
+    cells = row.split(" | ")[1:-1]
+    assert cells == [
+        "1.20 ± 0.00",
+        f"8.0 ± {half:.1f}",
+        f"4.0 ± {half / 2:.1f}",
+        "3.0 ± 0.0",
+        "0.70 ± 0.00",
+        "0.60 ± 0.00",
+        "3",
+    ]
+    assert "cross-entropy" not in _calibration_table.calibration_table("clothing", LINKS)
 
 
 def test_rows_of_other_passes_are_not_compared(file: Callable[..., None]) -> None:
