@@ -54,7 +54,7 @@ def test_the_text_says_what_the_results_say() -> None:
         "| a\\|b | 120 | 99.00 % |",
         "many: above 100; medium: 20 to 100; few: below 20",
         "seed 11, data seed 3",
-        "epoch 40 (last epoch)",
+        "epoch 40 (last epoch); this run chose nothing by test scores",
         "accelerate launch recipes/train.py --data cifar10_lt",
         "one big GPU, 1 process; 1 h 2 min",
         "1,234,567",
