@@ -56,6 +56,7 @@ def test_the_text_says_what_the_results_say() -> None:
         "seed 11, data seed 3",
         "epoch 40 (last epoch); this run chose nothing by test scores",
         "accelerate launch recipes/train.py --data cifar10_lt",
+        "Defaults may differ in another version of glmc_zoo. The table below has every option of this run.",
         "one big GPU, 1 process; 1 h 2 min",
         "1,234,567",
         "imbalance factor 20, imbalance type `exp`, selection `ldam`, data seed 3",
