@@ -247,6 +247,19 @@ def test_published_and_ours_and_their_difference(file: Callable[..., None]) -> N
     assert f"| 88.50 | 88.24 | 89.00 | +0.50 | 1 | {link} | 40 | 40 |" in text
 
 
+def test_a_published_number_of_another_network_has_no_difference(file: Callable[..., None]) -> None:
+    file("published/cifar10_lt_if100_sam_seed0", run_of("digits_lt/ce_seed0"), top1=0.89)
+    [row] = [line for line in _published.published_table("cifar", LINKS).split("\n") if "89.00" in line]
+    assert "| 89.18 | - | 89.00 | - | 1 |" in row  # the authors published a ResNet-34
+
+
+def test_equal_numbers_of_images_do_not_choose_classes_by_their_recall() -> None:
+    template = run_of("digits_lt/ce_seed0")
+    for recalls in ([0.5, 0.9, 0.1, 0.3], [0.5, 0.1, 0.9, 0.3]):
+        run = dataclasses.replace(template, class_counts=[9, 5, 5, 2], class_recalls=recalls)
+        assert SeedResults(0, run).rarest_recall(2) == pytest.approx((recalls[1] + 0.3) / 2)
+
+
 def test_published_narrow_numbers_are_compared_only_with_equal_terms(file: Callable[..., None]) -> None:
     suite = "cifar10_lt_if100_resnet32_200_passes"
     template = run_of("cifar10_lt_if100_resnet20_60_epochs/ce_seed0")
