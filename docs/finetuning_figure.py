@@ -23,7 +23,7 @@ RESULTS = ROOT / "benchmarks" / "results" / SUITE
 # neighbouring points have different heights.
 STYLES = (
     *(("#CC79A7", "v", -3), ("#6B6B6B", "s", -14), ("#0072B2", "o", -3), ("#009E73", "^", 4), ("#D55E00", "D", -3)),
-    *(("#000000", "*", -3), ("#56B4E9", "P", -3)),
+    *(("#000000", "*", -3), ("#56B4E9", "P", -3), ("#E69F00", "X", -3), ("#8C564B", "p", -3)),
 )
 
 __all__ = ["Point", "draw", "lines"]
