@@ -36,6 +36,12 @@ def read_results(folder: Path, name: str | None = None) -> RunResults | None:
     return RunResults.from_dict(values, f"{RESULTS_FILE} of {name}")
 
 
+def backbone_plugin(results: RunResults | None, architecture: str) -> str | None:
+    """Name of the plug-in's file that registered this architecture with timm in the run; ``None`` where none did."""
+    plugins = [] if results is None else results.plugins
+    return next((plugin.file for plugin in plugins if f"backbone {architecture}" in plugin.registered), None)
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal digits."""
     digest = hashlib.sha256()

@@ -9,7 +9,7 @@ from typing import Any
 from glmc_zoo.errors import UserError
 from glmc_zoo.facts import FEW_TEST_IMAGES
 from glmc_zoo.files import is_wide
-from glmc_zoo.hub.folder import PLOTS_FOLDER, SAMPLE_FILE, cards_folder
+from glmc_zoo.hub.folder import PLOTS_FOLDER, SAMPLE_FILE, backbone_plugin, cards_folder
 from glmc_zoo.results import BaselineFacts, GroupSupport, RunResults
 from glmc_zoo.text import counted, markdown, markdown_block, markdown_code
 
@@ -90,9 +90,10 @@ def backbone_module(results: RunResults) -> str | None:
 
     It is ``glmc_zoo``, or the name of a plug-in's file without its ending.
     """
-    backbone = results.model.backbone
-    files = (plugin.file for plugin in results.plugins if f"backbone {backbone}" in plugin.registered)
-    return "glmc_zoo" if results.model.needs_glmc_zoo else next((PurePath(file).stem for file in files), None)
+    if results.model.needs_glmc_zoo:
+        return "glmc_zoo"
+    file = backbone_plugin(results, results.model.backbone)
+    return None if file is None else PurePath(file).stem
 
 
 def _backbone_import(results: RunResults) -> str | None:

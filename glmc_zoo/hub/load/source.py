@@ -20,6 +20,7 @@ from glmc_zoo.hub.folder import (
     RESULTS_FILE,
     WEIGHTS_FILE,
     as_user_error,
+    backbone_plugin,
     cards_folder,
     file_sha256,
     read_results,
@@ -80,9 +81,7 @@ class ModelSource:
     @property
     def plugin(self) -> str | None:
         """Name of the plug-in's file that registers the architecture with timm; ``None`` where none has to."""
-        registered = f"backbone {self.config.get('architecture')}"
-        plugins = [] if self.results is None else self.results.plugins
-        return next((plugin.file for plugin in plugins if registered in plugin.registered), None)
+        return backbone_plugin(self.results, str(self.config.get("architecture")))
 
     def check_plugin(self) -> None:
         """Refuse a model whose architecture is registered by a plug-in that was not loaded.
