@@ -101,10 +101,13 @@ class SeedResults:
         return self.results.wall_time_s or 0.0
 
     def rarest_recall(self, classes: int) -> float:
-        """Mean recall (0 to 1) of the ``classes`` classes with the fewest training images."""
+        """Mean recall (0 to 1) of the ``classes`` classes with the fewest training images.
+
+        Of classes with equal numbers the first ones count, so that every run of a table counts the same classes.
+        """
         recalls, counts = self.results.class_recalls or [], self.results.class_counts or []
         pairs = [(count, recall) for count, recall in zip(counts, recalls, strict=True) if recall is not None]
-        return mean(recall for _, recall in sorted(pairs)[:classes])
+        return mean(recall for _, recall in sorted(pairs, key=lambda pair: pair[0])[:classes])
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from pathlib import Path
 from statistics import mean
 
 import _rows
+from _calibration_table import calibration_table
 from _comparison import NO_PARTNER, Entry, difference, equal_passes, summary_with_n
 from _published import MISSING, narrow_table, published_table
 from _rows import ROOT, Links
@@ -43,6 +44,7 @@ TABLES: dict[str, Callable[[str, Links], str]] = {
     "narrow": narrow_table,
     "settings": settings_table,
     "speed": speed_table,
+    "calibration": calibration_table,
 }
 MARKED = re.compile(rf"<!-- ({'|'.join(TABLES)}): ([^>]+?) -->\n.*?<!-- end -->", re.DOTALL)
 VALUE = re.compile(r"<!-- value: (\S+) ([^>]*?) -->[^<]*<!-- end -->")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import _calibration_table
 import _published
 import _rows
 import _speed_tables
@@ -19,6 +20,7 @@ import render
 import scipy.stats
 from _rows import RESULTS, ROOT, Links, SeedResults, load_results
 
+from glmc_zoo.facts import Reliability
 from glmc_zoo.results import RunResults
 
 RUNS = sorted(RESULTS.glob("*/*.json"))
@@ -158,6 +160,34 @@ def test_two_seeds_are_listed_and_three_have_an_interval(
     assert "at 40 passes, *balanced softmax: the preset tuned*, by **+1.0 to +3.0** points of balanced" in text
 
 
+def test_the_table_of_temperatures_shows_the_test_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(_rows, "RESULTS", tmp_path)
+    run = run_of("clothing/held_out_12_160_seed0")
+    errors = {0: 0.06, 1: 0.07, 2: 0.11}
+    for seed, error in errors.items():
+        before = {"test": Reliability(ece=error, nll=0.7), "validation": Reliability(ece=0.5, nll=5.0)}
+        after = {"test": Reliability(ece=error / 2, nll=0.6, chance_ece=0.03)}
+        facts = dataclasses.replace(run.calibration, temperature=1.2, before=before, after=after)
+        path = tmp_path / "clothing" / f"held_out_12_160_seed{seed}.json"
+        path.parent.mkdir(exist_ok=True)
+        dataclasses.replace(run, calibration=facts).save(path)
+    # A run without held-out images has no temperature, and no row.
+    run_of("clothing/ce_6_seed0").save(tmp_path / "clothing" / "ce_6_seed0.json")
+    *_, row = _calibration_table.calibration_table("clothing", LINKS).splitlines()
+    half = 100 * scipy.stats.sem([*errors.values()]) * scipy.stats.t.ppf(0.975, 2)
+    cells = row.split(" | ")[1:-1]
+    assert cells == [
+        "1.20 ± 0.00",
+        f"8.0 ± {half:.1f}",
+        f"4.0 ± {half / 2:.1f}",
+        "3.0 ± 0.0",
+        "0.70 ± 0.00",
+        "0.60 ± 0.00",
+        "3",
+    ]
+    assert "cross-entropy" not in _calibration_table.calibration_table("clothing", LINKS)
+
+
 def test_rows_of_other_passes_are_not_compared(file: Callable[..., None]) -> None:
     template = run_of("digits_lt/ce_seed0")
     glmc = dataclasses.replace(template, config=template.config | {"method": "glmc"})
@@ -215,6 +245,19 @@ def test_published_and_ours_and_their_difference(file: Callable[..., None]) -> N
     text = _published.published_table("cifar", LINKS)
     link = "[0](benchmarks/results/published/cifar10_lt_if100_seed0.json)"
     assert f"| 88.50 | 88.24 | 89.00 | +0.50 | 1 | {link} | 40 | 40 |" in text
+
+
+def test_a_published_number_of_another_network_has_no_difference(file: Callable[..., None]) -> None:
+    file("published/cifar10_lt_if100_sam_seed0", run_of("digits_lt/ce_seed0"), top1=0.89)
+    [row] = [line for line in _published.published_table("cifar", LINKS).split("\n") if "89.00" in line]
+    assert "| 89.18 | - | 89.00 | - | 1 |" in row  # the authors published a ResNet-34
+
+
+def test_equal_numbers_of_images_do_not_choose_classes_by_their_recall() -> None:
+    template = run_of("digits_lt/ce_seed0")
+    for recalls in ([0.5, 0.9, 0.1, 0.3], [0.5, 0.1, 0.9, 0.3]):
+        run = dataclasses.replace(template, class_counts=[9, 5, 5, 2], class_recalls=recalls)
+        assert SeedResults(0, run).rarest_recall(2) == pytest.approx((recalls[1] + 0.3) / 2)
 
 
 def test_published_narrow_numbers_are_compared_only_with_equal_terms(file: Callable[..., None]) -> None:

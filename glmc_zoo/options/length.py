@@ -52,7 +52,7 @@ def epochs_of(passes: int, views: int, sam_every: int | None) -> int:
 def mixing_pays(passes: float, images: int) -> bool:
     """Whether mixing improves a training from scratch on ``images`` images with so many passes, one view a step.
 
-    The limits were measured on held-out images: docs/length.md has the figure.
+    Both limits are rough. docs/length.md has the figure of the passes, which were measured on held-out images.
     """
     return passes >= MIXING_PASSES and passes * images >= MIXING_IMAGES
 

@@ -80,6 +80,7 @@ def _bars(inspection: Inspection) -> list[dict[str, Any]]:
                 "width": round(max(step * 0.85, 0.1), 2),
                 "height": round(bar_height, 2),
                 "group": "all" if inspection.groups is None else inspection.groups[label],
+                "name": inspection.class_names[label],
                 "title": f"{inspection.class_names[label]}: {counts[label]:,}",
             }
         )

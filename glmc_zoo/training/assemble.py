@@ -28,7 +28,7 @@ from glmc_zoo.training.checkpoint import CheckpointData
 from glmc_zoo.training.default_model import with_default_model
 from glmc_zoo.training.finetuning import FineTuning, HeadTuning
 from glmc_zoo.training.folder import RunFolder
-from glmc_zoo.training.inputs import InputSpec, input_spec
+from glmc_zoo.training.inputs import InputSpec, image_size_notes, input_spec
 from glmc_zoo.training.placement import ImagePlacement, place_images
 from glmc_zoo.training.resumption import find_resumption, resumed_options
 from glmc_zoo.training.second_stage import ClassifierTraining
@@ -81,14 +81,13 @@ def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
     options, model_notes = with_default_model(accelerator, options)
     if data is None:
         data = main_process_first(accelerator, lambda: load_split_data(options.data))
-    options, stage, method_note = _resolve_stage(options, data, accelerator)
+    options, stage, stage_notes = _resolve_stage(options, data, accelerator)
     # The lock of a resumed run must be held until `RunFolder` takes it too, so it is bound to a name.
     resumption, checkpoint_data, _lock = find_resumption(
         accelerator, options, data, stage.run_name(data.name, options.schedule.seed)
     )
     options = options.with_values(**resumption.data_options)
-    network_notes = stage.notes if isinstance(stage, FineTuning) else []
-    data = with_notes(data, [*model_notes, *filter(None, [method_note]), *network_notes, *resumption.notes])
+    data = with_notes(data, [*model_notes, *stage_notes, *resumption.notes])
     parts = stage.build(data, options.images, options.schedule)
     options, task = resolve_options(options, data, parts.spec), parts.task
     # The faster memory layout for convolutions, on GPUs and CPUs; it changes no values.
@@ -125,14 +124,16 @@ def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
 
 def _resolve_stage(
     options: RunOptions, data: LongTailData, accelerator: Accelerator, *, resumed: bool = True
-) -> tuple[RunOptions, Stage, str | None]:
-    """The options with method, start and precision decided, their stage, and a note on the choice of the method."""
+) -> tuple[RunOptions, Stage, list[str]]:
+    """The options with method, start and precision decided, their stage, and notes on what was decided."""
     initial = on_main_process(accelerator, lambda: resumed_options(options)) if resumed else None
     options, method_note = resolve_method(options, len(data.train), initial)
     stage = main_process_first(accelerator, lambda: make_stage(options.stage))
     if isinstance(stage, FineTuning):
         options = stage.resolve(options, data, accelerator.num_processes, initial)
-    return with_precision(options, accelerator), stage, method_note
+    network_notes = stage.notes if isinstance(stage, FineTuning) else []
+    notes = [*filter(None, [method_note]), *network_notes, *image_size_notes(options.images, stage.timm_name)]
+    return with_precision(options, accelerator), stage, notes
 
 
 def resolve_run(

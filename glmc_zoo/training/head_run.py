@@ -33,6 +33,7 @@ from glmc_zoo.training.finetuning import HeadTuning, timm_model_in
 from glmc_zoo.training.finished_run import finished_results, mark_finished, unmark_finished
 from glmc_zoo.training.folder import RunFolder
 from glmc_zoo.training.head_search import FOLDS, LOSSES, WEIGHT_DECAYS, HeadChoice, head_facts, search_head
+from glmc_zoo.training.inputs import image_size_notes
 from glmc_zoo.training.label_suspects import SUSPECTS_FILE, suspects_note, write_suspects
 from glmc_zoo.training.report import opening_lines, result_table
 from glmc_zoo.training.scored_run import ScoredRun
@@ -75,8 +76,8 @@ class HeadRun(ScoredRun):
             on_main_process(self.accelerator, check_login)
         options, model_notes = with_default_model(self.accelerator, options)
         data = main_process_first(self.accelerator, lambda: load_split_data(options.data))
-        self.data = with_notes(data, model_notes)
         self.stage = cast(HeadTuning, main_process_first(self.accelerator, lambda: make_stage(options.stage)))
+        self.data = with_notes(data, [*model_notes, *image_size_notes(options.images, self.stage.timm_name)])
         built = self.stage.build(self.data, options.images, options.schedule)
         self.spec, self._task = built.spec, built.task.to(self.accelerator.device)
         self._task.to(memory_format=torch.channels_last)

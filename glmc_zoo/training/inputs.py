@@ -7,6 +7,9 @@ from glmc_zoo.data import LongTailData
 from glmc_zoo.method import backbone_config
 from glmc_zoo.options.images import ImageOptions
 
+LARGE_SIDES = 4
+"""From this multiple of the backbone's own image size on, a note says what the images cost."""
+
 
 @dataclass(frozen=True)
 class InputSpec:
@@ -64,3 +67,15 @@ def input_spec(
         crop_pct=0.875 if augment == "large" else 1.0,
         augment=augment,
     )
+
+
+def image_size_notes(images: ImageOptions, backbone: str) -> list[str]:
+    """A note on an ``image_size`` that is far above the backbone's own, which is often a mistake; else none."""
+    native = backbone_config(backbone)["input_size"][-1]
+    if images.image_size is None or images.image_size < LARGE_SIDES * native:
+        return []
+    ratio = images.image_size / native
+    return [
+        f"image_size={images.image_size} is {ratio:.1f} times the {native} pixels that {backbone!r} is made for: each "
+        f"image takes about {ratio**2:.0f} times the time and memory."
+    ]

@@ -10,7 +10,7 @@ from torch import nn
 
 from glmc_zoo.errors import UserError
 from glmc_zoo.options.images import ImageOptions
-from glmc_zoo.training.inputs import input_spec
+from glmc_zoo.training.inputs import image_size_notes, input_spec
 from glmc_zoo.training.stage import check_batch
 
 
@@ -62,3 +62,11 @@ def test_interpolation_is_that_of_trained_weights_the_data_or_the_backbone(
 ) -> None:
     spec = input_spec(ImageOptions(), data_set(asked), backbone, pretrained=pretrained, use_model_size=False)
     assert spec.interpolation == spec.data_config["interpolation"] == interpolation
+
+
+def test_a_note_says_what_far_too_large_images_cost() -> None:
+    (note,) = image_size_notes(ImageOptions(image_size=2048), "resnet50")
+    assert "image_size=2048 is 9.1 times the 224 pixels that 'resnet50' is made for" in note
+    assert "about 84 times the time and memory" in note
+    assert not image_size_notes(ImageOptions(image_size=895), "resnet50")
+    assert not image_size_notes(ImageOptions(), "resnet50")

@@ -143,6 +143,7 @@ def class_bars(subject: Subject, order: Sequence[int]) -> list[dict[str, Any]]:
                 "width": round(0.85 * step, 2),
                 "height": height,
                 "group": "all" if groups is None else groups[bar_classes[0]],
+                "name": name,
                 "title": f"{name}: " + ("no image tested" if mean is None else f"{100 * mean:.1f} %"),
             }
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from reports import evaluation
 
 from glmc_zoo.scoring.page import charts
 from glmc_zoo.scoring.page.charts import class_bars, training_panels
+from glmc_zoo.scoring.page.html import html_environment
 
 
 def test_points_lie_where_the_axes_say() -> None:
@@ -59,3 +61,12 @@ def test_a_bar_for_each_class_or_for_neighbours(tmp_path: Path) -> None:
     subject = evaluation(tmp_path / "many", 1000, 1000, side=4, class_recalls=recalls)
     bars = class_bars(subject, range(1000))
     assert len(bars) == 334 and bars[0]["title"] == "class 0 and 2 more: 26.7 %"
+
+
+@pytest.mark.parametrize(("classes", "named"), [(4, True), (40, True), (41, False)])
+def test_bars_that_are_wide_enough_have_the_names_of_their_classes(tmp_path: Path, classes: int, named: bool) -> None:
+    subject = evaluation(tmp_path, classes, 2 * classes, class_recalls=[0.5] * classes)
+    bars = class_bars(subject, range(classes))
+    text = html_environment().from_string('{% from "bar_names.html.jinja" import bar_names %}{{ bar_names(bars) }}')
+    shown = re.findall("<bdi>(.*?)</bdi>", text.render(bars=bars))
+    assert shown == ([f"class {label}" for label in range(classes)] if named else [])
