@@ -18,7 +18,7 @@ from glmc_zoo.data.reading.folders import has_configurations, holds_tables, open
 from glmc_zoo.data.reading.hub import HUB_ID, open_hub
 from glmc_zoo.data.reading.images import ArrayImages
 from glmc_zoo.data.reading.label_files import list_csv
-from glmc_zoo.data.reading.listing import FileListing, raw_from_listing
+from glmc_zoo.data.reading.listing import FileListing, check_class_level, raw_from_listing
 from glmc_zoo.data.reading.missing import LISTS, missing_data, missing_path, suggest_paths
 from glmc_zoo.data.reading.split import RawData, RawSplit
 from glmc_zoo.data.reading.split_names import NAMED_IN_CATALOGUE, NAMED_IN_OPTIONS
@@ -278,8 +278,7 @@ def _index_images(
 def _read(source: Path | str, options: DataOptions, entry: DataEntry | None) -> tuple[RawData, Mapping[str, Any]]:
     """The splits and classes of a folder, a CSV file or a Hub data set, and its tables, if any."""
     raw, tables = _open(source, options, entry)
-    if options.class_level is not None and "class folders" not in raw.layout:
-        raise UserError(f"class_level={options.class_level} is for class folders, and {source} has none: leave it out.")
+    check_class_level(options, raw.layout, source)
     return raw, tables
 
 

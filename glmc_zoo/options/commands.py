@@ -21,7 +21,8 @@ class EvaluationOptions(OptionGroup):
     """Which models are scored, on which split, and with which corrections of their logits."""
 
     model: list[str] = option(
-        "models to score: zoo name, exported folder, hf-hub:ORG/NAME or pretrained timm model", example=_MODEL_EXAMPLE
+        "models to score: published model, exported folder, hf-hub:ORG/NAME or pretrained timm model",
+        example=_MODEL_EXAMPLE,
     )
     split: Literal["test", "validation"] = option(
         "images to score; validation needs --val-fraction or --official-val", default="test"
@@ -157,7 +158,7 @@ class PredictOptions(OptionGroup):
     """Every option of a prediction."""
 
     model: str = option(
-        "model that classifies: zoo name, exported folder, hf-hub:ORG/NAME or pretrained timm model",
+        "model that classifies: published model, exported folder, hf-hub:ORG/NAME or pretrained timm model",
         example="for instance model=runs/NAME/model",
     )
     plugin: list[str] = option(BACKBONE_PLUGIN, default=[])
@@ -256,7 +257,7 @@ class ExportOptions(OptionGroup):
     """Every option of an export for other runtimes."""
 
     model: str = option(
-        "what to export: zoo name, exported folder, hf-hub:ORG/NAME or pretrained timm model",
+        "model to export: published model, exported folder, hf-hub:ORG/NAME or pretrained timm model",
         example="for instance model=runs/NAME/model",
     )
     plugin: list[str] = option(BACKBONE_PLUGIN, default=[])

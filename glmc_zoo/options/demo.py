@@ -13,7 +13,7 @@ class DemoOptions(OptionGroup):
     """Every option of a demo."""
 
     model: str = option(
-        "what classifies: zoo name, exported folder, hf-hub:ORG/NAME or pretrained timm model",
+        "model that classifies: published model, exported folder, hf-hub:ORG/NAME or pretrained timm model",
         example="for instance model=runs/NAME/model",
     )
     plugin: list[str] = option(BACKBONE_PLUGIN, default=[])
@@ -27,7 +27,7 @@ class DemoOptions(OptionGroup):
         "class frequencies where the model is used: a CSV file with the columns class and count", default=None
     )
     model_prior: Literal["auto", "uniform", "training"] = option(
-        "class frequencies that the model's probabilities are for; auto: by the method of its training", default="auto"
+        "class frequencies that the model's probabilities assume; auto: known from its training method", default="auto"
     )
     classes: list[str] = option(
         "classes that can occur, with commas between them; the others are ruled out", default=[]

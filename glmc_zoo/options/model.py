@@ -63,7 +63,7 @@ class TuneOptions(OptionGroup):
     """The model that is fine-tuned, and which part of it is trained."""
 
     model: str = option(
-        "model to start from: hf-hub:ORG/NAME, exported folder, zoo name or pretrained timm name",
+        "model to start from: hf-hub:ORG/NAME, exported folder, published model or pretrained timm model",
         default="auto",
         decided_by="tf_efficientnet_lite0.in1k, or an installed package with its weights",
     )
@@ -162,8 +162,8 @@ class SecondStageOptions(OptionGroup):
     """The first stage's model, and how its classifier is trained again."""
 
     model: str = option(
-        "the first stage's model: hf-hub:ORG/NAME, exported folder or zoo name",
-        example="the first stage's model, such as runs/NAME/model, hf-hub:ORG/NAME or a published name",
+        "the first stage's model: hf-hub:ORG/NAME, exported folder or published model",
+        example="the first stage's model, such as runs/NAME/model, hf-hub:ORG/NAME or a published model",
     )
     class_balanced_beta: float = option(
         "beta of the class-balanced loss; 0 gives all classes the same weight", default=0.9999, at_least=0, below=1

@@ -23,9 +23,7 @@ class SpaceOptions(OptionGroup):
         "ORG/NAME of a Space with the demo of the model; without --repo the model's files lie in the Space",
         default=None,
     )
-    space_folder: str | None = option(
-        "fresh folder to write the files of the Space into, in place of pushing them", default=None
-    )
+    space_folder: str | None = option("new folder for the files of the Space, which are then not pushed", default=None)
     space_images: int = option(
         "small training images of each rare class to put into the Space, where everybody can see them; they are those "
         "of the model's run",

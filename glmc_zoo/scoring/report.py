@@ -154,7 +154,10 @@ def write_joint_report(folder: Path, evaluations: Sequence[Path], baselines: Seq
 
 
 def decorate_saved_model(saved: Path, folder: Path, results: EvaluationResults) -> EvaluationResults:
-    """Put the plots of an evaluation and a card into the corrected model that it saved."""
+    """Put the plots of an evaluation and a card into the corrected model that it saved.
+
+    Returns the results of the evaluation, with a warning if that failed; they are then written to ``folder`` again.
+    """
     decorations, plots = Decorations(results.warnings), folder / "plots"
     names = sorted(path.name for path in plots.glob("*.png"))
     decorations.attempt("The card of the saved model", lambda: decorate_export(saved, plots, names))

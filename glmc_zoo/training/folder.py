@@ -214,7 +214,7 @@ def run_folder(options: RunOptions, name: str) -> Path:
 
 
 def initial_options(folder: Path, resume: str | None) -> dict[str, Any] | None:
-    """The options with which the run in ``folder`` began; ``None`` for a new run.
+    """The options with which the run in ``folder`` began; ``None`` for a new run, empty if its file holds no options.
 
     Raises:
         UserError: ``config.yaml`` cannot be read.

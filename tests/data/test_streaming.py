@@ -189,6 +189,25 @@ def test_what_cannot_be_streamed(tmp_path: Path, make_table: Callable[..., Any],
         train_loader(load_stream(parquet).train, as_tensors, batch_size=2)  # type: ignore[arg-type]
 
 
+def test_options_that_a_stream_would_ignore_are_refused(
+    tmp_path: Path, make_table: Callable[..., Any], write_images: Callable[..., Path]
+) -> None:
+    import datasets
+
+    write_images(tmp_path / "set", [2, 2])
+    rows = [f"{path.relative_to(tmp_path / 'set')},{path.parent.name}" for path in (tmp_path / "set").rglob("*.png")]
+    (tmp_path / "set" / "list.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
+    with pytest.raises(UserError, match=r"^class_level=2 is for class folders, and .* has none: leave it out"):
+        load_stream(tmp_path / "set" / "list.csv", class_level=2)
+    datasets.DatasetDict({name: make_table([0, 1]) for name in ("train", "test")}).save_to_disk(str(tmp_path / "saved"))
+    for name, value in (("split_column", "part"), ("class_level", 2)):
+        with pytest.raises(UserError, match=f"^{name}={value!r} has no effect on tables with streaming=True"):
+            load_stream(tmp_path / "saved", **{name: value})
+    make_table([0, 1]).add_column("split", ["train", "test"]).save_to_disk(str(tmp_path / "one"))
+    with pytest.raises(UserError, match="column split names the split of each image, which streaming"):
+        load_stream(tmp_path / "one", test_split="train")
+
+
 def test_a_test_part_alone_has_no_counts(tmp_path: Path, make_table: Callable[..., Any]) -> None:
     make_table([0, 1, 1]).to_parquet(tmp_path / "test-00000-of-00001.parquet")
     streamed = load_stream(tmp_path)

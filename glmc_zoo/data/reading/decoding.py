@@ -58,7 +58,7 @@ def read_image(path: str, intensity: Intensity | None = None) -> Image.Image:
 
 
 def decode(file: BinaryIO, intensity: Intensity | None = None) -> Image.Image:
-    """`read_image` for an open file that can be read from any position."""
+    """`read_image` for an open file, which must be seekable."""
     with open_image(file) as image:
         raw_pixels = deep_values(image, file)
         with _reasons():
@@ -105,8 +105,8 @@ def to_rgb(image: Image.Image, intensity: Intensity | None = None) -> Image.Imag
     """Convert any PIL image to upright 8-bit RGB.
 
     The EXIF orientation is applied, and transparent images are laid on white. Grey images of more than 8 bits, and
-    those of floats, are scaled from the range ``intensity``; without one, from the least and greatest value of this
-    image. Pillow has reduced colour of 16 bits to 8 before; `decode` keeps its depth.
+    those of floats, are scaled from the range ``intensity``; without one, from the `image_intensity` of this image.
+    Pillow has reduced colour of 16 bits to 8 before; `decode` keeps its depth.
 
     Raises:
         OSError: The image cannot be decoded. Damaged files can also raise other errors of Pillow.
@@ -269,7 +269,9 @@ def decode_record(
 ) -> Image.Image:
     """The image in one cell of an image column (encoded bytes, or a struct of ``bytes`` and ``path``), as 8-bit RGB.
 
-    An error names the image by ``where`` and its path as ``shown``, and gives the reason and the ``advice``.
+    Raises:
+        UserError: The image cannot be read. The sentence has ``where``, the path as ``display_path`` shows it, the
+            reason and the ``advice``.
     """
     try:
         with _reasons(), open_record(record, open_path) as file:

@@ -74,6 +74,12 @@ class FileListing:
     """The file that an image is a link to, for links in class folders."""
 
 
+def check_class_level(options: DataOptions, layout: str, source: Path | str) -> None:
+    """Refuse ``class_level`` for a source whose ``layout`` has no class folders."""
+    if options.class_level is not None and "class folders" not in layout:
+        raise UserError(f"class_level={options.class_level} is for class folders, and {source} has none: leave it out.")
+
+
 def class_name(text: str) -> str:
     """The name of a class in the form in which names are compared: in Unicode NFC, without surrounding spaces.
 

@@ -11,15 +11,15 @@ from glmc_zoo.fields import OptionGroup, option
 class PushTarget(OptionGroup):
     """A repository on the Hub, and how the commit to it is made."""
 
-    repo: str = option("ORG/NAME of the repository on the Hub; made when it does not exist", example="ORG/NAME")
-    private: bool = option("make the repository private, when it is made by this push", default=False)
+    repo: str = option("ORG/NAME of the repository on the Hub; created if missing", example="ORG/NAME")
+    private: bool = option("make the repository private if this push creates it", default=False)
     revision: str | None = option(
-        "branch to push to, made from main when missing", default=None, decided_by="the Hub: main"
+        "branch to push to; created from main if missing", default=None, decided_by="the Hub: main"
     )
     pull_request: bool = option("open a pull request instead of a direct commit", default=False)
     tag: str | None = option("tag to set on the pushed commit, such as v1.0", default=None)
     collection: str | None = option(
-        "collection to add the model to: its slug, or a title (made when missing)", default=None
+        "collection to add the model to: its slug, or a title (created if missing)", default=None
     )
     overwrite: bool = option("push even over a model of another architecture or other classes", default=False)
     message: str = option("first line of the commit", default="Upload model")

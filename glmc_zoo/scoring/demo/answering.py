@@ -84,7 +84,7 @@ class DemoModel:
 
     @property
     def sample(self) -> Path | None:
-        """An example image in the folder of the model."""
+        """The sample image in the folder of the model; ``None`` where it has none."""
         path = None if self.source.folder is None else self.source.folder / SAMPLE_FILE
         return path if path is not None and path.is_file() else None
 

@@ -15,7 +15,8 @@ from glmc_zoo.scoring.demo.html import answer_html, heading_html, similar_html, 
 from glmc_zoo.screen import say
 from glmc_zoo.text import counted, printable
 
-_HOUR = 3600
+_UPLOAD_AGE, _UPLOAD_CHECKS = 3600, 60
+"""Seconds after which an uploaded image is deleted, and seconds between the checks of their age."""
 _LARGEST_UPLOAD = "64mb"
 _SLIDER = "Not sure below (%)"
 
@@ -156,7 +157,7 @@ def demo_page(model: DemoModel, min_probability: float) -> Any:
         return answer_html(answer, percent / 100)
 
     title = f"{model.name}, a demo of glmc_zoo"
-    with gradio.Blocks(title=title, analytics_enabled=False, delete_cache=(_HOUR, _HOUR)) as blocks:
+    with gradio.Blocks(title=title, analytics_enabled=False, delete_cache=(_UPLOAD_CHECKS, _UPLOAD_AGE)) as blocks:
         gradio.HTML(heading_html(model))
         current_answer = gradio.State(None)
         with gradio.Row():
@@ -168,7 +169,7 @@ def demo_page(model: DemoModel, min_probability: float) -> Any:
                     0, 99, value=round(100 * min_probability), step=1, label=_SLIDER, elem_id="glmc-threshold"
                 )
                 if model.sample is not None:
-                    sample = gradio.Button("Classify the example image", elem_id="glmc-sample")
+                    sample = gradio.Button("Classify the sample image", elem_id="glmc-sample")
             with gradio.Column(scale=2, min_width=280):
                 answer = gradio.HTML(answer_html(None, min_probability))
                 similar = gradio.HTML(similar_html(None, model))

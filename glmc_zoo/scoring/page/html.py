@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def html_environment(package: str = "glmc_zoo.scoring.page") -> jinja2.Environment:
-    """Renders the templates of a package; names of classes and files, which anybody may have given, are escaped."""
+    """Jinja's environment for the templates of a package; it escapes values, as anybody may name classes and files."""
     import jinja2
 
     environment = jinja2.Environment(

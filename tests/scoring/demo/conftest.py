@@ -14,7 +14,7 @@ import glmc_zoo
 
 @pytest.fixture(scope="session")
 def shown_run(animals: Path, lab: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run on ``animals`` that learned next to nothing; its model has an example image."""
+    """The folder of a run on ``animals`` that learned next to nothing; its model has a sample image."""
     import datasets
 
     folder = tmp_path_factory.mktemp("shown") / "run"

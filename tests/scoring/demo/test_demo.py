@@ -20,7 +20,7 @@ import glmc_zoo
 from glmc_zoo.errors import UserError
 from glmc_zoo.options.demo import DemoOptions
 from glmc_zoo.scoring.demo.answering import DemoModel
-from glmc_zoo.scoring.demo.app import open_demo
+from glmc_zoo.scoring.demo.app import demo_page, open_demo
 
 needs_gradio = pytest.mark.skipif(
     importlib.util.find_spec("gradio") is None, reason="it needs gradio (in the extra demo)"
@@ -88,6 +88,12 @@ def test_uploads_are_deleted_at_the_end(model: Path, animals: Path, tmp_path: Pa
 
 
 @needs_gradio
+def test_uploads_are_deleted_after_an_hour(model: Path) -> None:
+    seconds_between_checks, age = demo_page(DemoModel(DemoOptions(model=str(model))), 0.5).delete_cache
+    assert age == 3600 and seconds_between_checks <= 60  # a file waits for the next check
+
+
+@needs_gradio
 @pytest.mark.processes
 def test_the_command_prints_the_address_and_ends_on_ctrl_c(lab: Any, model: Path, tmp_path: Path) -> None:
     with interruptible([sys.executable, "-m", "glmc_zoo", "demo", "--model", str(model)], tmp_path, lab) as process:
@@ -144,7 +150,7 @@ def test_an_upload_in_the_browser(page_of_run: Any, shown_run: Path, animals: Pa
         )
         assert shown[-1] in [(label, f"{100 * p:.1f}\N{NO-BREAK SPACE}%") for label, p in expected]
 
-        # ---------------------------------------------------------------- what cannot be read, then the example image
+        # ---------------------------------------------------------------- what cannot be read, then the sample image
         broken = tmp_path / "broken.jpg"
         broken.write_bytes(b"\xff\xd8\xff\xe0 nothing follows")
         page.reload()

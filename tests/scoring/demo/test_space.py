@@ -37,7 +37,7 @@ def names(folder: Path) -> set[str]:
 # ------------------------------------------------------------------------------------------------ the folder
 @pytest.fixture(scope="module")
 def plain_run(shown_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run without the example image, which no export writes."""
+    """The run without the sample image, which no export writes."""
     folder = tmp_path_factory.mktemp("plain") / "run"
     return Path(shutil.copytree(shown_run, folder, ignore=shutil.ignore_patterns("sample.jpg")))
 
