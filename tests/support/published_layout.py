@@ -108,6 +108,6 @@ def randomize_batch_norm(network: Heads) -> Heads:
     return network.eval()
 
 
-def tiny() -> Heads:
+def tiny(classes: int = 3) -> Heads:
     torch.manual_seed(0)
-    return randomize_batch_norm(CifarNet(3, 16, 3))
+    return randomize_batch_norm(CifarNet(3, 16, classes))

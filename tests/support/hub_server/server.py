@@ -95,14 +95,13 @@ class HubServer:
         *,
         status: int = 503,
         times: int | None = 1,
-        code: str | None = None,
         retry_after: str | None = None,
     ) -> None:
         """Answer ``status`` to the next ``times`` requests (None: to all) whose path matches the expression.
 
-        ``method`` may be ``*``; ``code`` is the ``X-Error-Code``, ``retry_after`` the header of that name.
+        ``method`` may be ``*``; ``retry_after`` is the header of that name.
         """
-        fault = Fault("status", method, pattern, times, status=status, code=code, retry_after=retry_after)
+        fault = Fault("status", method, pattern, times, status=status, retry_after=retry_after)
         self.faults.waiting.append(fault)
 
     def answer_page(self, method: str, pattern: str) -> None:
