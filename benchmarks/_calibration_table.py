@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from _comparison import Entry, by_passes, summary, table
+from _comparison import Entry, by_passes, percent, summary, table
 from _rows import Links, SeedResults, entries, load_results, suite_rows
-from _tables import percent_cell
 
 from glmc_zoo.facts import CalibrationFacts
 from glmc_zoo.results import RunResults
@@ -28,8 +27,8 @@ def calibration_table(suite: str, links: Links) -> str:
         after = [facts.after["test"] for _, facts in runs]
         cells = [
             summary([facts.temperature for _, facts in runs if facts.temperature is not None]),
-            *(percent_cell(split.ece for split in splits) for splits in (before, after)),
-            percent_cell(split.chance_ece for split in after),
+            *(percent(split.ece for split in splits) for splits in (before, after)),
+            percent(split.chance_ece for split in after),
             *(summary([split.nll for split in splits]) for splits in (before, after)),
         ]
         lines.append([compared[name].label, *cells, str(len(runs)), links.seeds(rows[name], [run for run, _ in runs])])

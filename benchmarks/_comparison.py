@@ -30,14 +30,14 @@ def summary(values: Sequence[float], digits: int = 2) -> str:
     return f"{interval.estimate:.{digits}f} ± {interval.half_width:.{digits}f}"
 
 
-def percent(fractions: Iterable[float | None], digits: int = 2) -> str:
-    """`summary` of fractions (0 to 1) as percent; ``None`` is left out."""
-    return summary([100 * value for value in fractions if value is not None], digits)
+def percent(fractions: Iterable[float | None]) -> str:
+    """`summary` of fractions (0 to 1) as percent with one decimal; ``None`` is left out."""
+    return summary([100 * value for value in fractions if value is not None], digits=1)
 
 
-def summary_with_n(values: Sequence[float], digits: int = 2) -> str:
-    """`summary` with the number of seeds, ``91.8 ± 2.1 (n = 3)``."""
-    return f"{summary(values, digits)} (n = {len(values)})"
+def summary_with_n(values: Sequence[float]) -> str:
+    """`summary` with one decimal and the number of seeds, ``91.8 ± 2.1 (n = 3)``."""
+    return f"{summary(values, digits=1)} (n = {len(values)})"
 
 
 def difference(left: Sequence[float], right: Sequence[float], digits: int = 2) -> str:
@@ -109,7 +109,7 @@ def best_baseline(entries: Iterable[Entry], passes: float | None) -> Entry | Non
     return max(baselines, key=lambda entry: mean(entry.values), default=None)
 
 
-def comparison_lines(entries: Sequence[Entry], digits: int = 2) -> list[str]:
+def comparison_lines(entries: Sequence[Entry]) -> list[str]:
     """Sentences below a table: the best baseline at each number of passes, and how each new method differs from it.
 
     A table without a baseline that has results gets no sentences. Entries with ``new`` are the new methods.
@@ -117,7 +117,7 @@ def comparison_lines(entries: Sequence[Entry], digits: int = 2) -> list[str]:
     if not _has_baseline(entries):
         return []
     missing = [f"- {entry.label}: not run yet." for entry in entries if entry.new and not entry.values]
-    return [*_best_lines(entries, digits), *gain_lines(entries, digits), *missing, *missing_baseline_lines(entries)]
+    return [*_best_lines(entries), *gain_lines(entries), *missing, *missing_baseline_lines(entries)]
 
 
 def missing_baseline_lines(entries: Sequence[Entry]) -> list[str]:
@@ -140,7 +140,7 @@ def _has_baseline(entries: Sequence[Entry]) -> bool:
     return any(entry.baseline and entry.values for entry in entries)
 
 
-def _best_lines(entries: Sequence[Entry], digits: int) -> Iterator[str]:
+def _best_lines(entries: Sequence[Entry]) -> Iterator[str]:
     named: list[Entry] = []
     baselines = [entry for entry in entries if entry.baseline and entry.values]
     for baseline in sorted(baselines, key=lambda entry: entry.passes or 0):
@@ -148,21 +148,21 @@ def _best_lines(entries: Sequence[Entry], digits: int) -> Iterator[str]:
         if best is not None and best not in named:
             named.append(best)
             at = f"at {passes_text(best.passes)} passes, by the mean"
-            yield f"- Best baseline {at}: {best.label}, {summary_with_n(best.values, digits)}."
+            yield f"- Best baseline {at}: {best.label}, {summary_with_n(best.values)}."
 
 
-def gain_lines(entries: Sequence[Entry], digits: int = 2) -> list[str]:
+def gain_lines(entries: Sequence[Entry]) -> list[str]:
     """A sentence for each new method with results: its difference from the best baseline at equal passes."""
-    return [_gain_line(entry, entries, digits) for entry in entries if entry.new and entry.values]
+    return [_gain_line(entry, entries) for entry in entries if entry.new and entry.values]
 
 
-def _gain_line(new: Entry, entries: Sequence[Entry], digits: int) -> str:
+def _gain_line(new: Entry, entries: Sequence[Entry]) -> str:
     best = best_baseline(entries, new.passes)
     if best is None:
         passes = passes_text(new.passes)
         return f"- *{new.label}* is not compared: no baseline has been run at {passes} passes yet."
     at = " and ".join(dict.fromkeys((passes_text(new.passes), passes_text(best.passes))))
-    points = difference(new.values, best.values, digits)
+    points = difference(new.values, best.values, digits=1)
     seeds = len(new.values), len(best.values)
     kind = "95 % interval" if min(seeds) >= MIN_SEEDS else "the range over all pairs of runs"
     return (

@@ -51,11 +51,6 @@ def synthetic_batches(
     return images, [torch.randint(classes, shape[:1], device=device) for _ in range(2)]
 
 
-def endless(loader: Any) -> Iterator[Any]:
-    """The batches of a loader, epoch after epoch."""
-    return chain.from_iterable(repeat(loader))
-
-
 class MeteredLoader:
     """A loader whose epoch has ``length`` batches of another loader, and which calls the meter before each batch."""
 
@@ -72,7 +67,7 @@ class MeteredLoader:
         return self.length
 
     def __iter__(self) -> Iterator[Any]:
-        batches = endless(self.loader)
+        batches = chain.from_iterable(repeat(self.loader))
         for _ in range(self.length):
             self.meter.begin()
             batch = next(batches)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from statistics import mean
 from typing import Any
 
@@ -29,11 +28,6 @@ SCORES = {"top1": "top-1", "balanced_accuracy": "balanced", "many": "many", "med
 GROUPS = ("many", "medium", "few")
 TUNED_SUFFIX = ": the preset tuned"
 """End of the label of the row that the preset `tuned` gives."""
-
-
-def percent_cell(values: Iterable[float | None]) -> str:
-    """`percent` with one decimal."""
-    return percent(values, digits=1)
 
 
 RUN_COLUMNS = ["n", "seeds", "epochs", "passes", "minutes a run"]
@@ -62,17 +56,17 @@ def score_table(suite: str, links: Links) -> str:
     for name in by_passes(compared):
         if not (runs := results.get(name, [])):
             continue
-        cells = [percent_cell(getattr(run.scores, score) for run in runs) for score in SCORES]
+        cells = [percent(getattr(run.scores, score) for run in runs) for score in SCORES]
         if rarest:
-            cells += [percent_cell(run.rarest_recall(rarest) for run in runs)]
-            cells += [percent_cell(run.scores.ece for run in runs)]
+            cells += [percent(run.rarest_recall(rarest) for run in runs)]
+            cells += [percent(run.scores.ece for run in runs)]
         if published:
             cells[:1] = [cells[0], *_published_cells(published.get(name), runs)]
         lines.append([compared[name].label, *cells, *run_cells(rows[name], compared[name], results, links)])
     header = ["method", *SCORES.values(), *([f"{rarest} rarest classes", "ECE"] if rarest else []), *RUN_COLUMNS]
     if published:
         header[2:2] = ["published", "minus published"]
-    below = comparison_lines(list(compared.values()), digits=1) + missing_lines(compared)
+    below = comparison_lines(list(compared.values())) + missing_lines(compared)
     return "\n".join([*(table(header, lines) if lines else []), *_below(below)]).lstrip("\n")
 
 
@@ -121,9 +115,9 @@ def _differences(suite: str, names: list[str], base: str, links: Links, first_co
     lines = []
     for name in names:
         runs, entry = results.get(name, []), compared[name]
-        scores = [percent_cell(run.scores.balanced_accuracy for run in runs) if runs else MISSING]
+        scores = [percent(run.scores.balanced_accuracy for run in runs) if runs else MISSING]
         scores += [_from_base(entry, compared[base])]
-        scores += [percent_cell(getattr(run.scores, key) for run in runs) for key in GROUPS]
+        scores += [percent(getattr(run.scores, key) for run in runs) for key in GROUPS]
         lines.append([entry.label, *scores, *run_cells(rows[name], entry, results, links)])
     return table([first_column, "balanced", "difference", *GROUPS, *RUN_COLUMNS], lines)
 
@@ -146,7 +140,7 @@ def class_table(suite: str, links: Links) -> str:
     for name in filter(results.__contains__, by_passes(compared)):
         recalls = zip(*(run.results.class_recalls or [] for run in results[name]), strict=True)  # by class
         entry = compared[name]
-        rows.append([entry.label, *map(percent_cell, recalls), str(len(results[name])), passes_text(entry.passes)])
+        rows.append([entry.label, *map(percent, recalls), str(len(results[name])), passes_text(entry.passes)])
     return "\n".join(table(["method", *header, "n", "passes"], rows))
 
 
@@ -175,7 +169,7 @@ def main_table(argument: str, links: Links) -> str:
     gains = [
         f"- {suites()[suite]['short']}: {line.removeprefix('- ').replace(TUNED_SUFFIX, '')}"
         for suite, compared in by_suite.items()
-        for line in gain_lines(list(compared.values()), digits=1)
+        for line in gain_lines(list(compared.values()))
     ]
     return "\n".join([*table(header, lines), *_below(gains)])
 
@@ -190,7 +184,7 @@ def _main_cell(entry: Entry | None) -> str:
         return "-"
     if not entry.values:
         return MISSING
-    text = summary_with_n(entry.values, digits=1) if len(entry.values) > 2 else summary(entry.values, digits=1)
+    text = summary_with_n(entry.values) if len(entry.values) > 2 else summary(entry.values, digits=1)
     return f"**{text}**" if entry.label.endswith(TUNED_SUFFIX) else text
 
 

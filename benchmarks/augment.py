@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def jpegs(count: int, width: int = 500, height: int = 375) -> list[bytes]:
-    """``count`` JPEG files of one size: different crops of two images, enlarged from 320 x 240 to 480 x 360 pixels."""
+def jpegs(count: int) -> list[bytes]:
+    """``count`` JPEG files of 500 x 375 pixels: crops of two images, enlarged from 320 x 240 to 480 x 360 pixels."""
     import numpy as np
     from PIL import Image
     from sklearn.datasets import load_sample_images
@@ -49,7 +49,7 @@ def jpegs(count: int, width: int = 500, height: int = 375) -> list[bytes]:
         left = int(rng.integers(0, source.width - crop_width + 1))
         top = int(rng.integers(0, source.height - crop_height + 1))
         crop = source.crop((left, top, left + crop_width, top + crop_height))
-        crop = crop.resize((width, height), Image.Resampling.BICUBIC)
+        crop = crop.resize((500, 375), Image.Resampling.BICUBIC)
         out = io.BytesIO()
         crop.save(out, "JPEG", quality=95)
         files.append(out.getvalue())

@@ -104,7 +104,7 @@ def compare_scores(single: list[float], other: list[float]) -> dict[str, Any]:
     statistics = {kind: {"mean": float(np.mean(s)), "min": min(s), "max": max(s)} for kind, s in both.items()}
     difference = statistics["other"]["mean"] - statistics["fp32"]["mean"]
     points = {kind: [100 * score for score in scores] for kind, scores in both.items()}
-    texts = {kind: summary_with_n(values, digits=1) for kind, values in points.items()}
+    texts = {kind: summary_with_n(values) for kind, values in points.items()}
     texts["difference"] = difference_text(points["other"], points["fp32"], digits=1)
     within = abs(difference) <= max(single) - min(single)
     return {**statistics, "difference": difference, "within": within, "percent": texts}

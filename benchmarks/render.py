@@ -70,7 +70,7 @@ def value(row_title: str, statistic: str) -> str:
     if statistic in OVER_SEEDS:
         return f"{OVER_SEEDS[statistic](entry.values):.1f}" if entry.values else MISSING
     if statistic == "mean":
-        return summary_with_n(entry.values, digits=1) if entry.values else MISSING
+        return summary_with_n(entry.values) if entry.values else MISSING
     return _difference_text(entry, entries[statistic.removeprefix("over ")])
 
 

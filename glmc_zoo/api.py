@@ -212,9 +212,9 @@ def push(**options: Any) -> list[PushResult]:
             push.
     """
     from glmc_zoo.options.resolve import push_options
-    from glmc_zoo.scoring.pushing import run_push
+    from glmc_zoo.scoring.pushing import PushRun
 
-    return run_push(push_options(_user_options(PUSH, "push", options)))
+    return PushRun(push_options(_user_options(PUSH, "push", options))).push()
 
 
 def _run(options: RunOptions) -> RunResults | DryRun:

@@ -13,7 +13,6 @@ from typing import Any
 
 REQUEST_SECONDS = 30.0
 """How long one request waits for a connection, and for each next part of an answer."""
-_MAX_FAILURES = 2
 
 ABANDONED: ContextVar[threading.Event | None] = ContextVar("whether the attempt was given up", default=None)
 
@@ -43,7 +42,7 @@ _attempt: _Attempt | None = None
 
 
 @contextmanager
-def limit_requests(max_failures: int = _MAX_FAILURES) -> Iterator[None]:
+def limit_requests(max_failures: int) -> Iterator[None]:
     """Limit the requests of the client, in whichever thread, until the block ends.
 
     Args:

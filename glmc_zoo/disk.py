@@ -108,21 +108,20 @@ def megabytes(size: float) -> str:
     return f"{size / 1e6:,.{1 if size < 1e7 else 0}f} MB"
 
 
-def check_free_space(folder: Path, size: int, purpose: str) -> None:
-    """Refuse to begin if the folder has too little space; a later error of a full disk names the needed space too.
+def check_free_space(folder: Path, size: int) -> None:
+    """Refuse to begin if the folder lacks space for a checkpoint; a later error of a full disk names the space too.
 
     Args:
         folder: Folder that is written to.
-        size: Bytes that are needed.
-        purpose: What is written, for the sentence, such as "a checkpoint".
+        size: Bytes of the checkpoint.
 
     Raises:
         UserError: Less is free.
     """
     free = free_bytes(folder)
-    _required_space[folder] = f"{megabytes(size)} for {purpose}"
+    required = _required_space[folder] = f"{megabytes(size)} for a checkpoint"
     if free < size:
         raise UserError(
-            f"The folder {folder} needs {megabytes(size)} for {purpose}, and {megabytes(free)} are free: free some "
+            f"The folder {folder} needs {required}, and {megabytes(free)} are free: free some "
             "space, or give a folder on another disk."
         )

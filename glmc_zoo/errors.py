@@ -42,11 +42,11 @@ class UserError(ValueError):
         return text if text.endswith((".", "?")) else f"{text}."
 
 
-def did_you_mean(name: str, names: Collection[str], *, max_names: int = 3) -> str:
+def did_you_mean(name: str, names: Collection[str]) -> str:
     """``" Did you mean a, b?"`` for the names nearest to ``name``, or an empty string when none is near."""
     from difflib import get_close_matches
 
-    suggestions = get_close_matches(name, names, n=max_names, cutoff=0.6)
+    suggestions = get_close_matches(name, names)
     return f" Did you mean {', '.join(suggestions)}?" if suggestions else ""
 
 

@@ -195,33 +195,32 @@ def _bar_size() -> dict[str, Any]:
 
 @contextmanager
 def show_progress(
-    *, total: int, desc: str, initial: int = 0, unit: str = "image", main_process: bool = True
+    *, total: int, desc: str, initial: int = 0, main_process: bool = True
 ) -> Iterator[Callable[[int], None]]:
-    """Show the progress of long work: a bar on a terminal; elsewhere, as in a log or a notebook, a line each minute.
+    """Show the progress of long work on images: a bar on a terminal; in a log or a notebook, a line each minute.
 
     Args:
-        total: Units of the whole work.
+        total: Images of the whole work.
         desc: What is being done.
-        initial: Units that were done before.
-        unit: Singular of what is counted.
+        initial: Images that were done before.
         main_process: Whether this process is the one that shows it.
 
     Yields:
-        A function that counts further units as done; those above the total are left out.
+        A function that counts further images as done; those above the total are left out.
     """
-    bar = progress_bar(total=total, desc=desc, initial=initial, unit=unit, main_process=main_process)
+    bar = progress_bar(total=total, desc=desc, initial=initial, unit="image", main_process=main_process)
     done, start = initial, time.monotonic()
     next_line = start + _LINE_SECONDS
 
-    def update(units: int) -> None:
+    def update(images: int) -> None:
         nonlocal done, next_line
-        units, now = min(units, total - done), time.monotonic()
-        done += units
-        bar.update(units)
+        images, now = min(images, total - done), time.monotonic()
+        done += images
+        bar.update(images)
         if bar.disable and now >= next_line:
             seconds = (now - start) * (total - done) / max(done - initial, 1)
             left = f"about {round(seconds / 60)} min" if seconds > 90 else f"about {round(seconds)} s"
-            say(f"{desc}: {done:,} of {counted(total, unit)}, {left} left", main_process=main_process)
+            say(f"{desc}: {done:,} of {counted(total, 'image')}, {left} left", main_process=main_process)
             next_line = now + _LINE_SECONDS
 
     with bar:

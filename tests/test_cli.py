@@ -146,12 +146,6 @@ def test_the_recipe_evaluate_does_not_hide_the_package_evaluate(lab: Any, tmp_pa
 
 
 # ------------------------------------------------------------------------------------------------ glmc-zoo
-@pytest.fixture(autouse=True)
-def own_argv(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Restore ``sys.argv``, which `main` sets for the recipe that it runs."""
-    monkeypatch.setattr(sys, "argv", list(sys.argv))
-
-
 def printed_by(capsys: pytest.CaptureFixture[str], words: list[str], status: int = 0) -> str:
     """What the command prints. Checks that it prints to one stream only."""
     try:

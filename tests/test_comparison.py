@@ -54,10 +54,10 @@ def test_one_value_has_no_interval() -> None:
 
 # ------------------------------------------------------------------------------------------------ text
 def test_fewer_than_three_seeds_get_no_interval() -> None:
-    assert _comparison.percent([0.205, 0.214], digits=1) == "20.5, 21.4"
-    assert _comparison.percent([0.205, None, 0.214, 0.2], digits=1) == "20.6 ± 1.8"
+    assert _comparison.percent([0.205, 0.214]) == "20.5, 21.4"
+    assert _comparison.percent([0.205, None, 0.214, 0.2]) == "20.6 ± 1.8"
     assert _comparison.percent([None]) == "-"
-    assert _comparison.summary_with_n([20.5, 21.4], digits=1) == "20.5, 21.4 (n = 2)"
+    assert _comparison.summary_with_n([20.5, 21.4]) == "20.5, 21.4 (n = 2)"
     assert _comparison.difference([5, 6, 7], [1, 2, 3]) == "+4.00 ± 2.27"
     assert _comparison.difference([5, 6], [1, 2, 3]) == "+2.00 to +5.00"
     assert _comparison.difference([5], [7]) == "-2.00"
@@ -110,7 +110,7 @@ def test_passes_are_equal_within_seven_percent() -> None:
 
 # ------------------------------------------------------------------------------------------------ comparisons
 def lines(*entries: Entry) -> list[str]:
-    return _comparison.comparison_lines(entries, digits=1)
+    return _comparison.comparison_lines(entries)
 
 
 def test_a_new_row_is_compared_with_the_best_baseline_of_equal_passes() -> None:

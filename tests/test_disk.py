@@ -69,9 +69,9 @@ def test_a_method_of_a_run_names_its_folder(tmp_path: Path) -> None:
 
 def test_free_space_is_checked_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: SimpleNamespace(free=2_500_000))
-    check_free_space(tmp_path / "not" / "made", 2_500_000, "a checkpoint")
+    check_free_space(tmp_path / "not" / "made", 2_500_000)
     with pytest.raises(UserError, match=r"needs 2\.6 MB for a checkpoint, and 2\.5 MB are free: free some space"):
-        check_free_space(tmp_path / "not" / "made", 2_600_000, "a checkpoint")
+        check_free_space(tmp_path / "not" / "made", 2_600_000)
 
 
 def test_a_file_that_does_not_fit_leaves_the_old_one(tmp_path: Path) -> None:

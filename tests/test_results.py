@@ -127,7 +127,7 @@ def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     assert json.loads(path.read_text()) == {"a": 1}
 
 
-def test_results_of_the_other_kind_are_named(tmp_path: Path) -> None:
+def test_results_of_the_other_kind_are_named() -> None:
     values = {"schema": SCHEMA, "method": "ce"}
     with pytest.raises(UserError, match=r"^x.json holds results of another kind: read them with RunResults.load.$"):
         EvaluationResults.from_dict(values, "x.json")

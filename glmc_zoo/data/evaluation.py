@@ -15,6 +15,8 @@ from glmc_zoo.errors import UserError
 from glmc_zoo.results import DataFacts
 from glmc_zoo.text import agree, counted
 
+_CACHE_BYTES = 1 << 30  # for images that are decoded into memory, as in `load_data`
+
 
 @dataclass(frozen=True)
 class EvaluationData:
@@ -45,9 +47,7 @@ class EvaluationData:
         return list(self.facts.notes)
 
 
-def load_evaluation_data(
-    options: DataOptions, *, trained: Sequence[DataFacts] = (), cache_bytes: int = 1 << 30
-) -> EvaluationData:
+def load_evaluation_data(options: DataOptions, *, trained: Sequence[DataFacts] = ()) -> EvaluationData:
     """The images of a data set that models are scored on.
 
     A data set with a training split is split as for training. If it names no splits, or has only test images, all its
@@ -57,7 +57,6 @@ def load_evaluation_data(
     Args:
         options: Where the images are and how they are read.
         trained: The data sets that the models were trained on, as far as they are known.
-        cache_bytes: As for `load_data`.
 
     Raises:
         UserError: As for `load_data`, or an option needs a training split and there is none.
@@ -73,21 +72,21 @@ def load_evaluation_data(
                 f"A model was trained on {name}: only the images that its training set aside are scored. To score "
                 "other images, put them below a folder test/ or into a folder of another name."
             )
-            return _as_in_training(raw, options, entry, trained, cache_bytes)
+            return _as_in_training(raw, options, entry, trained)
         if same:
             raw.notes.append(f"A model was trained on all images of {name}: its scores are higher than on new images.")
         whole_as_test(raw)
     if len(raw.train.rows):
-        return _as_in_training(raw, options, entry, trained, cache_bytes)
-    return _whole(raw, options, cache_bytes)
+        return _as_in_training(raw, options, entry, trained)
+    return _whole(raw, options)
 
 
 def _as_in_training(
-    raw: RawData, options: DataOptions, entry: DataEntry | None, trained: Sequence[DataFacts], cache_bytes: int
+    raw: RawData, options: DataOptions, entry: DataEntry | None, trained: Sequence[DataFacts]
 ) -> EvaluationData:
     """The splits that a training makes, with a note if a model was trained with other test images."""
     sets_aside = raw.test is None
-    data = EvaluationData.of(split_source(raw, options, entry, cache_bytes=cache_bytes))
+    data = EvaluationData.of(split_source(raw, options, entry, cache_bytes=_CACHE_BYTES))
     others = [facts for facts in trained if facts.name == data.name and not facts.no_test]
     if sets_aside and any(facts.split_rule != data.facts.split_rule for facts in others):
         data.facts.notes.append(
@@ -109,7 +108,7 @@ def _same_images(facts: DataFacts, name: str, images: int) -> bool:
     return not facts.in_catalogue and facts.name == name and (facts.imbalance_factor is not None or used == images)
 
 
-def _whole(raw: RawData, options: DataOptions, cache_bytes: int) -> EvaluationData:
+def _whole(raw: RawData, options: DataOptions) -> EvaluationData:
     """Data without a training split."""
     facts = source_facts(options, None, raw.license)
     assert raw.test is not None
@@ -132,7 +131,7 @@ def _whole(raw: RawData, options: DataOptions, cache_bytes: int) -> EvaluationDa
     )
     raw.notes += support_notes(raw.class_names, test.class_counts)
     if test.pixels is None:
-        decode_small([test], cache_bytes)
+        decode_small([test], _CACHE_BYTES)
     described = DataFacts(
         **facts,
         test_images=len(test),

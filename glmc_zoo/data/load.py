@@ -118,9 +118,7 @@ def load_split_data(options: DataOptions, *, cache_bytes: int = 1 << 30) -> Long
     return split_to_train(open_source(options, entry), options, entry, cache_bytes=cache_bytes)
 
 
-def split_to_train(
-    raw: RawData, options: DataOptions, entry: DataEntry | None, *, cache_bytes: int = 1 << 30
-) -> LongTailData:
+def split_to_train(raw: RawData, options: DataOptions, entry: DataEntry | None, *, cache_bytes: int) -> LongTailData:
     """`split_source` for training: a data set with only test images is refused."""
     if raw.alone == "test":
         left_out = f"; left out: {raw.left_out.text}" if raw.left_out.files else ""
@@ -131,9 +129,7 @@ def split_to_train(
     return split_source(raw, options, entry, cache_bytes=cache_bytes)
 
 
-def split_source(
-    raw: RawData, options: DataOptions, entry: DataEntry | None, *, cache_bytes: int = 1 << 30
-) -> LongTailData:
+def split_source(raw: RawData, options: DataOptions, entry: DataEntry | None, *, cache_bytes: int) -> LongTailData:
     """The splits of a data set that was read: thinned, with the test and validation images that the options ask for."""
     scale_deep_images(raw, options)
     options = with_long_tail(options, entry, by_list=raw.split_file is not None)

@@ -65,8 +65,8 @@ def as_user_error(failure: str, *kinds: type[Exception], fix: str = "") -> Itera
         raise UserError(f"{failure}: {one_line(error)} {fix}".rstrip()) from error
 
 
-def one_line(error: BaseException, limit: int = 300) -> str:
-    """Text of an error as the end of a sentence: one line, cut at ``limit`` characters, with a full stop."""
+def one_line(error: BaseException) -> str:
+    """Text of an error as the end of a sentence: one line of at most 300 characters, with a full stop."""
     text = " ".join(str(error).split()) or type(error).__name__
-    text = text if len(text) <= limit else text[: limit - 3] + "..."
+    text = text if len(text) <= 300 else text[:297] + "..."
     return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -108,9 +108,9 @@ def _draw_groups(
     axis.plot([], [], color=INK, linewidth=2.8, label="thick: mean of the group")
 
 
-def _spread(centres: list[float], gap: float = 0.29, edge: float = 0.12) -> list[float]:
+def _spread(centres: list[float]) -> list[float]:
     """Move the centres of labels (0 to 1, ascending) so that labels do not overlap or cross the edges."""
-    positions = list(centres)
+    gap, edge, positions = 0.29, 0.12, list(centres)
     for index, centre in enumerate(positions):
         positions[index] = max(centre, positions[index - 1] + gap if index else edge)
     limit = 1 - edge

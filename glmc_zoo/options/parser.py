@@ -31,7 +31,7 @@ class _OneLineFormatter(argparse.HelpFormatter):
         first_argument: The argument without an option name, as the line ``usage`` shows it.
     """
 
-    def __init__(self, prog: str, first_argument: str = "") -> None:
+    def __init__(self, prog: str, first_argument: str) -> None:
         super().__init__(prog, max_help_position=36, width=250)
         self._first_argument = first_argument
 
@@ -140,7 +140,7 @@ def choices_of(field: dataclasses.Field[Any], hint: Any) -> list[str]:
     return [str(value) for literal in literals for value in get_args(literal)]
 
 
-def read_command_line(command: Command, description: str, call: str, argv: Sequence[str] | None = None) -> UserOptions:
+def read_command_line(command: Command, description: str, call: str, argv: Sequence[str] | None) -> UserOptions:
     """The options on the command line, converted and checked; ``call`` is the whole command, for the results.
 
     Raises:

@@ -9,7 +9,6 @@ from operator import length_hint
 from typing import Any
 
 import numpy as np
-from accelerate import Accelerator
 from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from PIL import Image
@@ -98,7 +97,7 @@ class AnswerCollector:
                 for position in selected_positions
             }
 
-    def gather(self, accelerator: Accelerator) -> Answers:
+    def gather(self) -> Answers:
         """The answers of all processes, the same in each."""
         parts = gather_object([(self._pairs, self._rows, self._pixels, self._most_confident)])
         totals: dict[int, int] = {}

@@ -49,7 +49,7 @@ def match_classes(
         if num_classes != len(data_names):
             raise UserError(
                 f"Classes that do not match: {name} has {counted(num_classes, 'unnamed class')}, and the data has "
-                f"{len(data_names)} ({_few(data_names)}): {advice}"
+                f"{len(data_names)} ({quote_few(data_names)}): {advice}"
             )
         return ClassMatch(None, f"{name} does not name its classes: they are matched to those of the data by position.")
     if list(model_names) == list(data_names):
@@ -57,10 +57,10 @@ def match_classes(
     positions = {label: index for index, label in enumerate(model_names)}
     missing = [label for label in data_names if label not in positions]
     if missing or len(positions) < len(model_names):
-        difference = f"lacks {_few(missing)}" if missing else "gives several classes the same name"
+        difference = f"lacks {quote_few(missing)}" if missing else "gives several classes the same name"
         raise UserError(
-            f"Classes that do not match: {name} {difference} (its classes: {_few(model_names)}; the data's: "
-            f"{_few(data_names)}): {advice}"
+            f"Classes that do not match: {name} {difference} (its classes: {quote_few(model_names)}; the data's: "
+            f"{quote_few(data_names)}): {advice}"
         )
     note = f"{name} has the data's classes in another order: its logits were re-ordered by name."
     if len(model_names) > len(data_names):
@@ -72,6 +72,7 @@ def match_classes(
     return ClassMatch([positions[label] for label in data_names], note)
 
 
-def _few(names: Sequence[str], limit: int = 4) -> str:
-    listed = ", ".join(map(repr, names[:limit]))
-    return f"{listed} and {len(names) - limit} more" if len(names) > limit else listed
+def quote_few(names: Sequence[str]) -> str:
+    """The first four names in quotation marks, and how many more there are."""
+    listed = ", ".join(map(repr, names[:4]))
+    return f"{listed} and {len(names) - 4} more" if len(names) > 4 else listed

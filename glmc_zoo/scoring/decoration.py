@@ -143,7 +143,7 @@ def make_report(
     decorations: Decorations,
     folder: Path,
     subject: Subject,
-    baselines: Sequence[Subject] = (),
+    baselines: Sequence[Subject],
     epochs: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write ``report.html`` into a folder; an older file is removed in any case."""

@@ -91,9 +91,9 @@ class _ScoreCollector:
         if self._answers is not None:
             self._answers.update(positions.numpy(), images, pixels)
 
-    def answers(self, accelerator: Accelerator) -> Answers | None:
+    def answers(self) -> Answers | None:
         """The answers of all processes; ``None`` where they were not requested."""
-        return None if self._answers is None else self._answers.gather(accelerator)
+        return None if self._answers is None else self._answers.gather()
 
     def finish(self, accelerator: Accelerator, total: int | None) -> tuple[ScoreCounts, dict[str, list[float]]]:
         """The counts of all processes, and the intervals if requested; the same in each process."""
@@ -157,13 +157,11 @@ def score_split(
     predictions = _gather_predictions(rows, total) if keep_predictions else None
     number = total if predictions is None else len(predictions.index)
     counts, bounds = scored.finish(accelerator, number)
-    collected = scored.answers(accelerator)
+    collected = scored.answers()
     if correct is None:
         return ScoredSplit(counts, None, predictions, bounds, answers=collected)
     plain_counts, plain_intervals = plain.finish(accelerator, number)
-    return ScoredSplit(
-        counts, plain_counts, predictions, bounds, plain_intervals, collected, plain.answers(accelerator)
-    )
+    return ScoredSplit(counts, plain_counts, predictions, bounds, plain_intervals, collected, plain.answers())
 
 
 def _gather_predictions(rows: list[Predictions], total: int | None) -> Predictions:

@@ -43,6 +43,7 @@ Batch = tuple[Tensor, list[int], list[tuple[int, str]]]
 """Logits (B, C), the positions of their images, and the position and reason of each file that cannot be read."""
 
 _MAX_LISTED = 10
+_MAX_ROWS = 50
 
 
 class PredictionRun:
@@ -268,14 +269,14 @@ def class_labels(source: ModelSource, network: nn.Module, num_classes: int) -> l
     return [f"class {i}" for i in range(num_classes)]
 
 
-def prediction_table(predictions: Sequence[Prediction], *, max_rows: int = 50) -> str:
-    """The table for the screen: file, label, probability and runners-up of at most ``max_rows`` images."""
+def prediction_table(predictions: Sequence[Prediction]) -> str:
+    """The table for the screen: file, label, probability and runners-up of at most 50 images."""
     rows = [("file", "label", "probability", "runners-up")]
-    for prediction in predictions[:max_rows]:
+    for prediction in predictions[:_MAX_ROWS]:
         shares = [f"{100 * probability:.1f} %" for probability in prediction.probabilities]
         labels = [printable(label) for label in prediction.labels]
         runners_up = [f"{label} {share}" for label, share in zip(labels, shares, strict=True)][1:]
         label = labels[0] if prediction.sure else f"{UNSURE} ({labels[0]})"
         rows.append((printable(prediction.file), label, shares[0], ", ".join(runners_up)))
-    remaining = len(predictions) - max_rows
+    remaining = len(predictions) - _MAX_ROWS
     return text_table(rows, left=(0, 1, 3)) + (f"\n... {remaining} more in the CSV" if remaining > 0 else "")

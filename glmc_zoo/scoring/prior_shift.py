@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from glmc_zoo.errors import UserError, did_you_mean
 from glmc_zoo.files import text_table
+from glmc_zoo.scoring.classes import quote_few
 from glmc_zoo.scoring.model_prior import Floats, normalise
 from glmc_zoo.text import counted, unquoted_formula
 
@@ -74,7 +75,8 @@ def read_prior(path: str, class_names: Sequence[str]) -> Floats:
     missing = [label for label in class_names if label not in counts]
     if missing:
         raise UserError(
-            f"{name} lacks {_few(missing)}: give each class of the model a row, with the count 0 if it cannot occur."
+            f"{name} lacks {quote_few(missing)}: give each class of the model a row, with the count 0 if it cannot "
+            "occur."
         )
     if sum(counts.values()) <= 0:
         raise UserError(f"{name} has no count above 0: give the counts of the classes that occur.")
@@ -96,7 +98,7 @@ def check_class(subject: str, label: str, class_names: Sequence[str]) -> None:
     """Raise a `UserError` for a class that the model does not have; ``subject`` begins the sentence."""
     if label not in class_names:
         raise UserError(
-            f"{subject} {label!r}, which the model does not have: its classes are {_few(class_names)}."
+            f"{subject} {label!r}, which the model does not have: its classes are {quote_few(class_names)}."
             f"{did_you_mean(label, list(class_names))}"
         )
 
@@ -135,8 +137,3 @@ def prior_table(class_names: Sequence[str], model_prior: Floats, estimate: Float
 
 def _percent(log_share: float) -> str:
     return f"{100 * math.exp(log_share):.1f} %"
-
-
-def _few(names: Sequence[str], limit: int = 4) -> str:
-    listed = ", ".join(map(repr, names[:limit]))
-    return f"{listed} and {len(names) - limit} more" if len(names) > limit else listed

@@ -54,11 +54,6 @@ class PushRun:
             _print_files(f"Space {options.space or options.space_folder}", self.space.files)
 
 
-def run_push(request: PushRequest) -> list[PushResult]:
-    """Run a whole push; see `PushRun`."""
-    return PushRun(request).push()
-
-
 def _print_result(result: PushResult) -> PushResult:
     print(printable(f"pushed  {result.pull_request_url or result.url}"))
     print(printable(f"commit  {result.commit}"))

@@ -88,8 +88,8 @@ def write_evaluation(
     scored: ScoredSplit,
     paths: list[str | None] | None,
     *,
-    quote_formulas: bool = True,
-    images: ImageSplit | StreamSplit | None = None,
+    quote_formulas: bool,
+    images: ImageSplit | StreamSplit | None,
 ) -> EvaluationResults:
     """Write results.json, per_class.csv, predictions.parquet and then plots/ and report.html below ``folder``.
 

@@ -61,7 +61,7 @@ class RunParts:
     """Constraints that act after each step; their state is saved in every checkpoint."""
 
 
-def assemble(options: RunOptions, data: LongTailData | None = None) -> RunParts:
+def assemble(options: RunOptions, data: LongTailData | None) -> RunParts:
     """Build the parts of a run; ``data`` is a loaded data set, used in place of the one that the options name."""
     # ---------------------------------------------------------------- machine
     make_view_augmentation(32, **_augmentations(options.images))  # refuses a wrong policy before any data is read

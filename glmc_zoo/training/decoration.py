@@ -20,7 +20,7 @@ def decorate_run(
     folder: Path,
     results: RunResults,
     epochs: Callable[[], EpochLines],
-    repo_id: str | None = None,
+    repo_id: str | None,
     *,
     report: bool = True,
     write_answers: Callable[[Decorations], str | None] | None = None,

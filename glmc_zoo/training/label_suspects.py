@@ -72,7 +72,7 @@ def held_out_probabilities(logits: Floats, labels: Labels) -> Floats:
     return probabilities
 
 
-def write_suspects(folder: Path, data: LongTailData, positions: Tensor, logits: Tensor, *, report: bool = False) -> int:
+def write_suspects(folder: Path, data: LongTailData, positions: Tensor, logits: Tensor, *, report: bool) -> int:
     """Write `SUSPECTS_FILE` into a run folder, and give the number of its rows.
 
     Args:

@@ -320,7 +320,7 @@ class TrainingRun(ScoredRun):
             self.say(printable(line))
 
 
-def run_training(options: RunOptions, data: LongTailData | None = None) -> RunResults:
+def run_training(options: RunOptions, data: LongTailData | None) -> RunResults:
     """Run a whole training of a `TrainingRun`: describe, resume, every epoch, finish."""
     run = TrainingRun(options, data)
     run.describe()

@@ -22,7 +22,7 @@ def check_space(run: TrainingRun) -> None:
     if run.options.output.dry_run:
         return
     size = checkpoint_bytes(run)
-    on_main_process(run.accelerator, lambda: check_free_space(run.folder.path, size, "a checkpoint"))
+    on_main_process(run.accelerator, lambda: check_free_space(run.folder.path, size))
 
 
 def checkpoint_bytes(run: TrainingRun) -> int:

@@ -19,7 +19,7 @@ def accelerator() -> Accelerator:
     return Accelerator(cpu=True)
 
 
-def test_without_a_folder_nothing_is_counted(tmp_path: Path, accelerator: Accelerator) -> None:
+def test_without_a_folder_nothing_is_counted(accelerator: Accelerator) -> None:
     clock = StageClock(accelerator)
     with clock.stage("forward"):
         time.sleep(0.01)

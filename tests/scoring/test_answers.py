@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from PIL import Image
 
 from glmc_zoo.metrics import ImageScores, ScoreCounts
@@ -34,7 +33,7 @@ def collected(scored: ImageScores, batches: list[np.ndarray[Any, Any]], pixels: 
     collector = AnswerCollector(CLASSES)
     for batch in batches:
         collector.update(batch, scored.select(batch), None if pixels is None else pixels[torch.from_numpy(batch)])
-    return collector.gather(Accelerator(cpu=True))
+    return collector.gather()
 
 
 def test_the_images_are_those_of_a_plain_sort(scored: ImageScores) -> None:
@@ -66,9 +65,9 @@ def test_batches_and_processes_do_not_matter(scored: ImageScores, monkeypatch: p
         collector.update(np.zeros(0, np.int64), scored.select(np.zeros(0, np.int64)))
         with monkeypatch.context() as patch:
             patch.setattr(module, "gather_object", lambda objects: parts.extend(objects) or objects)
-            collector.gather(Accelerator(cpu=True))
+            collector.gather()
     monkeypatch.setattr(module, "gather_object", lambda objects: parts)
-    joined = AnswerCollector(CLASSES).gather(Accelerator(cpu=True))
+    joined = AnswerCollector(CLASSES).gather()
     for name, column in vars(whole).items():
         np.testing.assert_array_equal(getattr(joined, name), column, err_msg=name)
 

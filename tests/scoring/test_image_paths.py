@@ -58,7 +58,7 @@ def test_files_and_folders(tmp_path: Path) -> None:
     )
 
 
-def test_an_image_is_known_by_its_content_too(tmp_path: Path) -> None:
+def test_an_image_is_known_by_its_content_too() -> None:
     touch("in/a.txt")
     Image.new("RGB", (4, 4)).save("in/camera.jfif", "JPEG")
     Image.new("RGB", (4, 4)).save("in/no_suffix", "PNG")

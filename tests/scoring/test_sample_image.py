@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from accelerate import Accelerator
 from PIL import Image
 
 from glmc_zoo.data import ImageSplit
@@ -26,7 +25,7 @@ def answers_of(labels: list[int], logits: list[list[float]], batch: int = 10) ->
         part = np.array(labels[start : start + batch])
         rows = scored.update(part, logits=np.array(logits[start : start + batch]))
         collector.update(np.arange(start, start + len(part)), rows)
-    return collector.gather(Accelerator(cpu=True))
+    return collector.gather()
 
 
 def split_of(labels: list[int], height: int, width: int) -> ImageSplit:

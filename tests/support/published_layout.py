@@ -56,7 +56,7 @@ class Block(nn.Module):
 class CifarNet(Heads):
     """ResNet for CIFAR in plain PyTorch."""
 
-    def __init__(self, blocks: int, width: int, classes: int, dim: int = 128, sequential: bool = False) -> None:
+    def __init__(self, blocks: int, width: int, classes: int, sequential: bool = False) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -66,7 +66,7 @@ class CifarNet(Heads):
             layers = [Block(before if i == 0 else wide, wide, 2 if stage and i == 0 else 1) for i in range(blocks)]
             setattr(self, f"layer{stage + 1}", nn.Sequential(*layers))
             before = wide
-        self.add_heads(before, classes, dim, sequential)
+        self.add_heads(before, classes, 128, sequential)
 
     def features(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)))
@@ -78,13 +78,13 @@ class CifarNet(Heads):
 class TorchvisionNet(Heads):
     """A ResNet of torchvision, whose layers are attributes of this module."""
 
-    def __init__(self, name: str, classes: int, dim: int = 16) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__()
         network: Any = getattr(torchvision.models, name)()
         width = network.fc.in_features
         for layer in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4", "avgpool"):
             setattr(self, layer, getattr(network, layer))
-        self.add_heads(width, classes, dim)
+        self.add_heads(width, classes=5, dim=16)
 
     def features(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
@@ -108,6 +108,6 @@ def randomize_batch_norm(network: Heads) -> Heads:
     return network.eval()
 
 
-def tiny(classes: int = 3, **options: Any) -> Heads:
+def tiny(classes: int = 3) -> Heads:
     torch.manual_seed(0)
-    return randomize_batch_norm(CifarNet(3, 16, classes, **options))
+    return randomize_batch_norm(CifarNet(3, 16, classes))

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import Accelerator
 
 from glmc_zoo.data import ImageSplit
 from glmc_zoo.data.reading.images import ArrayImages
@@ -63,7 +62,7 @@ def evaluation(
     collector.update(np.arange(images), rows)
     pixels = rng.integers(256, size=(images, side, side, 3), dtype=np.uint8)
     split = ImageSplit(ArrayImages(pixels, "test"), np.arange(images), labels, names)
-    answers = collector.gather(Accelerator(cpu=True))
+    answers = collector.gather()
     order = lowest_recall_first(class_recalls(scored), counts)
     make_answer_file("test", answers, split, order).save(folder / ANSWERS_FILE)
     return Subject.load(folder)

@@ -178,7 +178,7 @@ def test_durations(seconds: float, text: str) -> None:
     assert _duration(seconds) == text
 
 
-def test_a_step_counts_the_share_of_steps_with_sam(finished: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_step_counts_the_share_of_steps_with_sam(finished: Callable[..., Any]) -> None:
     """Timed steps take 1 second each, and all of them use SAM."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("glmc_zoo.training.dry_run._StepTimer.step_seconds", 1.0)

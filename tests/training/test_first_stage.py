@@ -114,9 +114,7 @@ def test_the_folder_of_images_is_known_beside_the_run(train: Stage, stage: Stage
     assert lab.same_weights(lab.weights(tmp_path / "second"), lab.weights(tmp_path / "third"))
 
 
-def test_the_licence_and_the_start_are_those_of_the_first_stage(
-    stage: Stage, lab: Any, first: Path, tmp_path: Path
-) -> None:
+def test_the_licence_and_the_start_are_those_of_the_first_stage(stage: Stage, first: Path, tmp_path: Path) -> None:
     source = Path(shutil.copytree(first, tmp_path / "source"))
     described = json.loads((source / "config.json").read_text())
     described["pretrained_cfg"]["license"] = "cc-by-nc-4.0"

@@ -28,7 +28,7 @@ COUNTS = {"ant": 12, "bee": 8, "cat": 4}
 
 
 @pytest.fixture
-def begun(lab: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def begun(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """A run as it is when its first epoch begins, with the classifiers in ``layers``."""
 
     class Stopped(Exception):

@@ -135,7 +135,7 @@ def test_checkpoints_are_written_between_optimiser_steps(train: Train, lab: Any,
     assert names == ["step-000000006", "step-000000009"]
 
 
-def test_the_state_of_a_checkpoint_is_that_of_the_run(finished: Train, lab: Any, tmp_path: Path) -> None:
+def test_the_state_of_a_checkpoint_is_that_of_the_run(finished: Train, tmp_path: Path) -> None:
     """What is restored is compared value by value: progress, average of the weights, best epoch, random numbers."""
     options = {"max_count": 5, "imbalance_factor": 2, "batch_size": 8, "epochs": 2, "backbone": "test_resnet"}
     options |= {"ema_decay": 0.9, "select": "best", "val_fraction": 0.2, "output_dir": tmp_path / "run"}

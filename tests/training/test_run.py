@@ -53,7 +53,7 @@ def test_the_page_lists_every_file_of_a_run_folder() -> None:
     assert {*listed_files()} == {*run_folder._FILES, *run_folder._FOLDERS} - {HOLDER_FILE, LOCK_FILE}
 
 
-def test_an_image_of_the_user_is_exported_on_request_alone(lab: Any, animals: Path, tmp_path: Path) -> None:
+def test_an_image_of_the_user_is_exported_on_request_alone(animals: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"backbone": "resnet20_cifar", "data": animals, "image_size": 32, "epochs": 1}
     options |= {"batch_size": 8, "warmup_epochs": 0, "workers": 0}
     for name, given in {"quiet": {}, "shown": {"sample_image": True}}.items():

@@ -197,7 +197,7 @@ def test_train_second_stage_evaluate(stage: Stage, recipe: Stage, lab: Any, firs
     assert "already went through a second stage" in stage("--model", folder).sentence
 
 
-def test_a_chosen_epoch_and_sam(stage: Stage, lab: Any, first: Path, tmp_path: Path) -> None:
+def test_a_chosen_epoch_and_sam(stage: Stage, first: Path, tmp_path: Path) -> None:
     options = ["--epochs", 3, "--sam-rho", 0.05, "--val-fraction", 0.2, "--select", "best"]
     outcome = stage("--model", first, *options, "--output-dir", tmp_path / "run")
     assert outcome.status == 0, outcome.err

@@ -122,14 +122,14 @@ def test_checkpoints_by_time_change_no_number(train: Train, lab: Any, tmp_path: 
     same_end(lab, whole, run)
 
 
-def test_no_checkpoint_by_time_is_asked_for(train: Train, lab: Any, tmp_path: Path) -> None:
+def test_no_checkpoint_by_time_is_asked_for(train: Train, lab: Any) -> None:
     outcome = train(*lab.tiny, "--epochs", 1, "--checkpoint-minutes", -1)
     assert "--checkpoint-minutes -1" in outcome.sentence
     outcome = train(*lab.tiny, "--epochs", 1, "--preempt-signal", "KILL")
     assert "--preempt-signal KILL" in outcome.sentence and "USR1" in outcome.sentence
 
 
-def test_from_python_a_signal_is_an_exception(lab: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_from_python_a_signal_is_an_exception(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     options = {"max_count": 10, "imbalance_factor": 2, "batch_size": 16, "output_dir": str(tmp_path / "run")}
     with signalled(monkeypatch, signal.SIGINT, 2), pytest.raises(RunStopped) as stop:
         glmc_zoo.train(epochs=1, **options)

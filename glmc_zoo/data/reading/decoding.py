@@ -12,7 +12,6 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from glmc_zoo.data.reading.formats import FORMATS, UNREADABLE, open_regular, why_unidentified
 from glmc_zoo.data.reading.intensity import Intensity, image_intensity
 from glmc_zoo.errors import UserError
-from glmc_zoo.text import escaped
 
 # Resizing the shorter side of a thinner image to that of a network's input would take gigabytes.
 _MOST_TIMES_LONGER = 200
@@ -252,7 +251,7 @@ def _bytes_and_path(record: Any) -> tuple[bytes | None, str | None]:
     return data, path
 
 
-def open_record(record: Any, open_path: Callable[[str], BinaryIO] = open_regular) -> BinaryIO:
+def open_record(record: Any, open_path: Callable[[str], BinaryIO]) -> BinaryIO:
     """The file in one cell of an image column: its bytes, or its path, which ``open_path`` opens."""
     data, path = _bytes_and_path(record)
     return io.BytesIO(data) if data is not None else open_path(str(path))
@@ -263,9 +262,9 @@ def decode_record(
     where: str,
     advice: str,
     *,
-    intensity: Intensity | None = None,
-    open_path: Callable[[str], BinaryIO] = open_regular,
-    display_path: Callable[[str], str] = escaped,
+    intensity: Intensity | None,
+    open_path: Callable[[str], BinaryIO],
+    display_path: Callable[[str], str],
 ) -> Image.Image:
     """The image in one cell of an image column (encoded bytes, or a struct of ``bytes`` and ``path``), as 8-bit RGB.
 

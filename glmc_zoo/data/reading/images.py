@@ -90,11 +90,6 @@ class ArrowImages:
         """The image file of one row, open for reading."""
         return open_record(self.dataset[row][self.column], self.open_path)
 
-    def encoded(self, row: int) -> bytes:
-        """The image file of one row."""
-        with self.open(row) as file:
-            return file.read()
-
     def paths(self, rows: NDArray[np.int64]) -> list[str | None]:
         """The file of each of these rows, relative to the data set's folder; only its name if it lies elsewhere.
 
@@ -162,11 +157,6 @@ class FileImages:
     def open(self, row: int) -> BinaryIO:
         """The image file of one row, open for reading."""
         return open_regular(self.file(row))
-
-    def encoded(self, row: int) -> bytes:
-        """The image file of one row."""
-        with self.open(row) as file:
-            return file.read()
 
     def paths(self, rows: NDArray[np.int64]) -> list[str | None]:
         """The file of each of these rows, relative to the data set's folder, as text that can be printed."""

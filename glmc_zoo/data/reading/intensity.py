@@ -87,7 +87,7 @@ class ValueRange:
         return Intensity(low, high)
 
 
-def image_intensity(values: NDArray[Any], *, full: bool = False) -> Intensity:
+def image_intensity(values: NDArray[Any], *, full: bool) -> Intensity:
     """The range of a single image, used if the range of its data set is not known."""
     values_range = ValueRange()
     values_range.add(values, full=full)

@@ -77,7 +77,7 @@ def list_class_folders(walk: Walk, options: DataOptions, base: str = ".") -> Fil
     return listing
 
 
-def find_layout(tree: FolderTree, options: DataOptions, base: str = ".") -> Layout:
+def find_layout(tree: FolderTree, options: DataOptions, base: str) -> Layout:
     """Which folders below ``base`` are splits; those that the user names, else those with a usual name."""
     base = _base(tree, options, base)
     children = tree.children(base)

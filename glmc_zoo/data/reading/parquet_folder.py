@@ -88,7 +88,7 @@ def _rows(path: Path) -> int:
     return int(pyarrow.parquet.read_metadata(path).num_rows)
 
 
-def table_arguments(walk: Walk, options: DataOptions, config: str | None = None) -> dict[str, dict[str, Any]]:
+def table_arguments(walk: Walk, options: DataOptions, config: str | None) -> dict[str, dict[str, Any]]:
     """The arguments of ``datasets.load_dataset`` for each split of a folder of parquet files.
 
     If the folder has a dataset card with configurations, the card decides which files belong to which split. Otherwise
@@ -122,7 +122,7 @@ def used_tables(walk: Walk, options: DataOptions) -> list[str]:
     return image_tables or tables
 
 
-def count_beside(walk: Walk, options: DataOptions, config: str | None = None) -> LeftOut:
+def count_beside(walk: Walk, options: DataOptions, config: str | None) -> LeftOut:
     """The files of a folder that lie beside its parquet files and are not used."""
     tables, has_card = used_tables(walk, options), bool(card_configurations(walk.root))
     if has_card:

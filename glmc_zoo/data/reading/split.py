@@ -91,7 +91,8 @@ class ImageSplit(Dataset[tuple[Any, int]]):
         if isinstance(self.source, ArrayImages) or not len(self):
             return None
         try:
-            data = self.source.encoded(int(self.rows[0]))
+            with self.source.open(int(self.rows[0])) as file:
+                data = file.read()
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 name: str | None = image.format
         except UNREADABLE:

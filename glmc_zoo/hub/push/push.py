@@ -116,7 +116,9 @@ class Upload:
     create_options: ClassVar[dict[str, Any]] = {}
     """More about a repository that is made."""
 
-    def __init__(self, target: PushTarget, files: Mapping[str, bytes | Path], attempts: int, first_wait: float) -> None:
+    def __init__(
+        self, target: PushTarget, files: Mapping[str, bytes | Path], attempts: int = 4, first_wait: float = 1.0
+    ) -> None:
         from huggingface_hub import HfApi
 
         self._api: Any = HfApi(library_name="glmc_zoo")

@@ -51,7 +51,7 @@ class Remote:
         )
 
 
-def read_remote(api: Any, repo_id: str, revision: str, kind: str = "model") -> Remote | None:
+def read_remote(api: Any, repo_id: str, revision: str, kind: str) -> Remote | None:
     """The repository at a branch; ``None`` when this login can see no such repository."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 

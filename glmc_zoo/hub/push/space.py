@@ -20,15 +20,7 @@ class _SpaceUpload(Upload):
         return self._request(lambda: space_difference(self._api, self._target.repo, remote))
 
 
-def push_space(
-    files: Mapping[str, bytes | Path],
-    target: PushTarget,
-    *,
-    model: str,
-    retry_command: str,
-    attempts: int = 4,
-    first_wait: float = 1.0,
-) -> PushResult:
+def push_space(files: Mapping[str, bytes | Path], target: PushTarget, *, model: str, retry_command: str) -> PushResult:
     """Make a Space of these files, or bring an earlier one up to date; retried and checked as `push_folder` is.
 
     Args:
@@ -36,11 +28,9 @@ def push_space(
         target: The Space, and how the commit is made.
         model: What the Space shows, for errors.
         retry_command: The command that pushes it later.
-        attempts: As for `push_folder`, like ``first_wait``.
-        first_wait: In seconds.
 
     Raises:
         UserError: The Hub refuses or cannot be reached, or the Space holds something else.
     """
     check_repo_id(target.repo, "space")
-    return _SpaceUpload(target, files, attempts, first_wait).run(model, retry_command)
+    return _SpaceUpload(target, files).run(model, retry_command)

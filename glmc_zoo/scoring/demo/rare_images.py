@@ -84,7 +84,7 @@ class RareImages:
     def __len__(self) -> int:
         return len(self.data.positions)
 
-    def nearest(self, features: Tensor, limit: int = SHOWN) -> list[SimilarImage]:
+    def nearest(self, features: Tensor) -> list[SimilarImage]:
         """The images whose features have the largest cosine with these, ``(D,)``; at most two of one class."""
         data = self.data
         cosines = self.features @ functional.normalize(features, dim=0)
@@ -105,7 +105,7 @@ class RareImages:
                     thumbnail,
                 )
             )
-            if len(similar) == limit:
+            if len(similar) == SHOWN:
                 break
         return similar
 

@@ -116,7 +116,8 @@ def test_names_of_any_bytes(tmp_path: Path) -> None:
     source = pickle.loads(pickle.dumps(FileImages(tmp_path, names, "training")))
     assert [np.asarray(image)[0, 0, 0] for image in source.read(np.array([2, 0, 1]))] == [2, 0, 1]
     assert source.paths(np.arange(4)) == ["caf\\xe9.png", "日本.png", "x" * 200 + ".png", "gone\\xff.png"]
-    assert source.encoded(1) == (tmp_path / names[1]).read_bytes()
+    with source.open(1) as file:
+        assert file.read() == (tmp_path / names[1]).read_bytes()
     assert readable_rows(source, np.arange(4)).tolist() == [0, 1, 2]
     with pytest.raises(UserError, match=r"Image 3 of the training split \(gone\\xff\.png\) cannot be read: No such"):
         source.read(np.array([3]))

@@ -94,7 +94,7 @@ def test_paths_of_every_kind(put: Put, tmp_path: Path) -> None:
     assert list(rows(listing)["train"]) == ["sub/a.png", "sub/b.png"]
 
 
-def test_absolute_paths_do_not_tell_splits_by_the_folders_above(put: Put, tmp_path: Path) -> None:
+def test_absolute_paths_do_not_tell_splits_by_the_folders_above(put: Put) -> None:
     folder = put("../test/set/a.png", "../test/set/b.png") / "../test/set"
     folder = folder.resolve()
     listing = read(folder, f"path,label\n{folder}/a.png,ant\n{folder}/b.png,bee\n")

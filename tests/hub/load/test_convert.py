@@ -33,8 +33,8 @@ ROOT = Path(__file__).resolve().parents[3]
 CASES: dict[str, tuple[Callable[[], Heads], int]] = {
     "resnet20_cifar": (lambda: CifarNet(3, 16, 4), 32),
     "resnet32x4_cifar": (lambda: CifarNet(5, 64, 10, sequential=True), 32),
-    "resnext50_32x4d": (lambda: TorchvisionNet("resnext50_32x4d", 5), 64),
-    "resnet18": (lambda: TorchvisionNet("resnet18", 5), 64),
+    "resnext50_32x4d": (lambda: TorchvisionNet("resnext50_32x4d"), 64),
+    "resnet18": (lambda: TorchvisionNet("resnet18"), 64),
 }
 
 

@@ -77,7 +77,7 @@ def test_from_the_hub_bit_for_bit_and_offline_from_then_on(hub: Any, ask: Any, f
 
 
 @pytest.mark.processes
-def test_what_the_hub_refuses_is_one_sentence(hub: Any, ask: Any, folder: Path, tmp_path: Path) -> None:
+def test_what_the_hub_refuses_is_one_sentence(hub: Any, ask: Any, folder: Path) -> None:
     hub.repo("org/private", private=True, files=folder)
     hub.repo("org/gated", gated=True, files=folder)
     hub.repo("org/small", files=folder)

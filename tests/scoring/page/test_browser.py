@@ -50,7 +50,7 @@ def test_it_opens_without_a_word_on_the_console(page: Any, tmp_path: Path) -> No
     assert any("Content Security Policy" in line for line in open_page(tmp_path / "other.html").console)
 
 
-def test_it_sorts(page: Any, tmp_path: Path) -> None:
+def test_it_sorts(page: Any) -> None:
     counts = page[1].results.class_counts
     script = """return { first: shown(), again: order(), down: click(1), marked: order(), up: click(1),
         name: click(0), count: click(2), change: click(3),
@@ -68,7 +68,7 @@ def test_it_sorts(page: Any, tmp_path: Path) -> None:
     assert seen["change"][:3] == [names[i] for i in (1, 3, 0)] and seen["focus"]
 
 
-def test_it_filters_and_leads_to_the_images_of_a_class(page: Any, tmp_path: Path) -> None:
+def test_it_filters_and_leads_to_the_images_of_a_class(page: Any) -> None:
     script = """
     const groups = Array.from(table.tBodies[0].rows, (row) => row.dataset.text);
     type("class-filter", " CLASS 3 "); const one = shown();

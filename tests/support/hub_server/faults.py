@@ -34,7 +34,6 @@ class Fault:
     times: int | None = 1
     status: int = 503
     after: int = 0
-    code: str | None = None
     retry_after: str | None = None
     action: Callable[[], object] | None = None
 

@@ -49,7 +49,7 @@ class Handler(BaseHTTPRequestHandler):
         self._record(body)
         if failure := hub.faults.take("status", method, self.path):
             headers = {"Retry-After": failure.retry_after} if failure.retry_after is not None else {}
-            return self._answer_error(HubError(failure.status, "Failed on purpose", failure.code), headers)
+            return self._answer_error(HubError(failure.status, "Failed on purpose"), headers)
         if hub.faults.take("silent", method, self.path):
             hub.closing.wait(120)
             return self._break_off()

@@ -59,10 +59,10 @@ class HubServer:
         return {**ours, **({"HF_TOKEN": token} if token else {}), **more}
 
     # ------------------------------------------------------------ state
-    def token(self, role: str = "write", *, user: str = "ada", orgs: tuple[str, ...] = ("org",)) -> str:
-        """A fresh token of a user; ``role`` is ``write`` or ``read``."""
+    def token(self, role: str = "write") -> str:
+        """A fresh token of a user of the organisation ``org``; ``role`` is ``write`` or ``read``."""
         token = f"hf_{secrets.token_hex(16)}"
-        self.store.tokens[token] = Account(user, orgs, role)
+        self.store.tokens[token] = Account("ada", ("org",), role)
         return token
 
     def repo(
@@ -75,7 +75,7 @@ class HubServer:
         files: Mapping[str, bytes] | Path | None = None,
     ) -> Repo:
         """Make a repository, with ``files`` (content by path, or a folder) in a first commit."""
-        repo = self.store.repos[repo_type, repo_id] = Repo(repo_id, repo_type, private, gated)
+        repo = self.store.repos[repo_type, repo_id] = Repo(repo_id, private, gated)
         if isinstance(files, Path):
             found = sorted(path for path in files.rglob("*") if path.is_file())
             files = {path.relative_to(files).as_posix(): path.read_bytes() for path in found}
@@ -95,35 +95,34 @@ class HubServer:
         *,
         status: int = 503,
         times: int | None = 1,
-        code: str | None = None,
         retry_after: str | None = None,
     ) -> None:
         """Answer ``status`` to the next ``times`` requests (None: to all) whose path matches the expression.
 
-        ``method`` may be ``*``; ``code`` is the ``X-Error-Code``, ``retry_after`` the header of that name.
+        ``method`` may be ``*``; ``retry_after`` is the header of that name.
         """
-        fault = Fault("status", method, pattern, times, status=status, code=code, retry_after=retry_after)
+        fault = Fault("status", method, pattern, times, status=status, retry_after=retry_after)
         self.faults.waiting.append(fault)
 
-    def answer_page(self, method: str, pattern: str, *, times: int | None = None) -> None:
+    def answer_page(self, method: str, pattern: str) -> None:
         """Answer with the page of a network's login, status 200, as a captive portal does."""
-        self.faults.waiting.append(Fault("page", method, pattern, times))
+        self.faults.waiting.append(Fault("page", method, pattern, None))
 
     def redirect_in_a_circle(self, method: str, pattern: str) -> None:
         """Answer with a redirect to the same address."""
         self.faults.waiting.append(Fault("circle", method, pattern, None))
 
-    def stay_silent(self, method: str, pattern: str, *, times: int | None = None) -> None:
+    def stay_silent(self, method: str, pattern: str) -> None:
         """Take the request and never answer, until the test ends."""
-        self.faults.waiting.append(Fault("silent", method, pattern, times))
+        self.faults.waiting.append(Fault("silent", method, pattern, None))
 
-    def cut_upload(self, pattern: str, *, method: str = "PUT", after: int = 100, times: int | None = 1) -> None:
+    def cut_upload(self, pattern: str, *, method: str = "PUT", after: int, times: int | None = 1) -> None:
         """Break the connection once ``after`` bytes of the request's body have come in."""
         self.faults.waiting.append(Fault("cut", method, pattern, times, after=after))
 
-    def lose_answer(self, method: str, pattern: str, *, times: int | None = 1) -> None:
-        """Do what is asked, then break the connection in place of an answer."""
-        self.faults.waiting.append(Fault("lose", method, pattern, times))
+    def lose_answer(self, method: str, pattern: str) -> None:
+        """Do what is asked once, then break the connection in place of an answer."""
+        self.faults.waiting.append(Fault("lose", method, pattern))
 
     def flip_byte(self, pattern: str, *, times: int | None = None) -> None:
         """Serve the matching file with its last byte changed, its headers as they were."""

@@ -72,7 +72,6 @@ class Repo:
     """One repository. ``branches``, ``tags`` and ``pull_requests`` name commits by their hash."""
 
     repo_id: str
-    repo_type: str = "model"
     private: bool = False
     gated: bool = False
     commits: dict[str, Commit] = field(default_factory=dict)
