@@ -15,14 +15,12 @@ NARROW = {
     "ProCo": {"cifar10_lt": (85.9, 88.2, 91.9), "cifar100_lt": (52.8, 57.1, 65.5)},
 }
 FACTORS = (100, 50, 10)
-ANOTHER_NETWORK = "another network"
-"""Words of a recipe file whose published number is not of the network of the file."""
 
 
 def published_table(which: str, links: Links) -> str:
     """Published and our scores, a row for each recipe file.
 
-    The difference is left out where the published number is of another network.
+    The difference is left out where the recipe file names another ``network`` of the published number.
 
     Args:
         which: ``cifar`` for the recipes on CIFAR, ``large`` for the others.
@@ -40,7 +38,7 @@ def published_table(which: str, links: Links) -> str:
             rows.append([*first, MISSING, *["-"] * 6])
             continue
         row, ours = recipes[name], [100 * run.test.top1 for run in runs]
-        comparable = published is not None and ANOTHER_NETWORK not in about["published"]["how"]
+        comparable = published is not None and "network" not in about["published"]
         cells = [summary(ours), minus_published(ours, published) if comparable else "-", str(len(runs))]
         cells += [links.seeds(row, runs), row_epochs(row, results), passes_text(row_passes(row, results))]
         rows.append([*first, *cells, runs[0].config["backbone"] or "-"])

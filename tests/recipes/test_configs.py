@@ -68,6 +68,7 @@ def test_published_scores_of_cifar(row: tuple[str, int], scores: tuple[float, fl
     else:
         assert published["top1"] == sam
         assert "ResNet-34" in published["how"] and "single run" in published["how"]
+        assert published["network"] == "ResNet-34"  # the file's is the wide ResNet-32
 
 
 @pytest.mark.parametrize("name", LARGE)
@@ -100,7 +101,8 @@ def test_the_header_is_complete_and_agrees_with_the_facts(name: str) -> None:
     published = facts["published"]
     assert ("No published score" in comment) == (published is None)
     if published is not None:
-        assert set(published) == {"top1", "many", "medium", "few", "source", "how"}
+        assert set(published) - {"network"} == {"top1", "many", "medium", "few", "source", "how"}
+        assert ("network" in published) == ("another network" in published["how"])
         digits = 1 if name in LARGE else 2
         assert f"{published['top1']:.{digits}f} % top-1" in comment
 
