@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import struct
 import unicodedata
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from csv_files import csv_rows
 from PIL import Image
 
 import glmc_zoo
@@ -216,8 +216,7 @@ def test_one_unreadable_file_does_not_stop_a_prediction() -> None:
     put(*(f"d/{number:02d}.png" for number in range(20)))
     Path("d/zz.png").write_bytes(b"not an image")
     predictions = glmc_zoo.predict(model=MODEL, images=["d"], output="o.csv", batch_size=8)
-    with open("o.csv", newline="") as file:
-        assert len(list(csv.DictReader(file))) == 20
+    assert len(csv_rows("o.csv")) == 20
     assert len(predictions) == 21 and "not an image" in predictions[-1].problem
     assert "d/zz.png" in Path("o.csv.problems.csv").read_text()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from csv_files import csv_rows
 from evaluated import CLASSES, exported, results_of, table
 
 import glmc_zoo
@@ -38,8 +38,7 @@ def test_a_run_gets_the_scores_of_its_training_again(
     assert evaluate("--model", run / "model", *options, "--split", "validation", "--output-dir", held).status == 0
     assert results_of(held)["validation"] == trained["validation"] != trained["test"]
     assert results_of(held)["test"] is None
-    with (held / "per_class.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = csv_rows(held / "per_class.csv")
     assert [int(row["validation_images"]) for row in rows] == results_of(held)["class_support"]
     assert "test_images" not in rows[0]
 

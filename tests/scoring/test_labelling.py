@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from csv_files import csv_rows
 from evaluated import CLASSES, timm_logits
 from PIL import Image
 
@@ -108,21 +108,16 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def lines(path: Path) -> list[dict[str, str]]:
-    with path.open() as file:
-        return list(csv.DictReader(file))
-
-
 def test_a_ranked_prediction(predict: Recipe, trained: Path, images: Path, tmp_path: Path) -> None:
     (images / "bad.png").write_text("no image")
     options = ["--model", trained, "--images", images, "--batch-size", 2]
     assert predict(*options, "--output", "plain.csv").status == 0
     outcome = predict(*options, "--rank-for-labelling", "--top", 2, "--output", "ranked.csv")
     assert outcome.status == 0, outcome.err
-    rows = lines(tmp_path / "ranked.csv")
+    rows = csv_rows(tmp_path / "ranked.csv")
     columns = ["file", "label", "probability", "label_2", "probability_2", "rank", "uncertainty", "rarity", "cluster"]
     assert list(rows[0]) == columns and [row["rank"] for row in rows] == [str(i) for i in range(1, 10)]
-    plain = {row["file"]: row for row in lines(tmp_path / "plain.csv")}
+    plain = {row["file"]: row for row in csv_rows(tmp_path / "plain.csv")}
     assert list(next(iter(plain.values()))) == ["file", "label", "probability"] + [
         f"{what}_{i}" for i in (2, 3) for what in ("label", "probability")
     ]
@@ -148,7 +143,7 @@ def test_a_ranked_prediction(predict: Recipe, trained: Path, images: Path, tmp_p
     assert len({row["cluster"] for row in same}) == 1
     assert list(dict.fromkeys(row["cluster"] for row in rows)) == ["1", "2", "3"]
     assert "3 clusters of similar images\n9 images in ranked.csv, 1 could not be read" in outcome.out
-    assert lines(tmp_path / "ranked.csv.problems.csv")[0]["problem"] == "not an image"
+    assert csv_rows(tmp_path / "ranked.csv.problems.csv")[0]["problem"] == "not an image"
 
 
 def test_from_python(trained: Path, images: Path) -> None:
@@ -180,6 +175,6 @@ def test_two_processes_rank_alike(predict: Recipe, lab: Any, trained: Path, imag
     assert predict(*options, "one.csv").status == 0
     outcome = lab.torchrun(lab.root / "recipes" / "predict.py", *options, "two.csv", cwd=tmp_path)
     assert outcome.status == 0, outcome.err
-    one, two = lines(tmp_path / "one.csv"), lines(tmp_path / "two.csv")
+    one, two = csv_rows(tmp_path / "one.csv"), csv_rows(tmp_path / "two.csv")
     assert [row["rank"] for row in two] == [row["rank"] for row in one]
     assert {row["file"]: row["cluster"] for row in two} == {row["file"]: row["cluster"] for row in one}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from card_results import minimal_results
+from csv_files import csv_rows
 from evaluated import CLASSES, COUNTS, exported, logits_of
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
@@ -169,11 +169,6 @@ def test_softmax_regression_has_the_prior_that_is_claimed(method: str) -> None:
 
 
 # ------------------------------------------------------------------------ predict
-def rows(path: str = "predictions.csv") -> list[dict[str, str]]:
-    with Path(path).open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def probabilities(found: list[dict[str, str]]) -> np.ndarray:
     """(N, C), in the order of the classes."""
     pairs = [
@@ -190,7 +185,9 @@ def test_a_known_prior_is_bayes_rule(predict: Recipe, run: Path, animals: Path, 
     logits, _ = logits_of(run / "model", animals, "test")
     trained = RunResults.load(run / "model" / "results.json").class_counts
     expected = softmax(logits, axis=1) * np.array([10, 20, 70]) / np.array(trained)
-    np.testing.assert_allclose(probabilities(rows()), expected / expected.sum(axis=1, keepdims=True), atol=2e-5)
+    np.testing.assert_allclose(
+        probabilities(csv_rows("predictions.csv")), expected / expected.sum(axis=1, keepdims=True), atol=2e-5
+    )
 
 
 def test_an_estimated_prior(predict: Recipe, run: Path, animals: Path) -> None:
@@ -199,7 +196,9 @@ def test_an_estimated_prior(predict: Recipe, run: Path, animals: Path) -> None:
     logits, _ = logits_of(run / "model", animals, "test")
     trained = np.log(share(RunResults.load(run / "model" / "results.json").class_counts))
     prior = estimate_log_prior(logits, trained)
-    np.testing.assert_allclose(probabilities(rows()), softmax(logits + prior - trained, axis=1), atol=1e-4)
+    np.testing.assert_allclose(
+        probabilities(csv_rows("predictions.csv")), softmax(logits + prior - trained, axis=1), atol=1e-4
+    )
     table = outcome.out.splitlines()[1:5]
     assert table[0].split() == ["class", "model's", "prior", "estimated", "images"]
     top = CLASSES[int(prior.argmax())]
@@ -211,7 +210,7 @@ def test_classes_that_can_occur(predict: Recipe, model: Path, animals: Path) -> 
     assert outcome.status == 0, outcome.err
     logits, _ = logits_of(model, animals, "test")
     expected = softmax(logits[:, [0, 2]], axis=1)
-    found = rows()
+    found = csv_rows("predictions.csv")
     assert list(found[0]) == ["file", "label", "probability", "label_2", "probability_2"]
     np.testing.assert_allclose(probabilities(found)[:, [0, 2]], expected, atol=2e-5)
 
@@ -222,7 +221,7 @@ def test_below_the_least_probability_the_label_is_unsure(predict: Recipe, model:
     least = float(np.median(confidence))
     outcome = predict("--model", model, "--images", animals / "test", "--min-probability", least)
     assert outcome.status == 0, outcome.err
-    found = rows()
+    found = csv_rows("predictions.csv")
     unsure = [row["label"] == "unsure" for row in found]
     assert unsure == (confidence < least).tolist() and 0 < sum(unsure) < len(unsure)
     assert [row["most_probable"] for row in found] == [CLASSES[i] for i in best]
@@ -313,5 +312,5 @@ def test_prior_and_classes_together(predict: Recipe, tmp_path: Path, animals: Pa
     assert outcome.status == 0, outcome.err
     logits, _ = logits_of(model, animals, "test")
     expected = np.exp(log_softmax(logits[:, [0, 2]] + np.log([1, 3]), axis=1)).max(axis=1)
-    np.testing.assert_allclose([float(row["probability"]) for row in rows()], expected, atol=2e-5)
+    np.testing.assert_allclose([float(row["probability"]) for row in csv_rows("predictions.csv")], expected, atol=2e-5)
     assert sum(COUNTS.values()) == 47

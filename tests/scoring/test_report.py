@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from csv_files import csv_rows
 from evaluated import CLASSES, exported, logits_of, results_of, table
 from scipy.special import log_softmax
 from scipy.stats import binomtest
@@ -21,12 +21,6 @@ from glmc_zoo.results import Thresholds
 from glmc_zoo.scoring.report import class_recalls, group_sizes, one_group_note, percent, short_names
 
 Recipe = Callable[..., Any]
-
-
-def lines(path: Path) -> list[dict[str, str]]:
-    """The lines of a CSV."""
-    with path.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def test_every_file_agrees_with_scikit_learn(evaluate: Recipe, run: Path, animals: Path, tmp_path: Path) -> None:
@@ -50,7 +44,7 @@ def test_every_file_agrees_with_scikit_learn(evaluate: Recipe, run: Path, animal
     assert scores["macro_f1"] == pytest.approx(f1_score(label, guess, average="macro"))
     logits, _ = logits_of(run / "model", animals, "test")
     assert scores["nll"] == pytest.approx(-log_softmax(logits, axis=1)[np.arange(21), label].mean(), rel=1e-4)
-    classes = lines(tmp_path / "per_class.csv")
+    classes = csv_rows(tmp_path / "per_class.csv")
     assert [row["name"] for row in classes] == CLASSES and [row["class"] for row in classes] == ["0", "1", "2"]
     assert [row["group"] for row in classes] == ["many", "medium", "few"]
     trained = results_of(run)["class_counts"]  # the model's own: a fifth was held out of its training
@@ -110,7 +104,7 @@ def test_models_side_by_side(evaluate: Recipe, run: Path, animals: Path, tmp_pat
     assert "against" not in (out / "run" / "report.html").read_text()
     assert f"report   {out / 'report.html'}" in outcome.out
     assert (out / "plots" / "comparison.png").is_file()
-    rows = lines(out / "comparison.csv")
+    rows = csv_rows(out / "comparison.csv")
     assert [row["model"] for row in rows] == names
     scores = {name: results_of(out / name)["test"] for name in names}
     for row in rows:
@@ -130,7 +124,7 @@ def test_models_with_and_without_corrections(evaluate: Recipe, run: Path, animal
     models = ["--model", run / "model", other]
     outcome = evaluate(*models, "--data", animals, "--logit-adjustment", 1, "--output-dir", tmp_path / "out")
     assert outcome.status == 0, outcome.err
-    rows = lines(tmp_path / "out" / "comparison.csv")
+    rows = csv_rows(tmp_path / "out" / "comparison.csv")
     assert [row["model"] for row in rows] == ["run", "run", "other", "other"]
     assert [row["corrections"] for row in rows] == ["plain", "logit adjustment 1"] * 2
     results = results_of(tmp_path / "out" / "run")

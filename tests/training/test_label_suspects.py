@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from csv_files import csv_rows
 from PIL import Image
 
 import glmc_zoo
@@ -103,8 +103,7 @@ def options(lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[s
 @pytest.mark.usefixtures("own_cache")
 def test_a_run_lists_them(options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = glmc_zoo.finetune(**options)
-    with (tmp_path / "run" / "label_suspects.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = csv_rows(tmp_path / "run" / "label_suspects.csv")
     first = rows[0]
     assert (first["rank"], first["index"], first["file"]) == ("1", "0", "train/=ant/000.png")
     assert (first["given"], first["suggested"]) == ("'=ant", "cat")

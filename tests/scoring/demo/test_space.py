@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from urllib.request import urlopen
 
 import pytest
 from browser import CHROMIUM, browser_page
+from csv_files import csv_rows
 from hub_server import HubServer
 from hub_server.cards import front_matter
 from interruptible import interruptible
@@ -56,8 +56,7 @@ def test_the_files_of_a_space(written: Path, plain_run: Path) -> None:
     assert names(written) == {"README.md", "app.py", "requirements.txt", "rare_images/images.csv"} | images | model
     for name in model:
         assert (written / name).read_bytes() == (plain_run / name).read_bytes()
-    with (written / "rare_images" / "images.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = csv_rows(written / "rare_images" / "images.csv")
     assert {f"rare_images/{row['path']}" for row in rows} == images and len(rows) == 6
     assert sorted(row["label"] for row in rows) == ["ant", "ant", "bee", "bee", "cat", "cat"]
     for name in images:
