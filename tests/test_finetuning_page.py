@@ -44,7 +44,8 @@ def figure() -> dict[str, Any]:
 
 def test_the_figure_has_every_run(figure: dict[str, Any]) -> None:
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(figure["RESULTS"].glob("*.json"))]
-    runs = [run for run in runs if "split" not in run]  # without evaluations of the model of another row
+    # without evaluations of the model of another row, and trainings on nine tenths of the images
+    runs = [run for run in runs if "split" not in run and run["config"]["calibrate"] != "always"]
     points = [point for way in figure["lines"]().values() for point in way]
     accuracies = sorted(accuracy for point in points for accuracy in point.accuracies)
     expected = sorted(100 * run["test"]["balanced_accuracy"] for run in runs)
