@@ -27,9 +27,14 @@ def cumulative_alpha(epoch: int, epochs: int, *, power: float = 2.0) -> float:
     """Share of the conventional loss in epoch ``epoch`` of ``epochs``, counted from 0: ``1 - (epoch / epochs) ** 2``.
 
     Below the published ``power`` of 2 the re-balanced loss takes over earlier; 1 is a straight line.
+
+    Raises:
+        ValueError: ``epochs`` or ``power`` is not positive, or ``epoch`` is not among 0 to ``epochs``.
     """
     if epochs <= 0 or power <= 0:
         raise ValueError(f"epochs and power must be positive, got {epochs} and {power}.")
+    if not 0 <= epoch <= epochs:
+        raise ValueError(f"epoch={epoch} is not in a training of {epochs} epochs, counted from 0.")
     return float(1.0 - (epoch / epochs) ** power)
 
 

@@ -49,21 +49,17 @@ class MixedLossTask(LossTask):
     ) -> None:  # fmt: skip
         super().__init__(model, criterion, epochs, name=name)
         self.num_classes, self.switches, self._unmixed = num_classes, switches, False
-        try:
-            criterion(torch.zeros(2, num_classes), torch.full((2, num_classes), 1 / num_classes))
-        except (IndexError, RuntimeError, TypeError, ValueError) as error:
-            raise UserError(
-                f"views={switches.views!r} mixes labels, and the loss refuses class probabilities ({error}): leave "
-                "views= out, or let the loss accept probabilities (B, C) too."
-            ) from error
+        _check_mixed_labels(criterion, num_classes, epochs, f"views={switches.views!r}", "leave views= out, or ")
 
     def set_epoch(self, epoch: int) -> None:
         """Tell loss and mixing which epoch, counted from 0, begins."""
         super().set_epoch(epoch)
         self._unmixed = _mixing_is_off(self.switches, epoch, self.epochs)
 
-    def draw(self, height: int, width: int, generator: torch.Generator | None = None, *, step: int = 0) -> Mix:
-        """The `Mix` of the training's batch number ``step``, counted from 0."""
+    def draw(
+        self, height: int, width: int, generator: torch.Generator | None = None, *, step: int | None = None
+    ) -> Mix:
+        """The `Mix` of the training's batch number ``step``, counted from 0; see `GLMCTask.draw`."""
         return _draw(self.switches, (height, width), generator, step, unmixed=self._unmixed)
 
     def mix(
@@ -91,8 +87,13 @@ class GLMCTask(TrainingTask):
         model: With projection and prediction if there are two views.
         class_counts: Training images of each class, ``C`` numbers.
         epochs: Length of the cumulative schedule.
-        switches: Switches of GLMC; ``views`` must not be ``none``.
+        switches: Switches of GLMC. ``views`` must be neither ``none`` nor ``auto``, which the options of a training
+            resolve by its length.
         kwargs: Passed to `timm.task.TrainingTask`.
+
+    Raises:
+        ValueError: The class counts or ``views`` do not fit the model.
+        UserError: The loss of the re-balanced branch refuses mixed labels.
     """
 
     class_weights: Tensor
@@ -106,6 +107,11 @@ class GLMCTask(TrainingTask):
         super().__init__(**kwargs)
         if len(class_counts) != model.num_classes:
             raise ValueError(f"{len(class_counts)} class counts do not fit a model of {model.num_classes} classes.")
+        if switches.views == "auto":
+            raise ValueError(
+                "views='auto' is decided by the length of a training: give views='alternate' for one view a step, or "
+                "views='mixup_cutmix' for two."
+            )
         if switches.views == "none" or (switches.two_views and not hasattr(model, "projector")):
             raise ValueError(f"A model without consistency=True and views={switches.views!r} do not make GLMC.")
         self.trainable_module = model
@@ -113,6 +119,7 @@ class GLMCTask(TrainingTask):
         self.criterion = None
         if switches.rebalanced_loss not in ("reweighted", "balanced_softmax"):
             self.criterion = _make_criterion(switches.rebalanced_loss, class_counts, switches, switches.sampler_power)
+            _check_mixed_labels(self.criterion, len(class_counts), epochs, "GLMC", "")
             if isinstance(self.criterion, nn.Module):
                 self.criterion.to(self.device)
         self._unmixed = False
@@ -142,10 +149,15 @@ class GLMCTask(TrainingTask):
         setattr(model, name, torch.compile(getattr(model, name), backend=backend, mode=mode, **kwargs))
         return model
 
-    def draw(self, height: int, width: int, generator: torch.Generator | None = None, *, step: int = 0) -> Mix:
+    def draw(
+        self, height: int, width: int, generator: torch.Generator | None = None, *, step: int | None = None
+    ) -> Mix:
         """The `Mix` of the training's batch number ``step``, counted from 0; see `draw_mix`.
 
         In the last ``mix_off_epochs`` it leaves the views unmixed.
+
+        Raises:
+            ValueError: ``views`` is ``alternate``, and ``step`` is missing, whose parity chooses MixUp or CutMix.
         """
         return _draw(self.switches, (height, width), generator, step, unmixed=self._unmixed)
 
@@ -158,9 +170,9 @@ class GLMCTask(TrainingTask):
         generator: torch.Generator | None = None,
         *,
         mix: Mix | None = None,
-        step: int = 0,
+        step: int | None = None,
     ) -> MixedViews | MixedBatch:
-        """Apply ``mix``, or one drawn for ``step``, to the batch; for the arguments see `mix_views` and `mix_batch`."""
+        """Apply ``mix``, or one that `draw` makes for ``step``; for the arguments see `mix_views` and `mix_batch`."""
         mix = mix or self.draw(first[0].shape[-2], first[0].shape[-1], generator, step=step)
         settings: dict[str, Any] = {
             "num_classes": self.trainable_module.num_classes,
@@ -169,7 +181,7 @@ class GLMCTask(TrainingTask):
         }
         if not self.switches.two_views:
             return mix_batch(first[0], second[0], targets, second_targets, mix, **settings)
-        views: Any = "mixup_cutmix" if self.switches.views == "auto" else self.switches.views
+        views: Any = self.switches.views
         batches = (first[0], first[1]), (second[0], second[1])
         return mix_views(*batches, targets, second_targets, mix, views=views, **settings)
 
@@ -217,19 +229,33 @@ def _make_criterion(name: str, class_counts: list[int], switches: GLMCSwitches, 
     return criterion
 
 
+def _check_mixed_labels(criterion: Criterion, num_classes: int, epochs: int, mixed_by: str, other_way: str) -> None:
+    """A `UserError` if the loss refuses class probabilities ``(B, C)``; ``mixed_by`` says what mixes the labels."""
+    _begin_epoch(criterion, 0, epochs)  # a loss may need it before its first call
+    try:
+        criterion(torch.zeros(2, num_classes), torch.full((2, num_classes), 1 / num_classes))
+    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{mixed_by} mixes labels, and the loss refuses class probabilities ({error}): {other_way}let the loss "
+            "accept probabilities (B, C) too."
+        ) from error
+
+
 def _mixing_is_off(switches: GLMCSwitches, epoch: int, epochs: int) -> bool:
     return epoch >= epochs - (switches.mix_off_epochs or 0)
 
 
 def _draw(
-    switches: GLMCSwitches, size: tuple[int, int], generator: torch.Generator | None, step: int, *, unmixed: bool
+    switches: GLMCSwitches, size: tuple[int, int], generator: torch.Generator | None, step: int | None, *, unmixed: bool
 ) -> Mix:
+    if step is None and switches.views == "alternate":
+        raise ValueError("views='alternate' takes MixUp and CutMix in turn: give step=, the number of the batch.")
     share = switches.unmixed_share
     # With a share of 0 no random number is used, so that the published settings keep their random numbers.
     if unmixed or (share > 0 and float(torch.rand((), generator=generator)) < share):
         return Mix(1.0, (0, 0, 0, 0), size)
     mix = draw_mix(*size, beta=switches.beta, generator=generator)
-    cutmix = switches.views == "cutmix" or (switches.views == "alternate" and step % 2 == 1)
+    cutmix = switches.views == "cutmix" or (switches.views == "alternate" and step is not None and step % 2 == 1)
     return mix._replace(kind="cutmix") if cutmix else mix
 
 

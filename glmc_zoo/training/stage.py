@@ -141,7 +141,7 @@ class Stage:
 
     def opening_lines(self, options: RunOptions, task: TrainingTask) -> list[str]:
         """Lines that this stage adds to the description of a run."""
-        if self.method.name != "glmc" or options.schedule.epochs != 1:
+        if self.method.name != "glmc" or options.schedule.epochs != 1 or self.switches.constant_alpha is not None:
             return []
         return [
             "note: GLMC does not train the re-balanced classifier, which is exported, in its first epoch, and this run "

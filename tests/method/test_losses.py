@@ -246,6 +246,12 @@ def test_cumulative_alpha_refuses(epochs: int) -> None:
         cumulative_alpha(0, epochs)
 
 
+@pytest.mark.parametrize("epoch", [-1, 5])
+def test_an_epoch_outside_of_the_training_has_no_alpha(epoch: int) -> None:
+    with pytest.raises(ValueError, match=f"epoch={epoch} is not in a training of 4 epochs"):
+        cumulative_alpha(epoch, 4)
+
+
 def test_reduction_is_checked() -> None:
     wrong: Any = "none"
     with pytest.raises(ValueError, match="must be 'sum' or 'mean', got 'none'"):

@@ -52,7 +52,7 @@ def batch() -> tuple[tuple[Tensor], tuple[Tensor], Tensor, Tensor]:
 
 
 def soft_cross_entropy(logits: Tensor, labels: Tensor) -> float:
-    return float(-(labels.double() * logits.double().log_softmax(1)).sum(1).mean())
+    return float(-(labels.double() * logits.detach().double().log_softmax(1)).sum(1).mean())
 
 
 def test_glmc_has_one_view_and_no_consistency_heads() -> None:
@@ -105,6 +105,8 @@ def test_mixup_and_cutmix_take_turns() -> None:
     assert kinds == ["mixup", "cutmix", "mixup", "cutmix", "mixup"]
     views = [task.mix(*batch(), generators[0].manual_seed(0), step=step) for step in (0, 1)]
     assert not torch.equal(views[0][0], views[1][0])
+    with pytest.raises(ValueError, match="views='alternate' takes MixUp and CutMix in turn: give step="):
+        task.mix(*batch())
 
 
 def test_the_last_epochs_are_unmixed() -> None:
@@ -120,7 +122,7 @@ def test_the_last_epochs_are_unmixed() -> None:
 
 def test_a_share_of_the_batches_is_unmixed_and_the_prior_knows_it() -> None:
     task = glmc(unmixed_share=0.3, sampler_power=1.0)
-    mixes = [task.draw(32, 32, torch.Generator().manual_seed(seed)) for seed in range(2000)]
+    mixes = [task.draw(32, 32, torch.Generator().manual_seed(seed), step=seed) for seed in range(2000)]
     share = sum(mix.lam == 1.0 for mix in mixes) / len(mixes)
     assert share == pytest.approx(0.3, abs=4 * (0.3 * 0.7 / 2000) ** 0.5)
     # With q 1 partners are of all classes alike; their share is half of the mixed batches.
@@ -141,7 +143,7 @@ def test_a_baseline_mixes_its_own_images(views: str, kinds: list[str]) -> None:
     expected = soft_cross_entropy(logits + FREQUENCY.log(), labels)
     assert float(result["loss"].detach()) == pytest.approx(expected, rel=1e-5)
     task.set_epoch(8)
-    assert task.draw(32, 32, torch.Generator().manual_seed(3)).lam == 1.0
+    assert task.draw(32, 32, torch.Generator().manual_seed(3), step=0).lam == 1.0
 
 
 def test_a_baseline_labels_cutmix_by_the_area_where_it_is_asked_to() -> None:
@@ -167,6 +169,10 @@ def test_what_cannot_be_built_is_refused() -> None:
     model = GLMCModel("test_vit", 5, image_size=32, depth=1, consistency=False)
     with pytest.raises(ValueError, match="without consistency=True and views='mixup' do not make GLMC"):
         GLMCTask(model, class_counts=COUNTS, epochs=2, switches=preset_switches("tuned", views="mixup"), verbose=False)
+
+    for views in ("auto", "none"):
+        with pytest.raises(ValueError, match=f"views='{views}'"):
+            GLMCTask(model, class_counts=COUNTS, epochs=2, switches=preset_switches("tuned", views=views))
 
     def hard(logits: Tensor, target: Tensor) -> Tensor:
         return logits[torch.arange(len(target)), target].mean()

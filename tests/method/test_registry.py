@@ -126,7 +126,8 @@ def test_a_loss_of_the_user() -> None:
     images = torch.randn(2, 3, 32, 32)
     views = task.mix((images, images), (images, images), torch.tensor([0, 1]), torch.tensor([1, 2]))
     assert task(views)["rebalanced"].item() > 0
-    assert calls == [(COUNTS, 1.0, 0.7), (1, 4), (2, 3), (2, 3)]
+    # It is tried with mixed labels before the training, as in the first epoch.
+    assert calls == [(COUNTS, 1.0, 0.7), (0, 4), (2, 3), (1, 4), (2, 3), (2, 3)]
 
 
 def test_a_loss_may_be_a_function() -> None:
@@ -250,10 +251,19 @@ def test_a_loss_that_cannot_train_is_named(value: Any, returned: str) -> None:
         task = get_method("glmc").build(make_setup(rebalanced_loss="per_image", views=views))
         batch = ((images, images), (images, images), target, target)
         with pytest.raises(UserError, match=sentence):
-            task(task.mix(*batch))
+            task(task.mix(*batch, step=0))
     mixed = get_method("per_image").build(make_setup(views="alternate"))
     with pytest.raises(UserError, match=sentence):
-        mixed(mixed.mix((images,), (images,), target, target, mix=mixed.draw(32, 32)))
+        mixed(mixed.mix((images,), (images,), target, target, mix=mixed.draw(32, 32, step=0)))
+
+
+def test_a_loss_of_classes_alone_is_refused_where_labels_are_mixed() -> None:
+    register_loss("of_classes")(lambda class_counts: lambda logits, target: logits.gather(1, target[:, None]).mean())
+    for views in ("alternate", "mixup_cutmix"):
+        with pytest.raises(
+            UserError, match=r"^GLMC mixes labels, and the loss refuses class probabilities \(.*\): let"
+        ):
+            get_method("glmc").build(make_setup(rebalanced_loss="of_classes", views=views))
 
 
 @pytest.mark.parametrize("loss", [lambda logits, target: logits.sum(), lambda class_counts: None])

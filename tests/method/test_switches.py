@@ -83,7 +83,7 @@ def test_refused(change: dict[str, Any], sentence: str) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_reach_the_task(name: Any) -> None:
-    switches = preset_switches(name)
+    switches = preset_switches(name, views="mixup_cutmix")
     task = GLMCTask(GLMCModel("resnet20_cifar", 3), class_counts=[9, 3, 1], epochs=4, switches=switches, verbose=False)
     assert task.switches is switches
     task.set_epoch(2)

@@ -284,7 +284,10 @@ def test_only_defaults_that_nobody_gave_are_printed(finetune: Recipe, lab: Any, 
     outcome = finetune("--model", digits, *options, "--output-dir", tmp_path / "run")
     defaults = next(line for line in outcome.out.splitlines() if line.startswith("defaults: "))
     assert "--weight-decay 0.0005" in defaults and "--lr" not in defaults and "--epochs" not in defaults
-    assert "does not train the re-balanced classifier" in outcome.out
+    note = "does not train the re-balanced classifier"
+    assert note in outcome.out
+    options += ["--views", "alternate", "--constant-alpha", 0.3]
+    assert note not in finetune("--model", digits, *options, "--output-dir", tmp_path / "constant").out
 
 
 def test_the_folder_of_a_run_is_named_after_the_model(
