@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 from _comparison import MIN_SEEDS, Entry, by_passes, missing_baseline_lines, passes_text, seed_range, summary, table
@@ -14,8 +15,7 @@ from _tables import GROUPS
 
 def settings_table(suite: str, links: Links) -> str:
     """The table of a file of heldout.py: a row for each setting, and below the options that all settings share."""
-    text = (RESULTS / f"{suite}.jsonl").read_text(encoding="utf-8")
-    settings = [json.loads(line) for line in text.splitlines()]
+    settings = read_settings(RESULTS / f"{suite}.jsonl")
     pieces = [re.findall(r"--\S+(?: [^-]\S*)?", setting["options"]) for setting in settings]
     shared = [piece for piece in pieces[0] if all(piece in other for other in pieces)]
     entries, rows = {}, {}
@@ -31,9 +31,22 @@ def settings_table(suite: str, links: Links) -> str:
     lines = table(
         ["options", "balanced", *GROUPS, "n", "seeds", "passes"], [rows[label] for label in by_passes(entries)]
     )
-    file = f"- Each line of [{suite}.jsonl]({links.to(f'benchmarks/results/{suite}.jsonl')}) is a row."
+    file = f"- [{suite}.jsonl]({links.to(f'benchmarks/results/{suite}.jsonl')}) has the runs of each row."
     common = [f"- All rows have `{' '.join(shared)}`."] if shared else []
     return "\n".join([*lines, "", *missing_baseline_lines(list(entries.values())), *common, file])
+
+
+def read_settings(path: Path) -> list[dict[str, Any]]:
+    """The settings of a file of heldout.py. Lines with the same options are one setting, with the seeds of all."""
+    settings: dict[str, dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        setting = json.loads(line)
+        first = settings.setdefault(setting["options"], setting)
+        if first is not setting:
+            first["seeds"] += setting["seeds"]
+            for score in {"balanced_accuracy", *GROUPS} & setting.keys():
+                first[score] = {"runs": first[score]["runs"] + setting[score]["runs"]}
+    return list(settings.values())
 
 
 def _setting_cell(score: dict[str, Any] | None, n: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import mean
 
 from matplotlib.figure import Figure
 
@@ -26,27 +27,31 @@ METHODS = {  # words of the options: label, colour (Okabe and Ito, 2008) and mar
 __all__ = ["draw", "lines"]
 
 
-def lines() -> dict[str, list[tuple[float, float]]]:
-    """Passes and balanced accuracy in percent of each setting, by the label of its method."""
-    points: dict[str, list[tuple[float, float]]] = {label: [] for label, _, _ in METHODS.values()}
+def lines() -> dict[str, dict[float, list[float]]]:
+    """Balanced accuracy in percent of each run, by the label of its method and its passes, fewest first."""
+    runs: dict[str, dict[float, list[float]]] = {label: {} for label, _, _ in METHODS.values()}
     for text in VALUES.read_text(encoding="utf-8").splitlines():
         setting = json.loads(text)
         label = next(style[0] for words, style in METHODS.items() if all(word in setting["options"] for word in words))
-        points[label].append((setting["passes"], setting["balanced_accuracy"]["mean"]))
-    return {label: sorted(values) for label, values in points.items()}
+        runs[label].setdefault(setting["passes"], []).extend(setting["balanced_accuracy"]["runs"])
+    return {label: dict(sorted(values.items())) for label, values in runs.items()}
 
 
 def draw() -> Figure:
-    """Draw the figure."""
+    """Draw the means as lines, and the range of the runs where there are several."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
-    points = lines()
+    runs = lines()
     for label, colour, marker in METHODS.values():
-        if points[label]:
-            axes.plot(*zip(*points[label], strict=True), label=label, color=colour, marker=marker)
+        means = [mean(values) for values in runs[label].values()]
+        ranges = [
+            [average - min(values) for average, values in zip(means, runs[label].values(), strict=True)],
+            [max(values) - average for average, values in zip(means, runs[label].values(), strict=True)],
+        ]
+        axes.errorbar([*runs[label]], means, ranges, label=label, color=colour, marker=marker, capsize=3)
     axes.axvline(MIXING_PASSES, color="#6B6B6B", linestyle=":", label="the preset tuned mixes from here on")
     axes.set_xscale("log")
-    ticks = [passes for passes, _ in points["balanced softmax"]]
+    ticks = [*runs["balanced softmax"]]
     axes.set_xticks(ticks, [f"{passes:g}" for passes in ticks])
     axes.minorticks_off()
     axes.set(xlabel="passes over the training set (equal passes take equal time)", ylabel="balanced accuracy, %")

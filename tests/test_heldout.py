@@ -10,6 +10,7 @@ from pathlib import Path
 import heldout
 import numpy as np
 import pytest
+from _settings_table import read_settings
 from commands import resolved
 
 from glmc_zoo.training.run import TrainingRun
@@ -46,6 +47,22 @@ def test_three_seeds_have_an_interval() -> None:
     expected = {"mean": 2.0, "std": 1.0, "interval": [-0.5, 4.5], "runs": [1.0, 2.0, 3.0]}
     assert heldout.summarise_seeds([1.0, 2.0, 3.0]) == expected
     assert heldout.summarise_seeds([1.0])["std"] is None
+
+
+def test_lines_with_the_same_options_are_one_setting(tmp_path: Path) -> None:
+    lines = [
+        ("--lr 1", [0], [20.0], [30.0]),
+        ("--lr 2", [0], [21.0], [31.0]),
+        ("--lr 1", [1, 2], [22.0, 24.0], [32.0, 34.0]),
+    ]
+    rows = [
+        {"options": options, "seeds": seeds, "balanced_accuracy": {"runs": runs}, "many": {"runs": many}}
+        for options, seeds, runs, many in lines
+    ]
+    (tmp_path / "s.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    first, second = read_settings(tmp_path / "s.jsonl")
+    assert (first["options"], first["seeds"], second["seeds"]) == ("--lr 1", [0, 1, 2], [0])
+    assert first["balanced_accuracy"]["runs"] == [20, 22, 24] and first["many"]["runs"] == [30, 32, 34]
 
 
 @pytest.mark.processes
