@@ -322,3 +322,19 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
         leave_plots_empty(patch)
         glmc_zoo.train(epochs=3, output_dir=folder, **tail)
     return folder / "model"
+
+
+@pytest.fixture
+def own_registry() -> Iterator[None]:
+    """What a test registers is forgotten after it."""
+    from glmc_zoo.method.registry import _ENTRIES as ENTRIES
+
+    before, modules = dict(ENTRIES), set(sys.modules)
+    yield
+    # A built-in one stays: its module registers it only once.
+    built_in = {key: entry for key, entry in ENTRIES.items() if str(entry.function.__module__).startswith("glmc_zoo.")}
+    ENTRIES.clear()
+    ENTRIES.update(before | built_in)
+    for name in set(sys.modules) - modules:
+        if name.startswith("glmc_zoo_plugin_"):
+            del sys.modules[name]

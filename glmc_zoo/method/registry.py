@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from glmc_zoo.documents import read_content
 from glmc_zoo.errors import UserError, did_you_mean
+from glmc_zoo.fields import field_names
 from glmc_zoo.results import PluginFacts
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class RegistryEntry:
     qualname: str
     file: Path
     sha256: str
+    switches: Collection[str] | None = None
+    """Names of the switches that a method reads; ``None`` for all."""
 
     @property
     def parameters(self) -> Collection[str]:
@@ -65,7 +68,14 @@ class RegistryEntry:
 _ENTRIES: dict[tuple[Kind, str], RegistryEntry] = {}
 
 
-def register_method(name: str, *, title: str | None = None, views: int = 1, partners: bool = False) -> Callable[[F], F]:
+def register_method(
+    name: str,
+    *,
+    title: str | None = None,
+    views: int = 1,
+    partners: bool = False,
+    switches: Collection[str] | None = None,
+) -> Callable[[F], F]:
     """Decorator for a function ``build(setup: MethodSetup) -> timm.task.TrainingTask``.
 
     The task may have ``set_epoch(epoch)``, which is called at the start of every epoch.
@@ -77,13 +87,25 @@ def register_method(name: str, *, title: str | None = None, views: int = 1, part
         partners: Whether each batch is mixed with a second, re-balanced batch. The task then needs
             ``draw(height, width, generator)`` and ``mix(first, second, targets, second_targets, mix=)``, as `GLMCTask`;
             a ``draw`` with a keyword ``step`` gets the number of the batch within the training.
+        switches: Names of GLMC's switches that the function reads from ``setup.switches``, such as ``["beta"]``; the
+            others are refused as options. If it is left out, a method with one view and no partners reads none, and
+            any other method may read them all. Partners always use ``sampler`` and ``sampler_power``.
 
     Raises:
-        UserError: The name is malformed or belongs to something else, or ``views`` is neither 1 nor 2.
+        UserError: The name is malformed or belongs to something else, ``views`` is neither 1 nor 2, or a switch is
+            unknown.
     """
+    from glmc_zoo.method.switches import GLMCSwitches
+
     if views not in (1, 2):
         raise UserError(f"views={views!r} is not accepted: a method sees 1 or 2 views of each image.")
-    return _register("method", name, title, views, partners)
+    names = field_names(GLMCSwitches)
+    for switch in switches or ():
+        if switch not in names:
+            raise UserError(f"switches= names {switch!r}, which is not one of {', '.join(names)}: correct it.")
+    if switches is None and views == 1 and not partners:
+        switches = ()
+    return _register("method", name, title, views, partners, switches)
 
 
 def register_loss(name: str, *, title: str | None = None) -> Callable[[F], F]:
@@ -114,14 +136,21 @@ def register_sampler(name: str, *, title: str | None = None) -> Callable[[F], F]
     return _register("sampler", name, title)
 
 
-def _register(kind: Kind, name: str, title: str | None, views: int = 1, partners: bool = False) -> Callable[[F], F]:
+def _register(
+    kind: Kind,
+    name: str,
+    title: str | None,
+    views: int = 1,
+    partners: bool = False,
+    switches: Collection[str] | None = None,
+) -> Callable[[F], F]:
     if not re.fullmatch("[a-z][a-z0-9_]*", name):
         raise UserError(f"name={name!r} is not accepted: give lower-case letters, digits and underscores, as my_loss.")
     file, sha256 = _origin(sys._getframe(2).f_code.co_filename)  # the file that applies the decorator
 
     def decorator(function: F) -> F:
         qualname = getattr(function, "__qualname__", type(function).__qualname__)
-        entry = RegistryEntry(function, title, views, partners, qualname, file, sha256)
+        entry = RegistryEntry(function, title, views, partners, qualname, file, sha256, switches)
         if owner := _other_owner(kind, name, entry):
             raise UserError(f"name={name!r} is already registered by {owner}: choose another name for this {kind}.")
         _ENTRIES[kind, name] = entry
@@ -207,6 +236,11 @@ def get_sampler(name: str) -> Callable[..., Tensor]:
 def loss_switches(name: str) -> list[str]:
     """Those of ``prior_tau``, ``sampler_power`` and ``class_weight_power`` that the loss of this name takes."""
     return [switch for switch in _LOSS_SWITCHES if switch in _get_entry("loss", name).parameters]
+
+
+def sampler_takes_power(name: str) -> bool:
+    """Whether the sampler of this name takes ``sampler_power``."""
+    return "sampler_power" in _get_entry("sampler", name).parameters
 
 
 def _get_entry(kind: Kind, name: str) -> RegistryEntry:

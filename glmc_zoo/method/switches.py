@@ -53,9 +53,10 @@ class GLMCSwitches(OptionGroup):
         "the weight of the re-balanced loss grows as (epoch / epochs) to this power", decided_by=_PRESET, above=0
     )
     constant_alpha: float | None = option(
-        "weight of the conventional loss in every epoch, 0 to 1, instead of the cumulative schedule",
+        "weight of the conventional loss in every epoch, 0 or more and below 1, instead of the cumulative schedule",
         default=None,
         at_least=0,
+        below=1,  # with 1 the re-balanced classifier, which is exported, is not trained
     )
     consistency_weight: float = option("gamma: weight of the consistency loss", decided_by=_PRESET, at_least=0)
     beta: float = option("both parameters of the Beta distribution of the mixing share", decided_by=_PRESET, above=0)
@@ -86,10 +87,8 @@ class GLMCSwitches(OptionGroup):
 
     def check(self) -> None:
         """Refuse a share above 1."""
-        for name in ("constant_alpha", "unmixed_share"):
-            value = getattr(self, name)
-            if value is not None and value > 1:
-                raise UserError(f"{name}={value!r} must be between 0 and 1.")
+        if self.unmixed_share > 1:
+            raise UserError(f"unmixed_share={self.unmixed_share!r} must be between 0 and 1.")
 
     @property
     def mixes_baseline(self) -> bool:

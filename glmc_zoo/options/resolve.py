@@ -51,8 +51,9 @@ def training_options(user_options: UserOptions) -> RunOptions:
     """
     entry, imbalance = _long_tail(user_options.values)
     recipe = GENERIC_RECIPE | ({} if entry is None else entry.recipe(imbalance.get("imbalance_factor")))
-    values = resolve_values(user_options, Sources(recipe, {} if entry is None else entry.tuned)) | imbalance
-    return _run_options(values, compose(TrainingStage, values), user_options.command)
+    values, notes = resolve_values(user_options, Sources(recipe, {} if entry is None else entry.tuned))
+    values |= imbalance
+    return _run_options(values, compose(TrainingStage, values), user_options.command, notes)
 
 
 def finetuning_options(user_options: UserOptions) -> RunOptions:
@@ -71,10 +72,8 @@ def finetuning_options(user_options: UserOptions) -> RunOptions:
         return _run_options(values, compose(HeadStage, values), user_options.command)
     refuse_head_options(user_options.values)
     user_options = resolve_search(user_options)
-    values = (
-        resolve_values(user_options, Sources(FINETUNE_RECIPE, defaults=FINETUNE_DEFAULTS))
-        | _long_tail(user_options.values)[1]
-    )
+    values, notes = resolve_values(user_options, Sources(FINETUNE_RECIPE, defaults=FINETUNE_DEFAULTS))
+    values |= _long_tail(user_options.values)[1]
     resolved = {"epochs"} if values.get("passes") is not None else set()
     if values.get("search_minutes") is not None:
         resolved |= SEARCHED
@@ -82,7 +81,7 @@ def finetuning_options(user_options: UserOptions) -> RunOptions:
     stage = compose(
         FinetuneStage, values, defaults=defaults, decided_by_network=_decided_by_network(user_options, values, resolved)
     )
-    return _run_options(values, stage, user_options.command)
+    return _run_options(values, stage, user_options.command, notes)
 
 
 def _decided_by_network(user_options: UserOptions, values: Mapping[str, Any], resolved: set[str]) -> tuple[str, ...]:
@@ -201,9 +200,9 @@ def compose(options_class: Callable[..., _T], values: Mapping[str, Any], **field
     return options_class(**{name: fill(hints[name], values) for name in groups if name not in fields}, **fields)
 
 
-def _run_options(values: Mapping[str, Any], stage: Any, command: str) -> RunOptions:
+def _run_options(values: Mapping[str, Any], stage: Any, command: str, notes: tuple[str, ...] = ()) -> RunOptions:
     holdout = calibration_holdout(values, stage)
-    options = compose(RunOptions, {**values, **holdout}, stage=stage, command=command)
+    options = compose(RunOptions, {**values, **holdout}, stage=stage, command=command, notes=notes)
     if options.output.select == "best" and not (options.data.val_fraction or options.data.official_val):
         raise UserError(
             "select='best' chooses an epoch on held-out images, and there are none: give val_fraction=, e.g. 0.1, or "

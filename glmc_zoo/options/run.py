@@ -88,6 +88,8 @@ class RunOptions:
     push: PushOptions
     command: str = ""
     """The command, or the Python call, that was given."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of these options, such as values of the file that are left out."""
 
     def with_values(self, **values: Any) -> "RunOptions":
         """The same options with other values, by option name, in the groups ``images``, ``shots`` and ``machine``."""

@@ -132,7 +132,12 @@ def _resolve_stage(
     if isinstance(stage, FineTuning):
         options = stage.resolve(options, data, accelerator.num_processes, initial)
     network_notes = stage.notes if isinstance(stage, FineTuning) else []
-    notes = [*filter(None, [method_note]), *network_notes, *image_size_notes(options.images, stage.timm_name)]
+    notes = [
+        *options.notes,
+        *filter(None, [method_note]),
+        *network_notes,
+        *image_size_notes(options.images, stage.timm_name),
+    ]
     return with_precision(options, accelerator), stage, notes
 
 

@@ -1,9 +1,7 @@
-"""The reference numbers of one step, whole or as the small copy that travels with the tests; a private registry."""
+"""The reference numbers of one step, whole or as the small copy that travels with the tests."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,19 +31,3 @@ def maxnorm(shared: Path) -> Arrays:
 def golden() -> Arrays:
     """The small copy; ``test_golden.py`` says how it was cut."""
     return _load(Path(__file__).with_name("golden.npz"))
-
-
-@pytest.fixture
-def own_registry() -> Iterator[None]:
-    """What a test registers is forgotten after it."""
-    from glmc_zoo.method.registry import _ENTRIES as ENTRIES
-
-    before, modules = dict(ENTRIES), set(sys.modules)
-    yield
-    # A built-in one stays: its module registers it only once.
-    built_in = {key: entry for key, entry in ENTRIES.items() if str(entry.function.__module__).startswith("glmc_zoo.")}
-    ENTRIES.clear()
-    ENTRIES.update(before | built_in)
-    for name in set(sys.modules) - modules:
-        if name.startswith("glmc_zoo_plugin_"):
-            del sys.modules[name]

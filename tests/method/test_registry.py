@@ -185,6 +185,8 @@ def test_a_method_of_the_user() -> None:
         get_method("wrong").build(make_setup())
     with pytest.raises(UserError, match="views=3 is not accepted"):
         register_method("three", views=3)
+    with pytest.raises(UserError, match=r"^switches= names 'betta', which is not one of rebalanced_loss, prior_tau, "):
+        register_method("mixed", switches=["beta", "betta"])
 
 
 @pytest.mark.parametrize("name", ["", "Focal", "2x", "a-b", "_x", "a b", "ä"])

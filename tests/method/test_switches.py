@@ -55,7 +55,10 @@ def test_preset_with_changes() -> None:
     [
         ({"beta": 0}, "--beta 0.0 must be above 0."),
         ({"cumulative_power": -1}, "--cumulative-power -1.0 must be above 0."),
-        ({"constant_alpha": 1.5}, "--constant-alpha 1.5 must be between 0 and 1."),
+        ({"constant_alpha": 1.5}, "--constant-alpha 1.5 must be below 1."),
+        # The re-balanced classifier, which is exported, would have a loss with weight 0.
+        ({"constant_alpha": 1}, "--constant-alpha 1.0 must be below 1."),
+        ({"unmixed_share": 1.5}, "--unmixed-share 1.5 must be between 0 and 1."),
         ({"consistency_weight": -1}, "--consistency-weight -1.0 is too small: it must be at least 0."),
         ({"class_weight_power": -0.1}, "--class-weight-power -0.1 is too small: it must be at least 0."),
         ({"sampler_power": -2}, "--sampler-power -2.0 is too small: it must be at least 0."),

@@ -1,4 +1,4 @@
-"""Fixtures of the training tests: a fresh Accelerate, a private registry, and runs that an exception interrupts."""
+"""Fixtures of the training tests: a fresh Accelerate, and runs that an exception interrupts."""
 
 from __future__ import annotations
 
@@ -41,19 +41,6 @@ def animals(lab: Any, tmp_path: Path) -> Path:
     """A folder of images: 12 ants, 8 bees and 4 cats to train on, 5 of each to test."""
     folder: Path = lab.images(tmp_path / "animals")
     return folder
-
-
-@pytest.fixture
-def own_registry() -> Iterator[None]:
-    """What a test registers is forgotten after it."""
-    from glmc_zoo.method.registry import _ENTRIES as ENTRIES
-
-    before = dict(ENTRIES)
-    yield
-    # The built-in ones are registered by an import, which happens once.
-    built_in = {key: entry for key, entry in ENTRIES.items() if str(entry.function.__module__).startswith("glmc_zoo.")}
-    ENTRIES.clear()
-    ENTRIES.update(before | built_in)
 
 
 @pytest.fixture
