@@ -71,7 +71,7 @@ def resolve_values(user_options: UserOptions, sources: Sources) -> tuple[dict[st
     resolve_epochs(resolved, user_options, _view_count(resolved))
     if "warmup_epochs" not in {**defaults, **file, **explicit}:
         resolved["warmup_epochs"] = warmup_epochs(_recipe(resolved["preset"], sources), resolved)
-    return resolved, (*_dropped_note(user_options, resolved), *_untrained_note(resolved))
+    return resolved, tuple(_dropped_note(user_options, resolved))
 
 
 def _combine(explicit: Mapping[str, Any], file: Mapping[str, Any], sources: Sources) -> dict[str, Any]:
@@ -124,16 +124,6 @@ def _dropped_note(user_options: UserOptions, resolved: Mapping[str, Any]) -> lis
         if name in SWITCHES - explicit.keys() and value not in (resolved[name], _NEUTRAL.get(name), "none")
     ]
     return dropped and [f"Options of the file that have no effect on this training are left out: {', '.join(dropped)}."]
-
-
-def _untrained_note(resolved: Mapping[str, Any]) -> list[str]:
-    """Say that GLMC does not train the exported classifier in its first epoch, if there is no other one."""
-    if resolved["method"] != "glmc" or resolved["epochs"] != 1 or resolved["constant_alpha"] is not None:
-        return []
-    return [
-        "In its first epoch GLMC trains the conventional classifier alone, and the re-balanced one is exported: give "
-        "two epochs or more, or constant_alpha=."
-    ]
 
 
 def requested_method(requested: Mapping[str, Any], preset: Preset) -> str:

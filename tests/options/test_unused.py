@@ -239,15 +239,6 @@ def test_passes_and_epochs_of_a_file_agree() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ notes
-def test_one_epoch_of_glmc_does_not_train_what_is_exported() -> None:
-    """The weight of the re-balanced loss is 0 in the first epoch."""
-    for options in (train({**GLMC, "epochs": 1}), train({**GLMC, "passes": 2})):
-        (note,) = options.notes
-        assert note.startswith("In its first epoch GLMC trains the conventional classifier alone, and the re-balanced")
-    for more in ({"epochs": 2}, {"epochs": 1, "constant_alpha": 0.5}, {"epochs": 1, "method": "ce", "views": "none"}):
-        assert train({**GLMC, **more}).notes == ()
-
-
 def test_the_notes_are_shown_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import glmc_zoo
 
