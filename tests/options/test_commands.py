@@ -68,7 +68,7 @@ def test_a_search_holds_images_out() -> None:
         ({"model": None}, "model= is missing: give what to evaluate, such as an exported folder, hf-hub:ORG/NAME or"),
         ({"model": []}, "model= is missing: give what to evaluate"),
         ({"logit_adjustment": -1}, "logit_adjustment=-1.0 must be a number of 0 or more, or search."),
-        ({"tau_norm": "nan"}, "tau_norm=nan must be a number of 0 or more, or search."),
+        ({"tau_norm": "nan"}, "tau_norm='nan' is not accepted: it must be a number or search."),
         ({"tau_norm": "much"}, "tau_norm='much' is not accepted: it must be a number or search."),
         ({"split": "train"}, "split='train' is not accepted: it must be one of test, validation."),
         ({"split": "validation"}, "split='validation' needs held-out images: give val_fraction=, e.g. 0.1, or"),
