@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from _comparison import seed_range
 from _rows import Row, SeedResults, compares_held_out, read_results
 
 
@@ -35,6 +36,10 @@ class Run:
     def trains(self) -> bool:
         """Whether it leaves a model. Of the recipes only ``evaluate.py`` does not."""
         return self.row.script != "evaluate.py"
+
+    def is_stored(self) -> bool:
+        """Whether nothing is to be done: the results exist, and so does the model if another run starts from it."""
+        return self.result.is_file() and (not self.needed or (self.folder / "model").is_dir())
 
     def complete(self) -> bool:
         """Whether it ran to its end. A training writes its scores before its model."""
@@ -84,7 +89,7 @@ class Runner:
             run.done.set()
 
     def _run(self, run: Run) -> str | None:
-        if run.result.is_file() and (not run.needed or (run.folder / "model").is_dir()):
+        if run.is_stored():
             return None
         if run.after is not None:
             run.after.done.wait()
@@ -135,6 +140,24 @@ def file_results(run: Run) -> None:
     stored.results.save(run.result)
     score, minutes = 100 * stored.scores.balanced_accuracy, stored.seconds / 60
     say(f"done  {run.row.title}, seed {run.seed}: {score:.2f} in {minutes:.0f} min")
+
+
+def say_stored(runs: list[Run], *, trial: bool) -> None:
+    """Name the results that exist already, whose runs are not started, and how they are run again."""
+    stored = [run for run in runs if run.is_stored()]
+    if not stored:
+        return
+    seeds: dict[str, list[int]] = {}
+    for run in stored:
+        seeds.setdefault(run.row.title, []).append(run.seed)
+    rows: dict[str, list[str]] = {}
+    for title, numbers in seeds.items():
+        rows.setdefault(seed_range(sorted(numbers)), []).append(title)
+    # Results of a trial lie in the folder of the runs, and a run that lies there would only be copied.
+    folders = {"results": not trial, "work": trial or any(run.complete() for run in stored)}
+    advice = " ".join(f"--{name} OTHER_FOLDER" for name, is_used in folders.items() if is_used)
+    names = "; ".join(f"{', '.join(titles)} with seed {numbers}" for numbers, titles in rows.items())
+    say(f"exist already, not run: {names}; {advice} runs them again")
 
 
 def say(line: str) -> None:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from _clothing import CLOTHING, POOLED, START, write_pooled, write_start
 from _rows import PUBLISHED, RESULTS, ROOT, Row, all_rows, chosen_rows
-from _runner import Run, Runner, say
+from _runner import Run, Runner, say, say_stored
 from _subsets import SUBSETS, write_subset
 
 # Folder of a data set below --data-root, unless --data-dir gives another folder.
@@ -246,6 +246,7 @@ def main() -> None:
     jobs = args.jobs or len(gpus) or os.cpu_count() or 1
     threads = None if gpus else max((os.cpu_count() or 1) // jobs, 1)
     plan = Plan(args, threads)
+    say_stored(list(plan.runs.values()), trial=args.trial)
     plan.write_inputs()
     slots = [{"CUDA_VISIBLE_DEVICES": gpus[job % len(gpus)]} if gpus else {} for job in range(jobs)]
     signal.signal(signal.SIGTERM, interrupt)  # batch systems send it; no child process is left running

@@ -63,6 +63,8 @@ def test_a_value_is_converted_to_the_type_of_its_option(value: Any, kind: Any, e
         *(("abc", float, "a number"), ("2.5", int, "a whole number"), (2.5, int, "a whole number")),
         *((True, int, "a whole number"), (False, float, "a number"), ([1], int, "a whole number")),
         *((math.inf, int, "a whole number"), (math.nan, int, "a whole number")),
+        *((math.inf, float, "a number"), (math.nan, float, "a number"), ("NaN", float, "a number")),
+        *((np.float32("nan"), float, "a number"), (math.nan, Search | None, "a number or search")),
         *((1, bool, "true or false"), ("true", bool, "true or false"), (5, str, "text"), (None, int, "a whole number")),
         *(("mid", Level, "one of low, high"), (True, Literal[1], "1"), (["low"], Level, "one of low, high")),
         *((True, Level, "one of low, high"), (np.bool_(True), int, "a whole number")),
@@ -92,7 +94,7 @@ def test_a_group_converts_and_checks_its_values() -> None:
     [
         ({"rate": 0}, "rate=0.0 must be above 0."),
         ({"rate": 1}, "rate=1.0 must be below 1."),
-        ({"rate": math.nan}, "rate=nan must be above 0."),
+        ({"rate": math.nan}, "rate=nan is not accepted: it must be a number."),
         ({"rate": 0.5, "steps": 1}, "steps=1 is too small: it must be at least 2."),
         ({"rate": 0.5, "animal": "cat"}, "animal='cat' is not accepted: it must be one of ant, bee."),
         ({"rate": 0.5, "level": "mid"}, "level='mid' is not accepted: it must be one of low, high."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import _rows
 import pytest
@@ -23,6 +24,17 @@ def test_the_list_names_every_row(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         *_rows.published_rows(),
         *(f"{suite}/{row}" for suite, about in _rows.suites().items() for row in about["rows"]),
     ]
+
+
+def test_a_clone_says_that_it_has_the_results_of_a_suite(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The command on the page of results starts nothing there, as the repository has all of them."""
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", "digits_lt", "--jobs", "1", "--work", str(tmp_path / "work")])
+    reproduce.main()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "exist already, not run: digits_lt/ce, digits_lt/balanced_softmax, " in line and " with seed 0 to 7;" in line
+    assert line.endswith("; --results OTHER_FOLDER runs them again") and not (tmp_path / "work").exists()
 
 
 def test_bad_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

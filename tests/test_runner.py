@@ -54,6 +54,26 @@ def test_results_are_copied_unchanged_and_not_made_twice(fake: FakeRuns) -> None
     assert again.failure is None and run.result.is_file()
 
 
+def test_results_that_exist_are_named(fake: FakeRuns, capsys: pytest.CaptureFixture[str]) -> None:
+    """With what runs them again: a run that is still in the work folder would only be copied."""
+    first, second, new = fake.run("first"), fake.run("second"), fake.run("new")
+    for run in (first, second):
+        run.result.parent.mkdir(parents=True, exist_ok=True)
+        run.result.write_text("{}")
+    _runner.say_stored([first, second, new], trial=False)
+    names = "exist already, not run: suite/first, suite/second with seed 0"
+    assert capsys.readouterr().out[9:] == f"{names}; --results OTHER_FOLDER runs them again\n"
+    (second.folder / "model").mkdir(parents=True)
+    (second.folder / "results.json").write_text("{}")
+    _runner.say_stored([first, second, new], trial=False)
+    assert capsys.readouterr().out[9:] == f"{names}; --results OTHER_FOLDER --work OTHER_FOLDER runs them again\n"
+    _runner.say_stored([first, second, new], trial=True)
+    assert capsys.readouterr().out[9:] == f"{names}; --work OTHER_FOLDER runs them again\n"
+    first.needed = True  # its model is gone, so it is run
+    _runner.say_stored([first, new], trial=False)
+    assert capsys.readouterr().out == ""
+
+
 def test_a_first_stage_is_run_again_if_its_model_is_gone(fake: FakeRuns) -> None:
     first = fake.run("first")
     first.result.parent.mkdir(parents=True)

@@ -8,7 +8,7 @@ from typing import Literal
 from glmc_zoo.data.options import DataOptions
 from glmc_zoo.errors import UserError
 from glmc_zoo.fields import MAX_PROCESSES, OptionGroup, option
-from glmc_zoo.options.images import BACKBONE_PLUGIN, InferenceOptions, ShotOptions
+from glmc_zoo.options.images import BACKBONE_PLUGIN, EvaluationShotOptions, InferenceOptions, ShotOptions
 
 SEARCH_FRACTION = 0.1
 """Share of each training class that a search holds out unless ``val_fraction`` is given."""
@@ -99,7 +99,7 @@ class EvaluateOptions:
     evaluation: EvaluationOptions
     data: DataOptions
     inference: InferenceOptions
-    shots: ShotOptions
+    shots: EvaluationShotOptions
     implied_holdout: bool
     """Whether images are held out for the search alone, as neither ``val_fraction`` nor ``official_val`` is given."""
     command: str

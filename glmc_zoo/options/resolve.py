@@ -33,6 +33,7 @@ from glmc_zoo.options.defaults import (
 )
 from glmc_zoo.options.demo import DemoOptions
 from glmc_zoo.options.head import refuse_head_options, refuse_loop_options
+from glmc_zoo.options.images import THRESHOLDS
 from glmc_zoo.options.method_values import Sources, requested_method, resolve_epochs, resolve_values, warmup_epochs
 from glmc_zoo.options.push import PushRequest, PushSource, SpaceOptions
 from glmc_zoo.options.run import FinetuneStage, HeadStage, RunOptions, SecondStage, TrainingStage, calibration_holdout
@@ -49,6 +50,7 @@ def training_options(user_options: UserOptions) -> RunOptions:
     The method switches of a published recipe apply to the preset ``official`` alone. Its schedule applies to every
     preset; the preset ``tuned`` replaces some of its values.
     """
+    _refuse_idle_thresholds(user_options)
     entry, imbalance = _long_tail(user_options.values)
     recipe = GENERIC_RECIPE | ({} if entry is None else entry.recipe(imbalance.get("imbalance_factor")))
     values, notes = resolve_values(user_options, Sources(recipe, {} if entry is None else entry.tuned))
@@ -61,6 +63,7 @@ def finetuning_options(user_options: UserOptions) -> RunOptions:
 
     ``tune="head"`` trains the classifier on features, unless a method is given: a method needs the training loop.
     """
+    _refuse_idle_thresholds(user_options)
     if (
         user_options.get("tune") == "head"
         and requested_method(user_options.values, user_options.get("preset") or "tuned") == "auto"
@@ -98,6 +101,7 @@ def second_stage_options(user_options: UserOptions, first_stage: Mapping[str, An
     inherited = {name: value for name, value in first_stage.items() if value is not None and name not in user_options}
     if user_options.get("maxnorm") is False and "maxnorm_threshold" in user_options.explicit:
         raise UserError("maxnorm_threshold= has no effect with maxnorm=False: leave one of them out.")
+    _refuse_idle_thresholds(user_options, inherited.get("groups"))
     values: dict[str, Any] = inherited | user_options.values
     resolve_epochs(values, user_options, views=1)
     warmup = {"warmup_epochs": warmup_epochs(SECOND_STAGE_RECIPE, values)}
@@ -108,6 +112,7 @@ def second_stage_options(user_options: UserOptions, first_stage: Mapping[str, An
 
 def evaluation_options(user_options: UserOptions) -> EvaluateOptions:
     """The options of an evaluation."""
+    _refuse_idle_thresholds(user_options)
     values = user_options.values
     evaluation = fill(EvaluationOptions, values)
     data = fill(DataOptions, values)
@@ -131,6 +136,7 @@ def evaluation_options(user_options: UserOptions) -> EvaluateOptions:
 
 def inspection_options(user_options: UserOptions) -> InspectOptions:
     """The options of an inspection."""
+    _refuse_idle_thresholds(user_options)
     return compose(InspectOptions, user_options.values)
 
 
@@ -212,6 +218,26 @@ def _run_options(values: Mapping[str, Any], stage: Any, command: str, notes: tup
     if unmixed_epochs > options.schedule.epochs:
         raise UserError(f"mix_off_epochs={unmixed_epochs} must not exceed epochs={options.schedule.epochs}: lower it.")
     return options
+
+
+def _refuse_idle_thresholds(user_options: UserOptions, inherited_groups: str | None = None) -> None:
+    """Refuse a threshold with terciles, which replace it; ``inherited_groups`` are those of the first stage.
+
+    The file of a run holds the thresholds that the terciles made, and must load again. It has all three options.
+    """
+    given, file = user_options.explicit, user_options.file
+    if "groups" not in given and not {*THRESHOLDS, "groups"} <= file.keys():
+        given = file | given
+    name = next((name for name in THRESHOLDS if name in given), None)
+    groups = user_options.get("groups")
+    if name is None or "terciles" not in (groups, None if groups else inherited_groups):
+        return
+    sentence = f"{name}={given[name]} has no effect with groups='terciles', which makes its own thresholds"
+    if groups is None:
+        raise UserError(
+            f"{sentence} and is that of the first stage: give groups='thresholds' as well, or leave {name}= out."
+        )
+    raise UserError(f"{sentence}: leave one of them out.")
 
 
 def _long_tail(values: Mapping[str, Any]) -> tuple[DataEntry | None, dict[str, Any]]:

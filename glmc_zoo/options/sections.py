@@ -18,7 +18,7 @@ from glmc_zoo.options.commands import (
 )
 from glmc_zoo.options.defaults import FINETUNE_TEXTS, SECOND_STAGE_TEXTS
 from glmc_zoo.options.demo import DemoOptions
-from glmc_zoo.options.images import ImageOptions, InferenceOptions, ShotOptions
+from glmc_zoo.options.images import EvaluationShotOptions, ImageOptions, InferenceOptions, ShotOptions
 from glmc_zoo.options.machine import MachineOptions, OutputOptions, PushOptions
 from glmc_zoo.options.model import BackboneOptions, MethodOptions, PluginOptions, SecondStageOptions, TuneOptions
 from glmc_zoo.options.push import PushSource, SpaceOptions
@@ -108,7 +108,7 @@ EVALUATE = Command(
         "models and corrections": (EvaluationOptions,),
         "data": (DataOptions,),
         "inference": (InferenceOptions,),
-        "shot groups": (ShotOptions,),
+        "shot groups": (EvaluationShotOptions,),
     },
 )
 INSPECT = Command(

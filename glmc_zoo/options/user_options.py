@@ -12,6 +12,13 @@ from glmc_zoo.fields import convert
 from glmc_zoo.options.other_names import similar_options
 from glmc_zoo.options.sections import Command
 
+_VERBOSITY = {
+    level: f"{level}= is not an option here: call glmc_zoo.set_verbosity({level!r}), or give --{level} on the command "
+    "line."
+    for level in ("quiet", "verbose")
+}
+"""What to do instead of an option that only the command line has; it is for all that a process shows."""
+
 
 @dataclass(frozen=True)
 class UserOptions:
@@ -59,7 +66,7 @@ def _convert(command: Command, values: Mapping[str, Any], prefix: str) -> dict[s
     types, converted = command.types, {}
     for name, value in values.items():
         if name not in types:
-            refusal = command.refusals.get(name)
+            refusal = command.refusals.get(name) or _VERBOSITY.get(name)
             raise UserError(refusal or f"{prefix or 'The option '}{name}= is unknown.{similar_options(name, types)}")
         if value is not None:
             converted[name] = convert(name, value, types[name])

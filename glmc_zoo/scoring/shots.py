@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub import ModelSource
 from glmc_zoo.metrics import ScoreCounts, tercile_thresholds
-from glmc_zoo.options.images import ShotOptions
+from glmc_zoo.options.images import THRESHOLDS, EvaluationShotOptions, ShotOptions, check_order
 from glmc_zoo.results import Thresholds
 from glmc_zoo.scoring.report import group_sizes, one_group_note
 
@@ -39,18 +39,23 @@ class ShotGroups:
 
 
 def shot_groups(
-    options: ShotOptions,
+    options: EvaluationShotOptions,
     class_names: Sequence[str],
     data_counts: Sequence[int] | None,
     models: Mapping[str, ModelSource],
 ) -> ShotGroups:
     """The shot groups by the training images of the first model whose counts are known, else by those of the data.
 
+    A threshold that is not given is that of the training of this model.
+
     Args:
         options: Thresholds, or terciles.
         class_names: Classes of the data.
         data_counts: Training images of each class in the data; ``None`` without a training split.
         models: The models by their short names.
+
+    Raises:
+        UserError: A given threshold does not fit to one of the model.
     """
     known_counts = [(name, counts) for name, model in models.items() if (counts := trained_counts(model, class_names))]
     if known_counts:
@@ -70,11 +75,50 @@ def shot_groups(
                 "There are no shot groups, as neither the data nor a model gives the training images of each class."
             ],
         )
-    many, few = options.many_threshold, options.few_threshold
     if options.groups == "terciles":
         many, few = tercile_thresholds(counts)
-    notes += one_group_note(counts, options)
+        return ShotGroups(class_names, counts, name, Thresholds(many=many, few=few), notes)
+    trained = _trained_thresholds(models)
+    values, threshold_notes = _thresholds(options, name if known_counts else None, trained)
+    many, few = (values[option] for option in THRESHOLDS)
+    notes += [*threshold_notes, *one_group_note(counts, ShotOptions(many_threshold=many, few_threshold=few))]
     return ShotGroups(class_names, counts, name, Thresholds(many=many, few=few), notes)
+
+
+def _trained_thresholds(models: Mapping[str, ModelSource]) -> dict[str, dict[str, int]]:
+    """The thresholds of the training of each model that has them, by the name of their option."""
+    return {
+        name: {"many_threshold": model.results.thresholds.many, "few_threshold": model.results.thresholds.few}
+        for name, model in models.items()
+        if model.results is not None and model.results.thresholds is not None
+    }
+
+
+def _thresholds(
+    options: EvaluationShotOptions, name: str | None, trained: Mapping[str, Mapping[str, int]]
+) -> tuple[dict[str, int], list[str]]:
+    """The thresholds by the name of their option, and notes on those that are not given.
+
+    Args:
+        options: The thresholds that are given.
+        name: Short name of the model whose training decides the others; ``None``, and where its thresholds are not
+            known: the defaults do.
+        trained: What `_trained_thresholds` returns.
+    """
+    defaults = {option: int(getattr(ShotOptions, option)) for option in THRESHOLDS}
+    given = {option: value for option in THRESHOLDS if (value := getattr(options, option)) is not None}
+    own = None if name is None else trained.get(name)
+    rest = {option: value for option, value in (own or defaults).items() if option not in given}
+    origin = "the default" if own is None else f"that of {name}'s training"
+    values = given | rest
+    check_order(values["many_threshold"], values["few_threshold"], dict.fromkeys(rest, origin))
+    if own is None or not rest:
+        return values, []
+    sentence = f"The shot groups have {' and '.join(f'{option}={value}' for option, value in rest.items())}"
+    unlike = [model for model, thresholds in trained.items() if not rest.items() <= thresholds.items()]
+    if unlike:
+        return values, [f"{sentence} of {name}'s training for all models, though {', '.join(unlike)} had others."]
+    return values, [] if rest.items() <= defaults.items() else [f"{sentence}, as in {name}'s training."]
 
 
 def _notes(name: str, counts: list[int], data_counts: Sequence[int] | None, others: list[str]) -> list[str]:

@@ -23,6 +23,7 @@ from glmc_zoo.files import (
 from glmc_zoo.hub.export.run import repair_exports
 from glmc_zoo.machine.lock import FolderLock, lock_folder
 from glmc_zoo.machine.processes import on_main_process
+from glmc_zoo.options.images import THRESHOLDS
 from glmc_zoo.options.run import RunOptions, option_defaults, saved_options
 from glmc_zoo.screen import say
 from glmc_zoo.text import printable
@@ -48,8 +49,6 @@ _FILES = (
 )
 _FOLDERS = ("checkpoints", "encoder", "features", "logs", "model", "plots", "profile")
 _MAX_CHANGES = 3  # options that the advice names
-# With groups="terciles" these follow from the images, which are compared anyway.
-_THRESHOLDS = frozenset({"many_threshold", "few_threshold"})
 
 
 class RunFolder:
@@ -249,7 +248,7 @@ def option_differences(initial: dict[str, Any], current: dict[str, Any]) -> list
     if initial.get("skip_bad_images"):
         free.remove("skip_bad_images")
     if initial.get("groups") == current.get("groups") == "terciles":
-        free |= _THRESHOLDS
+        free |= set(THRESHOLDS)  # they follow from the images, which are compared anyway
     # A run of an earlier version lacks newer options; the defaults of these change nothing.
     initial = {**option_defaults(), **initial}
     return [

@@ -63,7 +63,7 @@ def test_preset_with_changes() -> None:
         ({"class_weight_power": -0.1}, "--class-weight-power -0.1 is too small: it must be at least 0."),
         ({"sampler_power": -2}, "--sampler-power -2.0 is too small: it must be at least 0."),
         ({"prior_tau": -2}, "--prior-tau -2.0 is too small: it must be at least 0."),
-        ({"prior_tau": float("nan")}, "--prior-tau nan is too small: it must be at least 0."),
+        ({"prior_tau": float("nan")}, "--prior-tau nan is not accepted: it must be a number."),
         ({"projection_dim": 0}, "--projection-dim 0 is too small: it must be at least 1."),
         ({"mix_off_epochs": -1}, "--mix-off-epochs -1 is too small: it must be at least 0."),
         ({"reduction": "max"}, "--reduction max is not accepted: it must be one of sum, mean."),

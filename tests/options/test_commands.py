@@ -42,7 +42,7 @@ def test_the_defaults_of_an_evaluation() -> None:
         ("logit_adjustment", "tau_norm", "workers", "image_size", "mixed_precision", "output_dir")
     )
     expected |= {"val_fraction": 0.0, "implied_holdout": False, "command": "call"}
-    expected |= {"many_threshold": 100, "few_threshold": 20, "groups": "thresholds"}
+    expected |= {"many_threshold": None, "few_threshold": None, "groups": "thresholds"}  # the model decides
     assert {name: options[name] for name in expected} == expected
     assert evaluated(model=["a", "b"])["model"] == ["a", "b"]
 
@@ -68,7 +68,7 @@ def test_a_search_holds_images_out() -> None:
         ({"model": None}, "model= is missing: give what to evaluate, such as an exported folder, hf-hub:ORG/NAME or"),
         ({"model": []}, "model= is missing: give what to evaluate"),
         ({"logit_adjustment": -1}, "logit_adjustment=-1.0 must be a number of 0 or more, or search."),
-        ({"tau_norm": "nan"}, "tau_norm=nan must be a number of 0 or more, or search."),
+        ({"tau_norm": "nan"}, "tau_norm='nan' is not accepted: it must be a number or search."),
         ({"tau_norm": "much"}, "tau_norm='much' is not accepted: it must be a number or search."),
         ({"split": "train"}, "split='train' is not accepted: it must be one of test, validation."),
         ({"split": "validation"}, "split='validation' needs held-out images: give val_fraction=, e.g. 0.1, or"),
@@ -76,6 +76,9 @@ def test_a_search_holds_images_out() -> None:
         ({"batch_size": 0}, "batch_size=0 is too small: it must be at least 1."),
         ({"workers": -1}, "workers=-1 is too small: it must be at least 0."),
         ({"epochs": 3}, "The option epochs= is unknown."),
+        ({"many_threshold": -1}, "many_threshold=-1 is too small: it must be at least 0."),
+        ({"many_threshold": 5, "few_threshold": 6}, "few_threshold=6 must not exceed many_threshold=5: lower one, or"),
+        ({"groups": "terciles", "few_threshold": 6}, "few_threshold=6 has no effect with groups='terciles'"),
         *(
             ({"streaming": True, **more}, f"{name} needs images of the training split, and streaming=True")
             for name, more in {

@@ -204,7 +204,7 @@ def test_commands_without_a_published_recipe_name_none() -> None:
     ("argv", "sentence"),
     [
         (["--lr", "abc"], "lr='abc' is not accepted: it must be a number."),
-        (["--lr", "nan"], "lr=nan must be above 0."),
+        (["--lr", "nan"], "lr='nan' is not accepted: it must be a number."),
         (["--lr", "0"], "lr=0.0 must be above 0."),
         (["--lr", "-1"], "lr=-1.0 must be above 0."),
         (["--lr"], "Argument --lr: expected one argument; --help lists every option."),

@@ -181,7 +181,16 @@ def test_a_missing_model_is_named(command: str, sentence: str) -> None:
         ({"official_val": True, "val_fraction": 0.1}, {}, "^official_val=True and val_fraction=0.1 both hold images"),
         ({"compile_mode": "max-autotune"}, {}, "^compile_mode='max-autotune' has no effect without compile=True"),
         ({"push_tag": "v1"}, {}, "^push_tag= has no effect without push_to_hub="),
-        ({"few_threshold": 200}, {}, "^few_threshold=200 must not exceed many_threshold=100"),
+        ({"few_threshold": 200}, {}, r"^few_threshold=200 must not exceed many_threshold=100 \(the default\): lower"),
+        ({"many_threshold": 10}, {}, r"^few_threshold=20 \(the default\) must not exceed many_threshold=10: lower"),
+        ({"many_threshold": -1}, {}, "^many_threshold=-1 is too small: it must be at least 0"),
+        (
+            {"groups": "terciles", "many_threshold": 50},
+            {},
+            "^many_threshold=50 has no .* groups='terciles', which makes",
+        ),
+        ({"few_threshold": 5}, {"groups": "terciles"}, "^few_threshold=5 has no effect with groups='terciles'"),
+        ({}, {"groups": "terciles", "few_threshold": 5}, "^few_threshold=5 has no effect with groups='terciles'"),
     ],
 )
 def test_what_has_no_effect_or_no_sense_is_refused(
@@ -204,6 +213,32 @@ def test_what_has_no_effect_or_no_sense_is_refused(
 def test_what_a_fine_tuning_refuses(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         resolved("finetune", {"model": "resnet18", **values}, {})
+
+
+def test_a_fine_tuning_and_a_second_stage_refuse_thresholds_with_terciles_too(first_stages: None) -> None:
+    terciles = {"groups": "terciles", "many_threshold": 50}
+    for command, given in (
+        ("finetune", {"model": "resnet18", **terciles}),
+        ("finetune", {"model": "resnet18", "tune": "head", **terciles}),
+        ("second_stage", {"model": "folder", **terciles}),
+    ):
+        with pytest.raises(UserError, match=r"^many_threshold=50 has no effect with groups='terciles'.*: leave one of"):
+            resolved(command, given, {})
+    with pytest.raises(
+        UserError, match=r"is that of the first stage: give groups='thresholds' as well, or leave many_"
+    ):
+        resolved("second_stage", {"model": "m", "many_threshold": 50}, {})
+    options = resolved("second_stage", {"model": "m", "many_threshold": 95, "groups": "thresholds"}, {})
+    assert (options.shots.many_threshold, options.shots.few_threshold) == (95, 90)
+
+
+def test_the_file_of_a_run_with_terciles_loads_again() -> None:
+    """It holds the thresholds that the terciles made; and a file is overridden by what is given beside it."""
+    filed = {"groups": "terciles", "many_threshold": 37, "few_threshold": 12}
+    assert {name: trained({"seed": 1}, filed)[name] for name in filed} == filed
+    assert trained({"groups": "terciles"}, filed)["groups"] == "terciles"
+    assert trained({"groups": "terciles"}, {"many_threshold": 50})["groups"] == "terciles"
+    assert trained({"groups": "thresholds", "many_threshold": 50}, filed)["many_threshold"] == 50
 
 
 def test_switches_in_a_saved_file_do_not_stop_another_method() -> None:

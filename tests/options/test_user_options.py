@@ -84,6 +84,22 @@ def test_an_option_of_elsewhere_or_of_before_is_explained(command: str, option: 
     assert COMMANDS[command].refusals[option] == str(caught.value)
 
 
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+@pytest.mark.parametrize("level", ["quiet", "verbose"])
+def test_how_much_is_shown_is_not_an_option_in_python(tmp_path: Path, command: Any, level: str) -> None:
+    """The command line reads --quiet before it comes here."""
+    sentence = (
+        f"{level}= is not an option here: call glmc_zoo.set_verbosity('{level}'), or give --{level} on the command"
+    )
+    with pytest.raises(UserError) as caught:
+        parse_options(command, {level: True}, "")
+    assert str(caught.value).startswith(sentence)
+    (tmp_path / "c.yaml").write_text(f"{level}: true\n")
+    with pytest.raises(UserError) as caught:
+        parse_options(command, {"config": str(tmp_path / "c.yaml")}, "")
+    assert str(caught.value).endswith(f" cannot be used: {sentence} line.")
+
+
 def test_a_config_file_of_another_command_is_refused(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("epochs: 3\n")
     with pytest.raises(UserError, match="The key epochs= is unknown"):

@@ -79,6 +79,25 @@ def test_a_folder_without_splits_is_scored_whole(evaluate: Recipe, run: Path, an
     assert sentence.startswith("--no-test is for a training without a test split")
 
 
+def test_the_groups_are_those_of_the_training(evaluate: Recipe, run: Path, animals: Path, tmp_path: Path) -> None:
+    """The thresholds of the model, not the defaults, unless others are given."""
+    model = tmp_path / "trained"
+    shutil.copytree(run / "model", model)
+    values = json.loads((model / "results.json").read_text())
+    (model / "results.json").write_text(json.dumps(values | {"thresholds": {"many": 20, "few": 8}}))
+    outcome = evaluate("--model", model, "--data", animals, "--output-dir", tmp_path / "out")
+    results = results_of(tmp_path / "out")
+    assert results["thresholds"] == {"many": 20, "few": 8}
+    assert results["groups"] == {"many": 1, "medium": 1, "few": 1}
+    note = "note: The shot groups have --many-threshold 20 and --few-threshold 8, as in trained's training."
+    assert outcome.out.splitlines().count(note) == 1
+    given = ["--many-threshold", 100, "--few-threshold", 20, "--output-dir", tmp_path / "given"]
+    assert evaluate("--model", model, "--data", animals, *given).status == 0
+    assert results_of(tmp_path / "given")["thresholds"] == {"many": 100, "few": 20}
+    refused = evaluate("--model", model, "--data", animals, "--few-threshold", 30)
+    assert refused.sentence.startswith("--few-threshold 30 must not exceed --many-threshold 20 (that of trained's")
+
+
 def test_from_python(run: Path, model: Path, animals: Path, tmp_path: Path) -> None:
     """Typed results in the order of the models, equal to the files."""
     options = {"data": animals, "output_dir": tmp_path / "out"}

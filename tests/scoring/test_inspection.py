@@ -217,7 +217,8 @@ def test_python_writes_a_page_only_where_it_is_named(
         ({"examples": -1}, "^examples=-1 is too small"),
         ({"near_duplicates": 65}, "^near_duplicates=65 must be at most 64"),
         ({"epochs": 3}, "^The option epochs= is unknown"),
-        ({"many_threshold": 5}, "^few_threshold=20 must not exceed many_threshold=5"),
+        ({"many_threshold": 5}, r"^few_threshold=20 \(the default\) must not exceed many_threshold=5: lower"),
+        ({"groups": "terciles", "many_threshold": 30}, "^many_threshold=30 has no effect with groups='terciles'"),
     ],
 )
 def test_what_an_inspection_refuses(values: dict[str, Any], sentence: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from glmc_zoo.data.reading.file_finder import FileFinder
 from glmc_zoo.data.reading.inventory import LeftOut, name_few
 from glmc_zoo.data.reading.listing import FileListing, FileRows, class_name
 from glmc_zoo.data.reading.split_names import column_key, find_split_column, split_cells, split_role
-from glmc_zoo.data.reading.table_rows import Rows, SeveralValues, read_rows
+from glmc_zoo.data.reading.table_rows import Rows, SeveralValues, check_header, read_rows
 from glmc_zoo.data.reading.walk import NOT_AN_IMAGE, Walk, is_image_file, unwanted
 from glmc_zoo.errors import UserError
 from glmc_zoo.text import agree, counted, escaped
@@ -165,10 +165,12 @@ def _candidates(path: Path, names: Sequence[str], requested: str | None, usual: 
     columns = f"the columns of {path} are {', '.join(names)}"
     if requested is not None:
         if requested not in names:
+            check_header(path, names)
             raise UserError(f"{kind}_column={requested!r} is not a column: {columns}; give one of them.")
         return [requested]
     matching = [name for name in names if column_key(name) in usual]
     if not matching:
+        check_header(path, names)
         raise UserError(f"No column is recognised as the {kind} column: {columns}; name one with {kind}_column=.")
     return sorted(matching, key=lambda name: usual.index(column_key(name)))
 

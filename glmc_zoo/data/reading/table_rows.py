@@ -6,11 +6,12 @@ Every cell is text as it is written: ``None``, ``NA`` and ``007`` stay what they
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from glmc_zoo.data.reading.decoding import one_line
+from glmc_zoo.data.reading.formats import IMAGE_SUFFIXES
 from glmc_zoo.data.reading.table_sizes import list_batches
 from glmc_zoo.errors import UserError
 from glmc_zoo.text import unquoted_formula
@@ -117,8 +118,31 @@ def _header(path: Path, cells: list[str]) -> list[str]:
     names = [cell.strip() or f"column {number}" for number, cell in enumerate(cells, start=1)]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
+        check_header(path, names)
         raise UserError(f"{path} has several columns called {repeated}: rename all but one of them.")
     return names
+
+
+def check_header(path: Path, names: Sequence[str]) -> None:
+    """Refuse a list whose first line is a row: one of the ``names`` is the path of an image, maybe with its label.
+
+    Raises:
+        UserError: The sentence says what the first line must hold.
+    """
+    words = [word for name in names for word in name.split()]
+    if path.suffix.lower() in (".jsonl", ".parquet") or not any(
+        Path(word).suffix.lower() in IMAGE_SUFFIXES for word in words
+    ):
+        return
+    lists = (
+        " (lists of lines 'PATH LABEL' are only for split_file=, with imagenet_lt and other data sets with official "
+        "lists)"
+    )
+    raise UserError(
+        f"The first line of {path} is {', '.join(names)[:100]!r} and does not name the columns: write a first line "
+        "such as image,label, with a comma, semicolon, tab or | between the columns of each line"
+        f"{lists if len(names) == 1 else ''}."
+    )
 
 
 def _json_rows(path: Path, text: str) -> Iterator[dict[str, str]]:

@@ -216,9 +216,9 @@ def test_rows_without_a_label(put: Put) -> None:
     ("text", "sentence"),
     [
         (
-            "a.png,ant\nb.png,bee\n",
-            "No column is recognised as the image column: the columns of {} are a.png, ant; name one "
-            "with image_column=.",
+            "name,label\na.png,ant\n",
+            "No column is recognised as the image column: the columns of {} are name, label; name one with "
+            "image_column=.",
         ),
         (
             "path,kind\na.png,ant\n",
@@ -252,6 +252,40 @@ def test_files_that_cannot_be_used(put: Put, text: str, sentence: str) -> None:
     with pytest.raises(UserError) as caught:
         read(folder, text)
     assert str(caught.value) == sentence.format(folder / "labels.csv")
+
+
+NO_HEADER = (
+    "and does not name the columns: write a first line such as image,label, with a comma, semicolon, tab or | between "
+    "the columns of each line"
+)
+OFFICIAL = (
+    " (lists of lines 'PATH LABEL' are only for split_file=, with imagenet_lt and other data sets with official lists)"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "end"),
+    [
+        ("a.png 0\nb.png 1\n", "a.png 0", f"{OFFICIAL}."),
+        ("zero/a.JPEG\nb.png\n", "zero/a.JPEG", f"{OFFICIAL}."),
+        ("a.png,ant\nb.png,bee\n", "a.png, ant", "."),
+        ("a.png\t1\t1\nb.png\t1\t2\n", "a.png, 1, 1", "."),  # not "several columns called 1"
+    ],
+)
+def test_a_list_without_the_names_of_its_columns(put: Put, text: str, first: str, end: str) -> None:
+    """As the official lists of long-tailed sets are: no name of a column can be given."""
+    folder = put("a.png", "b.png")
+    for options in ({}, {"image_column": "image"}):
+        with pytest.raises(UserError) as caught:
+            read(folder, text, "train.txt", **options)
+        assert str(caught.value) == f"The first line of {folder / 'train.txt'} is {first!r} {NO_HEADER}{end}"
+
+
+def test_a_column_may_be_called_like_an_image(put: Put) -> None:
+    """Where the columns are known, and where the names of the columns are keys of JSON."""
+    assert rows(read(put("a.png", "b.png"), "path,label,x.png\na.png,ant,\nb.png,bee,\n")) == AB
+    with pytest.raises(UserError, match=r"^No column is recognised as the image column: .* are a\.png; name one"):
+        read(put(), json.dumps({"a.png": "ant"}), "x.jsonl")
 
 
 @pytest.mark.parametrize(
