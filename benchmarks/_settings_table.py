@@ -24,7 +24,8 @@ def settings_table(suite: str, links: Links) -> str:
         scores = [setting.get(score) for score in ("balanced_accuracy", *GROUPS)]
         seeds = setting["seeds"]
         cells = [_setting_cell(score, len(seeds)) for score in scores]
-        values = tuple(setting["balanced_accuracy"].get("runs", [setting["balanced_accuracy"]["mean"]]))
+        balanced = setting["balanced_accuracy"]
+        values = tuple(balanced["runs"] if "runs" in balanced else [balanced["mean"]])
         baseline = any(piece in ("--method ce", "--method balanced_softmax") for piece in options)
         entries[label] = Entry(label=label, passes=setting["passes"], values=values, baseline=baseline)
         rows[label] = [label, *cells, str(len(seeds)), seed_range(seeds), passes_text(setting["passes"])]
