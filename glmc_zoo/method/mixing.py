@@ -151,6 +151,33 @@ def mix_views(
     return MixedViews(images[0], images[1], global_labels, local_labels, global_weighted, local_weighted)
 
 
+def partner_share(views: str, beta: float, *, correct_lam: bool = False, unmixed_share: float = 0.0) -> float:
+    """Mean share of the partners in the labels of a training, over all steps and views.
+
+    It is 1/2 for the nominal mixing share. With ``correct_lam``, CutMix labels have the share of the area that is
+    really pasted, which is less because the box is clipped: on a side of length 1, a box of side ``r`` around a uniform
+    centre covers ``r - r ** 2 / 4`` on average, and ``r ** 2`` has the Beta distribution of the mixing share.
+
+    Args:
+        views: How a step mixes: ``mixup``, ``cutmix``, or both in equal parts.
+        beta: Both parameters of the Beta distribution.
+        correct_lam: Whether CutMix labels have the share of the pasted area.
+        unmixed_share: Share of the batches that are not mixed.
+    """
+    pasted = 0.5
+    if correct_lam:
+        pasted = _beta_moment(beta, 1) - _beta_moment(beta, 1.5) / 2 + _beta_moment(beta, 2) / 16
+    shares = {"mixup": 0.5, "cutmix": pasted}
+    return (1 - unmixed_share) * shares.get(views, (0.5 + pasted) / 2)
+
+
+def _beta_moment(beta: float, power: float) -> float:
+    """Mean of ``x ** power`` for ``x`` of the distribution Beta(beta, beta)."""
+    log_gamma = math.lgamma
+    moment = log_gamma(beta + power) - log_gamma(beta) + log_gamma(2 * beta) - log_gamma(2 * beta + power)
+    return math.exp(moment)
+
+
 def mix_batch(
     first: Tensor,
     second: Tensor,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from glmc_zoo.errors import UserError
 from glmc_zoo.method import weights
 from glmc_zoo.method.losses import GLMCOutput, at_least_float32, check_loss, cumulative_alpha, glmc_loss, one_view_loss
-from glmc_zoo.method.mixing import Mix, MixedBatch, MixedViews, draw_mix, mix_batch, mix_views
+from glmc_zoo.method.mixing import Mix, MixedBatch, MixedViews, draw_mix, mix_batch, mix_views, partner_share
 from glmc_zoo.method.model import GLMCModel, check_backbone
 from glmc_zoo.method.registry import get_loss, get_registered, get_sampler, loss_names, register_method
 from glmc_zoo.method.switches import GLMCSwitches, MethodSetup
@@ -266,8 +266,9 @@ def _begin_epoch(criterion: Any, epoch: int, epochs: int) -> None:
 
 def _mixed_prior(class_counts: list[int], switches: GLMCSwitches) -> Tensor:
     """Log frequencies of the plainly shuffled images and of their partners together, ``(C,)``."""
-    # The share of a partner is 1/2 on average, in the batches that are mixed.
-    share = (1 - switches.unmixed_share) / 2
+    share = partner_share(
+        switches.views, switches.beta, correct_lam=switches.correct_lam, unmixed_share=switches.unmixed_share
+    )
     if switches.sampler == "power":
         return weights.log_prior(class_counts, switches.sampler_power, tau=switches.prior_tau, share=share)
     labels = torch.repeat_interleave(torch.arange(len(class_counts)), torch.tensor(class_counts))

@@ -108,7 +108,7 @@ def log_prior(
         tau: 1 is balanced softmax. More gives rare classes a wider margin: ``tau - 1`` times the logarithm of the
             frequencies of ``counts`` is added, whatever the samplers.
         sampled_counts: For another second sampler: how often it draws each class, ``(C,)``, on any scale.
-        share: Share of the second sampler; 1/2 in GLMC, where the mixing share is 1/2 on average.
+        share: Share of the second sampler; in GLMC that of the partners, see `glmc_zoo.method.mixing.partner_share`.
 
     Returns:
         float32 tensor ``(C,)``.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from glmc_zoo.errors import UserError
 from glmc_zoo.method import class_balanced_weights, class_weights
 from glmc_zoo.method import log_prior as seen_log_prior
+from glmc_zoo.method.mixing import partner_share
 from glmc_zoo.results import RunResults
 
 Floats = NDArray[np.float64]
@@ -72,7 +73,12 @@ def _method_prior(results: RunResults) -> Floats | None:
     if results.method != "glmc" or config.get("sampler", "power") != "power":
         return None
     # The frequencies that the re-balanced branch sees: shuffled images, mixed with partners that favour rare classes.
-    share = (1 - _numeric_option(config, "unmixed_share", 0.0)) / 2
+    share = partner_share(
+        str(config.get("views", "mixup_cutmix")),
+        _numeric_option(config, "beta", 1.0, above=0),
+        correct_lam=bool(config.get("correct_lam")),
+        unmixed_share=_numeric_option(config, "unmixed_share", 0.0),
+    )
     power = None if config.get("sampler_power") is None else _numeric_option(config, "sampler_power", 0.0)
     seen_prior = seen_log_prior(counts, power, share=share).double().numpy()
     if loss == "ce":
@@ -83,15 +89,17 @@ def _method_prior(results: RunResults) -> Floats | None:
     return None
 
 
-def _numeric_option(config: Mapping[str, Any], name: str, default: float) -> float:
+def _numeric_option(config: Mapping[str, Any], name: str, default: float, *, above: float | None = None) -> float:
     """An option of the training as a number; it is checked, because results may come from anybody."""
     value = config.get(name, default)
-    if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > 1e3:
+    allowed = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e3
+    if not allowed or (above is not None and value <= above):
+        kind = "a number up to 1,000" if above is None else f"a number above {above:g} and up to 1,000"
         raise UserError(
-            f"The results of the model have {name} {str(value)[:40]!r}, and it must be a number up to 1,000: give "
-            "another model, or leave prior= out."
+            f"The results of the model have {name} {str(value)[:40]!r}, and it must be {kind}: give another model, or "
+            "leave prior= out."
         )
-    return value
+    return float(value)
 
 
 def _log(counts: list[int]) -> Floats:

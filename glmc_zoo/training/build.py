@@ -16,6 +16,9 @@ from glmc_zoo.options.schedule import ScheduleOptions
 from glmc_zoo.text import counted
 from glmc_zoo.training.placement import ImagePlacement
 
+_SECOND_DERIVATIVES = ("adahessian",)  # optimisers that need the graph of the gradients
+_WITHOUT_END = ("step", "multistep", "constant")  # schedules that do not end at min_lr
+
 
 def make_train_loader(
     data: LongTailData,
@@ -87,7 +90,10 @@ def make_optimizer(
             weight_decay=schedule.weight_decay,
             fused=True,
         )
-    if opt.split("_")[-1] not in (names := [str(name) for name in list_optimizers(exclude_filters=["*_*"])]):
+    names = [str(name) for name in list_optimizers(exclude_filters=["*_*", *_SECOND_DERIVATIVES])]
+    if (name := opt.removeprefix("lookahead_")) in _SECOND_DERIVATIVES:
+        raise UserError(f"opt={opt!r} needs second derivatives, which no step here computes: give sgd or adamw.")
+    if name not in names:
         raise UserError(
             f"opt={opt!r} is unknown: give sgd or a name from timm.optim.list_optimizers().{did_you_mean(opt, names)}"
         )
@@ -109,21 +115,34 @@ def make_scheduler(schedule: ScheduleOptions, optimizer: torch.optim.Optimizer) 
     """A timm scheduler, whose ``step`` takes the index of the epoch that begins.
 
     The W epochs of warm-up have the rates ``lr / W``, ``2 lr / W``, ..., ``lr``. The schedule covers the other epochs
-    and ends at ``min_lr``.
+    and ends at ``min_lr``. ``step`` and ``multistep`` multiply the rate by 0.1 after 30, 60 and 90 % of these epochs
+    (timm's defaults are for 300 epochs), ``poly`` is a straight line, and the others have timm's default shapes.
 
     Raises:
-        UserError: ``sched`` is not one of timm's schedules by epoch.
+        UserError: ``sched`` is not one of timm's schedules by epoch, or does not end at a ``min_lr`` that is given.
     """
+    if schedule.min_lr and schedule.sched in _WITHOUT_END:
+        raise UserError(
+            f"min_lr={schedule.min_lr:g} has no effect with sched={schedule.sched!r}, which does not end at it: leave "
+            "one of them out."
+        )
     warmup = max(schedule.warmup_epochs - 1, 0)  # the last epoch of warm-up is the first of the schedule
+    epochs = schedule.epochs - warmup
+    shapes: dict[str, dict[str, Any]] = {
+        "step": {"decay_epochs": max(round(0.3 * epochs), 1)},
+        "multistep": {"decay_milestones": [round(share * epochs) for share in (0.3, 0.6, 0.9)]},
+        "poly": {"decay_rate": 1.0},  # of this schedule it is the power
+    }
     try:
         scheduler: Scheduler | None = create_scheduler_v2(
             optimizer,
             sched=schedule.sched,
-            num_epochs=schedule.epochs - warmup,
+            num_epochs=epochs,
             min_lr=schedule.min_lr,
             warmup_epochs=warmup,
             warmup_lr=schedule.lr / (warmup + 1),
             warmup_prefix=True,
+            **shapes.get(schedule.sched, {}),
         )[0]
     except (AssertionError, ValueError, KeyError) as error:
         raise UserError(

@@ -194,7 +194,7 @@ class EpochTrainer:
                 inputs = make_inputs(batch)
             result = self.step(inputs)
             if self.ema is not None and accelerator.sync_gradients:
-                self.ema.update(task.trainable_module, step=progress.step)
+                self.ema.update(task.trainable_module, step=self.step.step_index - 1)
             losses.add(result)
             progress.batch += 1
             progress.step += 1

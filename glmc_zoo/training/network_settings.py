@@ -26,7 +26,7 @@ from glmc_zoo.options.defaults import FINETUNE_RECIPE
 
 LARGE_NETWORK = 50_000_000
 """Number of parameters from which a note recommends adapters instead of training a whole network with layer norm."""
-_SGD = ("sgd", "sgdp", "sgdw", "momentum", "nesterov", "lars")
+_SGD = ("sgd", "momentum", "nesterov", "lars", "larc")  # words in the names of timm's optimisers with rates like SGD's
 _LAYER_DECAY_TUNES = ("full", "blocks")  # values of ``tune`` that take a layer decay
 _ADAPTER_TUNES = ("lora", "adapter")
 _WEIGHT_DECAY: float = FINETUNE_RECIPE["weight_decay"]
@@ -56,7 +56,7 @@ class NetworkSettings:
 
 def uses_sgd(opt: str) -> bool:
     """Whether an optimiser takes learning rates like SGD's; all others take rates like Adam's."""
-    return opt in _SGD
+    return any(word in opt for word in _SGD)
 
 
 def describe_network(model: nn.Module) -> Network:

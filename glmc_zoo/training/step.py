@@ -45,7 +45,8 @@ class TrainStep:
         self.task, self.optimizer, self.accelerator = task, optimizer, accelerator
         self.clock = clock or StageClock(accelerator)
         self.clip_grad, self.sam, self.sam_every = clip_grad, sam, sam_every
-        self._step_index = 0  # index of the optimiser's next step in the whole training
+        self.step_index = 0
+        """Index of the optimiser's next step in the whole training."""
         self._task_name = type(accelerator.unwrap_model(task)).__name__
         # Inputs of the batches of this step, and the random state before each: the second pass needs both.
         self._window: list[tuple[tuple[Any, ...], list[Tensor]]] = []
@@ -56,12 +57,12 @@ class TrainStep:
         ``batches`` is the number of batches in an epoch.
         """
         accumulation = self.accelerator.gradient_accumulation_steps
-        self._step_index = epoch * math.ceil(batches / accumulation) + batch // accumulation
+        self.step_index = epoch * math.ceil(batches / accumulation) + batch // accumulation
 
     def __call__(self, inputs: tuple[Any, ...]) -> dict[str, Tensor]:
         """Train on ``inputs``, the arguments of the task; returns its ``loss`` with its terms, and its ``output``."""
         with self.accelerator.accumulate(self.task):
-            sam = self.sam if self._step_index % self.sam_every == 0 else None
+            sam = self.sam if self.step_index % self.sam_every == 0 else None
             if sam is not None:
                 self._window.append((inputs, _random_state(self.accelerator.device)))
             result = self._add_gradients(inputs)
@@ -72,7 +73,7 @@ class TrainStep:
                     self.accelerator.clip_grad_norm_(self.task.parameters(), self.clip_grad)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
-            self._step_index += self.accelerator.sync_gradients
+            self.step_index += self.accelerator.sync_gradients
         return result
 
     def _add_gradients(self, inputs: tuple[Any, ...]) -> dict[str, Tensor]:

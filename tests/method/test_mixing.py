@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from glmc_zoo.method import Mix, MixedViews, class_weights, cut_box, draw_mix, mix_batch, mix_views
-from glmc_zoo.method.mixing import area_lam
+from glmc_zoo.method.mixing import area_lam, partner_share
 
 CLASSES = 5
 Arrays = dict[str, np.ndarray]
@@ -136,6 +136,20 @@ def test_draw_moments(beta: float) -> None:
     assert lams.mean() == pytest.approx(0.5, abs=5 * np.sqrt(variance / number))
     assert lams.var() == pytest.approx(variance, rel=0.05)
     assert 0 <= lams.min() < lams.max() <= 1
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 4.0])
+def test_the_share_of_the_partners_is_that_of_the_labels(beta: float) -> None:
+    generator, number = torch.Generator().manual_seed(0), 8000
+    mixes = [draw_mix(512, 512, beta=beta, generator=generator) for _ in range(number)]
+    pasted = np.array([1 - mix.area_lam for mix in mixes])
+    error = 5 * pasted.std() / np.sqrt(number) + 1e-3  # a thousandth for boxes of whole pixels
+    assert partner_share("cutmix", beta, correct_lam=True) == pytest.approx(pasted.mean(), abs=error)
+    for views in ("alternate", "mixup_cutmix"):
+        expected = (0.5 + pasted.mean()) / 2
+        assert partner_share(views, beta, correct_lam=True) == pytest.approx(expected, abs=error)
+        assert partner_share(views, beta, unmixed_share=0.2) == 0.4
+    assert partner_share("mixup", beta, correct_lam=True) == partner_share("cutmix", beta) == 0.5
 
 
 def test_draw_boxes() -> None:

@@ -129,6 +129,13 @@ def test_a_share_of_the_batches_is_unmixed_and_the_prior_knows_it() -> None:
     assert torch.allclose(task.log_prior.double().exp(), 0.65 * FREQUENCY + 0.35 / len(COUNTS))
 
 
+def test_the_prior_knows_the_area_that_cutmix_labels_have() -> None:
+    task = get_method("glmc").build(setup(views="cutmix", correct_lam=True, sampler_power=1.0))
+    # By hand, for beta 1: the mean of (r - r ** 2 / 4) ** 2 with r ** 2 uniform is 1/2 - 1/5 + 1/48.
+    pasted = 1 / 2 - 1 / 5 + 1 / 48
+    assert torch.allclose(task.log_prior.double().exp(), (1 - pasted) * FREQUENCY + pasted / len(COUNTS))
+
+
 @pytest.mark.parametrize(("views", "kinds"), [("mixup", ["mixup"] * 2), ("alternate", ["mixup", "cutmix"])])
 def test_a_baseline_mixes_its_own_images(views: str, kinds: list[str]) -> None:
     task = get_method("balanced_softmax").build(setup(views=views, prior_tau=1.0, mix_off_epochs=2))

@@ -110,6 +110,11 @@ def share(weights: Any) -> Any:
             share((COUNTED + UNIFORM) / COUNTED),
         ),
         (results("glmc", rebalanced_loss="ce", sampler="power", sampler_power=1.0), share(COUNTED + UNIFORM)),
+        # With CutMix labels of the pasted area the partners have 1/2 - 1/5 + 1/48 of them.
+        (
+            results("glmc", rebalanced_loss="ce", sampler_power=1.0, views="cutmix", beta=1.0, correct_lam=True),
+            share((1 / 2 + 1 / 5 - 1 / 48) * COUNTED + (1 / 2 - 1 / 5 + 1 / 48) * UNIFORM),
+        ),
         (
             dataclasses.replace(
                 results("ce"), correction=CorrectionFacts(source="m", logit_adjustment=1.0, class_counts=[60, 30, 10])

@@ -77,6 +77,34 @@ def test_optimisers_of_timm_by_name() -> None:
     assert all(group["weight_decay"] == 5e-4 for group in optimizer.param_groups)
     with pytest.raises(UserError, match=r"opt='adamv' is unknown: .*Did you mean adam"):
         make_optimizer(schedule(), "adamv", nn.Linear(2, 2))
+    assert type(make_optimizer(schedule(), "lookahead_adamw", nn.Linear(2, 2))).__name__ == "Lookahead"
+    for name in ("foo_adamw", "nesterov_sgd"):  # timm looks at the last part alone
+        with pytest.raises(UserError, match=f"opt='{name}' is unknown: give sgd or a name"):
+            make_optimizer(schedule(), name, nn.Linear(2, 2))
+    for name in ("adahessian", "lookahead_adahessian"):
+        with pytest.raises(UserError, match=f"opt='{name}' needs second derivatives"):
+            make_optimizer(schedule(), name, nn.Linear(2, 2))
+
+
+def test_steps_lie_within_the_training() -> None:
+    for epochs in (10, 100):
+        values = rates(schedule(sched="step", epochs=epochs))
+        assert values == pytest.approx([0.1 * 0.1 ** (10 * epoch // (3 * epochs)) for epoch in range(epochs)])
+    values = rates(schedule(sched="multistep", epochs=100))
+    assert [values[epoch] for epoch in (0, 28, 31, 58, 61, 88, 91)] == pytest.approx(
+        [0.1, 0.1, 0.01, 0.01, 1e-3, 1e-3, 1e-4]
+    )
+
+
+def test_poly_is_a_straight_line_to_min_lr() -> None:
+    expected = [0.01 + (0.1 - 0.01) * (1 - epoch / 10) for epoch in range(10)]
+    assert rates(schedule(sched="poly", min_lr=0.01)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["step", "multistep", "constant"])
+def test_a_schedule_without_an_end_has_no_min_lr(name: str) -> None:
+    with pytest.raises(UserError, match=f"min_lr=0.001 has no effect with sched='{name}', which does not end at it"):
+        rates(schedule(sched=name, min_lr=0.001))
 
 
 @pytest.mark.parametrize("name", ["nonsense", "plateau"])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from timm.utils import ModelEmaV3
 
 from glmc_zoo.training.loop import step_generator
 
@@ -39,6 +40,18 @@ def test_accumulated_steps_equal_one_of_the_doubled_batch(train: Train, lab: Any
     assert max(np.abs(half[key] - one[key]).max() for key in one) > 1e-2
     losses = [lab.rows(tmp_path / name)[0]["loss"] for name in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_the_average_of_the_weights_counts_optimiser_steps(
+    train: Train, lab: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its warm-up is by this count: by batches, the first step would keep most of the random weights."""
+    counted: list[int] = []
+    monkeypatch.setattr(ModelEmaV3, "update", lambda self, model, step: counted.append(step))
+    options = [*lab.few, *PLAIN, "--max-count", 5, "--imbalance-factor", 1, "--batch-size", 10, "--epochs", 2]
+    options += ["--ema-decay", 0.9, "--grad-accum-steps", 2]  # 5 batches: two pairs, and one alone
+    assert train(*options, "--output-dir", tmp_path / "run").status == 0
+    assert counted == [0, 1, 2, 3, 4, 5]
 
 
 def test_one_step_is_sgd_on_the_clipped_gradient(

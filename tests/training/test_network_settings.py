@@ -9,11 +9,19 @@ import pytest
 import timm
 import torch
 import yaml
+from timm.optim import get_optimizer_class, list_optimizers
 
 import glmc_zoo
 from glmc_zoo.options.defaults import FINETUNE_TEXTS
 from glmc_zoo.results import RunResults
-from glmc_zoo.training.network_settings import LARGE_NETWORK, Network, describe_network, settings_for, settings_notes
+from glmc_zoo.training.network_settings import (
+    LARGE_NETWORK,
+    Network,
+    describe_network,
+    settings_for,
+    settings_notes,
+    uses_sgd,
+)
 
 SHORT: dict[str, Any] = {"epochs": 1, "batch_size": 8, "feature_views": 1, "mixed_precision": "no"}
 SMALL_BATCH_NORM, SMALL_LAYER_NORM = Network(False, 10**6), Network(True, 10**6)
@@ -52,6 +60,16 @@ def test_settings(network: Network, tune: str, opt: str | None, values: tuple[An
     settings = settings_for(network, tune, opt)
     assert (settings.opt, settings.lr, settings.weight_decay, settings.layer_decay) == values
     assert ("published" in settings.source) == network.layer_norm or opt == "adamw"
+
+
+def test_every_kind_of_sgd_has_rates_like_sgd() -> None:
+    """By the classes that timm builds: SGD, LARS and their variants take one rate for all, Adam's a rate of its own."""
+    for name in map(str, list_optimizers(exclude_filters=["*_*", "bnb*", "fused*"])):
+        module = get_optimizer_class(name, bind_defaults=False).__module__
+        assert uses_sgd(name) == (module.rpartition(".")[2] in ("sgd", "sgdp", "sgdw", "lars")), name
+    for name in ("fusedsgd", "bnbsgd8bit", "lookahead_sgdw"):
+        assert settings_for(SMALL_BATCH_NORM, "full", name).lr == 0.01
+    assert settings_for(SMALL_BATCH_NORM, "full", "lookahead_fusedadamw").lr == 3e-4
 
 
 def test_the_help_says_what_adapters_train_with() -> None:
