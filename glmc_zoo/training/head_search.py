@@ -1,7 +1,7 @@
 """The search for a classifier on features: many are trained at once and compared on held-out training images."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
@@ -124,20 +124,23 @@ def search_head(
         def progress(share: float) -> None:
             bar.update(max(0, round(95 * share) - bar.n))
 
-        logits = search.held_out_logits(settings, folds, num_folds, progress)
-        trials = [
-            search.best_adjustment(held_out, setting, folds, ADJUSTMENTS[setting.loss] if loss == "auto" else (0.0,))
-            for held_out, setting in zip(logits, settings, strict=True)
-        ]
-        best = max(range(len(trials)), key=lambda i: _score_order(trials[i]))
+        trials: list[HeadTrial] = []
+        chosen, held_out_logits = None, None
+        # One setting after the other: the logits of all settings of a large set do not fit into memory.
+        for setting, logits in zip(settings, search.held_out_logits(settings, folds, num_folds, progress), strict=True):
+            adjustments = ADJUSTMENTS[setting.loss] if loss == "auto" else (0.0,)
+            trials.append(search.best_adjustment(logits, setting, folds, adjustments))
+            if chosen is None or _score_order(trials[-1]) > _score_order(chosen):
+                chosen, held_out_logits = trials[-1], logits
+        assert chosen is not None and held_out_logits is not None
         all_images = torch.ones_like(folds, dtype=torch.bool)
-        final = search.fit([settings[best]], [all_images])
+        final = search.fit([HeadSetting(chosen.loss, chosen.weight_decay)], [all_images])
         bar.update(100 - bar.n)
-    weight, bias = search.export_layer(final, trials[best].logit_adjustment)
+    weight, bias = search.export_layer(final, chosen.logit_adjustment)
     is_held_out = folds >= 0
-    held_out_logits = logits[best, is_held_out] - trials[best].logit_adjustment * search.prior
+    held_out_logits = held_out_logits - chosen.logit_adjustment * search.prior
     return HeadChoice(
-        weight, bias, trials, trials[best], num_folds, held_out_logits.cpu(), is_held_out.nonzero()[:, 0].cpu(),
+        weight, bias, trials, chosen, num_folds, held_out_logits.cpu(), is_held_out.nonzero()[:, 0].cpu(),
         search.labels[is_held_out].cpu(),
         round(time.perf_counter() - start_time, 1),
     )  # fmt: skip
@@ -194,7 +197,7 @@ class _Search:
     def __init__(
         self, features: Tensor, labels: Tensor, class_counts: list[int], init: str, *, cosine: bool = False
     ) -> None:
-        self.views, self.images, _ = features.shape
+        self.views = len(features)
         first = features[0]
         if cosine:
             lengths = torch.linalg.vector_norm(features, dim=2, keepdim=True)
@@ -226,26 +229,32 @@ class _Search:
         )
         return fit_heads(self.scaled, labels, problems, principal_axes=self.principal_axes, progress=progress)
 
-    def held_out_logits(self, settings: list[HeadSetting], folds: Tensor, num_folds: int, progress: Progress) -> Tensor:
-        """Logits (settings, N, C) of the first view, each from the classifier trained without the image's fold."""
+    def held_out_logits(
+        self, settings: list[HeadSetting], folds: Tensor, num_folds: int, progress: Progress
+    ) -> Iterator[Tensor]:
+        """For each setting the logits (n, C) of the first view of the held-out images.
+
+        The logits of an image are those of the classifier that was trained without its fold.
+        """
         masks = [folds != number for number in range(num_folds)]
         pairs = list(product(settings, masks))
         heads = self.fit([setting for setting, _ in pairs], [mask for _, mask in pairs], progress)
-        logits = self.first_view.new_zeros(len(settings), self.images, self.classes)
-        for index, (_, mask) in enumerate(pairs):
-            head = heads.select(torch.tensor([index], device=mask.device))
-            logits[index // num_folds, ~mask] = head.logits(self.first_view[~mask])[0]
-        return logits
+        first_view, folds = self.first_view[folds >= 0], folds[folds >= 0]
+        for first in range(0, len(pairs), num_folds):
+            logits = first_view.new_empty(len(first_view), self.classes)
+            for number in range(num_folds):
+                head = heads.select(torch.tensor([first + number], device=folds.device))
+                logits[folds == number] = head.logits(first_view[folds == number])[0]
+            yield logits
 
     def best_adjustment(
         self, logits: Tensor, setting: HeadSetting, folds: Tensor, adjustments: tuple[float, ...]
     ) -> HeadTrial:
-        """The trial of a setting with the logit adjustment that is best on the held-out images."""
-        held_out, best = folds >= 0, None
-        labels = self.labels[held_out]
+        """The trial of a setting with the logit adjustment that is best on the held-out images, of ``logits`` (n, C)."""
+        labels, best = self.labels[folds >= 0], None
         support = torch.bincount(labels, minlength=self.classes)
         for adjustment in adjustments:
-            is_correct = (logits[held_out] - adjustment * self.prior).argmax(dim=1) == labels
+            is_correct = (logits - adjustment * self.prior).argmax(dim=1) == labels
             correct_counts = torch.bincount(labels[is_correct], minlength=self.classes)
             recall = (correct_counts.double() / support)[support > 0].mean().item()
             trial = HeadTrial(

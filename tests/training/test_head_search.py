@@ -55,6 +55,24 @@ def test_the_trial_is_the_score_of_scikit_learn_on_the_held_out_images(
     assert alone.balanced_accuracy == pytest.approx(scores[0], abs=0.02)
 
 
+def test_logits_are_made_for_held_out_images_of_one_setting_at_a_time(
+    images: tuple[Any, Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of all settings and images of iNaturalist take 171 GB."""
+    monkeypatch.setattr(head_search, "ONE_FOLD_WORK", 0)
+    whole = head_search._Search.best_adjustment
+    sizes: list[int] = []
+
+    def best_adjustment(self: Any, logits: torch.Tensor, *args: Any) -> Any:
+        sizes.append(logits.untyped_storage().nbytes() // 4)
+        return whole(self, logits, *args)
+
+    monkeypatch.setattr(head_search._Search, "best_adjustment", best_adjustment)
+    held_out = int((images[2] == 0).sum())
+    assert search(images).held_out_logits.shape == (held_out, 3)
+    assert sizes == [held_out * 3] * len(LOSSES) * len(WEIGHT_DECAYS)
+
+
 def test_one_loss_alone(images: tuple[Any, Any, Any]) -> None:
     choice = search(images, loss="balanced_softmax")
     assert [(one.loss, one.weight_decay) for one in choice.trials] == [("balanced softmax", w) for w in WEIGHT_DECAYS]
