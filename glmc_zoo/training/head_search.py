@@ -250,7 +250,7 @@ class _Search:
     def best_adjustment(
         self, logits: Tensor, setting: HeadSetting, folds: Tensor, adjustments: tuple[float, ...]
     ) -> HeadTrial:
-        """The trial of a setting with the logit adjustment that is best on the held-out images, of ``logits`` (n, C)."""
+        """The trial of a setting with the logit adjustment that suits ``logits`` (n, C) of the held-out images best."""
         labels, best = self.labels[folds >= 0], None
         support = torch.bincount(labels, minlength=self.classes)
         for adjustment in adjustments:
