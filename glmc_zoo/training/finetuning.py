@@ -71,6 +71,11 @@ class FineTuning(Stage):
         """Whether the classifier starts from features that the network gives before the training."""
         return self.tune.head_init in ("mean", "head")
 
+    @property
+    def replaces_classifier(self) -> bool:
+        """Whether a classifier that is fitted to features replaces the source's, also for the same classes."""
+        return self.starts_from_features
+
     def resolve(
         self, options: RunOptions, data: LongTailData, processes: int, initial: Mapping[str, Any] | None
     ) -> RunOptions:
@@ -146,12 +151,9 @@ class FineTuning(Stage):
         model, tune = timm_model_in(task), self.tune
         if tune.freeze_bn and not batch_norms(model):
             raise UserError(f"freeze_bn=True has no effect on {self.name}, which has no batch-norm: leave it out.")
-        if self.starts_from_features:
+        if self.replaces_classifier:
             if model.get_classifier().bias is None:
-                raise UserError(
-                    f"head_init={tune.head_init!r} sets the bias of the classifier, and that of {self.name} has none: "
-                    "give head_init='fresh'."
-                )
+                raise self._missing_bias()
             self.kept = [name for name in self.kept if name not in ("classifier", "conventional_classifier")]
         if tune.tune == "head":
             train_head(model)
@@ -161,6 +163,12 @@ class FineTuning(Stage):
             rank, kind = tune.lora_rank or 8, "lora" if tune.tune == "lora" else tune.adapter or DEFAULT_ADAPTER
             add_adapters(model, rank=rank, alpha=tune.lora_alpha or 2.0 * rank, image_size=spec.size, kind=kind)
         return task
+
+    def _missing_bias(self) -> UserError:
+        return UserError(
+            f"head_init={self.tune.head_init!r} sets the bias of the classifier, and that of {self.name} has none: "
+            "give head_init='fresh'."
+        )
 
     def eval_modules(self, task: TrainingTask) -> list[nn.Module]:
         """Modules without trained parameters, and with ``freeze_bn`` every batch-norm of the model."""
@@ -235,6 +243,17 @@ class HeadTuning(FineTuning):
         self.title = HEAD
         self.head_facts: HeadFacts | None = None
         """How the classifier was trained; ``None`` until it is trained."""
+
+    @property
+    def replaces_classifier(self) -> bool:
+        """Always: ``head_init`` only decides what the classifiers start from before they are fitted."""
+        return True
+
+    def _missing_bias(self) -> UserError:
+        return UserError(
+            f"tune='head' sets the bias of the classifier, and that of {self.name} has none: give tune='full' with "
+            "head_init='fresh'."
+        )
 
     def run_name(self, data: str, seed: int) -> str:
         """Name of a fresh run folder."""
