@@ -147,8 +147,8 @@ class FineTuning(Stage):
         """The method's task with the source's weights; ``tune`` decides which of them are trained."""
         check_colour(self.source)
         task = super().make_task(data, spec, schedule)
-        self.kept = load_source_heads(self.source, task, data.class_names)
-        model, tune = timm_model_in(task), self.tune
+        model, tune, keeps = timm_model_in(task), self.tune, not self.replaces_classifier
+        self.kept = load_source_heads(self.source, task, data.class_names, trains_classifier=keeps)
         if tune.freeze_bn and not batch_norms(model):
             raise UserError(f"freeze_bn=True has no effect on {self.name}, which has no batch-norm: leave it out.")
         if self.replaces_classifier:
@@ -165,9 +165,9 @@ class FineTuning(Stage):
         return task
 
     def _missing_bias(self) -> UserError:
+        init, fix = self.tune.head_init, "give head_init='fresh'"
         return UserError(
-            f"head_init={self.tune.head_init!r} sets the bias of the classifier, and that of {self.name} has none: "
-            "give head_init='fresh'."
+            f"head_init={init!r} sets the bias of the classifier, and that of {self.name} has none: {fix}."
         )
 
     def eval_modules(self, task: TrainingTask) -> list[nn.Module]:
@@ -246,14 +246,12 @@ class HeadTuning(FineTuning):
 
     @property
     def replaces_classifier(self) -> bool:
-        """Always: ``head_init`` only decides what the classifiers start from before they are fitted."""
+        """Always, also with ``head_init='fresh'``."""
         return True
 
     def _missing_bias(self) -> UserError:
-        return UserError(
-            f"tune='head' sets the bias of the classifier, and that of {self.name} has none: give tune='full' with "
-            "head_init='fresh'."
-        )
+        fix = "give tune='full' with head_init='fresh'"
+        return UserError(f"tune='head' sets the bias of the classifier, and that of {self.name} has none: {fix}.")
 
     def run_name(self, data: str, seed: int) -> str:
         """Name of a fresh run folder."""
@@ -314,10 +312,13 @@ def classifiers_in(task: TrainingTask) -> list[nn.Module]:
     return [timm_model_in(task).get_classifier(), *([] if conventional is None else [conventional])]
 
 
-def load_source_heads(source: ModelSource, task: TrainingTask, class_names: list[str]) -> list[str]:
+def load_source_heads(
+    source: ModelSource, task: TrainingTask, class_names: list[str], *, trains_classifier: bool = True
+) -> list[str]:
     """Load the source's heads into a task where the classes are the same, and make fresh ones otherwise.
 
-    The calibration of the source is undone, so that the training goes on with the logits that it trained.
+    The calibration of the source is undone, so that the training goes on with the logits that it trained. With
+    ``trains_classifier``, a source that was corrected after its training is refused, because that cannot be undone.
 
     Returns:
         Names of the heads that were kept.
@@ -332,6 +333,10 @@ def load_source_heads(source: ModelSource, task: TrainingTask, class_names: list
         if init_head is not None:
             init_head(model.get_classifier())
     elif source.results is not None:
+        if trains_classifier:
+            source.check_uncorrected(
+                "Fine-tuning on the same classes", fix=", or head_init='mean' for a new classifier"
+            )
         undo_calibration(model.get_classifier(), source.results.calibration)
     heads = source.training_heads()
     if heads is not None and isinstance(wrapped_model, GLMCModel):
