@@ -1,6 +1,8 @@
 """Any timm model with GLMC's training heads around it (GLMC, section 3.2)."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import timm
@@ -123,14 +125,29 @@ def _not_built(backbone: str, image_size: int | None, error: Exception) -> UserE
     return UserError(f"Backbone {backbone!r} cannot be built{size}: {reason}")
 
 
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode for a block; afterwards each of its modules has the mode that it had before.
+
+    ``model.train(mode)`` would give all modules one mode, also those that the user had frozen by ``eval()``.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 @torch.no_grad()
 def check_backbone(model: Any, image_size: int) -> None:
     """Refuse a model that is not timm's or that cannot have GLMC's heads, before any training.
 
     The heads read ``forward_head(forward_features(x), pre_logits=True)``. The model's own classifier must be one linear
     layer that turns these features into the model's output. Otherwise the exported timm model, whose ``forward`` stays
-    as it is, would not use the trained classifier. The training mode of the model and the random number generators are
-    left as they were.
+    as it is, would not use the trained classifier. The training mode of each module and the random number generators
+    are left as they were.
 
     Raises:
         UnsuitableClassifier: The model cannot have GLMC's heads.
@@ -150,11 +167,9 @@ def check_backbone(model: Any, image_size: int) -> None:
             f"Backbone {name!r} cannot carry the heads of GLMC: get_classifier() gives {head} where one linear layer "
             f"is needed; choose {alternative}another family."
         )
-    training = model.training
-    model.eval()
     subject = f"Backbone {name!r} for images of {image_size} x {image_size} pixels"
     try:
-        with outside_failures(subject, smaller="a smaller image_size="):
+        with evaluation_mode(model), outside_failures(subject, smaller="a smaller image_size="):
             matches = _logits_are_linear(model, classifier, image_size)
     except UserError:
         raise
@@ -167,8 +182,6 @@ def check_backbone(model: Any, image_size: int) -> None:
             f"Backbone {name!r} refuses images of {image_size} x {image_size} pixels ({reason}): "
             f"give an image_size= that it accepts{example}."
         ) from error
-    finally:
-        model.train(training)
     if not matches:
         raise UnsuitableClassifier(
             f"Backbone {name!r} cannot carry the heads of GLMC: its classifier on forward_head(..., pre_logits=True) "

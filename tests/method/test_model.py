@@ -255,6 +255,23 @@ def test_check_leaves_no_trace(name: str, training: bool) -> None:
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
 
 
+def test_the_check_leaves_each_module_in_its_mode() -> None:
+    """Batch-norm that a user froze by ``eval()`` stays frozen, also where the size is refused."""
+    model = timm.create_model("test_vit", num_classes=CLASSES, img_size=64)
+    model.blocks[0].eval()
+    modes = {name: module.training for name, module in model.named_modules()}
+    assert set(modes.values()) == {True, False}
+    check_backbone(model, 64)
+    GLMCModel(model, CLASSES)
+    with pytest.raises(UserError, match="refuses images"):
+        check_backbone(model, 65)
+    assert {name: module.training for name, module in model.named_modules()} == modes
+    model.eval().blocks[0].train()
+    check_backbone(model, 64)
+    assert [name for name, module in model.named_children() if module.training] == []
+    assert model.blocks[0].training and not model.training and not model.blocks[1].training
+
+
 def test_backbone_is_initialised_as_by_timm() -> None:
     torch.manual_seed(1)
     expected = timm.create_model("test_resnet", num_classes=CLASSES).state_dict()
