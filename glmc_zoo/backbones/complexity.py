@@ -46,16 +46,15 @@ def count_operations(model: nn.Module, input_size: tuple[int, ...]) -> dict[str,
 
     Returns:
         ``gmacs``, billions of multiply-add operations, and ``mactivations``, millions of output values, both of
-        convolutions and matrix products. Empty if the model's computation depends on the values of its input.
+        convolutions and matrix products. Empty if the model cannot be counted, for instance because its computation
+        depends on the values of its input.
     """
     try:
-        network = copy.deepcopy(model).to("meta").eval()
+        # The counter adds hooks to parameters with a gradient, and they fail where a layer takes one as its input.
+        network = copy.deepcopy(model).requires_grad_(False).to("meta").eval()
         image = torch.empty(1, *input_size, device="meta")
         with torch.no_grad(), FlopCounterMode(display=False) as operations, _Activations() as activations:
             network(image)
-    except (
-        NotImplementedError,
-        RuntimeError,
-    ):  # the model needs a value, or an operation does not support meta tensors
+    except Exception:  # whatever fails in a stranger's network: a trained model is not lost for want of these figures
         return {}
     return {"gmacs": operations.get_total_flops() / 2e9, "mactivations": activations.values / 1e6}

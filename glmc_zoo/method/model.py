@@ -1,6 +1,8 @@
 """Any timm model with GLMC's training heads around it (GLMC, section 3.2)."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import timm
@@ -22,7 +24,8 @@ class UnsuitableClassifier(UserError):
 def backbone_config(backbone: str) -> dict[str, Any]:
     """timm's configuration of a model name: ``input_size``, ``mean``, ``std``, ``interpolation`` and so on.
 
-    For a name with a source prefix (``hf-hub:org/name``, ``local-dir:folder``) the ``config.json`` there is read.
+    For a name with a source prefix (``hf-hub:org/name``, ``local-dir:folder``) the ``config.json`` there is read. What
+    it leaves out has timm's default, as in a model that timm builds from it.
 
     Raises:
         UserError: timm does not know the name or its tag, or the prefixed source cannot be read.
@@ -34,13 +37,13 @@ def backbone_config(backbone: str) -> dict[str, Any]:
     if source is not None:
         try:
             if source == "local-dir":
-                return dict(load_model_config_from_path(name)[0])
+                return _with_defaults(load_model_config_from_path(name)[0])
             with outside_failures(f"Backbone {backbone!r}", smaller="another", weights_of=repr(backbone)):
                 reach_hub(name, ["config.json"])
-                return dict(load_model_config_from_hf(name)[0])
+                return _with_defaults(load_model_config_from_hf(name)[0])
         except UserError:
             raise
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"Backbone {backbone!r} cannot be read: {reason}; check the name and network.") from error
     if not timm.is_model(backbone):
@@ -48,7 +51,7 @@ def backbone_config(backbone: str) -> dict[str, Any]:
         raise UserError(f"Unknown backbone {backbone!r}: it must be one of timm.list_models().{suggestion}")
     try:
         config = timm.models.get_pretrained_cfg(backbone, allow_unregistered=False)
-        return dict((config or timm.models.PretrainedCfg()).to_dict())
+        return _with_defaults({} if config is None else config.to_dict())
     except RuntimeError as error:
         architecture, _, tag = backbone.partition(".")
         if not tag:
@@ -60,6 +63,17 @@ def backbone_config(backbone: str) -> dict[str, Any]:
             f"Backbone {backbone!r} has an unknown pretrained tag {tag!r}; leave it out, or give one of "
             f"timm.list_pretrained({architecture + '*'!r})."
         ) from error
+
+
+def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with timm's defaults for values that are missing or null."""
+    given = {name: value for name, value in config.items() if value is not None}
+    return dict(timm.models.PretrainedCfg().to_dict()) | given
+
+
+def native_size(model: Any) -> int:
+    """Side in pixels of the images that timm's configuration of a built model names."""
+    return int(_with_defaults(model.default_cfg)["input_size"][-1])
 
 
 def create_backbone(
@@ -111,14 +125,29 @@ def _not_built(backbone: str, image_size: int | None, error: Exception) -> UserE
     return UserError(f"Backbone {backbone!r} cannot be built{size}: {reason}")
 
 
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode for a block; afterwards each of its modules has the mode that it had before.
+
+    ``model.train(mode)`` would give all modules one mode, also those that the user had frozen by ``eval()``.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 @torch.no_grad()
 def check_backbone(model: Any, image_size: int) -> None:
     """Refuse a model that is not timm's or that cannot have GLMC's heads, before any training.
 
     The heads read ``forward_head(forward_features(x), pre_logits=True)``. The model's own classifier must be one linear
     layer that turns these features into the model's output. Otherwise the exported timm model, whose ``forward`` stays
-    as it is, would not use the trained classifier. The training mode of the model and the random number generators are
-    left as they were.
+    as it is, would not use the trained classifier. The training mode of each module and the random number generators
+    are left as they were.
 
     Raises:
         UnsuitableClassifier: The model cannot have GLMC's heads.
@@ -138,25 +167,21 @@ def check_backbone(model: Any, image_size: int) -> None:
             f"Backbone {name!r} cannot carry the heads of GLMC: get_classifier() gives {head} where one linear layer "
             f"is needed; choose {alternative}another family."
         )
-    training = model.training
-    model.eval()
     subject = f"Backbone {name!r} for images of {image_size} x {image_size} pixels"
     try:
-        with outside_failures(subject, smaller="a smaller image_size="):
+        with evaluation_mode(model), outside_failures(subject, smaller="a smaller image_size="):
             matches = _logits_are_linear(model, classifier, image_size)
     except UserError:
         raise
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         # timm's registered size. The model's own configuration holds ``image_size``, which has just failed.
-        native_size = model.default_cfg["input_size"][-1]
-        example = "" if native_size == image_size else f", such as its native {native_size}"
+        size = native_size(model)
+        example = "" if size == image_size else f", such as its native {size}"
         raise UserError(
             f"Backbone {name!r} refuses images of {image_size} x {image_size} pixels ({reason}): "
             f"give an image_size= that it accepts{example}."
         ) from error
-    finally:
-        model.train(training)
     if not matches:
         raise UnsuitableClassifier(
             f"Backbone {name!r} cannot carry the heads of GLMC: its classifier on forward_head(..., pre_logits=True) "
@@ -232,7 +257,7 @@ class GLMCModel(nn.Module):
         self.timm_model = model
         self.num_classes = num_classes
         width = model.get_classifier().in_features
-        dim = projection_dim or (128 if model.default_cfg["input_size"][-1] <= 32 else 256)
+        dim = projection_dim or (128 if native_size(model) <= 32 else 256)
         self.conventional_classifier = nn.Linear(width, num_classes)
         if consistency:
             self.projector = nn.Linear(width, dim)

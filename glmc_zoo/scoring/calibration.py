@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from glmc_zoo.errors import UserError
 from glmc_zoo.files import percent, text_table
 from glmc_zoo.method import UnsuitableClassifier, fold_corrections, linear_classifier
+from glmc_zoo.method.model import evaluation_mode
 from glmc_zoo.metrics import ScoreCounts, chance_ece
 from glmc_zoo.results import CalibrationFacts, Reliability
 from glmc_zoo.scoring.loop import ScoredSplit
@@ -85,15 +86,13 @@ def split_logits(
 ) -> tuple[Floats, Labels]:
     """Logits ``(N, C)`` and classes ``(N,)`` of a split, in its order, the same in each process.
 
-    ``select`` is applied to each batch of logits. Training or evaluation mode of the network is restored at the end.
+    ``select`` is applied to each batch of logits. The training mode of each module is left as it was.
     """
-    was_training = classifier.network.training
-    classifier.network.eval()
-    rows = [
-        (positions.numpy(), select(logits).cpu().double().numpy(), labels.numpy())
-        for logits, labels, positions in logit_batches(classifier, loader, accelerator)
-    ]
-    classifier.network.train(was_training)
+    with evaluation_mode(classifier.network):
+        rows = [
+            (positions.numpy(), select(logits).cpu().double().numpy(), labels.numpy())
+            for logits, labels, positions in logit_batches(classifier, loader, accelerator)
+        ]
     positions, logits, labels = (np.concatenate(column) for column in zip(*gather_object(rows), strict=True))
     order = np.argsort(positions, kind="stable")
     return logits[order], labels[order].astype(np.int64)

@@ -11,6 +11,7 @@ from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glmc_zoo.method.model import evaluation_mode
 from glmc_zoo.metrics import ImageScores, ScoreCounts, score_intervals
 from glmc_zoo.scoring.answers import AnswerCollector, Answers, PixelRecorder
 from glmc_zoo.scoring.model import Classifier, logit_batches
@@ -122,7 +123,7 @@ def score_split(
 ) -> ScoredSplit:
     """Score a whole split, each image once over all processes.
 
-    The training or evaluation mode of the network is restored at the end.
+    The training mode of each module of the network is left as it was.
 
     Args:
         classifier: The model.
@@ -140,20 +141,18 @@ def score_split(
     Raises:
         RuntimeError: An image was missed or counted twice.
     """
-    was_training = classifier.network.training
-    classifier.network.eval()
     settings: dict[str, bool] = {"keep_images": intervals, "answers": answers != "none"}
     scored, plain, rows = _ScoreCollector(empty, **settings), _ScoreCollector(empty, **settings), []
     recorder = PixelRecorder(loader)
-    for batch, labels, positions in logit_batches(classifier, recorder, accelerator):
-        logits, pixels = select(batch), recorder.pixels if answers == "pixels" else None
-        corrected = logits if correct is None else correct(logits)
-        scored.update(positions, labels, corrected, pixels)
-        if correct is not None:
-            plain.update(positions, labels, logits, pixels)
-        if keep_predictions:
-            rows.append(Predictions.from_batch(positions, labels, corrected))
-    classifier.network.train(was_training)
+    with evaluation_mode(classifier.network):
+        for batch, labels, positions in logit_batches(classifier, recorder, accelerator):
+            logits, pixels = select(batch), recorder.pixels if answers == "pixels" else None
+            corrected = logits if correct is None else correct(logits)
+            scored.update(positions, labels, corrected, pixels)
+            if correct is not None:
+                plain.update(positions, labels, logits, pixels)
+            if keep_predictions:
+                rows.append(Predictions.from_batch(positions, labels, corrected))
     predictions = _gather_predictions(rows, total) if keep_predictions else None
     number = total if predictions is None else len(predictions.index)
     counts, bounds = scored.finish(accelerator, number)

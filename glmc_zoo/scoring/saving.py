@@ -29,7 +29,8 @@ def check_saving(options: EvaluateOptions, source: ModelSource, data: DataFacts,
     """Check before anything is scored that ``save=`` can write the model with its results and card.
 
     Raises:
-        UserError: The folder holds files, the model has no results of a training, or it was trained on other data.
+        UserError: The folder holds files, or the model has no results of a training, was trained on other data, or was
+            corrected before.
     """
     folder = Path(str(options.evaluation.save))
     check_folder(folder, "choose another folder", option="save")
@@ -49,6 +50,8 @@ def check_saving(options: EvaluateOptions, source: ModelSource, data: DataFacts,
             f"save= needs data with the classes of {source.name} in the same order, and this data has others: leave "
             "save= out."
         )
+    # The results hold one correction, from which predictions for other class frequencies take the prior.
+    source.check_uncorrected("save=", fix=", with all corrections at once, or leave save= out")
     if options.inference.image_size is not None:
         raise UserError("save= writes the model for its own image size: leave image_size= or save= out.")
 

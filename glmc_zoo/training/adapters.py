@@ -9,6 +9,7 @@ from torch import nn
 
 from glmc_zoo.building import outside_failures
 from glmc_zoo.errors import UserError, missing_packages
+from glmc_zoo.method.model import evaluation_mode
 
 # peft's LoHa and LoKr compute a convolution themselves, without the padding of `Conv2dSame`. Its DoRA calls `view` on
 # the weights of a convolution, which fails for the memory format that training uses.
@@ -85,14 +86,11 @@ def _check_reached(model: Any, image_size: int, tune: str) -> None:
 
     With several processes, parameters without a gradient would also stop the run at its second step.
     """
-    training, parameter = model.training, next(model.parameters())
+    parameter = next(model.parameters())
     probe = torch.zeros(1, 3, image_size, image_size, device=parameter.device, dtype=parameter.dtype)
-    model.eval()
+    subject = f"{type(model).__name__} with adapters for images of {image_size} x {image_size} pixels"
     try:
-        with outside_failures(
-            f"{type(model).__name__} with adapters for images of {image_size} x {image_size} pixels",
-            smaller="a smaller image_size=",
-        ):
+        with evaluation_mode(model), outside_failures(subject, smaller="a smaller image_size="):
             model(probe).sum().backward()
     except RuntimeError as error:
         reason = " ".join(str(error).split()).rstrip(".")
@@ -101,7 +99,6 @@ def _check_reached(model: Any, image_size: int, tune: str) -> None:
         ) from error
     missed = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     model.zero_grad(set_to_none=True)
-    model.train(training)
     if missed:
         layer = _layer_of(missed[0])
         raise UserError(

@@ -71,6 +71,11 @@ class FineTuning(Stage):
         """Whether the classifier starts from features that the network gives before the training."""
         return self.tune.head_init in ("mean", "head")
 
+    @property
+    def replaces_classifier(self) -> bool:
+        """Whether a classifier that is fitted to features replaces the source's, also for the same classes."""
+        return self.starts_from_features
+
     def resolve(
         self, options: RunOptions, data: LongTailData, processes: int, initial: Mapping[str, Any] | None
     ) -> RunOptions:
@@ -142,16 +147,13 @@ class FineTuning(Stage):
         """The method's task with the source's weights; ``tune`` decides which of them are trained."""
         check_colour(self.source)
         task = super().make_task(data, spec, schedule)
-        self.kept = load_source_heads(self.source, task, data.class_names)
-        model, tune = timm_model_in(task), self.tune
+        model, tune, keeps = timm_model_in(task), self.tune, not self.replaces_classifier
+        self.kept = load_source_heads(self.source, task, data.class_names, trains_classifier=keeps)
         if tune.freeze_bn and not batch_norms(model):
             raise UserError(f"freeze_bn=True has no effect on {self.name}, which has no batch-norm: leave it out.")
-        if self.starts_from_features:
+        if self.replaces_classifier:
             if model.get_classifier().bias is None:
-                raise UserError(
-                    f"head_init={tune.head_init!r} sets the bias of the classifier, and that of {self.name} has none: "
-                    "give head_init='fresh'."
-                )
+                raise self._missing_bias()
             self.kept = [name for name in self.kept if name not in ("classifier", "conventional_classifier")]
         if tune.tune == "head":
             train_head(model)
@@ -161,6 +163,12 @@ class FineTuning(Stage):
             rank, kind = tune.lora_rank or 8, "lora" if tune.tune == "lora" else tune.adapter or DEFAULT_ADAPTER
             add_adapters(model, rank=rank, alpha=tune.lora_alpha or 2.0 * rank, image_size=spec.size, kind=kind)
         return task
+
+    def _missing_bias(self) -> UserError:
+        init, fix = self.tune.head_init, "give head_init='fresh'"
+        return UserError(
+            f"head_init={init!r} sets the bias of the classifier, and that of {self.name} has none: {fix}."
+        )
 
     def eval_modules(self, task: TrainingTask) -> list[nn.Module]:
         """Modules without trained parameters, and with ``freeze_bn`` every batch-norm of the model."""
@@ -236,6 +244,15 @@ class HeadTuning(FineTuning):
         self.head_facts: HeadFacts | None = None
         """How the classifier was trained; ``None`` until it is trained."""
 
+    @property
+    def replaces_classifier(self) -> bool:
+        """Always, also with ``head_init='fresh'``."""
+        return True
+
+    def _missing_bias(self) -> UserError:
+        fix = "give tune='full' with head_init='fresh'"
+        return UserError(f"tune='head' sets the bias of the classifier, and that of {self.name} has none: {fix}.")
+
     def run_name(self, data: str, seed: int) -> str:
         """Name of a fresh run folder."""
         return f"{short_model_name(self.name)}.finetuned.{HEAD}_{Path(data).name or 'data'}.seed{seed}"
@@ -295,10 +312,13 @@ def classifiers_in(task: TrainingTask) -> list[nn.Module]:
     return [timm_model_in(task).get_classifier(), *([] if conventional is None else [conventional])]
 
 
-def load_source_heads(source: ModelSource, task: TrainingTask, class_names: list[str]) -> list[str]:
+def load_source_heads(
+    source: ModelSource, task: TrainingTask, class_names: list[str], *, trains_classifier: bool = True
+) -> list[str]:
     """Load the source's heads into a task where the classes are the same, and make fresh ones otherwise.
 
-    The calibration of the source is undone, so that the training goes on with the logits that it trained.
+    The calibration of the source is undone, so that the training goes on with the logits that it trained. With
+    ``trains_classifier``, a source that was corrected after its training is refused, because that cannot be undone.
 
     Returns:
         Names of the heads that were kept.
@@ -313,6 +333,10 @@ def load_source_heads(source: ModelSource, task: TrainingTask, class_names: list
         if init_head is not None:
             init_head(model.get_classifier())
     elif source.results is not None:
+        if trains_classifier:
+            source.check_uncorrected(
+                "Fine-tuning on the same classes", fix=", or head_init='mean' for a new classifier"
+            )
         undo_calibration(model.get_classifier(), source.results.calibration)
     heads = source.training_heads()
     if heads is not None and isinstance(wrapped_model, GLMCModel):

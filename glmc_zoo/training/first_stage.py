@@ -54,7 +54,7 @@ def training_results(source: ModelSource) -> RunResults:
     """The results of the training that a second stage goes on from.
 
     Raises:
-        UserError: The model has no results of a training, or already went through a second stage.
+        UserError: The model has no results of a training, already went through a second stage, or was corrected.
     """
     results = source.results
     if results is None:
@@ -67,6 +67,7 @@ def training_results(source: ModelSource) -> RunResults:
             f"{source.name} already went through a second stage: give the model that it started from, "
             f"{results.second_stage.source}."
         )
+    source.check_uncorrected("A second stage")
     return results
 
 

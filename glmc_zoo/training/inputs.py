@@ -56,14 +56,16 @@ def input_spec(
     """
     config = backbone_config(backbone)
     mean, std = (config["mean"], config["std"]) if pretrained else (data.mean, data.std)
-    interpolation = None if pretrained else data.interpolation
+    interpolation = (None if pretrained else data.interpolation) or config["interpolation"]
+    if interpolation == "random":  # a setting for training, which timm cannot evaluate with
+        interpolation = "bicubic"
     native = config["input_size"][-1]
     augment = images.augment or data.augment
     return InputSpec(
         size=images.image_size or (native if use_model_size else data.image_size or native),
         mean=tuple(mean),
         std=tuple(std),
-        interpolation=interpolation or str(config.get("interpolation") or "bicubic"),
+        interpolation=interpolation,
         crop_pct=0.875 if augment == "large" else 1.0,
         augment=augment,
     )

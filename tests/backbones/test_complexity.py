@@ -14,7 +14,12 @@ from glmc_zoo.backbones.complexity import count_operations
 # timm's results tables, which also count normalisation and leave out fused attention.
 @pytest.mark.parametrize(
     ("name", "gmacs", "mactivations"),
-    [("resnet50", 4.11, 11.11), ("convnext_tiny", 4.47, 13.44), ("tf_efficientnet_lite0", 0.40, 6.74)],
+    [
+        ("resnet50", 4.11, 11.11),
+        ("convnext_tiny", 4.47, 13.44),
+        ("tf_efficientnet_lite0", 0.40, 6.74),
+        ("cait_xxs24_224", 2.53, 20.29),  # its class token, a parameter, is the input of a layer
+    ],
 )
 def test_the_figures_of_timms_tables(name: str, gmacs: float, mactivations: float) -> None:
     model = timm.create_model(name)
@@ -22,6 +27,7 @@ def test_the_figures_of_timms_tables(name: str, gmacs: float, mactivations: floa
     assert counted["gmacs"] == pytest.approx(gmacs, rel=0.05)
     assert counted["mactivations"] == pytest.approx(mactivations, rel=0.002)
     assert next(model.parameters()).device.type == "cpu" and model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
 
 
 def test_a_vision_transformer_by_hand() -> None:
@@ -42,6 +48,17 @@ class NeedsValues(nn.Module):
 
 def test_a_network_that_needs_values_has_no_figures() -> None:
     assert count_operations(NeedsValues(), (3, 8, 8)) == {}
+
+
+@pytest.mark.parametrize("error", [AssertionError, AttributeError, KeyError, TypeError, ValueError])
+def test_a_network_that_cannot_be_counted_has_no_figures(error: type[Exception]) -> None:
+    """The figures are the last step of a run: no failure may lose its model."""
+
+    class Fails(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            raise error("not on this device")
+
+    assert count_operations(Fails(), (3, 8, 8)) == {}
 
 
 @pytest.mark.parametrize("name", ["resnet20_cifar.glmc_cifar10_lt", "resnet20_cifar.glmc_digits_lt"])

@@ -255,6 +255,23 @@ def test_check_leaves_no_trace(name: str, training: bool) -> None:
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
 
 
+def test_the_check_leaves_each_module_in_its_mode() -> None:
+    """Batch-norm that a user froze by ``eval()`` stays frozen, also where the size is refused."""
+    model = timm.create_model("test_vit", num_classes=CLASSES, img_size=64)
+    model.blocks[0].eval()
+    modes = {name: module.training for name, module in model.named_modules()}
+    assert set(modes.values()) == {True, False}
+    check_backbone(model, 64)
+    GLMCModel(model, CLASSES)
+    with pytest.raises(UserError, match="refuses images"):
+        check_backbone(model, 65)
+    assert {name: module.training for name, module in model.named_modules()} == modes
+    model.eval().blocks[0].train()
+    check_backbone(model, 64)
+    assert [name for name, module in model.named_children() if module.training] == []
+    assert model.blocks[0].training and not model.training and not model.blocks[1].training
+
+
 def test_backbone_is_initialised_as_by_timm() -> None:
     torch.manual_seed(1)
     expected = timm.create_model("test_resnet", num_classes=CLASSES).state_dict()
@@ -295,6 +312,32 @@ def test_backbone_config_of_a_folder_is_what_lies_in_it(tmp_path) -> None:
         backbone_config(f"local-dir:{tmp_path / 'absent'}")
     with pytest.raises(UserError, match=r"'org/name' is not a model name"):
         backbone_config("org/name")
+    for wrong in ([1], config | {"pretrained_cfg": {"input_size": None}, "model_args": {"in_chans": 3}}):
+        (tmp_path / "config.json").write_text(json.dumps(wrong))
+        with pytest.raises(UserError, match=r"'local-dir:.*' cannot be read"):
+            backbone_config(f"local-dir:{tmp_path}")
+
+
+@pytest.mark.parametrize("null", [True, False])
+def test_what_a_configuration_leaves_out_is_what_timm_takes(tmp_path: Path, null: bool) -> None:
+    made = timm.create_model("test_resnet", num_classes=CLASSES)
+    timm.models.save_for_hf(made, tmp_path, safe_serialization=True)
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text())
+    names = ("mean", "std", "interpolation", "crop_pct", "crop_mode", "fixed_input_size", "input_size")
+    for name in names:
+        del config["pretrained_cfg"][name]
+    if null:
+        config["pretrained_cfg"] |= dict.fromkeys(names)
+        config.pop("model_args")  # with a number of channels there, timm refuses an image size of null
+    file.write_text(json.dumps(config))
+    built = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
+    expected = timm.data.resolve_model_data_config(built)
+    values = backbone_config(f"local-dir:{tmp_path}")
+    assert {name: values[name] for name in expected} == expected and expected["input_size"] == (3, 224, 224)
+    assert GLMCModel(built, CLASSES).projector.out_features == 256
+    with pytest.raises(UserError, match=r"refuses images of 0 x 0 pixels .* such as its native 224\.$"):
+        check_backbone(built, 0)
 
 
 def test_heads_are_linear_layers_on_the_pre_logits(small: GLMCModel) -> None:

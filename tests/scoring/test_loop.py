@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from glmc_zoo.metrics import ScoreCounts, score_intervals
+from glmc_zoo.scoring.calibration import split_logits
 from glmc_zoo.scoring.loop import Predictions, ScoredSplit, score_split, top_classes
 from glmc_zoo.scoring.model import Classifier
 
@@ -22,6 +23,10 @@ CONFIG |= {"interpolation": "bicubic", "crop_pct": 1.0, "crop_mode": "center"}
 
 class Pixel(nn.Module):
     """Three logits of 0 to 10: the channels of the only pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frozen = nn.BatchNorm2d(3)
 
     def forward(self, pixels: Tensor) -> Tensor:
         assert not self.training
@@ -41,10 +46,10 @@ def batches(positions: list[list[int]]) -> Iterator[tuple[Tensor, Tensor, Tensor
 
 def score(positions: list[list[int]], **options: Any) -> ScoredSplit:
     classifier = Classifier.from_network(Pixel(), 3, CONFIG, torch.device("cpu"))
-    classifier.network.train()
+    classifier.network.train().frozen.eval()
     empty = ScoreCounts.empty([200, 50, 5])
     scored = score_split(classifier, batches(positions), empty, Accelerator(cpu=True), **{"total": 7, **options})
-    assert classifier.network.training  # as it was
+    assert classifier.network.training and not classifier.network.frozen.training  # as they were
     return scored
 
 
@@ -59,6 +64,15 @@ def test_counts_and_rows() -> None:
     hits = LABELS[order[:, 0] == LABELS]
     assert scored.counts.correct.tolist() == torch.bincount(hits, minlength=3).tolist()
     assert scored.counts.support.tolist() == [3, 2, 2] and scored.counts.total == 7
+
+
+def test_logits_of_a_split_are_in_its_order() -> None:
+    classifier = Classifier.from_network(Pixel(), 3, CONFIG, torch.device("cpu"))
+    classifier.network.train().frozen.eval()
+    logits, labels = split_logits(classifier, batches([[4, 2, 0], [6, 5], [1, 3]]), Accelerator(cpu=True))
+    np.testing.assert_allclose(logits, images()[..., 0, 0].double() / 25.5, rtol=1e-5)
+    assert labels.tolist() == LABELS.tolist()
+    assert classifier.network.training and not classifier.network.frozen.training  # as they were
 
 
 def test_logits_are_selected_and_then_corrected() -> None:

@@ -164,3 +164,49 @@ def test_half_precision_stays_half(evaluate: Recipe, run: Path, animals: Path, t
     outcome = evaluate("--model", tmp_path / "half", "--data", animals, "--temperature", 3, "--save", tmp_path / "new")
     assert outcome.status == 0, outcome.err
     assert json.loads((tmp_path / "new" / "results.json").read_text())["weights"]["dtype"] == "float16"
+
+
+def test_a_corrected_model_is_not_taken_for_the_trained_one(
+    evaluate: Recipe, finetune: Recipe, stage: Recipe, run: Path, animals: Path, tmp_path: Path
+) -> None:
+    """The sentences name the model before the correction, and what they advise works."""
+    new, short = tmp_path / "new", ["--epochs", 1, "--batch-size", 8, "--no-report", "--mixed-precision", "no"]
+    outcome = evaluate("--model", run / "model", "--data", animals, "--temperature", 2, "--save", new)
+    assert outcome.status == 0, outcome.err
+    before = f"that of {new} was corrected afterwards: give the model before the correction, path/to/model"
+    given, tuned = ["--model", new, "--data", animals], tmp_path / "tuned"
+    sentence = finetune(*given, "--output-dir", tuned).sentence
+    fix = ", or --head-init mean for a new classifier."
+    assert sentence == f"Fine-tuning on the same classes needs the classifier as it was trained, and {before}{fix}"
+    assert stage(*given).sentence == f"A second stage needs the classifier as it was trained, and {before}."
+    sentence = evaluate(*given, "--logit-adjustment", 1, "--save", tmp_path / "twice").sentence
+    assert sentence.startswith("--save needs the classifier as it was trained, and ")
+    assert sentence.endswith(f"{before}, with all corrections at once, or leave --save out.")
+    assert not tuned.exists() and not (tmp_path / "twice").exists()
+    for options in (["--tune", "head", "--feature-views", 1], [*short, "--head-init", "mean", "--feature-views", 1]):
+        outcome = finetune(*given, *options, "--output-dir", tmp_path / str(len(options)))
+        assert outcome.status == 0, outcome.err
+    outcome = evaluate(
+        "--model",
+        run / "model",
+        "--data",
+        animals,
+        "--temperature",
+        2,
+        "--logit-adjustment",
+        1,
+        "--save",
+        tmp_path / "once",
+    )
+    assert outcome.status == 0, outcome.err
+
+
+def test_other_classes_may_go_on_from_a_corrected_model(
+    evaluate: Recipe, finetune: Recipe, run: Path, lab: Any, animals: Path, tmp_path: Path
+) -> None:
+    outcome = evaluate("--model", run / "model", "--data", animals, "--temperature", 2, "--save", tmp_path / "new")
+    assert outcome.status == 0, outcome.err
+    data = lab.images(tmp_path / "others", {"dog": 8, "elk": 8})
+    short = ["--epochs", 1, "--batch-size", 8, "--no-report", "--mixed-precision", "no"]
+    outcome = finetune("--model", tmp_path / "new", "--data", data, *short, "--output-dir", tmp_path / "tuned")
+    assert outcome.status == 0, outcome.err

@@ -77,6 +77,13 @@ def test_every_kind_learns_in_the_layout_of_the_training_and_is_merged(name: str
         assert torch.equal(fresh(x), model(x))
 
 
+def test_modules_that_were_frozen_stay_in_evaluation_mode() -> None:
+    model = make("test_resnet").train()
+    model.bn1.eval()
+    add_adapters(model, rank=2, alpha=4, image_size=32)
+    assert model.training and model.layer1.training and not model.bn1.training
+
+
 def test_the_tensors_of_the_encoder_are_named_as_before() -> None:
     model = make("test_vit")
     names = [name for name in model.state_dict() if not name.startswith("head.")]

@@ -18,6 +18,7 @@ from run_files import files_of
 import glmc_zoo
 from glmc_zoo.errors import UserError
 from glmc_zoo.hub import PushResult
+from glmc_zoo.method import load_plugin
 from glmc_zoo.results import RunResults
 from glmc_zoo.training import features, head_run, scored_run
 from glmc_zoo.training.head_run import HeadRun
@@ -314,6 +315,55 @@ def test_one_sentence(finetune: Recipe, source: Path, animals: Path, args: list[
     sentence = finetune("--model", source, "--data", animals, "--tune", "head", *args).sentence
     for part in parts:
         assert part in sentence
+
+
+NO_BIAS = """
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import nn
+from glmc_zoo.backbones import CifarResNet
+
+half = (0.5, 0.5, 0.5)
+default_cfgs = generate_default_cfgs(
+    {"no_bias_net": {"input_size": (3, 32, 32), "classifier": "fc", "mean": half, "std": half}}
+)
+
+class NoBiasNet(CifarResNet):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.reset_classifier(self.num_classes)
+
+    def reset_classifier(self, num_classes, global_pool=None):
+        super().reset_classifier(num_classes, global_pool)
+        if num_classes:
+            self.fc = nn.Linear(self.num_features, num_classes, bias=False)
+
+@register_model
+def no_bias_net(pretrained=False, **kwargs):
+    return build_model_with_cfg(NoBiasNet, "no_bias_net", pretrained, depth=8, width=4, **kwargs)
+"""
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_classifier_without_bias_is_refused_before_the_features_with_advice_that_works(
+    finetune: Recipe, lab: Any, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin, run = tmp_path / "no_bias.py", tmp_path / "run"
+    plugin.write_text(NO_BIAS)
+    load_plugin(str(plugin))
+    monkeypatch.setattr(head_run, "compute_features", lambda *args, **options: pytest.fail("features were computed"))
+    short = ["--epochs", 1, "--batch-size", 8, "--warmup-epochs", 0, "--mixed-precision", "no", "--no-report"]
+    for names in ("ant bee cat", "w x y z"):
+        source = lab.source(tmp_path / names, "no_bias_net", names)
+        given = ["--model", source, "--data", animals, "--plugin", plugin]
+        for start in (["--head-init", "mean"], ["--head-init", "fresh"], []):
+            sentence = finetune(*given, "--tune", "head", *start, "--output-dir", run).sentence
+            assert sentence.startswith("--tune head sets the bias of the classifier, and that of ")
+            assert sentence.endswith(" has none: give --tune full with --head-init fresh.")
+        sentence = finetune(*given, *short, "--head-init", "mean", "--output-dir", run).sentence
+        assert sentence.endswith(" has none: give --head-init fresh.") and not run.exists()
+    outcome = finetune(*given, *short, "--tune", "full", "--head-init", "fresh", "--output-dir", run)
+    assert outcome.status == 0, outcome.err
+    assert loaded(run / "model").get_classifier().bias is None
 
 
 def test_options_of_features_need_a_classifier_on_them(finetune: Recipe) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import timm
 from torch import nn
 
 from glmc_zoo.errors import UserError
@@ -62,6 +65,34 @@ def test_interpolation_is_that_of_trained_weights_the_data_or_the_backbone(
 ) -> None:
     spec = input_spec(ImageOptions(), data_set(asked), backbone, pretrained=pretrained, use_model_size=False)
     assert spec.interpolation == spec.data_config["interpolation"] == interpolation
+
+
+def test_a_model_that_was_trained_with_random_interpolation_is_evaluated_with_a_fixed_one(
+    lab: Any, tmp_path: Path
+) -> None:
+    """As `scoring` evaluates it: timm has no transform for ``random`` outside of training."""
+    source = lab.source(tmp_path / "source")
+    config = json.loads((source / "config.json").read_text())
+    config["pretrained_cfg"]["interpolation"] = "random"
+    (source / "config.json").write_text(json.dumps(config))
+    options: dict[str, Any] = {"pretrained": True, "use_model_size": True}
+    spec = input_spec(ImageOptions(), data_set(None), f"local-dir:{source}", **options)
+    assert spec.interpolation == "bicubic"
+    timm.data.create_transform(**spec.data_config, is_training=False)
+
+
+@pytest.mark.parametrize("missing", ["mean", "std", "interpolation", "input_size"])
+def test_a_source_without_a_value_has_that_of_timm(lab: Any, tmp_path: Path, missing: str) -> None:
+    source = lab.source(tmp_path / "source")
+    config = json.loads((source / "config.json").read_text())
+    del config["pretrained_cfg"][missing]
+    (source / "config.json").write_text(json.dumps(config))
+    name, options = f"local-dir:{source}", {"pretrained": True, "use_model_size": True}
+    spec = input_spec(ImageOptions(), data_set(None), name, **options)
+    expected = timm.data.resolve_model_data_config(timm.create_model(name, pretrained=True))
+    assert all(list(spec.data_config[key]) == list(expected[key]) for key in ("mean", "std", "input_size"))
+    assert spec.interpolation == expected["interpolation"]
+    assert image_size_notes(ImageOptions(image_size=2048), name)
 
 
 def test_a_note_says_what_far_too_large_images_cost() -> None:

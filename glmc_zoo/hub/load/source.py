@@ -98,6 +98,26 @@ class ModelSource:
                 f"give plugin={self.plugin!r}, with its folder."
             )
 
+    def check_uncorrected(self, purpose: str, *, fix: str = "") -> None:
+        """Refuse a model that an evaluation with ``save=`` corrected: its classifier is not the one that was trained.
+
+        A correction cannot be undone: tau-normalisation drops the bias, and the results no longer hold the temperature
+        of the training.
+
+        Args:
+            purpose: What needs the trained classifier, as the subject of a sentence: ``"A second stage"``.
+            fix: A way out beside the model before the correction, as the end of a sentence.
+
+        Raises:
+            UserError: The sentence names the model before the correction.
+        """
+        correction = None if self.results is None else self.results.correction
+        if correction is not None:
+            raise UserError(
+                f"{purpose} needs the classifier as it was trained, and that of {self.name} was corrected afterwards: "
+                f"give the model before the correction, {correction.source}{fix}."
+            )
+
     def skeleton(self) -> Any:
         """The network without its weights, on torch's ``meta`` device where timm can build it there."""
         import torch
