@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -224,7 +225,7 @@ class TrainingRun(ScoredRun):
             check_space(self)
         while self.progress.epoch < self.options.schedule.epochs:
             epoch = self.progress.epoch
-            with self.signals.record():  # as within an epoch: the first step of this one writes the checkpoint
+            with self._record_signals():  # as within an epoch: the first step of this one writes the checkpoint
                 # Not on the sampler, because the prepared loader counts epochs itself and overwrites the sampler's.
                 self.loader.set_epoch(epoch)
                 self.scheduler.step(epoch)
@@ -239,8 +240,12 @@ class TrainingRun(ScoredRun):
         Raises:
             NotFiniteError: A loss is infinite or not a number.
         """
-        with self.signals.record():
+        with self._record_signals():
             return self.trainer.train()
+
+    def _record_signals(self) -> AbstractContextManager[None]:
+        """Only record signals inside the block, where a checkpoint answers them; else they end the run at once."""
+        return nullcontext() if self.trainer.checkpoints.times is None else self.signals.record()
 
     @name_folder_in_errors
     def finish_epoch(self, losses: dict[str, float]) -> None:

@@ -1,37 +1,39 @@
 """The search for learning rate and epochs: short trainings, scored on training images that were held out."""
 
-import copy
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from glmc_zoo.data import ImageSplit, LongTailData, load_split_data
-from glmc_zoo.data.fingerprint import ordered_digest
-from glmc_zoo.data.folds import ALWAYS_TRAINS, stay_trained, training_folds
+from glmc_zoo.data import LongTailData, load_split_data
+from glmc_zoo.data.folds import ALWAYS_TRAINS, stay_trained
 from glmc_zoo.errors import UserError
+from glmc_zoo.files import remove
 from glmc_zoo.machine.accelerator import make_accelerator
+from glmc_zoo.machine.command import resume_command
 from glmc_zoo.machine.processes import main_process_first, on_main_process
+from glmc_zoo.machine.signals import RunStopped, StopSignals
 from glmc_zoo.options.defaults import FINETUNE_RECIPE
 from glmc_zoo.options.machine import PushOptions
 from glmc_zoo.options.method_values import warmup_epochs
 from glmc_zoo.options.run import FinetuneStage, RunOptions
 from glmc_zoo.results import SearchFacts, SearchTrial
 from glmc_zoo.screen import say
+from glmc_zoo.text import counted
 from glmc_zoo.training.assemble import resolve_run, with_notes
+from glmc_zoo.training.checkpoint import newest_checkpoint
 from glmc_zoo.training.default_model import with_default_model
 from glmc_zoo.training.dry_run import step_seconds
 from glmc_zoo.training.features import feature_folder
 from glmc_zoo.training.finetuning import FineTuning
 from glmc_zoo.training.folder import RunFolder
-from glmc_zoo.training.head_search import FOLDS
 from glmc_zoo.training.head_start import ClassifierStart, find_start, start_features
-from glmc_zoo.training.loop import NotFiniteError
+from glmc_zoo.training.loop import CheckpointHook, NotFiniteError
 from glmc_zoo.training.run import TrainingRun
+from glmc_zoo.training.search_data import hold_out, search_key
 from glmc_zoo.training.search_file import SearchFile, search_table, trial_line
 from glmc_zoo.training.search_plan import (
     SURVIVORS,
@@ -40,11 +42,10 @@ from glmc_zoo.training.search_plan import (
     next_rates,
     rank,
     rates_for,
-    stratified_subset,
 )
 
-_HELD_OUT = 0  # index of the fold that is held out
 _PLANNED_SHARE = 0.9  # of the time; the rest is a reserve
+_TRIAL = "trial"  # name of a folder that does not exist: the run folder of trials, which write nothing
 
 
 class SearchResult(NamedTuple):
@@ -68,23 +69,11 @@ def search_settings(options: RunOptions) -> SearchResult:
     if not isinstance(stage, FinetuneStage) or stage.model.search_minutes is None or stage.searched:
         return SearchResult(options, None)
     search = _Search(options)
-    facts = on_main_process(search.accelerator, search.file.facts)
+    facts = on_main_process(search.accelerator, search.finished_facts)
     finished = facts is not None
     facts = facts or search.run()
     say(search_table(facts), main_process=search.accelerator.is_local_main_process)
     return SearchResult(search.chosen_options(facts, finished=finished), search.data)
-
-
-@dataclass(frozen=True)
-class _HoldOut:
-    """The training images in two parts: those for the trials, and the fold that is held out."""
-
-    train: NDArray[np.int64]
-    """Positions of the images that trials may be trained on."""
-    test: NDArray[np.int64]
-    """Positions of the images that are held out."""
-    folds: NDArray[np.int64]
-    """Fold of every training image."""
 
 
 class _Search:
@@ -99,34 +88,84 @@ class _Search:
             say(f"note: {note}", main_process=self.accelerator.is_local_main_process)
         data = main_process_first(self.accelerator, lambda: load_split_data(options.data))
         self.data = with_notes(data, notes)  # the run gets a named model, so it cannot make these notes itself
-        resolved = resolve_run(self.requested_options, self.data, self.accelerator, resumed=True)
-        self.options, self.stage = resolved[0], cast(FineTuning, resolved[1])
+        options, _ = resolve_run(self.requested_options, self.data, self.accelerator, resumed=True)
+        schedule = self.requested_options.schedule
+        self.options, self.stage = self._resolve(schedule.lr, schedule.epochs)
         self.minutes = cast(float, self.stage.tune.search_minutes)
-        self.holdout = _hold_out(self.data, options.schedule.seed)
+        self.holdout = hold_out(self.data, options.schedule.seed)
         self._check_size()
         name = self.stage.run_name(self.data.name, options.schedule.seed)
-        self.folder = RunFolder(self.accelerator, self.options, name)
+        self.folder = RunFolder(self.accelerator, options, name)
         self.file = SearchFile(self.folder.path)
-        self.key = ordered_digest(self.data.train)[:16]
-        self._start_time, self._earlier_seconds = time.perf_counter(), self.file.seconds_so_far()
+        self.key = search_key(self.data)
+        self.signals = StopSignals(options.output.preempt_signal)
+        self._start_time, self._earlier_seconds = time.perf_counter(), self.file.seconds_so_far(self.key)
         self._starts: dict[int, ClassifierStart] = {}  # by the number of images of a trial
 
     def _check_size(self) -> None:
-        required, images = self.options.schedule.batch_size * self.accelerator.num_processes, len(self.holdout.train)
+        required, images = self._step_images, len(self.holdout.train)
         if images < required:
             raise UserError(
                 f"search_minutes={self.minutes:g} holds training images out and leaves {images}, and a step takes "
                 f"{required}: give a smaller batch_size=, or leave search_minutes= out."
             )
 
+    def _check_unmixed(self, plan: SearchPlan) -> None:
+        """Refuse more unmixed epochs than the shortest trials have: these would train without mixing."""
+        unmixed = cast(FinetuneStage, self.requested_options.stage).switches.mix_off_epochs or 0
+        if unmixed > plan.epochs:
+            raise UserError(
+                f"mix_off_epochs={unmixed} must not exceed the epochs of a trial, and search_minutes={self.minutes:g} "
+                f"begins with trials of {counted(plan.epochs, 'epoch')}: begin in another output_dir= with a lower "
+                "mix_off_epochs=, or without it."
+            )
+
+    @property
+    def _step_images(self) -> int:
+        """Training images of a step, over all processes."""
+        images: int = self.options.schedule.batch_size * self.accelerator.num_processes
+        return images
+
     @property
     def seconds_so_far(self) -> float:
         """Seconds of the search so far, by the clock of the main process."""
         return on_main_process(self.accelerator, lambda: self._earlier_seconds + time.perf_counter() - self._start_time)
 
+    def finished_facts(self) -> SearchFacts | None:
+        """The facts of a finished search, in the main process; ``None`` where a search has still to be made.
+
+        A search on other images counts only if the training has begun with its learning rate and epochs.
+        """
+        facts = self.file.facts()
+        if facts is None or self.file.plan(self.key) is not None or newest_checkpoint(self.folder.checkpoints):
+            return facts
+        return None
+
     def run(self) -> SearchFacts:
-        """Train the trials that are not in the file yet, and choose the best."""
+        """Train the trials that are not in the file yet, and choose the best.
+
+        Raises:
+            RunStopped: A signal came. The finished trials are in the file.
+        """
+        command = resume_command(self.folder.path, self.options.command)
+        text = f"Stopped by {{signal}}, the finished trials of the search are on disk; to resume: {command}"
+        try:
+            with self.signals.raise_on_signal(text):
+                on_main_process(self.accelerator, self._remove_old_trial)
+                return self._run()
+        except RunStopped:
+            self.folder.release()
+            raise
+
+    def _remove_old_trial(self) -> None:
+        """Remove the checkpoints of a trial, which an earlier version wrote; no trial could begin beside them."""
+        folder = self.folder.path / _TRIAL
+        if folder.is_dir() and not folder.is_symlink() and {path.name for path in folder.iterdir()} <= {"checkpoints"}:
+            remove(folder)
+
+    def _run(self) -> SearchFacts:
         plan = on_main_process(self.accelerator, lambda: self.file.plan(self.key)) or self._plan()
+        self._check_unmixed(plan)
         trials = on_main_process(self.accelerator, self.file.trials)
         for round_ in range(len(SURVIVORS)):
             epochs = plan.epochs * 2**round_
@@ -142,10 +181,15 @@ class _Search:
 
     def _plan(self) -> SearchPlan:
         """Measure a step, and plan as many trials as the time allows."""
+        if on_main_process(self.accelerator, self.file.lines):
+            say(
+                "note: The training images, their classes or their groups changed since the search, so it begins anew.",
+                main_process=self.accelerator.is_local_main_process,
+            )
         run = self._build(self.options.schedule.lr, 1, len(self.holdout.train))
         if self.stage.starts_from_features:
             self._all_features(run)  # first, so that the remaining time is known
-        image_seconds = step_seconds(run) / (self.options.schedule.batch_size * self.accelerator.num_processes)
+        image_seconds = step_seconds(run) / self._step_images
         remaining = _PLANNED_SHARE * 60 * self.minutes - self.seconds_so_far
 
         def make_search_plan() -> SearchPlan:
@@ -161,36 +205,35 @@ class _Search:
         on_main_process(self.accelerator, lambda: self.file.begin(plan, self.key, seconds_so_far))
         return plan
 
+    def _requested(self, lr: float, epochs: int) -> RunOptions:
+        """The options that were given, with a learning rate, a number of epochs, and what follows from these."""
+        warmup = warmup_epochs(FINETUNE_RECIPE, {"epochs": epochs})
+        schedule = replace(self.requested_options.schedule, lr=lr, epochs=epochs, passes=None, warmup_epochs=warmup)
+        stage = replace(cast(FinetuneStage, self.requested_options.stage), searched=True)
+        return replace(self.requested_options, stage=stage, schedule=schedule)
+
+    def _resolve(self, lr: float, epochs: int) -> tuple[RunOptions, FineTuning]:
+        """Options and stage of a run on all training images with a learning rate and a number of epochs.
+
+        Trials and the run after the search both get their options from here, so that they train the same method.
+        """
+        options, stage = resolve_run(self._requested(lr, epochs), self.data, self.accelerator, resumed=False)
+        return options, cast(FineTuning, stage)
+
     def _build(self, lr: float, epochs: int, images: int) -> TrainingRun:
         """A training on part of the images, in memory: it writes nothing to disk and uses no test image."""
-        options, data = self.options, self._trial_data(images)
-        warmup = warmup_epochs(FINETUNE_RECIPE, {"epochs": epochs})
-        schedule = replace(options.schedule, lr=lr, epochs=epochs, passes=None, warmup_epochs=warmup)
+        options, _ = self._resolve(lr, epochs)
+        stage = cast(FinetuneStage, options.stage)
+        # The batch was decided for all training images, and the few images of a trial must not make it smaller.
+        stage = replace(stage, defaults=tuple(name for name in stage.defaults if name != "batch_size"))
         output = replace(
-            options.output, output_dir=str(self.folder.path / "trial"), resume=None, dry_run=True, tracker=None
+            options.output, output_dir=str(self.folder.path / _TRIAL), resume=None, dry_run=True, tracker=None
         )
         machine = replace(options.machine, profile=False)
-        trial = replace(options, schedule=schedule, output=output, machine=machine, push=PushOptions())
-        return TrainingRun(trial, data)
-
-    def _positions(self, images: int) -> NDArray[np.int64]:
-        """Positions of the training images of a trial, at least as many as a step takes."""
-        positions = stratified_subset(self.data.train.labels, self.holdout.train, images, self.options.schedule.seed)
-        missing = self.options.schedule.batch_size * self.accelerator.num_processes - len(positions)
-        if missing <= 0:
-            return positions
-        others = np.setdiff1d(self.holdout.train, positions)
-        return np.sort(np.concatenate([positions, others[:missing]]))
-
-    def _trial_data(self, images: int) -> LongTailData:
-        """The data set of a trial: part of the training images, and the held-out images as its test split."""
-        positions = self._positions(images)
-        train = _select_images(self.data.train, positions)
-        groups = None if self.data.groups is None else self.data.groups[positions]
-        return replace(
-            self.data, train=train, test=_select_images(self.data.train, self.holdout.test), val=None,
-            class_counts=train.class_counts, groups=groups,
-        )  # fmt: skip
+        trial = replace(options, stage=stage, output=output, machine=machine, push=PushOptions())
+        run = TrainingRun(trial, self.holdout.of_trial(self.holdout.positions(images, self._step_images)))
+        run.trainer.checkpoints = CheckpointHook()
+        return run
 
     def _trial(self, lr: float, epochs: int, plan: SearchPlan) -> SearchTrial:
         """Train with the learning rate ``lr`` for ``epochs`` epochs, score on held-out images, and store the trial.
@@ -238,7 +281,7 @@ class _Search:
         return self._starts[images]
 
     def _find_start(self, run: TrainingRun, images: int, features: Tensor) -> ClassifierStart:
-        data, positions = run.data, self._positions(images)
+        data, positions = run.data, self.holdout.positions(images, self._step_images)
         # Fold 0 is held out, so no image of the trial is in it: the other folds move down by one.
         fold = self.holdout.folds[positions]
         fold = np.where(fold == ALWAYS_TRAINS, ALWAYS_TRAINS, fold - 1)
@@ -265,35 +308,12 @@ class _Search:
 
         They are saved in ``config.yaml``, unless an earlier start had already ``finished`` the search.
         """
-        requested, epochs = self.requested_options, facts.chosen.epochs
-        warmup = warmup_epochs(FINETUNE_RECIPE, {"epochs": epochs})
-        schedule = replace(requested.schedule, lr=facts.chosen.lr, epochs=epochs, passes=None, warmup_epochs=warmup)
-        output = replace(requested.output, output_dir=str(self.folder.path), resume=requested.output.resume or "auto")
-        stage = replace(cast(FinetuneStage, requested.stage), searched=True)
-        options = replace(requested, stage=stage, schedule=schedule, output=output)
+        chosen, output = facts.chosen, self.requested_options.output
+        output = replace(output, output_dir=str(self.folder.path), resume=output.resume or "auto")
+        options = replace(self._requested(chosen.lr, chosen.epochs), output=output)
         if not finished:
-            resolved, _ = resolve_run(options, self.data, self.accelerator, resumed=False)
-            self.folder.save_options(resolved)
+            self.folder.save_options(self._resolve(chosen.lr, chosen.epochs)[0])
         return options
-
-
-def _hold_out(data: LongTailData, seed: int) -> _HoldOut:
-    folds = training_folds(data, FOLDS, seed)
-    is_held_out = folds == _HELD_OUT
-    if not is_held_out.any():
-        raise UserError(
-            "search_minutes= needs training images that can be held out, and every class has one image or one group: "
-            "give lr= and epochs= instead."
-        )
-    return _HoldOut(np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out), folds)
-
-
-def _select_images(split: ImageSplit, positions: NDArray[np.int64]) -> ImageSplit:
-    """The images of a split at these positions."""
-    subset = copy.copy(split)
-    subset.rows, subset.labels = split.rows[positions], split.labels[positions]
-    subset.pixels = None if split.pixels is None else split.pixels[positions]
-    return subset
 
 
 def _expected_seconds(trial: SearchTrial, epochs: int) -> float:

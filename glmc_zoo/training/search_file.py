@@ -63,8 +63,10 @@ class SearchFile:
         """The finished trials."""
         return [from_json(SearchTrial, line["trial"], str(self.path)) for line in self.lines() if "trial" in line]
 
-    def seconds_so_far(self) -> float:
-        """Seconds that the search has taken so far."""
+    def seconds_so_far(self, key: str | None = None) -> float:
+        """Seconds that the search has taken so far; 0 where it was made on other images than those of the ``key``."""
+        if key is not None and self.plan(key) is None:
+            return 0.0
         return max([float(line["spent"]) for line in self.lines()], default=0.0)
 
     def facts(self) -> SearchFacts | None:

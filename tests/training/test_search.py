@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +15,24 @@ import pytest
 import timm
 import torch
 import yaml
+from accelerate.data_loader import DataLoaderShard
+from PIL import Image
 from run_files import files_of
 
 import glmc_zoo
 from glmc_zoo.data.folds import training_folds
 from glmc_zoo.errors import UserError
+from glmc_zoo.machine.signals import RunStopped
 from glmc_zoo.results import RunResults, SearchTrial
 from glmc_zoo.training import assemble, default_model, search
 from glmc_zoo.training.run import TrainingRun
 from glmc_zoo.training.search_file import SearchFile, search_table
 from glmc_zoo.training.search_plan import SearchPlan
+from glmc_zoo.training.step import TrainStep
 
 pytestmark = [pytest.mark.usefixtures("own_cache")]
 OPTIONS: dict[str, Any] = {"batch_size": 8, "feature_views": 1, "mixed_precision": "no", "search_minutes": 1.0}
+FRESH: dict[str, Any] = {name: value for name, value in OPTIONS.items() if name != "feature_views"} | {"method": "ce"}
 
 
 @pytest.fixture
@@ -40,6 +48,30 @@ def short(lab: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(search, "make_plan", lambda rates, **more: SearchPlan([0.001, 0.01], 1, 16))
     monkeypatch.setattr(search, "step_seconds", lambda run: 0.01)
     yield
+
+
+@contextmanager
+def before_the_training() -> Iterator[list[TrainingRun]]:
+    """Stop the call inside between the search and the training; gives the trials, and the run as the last."""
+    runs: list[TrainingRun] = []
+    build = TrainingRun.__init__
+
+    def remember(self: TrainingRun, *given: Any) -> None:
+        build(self, *given)
+        runs.append(self)
+
+    def stop(self: TrainingRun) -> None:
+        raise UserError("enough")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match=r"^enough$"):
+        patch.setattr(TrainingRun, "__init__", remember)
+        patch.setattr(TrainingRun, "resume", stop)
+        yield runs
+
+
+def add_image(folder: Path) -> None:
+    """One more image of a class, unlike the others."""
+    Image.new("RGB", (32, 32), (1, 2, 3)).save(folder / "new.png")
 
 
 @pytest.mark.parametrize("architecture", ["test_vit", "test_convnext"])
@@ -209,10 +241,114 @@ def test_a_search_on_other_images_begins_anew(tmp_path: Path) -> None:
     trial = SearchTrial(lr=0.1, weight_decay=0, epochs=2, images=9, balanced_accuracy=0.5, top1=0.5, seconds=1.0)
     file.add(trial, 4.0)
     assert file.plan("one") == SearchPlan([0.1], 2, 9) and file.plan("other") is None
-    assert file.trials() == [trial] and file.seconds_so_far() == 4.0
+    assert file.trials() == [trial] and file.seconds_so_far() == file.seconds_so_far("one") == 4.0
+    assert file.seconds_so_far("other") == 0.0  # a search on other images has its whole time
     file.begin(SearchPlan([0.2], 2, 9), "other", 4.5)
     assert file.trials() == [] and file.seconds_so_far() == 4.5
     assert len([json.loads(line) for line in file.path.read_text().splitlines()]) == 1
+
+
+@pytest.mark.usefixtures("short")
+def test_a_trial_writes_no_checkpoint(source: Path, animals: Path, tmp_path: Path) -> None:
+    """Neither by steps nor by time."""
+    run = tmp_path / "run"
+    options: dict[str, Any] = {**FRESH, "checkpoint_steps": 1, "checkpoint_minutes": 1e-6}
+    with before_the_training() as runs:
+        glmc_zoo.finetune(model=source, data=animals, output_dir=run, **options)
+    assert len(runs) == 7 and runs[-1].trainer.checkpoints.times is not None  # a timed one, five trials, the run
+    assert {path.name for path in run.iterdir() if path.name[0] != "."} == {"config.yaml", "search.jsonl"}
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("at", ["a step", "the next epoch", "the scores"])
+def test_a_signal_ends_a_search_at_once(
+    source: Path, animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """The message names the run folder, in which the search goes on with its finished trials."""
+    run = tmp_path / "run"
+    options: dict[str, Any] = {"model": source, "data": animals, "output_dir": run, **FRESH}
+    owner, name = {
+        "a step": (TrainStep, "__call__"), "the next epoch": (DataLoaderShard, "set_epoch"),
+        "the scores": (TrainingRun, "evaluate"),
+    }[at]  # fmt: skip
+    original, calls = getattr(owner, name), [0]
+
+    def call(self: Any, *given: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, *given)
+
+    with monkeypatch.context() as patch, pytest.raises(RunStopped) as stop:
+        patch.setattr(owner, name, call)
+        glmc_zoo.finetune(**options)
+    assert str(stop.value) == (
+        "Stopped by SIGTERM, the finished trials of the search are on disk; to resume: the same call with "
+        f"output_dir={str(run)!r}, resume='auto'"
+    )
+    assert calls[0] == 5 and stop.value.status == 143 and not (run / ".lock").exists()
+    finished = len(SearchFile(run).trials())
+    (run / "trial" / "checkpoints" / "step-000000001").mkdir(parents=True)  # as an earlier version left it
+    with before_the_training() as runs:
+        glmc_zoo.finetune(**options, resume="auto")
+    assert len(SearchFile(run).trials()) == 5 and len(runs) == 5 - finished + 1
+    assert not (run / "trial").exists()
+
+
+@pytest.mark.usefixtures("short")
+def test_trials_train_what_the_run_trains(source: Path, animals: Path, tmp_path: Path) -> None:
+    """The same method for as many epochs, and as many images in a step: 22 are three quarters of all 30."""
+    unmixed: dict[int, set[int]] = {}
+    options = {name: value for name, value in FRESH.items() if name != "batch_size"} | {"method": "glmc"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "make_plan", lambda rates, **more: SearchPlan([0.001], 4, 16))
+        with before_the_training() as runs:
+            glmc_zoo.finetune(model=source, data=animals, image_size=32, output_dir=tmp_path / "run", **options)
+    for run in runs:
+        unmixed.setdefault(run.options.schedule.epochs, set()).add(run.task.switches.mix_off_epochs)
+        assert run.options.schedule.batch_size == run.loader.batch_sampler.batch_size == 22
+    # A quarter of the epochs; the first run measures a step and has one epoch.
+    assert unmixed == {1: {0}, 4: {1}, 8: {2}, 16: {4}}
+    chosen = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert {chosen["mix_off_epochs"]} == unmixed[chosen["epochs"]] and chosen["batch_size"] == 22
+
+
+@pytest.mark.usefixtures("short")
+def test_more_unmixed_epochs_than_the_shortest_trial_has(source: Path, animals: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {**FRESH, "method": "glmc", "views": "alternate", "mix_off_epochs": 2}
+    with pytest.raises(UserError, match=r"^mix_off_epochs=2 must not exceed the epochs of a trial, .* of 1 epoch: "):
+        glmc_zoo.finetune(model=source, data=animals, output_dir=tmp_path / "run", **options)
+    assert SearchFile(tmp_path / "run").trials() == []
+
+
+@pytest.mark.usefixtures("short")
+def test_a_finished_search_on_other_images_is_made_anew(
+    source: Path, animals: Path, tmp_path: Path, interrupted_at: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    options: dict[str, Any] = {"model": source, "data": animals, "output_dir": run, **FRESH}
+    with before_the_training():
+        glmc_zoo.finetune(**options)
+    first = SearchFile(run).facts()
+    with before_the_training() as runs:  # on the same images nothing is trained again
+        glmc_zoo.finetune(**options, resume="auto")
+    assert len(runs) == 1 and SearchFile(run).facts() == first
+    for path in sorted((animals / "train" / "bee").iterdir())[:5]:
+        path.rename(animals / "train" / "ant" / f"bee_{path.name}")
+    capsys.readouterr()
+    with before_the_training() as runs:
+        glmc_zoo.finetune(**options, resume="auto")
+    assert len(runs) == 7 and "changed since the search, so it begins anew" in capsys.readouterr().out
+    second = SearchFile(run).facts()
+    assert second is not None and second != first and len(second.trials) == 5
+    # Once the training has begun, it goes on with what was chosen for it.
+    with interrupted_at(3):
+        glmc_zoo.finetune(**options, resume="auto", checkpoint_steps=1)
+    add_image(animals / "train" / "ant")
+    with before_the_training() as runs:
+        glmc_zoo.finetune(**options, resume="auto", accept_new_data=True)
+    assert len(runs) == 1 and SearchFile(run).facts() == second
+    assert runs[0].options.schedule.lr == second.chosen.lr
 
 
 @pytest.mark.processes

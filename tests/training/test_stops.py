@@ -136,6 +136,16 @@ def test_from_python_a_signal_is_an_exception(monkeypatch: pytest.MonkeyPatch, t
     assert str(stop.value).endswith(f"; to resume: the same call with output_dir='{tmp_path / 'run'}', resume='auto'")
 
 
+def test_a_signal_ends_a_dry_run_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It writes no checkpoint, so nothing announces one."""
+    options = {"max_count": 10, "imbalance_factor": 2, "batch_size": 16, "output_dir": str(tmp_path / "run")}
+    with signalled(monkeypatch, signal.SIGINT, 2), pytest.raises(KeyboardInterrupt):
+        glmc_zoo.train(epochs=1, dry_run=True, **options)
+    assert "checkpoint" not in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
 def test_a_signal_after_the_training_stops_at_once(
     train: Train, lab: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
