@@ -1,7 +1,7 @@
 """The search for a classifier on features: many are trained at once and compared on held-out training images."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
@@ -124,15 +124,9 @@ def search_head(
         def progress(share: float) -> None:
             bar.update(max(0, round(95 * share) - bar.n))
 
-        trials: list[HeadTrial] = []
-        chosen, held_out_logits = None, None
-        # One setting after the other: the logits of all settings of a large set do not fit into memory.
-        for setting, logits in zip(settings, search.held_out_logits(settings, folds, num_folds, progress), strict=True):
-            adjustments = ADJUSTMENTS[setting.loss] if loss == "auto" else (0.0,)
-            trials.append(search.best_adjustment(logits, setting, folds, adjustments))
-            if chosen is None or _score_order(trials[-1]) > _score_order(chosen):
-                chosen, held_out_logits = trials[-1], logits
-        assert chosen is not None and held_out_logits is not None
+        adjustments = ADJUSTMENTS if loss == "auto" else dict.fromkeys(losses, (0.0,))
+        logits = search.held_out_logits(settings, folds, num_folds, progress)
+        trials, chosen, held_out_logits = search.compare(settings, logits, folds, adjustments)
         all_images = torch.ones_like(folds, dtype=torch.bool)
         final = search.fit([HeadSetting(chosen.loss, chosen.weight_decay)], [all_images])
         bar.update(100 - bar.n)
@@ -246,6 +240,26 @@ class _Search:
                 head = heads.select(torch.tensor([first + number], device=folds.device))
                 logits[folds == number] = head.logits(first_view[folds == number])[0]
             yield logits
+
+    def compare(
+        self,
+        settings: list[HeadSetting],
+        all_logits: Iterable[Tensor],
+        folds: Tensor,
+        adjustments: Mapping[str, tuple[float, ...]],
+    ) -> tuple[list[HeadTrial], HeadTrial, Tensor]:
+        """The best trial of each setting, the best of these, and its logits of the held-out images.
+
+        The logits come one setting after the other: those of all settings of a large set do not fit into memory.
+        """
+        trials: list[HeadTrial] = []
+        chosen, chosen_logits = None, None
+        for setting, logits in zip(settings, all_logits, strict=True):
+            trials.append(self.best_adjustment(logits, setting, folds, adjustments[setting.loss]))
+            if chosen is None or _score_order(trials[-1]) > _score_order(chosen):
+                chosen, chosen_logits = trials[-1], logits
+        assert chosen is not None and chosen_logits is not None
+        return trials, chosen, chosen_logits
 
     def best_adjustment(
         self, logits: Tensor, setting: HeadSetting, folds: Tensor, adjustments: tuple[float, ...]
