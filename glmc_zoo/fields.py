@@ -152,7 +152,7 @@ def _convert_value(value: Any, hint: Any) -> Any:
     elif hint in (int, float):
         if isinstance(value, str) or (isinstance(value, Real) and not isinstance(value, bool)):
             number = hint(value)
-            if math.isfinite(number) and (isinstance(value, str) or number == value):
+            if abs(number) < math.inf and (isinstance(value, str) or number == value):
                 return number
     elif isinstance(value, hint):
         return value
