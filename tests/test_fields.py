@@ -46,7 +46,8 @@ class Group(OptionGroup):
         *((name, str, os.path.expanduser(name)) for name in ("~/a", "~", "a/~", "~nobody_of_that_name/a")),
         *((["~/a", Path("~/b")], list[str], [os.path.expanduser("~/a"), os.path.expanduser("~/b")]),),
         *((None, int | None, None), ("3", int | None, 3), (None, Level | None, None)),
-        *((np.int64(3), int, 3), (np.float64(0.5), float, 0.5), ("9" * 400, int, 10**400 - 1)),  # more than a float holds
+        *((np.int64(3), int, 3), (np.float64(0.5), float, 0.5)),
+        *(("9" * 400, int, 10**400 - 1),),  # more than a float holds
         *((False, Literal["no", "bf16"], "no"),),  # YAML reads no as False
         *(("low", Level, "low"), ("search", Search, "search"), ("1.5", Search, 1.5)),
         *((["a", "b"], list[str], ["a", "b"]), ("a", list[str], ["a"]), ((Path("a"),), list[str], ["a"])),
