@@ -20,6 +20,7 @@ from glmc_zoo.method import (
     mix_views,
     preset_switches,
 )
+from glmc_zoo.method.mixing import partner_share
 
 COUNTS = [50, 20, 10, 5, 2]
 
@@ -127,7 +128,8 @@ def test_the_last_epochs_are_unmixed(sampler_power: float, correct_lam: bool) ->
     for epoch in (0, 6, 7, 9, 6):  # back to mixing, too
         task.set_epoch(epoch)
         off = epoch >= 7
-        expected = log_prior(COUNTS, None if off else sampler_power, tau=1.3)
+        share = partner_share("mixup_cutmix", 1.0, correct_lam=correct_lam)
+        expected = log_prior(COUNTS, None if off else sampler_power, tau=1.3, share=share)
         assert torch.equal(task.log_prior, expected)
         assert task.alpha.item() == pytest.approx(1 - (epoch / 10) ** 2)
         views = mixed(task)

@@ -141,8 +141,13 @@ def test_a_signal_ends_a_dry_run_at_once(
 ) -> None:
     """It writes no checkpoint, so nothing announces one."""
     options = {"max_count": 10, "imbalance_factor": 2, "batch_size": 16, "output_dir": str(tmp_path / "run")}
-    with signalled(monkeypatch, signal.SIGINT, 2), pytest.raises(KeyboardInterrupt):
-        glmc_zoo.train(epochs=1, dry_run=True, **options)
+    # A shell starts commands in the background with SIGINT ignored, and the tests may be one of these.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with signalled(monkeypatch, signal.SIGINT, 2), pytest.raises(KeyboardInterrupt):
+            glmc_zoo.train(epochs=1, dry_run=True, **options)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "checkpoint" not in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
