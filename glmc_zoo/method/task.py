@@ -248,14 +248,16 @@ def _mixing_is_off(switches: GLMCSwitches, epoch: int, epochs: int) -> bool:
 def _draw(
     switches: GLMCSwitches, size: tuple[int, int], generator: torch.Generator | None, step: int | None, *, unmixed: bool
 ) -> Mix:
-    if step is None and switches.views == "alternate":
-        raise ValueError("views='alternate' takes MixUp and CutMix in turn: give step=, the number of the batch.")
+    cutmix = switches.views == "cutmix"
+    if switches.views == "alternate":
+        if step is None:
+            raise ValueError("views='alternate' takes MixUp and CutMix in turn: give step=, the number of the batch.")
+        cutmix = step % 2 == 1
     share = switches.unmixed_share
     # With a share of 0 no random number is used, so that the published settings keep their random numbers.
     if unmixed or (share > 0 and float(torch.rand((), generator=generator)) < share):
         return Mix(1.0, (0, 0, 0, 0), size)
     mix = draw_mix(*size, beta=switches.beta, generator=generator)
-    cutmix = switches.views == "cutmix" or (switches.views == "alternate" and step is not None and step % 2 == 1)
     return mix._replace(kind="cutmix") if cutmix else mix
 
 

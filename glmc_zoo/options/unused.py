@@ -19,7 +19,7 @@ TWO_VIEW_SWITCHES: dict[str, Any] = {
 # With these values a switch of mixing changes nothing where no images are mixed.
 _UNMIXED: dict[str, Any] = {"correct_lam": False, "mix_off_epochs": 0, "unmixed_share": 0.0}
 # The switches that a re-balanced loss may take, with the loss that the error advises.
-_LOSS_SWITCHES = {"prior_tau": "balanced_softmax", "class_weight_power": "reweighted"}
+_ADVISED_LOSSES = {"prior_tau": "balanced_softmax", "class_weight_power": "reweighted"}
 
 
 def unused_switches(values: Mapping[str, Any], *, method_given: bool) -> dict[str, str]:
@@ -59,7 +59,7 @@ def _unused_by_glmc(values: Mapping[str, Any]) -> dict[str, str]:
     unused = {
         name: f"{name}={values[name]} has no effect with rebalanced_loss={loss!r}, which does not take it: give "
         f"rebalanced_loss={advised!r}, or leave {name}= out."
-        for name, advised in _LOSS_SWITCHES.items()
+        for name, advised in _ADVISED_LOSSES.items()
         if name not in taken
     }
     if sampler in sampler_names() and not sampler_takes_power(sampler) and "sampler_power" not in taken:
@@ -130,4 +130,4 @@ def _switches_of_loss(loss: str) -> set[str]:
 
     if loss == "reweighted":
         return {"class_weight_power"}
-    return set(loss_switches(loss)) if is_loss(loss) else set(_LOSS_SWITCHES)  # an unknown loss is refused elsewhere
+    return set(loss_switches(loss)) if is_loss(loss) else set(_ADVISED_LOSSES)  # an unknown loss is refused elsewhere
